@@ -1,0 +1,8 @@
+"""The error a person is shown as one clear sentence: their input was wrong, not the program."""
+
+
+class UserError(ValueError):
+    """Bad input from a person. The message says what came, what was expected and what to do next.
+
+    The command line prints it without a traceback and exits with code 2.
+    """

@@ -1,0 +1,91 @@
+"""Arrays of pixels: their channels and their value range. numpy only."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+
+Pixels = NDArray[Any]
+"""H×W×C, uint8 [0, 255], uint16 [0, 65535] or float32 [-1, 1]."""
+
+REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of R, G and B in luma (ITU-R BT.601)."""
+
+
+class ImageError(UserError):
+    """A picture that cannot be read, written or used as asked. The message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    pixels: H×W×C, upright (EXIF orientation applied); uint8, uint16, or float32 from a float TIFF or NPY file.
+        Channels are gray, gray + alpha, RGB, RGB + alpha, or anything a TIFF or NPY file holds.
+    icc_profile: the colour profile the values are meant in; None means sRGB.
+    """
+
+    pixels: Pixels
+    icc_profile: bytes | None = None
+
+
+def channels_fit(present: int, channels: int) -> bool:
+    """Whether `fit_channels` can make so many channels of those present."""
+    return present == channels or {present, channels} <= {1, 2, 3, 4}
+
+
+def fit_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Give H×W×C pixels the number of channels asked for.
+
+    Gray becomes RGB by repetition, RGB becomes gray by Rec. 601 luma (rounded for integers), alpha is dropped or
+    added opaque. Raises ImageError for any other change.
+    """
+    present = pixels.shape[2]
+    if present == channels:
+        return pixels
+    if not channels_fit(present, channels):
+        raise ImageError(
+            f"the picture has {present} channels and {channels} are expected; only gray and RGB, with or without "
+            "alpha, are converted into one another"
+        )
+    has_alpha = present in (2, 4)
+    colour = pixels[..., :-1] if has_alpha else pixels
+    if channels in (1, 2) and colour.shape[2] == 3:
+        colour = _luma(colour)
+    elif channels in (3, 4) and colour.shape[2] == 1:
+        colour = np.repeat(colour, 3, axis=2)
+    if channels in (1, 3):
+        return np.ascontiguousarray(colour)
+    alpha = pixels[..., -1:] if has_alpha else np.full_like(pixels[..., :1], _opaque(pixels.dtype))
+    return np.concatenate([colour, alpha], axis=2)
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Map H×W×C uint8 or uint16 over its full range to C×H×W float32 in [-1, 1]; float32 is clipped to it."""
+    if pixels.dtype == np.uint8:
+        values = pixels.astype(np.float32) / np.float32(127.5) - 1
+    elif pixels.dtype == np.uint16:
+        values = pixels.astype(np.float32) / np.float32(32767.5) - 1
+    else:
+        values = np.clip(pixels, -1, 1).astype(np.float32)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def to_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Map C×H×W float in [-1, 1] (clipped to it) to H×W×C uint8, rounded: the exact inverse of `to_float`."""
+    levels = np.rint((np.clip(values, -1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))
+
+
+def _luma(colour: Pixels) -> Pixels:
+    gray = colour.astype(np.float32) @ REC_601
+    if np.issubdtype(colour.dtype, np.integer):
+        gray = np.rint(gray)
+    return gray.astype(colour.dtype)[..., None]
+
+
+def _opaque(dtype: np.dtype[Any]) -> float:
+    return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0

@@ -1,0 +1,52 @@
+"""What is drawn when: the order of training images as a pure function of the seed. No torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = tuple[int, int]
+"""(epoch, index): which passage over the data, and which image of it."""
+
+
+@dataclass(frozen=True)
+class ImageStream:
+    """An endless sequence of batches, each a list of `batch_size` (epoch, index) keys: a DataLoader's batch_sampler.
+
+    All batches of all ranks are slices of one row of images: position p is image permutation(seed, epoch)[p % n] of
+    epoch p // n. Step k takes batch_size · world_size positions, in rank order. So nothing is ever dropped, a batch
+    may reach into the next epoch, and the state of the sampler is one number, the images seen: start_image.
+    """
+
+    dataset_size: int
+    batch_size: int
+    """Images a step on each rank."""
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    start_image: int = 0
+    """Images already seen by all ranks together."""
+
+    def __post_init__(self) -> None:
+        if self.dataset_size < 1 or self.batch_size < 1:
+            raise ValueError(f"dataset_size {self.dataset_size} and batch_size {self.batch_size} must be 1 or more")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not one of {self.world_size} ranks, counted from 0")
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        start = self.start_image + self.rank * self.batch_size
+        epoch, order = -1, np.empty(0, np.int64)
+        while True:
+            batch = []
+            for position in range(start, start + self.batch_size):
+                if position // self.dataset_size != epoch:
+                    epoch = position // self.dataset_size
+                    order = _permutation(self.seed, epoch, self.dataset_size)
+                batch.append((epoch, int(order[position % self.dataset_size])))
+            yield batch
+            start += self.batch_size * self.world_size
+
+
+def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(size)

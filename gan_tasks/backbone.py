@@ -1,0 +1,163 @@
+"""The one generator of all tasks, and its fillings.
+
+    image → stem → downs → trunk → ups → head → image
+
+A filling chooses the parts: which convolution, which norm, what the trunk is made of, and whether each
+up joins the features that the matching down began from (U-Net). The frame itself knows no task.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.blocks import Norm, ResidualBlock, init_weights, needs_bias, norm_layer, pad_to_multiple
+
+
+class Generator(nn.Module):
+    """stem → downs → trunk → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(s·H)×(s·W).
+
+    Args:
+        stem, trunk, head: one module each.
+        downs, ups: modules in the order they are run.
+        skips: concatenate the features in front of `downs[i]` to the output of `ups[-1 - i]` (U-Net).
+        size_multiple: `body` needs H and W divisible by this; `forward` pads and crops, so takes any size.
+        minimum_size: the smallest H and W that `body` takes, in pixels.
+        scale: how many output pixels there are to an input pixel along a side.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        downs: Sequence[nn.Module],
+        trunk: nn.Module,
+        ups: Sequence[nn.Module],
+        head: nn.Module,
+        skips: bool = False,
+        size_multiple: int = 1,
+        minimum_size: int = 1,
+        scale: int = 1,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.downs = nn.ModuleList(downs)
+        self.trunk = trunk
+        self.ups = nn.ModuleList(ups)
+        self.head = head
+        self.skips = skips
+        self.size_multiple = size_multiple
+        self.minimum_size = minimum_size
+        self.scale = scale
+        init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any size: pads to what `body` takes and crops the result."""
+        height, width = x.shape[-2:]
+        y = self.body(pad_to_multiple(x, self.size_multiple, self.minimum_size))
+        return y[..., : height * self.scale, : width * self.scale]
+
+    def body(self, x: Tensor) -> Tensor:
+        """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
+        x = self.stem(x)
+        kept = []
+        for down in self.downs:
+            kept.append(x)
+            x = down(x)
+        x = self.trunk(x)
+        for up in self.ups:
+            x = up(x)
+            if self.skips:
+                x = torch.cat([kept.pop(), x], dim=1)
+        y: Tensor = self.head(x)
+        return y
+
+
+def resnet(
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int = 64,
+    downs: int = 2,
+    blocks: int = 9,
+    norm: Norm = "instance",
+    dropout: bool = False,
+) -> Generator:
+    """Residual generator of CycleGAN (2 downs, 6 or 9 blocks) and, with 4 downs, pix2pixHD's global one.
+
+    Johnson et al. 2016; Zhu et al. 2017; Wang et al. 2018.
+    """
+    bias = needs_bias(norm)
+    widths = [width * 2**level for level in range(downs + 1)]
+
+    def down(inputs: int, outputs: int) -> nn.Module:
+        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias)
+        return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
+
+    def up(inputs: int, outputs: int) -> nn.Module:
+        conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
+
+    return Generator(
+        stem=nn.Sequential(
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(in_channels, width, 7, bias=bias),
+            norm_layer(norm, width),
+            nn.ReLU(inplace=True),
+        ),
+        downs=[down(widths[i], widths[i + 1]) for i in range(downs)],
+        trunk=nn.Sequential(*(ResidualBlock(widths[-1], norm=norm, dropout=dropout) for _ in range(blocks))),
+        ups=[up(widths[i + 1], widths[i]) for i in reversed(range(downs))],
+        head=nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()),
+        size_multiple=2**downs,
+        # The trunk pads by reflection, which needs features of 2×2; the stem needs 4×4 pixels.
+        minimum_size=max(4, 2 ** (downs + 1)),
+    )
+
+
+def unet(
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int = 64,
+    downs: int = 8,
+    norm: Norm = "batch",
+    dropout: bool = True,
+) -> Generator:
+    """U-Net of pix2pix (Isola et al. 2017): 8 halvings for 256×256 and its multiples, 7 for 128×128.
+
+    The stem is the first halving and the head the last doubling; dropout stays on the widest inner ups.
+    """
+    if downs < 5:
+        raise ValueError(f"a U-Net has at least 5 halvings, got {downs}")
+    bias = needs_bias(norm)
+    widths = [width * min(2**level, 8) for level in range(downs)]
+
+    def down(inputs: int, outputs: int, *, innermost: bool) -> nn.Module:
+        conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        norms = [] if innermost else [norm_layer(norm, outputs)]
+        return nn.Sequential(nn.LeakyReLU(0.2, inplace=True), conv, *norms)
+
+    def up(inputs: int, outputs: int, *, dropped: bool) -> nn.Module:
+        conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        drops = [nn.Dropout(0.5)] if dropped else []
+        return nn.Sequential(nn.ReLU(inplace=True), conv, norm_layer(norm, outputs), *drops)
+
+    inner = downs - 1  # the level of the 1×1 features, which no skip joins
+    return Generator(
+        stem=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=bias),
+        downs=[down(widths[i - 1], widths[i], innermost=i == inner) for i in range(1, downs)],
+        trunk=nn.Identity(),
+        ups=[
+            up(widths[i] * (1 if i == inner else 2), widths[i - 1], dropped=dropout and 4 <= i < inner)
+            for i in reversed(range(1, downs))
+        ],
+        head=nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * width, out_channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+        ),
+        skips=True,
+        size_multiple=2**downs,
+        minimum_size=2**downs,
+    )

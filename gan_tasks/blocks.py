@@ -1,0 +1,72 @@
+"""Small parts that the generators and discriminators are made of."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+Norm = Literal["batch", "instance", "none"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Normalisation of N×C×H×W features; instance norm has no weights and no running statistics."""
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "instance":
+            return nn.InstanceNorm2d(channels)
+        case "none":
+            return nn.Identity()
+
+
+def needs_bias(norm: Norm) -> bool:
+    """Whether a convolution in front of the norm has a bias: batch norm's own shift makes it redundant."""
+    return norm != "batch"
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), N×C×H×W → the same shape, reflection-padded (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int, *, norm: Norm, dropout: bool = False) -> None:
+        super().__init__()
+        bias = needs_bias(norm)
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5) if dropout else nn.Identity(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y
+
+
+def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
+    """Pad N×C×H×W below and to the right until both sides are ≥ minimum and divide by the multiple.
+
+    The padding mirrors the image where it is large enough for that, and repeats its edge where not.
+    """
+    height, width = x.shape[-2:]
+    below = max(minimum, -(-height // multiple) * multiple) - height
+    right = max(minimum, -(-width // multiple) * multiple) - width
+    if not below and not right:
+        return x
+    mode = "reflect" if below < height and right < width else "replicate"
+    return functional.pad(x, (0, right, 0, below), mode=mode)
+
+
+def init_weights(module: nn.Module) -> None:
+    """The initialisation of DCGAN and pix2pix: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,84 @@
+"""The one discriminator of all tasks: patches of an image, judged at one to three scales.
+
+Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gan_tasks.blocks import Norm, init_weights, needs_bias, norm_layer
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN (Isola et al. 2017): `layers` halvings, then two more convolutions down to one logit a patch.
+
+    Args:
+        in_channels: channels of all the images judged together.
+        width: channels after the first layer; they double with each layer up to 8·width.
+        layers: number of halvings; 3 gives patches of 70×70 pixels.
+        padding: 1 in pix2pix, 2 in pix2pixHD, pixels.
+        kernel: 4; 1 judges each pixel on its own, without any halving (PixelGAN).
+        spectral: normalise each convolution's spectral norm to 1 (Miyato et al. 2018).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        width: int = 64,
+        layers: int = 3,
+        norm: Norm = "batch",
+        padding: int = 1,
+        kernel: int = 4,
+        spectral: bool = False,
+        head_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        stride = 2 if kernel > 1 else 1
+        bias = needs_bias(norm)
+
+        def conv(inputs: int, outputs: int, *, stride: int, bias: bool) -> nn.Conv2d:
+            return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+
+        widths = [width * min(2**level, 8) for level in range(layers + 1)]
+        stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True))]
+        for level in range(1, layers + 1):
+            # The last of them keeps its size, so that patches overlap densely.
+            step = conv(widths[level - 1], widths[level], stride=stride if level < layers else 1, bias=bias)
+            stages.append(nn.Sequential(step, norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True)))
+        stages.append(nn.Sequential(conv(widths[-1], 1, stride=1, bias=head_bias)))
+        self.stages = nn.ModuleList(stages)
+        init_weights(self)
+        if spectral:
+            for stage in stages:
+                spectral_norm(stage[0])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """The same kind of discriminator at full, half, quarter … resolution (pix2pixHD, Wang et al. 2018).
+
+    Called with one image, or with the condition and the image: what comes is joined along the channels.
+    """
+
+    def __init__(self, make_scale: Callable[[], nn.Module], *, scales: int = 1) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(make_scale() for _ in range(scales))
+        self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+
+    def forward(self, *images: Tensor) -> list[list[Tensor]]:
+        x = torch.cat(images, dim=1) if len(images) > 1 else images[0]
+        outputs = []
+        for index, scale in enumerate(self.scales):
+            x = self.halve(x) if index else x
+            outputs.append(scale(x))
+        return outputs

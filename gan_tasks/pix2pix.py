@@ -1,0 +1,190 @@
+"""pix2pix: translate one kind of image into another, learned from pairs.
+
+A generator turns the source into the target; a discriminator looks at source and target together and says
+whether they belong (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With `--generator global`, two
+or three scales, feature matching and perceptual loss it is pix2pixHD's first stage (Wang et al. 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.backbone import Generator, resnet, unet
+from gan_tasks.blocks import Norm
+from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
+from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.losses import (
+    AdversarialConfig,
+    Scales,
+    adversarial_d_loss,
+    adversarial_g_loss,
+    d_accuracy,
+    feature_matching,
+    gradient_penalty,
+    l1,
+    zero_centred_penalty,
+)
+from gan_tasks.optimisation import OptimisationConfig
+from gan_tasks.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.schedules import ScheduleConfig
+from gan_tasks.task import Losses, Outputs, Split, Stage, Task
+
+
+@dataclass(frozen=True)
+class Pix2PixConfig:
+    """Options of pix2pix. The defaults are the published recipe."""
+
+    generator: Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"] = "unet-256"
+    """Architecture; any image size works with each, unet-256 thinks in blocks of 256 pixels."""
+    width: int = 64
+    """Channels of the generator's first layer; cost grows with its square."""
+    norm: Norm = "batch"
+    """Normalisation in generator and discriminator."""
+    dropout: bool = True
+    """Dropout in the generator while it learns."""
+    discriminator: Literal["patch", "pixel"] = "patch"
+    """Judge patches of 70×70 pixels (with 3 layers), or each pixel on its own."""
+    d_width: int = 64
+    """Channels of the discriminator's first layer."""
+    d_layers: int = 3
+    """Halvings in the discriminator: 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels."""
+    d_scales: int = 1
+    """How many resolutions the discriminator looks at, each half the one before."""
+    d_spectral: bool = False
+    """Spectral normalisation of the discriminator."""
+    d_conditional: bool = True
+    """The discriminator sees the source beside the target."""
+    gan: float = 1.0
+    """Weight of the adversarial loss; 0 trains without a discriminator."""
+    l1: float = 100.0
+    """Weight of the mean absolute difference to the target."""
+    feature_matching: float = 0.0
+    """Weight of the difference in the discriminator's features (pix2pixHD: 10)."""
+    adversarial: AdversarialConfig = AdversarialConfig()
+    perceptual: PerceptualConfig = PerceptualConfig()
+    optimisation: OptimisationConfig = OptimisationConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    data: PairedConfig = PairedConfig()
+
+
+class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
+    name = "pix2pix"
+    Config = Pix2PixConfig
+
+    def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
+        return open_pairs(root, split, self.config.data, seed, augment)
+
+    def resolved(self, data: PairedImages) -> Pix2Pix:
+        channels = {"source_channels": data.source_channels, "target_channels": data.target_channels}
+        return Pix2Pix(replace(self.config, data=replace(self.config.data, **channels)))
+
+    def build(self, *, for_training: bool) -> None:
+        config, source, target = (
+            self.config,
+            self.config.data.source_channels,
+            self.config.data.target_channels,
+        )
+        self.generators["g"] = make_generator(config, source, target)
+        if for_training and config.gan:
+            judged = source + target if config.d_conditional else target
+            self.discriminators["d"] = make_discriminator(config, judged)
+            self.d_weight_clip = config.adversarial.clip_weights
+        if for_training and config.perceptual.perceptual:
+            self.frozen["perceptual"] = load_perceptual(config.perceptual)
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config = self.config
+        return (
+            Stage(
+                name="adversarial" if config.gan else "reconstruction",
+                images=config.schedule.epochs * dataset_size,
+                optimisation=config.optimisation,
+                schedule=config.schedule,
+                players=("d", "g") if config.gan else ("g",),
+            ),
+        )
+
+    def generate(self, x: Pair[Tensor]) -> Outputs:
+        return {"fake": self.generators["g"](x.source)}
+
+    def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        config, fake = self.config.adversarial, y["fake"]
+        d_real, d_fake = self.judge(x.source, x.target), self.judge(x.source, fake)
+        real_right, fake_right = d_accuracy(config, d_real, d_fake)
+        self.note(**{"d/real_accuracy": real_right, "d/fake_accuracy": fake_right})
+        losses = {"adversarial": adversarial_d_loss(config, d_real, d_fake)}
+
+        def judge_beside_source(image: Tensor) -> Scales:
+            return self.judge(x.source, image)
+
+        if config.gradient_penalty:
+            mix = self.step.random(len(fake), 1, 1, 1, device=fake.device)
+            penalty = gradient_penalty(judge_beside_source, x.target, fake, mix)
+            losses["gradient_penalty"] = config.gradient_penalty * penalty
+        if self.step.index % config.r_interval == 0:
+            for name, weight, images in (("r1", config.r1, x.target), ("r2", config.r2, fake)):
+                if weight:
+                    penalty = zero_centred_penalty(judge_beside_source, images)
+                    losses[name] = weight * config.r_interval * penalty
+        return losses
+
+    def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        config, fake = self.config, y["fake"]
+        losses = {"l1": config.l1 * l1(fake, x.target)}
+        if config.gan:
+            d_fake = self.judge(x.source, fake)
+            needs_real = config.feature_matching or config.adversarial.adversarial == "relativistic"
+            with torch.no_grad():
+                d_real = self.judge(x.source, x.target) if needs_real else None
+            losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
+            if config.feature_matching and d_real is not None:
+                losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
+        if config.perceptual.perceptual:
+            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, x.target)
+        return losses
+
+    def judge(self, source: Tensor, image: Tensor) -> Scales:
+        d = self.discriminators["d"]
+        answer: Scales = d(source, image) if self.config.d_conditional else d(image)
+        return answer
+
+    def infer(self, *images: Tensor) -> Tensor:
+        (source,) = images
+        image: Tensor = self.generators["g"](source)
+        return image
+
+    def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (x.source,), x.target
+
+
+def make_generator(config: Pix2PixConfig, in_channels: int, out_channels: int) -> Generator:
+    width, norm, dropout = config.width, config.norm, config.dropout
+    match config.generator:
+        case "unet-256":
+            return unet(in_channels, out_channels, width=width, downs=8, norm=norm, dropout=dropout)
+        case "unet-128":
+            return unet(in_channels, out_channels, width=width, downs=7, norm=norm, dropout=dropout)
+        case "resnet-9":
+            return resnet(in_channels, out_channels, width=width, blocks=9, norm=norm, dropout=dropout)
+        case "resnet-6":
+            return resnet(in_channels, out_channels, width=width, blocks=6, norm=norm, dropout=dropout)
+        case "global":
+            return resnet(in_channels, out_channels, width=width, downs=4, norm=norm, dropout=dropout)
+
+
+def make_discriminator(config: Pix2PixConfig, in_channels: int) -> MultiScaleDiscriminator:
+    width, norm, spectral = config.d_width, config.norm, config.d_spectral
+
+    def make_scale() -> nn.Module:
+        if config.discriminator == "pixel":
+            return PatchDiscriminator(
+                in_channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
+            )
+        return PatchDiscriminator(in_channels, width=width, layers=config.d_layers, norm=norm, spectral=spectral)
+
+    return MultiScaleDiscriminator(make_scale, scales=config.d_scales)
