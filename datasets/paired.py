@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from gan_tasks.datasets.image import IMAGE_SUFFIXES, Pixels, channels_fit, fit_c
 from gan_tasks.datasets.stream import Key
 from gan_tasks.datasets.transforms import PairAugmentation, sample_seed
 
-T = TypeVar("T")
 Layout = Literal["folders", "aligned"]
 Split = Literal["train", "val", "test"]
 Image = TypeVar("Image")
+Side = TypeVar("Side")
 
 
 class Pair(NamedTuple, Generic[Image]):
@@ -338,7 +338,7 @@ def _with_channels_of(files: PairFiles, shapes: dict[Path, Shape], config: Paire
     )
 
 
-def _source_first(sides: tuple[T, T], config: PairedConfig) -> tuple[T, T]:
+def _source_first(sides: tuple[Side, Side], config: PairedConfig) -> tuple[Side, Side]:
     """(A, B) to (source, target), and back."""
     return sides if config.direction == "a-to-b" else (sides[1], sides[0])
 

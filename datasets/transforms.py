@@ -15,18 +15,18 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize H×W×C pixels of any type: by area when there are fewer afterwards, else bicubic."""
+    """Resize H×W×C pixels of any type: by area along an axis that shrinks, bicubic along one that grows."""
     import cv2
 
     if pixels.shape[:2] == (height, width):
         return pixels
     if pixels.shape[2] > 4:  # OpenCV's limit
-        halves = [resize(part, height, width) for part in (pixels[..., :4], pixels[..., 4:])]
-        return np.concatenate(halves, axis=2)
-    shrinks = height * width < pixels.shape[0] * pixels.shape[1]
-    resized = cv2.resize(
-        np.ascontiguousarray(pixels), (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+        parts = [resize(part, height, width) for part in (pixels[..., :4], pixels[..., 4:])]
+        return np.concatenate(parts, axis=2)
+    # One after the other: where one axis grows, OpenCV interpolates along the other too, which aliases.
+    shrunk = (min(width, pixels.shape[1]), min(height, pixels.shape[0]))
+    resized = cv2.resize(np.ascontiguousarray(pixels), shrunk, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized).reshape(height, width, -1)  # OpenCV drops a single channel's axis
 
 

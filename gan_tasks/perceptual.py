@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.download import DownloadError, fetch
+from gan_tasks.download import DownloadError, OnProgress, fetch
 from gan_tasks.losses import l1
 
 Network: TypeAlias = Literal["vgg19", "vgg16"]
@@ -110,18 +110,19 @@ class Perceptual(nn.Module):
         return seen
 
 
-def load_perceptual(config: PerceptualConfig) -> Perceptual:
+def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = None) -> Perceptual:
     """The perceptual loss with pretrained weights: those of the file in `config`, else torchvision's, fetched once.
 
-    Raises UserError where they cannot be had, saying both ways to get them, or where they are of another
-    network. There are no random weights to fall back on: they would train, and mislead.
+    `on_progress` hears of that download. Raises UserError where the weights cannot be had, saying both ways to
+    get them, or where they are of another network. There are no random weights to fall back on: they would
+    train, and mislead.
     """
     network = config.perceptual_network
     if config.perceptual_weights is not None:
         return Perceptual(network, _read(config.perceptual_weights))
     url, sha256 = SOURCES[network]
     try:
-        path = fetch(url, sha256=sha256, name=url.rpartition("/")[2])
+        path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
     except DownloadError as error:
         raise UserError(
             f"the perceptual loss needs the weights of {network}, and they could not be downloaded: {error}. "

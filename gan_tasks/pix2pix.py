@@ -158,6 +158,9 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         image: Tensor = self.generators["g"](source)
         return image
 
+    def channels(self) -> tuple[int, int]:
+        return self.config.data.source_channels, self.config.data.target_channels
+
     def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.source,), x.target
 

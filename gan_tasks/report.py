@@ -82,7 +82,7 @@ def _read_run(run: Path) -> Run:
         name=run.resolve().name,
         config=_read_json(run / "config.json"),
         journal=read_journal(run / "journal.jsonl"),
-        samples=sorted((run / "samples").glob("step-*.png")),
+        samples=sorted((run / "samples").glob(f"step-{8 * '[0-9]'}.png")),
         evaluation=_read_json(run / "evaluation.json"),
         before_after=run / "before-after.png",
     )

@@ -161,6 +161,10 @@ class Task(ABC, Generic[Config, Batch]):
     def infer(self, *images: Tensor) -> Tensor: ...
 
     @abstractmethod
+    def channels(self) -> tuple[int, int]:
+        """Channels of the image that `infer` takes and of the one it gives, by the resolved config."""
+
+    @abstractmethod
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
         """What `infer` is given for a sample, and the image that it should come to."""
 

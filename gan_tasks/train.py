@@ -187,6 +187,8 @@ class Loop:
             return
         self.logged_images = self.position.images
         total_images = sum(stage.images for stage in self.stages)
+        if not self.position.step:
+            self.event("started", total_images=total_images)
         quiet = self.config.quiet or not self.runtime.is_main
         with (
             stop_signals() as signals,
@@ -369,7 +371,7 @@ class Loop:
         if self.journal:
             self.journal.write(self.position.step, self.position.images, values)
 
-    def event(self, kind: str, **details: str) -> None:
+    def event(self, kind: str, **details: str | int) -> None:
         if self.journal:
             self.journal.event(self.position.step, self.position.images, kind, **details)
 

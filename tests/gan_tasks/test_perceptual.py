@@ -220,7 +220,7 @@ def test_files_that_hold_no_weights_are_refused_and_not_run(tmp_path):
 def test_without_a_file_the_networks_own_weights_are_fetched(tmp_path, monkeypatch, network, weights):
     asked = []
 
-    def fetch(url: str, *, sha256: str, name: str) -> Path:
+    def fetch(url: str, *, sha256: str, name: str, on_progress: object) -> Path:
         asked.append((url, sha256, name))
         torch.save(weights, tmp_path / name)
         return tmp_path / name

@@ -1,0 +1,318 @@
+"""`gan-tasks`: the command line. It starts quickly because every command imports what it needs when it is run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.tasks import TASKS, find_task
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on images it has not seen, beside trivial answers."""
+
+    model: tyro.conf.Positional[Path]
+    """A run folder or one of its checkpoints."""
+    data: Path
+    """The folder that it was trained on, or one of the same layout."""
+    split: Literal["train", "val", "test"] = "test"
+    """Which part of the data."""
+    limit: int = 0
+    """At most so many images; 0 = all."""
+    json: bool = False
+    """Print everything as JSON, the figures of each image included."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    mode: Literal["eval", "train"] = "eval"
+    """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+
+    def run(self) -> int:
+        from gan_tasks.export.evaluate import evaluate, finite
+        from gan_tasks.export.trained import TrainedModel
+
+        model = TrainedModel(self.model, device=self.device, mode=self.mode)
+        result = evaluate(model, self.data, split=self.split, limit=self.limit)
+        if self.json:
+            print(json.dumps(finite(result), indent=1))
+        else:
+            print_evaluation(result)
+        return OK
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Run a model over an image or a folder of images."""
+
+    model: tyro.conf.Positional[Path]
+    """A run folder or one of its checkpoints."""
+    input: tyro.conf.Positional[Path]
+    """An image, or a folder whose images are all done, subfolders included."""
+    output: tyro.conf.Positional[Path]
+    """The file or folder to write."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    mode: Literal["eval", "train"] = "eval"
+    """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+
+    def run(self) -> int:
+        from gan_tasks.export.apply import apply_to_files, files_to_do
+        from gan_tasks.export.model import load
+
+        pairs = files_to_do(self.input, self.output)
+        failures = apply_to_files(load(self.model, device=self.device, mode=self.mode), pairs)
+        for failure in failures:
+            say(f"not done: {failure.path}: {failure.reason}")
+        say(f"{len(pairs) - len(failures)} of {len(pairs)} images written to {self.output}")
+        return BAD_INPUT if failures else OK
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a file or folder is: a run, a checkpoint, weights, an image."""
+
+    file: tyro.conf.Positional[Path]
+    """Any of these."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.inspection import inspect
+
+        for line in inspect(self.file):
+            print(line)
+        return OK
+
+
+@dataclass(frozen=True)
+class Check:
+    """Read a folder of training images once and list what is wrong with it."""
+
+    data: tyro.conf.Positional[Path]
+    """The folder."""
+    task: str = "pix2pix"
+    """What it is for."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.check import check
+
+        return FAILED if check(self.data, find_task(self.task).load()()) else OK
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Look at this machine: versions, device, runtimes, and what is wrong with the installation."""
+
+    json: bool = False
+    """Print as JSON."""
+
+    def run(self) -> int:
+        from dataclasses import asdict
+
+        from gan_tasks.apps.doctor import doctor, print_doctor
+
+        report = doctor()
+        if self.json:
+            print(json.dumps(asdict(report), indent=1))
+        else:
+            print_doctor(report)
+        return FAILED if report.problems else OK
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Train a small model on photographs that are here already, measure it and draw the result: a few minutes."""
+
+    out: Path = Path("quickstart")
+    """The folder to make; if it is there, one beside it with a number."""
+    lr: float = 1e-3
+    """Learning rate."""
+    epochs: int = 240
+    """Passes over the 15 photographs."""
+    seed: int = 0
+    """Of everything that is random."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.quickstart import quickstart
+
+        return OK if quickstart(self.out, lr=self.lr, epochs=self.epochs, seed=self.seed) else FAILED
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a stopped run, bit for bit as if it had never stopped."""
+
+    resume: Path
+    """The run folder."""
+    workers: int | None = None
+    """Processes that read images; as before if not given."""
+    device: str | None = None
+    """auto, cpu, cuda or cuda:N; as before if not given."""
+    max_steps: int | None = None
+    """Stop after so many steps in total; as before if not given, 0 = to the end."""
+
+    def run(self) -> int:
+        from gan_tasks.train import resume
+
+        options = {"workers": self.workers, "device": self.device, "max_steps": self.max_steps}
+        resume(self.resume, **{name: value for name, value in options.items() if value is not None})
+        return OK
+
+
+COMMANDS: dict[str, Any] = {
+    "quickstart": Quickstart,
+    "train": None,  # its options depend on the task: see train_command
+    "evaluate": Evaluate,
+    "apply": Apply,
+    "inspect": Inspect,
+    "check": Check,
+    "doctor": Doctor,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if debug:
+        sys.exit(run(arguments))
+    try:
+        code = run(arguments)
+    except UserError as error:
+        code = complain(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        sys.stderr.close()
+        code = OK
+    except OSError as error:
+        code = complain(error, FAILED)
+    except RuntimeError as error:
+        if not is_expected(error):
+            raise
+        code = complain(error, FAILED)
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return OK if arguments else BAD_INPUT
+    if arguments[0] == "--version":
+        print(__version__)
+        return OK
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"no command is called {name!r}: expected {', '.join(COMMANDS)}; see gan-tasks --help")
+    if name == "train":
+        return train_command(rest)
+    code: int = parse(COMMANDS[name], rest, prog=f"gan-tasks {name}").run()
+    return code
+
+
+def train_command(arguments: list[str]) -> int:
+    """`train TASK …` or `train --resume RUN …`."""
+    if arguments and not arguments[0].startswith("-"):
+        task_name, *options = arguments
+        return train_task(find_task(task_name).load(), options)
+    if any(argument.split("=")[0] == "--resume" for argument in arguments):
+        return parse(Resume, arguments, prog="gan-tasks train").run()
+    print(train_overview())
+    return OK if arguments in (["-h"], ["--help"]) else BAD_INPUT
+
+
+def train_task(task_class: Any, arguments: list[str]) -> int:
+    from gan_tasks.apps.training import Train
+    from gan_tasks.train import train
+
+    options = parse(Train[task_class.Config], arguments, prog=f"gan-tasks train {task_class.name}")
+    run_folder = train(task_class(options.task), data=options.data, out=options.out, config=options.loop)
+    say(f"done: {run_folder / 'report.html'} shows how it went; `gan-tasks apply {run_folder} IN OUT` uses the model")
+    return OK
+
+
+def parse(command: Any, arguments: list[str], *, prog: str) -> Any:
+    """The command's dataclass, filled from its arguments; tyro explains what does not fit and exits with 2."""
+    return tyro.cli(command, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+
+
+def overview() -> str:
+    lines = [f"  {name:<12}{summary(command)}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"gan-tasks {__version__}: image-to-image GANs, from a folder of images to a model in use",
+            "",
+            "usage: gan-tasks COMMAND … (gan-tasks COMMAND --help explains each; --debug shows tracebacks)",
+            "",
+            *lines,
+        ]
+    )
+
+
+def summary(command: Any) -> str:
+    doc: str = command.__doc__ if command else "Train a task on a folder of images, or go on with a run."
+    return doc.splitlines()[0]
+
+
+def train_overview() -> str:
+    lines = [f"  {entry.name:<12}{entry.summary}" for entry in TASKS]
+    return "\n".join(
+        [
+            "usage: gan-tasks train TASK --data DIR --out RUN …   (gan-tasks train TASK --help lists the options)",
+            "       gan-tasks train --resume RUN",
+            "",
+            "tasks:",
+            *lines,
+        ]
+    )
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['images']} images of {result['data']} ({result['split']})", title_justify="left")
+    for heading in ("", "L1 (lower is better)", "PSNR dB", "SSIM"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, measures in {"model": result["model"], **result["baselines"]}.items():
+        cells = [interval(measures["l1"], 4), interval(measures["psnr"], 2), interval(measures["ssim"], 3)]
+        table.add_row(name, *cells)
+    Console().print(table)
+    print(
+        "means with 95 % intervals; L1 of pixel values in [0, 1], PSNR per image, SSIM with a Gaussian of 11 px; on RGB"
+    )
+
+
+def interval(measured: dict[str, float], digits: int) -> str:
+    return f"{measured['mean']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
+
+
+def is_expected(error: RuntimeError) -> bool:
+    """Whether a RuntimeError is one that a person can do something about, rather than a bug."""
+    from gan_tasks.train import TrainingError
+
+    return isinstance(error, TrainingError) or "out of memory" in str(error).lower()
+
+
+def complain(error: Exception, code: int) -> int:
+    hint = ""
+    if "out of memory" in str(error).lower():
+        hint = " Try a smaller --batch-size, --crop-size or --width."
+    say(f"error: {error}{hint}")
+    return code
+
+
+def say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""`gan-tasks inspect`: what is this file?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.image import IMAGE_SUFFIXES, read
+
+
+def inspect(path: Path) -> Iterator[str]:
+    """Lines that describe a run folder, a checkpoint, a file of weights or an image.
+
+    Raises UserError where it is none of these.
+    """
+    if (path / "config.json").is_file():
+        yield from run_lines(path)
+    elif (path / "state.json").is_file():
+        yield from checkpoint_lines(path)
+    elif path.suffix.lower() == ".safetensors" and path.is_file():
+        yield from weights_lines(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        yield from image_lines(path)
+    else:
+        what = "is none of these" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}: expected a run folder, a checkpoint, weights (.safetensors) or an image")
+
+
+def run_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.checkpoint import list_checkpoints
+    from gan_tasks.run import RunFolder, read_run
+
+    task, content = read_run(path)
+    run = RunFolder(path)
+    yield f"run of {task.name} on {content['data']}"
+    yield f"command: {content['command']}"
+    yield f"hardware: {content['hardware']}"
+    changed = differences(content["task_config"], type(task).Config())
+    yield f"options that are not the default: {', '.join(changed) or 'none'}"
+    task.build(for_training=True)
+    for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
+        count = sum(parameter.numel() for parameter in networks.parameters())
+        if count:
+            yield f"{name}: {count:,} parameters"
+    checkpoints = list_checkpoints(run.checkpoints)
+    yield f"checkpoints: {', '.join(c.name for c in checkpoints) or 'none'}"
+    if run.best:
+        yield f"best: {run.best.name}"
+    if checkpoints:
+        yield from checkpoint_lines(checkpoints[-1])
+
+
+def checkpoint_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.checkpoint import load_state
+
+    state = load_state(path)
+    position = state["position"]
+    yield f"checkpoint {path.name}: {position['images']:,} images shown, {position['skipped']} steps skipped"
+    for name, size in state["parts"].items():
+        yield f"  {name}: {size / 1e6:,.1f} MB"
+
+
+def weights_lines(path: Path) -> Iterator[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no whole safetensors file: {error}") from error
+    total = sum(product(shape) for shape in shapes.values())
+    yield f"{len(names)} tensors, {total:,} numbers"
+    for name in names[:8]:
+        yield f"  {name} {list(shapes[name])}"
+    if len(names) > 8:
+        yield f"  … and {len(names) - 8} more"
+    for key, value in metadata.items():
+        yield f"{key}: {value}"
+
+
+def image_lines(path: Path) -> Iterator[str]:
+    picture = read(path)
+    height, width, channels = picture.pixels.shape
+    kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
+    yield f"image of {height}×{width} pixels (height × width), {kinds.get(channels, f'{channels} channels')}"
+    yield f"{picture.pixels.dtype}, {'with' if picture.icc_profile else 'without'} ICC profile"
+
+
+def differences(chosen: dict[str, Any], default_config: Any) -> list[str]:
+    """`name=value` of the options that differ from the default, nested ones by their own name."""
+    from gan_tasks.run import to_json
+
+    def walk(chosen: dict[str, Any], default: dict[str, Any]) -> Iterator[str]:
+        for key, value in chosen.items():
+            if isinstance(value, dict):
+                yield from walk(value, default.get(key, {}))
+            elif value != default.get(key):
+                yield f"{key}={json.dumps(value)}"
+
+    return list(walk(chosen, to_json(default_config)))
+
+
+def product(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total

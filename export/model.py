@@ -1,0 +1,95 @@
+"""A trained model as its user sees it: called with an array, gives an array. Imports no torch.
+
+`load(path)` opens whatever a path holds; `Model.__call__` does around the network what every kind needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
+
+if TYPE_CHECKING:
+    from gan_tasks.export.trained import TrainedModel
+
+FloatImages = NDArray[np.float32]
+
+
+class Model(ABC):
+    """What `load` gives. `name` is the task's, channel counts are those of the network."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    scale: int = 1
+    """Output pixels to an input pixel, along a side."""
+
+    @abstractmethod
+    def run(self, images: FloatImages) -> FloatImages:
+        """The network alone: N×C×H×W float32 in [-1, 1] → N×C'×(s·H)×(s·W), the same range."""
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """One image, H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type.
+
+        Any size. Gray is repeated for a model of RGB, and alpha is carried round a model that has none: the
+        result has it again. Raises ImageError for channels or a type that do not fit.
+        """
+        if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
+            raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
+        colour, alpha = split_alpha(image, self.in_channels)
+        output = self.run(to_float(fit_channels(colour, self.in_channels))[None])[0]
+        pixels = to_uint8(output) if image.dtype == np.uint8 else to_uint16(output)
+        if alpha is None or self.out_channels not in (1, 3):
+            return pixels
+        return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
+
+
+def split_alpha(image: Pixels, channels: int) -> tuple[Pixels, Pixels | None]:
+    """Colour and alpha of gray+alpha or RGBA pixels, where the network's channels have no room for alpha."""
+    if image.shape[2] in (2, 4) and channels in (1, 3):
+        return image[..., :-1], image[..., -1:]
+    return image, None
+
+
+def to_uint16(image: FloatImages) -> NDArray[np.uint16]:
+    """C×H×W in [-1, 1] → H×W×C, rounded and clipped."""
+    levels = np.rint((np.clip(image, -1, 1).astype(np.float64) + 1) * 32767.5)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0)).astype(np.uint16)
+
+
+def enlarge(alpha: Pixels, scale: int) -> Pixels:
+    """H×W×1 to s·H×s·W×1, smoothly."""
+    if scale == 1:
+        return alpha
+    import cv2
+
+    height, width = alpha.shape[:2]
+    return cv2.resize(alpha, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)[..., None]
+
+
+def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> Model:
+    """The model that a run folder or a checkpoint folder holds, ready to be called with an array.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested.
+
+    Raises UserError, saying what was expected, for anything else.
+    """
+    path = Path(path)
+    if (path / "config.json").is_file() or (path / "state.json").is_file():
+        return load_run(path, device=device, mode=mode)
+    what = "does not exist" if not path.exists() else "holds no model"
+    raise UserError(f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it")
+
+
+def load_run(path: Path, *, device: str, mode: Literal["eval", "train"]) -> TrainedModel:
+    from gan_tasks.export.trained import TrainedModel
+
+    return TrainedModel(path, device=device, mode=mode)

@@ -1,0 +1,102 @@
+"""The same samples however they are loaded, and workers that neither outlive nor interrupt the run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan_tasks.datasets.image import Picture, write
+from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.paired import Pair, PairedConfig, PairedImages, open_pairs
+from gan_tasks.datasets.stream import ImageStream
+
+CONFIG = PairedConfig(load_size=30, crop_size=(16, 16), photometric=0.5, denoise=3.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PairedImages:
+    root = tmp_path_factory.mktemp("pairs")
+    for number in range(7):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+        write(root / f"{number}.png", Picture(pixels))
+    return open_pairs(root, "train", CONFIG, 0, True)[0]
+
+
+def batches(dataset: PairedImages, workers: int, start_method: str | None = None) -> list[Pair]:
+    loader = make_loader(dataset, ImageStream(7, 3, seed=5), workers=workers, start_method=start_method)
+    return list(islice(loader, 6))
+
+
+def test_batches_are_pairs_of_tensors(dataset: PairedImages) -> None:
+    batch = batches(dataset, 0)[0]
+    assert isinstance(batch, Pair)
+    assert batch.source.shape == batch.target.shape == (3, 3, 16, 16)
+    assert batch.source.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize(("workers", "start_method"), [(1, "fork"), (4, "fork"), (1, "spawn")])
+def test_the_number_of_workers_changes_nothing(dataset: PairedImages, workers: int, start_method: str) -> None:
+    for expected, loaded in zip(batches(dataset, 0), batches(dataset, workers, start_method), strict=True):
+        assert torch.equal(expected.source, loaded.source)
+        assert torch.equal(expected.target, loaded.target)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_generators_are_left_alone(dataset: PairedImages, workers: int) -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    batches(dataset, workers, "fork" if workers else None)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
+
+
+PROGRAM = """
+import os, signal, sys
+import numpy as np
+from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.stream import ImageStream
+
+class Numbers:
+    def __len__(self): return 100
+    def __getitem__(self, key): return (np.float32(key[1]), os.getpid())
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: print("told to stop", flush=True))
+    loader = make_loader(Numbers(), ImageStream(100, 2, 0), workers=2, start_method="fork")
+    batches = iter(loader)
+    print("workers", *{int(next(batches)[1][0]) for _ in range(6)}, flush=True)
+    sys.stdin.readline()
+    for _ in range(50): next(batches)
+    print("went on", flush=True)
+"""
+
+
+def test_workers_survive_a_signal_to_the_group_and_end_with_the_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin and process.stdout
+        workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
+        assert len(workers) == 2
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.stdout.readline() == "told to stop\n"
+        start = time.monotonic()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.read() == "went on\n"
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - start < 20
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
