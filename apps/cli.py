@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import tyro
 
-from gan_tasks import __version__
+from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.tasks import TASKS, find_task
+from gan_tasks.tasks import find_task
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -159,7 +159,7 @@ class Resume:
     """Stop after so many steps in total; as before if not given, 0 = to the end."""
 
     def run(self) -> int:
-        from gan_tasks.train import resume
+        from gan_tasks.training import resume
 
         options = {"workers": self.workers, "device": self.device, "max_steps": self.max_steps}
         resume(self.resume, **{name: value for name, value in options.items() if value is not None})
@@ -230,8 +230,8 @@ def train_command(arguments: list[str]) -> int:
 
 
 def train_task(task_class: Any, arguments: list[str]) -> int:
-    from gan_tasks.apps.training import Train
-    from gan_tasks.train import train
+    from gan_tasks.apps.train_options import Train
+    from gan_tasks.training import train
 
     options = parse(Train[task_class.Config], arguments, prog=f"gan-tasks train {task_class.name}")
     run_folder = train(task_class(options.task), data=options.data, out=options.out, config=options.loop)
@@ -263,7 +263,7 @@ def summary(command: Any) -> str:
 
 
 def train_overview() -> str:
-    lines = [f"  {entry.name:<12}{entry.summary}" for entry in TASKS]
+    lines = [f"  {entry.name:<12}{entry.summary}" for entry in tasks.TASKS]
     return "\n".join(
         [
             "usage: gan-tasks train TASK --data DIR --out RUN …   (gan-tasks train TASK --help lists the options)",
@@ -297,7 +297,7 @@ def interval(measured: dict[str, float], digits: int) -> str:
 
 def is_expected(error: RuntimeError) -> bool:
     """Whether a RuntimeError is one that a person can do something about, rather than a bug."""
-    from gan_tasks.train import TrainingError
+    from gan_tasks.training import TrainingError
 
     return isinstance(error, TrainingError) or "out of memory" in str(error).lower()
 

@@ -15,7 +15,7 @@ from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.pix2pix import Pix2Pix
 from gan_tasks.report import write_report
 from gan_tasks.schedules import ScheduleConfig
-from gan_tasks.train import TrainConfig, train
+from gan_tasks.training import TrainConfig, train
 
 LARGEST_SHARE = 0.85  # of the best trivial answer's L1
 SHOWN = (0, 9, 14, 17, 21)  # held-out pictures, one of each photograph

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from gan_tasks.datasets.paired import Pair, PairedConfig
@@ -36,7 +37,11 @@ def make_task(batch: int) -> Pix2Pix:
 
 def plain_step(batch: int, device: torch.device) -> Step:
     task = make_task(batch)
-    g, d = task.generators["g"].to(device), task.discriminators["d"].scales[0].to(device)
+    return published_step(task.generators["g"].to(device), task.discriminators["d"].scales[0].to(device), device)
+
+
+def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
+    """The plain form: a function that takes one step on a batch."""
     adam_g = torch.optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
     bce = functional.binary_cross_entropy_with_logits

@@ -57,7 +57,7 @@ def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach workers too, but the main process decides when they end: it may still be
     # saving. At exit it sends SIGTERM itself.
     def exit_if_closing(*_: object) -> None:
-        if False:
+        if closing.value:
             os._exit(0)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

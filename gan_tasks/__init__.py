@@ -1,3 +1,36 @@
-"""Image-to-image GANs: train on a folder of images, measure, deploy."""
+"""Image-to-image GANs: train on a folder of images, measure, deploy.
 
+    model = gan_tasks.load("runs/facades")      # a run, a checkpoint
+    after = model(before)                       # H×W×C uint8 → the same
+
+    gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
+
+This module is the front door: the one place that names what stands further up the stairs (export), and it
+imports nothing until a name is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan_tasks.export.model import load
+    from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
+    from gan_tasks.training import TrainConfig, resume, train
+
+__all__ = ["Pix2Pix", "Pix2PixConfig", "TrainConfig", "__version__", "load", "resume", "train"]
 __version__ = "0.1.0"
+
+_HOME = {
+    "Pix2Pix": "gan_tasks.pix2pix",
+    "Pix2PixConfig": "gan_tasks.pix2pix",
+    "TrainConfig": "gan_tasks.training",
+    "load": "gan_tasks.export.model",
+    "resume": "gan_tasks.training",
+    "train": "gan_tasks.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

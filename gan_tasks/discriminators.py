@@ -3,13 +3,14 @@
 Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_tasks.blocks import Norm, init_weights, needs_bias, norm_layer
+from gan_tasks.datasets.errors import UserError
 
 
 class PatchDiscriminator(nn.Module):
@@ -51,17 +52,32 @@ class PatchDiscriminator(nn.Module):
             stages.append(nn.Sequential(step, norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True)))
         stages.append(nn.Sequential(conv(widths[-1], 1, stride=1, bias=head_bias)))
         self.stages = nn.ModuleList(stages)
+        self.minimum_size = smallest_input(kernel, padding, strides=[stage[0].stride[0] for stage in stages])
         init_weights(self)
         if spectral:
             for stage in stages:
                 spectral_norm(stage[0])
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Raises UserError for images that are too small to hold one patch."""
+        if min(x.shape[-2:]) < self.minimum_size:
+            raise UserError(
+                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or more "
+                "at each of its scales: use larger images or crops, fewer halvings or fewer scales"
+            )
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         return features
+
+
+def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
+    """Pixels along a side from which a chain of convolutions still makes one logit."""
+    size = 1
+    for stride in reversed(strides):
+        size = max(1, (size - 1) * stride + kernel - 2 * padding)
+    return size
 
 
 class MultiScaleDiscriminator(nn.Module):

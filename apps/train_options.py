@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from gan_tasks.train import TrainConfig
+from gan_tasks.training import TrainConfig
 
 TaskConfig = TypeVar("TaskConfig")
 

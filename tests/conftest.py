@@ -1,0 +1,40 @@
+"""Shared fixtures. Tests run on one thread a process: many small tensors gain nothing from more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import CRISP, write_pairs
+
+from gan_tasks import tasks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fifth_task() -> Iterator[None]:
+    """The example's one line in TASKS: everything that runs over the tasks runs over it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "TASKS", (*tasks.TASKS, CRISP))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep manifests and downloads of the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small training pairs, two for the test; not to be changed."""
+    return write_pairs(tmp_path_factory.mktemp("pairs"))

@@ -1,0 +1,94 @@
+"""Small tasks and small data for tests."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.image import Picture, write
+from gan_tasks.task import Stage, Task
+from gan_tasks.tasks import TASKS, TaskEntry, find_task
+
+CRISP = TaskEntry("crisp", "translate pairs with crisp edges", "fifth_task:Crisp")
+ALL_TASKS = tuple(entry.name for entry in (*TASKS, CRISP))
+
+
+PAIRS = ("--load-size", "0", "--crop-size", "32", "32", "--epochs", "2", "--decay-epochs", "1")
+TINY: dict[str, tuple[str, ...]] = {
+    "pix2pix": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *PAIRS),
+    "crisp": ("--width", "4", "--batch-size", "1", *PAIRS, "--crop-size", "48", "48"),
+}
+"""The command line's options that make a task small."""
+
+
+def tiny_task(name: str, *more: str) -> Task[Any, Any]:
+    """The task with its tiny options (and `more`), channel counts filled in, not yet built."""
+    from gan_tasks.apps.cli import parse
+    from gan_tasks.apps.train_options import Train
+
+    task_class = find_task(name).load()
+    options = (*TINY[name], "--source-channels", "3", "--target-channels", "3", *more)
+    arguments = parse(Train[task_class.Config], ["--data", ".", "--out", ".", *options], prog="test")
+    return task_class(arguments.task)
+
+
+def built(task: Task[Any, Any]) -> Task[Any, Any]:
+    torch.manual_seed(0)
+    task.build(for_training=True)
+    return task
+
+
+def first_stage(task: Task[Any, Any], dataset_size: int = 6) -> Stage:
+    return task.stages(dataset_size)[0]
+
+
+def tiny_batch(task: Task[Any, Any], folder: Path, size: int = 2) -> Any:
+    """A batch of the task's own data set, as the loader would make it."""
+    from torch.utils.data import default_collate
+
+    data, _ = task.open_data(folder, "train", augment=True, seed=0)
+    return default_collate([data[(0, index)] for index in range(size)])
+
+
+def photo(height: int, width: int, seed: int, channels: int = 3) -> NDArray[np.uint8]:
+    """A smooth picture with a few shapes, different for each seed."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [
+        128 + 100 * np.sin(rng.uniform(2, 9) * x + rng.uniform(2, 9) * y + rng.uniform(0, 6)) for _ in range(channels)
+    ]
+    pixels = np.stack(waves, axis=2)
+    top, left = rng.integers(height // 2), rng.integers(width // 2)
+    pixels[top : top + height // 3, left : left + width // 3] = rng.integers(0, 255, channels)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def write_pairs(root: Path, *, train: int = 6, test: int = 2, val: int = 0, size: tuple[int, int] = (40, 36)) -> Path:
+    """A folder of pairs: B is a photo, A its negative."""
+    for split, count, first in (("train", train, 0), ("test", test, 100), ("val", val, 200)):
+        for index in range(count):
+            b = photo(*size, seed=first + index)
+            for side, pixels in (("A", 255 - b), ("B", b)):
+                (root / split / side).mkdir(parents=True, exist_ok=True)
+                write(root / split / side / f"{index:03d}.png", Picture(pixels))
+    return root
+
+
+def write_run(path: Path, task: Task[Any, Any]) -> Path:
+    """A run folder with one checkpoint of an untrained task."""
+    from gan_tasks.checkpoint import save_checkpoint
+    from gan_tasks.run import create_run
+    from gan_tasks.runtime import start_runtime
+    from gan_tasks.training import Position, TrainConfig
+    from gan_tasks.trainer import Trainer
+
+    run = create_run(path, task, TrainConfig(), path, "test")
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(built(task), first_stage(task), runtime, seed=0)
+        save_checkpoint(run.checkpoints, 0, trainer.parts(), {"position": asdict(Position())})
+    return path
