@@ -211,7 +211,7 @@ def run(arguments: list[str]) -> int:
         return OK
     name, *rest = arguments
     if name not in COMMANDS:
-        raise UserError(f"no command is called {name!r}: expected {', '.join(COMMANDS)}; see gan-tasks --help")
+        raise UserError(f"no command {name!r}: expected {', '.join(COMMANDS)}; see gan-tasks --help")
     if name == "train":
         return train_command(rest)
     code: int = parse(COMMANDS[name], rest, prog=f"gan-tasks {name}").run()
@@ -286,9 +286,7 @@ def print_evaluation(result: dict[str, Any]) -> None:
         cells = [interval(measures["l1"], 4), interval(measures["psnr"], 2), interval(measures["ssim"], 3)]
         table.add_row(name, *cells)
     Console().print(table)
-    print(
-        "means with 95 % intervals; L1 of pixel values in [0, 1], PSNR per image, SSIM with a Gaussian of 11 px; on RGB"
-    )
+    print("means with 95 % intervals; L1 of pixel values in [0, 1], PSNR per image, SSIM with a Gaussian of 11 px")
 
 
 def interval(measured: dict[str, float], digits: int) -> str:

@@ -62,8 +62,8 @@ class PatchDiscriminator(nn.Module):
         """Raises UserError for images that are too small to hold one patch."""
         if min(x.shape[-2:]) < self.minimum_size:
             raise UserError(
-                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or more "
-                "at each of its scales: use larger images or crops, fewer halvings or fewer scales"
+                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or "
+                "more at each of its scales: use larger images or crops, fewer halvings or fewer scales"
             )
         features = []
         for stage in self.stages:

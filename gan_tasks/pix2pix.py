@@ -114,7 +114,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config.adversarial, y["fake"]
-        d_real, d_fake = self.judge(x.source, x.target), self.judge(x.source, fake)
+        d_fake, d_real = self.judge(x.source, fake), self.judge(x.source, x.target)
         real_right, fake_right = d_accuracy(config, d_real, d_fake)
         self.note(**{"d/real_accuracy": real_right, "d/fake_accuracy": fake_right})
         losses = {"adversarial": adversarial_d_loss(config, d_real, d_fake)}

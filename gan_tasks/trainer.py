@@ -112,8 +112,9 @@ class Trainer:
                 torch._foreach_mul_(gradients, largest / norm)
             optimizer.step()
             if player == "d" and self.task.d_weight_clip:
-                torch._foreach_clamp_min_(parameters, -self.task.d_weight_clip)
-                torch._foreach_clamp_max_(parameters, self.task.d_weight_clip)
+                with torch.no_grad():
+                    for parameter in parameters:
+                        parameter.clamp_(-self.task.d_weight_clip, self.task.d_weight_clip)
         optimizer.zero_grad(set_to_none=True)
         return norm.detach()
 

@@ -76,7 +76,8 @@ def test_d_losses_reach_every_discriminator_weight_and_no_generator(task: Task[A
     losses = task.d_losses(x, y)
     check_losses(losses)
     torch.stack(list(losses.values())).sum().backward()
-    assert all(p.grad is not None and p.grad.any() for p in task.discriminators.parameters())
+    # The two halves of a loss may cancel in a bias; in no weight.
+    assert all(p.grad is not None and (p.ndim == 1 or p.grad.any()) for p in task.discriminators.parameters())
     assert all(p.grad is None for p in task.generators.parameters())
 
 

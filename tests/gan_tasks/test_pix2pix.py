@@ -107,9 +107,11 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     torch.manual_seed(0)
     data = ("--generator", "unet-128", "--no-dropout", "--d-layers", "3")
     task = built(tiny_task("pix2pix", *data))
+    for networks in task.networks():
+        networks.double()  # Adam's first steps go by a gradient's sign, and rounding turns the smallest round
     g, d = copy.deepcopy(task.generators["g"]), copy.deepcopy(task.discriminators["d"].scales[0])
     plain = published_step(g, d, torch.device("cpu"))
-    batch = Pair(torch.rand(2, 3, 128, 128) * 2 - 1, torch.rand(2, 3, 128, 128) * 2 - 1)
+    batch = Pair(*(torch.rand(2, 2, 3, 128, 128, dtype=torch.float64) * 2 - 1))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, first_stage(task), runtime, seed=0)
         for index in range(3):
@@ -117,7 +119,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
             plain(batch)
     for own, other in ((task.generators["g"], g), (task.discriminators["d"].scales[0], d)):
         for mine, theirs in zip(own.state_dict().values(), other.state_dict().values(), strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 OPTIONS = {
@@ -141,7 +143,7 @@ def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
             log = trainer.step(tiny_batch(task, pairs), index=index)
     assert log["skipped"] == 0
     if "--clip-weights" in options:
-        assert max(float(p.abs().max()) for p in task.discriminators.parameters()) <= 0.01 + 1e-7
+        assert max(float(p.detach().abs().max()) for p in task.discriminators.parameters()) <= 0.01 + 1e-7
 
 
 def test_lazy_r1_comes_every_so_many_steps_and_as_much_stronger(pairs: Path) -> None:
@@ -151,7 +153,7 @@ def test_lazy_r1_comes_every_so_many_steps_and_as_much_stronger(pairs: Path) -> 
         task.step = Step(step, first_stage(task), torch.Generator().manual_seed(0))
         x = tiny_batch(task, pairs)
         y = {name: image.detach() for name, image in task.generate(x).items()}
-        return float(task.d_losses(x, y).get("r1", torch.tensor(0.0)))
+        return float(task.d_losses(x, y).get("r1", torch.tensor(0.0)).detach())
 
     assert r1_at(3, interval=4) == 0
     assert r1_at(4, interval=4) == pytest.approx(4 * r1_at(4, interval=1))

@@ -84,8 +84,8 @@ def write_run(path: Path, task: Task[Any, Any]) -> Path:
     from gan_tasks.checkpoint import save_checkpoint
     from gan_tasks.run import create_run
     from gan_tasks.runtime import start_runtime
-    from gan_tasks.training import Position, TrainConfig
     from gan_tasks.trainer import Trainer
+    from gan_tasks.training import Position, TrainConfig
 
     run = create_run(path, task, TrainConfig(), path, "test")
     with start_runtime("cpu", "fp32") as runtime:

@@ -1,0 +1,132 @@
+"""The wheel: what is in it, and that installing and removing it leaves other packages alone."""
+
+import base64
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "gan_tasks": "gan_tasks",
+    "datasets": "gan_tasks/datasets",
+    "export": "gan_tasks/export",
+    "apps": "gan_tasks/apps",
+}
+NO_NETWORK = ("No matching distribution found", "Connection", "Temporary failure", "timed out")
+
+pytestmark = pytest.mark.slow
+
+
+def pip(*arguments: str) -> None:
+    """Run pip; the test is skipped where that fails because there is no package index to be reached."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode and any(sign in result.stderr for sign in NO_NETWORK):
+        pytest.skip(f"pip reaches no package index: {result.stderr.strip().splitlines()[-1]}")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the sources: setuptools leaves its build folder in the tree."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    pip("wheel", str(source), "--no-deps", "--quiet", "-w", str(out))
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = Counter(archive.namelist())
+    modules = {name for name in names if name.endswith(".py")}
+    expected = {
+        f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, package in FOLDERS.items()
+        for path in (ROOT / folder).glob("*.py")
+    }
+    assert modules == expected
+    assert set(names.values()) == {1}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gan_tasks"}
+    assert "gan_tasks/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+class Environment:
+    """A new virtual environment without pip, which this interpreter's pip installs into."""
+
+    def __init__(self, path: Path) -> None:
+        venv.create(path, with_pip=False, symlinks=True)
+        self.scripts = path / "bin"
+        self.python = self.scripts / "python"
+        self.packages = Path(sysconfig.get_path("purelib", vars={"base": str(path), "platbase": str(path)}))
+
+    def pip(self, *arguments: str) -> None:
+        pip("--python", str(self.python), *arguments)
+
+    def output_of(self, *command: str | Path, beside: Path | None = None) -> str:
+        """What a command prints; `beside` is a folder with packages that it may import too."""
+        environment = {**os.environ, "PYTHONPATH": str(beside or "")}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def damaged_files(self, distribution: str) -> list[str]:
+        """Files of an installed distribution that are gone or changed, by the hashes in its RECORD."""
+        (record,) = self.packages.glob(f"{distribution}-*.dist-info/RECORD")
+        damaged = []
+        for name, recorded, _ in csv.reader(record.read_text().splitlines()):
+            path = self.packages / name
+            if not path.is_file():
+                damaged.append(name)
+            elif recorded:
+                algorithm, expected = recorded.split("=")
+                digest = hashlib.new(algorithm, path.read_bytes()).digest()
+                if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != expected:
+                    damaged.append(name)
+        return damaged
+
+    def found_at(self, module: str) -> Path:
+        code = f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"
+        return Path(self.output_of(self.python, "-c", code))
+
+
+def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    environment.pip("install", "--no-deps", "--quiet", "datasets")  # its dependencies are 300 MB and not needed here
+    theirs = environment.packages / "datasets" / "__init__.py"
+
+    def assert_theirs_is_whole() -> None:
+        assert environment.found_at("datasets") == theirs
+        assert environment.damaged_files("datasets") == []
+
+    assert_theirs_is_whole()
+    environment.pip("install", "--no-deps", "--quiet", str(wheel))
+    assert_theirs_is_whole()
+    assert environment.found_at("gan_tasks.datasets.image") == environment.packages / "gan_tasks/datasets/image.py"
+    environment.pip("uninstall", "--yes", "--quiet", "gan-tasks")
+    assert_theirs_is_whole()
+    assert not (environment.packages / "gan_tasks").exists()
+
+
+def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    environment.pip("install", "--no-deps", "--quiet", str(wheel))
+    dependencies = Path(sysconfig.get_path("purelib"))
+    where = environment.output_of(
+        environment.python, "-c", "import gan_tasks.apps.cli as c; print(c.__file__)", beside=dependencies
+    )
+    assert Path(where) == environment.packages / "gan_tasks/apps/cli.py"
+    version = environment.output_of(environment.scripts / "gan-tasks", "--version", beside=dependencies)
+    assert wheel.name.startswith(f"gan_tasks-{version}-")
