@@ -18,7 +18,8 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         in_channels: channels of all the images judged together.
-        width: channels after the first layer; they double with each layer up to 8·width.
+        width: channels after the first layer; they double with each layer.
+        widest: where the doubling stops, channels; by default 8·width.
         layers: number of halvings; 3 gives patches of 70×70 pixels.
         padding: 1 in pix2pix, 2 in pix2pixHD, pixels.
         kernel: 4; 1 judges each pixel on its own, without any halving (PixelGAN).
@@ -30,6 +31,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: int,
         *,
         width: int = 64,
+        widest: int | None = None,
         layers: int = 3,
         norm: Norm = "batch",
         padding: int = 1,
@@ -44,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         def conv(inputs: int, outputs: int, *, stride: int, bias: bool) -> nn.Conv2d:
             return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
 
-        widths = [width * min(2**level, 8) for level in range(layers + 1)]
+        widths = [min(width * 2**level, widest or 8 * width) for level in range(layers + 1)]
         stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True))]
         for level in range(1, layers + 1):
             # The last of them keeps its size, so that patches overlap densely.

@@ -90,9 +90,10 @@ def train(task: Task[Any, Any], *, data: Path | str, out: Path | str, config: Tr
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
         run = RunFolder(Path(out))
+        loop = Loop(task, data_sets, run, config, runtime)  # refuses what cannot be trained before a folder is made
         if runtime.is_main:
             create_run(run.path, task, config, Path(data), runtime.describe())
-        Loop(task, data_sets, run, config, runtime).run_to_end()
+        loop.run_to_end()
     return run.path
 
 
@@ -172,15 +173,17 @@ class Loop:
                 "--schedule plateau follows held-out images, and there are none: put some into val/, "
                 "or choose another schedule"
             )
+        torch.manual_seed(mix_seed(config.seed))
+        task.build(for_training=True)
         self.position = Position()
         self.meters: dict[str, list[Tensor]] = {}
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
-        self.journal = Journal(run.journal, tensorboard_dir=run.path / "tensorboard") if runtime.is_main else None
+        self.journal: Journal | None = None
 
     def run_to_end(self) -> None:
-        torch.manual_seed(mix_seed(self.config.seed))
-        self.task.build(for_training=True)
+        if self.runtime.is_main:
+            self.journal = Journal(self.run.journal, tensorboard_dir=self.run.path / "tensorboard")
         self.trainer = self.restore() or self.make_trainer()
         if self.is_finished():
             self.say(f"{self.run.path} is trained to its end already")

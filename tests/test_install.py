@@ -78,9 +78,11 @@ class Environment:
         pip("--python", str(self.python), *arguments)
 
     def output_of(self, *command: str | Path, beside: Path | None = None) -> str:
-        """What a command prints; `beside` is a folder with packages that it may import too."""
+        """What a command prints, outside the checkout; `beside` is a folder of packages that it may import too."""
         environment = {**os.environ, "PYTHONPATH": str(beside or "")}
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, cwd=self.scripts, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def damaged_files(self, distribution: str) -> list[str]:
         """Files of an installed distribution that are gone or changed, by the hashes in its RECORD."""

@@ -1,0 +1,254 @@
+"""Export a trained model to one ONNX file that is proven to equal it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan_tasks import __version__
+from gan_tasks.backbone import Generator
+from gan_tasks.datasets import atomic
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.card import Arrays, Card, Case, blocks, legal_sizes, make_case, noise
+from gan_tasks.export.model import FloatImages
+from gan_tasks.export.onnx_file import OnnxFile, parse_onnx
+from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
+from gan_tasks.export.session import OUTPUT, open_session, run_session
+from gan_tasks.export.trained import TrainedModel
+from gan_tasks.task import Task
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+HALF_TOLERANCE = 0.02
+"""As TOLERANCE, for weights of float16: five levels of 255."""
+BATCHES = (1, 2)
+OVERLAP = 64
+"""Least overlap of tiles in pixels, of which a quarter is thrown away at each side (see tiling.py)."""
+
+
+class NotProvenError(UserError):
+    """The exported graph does not do what the network does. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how far it is from torch: the largest difference, of values in [0, 1]."""
+
+    path: Path
+    size_bytes: int
+    max_error: float
+    tolerance: float
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) that were compared, each in batches of one and of two."""
+    proof: Proof
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.path}: {self.size_bytes / 1e6:,.1f} MB"
+        yield f"ONNX Runtime against torch: largest difference {self.max_error:.1e} (allowed {self.tolerance:.0e})"
+        yield from self.proof.lines()
+
+
+def export_onnx(
+    model: TrainedModel,
+    out: Path,
+    *,
+    half: bool = False,
+    model_name: str,
+    licence: str = "",
+    training_data: str = "",
+) -> ExportReport:
+    """Write one ONNX file, once it is proven to do what the model does in torch, always in eval mode.
+
+    Input `image` (and whatever else the task takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
+    card's `size_multiple`; output `output`, in [0, 1]. N, H and W are free. `session.OnnxModel` runs it on any size.
+
+    Proven means: ONNX's checker accepts it, and ONNX Runtime on the CPU agrees with torch at five sizes and two
+    batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
+
+    Args:
+        half: store the weights as float16, which halves the file. The arithmetic stays of float32: features
+            cannot overflow, and the speed is the same.
+        model_name, licence, training_data: for people; kept in the file.
+
+    Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise UserError(f"{out} should end in .onnx")
+    task = model.task
+    generators = copy.deepcopy(task.generators).cpu()
+    with task.evaluating(generators):
+        graph = Graph(task, generators)
+        size_multiple, minimum_size = size_limits(generators)
+        sizes = legal_sizes(size_multiple, minimum_size)
+        proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
+        if half:
+            halve_weights(proto)
+        max_error = compare(graph, to_file(proto, out), model.in_channels, sizes)
+        tolerance = HALF_TOLERANCE if half else TOLERANCE
+        if not max_error <= tolerance:
+            raise NotProvenError(
+                f"{out} was not written: ONNX Runtime differs from torch by {max_error:.1e}, more than {tolerance:.0e}"
+                + (". Export it without half" if half else "")
+            )
+        card = Card(
+            task=task.name,
+            model_name=model_name,
+            licence=licence,
+            training_data=training_data,
+            gan_tasks=__version__,
+            in_channels=model.in_channels,
+            out_channels=model.out_channels,
+            scale=model.scale,
+            size_multiple=size_multiple,
+            minimum_size=minimum_size,
+            overlap=-(-OVERLAP // size_multiple) * size_multiple,
+            bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
+            weights="float16" if half else "float32",
+            max_error=max_error,
+        )
+        card = replace(card, cases=make_cases(graph, model.in_channels, sizes))
+    for key, value in card.to_metadata().items():
+        proto.metadata_props.add(key=key, value=value)
+    file = to_file(proto, out)
+    proof = prove_file(file)
+    if not proof.ok:
+        raise NotProvenError("\n".join([f"{out} was not written:", *proof.lines()]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(out, file.data)
+    return ExportReport(out, len(file.data), max_error, tolerance, sizes, proof)
+
+
+class Graph(nn.Module):
+    """What is exported: the task's `infer` on images in [0, 1] instead of [-1, 1]; masks stay as they are."""
+
+    def __init__(self, task: Task[Any, Any], generators: nn.ModuleDict) -> None:
+        super().__init__()
+        self.task = task
+        self.generators = generators
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        named = zip(self.task.inputs, inputs, strict=True)
+        return self.task.infer(*(x * 2 - 1 if name == "image" else x for name, x in named)) * 0.5 + 0.5
+
+    def run(self, feeds: Arrays) -> FloatImages:
+        with torch.inference_mode():
+            output: FloatImages = self(*(torch.from_numpy(feeds[name]) for name in self.task.inputs)).numpy()
+        return output
+
+
+def size_limits(generators: nn.ModuleDict) -> tuple[int, int]:
+    """The size multiple and minimum size that suit all generators."""
+    parts = [part for part in generators.modules() if isinstance(part, Generator)]
+    return math.lcm(*(part.size_multiple for part in parts)), max((part.minimum_size for part in parts), default=1)
+
+
+def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: int) -> ModelProto:
+    """The graph with free N, H and W, without what torch notes about our source code."""
+    least = -(-minimum_size // size_multiple)
+    rows, columns = (torch.export.Dim(name, min=least) for name in ("rows", "columns"))
+    free = {0: torch.export.Dim("batch"), 2: size_multiple * rows, 3: size_multiple * columns}
+    names = graph.task.inputs
+    # An example at the limits, or with two sides alike, would be taken for a rule.
+    example = noise(names, in_channels, 2, (least + 1) * size_multiple, (least + 2) * size_multiple)
+    with quiet():
+        exported = torch.export.export(
+            graph,
+            tuple(torch.from_numpy(example[name]) for name in names),
+            dynamic_shapes=(tuple(free for _ in names),),
+        )
+        program = torch.onnx.export(
+            exported,
+            input_names=names,
+            output_names=[OUTPUT],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # with dynamo=True it never is
+    proto: ModelProto = program.model_proto
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+    return proto
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that are not installed and on its own future."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def halve_weights(proto: ModelProto) -> None:
+    """Store the weights as float16, each with a node that turns it into float32 when the model is loaded."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weights in proto.graph.initializer:
+        if weights.data_type != TensorProto.FLOAT or len(weights.dims) < 2:
+            continue  # biases and constants are few
+        stored = numpy_helper.from_array(numpy_helper.to_array(weights).astype(np.float16), f"{weights.name}.half")
+        casts.append(helper.make_node("Cast", [stored.name], [weights.name], to=TensorProto.FLOAT))
+        weights.CopyFrom(stored)
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def to_file(proto: ModelProto, out: Path) -> OnnxFile:
+    return parse_onnx(proto.SerializeToString(), str(out))
+
+
+def compare(graph: Graph, file: OnnxFile, in_channels: int, sizes: Sequence[tuple[int, int]]) -> float:
+    """Largest difference between ONNX Runtime and torch; not a number where either gives none."""
+    session = open_session(file, device="cpu")
+    errors = []
+    for height, width in sizes:
+        for batch in BATCHES:
+            feeds = noise(graph.task.inputs, in_channels, batch, height, width)
+            errors.append(np.abs(run_session(session, feeds) - graph.run(feeds)).max())
+    return float(np.max(errors))
+
+
+def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
+    """What torch gives at the two smallest sizes."""
+    cases = []
+    for height, width in sizes[:2]:
+        inputs = blocks(graph.task.inputs, in_channels, height, width)
+        feeds = {name: pixels[None] / np.float32(255) for name, pixels in inputs.items()}
+        cases.append(make_case(inputs, graph.run(feeds)))
+    return tuple(cases)
+
+
+def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> int:
+    """Estimate of the memory that features take, to a pixel of input: twice the largest layer's input and output."""
+    largest = 0
+
+    def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, sum(x.nbytes for x in (*inputs, output)))
+
+    layers = [module for module in graph.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(measure) for layer in layers]
+    graph.run(noise(graph.task.inputs, in_channels, 1, *size))
+    for hook in hooks:
+        hook.remove()
+    return math.ceil(2 * largest / (size[0] * size[1]))

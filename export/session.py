@@ -1,0 +1,143 @@
+"""A model from one ONNX file, run with ONNX Runtime. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.card import Card
+from gan_tasks.export.model import FloatImages, Model
+from gan_tasks.export.onnx_file import OnnxFile, OnnxFileError, read_onnx
+from gan_tasks.export.tiling import run_in_tiles, tile_size
+
+OUTPUT = "output"
+"""Name of the graph's output; ONNX does not allow it to be that of the input, `image`."""
+
+
+class OnnxModel(Model):
+    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py).
+
+    card: what the file says of itself.
+    providers: what ONNX Runtime really runs it on, the preferred first; such as CUDAExecutionProvider.
+    max_memory_bytes: of the network's features; the image and its result come on top.
+
+    Raises UserError for a file that cannot or must not be opened, and a device that is not there.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto", max_memory_bytes: int = 2 * 2**30) -> None:
+        file = read_onnx(path)
+        self.card = Card.of(file)
+        self.session = open_session(file, device=device)
+        check_fit(file, self.card, self.session)
+        self.max_memory_bytes = max_memory_bytes
+        self.providers: tuple[str, ...] = tuple(self.session.get_providers())
+        self.name = self.card.task
+        self.title = self.card.model_name
+        self.in_channels, self.out_channels = self.card.in_channels, self.card.out_channels
+        self.scale = self.card.scale
+
+    def run(self, images: FloatImages) -> FloatImages:
+        card = self.card
+        height, width = images.shape[-2:]
+        padded = pad_to_multiple(images, card.size_multiple, card.minimum_size)
+        if self._memory_bytes(padded.shape[0] * padded.shape[2] * padded.shape[3]) <= self.max_memory_bytes:
+            output = self._run_graph(padded)
+        else:
+            output = np.stack([self._run_in_tiles(image) for image in padded])
+        return output[..., : height * card.scale, : width * card.scale]
+
+    def _run_in_tiles(self, image: FloatImages) -> FloatImages:
+        card = self.card
+        tile = tile_size(
+            *image.shape[-2:],
+            max_pixels=self.max_memory_bytes // card.bytes_per_pixel,
+            multiple=card.size_multiple,
+            minimum=2 * card.overlap,
+        )
+        if (needed := self._memory_bytes(tile[0] * tile[1])) > self.max_memory_bytes:
+            raise UserError(
+                f"{self.title} needs {needed / 2**20:,.0f} MiB for its smallest tile, {tile[0]}×{tile[1]} pixels, "
+                f"and {self.max_memory_bytes / 2**20:,.0f} MiB are allowed: allow more memory"
+            )
+        return run_in_tiles(
+            self._run_graph,
+            image,
+            tile=tile,
+            overlap=card.overlap,
+            multiple=card.size_multiple,
+            scale=card.scale,
+        )
+
+    def _memory_bytes(self, pixels: int) -> int:
+        return pixels * self.card.bytes_per_pixel
+
+    def _run_graph(self, images: FloatImages) -> FloatImages:
+        """[-1, 1] → [-1, 1], for the sizes that the graph takes."""
+        return run_session(self.session, {"image": images * np.float32(0.5) + np.float32(0.5)}) * 2 - 1
+
+
+def check_fit(file: OnnxFile, card: Card, session: Any) -> None:
+    """Raises OnnxFileError where the graph has other inputs, outputs or channels than its card says."""
+    channels_in = {value.name: value.shape[1] for value in session.get_inputs() if len(value.shape) == 4}
+    channels_out = {value.name: value.shape[1] for value in session.get_outputs() if len(value.shape) == 4}
+    if channels_in.get("image") != card.in_channels or channels_out != {OUTPUT: card.out_channels}:
+        raise OnnxFileError(
+            f"{file.name} takes channels {channels_in} and gives {channels_out}, but its metadata say "
+            f"{card.in_channels} and {card.out_channels}. Export it again"
+        )
+
+
+def open_session(file: OnnxFile, *, device: str = "auto") -> Any:
+    """An `onnxruntime.InferenceSession` of a file that `read_onnx` found safe.
+
+    Args:
+        device: auto takes CUDA where ONNX Runtime has it and can use it, else the CPU; cpu, cuda or cuda:N.
+    """
+    import onnxruntime
+
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if kind != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # of CUDA, where pip installed them
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    # The runtime would else look for a format of its own in the same bytes, one that was not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        session = onnxruntime.InferenceSession(file.data, options, providers=providers)
+    except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own
+        raise OnnxFileError(f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})") from error
+    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise UserError(
+            "ONNX Runtime cannot use CUDA here: it needs the package onnxruntime-gpu (not onnxruntime), an NVIDIA "
+            "driver and the CUDA libraries; `gan-tasks doctor` shows what is there. Or choose --device cpu"
+        )
+    return session
+
+
+def run_session(session: Any, feeds: Mapping[str, FloatImages]) -> FloatImages:
+    """The graph's output for its inputs by name; all are N×C×H×W float32, images in [0, 1]."""
+    (output,) = session.run([OUTPUT], dict(feeds))
+    result: FloatImages = output
+    return result
+
+
+def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatImages:
+    """As `gan_tasks.blocks.pad_to_multiple`, which needs torch: N×C×H×W, padded below and to the right."""
+    height, width = images.shape[-2:]
+    below = max(minimum, -(-height // multiple) * multiple) - height
+    right = max(minimum, -(-width // multiple) * multiple) - width
+    if not below and not right:
+        return images
+    mode = "reflect" if below < height and right < width else "edge"
+    return np.pad(images, ((0, 0), (0, 0), (0, below), (0, right)), mode=mode)
+

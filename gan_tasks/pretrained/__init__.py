@@ -1,0 +1,45 @@
+"""The field's public checkpoints as networks of ours: what a file holds is found from its tensors alone."""
+
+from pathlib import Path
+
+from torch import nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained import jy, pix2pixhd
+from gan_tasks.pretrained.conversion import Architecture, drop_instance_norm_statistics
+from gan_tasks.pretrained.weights_file import read_state_dict
+
+__all__ = ["ARCHITECTURES", "load_network", "read_state_dict"]
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    jy.UNET_GENERATOR,
+    jy.RESNET_GENERATOR,
+    jy.NLAYER_DISCRIMINATOR,
+    jy.PIXEL_DISCRIMINATOR,
+    pix2pixhd.GLOBAL_GENERATOR,
+    pix2pixhd.MULTISCALE_DISCRIMINATOR,
+)
+"""Asked in this order; the first that recognises a file builds it."""
+
+
+def load_network(path: Path | str) -> nn.Module:
+    """The network of a public checkpoint file, in eval mode and without gradients, float32 on the CPU.
+
+    Its input is N×C×H×W in [-1, 1]. A generator returns the image, N×C×H×W in [-1, 1]; a discriminator its
+    logits, N×1×h×w; one with several outputs a dict of them (`scale0_layer0` …, see `pix2pixhd`).
+
+    Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
+    them but with a tensor too many, too few or of another shape.
+    """
+    state = drop_instance_norm_statistics(read_state_dict(path))
+    for architecture in ARCHITECTURES:
+        if architecture.recognise(state):
+            try:
+                return architecture.build(state).eval().requires_grad_(False)
+            except UserError as error:
+                raise UserError(f"{path} looks like a {architecture.name}, but {error}") from error
+    known = ", ".join(architecture.name for architecture in ARCHITECTURES)
+    raise UserError(
+        f"{path} holds no network that is known here: expected one of {known}; its first tensors are called "
+        f"{', '.join(map(repr, list(state)[:4]))}. Check that it is a network's weights, not an optimiser's"
+    )

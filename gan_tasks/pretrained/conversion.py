@@ -1,0 +1,95 @@
+"""What the converters of all public families share.
+
+A converter is a dict of module names, ours → published. Read backwards it turns a published checkpoint into
+ours; both ways the tensors stay as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.blocks import Norm
+from gan_tasks.datasets.errors import UserError
+
+State = Mapping[str, Tensor]
+ModuleNames = Mapping[str, str]
+Network = TypeVar("Network", bound=nn.Module)
+
+INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A published network: how its checkpoint is told from others, and how it is built from one."""
+
+    name: str
+    recognise: Callable[[State], bool]
+    """From names alone; it may be wrong about a damaged file, which `build` then refuses."""
+    build: Callable[[State], nn.Module]
+    """Raises UserError where the tensors do not fit."""
+
+
+def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:
+    """Without what old files keep for instance norms, which is never used: batch norms alone have a weight."""
+
+    def is_kept(key: str) -> bool:
+        module, _, tensor = key.rpartition(".")
+        return tensor not in INSTANCE_NORM_STATISTICS or f"{module}.weight" in state
+
+    return {key: tensor for key, tensor in state.items() if is_kept(key)}
+
+
+def rename_modules(state: State, names: ModuleNames) -> dict[str, Tensor]:
+    """Rename MODULE in every key MODULE.TENSOR; those that are not in `names` stay."""
+
+    def renamed(key: str) -> str:
+        module, _, tensor = key.rpartition(".")
+        return f"{names.get(module, module)}.{tensor}"
+
+    return {renamed(key): tensor for key, tensor in state.items()}
+
+
+def find_norm(state: State) -> Norm:
+    """Batch norm has running statistics, instance norm no tensor at all."""
+    return "batch" if any(key.endswith(".running_mean") for key in state) else "instance"
+
+
+def conv_channels(state: State, module: str) -> tuple[int, int]:
+    """The first two sizes of a convolution's weight: (outputs, inputs), of a transposed one (inputs, outputs)."""
+    weight = state.get(f"{module}.weight")
+    if weight is None or weight.ndim != 4:
+        raise UserError(f"{module}.weight is {describe(weight)} where a convolution's was expected")
+    return weight.shape[0], weight.shape[1]
+
+
+def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> Network:
+    """The network that `make` makes, with copies of the published tensors, in the network's own types.
+
+    Raises UserError, naming the first misfit, where the tensors are not exactly those of the network.
+    """
+    # Without memory until the shapes are known to be right: a file may lie about its sizes.
+    with torch.device("meta"):
+        network = make()
+    expected = rename_modules(network.state_dict(), names)
+    for key in {**expected, **state}:
+        wanted, found = expected.get(key), state.get(key)
+        if found is None and key.endswith(".num_batches_tracked"):
+            continue  # Files from before PyTorch 0.4.1 have none; it then counts from 0.
+        if wanted is None or found is None or wanted.shape != found.shape:
+            raise UserError(f"{key} is {describe(found)} where {describe(wanted)} was expected")
+    own = {
+        key: tensor.to(expected[key].dtype, copy=True, memory_format=torch.contiguous_format)
+        for key, tensor in state.items()
+    }
+    published_to_ours = {published: ours for ours, published in names.items()}
+    network.load_state_dict(rename_modules(own, published_to_ours), assign=True)
+    return network
+
+
+def describe(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return "×".join(map(str, tensor.shape)) or "a single number"

@@ -1,0 +1,210 @@
+"""pix2pix's and CycleGAN's checkpoints, to and from: JY is https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix.
+
+Its files are bare state dicts (`latest_net_G.pth`). Dropout leaves no tensor behind: in a ResNet it shows by
+a number in the keys, in a U-Net not at all.
+"""
+
+import io
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.backbone import Generator, resnet, unet
+from gan_tasks.blocks import ResidualBlock
+from gan_tasks.checkpoint import write_atomically
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.discriminators import PatchDiscriminator
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    conv_channels,
+    find_norm,
+    rename_modules,
+)
+
+RESNET_KEY = re.compile(r"model\.(\d+)\.(conv_block\.\d+\.)?\w+")
+MAX_RESNET_DOWNS = 8
+"""More than any network has; the width doubles with each."""
+
+
+class PatchLogits(nn.Module):
+    """A patch discriminator that answers as the published ones do: N×C×H×W → logits, N×1×h×w."""
+
+    def __init__(self, discriminator: PatchDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: list[Tensor] = self.discriminator(x)
+        return features[-1]
+
+
+def unet_names(downs: int) -> dict[str, str]:
+    """Ours → JY's `UnetGenerator`: nested levels, each of them module 3 of the one around it (1 of the outermost)."""
+    levels = ["model.model.1" + ".model.3" * i for i in range(downs - 1)]
+    names = {"stem": "model.model.0"}
+    for i, level in enumerate(levels):
+        names |= {f"downs.{i}.1": f"{level}.model.1", f"downs.{i}.2": f"{level}.model.2"}
+    for i, level in enumerate(reversed(levels)):
+        conv = 3 if i == 0 else 5  # The innermost level has neither a norm on its way down nor one inside it.
+        names |= {f"ups.{i}.1": f"{level}.model.{conv}", f"ups.{i}.2": f"{level}.model.{conv + 1}"}
+    return {**names, "head.1": "model.model.3"}
+
+
+def resnet_names(downs: int, blocks: int, *, dropout: bool) -> dict[str, str]:
+    """Ours → JY's `ResnetGenerator` (2 downs) and pix2pixHD's `GlobalGenerator`: one flat list of layers."""
+    first_block = 4 + 3 * downs
+    first_up = first_block + blocks
+    second_conv = 6 if dropout else 5
+    names = {"stem.1": "model.1", "stem.2": "model.2"}
+    for i in range(downs):
+        names |= {f"downs.{i}.{part}": f"model.{4 + 3 * i + part}" for part in (0, 1)}
+    for i in range(blocks):
+        ours, published = f"trunk.{i}.layers", f"model.{first_block + i}.conv_block"
+        names |= {f"{ours}.{part}": f"{published}.{part}" for part in (1, 2)}
+        names |= {f"{ours}.{6 + part}": f"{published}.{second_conv + part}" for part in (0, 1)}
+    for i in range(downs):
+        names |= {f"ups.{i}.{part}": f"model.{first_up + 3 * i + part}" for part in (0, 1)}
+    return {**names, "head.1": f"model.{first_up + 3 * downs + 1}"}
+
+
+def patch_names(layers: int, *, ours: str, published: str) -> dict[str, str]:
+    """Ours → JY's `NLayerDiscriminator` and `PixelDiscriminator`, each name after its prefix."""
+    names = {f"{ours}stages.0.0": f"{published}0"}
+    for i in range(1, layers + 1):
+        names |= {f"{ours}stages.{i}.{part}": f"{published}{3 * i - 1 + part}" for part in (0, 1)}
+    return {**names, f"{ours}stages.{layers + 1}.0": f"{published}{3 * layers + 2}"}
+
+
+def is_unet(state: State) -> bool:
+    return all(f"model.model.{end}.weight" in state for end in (0, 3)) and count_unet_downs(state) >= 5
+
+
+def build_unet(state: State) -> Generator:
+    """Dropout is where the published one has it by default; in eval mode it makes no difference."""
+    downs, norm = count_unet_downs(state), find_norm(state)
+    names = unet_names(downs)
+    width, in_channels = conv_channels(state, names["stem"])
+    _, out_channels = conv_channels(state, names["head.1"])
+    return assemble(lambda: unet(in_channels, out_channels, width=width, downs=downs, norm=norm), names, state)
+
+
+def count_unet_downs(state: State) -> int:
+    return 1 + sum(key.endswith(".model.1.weight") for key in state)
+
+
+def is_jy_resnet(state: State) -> bool:
+    return find_resnet_downs(state) == 2
+
+
+def build_resnet(state: State) -> Generator:
+    """With any number of downs: pix2pixHD's is the same network with more."""
+    blocks = find_resnet_blocks(state)
+    downs, norm = (blocks[0] - 4) // 3, find_norm(state)
+    dropout = f"model.{blocks[0]}.conv_block.5.weight" not in state
+    names = resnet_names(downs, len(blocks), dropout=dropout)
+    width, in_channels = conv_channels(state, names["stem.1"])
+    out_channels, _ = conv_channels(state, names["head.1"])
+    return assemble(
+        lambda: resnet(
+            in_channels, out_channels, width=width, downs=downs, blocks=len(blocks), norm=norm, dropout=dropout
+        ),
+        names,
+        state,
+    )
+
+
+def find_resnet_downs(state: State) -> int | None:
+    """None where it is no ResNet."""
+    blocks = find_resnet_blocks(state)
+    if not blocks or not all(RESNET_KEY.fullmatch(key) for key in state):
+        return None
+    downs, rest = divmod(blocks[0] - 4, 3)
+    return downs if rest == 0 and 1 <= downs <= MAX_RESNET_DOWNS else None
+
+
+def find_resnet_blocks(state: State) -> list[int]:
+    """The numbers of the residual blocks among the layers."""
+    matches = (RESNET_KEY.fullmatch(key) for key in state)
+    return sorted({int(match[1]) for match in matches if match and match[2]})
+
+
+def is_nlayer_discriminator(state: State) -> bool:
+    return "model.0.weight" in state and all(re.fullmatch(r"model\.\d+\.\w+", key) for key in state)
+
+
+def build_nlayer_discriminator(state: State) -> PatchLogits:
+    layers, norm = count_convs(state) - 2, find_norm(state)
+    names = patch_names(layers, ours="", published="model.")
+    width, in_channels = conv_channels(state, names["stages.0.0"])
+    return PatchLogits(
+        assemble(lambda: PatchDiscriminator(in_channels, width=width, layers=layers, norm=norm), names, state)
+    )
+
+
+def is_pixel_discriminator(state: State) -> bool:
+    return "net.0.weight" in state and all(re.fullmatch(r"net\.\d+\.\w+", key) for key in state)
+
+
+def build_pixel_discriminator(state: State) -> PatchLogits:
+    norm = find_norm(state)
+    names = patch_names(1, ours="", published="net.")
+    width, in_channels = conv_channels(state, names["stages.0.0"])
+    return PatchLogits(
+        assemble(
+            lambda: PatchDiscriminator(
+                in_channels, width=width, layers=1, norm=norm, padding=0, kernel=1, head_bias=norm == "instance"
+            ),
+            names,
+            state,
+        )
+    )
+
+
+def count_convs(state: State) -> int:
+    return sum(tensor.ndim == 4 for tensor in state.values())
+
+
+UNET_GENERATOR = Architecture("pix2pix UnetGenerator", is_unet, build_unet)
+RESNET_GENERATOR = Architecture("CycleGAN/pix2pix ResnetGenerator", is_jy_resnet, build_resnet)
+NLAYER_DISCRIMINATOR = Architecture(
+    "CycleGAN/pix2pix NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator
+)
+PIXEL_DISCRIMINATOR = Architecture("pix2pix PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator)
+
+
+def to_jy(generator: Generator) -> dict[str, Tensor]:
+    """A copy of a U-Net's or ResNet's tensors, on the CPU, under exactly the keys that JY's own code loads.
+
+    A ResNet of another number of downs than 2 gets the keys of pix2pixHD's GlobalGenerator, which has only
+    instance norm here. Raises UserError for a generator that neither project has.
+    """
+    kinds = {type(module) for module in generator.modules()}
+    downs, state = len(generator.downs), generator.state_dict()
+    if generator.skips:
+        names = unet_names(downs + 1)
+    else:
+        blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
+        names = resnet_names(downs, blocks, dropout=nn.Dropout in kinds)
+    can_have_batch_norm = generator.skips or downs == 2
+    has_its_norm = nn.InstanceNorm2d in kinds or (nn.BatchNorm2d in kinds and can_have_batch_norm)
+    if not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
+        raise UserError(
+            "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "
+            "a ResNet of 2 downs, with batch or instance norm, or a ResNet of more downs with instance norm"
+        )
+    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
+    return rename_modules(copies, names)
+
+
+def write_jy(path: Path | str, generator: Generator) -> None:
+    """Save `to_jy(generator)` as a file that JY's code loads, such as `latest_net_G.pth`.
+
+    Raises UserError as `to_jy` does, and OSError (disk full, read-only folder) with what was there untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(to_jy(generator), buffer)
+    write_atomically(Path(path), buffer.getvalue())

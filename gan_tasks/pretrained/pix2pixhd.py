@@ -1,0 +1,90 @@
+"""pix2pixHD's checkpoints: https://github.com/NVIDIA/pix2pixHD (Wang et al. 2018).
+
+GlobalGenerator is JY's ResNet with another number of downs, named alike. The published networks have instance
+norm throughout; a file with batch norm is refused, since its convolutions have biases that ours have not.
+"""
+
+import re
+
+from torch import Tensor, nn
+
+from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels, find_norm
+from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, patch_names
+
+FEATURES_KEY = re.compile(r"scale\d+_layer\d+\.\d+\.\w+")
+PLAIN_KEY = re.compile(r"layer\d+\.\d+\.\w+")
+
+
+class NamedOutputs(nn.Module):
+    """A multi-scale discriminator that answers as the published one does.
+
+    N×C×H×W → `scale{s}_layer{l}`, scale 0 at full resolution, the last layer of each scale its logits
+    N×1×h×w. One that was trained without feature matching gives only the logits, as layer 0; of these a
+    single scale's come as a bare tensor.
+    """
+
+    def __init__(self, discriminator: MultiScaleDiscriminator, *, features: bool) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        scales: list[list[Tensor]] = self.discriminator(x)
+        if not self.features:
+            scales = [layers[-1:] for layers in scales]
+        outputs = {f"scale{s}_layer{i}": output for s, layers in enumerate(scales) for i, output in enumerate(layers)}
+        return outputs if len(outputs) > 1 else outputs["scale0_layer0"]
+
+
+def is_global_generator(state: State) -> bool:
+    """Of any number of downs; with 2 it cannot be told from JY's, which is asked first."""
+    return find_resnet_downs(state) is not None
+
+
+def is_multiscale_discriminator(state: State) -> bool:
+    return any(all(pattern.fullmatch(key) for key in state) for pattern in (FEATURES_KEY, PLAIN_KEY))
+
+
+def build_multiscale_discriminator(state: State) -> NamedOutputs:
+    features = all(FEATURES_KEY.fullmatch(key) for key in state)
+    norm = find_norm(state)
+    scales = count(state, r"scale\d+_layer0\.0\.weight" if features else r"layer\d+\.0\.weight")
+    convs = [key for key in state if key.startswith(("scale0_", "layer0.")) and state[key].ndim == 4]
+    layers = len(convs) - 2
+    names = multiscale_names(scales, layers, features=features)
+    width, in_channels = conv_channels(state, names["scales.0.stages.0.0"])
+    # The doubling stops at 512 channels whatever the width: said by the tensors.
+    widest, _ = conv_channels(state, names[f"scales.0.stages.{layers}.0"])
+
+    def make_scale() -> PatchDiscriminator:
+        return PatchDiscriminator(in_channels, width=width, widest=widest, layers=layers, norm=norm, padding=2)
+
+    discriminator = assemble(lambda: MultiScaleDiscriminator(make_scale, scales=scales), names, state)
+    return NamedOutputs(discriminator, features=features)
+
+
+def multiscale_names(scales: int, layers: int, *, features: bool) -> dict[str, str]:
+    """Ours, where scale 0 sees the full resolution, → pix2pixHD's, where the highest does."""
+    names: dict[str, str] = {}
+    for scale in range(scales):
+        ours, published = f"scales.{scale}.", scales - 1 - scale
+        if features:
+            names |= {
+                f"{ours}stages.{i}.{part}": f"scale{published}_layer{i}.{part}"
+                for i in range(layers + 2)
+                for part in (0, 1)
+            }
+        else:
+            names |= patch_names(layers, ours=ours, published=f"layer{published}.")
+    return names
+
+
+def count(state: State, pattern: str) -> int:
+    return sum(re.fullmatch(pattern, key) is not None for key in state)
+
+
+GLOBAL_GENERATOR = Architecture("pix2pixHD GlobalGenerator", is_global_generator, build_resnet)
+MULTISCALE_DISCRIMINATOR = Architecture(
+    "pix2pixHD MultiscaleDiscriminator", is_multiscale_discriminator, build_multiscale_discriminator
+)

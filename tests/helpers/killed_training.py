@@ -1,0 +1,192 @@
+"""A program that trains in child processes, kills them, resumes, and prints what came of it as JSON.
+
+    python killed_training.py DATA FOLDER
+
+The children are forked from one process that has imported everything and started no thread, which is what makes
+dozens of trainings affordable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import tiny_task
+
+from gan_tasks.training import TrainConfig, resume, train
+
+STEPS, EVERY = 6, 2
+CONFIG = TrainConfig(
+    device="cpu",
+    precision="fp32",
+    workers=0,
+    max_steps=STEPS,
+    checkpoint_every_steps=EVERY,
+    log_every_steps=1,
+    sample_every_steps=0,
+    evaluate_every_steps=0,
+    keep_checkpoints=3,
+    quiet=True,
+)
+
+
+def begin(data: Path, run: Path) -> None:
+    task = tiny_task("pix2pix", "--ema-halflife-images", "3")
+    train(task, data=data, out=run, config=CONFIG)
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run in a child; returns its process id."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def wait(child: int) -> int:
+    """The exit code, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Guillotine:
+    """Counts writes, syncs and renames from the second checkpoint on, and kills the process at one of them."""
+
+    def __init__(self, at: int, log: Path) -> None:
+        self.at, self.count, self.log = at, 0, log
+        self.armed = False
+
+    def tick(self, what: str, before_death: Callable[[], object] = lambda: None) -> None:
+        if not self.armed:
+            return
+        self.count += 1
+        if self.at == 0:
+            with self.log.open("a") as file:
+                file.write(what + "\n")
+        elif self.count == self.at:
+            before_death()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def install(self) -> None:
+        fsync, rename, replace, opened = os.fsync, pathlib.Path.rename, pathlib.Path.replace, pathlib.Path.open
+
+        def own_fsync(descriptor: int) -> None:
+            self.tick("fsync")
+            fsync(descriptor)
+
+        def moved(move: Any) -> Any:
+            def own(path: Path, target: Path) -> Any:
+                self.tick(f"before renaming to {target}")
+                result = move(path, target)
+                self.tick(f"after renaming to {target}")
+                if f"step-{EVERY:08d}" in str(target):
+                    self.armed = True
+                return result
+
+            return own
+
+        def own_open(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
+            file = opened(path, mode, *more, **options)
+            if mode == "wb" and self.armed:
+                self.tick(f"half of {path.name}", lambda: (file.write(b"half"), file.flush()))
+            return file
+
+        os.fsync = own_fsync
+        pathlib.Path.rename, pathlib.Path.replace, pathlib.Path.open = moved(rename), moved(replace), own_open  # type: ignore[method-assign,assignment]
+
+
+def outcome(run: Path, reference: Path, code: int) -> dict[str, Any]:
+    newest = f"checkpoints/step-{STEPS:08d}"
+    names = sorted(path.name for path in (reference / newest).iterdir())
+    different = [
+        name
+        for name in names
+        if not (run / newest / name).is_file()
+        or (run / newest / name).read_bytes() != (reference / newest / name).read_bytes()
+    ]
+    leftovers = [str(path.relative_to(run)) for path in run.rglob(".*")]
+    return {
+        "code": code,
+        "different": different,
+        "leftovers": leftovers,
+        "journal": journal(run) == journal(reference),
+    }
+
+
+def journal(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    return [
+        {key: value for key, value in line.items() if key not in ("time", "speed/images_per_second")}
+        for line in lines
+        if "event" not in line
+    ]
+
+
+def main(data: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    reference = folder / "reference"
+    start = time.monotonic()
+    assert wait(fork(lambda: begin(data, reference))) == 0
+    duration_s = time.monotonic() - start
+
+    def killed_at(point: int, run: Path, log: Path) -> int:
+        def work() -> None:
+            Guillotine(point, log).install()
+            begin(data, run)
+
+        return wait(fork(work))
+
+    log = folder / "points"
+    assert killed_at(0, folder / "counted", log) == 0
+    points = log.read_text().splitlines()
+    points = points[: 1 + max(i for i, what in enumerate(points) if f"step-{2 * EVERY:08d}" in what)]
+    results: dict[str, Any] = {"points": {}, "moments": {}, "workers": {}}
+    for number, what in enumerate(points, start=1):
+        run = folder / f"point-{number}"
+        death = killed_at(number, run, log)
+        code = wait(fork(lambda run=run: resume(run)))  # type: ignore[misc]
+        results["points"][f"{number}: {what}"] = {"death": death, **outcome(run, reference, code)}
+
+    chance = random.Random(0)
+    for number in range(10):
+        run = folder / f"moment-{number}"
+        child = fork(lambda run=run: begin(data, run))  # type: ignore[misc]
+        while not (run / "config.json").exists():
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, duration_s))
+        os.kill(child, signal.SIGKILL)
+        death = wait(child)
+        code = wait(fork(lambda run=run: resume(run)))  # type: ignore[misc]
+        results["moments"][str(number)] = {"death": death, **outcome(run, reference, code)}
+
+    for first, second in ((0, 2), (2, 0)):
+        run = folder / f"workers-{first}-{second}"
+
+        def stopped(run: Path = run, first: int = first) -> None:
+            from dataclasses import replace
+
+            task = tiny_task("pix2pix", "--ema-halflife-images", "3")
+            train(task, data=data, out=run, config=replace(CONFIG, workers=first, max_steps=3))
+
+        wait(fork(stopped))
+        code = wait(fork(lambda run=run, second=second: resume(run, workers=second, max_steps=STEPS)))  # type: ignore[misc]
+        results["workers"][f"{first} → {second}"] = outcome(run, reference, code)
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,55 @@
+"""A program for one of two ranks: take five steps of each case and keep rank 0's networks.
+
+python ranks.py DATA CASES.json FOLDER        (with torchrun's environment variables)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tiny import CRISP, built, first_stage, tiny_task
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from gan_tasks import tasks
+from gan_tasks.datasets.stream import ImageStream
+from gan_tasks.runtime import Runtime, start_runtime
+from gan_tasks.trainer import Trainer
+
+
+def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size: int) -> dict[str, Tensor]:
+    """The weights of all networks after five steps with this many images on each rank."""
+    name, *options = case
+    task = built(tiny_task(name, *options, "--batch-size", str(batch_size)))
+    stage = first_stage(task)
+    samples, _ = task.open_data(data, "train", augment=True, seed=0)
+    stream = ImageStream(
+        dataset_size=len(samples),
+        batch_size=batch_size,
+        seed=0,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+    )
+    trainer = Trainer(task, stage, runtime, seed=0)
+    for index, keys in zip(range(5), stream, strict=False):
+        trainer.step(default_collate([samples[key] for key in keys]), index=index)
+    parameters = {**dict(task.generators.named_parameters()), **dict(task.discriminators.named_parameters())}
+    return {key: parameter.detach() for key, parameter in parameters.items()}
+
+
+def main(data: Path, cases: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    tasks.TASKS = (*tasks.TASKS, CRISP)
+    with start_runtime("cpu", "fp32") as runtime:
+        for name, case in json.loads(cases.read_text()).items():
+            weights = take_steps(case, data, runtime, batch_size=2)
+            if runtime.is_main:
+                torch.save(weights, folder / f"{name}.pth")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))
