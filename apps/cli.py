@@ -134,7 +134,7 @@ class Quickstart:
     """The folder to make; if it is there, one beside it with a number."""
     lr: float = 1e-3
     """Learning rate."""
-    epochs: int = 240
+    epochs: int = 160
     """Passes over the 15 photographs."""
     seed: int = 0
     """Of everything that is random."""

@@ -10,22 +10,27 @@ and it keeps no gradient norms, guards or diagnostics, all of which the project'
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.paired import Pair, PairedConfig
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.pix2pix import Pix2Pix
-from gan_tasks.runtime import start_runtime
+from gan_tasks.runtime import Runtime, pick_device, start_runtime
 from gan_tasks.trainer import Trainer
 
-Step = Callable[[Pair], None]
+Step = Callable[[Pair[Tensor]], None]
+KINDS = ("plain", "gan-tasks")
+WARM_UP_STEPS = 2
 
 
 def make_task(batch: int) -> Pix2Pix:
@@ -46,7 +51,7 @@ def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
     adam_d = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
     bce = functional.binary_cross_entropy_with_logits
 
-    def step(x: Pair) -> None:
+    def step(x: Pair[Tensor]) -> None:
         source, target = x.source.to(device), x.target.to(device)
         fake = g(source)
         d.requires_grad_(True)
@@ -65,31 +70,65 @@ def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
     return step
 
 
-def own_step(trainer: Trainer) -> Step:
-    taken = 0
+def own_step(batch: int, runtime: Runtime) -> Step:
+    task = make_task(batch)
+    trainer = Trainer(task, task.stages(1)[0], runtime, seed=0)
+    taken = itertools.count()
 
-    def step(x: Pair) -> None:
-        nonlocal taken
-        trainer.step(x, index=taken)
-        taken += 1
+    def step(x: Pair[Tensor]) -> None:
+        trainer.step(x, index=next(taken))
 
     return step
 
 
-def measure(steps: dict[str, Step], x: Pair, seconds: float, device: torch.device) -> dict[str, list[float]]:
-    """Seconds a step, each kind in turn, so that all see the same moods of the machine."""
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        step(x)
-        step(x)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken["plain"]) < 5:
-        for name, step in steps.items():
+def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection) -> None:
+    """A process that takes a step whenever it is asked, and answers with its seconds.
+
+    Each form has a process of its own: the suite's settings for memory and threads shall not help the plain one.
+    """
+    torch.manual_seed(0)
+    images = torch.rand(2, batch, 3, options.size, options.size) * 2 - 1
+    x = Pair(images[0], images[1])
+    device = pick_device(options.device)
+    with contextlib.ExitStack() as stack:
+        if kind == "plain":
+            step = plain_step(batch, device)
+        else:
+            step = own_step(batch, stack.enter_context(start_runtime(options.device)))
+        while pipe.recv():
             start = time.perf_counter()
             step(x)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            taken[name].append(time.perf_counter() - start)
+            pipe.send(time.perf_counter() - start)
+
+
+def measure(options: argparse.Namespace, batch: int) -> dict[str, list[float]]:
+    """Seconds a step, the two forms in turn, so that both see the same moods of the machine."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    processes = []
+    for kind in KINDS:
+        pipes[kind], theirs = context.Pipe()
+        processes.append(context.Process(target=stepper, args=(kind, options, batch, theirs), daemon=True))
+        processes[-1].start()
+
+    def seconds(kind: str) -> float:
+        pipes[kind].send(True)
+        taken: float = pipes[kind].recv()
+        return taken
+
+    for _ in range(WARM_UP_STEPS):
+        for kind in KINDS:
+            seconds(kind)
+    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    end = time.perf_counter() + options.seconds
+    while time.perf_counter() < end or len(taken["plain"]) < 5:
+        for kind in KINDS:
+            taken[kind].append(seconds(kind))
+    for kind, process in zip(KINDS, processes, strict=True):
+        pipes[kind].send(False)
+        process.join()
     return taken
 
 
@@ -97,25 +136,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="images a step")
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--seconds", type=float, default=40, help="to measure for, at each batch size")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seconds", type=float, default=60, help="to measure for, at each batch size")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     with start_runtime(options.device) as runtime:
-        plain_runtime = replace(runtime, bf16=False)
-        print(f"{plain_runtime.describe()}; U-Net-256, {options.size}²; the suite runs in {runtime.describe()}")
-        for batch in options.batches:
-            torch.manual_seed(0)
-            images = torch.rand(2, batch, 3, options.size, options.size) * 2 - 1
-            task = make_task(batch)
-            trainer = Trainer(task, task.stages(1)[0], runtime, seed=0)
-            steps = {"plain": plain_step(batch, runtime.device), "gan-tasks": own_step(trainer)}
-            taken = measure(steps, Pair(images[0], images[1]), options.seconds, runtime.device)
-            rates = {name: batch / statistics.median(times) for name, times in taken.items()}
-            ratio = statistics.median(
-                plain / own for plain, own in zip(taken["plain"], taken["gan-tasks"], strict=True)
-            )
-            shown = ", ".join(f"{name} {rate:.2f} images/s" for name, rate in rates.items())
-            print(f"batch {batch}: {shown}; {ratio:.2f}× (median of {len(taken['plain'])} pairs)")
+        capability = torch.backends.cpu.get_cpu_capability() if runtime.device.type == "cpu" else ""
+        print(f"U-Net-256 at {options.size}²; gan-tasks runs in {runtime.describe()} {capability}", flush=True)
+    for batch in options.batches:
+        taken = measure(options, batch)
+        rates = {kind: batch / statistics.median(times) for kind, times in taken.items()}
+        ratios = sorted(plain / own for plain, own in zip(taken["plain"], taken["gan-tasks"], strict=True))
+        shown = ", ".join(f"{kind} {rate:.2f} images/s" for kind, rate in rates.items())
+        quartiles = statistics.quantiles(ratios, n=4)
+        print(
+            f"batch {batch}: {shown}; {quartiles[1]:.2f}× "
+            f"(median of {len(ratios)} pairs, quartiles {quartiles[0]:.2f}–{quartiles[2]:.2f})",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

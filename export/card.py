@@ -94,8 +94,7 @@ class Case:
     output: NDArray[np.uint16]
 
     def feeds(self) -> Arrays:
-        """The inputs as the graph takes them, 1×C×H×W float32 in [0, 1]."""
-        return {name: pixels[None] / np.float32(255) for name, pixels in self.inputs.items()}
+        return feeds_of(self.inputs)
 
     def error(self, output: FloatImages) -> float:
         """Largest difference of a 1×C'×H'×W' output to what was expected; infinite where the shapes differ."""
@@ -126,6 +125,11 @@ class Case:
         if not is_sound or any(pixels.ndim != 3 for pixels in (*arrays.values(), output)):
             raise ValueError("it has the wrong shape or type")
         return cls(arrays, output)
+
+
+def feeds_of(inputs: Mapping[str, NDArray[np.uint8]]) -> Arrays:
+    """The inputs of a case as the graph takes them, 1×C×H×W float32 in [0, 1]."""
+    return {name: pixels[None] / np.float32(255) for name, pixels in inputs.items()}
 
 
 def make_case(inputs: Mapping[str, NDArray[np.uint8]], output: FloatImages) -> Case:

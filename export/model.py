@@ -16,15 +16,17 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
 
 if TYPE_CHECKING:
+    from gan_tasks.export.session import OnnxModel
     from gan_tasks.export.trained import TrainedModel
 
 FloatImages = NDArray[np.float32]
 
 
 class Model(ABC):
-    """What `load` gives. `name` is the task's, channel counts are those of the network."""
+    """What `load` gives. `name` is the task's, `title` the model's; channel counts are those of the network."""
 
     name: str
+    title: str
     in_channels: int
     out_channels: int
     scale: int = 1
@@ -74,22 +76,35 @@ def enlarge(alpha: Pixels, scale: int) -> Pixels:
 
 
 def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> Model:
-    """The model that a run folder or a checkpoint folder holds, ready to be called with an array.
+    """The model that a run folder, a checkpoint folder or an ONNX file holds, ready to be called with an array.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
-        mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested.
+        mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested; an ONNX
+            file has only `eval`.
 
     Raises UserError, saying what was expected, for anything else.
     """
     path = Path(path)
     if (path / "config.json").is_file() or (path / "state.json").is_file():
         return load_run(path, device=device, mode=mode)
+    if path.suffix.lower() == ".onnx":
+        if mode != "eval":
+            raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
+        return load_onnx(path, device=device)
     what = "does not exist" if not path.exists() else "holds no model"
-    raise UserError(f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it")
+    raise UserError(
+        f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it, or a .onnx file"
+    )
 
 
 def load_run(path: Path, *, device: str, mode: Literal["eval", "train"]) -> TrainedModel:
     from gan_tasks.export.trained import TrainedModel
 
     return TrainedModel(path, device=device, mode=mode)
+
+
+def load_onnx(path: Path, *, device: str) -> OnnxModel:
+    from gan_tasks.export.session import OnnxModel
+
+    return OnnxModel(path, device=device)

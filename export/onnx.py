@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from gan_tasks import __version__
 from gan_tasks.backbone import Generator
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.card import Arrays, Card, Case, blocks, legal_sizes, make_case, noise
+from gan_tasks.export.card import Arrays, Card, Case, blocks, legal_sizes, feeds_of, make_case, noise
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
@@ -95,7 +95,8 @@ def export_onnx(
         proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
         if half:
             halve_weights(proto)
-        max_error = compare(graph, to_file(proto, out), model.in_channels, sizes)
+        cases = make_cases(graph, model.in_channels, sizes)
+        max_error = compare(graph, to_file(proto, out), model.in_channels, sizes, cases)
         tolerance = HALF_TOLERANCE if half else TOLERANCE
         if not max_error <= tolerance:
             raise NotProvenError(
@@ -117,8 +118,8 @@ def export_onnx(
             bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
             weights="float16" if half else "float32",
             max_error=max_error,
+            cases=cases,
         )
-        card = replace(card, cases=make_cases(graph, model.in_channels, sizes))
     for key, value in card.to_metadata().items():
         proto.metadata_props.add(key=key, value=value)
     file = to_file(proto, out)
@@ -217,25 +218,26 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
     return parse_onnx(proto.SerializeToString(), str(out))
 
 
-def compare(graph: Graph, file: OnnxFile, in_channels: int, sizes: Sequence[tuple[int, int]]) -> float:
-    """Largest difference between ONNX Runtime and torch; not a number where either gives none."""
-    session = open_session(file, device="cpu")
-    errors = []
-    for height, width in sizes:
-        for batch in BATCHES:
-            feeds = noise(graph.task.inputs, in_channels, batch, height, width)
-            errors.append(np.abs(run_session(session, feeds) - graph.run(feeds)).max())
-    return float(np.max(errors))
-
-
 def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
     """What torch gives at the two smallest sizes."""
     cases = []
-    for height, width in sizes[:2]:
-        inputs = blocks(graph.task.inputs, in_channels, height, width)
-        feeds = {name: pixels[None] / np.float32(255) for name, pixels in inputs.items()}
-        cases.append(make_case(inputs, graph.run(feeds)))
+    for size in sizes[:2]:
+        inputs = blocks(graph.task.inputs, in_channels, *size)
+        cases.append(make_case(inputs, graph.run(feeds_of(inputs))))
     return tuple(cases)
+
+
+def compare(
+    graph: Graph, file: OnnxFile, in_channels: int, sizes: Sequence[tuple[int, int]], cases: Sequence[Case]
+) -> float:
+    """Largest difference between ONNX Runtime and torch; not a number where either gives none."""
+    session = open_session(file, device="cpu")
+    errors = [case.error(run_session(session, case.feeds())) for case in cases]
+    for size in sizes:
+        for batch in BATCHES:
+            feeds = noise(graph.task.inputs, in_channels, batch, *size)
+            errors.append(float(np.abs(run_session(session, feeds) - graph.run(feeds)).max()))
+    return float(np.max(errors))
 
 
 def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> int:

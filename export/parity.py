@@ -33,7 +33,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Proof:
-    """Everything that was looked at. `providers` is what ONNX Runtime ran it on."""
+    """Everything that was looked at. `providers` is what ONNX Runtime would run it on here, the preferred first."""
 
     name: str
     card: Card
@@ -50,35 +50,32 @@ class Proof:
         yield f"licence: {card.licence or 'not stated'}; training data: {card.training_data or 'not stated'}"
         for check in self.checks:
             yield f"{'ok' if check.ok else 'FAILED':<8}{check.name}: {check.detail}"
-        yield f"run on {', '.join(self.providers)}"
+        yield f"here it runs on {', '.join(self.providers)}"
         yield "proven" if self.ok else "NOT proven: do not use this file; export the model again"
 
 
-def prove(path: Path, *, device: str = "cpu") -> Proof:
-    """Check an exported model in every way that needs no torch.
+def prove(path: Path) -> Proof:
+    """Check an exported model in every way that needs no torch, on the CPU.
 
     ONNX's own checker, where the package onnx is installed; the cases in the file, whose outputs torch computed;
     and every kind of size and batch: the right shape, finite, and each image of a batch as if it were alone.
 
-    Args:
-        device: auto, cpu, cuda or cuda:N. On CUDA, TF32 is turned off to compare.
-
     Raises UserError for a file that is not an exported model or cannot be opened.
     """
-    return prove_file(read_onnx(path), device=device)
+    return prove_file(read_onnx(path))
 
 
-def prove_file(file: OnnxFile, *, device: str = "cpu") -> Proof:
+def prove_file(file: OnnxFile) -> Proof:
     """As `prove`, of what has been read already."""
     card = Card.of(file)
-    session = open_session(file, device=device, exact=True)
+    session = open_session(file, device="cpu")
     check_fit(file, card, session)
     checks = (
         attempt("structure", lambda: check_structure(file)),
         attempt("cases", lambda: check_cases(card, session)),
         attempt("sizes", lambda: check_sizes(card, session)),
     )
-    return Proof(file.name, card, checks, tuple(session.get_providers()))
+    return Proof(file.name, card, checks, tuple(open_session(file).get_providers()))
 
 
 def attempt(name: str, check: Callable[[], str]) -> Check:

@@ -115,7 +115,9 @@ def open_session(file: OnnxFile, *, device: str = "auto") -> Any:
     try:
         session = onnxruntime.InferenceSession(file.data, options, providers=providers)
     except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own
-        raise OnnxFileError(f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})") from error
+        raise OnnxFileError(
+            f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})"
+        ) from error
     if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise UserError(
             "ONNX Runtime cannot use CUDA here: it needs the package onnxruntime-gpu (not onnxruntime), an NVIDIA "
@@ -140,4 +142,3 @@ def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatIm
         return images
     mode = "reflect" if below < height and right < width else "edge"
     return np.pad(images, ((0, 0), (0, 0), (0, below), (0, right)), mode=mode)
-

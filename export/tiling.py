@@ -50,9 +50,7 @@ def spans(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ..
     )
 
 
-def tile_size(
-    height: int, width: int, *, max_pixels: int, multiple: int, minimum: int
-) -> tuple[int, int]:
+def tile_size(height: int, width: int, *, max_pixels: int, multiple: int, minimum: int) -> tuple[int, int]:
     """The largest tile of at most `max_pixels`, square where the image allows it, as (height, width).
 
     Args:
@@ -90,8 +88,8 @@ def run_in_tiles(
             if result is None:
                 result = np.zeros((len(output), height * scale, width * scale), np.float32)
             weights = np.outer(row.weights.repeat(scale), column.weights.repeat(scale))
-            result[
-                :, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale
-            ] += output * weights
+            result[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += (
+                output * weights
+            )
     assert result is not None  # there is always a tile
     return result

@@ -35,8 +35,10 @@ def translate(
 
 
 def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, data: Data, runtime: Runtime) -> float:
-    """Write the grid of the first few images; returns how varied the outputs are (1 = as the targets)."""
-    results = translate(task, generators, data, range(min(SAMPLES, len(data))), runtime)
+    """Write the grid of a few images, always the same; returns how varied the outputs are (1 = as the targets)."""
+    count = min(SAMPLES, len(data))
+    evenly = [index * len(data) // count for index in range(count)]
+    results = translate(task, generators, data, evenly, runtime)
     rows = [[to_uint8(image[0].numpy()) for image in (*inputs, output, target)] for inputs, output, target in results]
     save_grid(path, rows, [*task.inputs, "output", "target"])
     outputs, targets = (

@@ -106,18 +106,19 @@ class Guillotine:
             return file
 
         os.fsync = own_fsync
-        pathlib.Path.rename, pathlib.Path.replace, pathlib.Path.open = moved(rename), moved(replace), own_open  # type: ignore[method-assign,assignment]
+        for name, own in (("rename", moved(rename)), ("replace", moved(replace)), ("open", own_open)):
+            setattr(pathlib.Path, name, own)
 
 
 def outcome(run: Path, reference: Path, code: int) -> dict[str, Any]:
     newest = f"checkpoints/step-{STEPS:08d}"
     names = sorted(path.name for path in (reference / newest).iterdir())
-    different = [
-        name
-        for name in names
-        if not (run / newest / name).is_file()
-        or (run / newest / name).read_bytes() != (reference / newest / name).read_bytes()
-    ]
+
+    def same(name: str) -> bool:
+        file = run / newest / name
+        return file.is_file() and file.read_bytes() == (reference / newest / name).read_bytes()
+
+    different = [name for name in names if not same(name)]
     leftovers = [str(path.relative_to(run)) for path in run.rglob(".*")]
     return {
         "code": code,
