@@ -13,7 +13,7 @@ def check(root: Path, task: Task[Any, Any]) -> bool:
     Raises UserError where there is nothing to train on.
     """
     splits: tuple[Split, ...] = ("train", "val", "test")
-    problems = []
+    problems: list[Any] = []
     for split in splits:
         try:
             _, found = task.open_data(root, split, augment=False, seed=0)

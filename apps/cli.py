@@ -224,7 +224,8 @@ def train_command(arguments: list[str]) -> int:
         task_name, *options = arguments
         return train_task(find_task(task_name).load(), options)
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        return parse(Resume, arguments, prog="gan-tasks train").run()
+        code: int = parse(Resume, arguments, prog="gan-tasks train").run()
+        return code
     print(train_overview())
     return OK if arguments in (["-h"], ["--help"]) else BAD_INPUT
 

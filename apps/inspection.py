@@ -84,11 +84,16 @@ def weights_lines(path: Path) -> Iterator[str]:
 
 
 def image_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.provenance import read_xmp
+
     picture = read(path)
     height, width, channels = picture.pixels.shape
     kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
     yield f"image of {height}×{width} pixels (height × width), {kinds.get(channels, f'{channels} channels')}"
     yield f"{picture.pixels.dtype}, {'with' if picture.icc_profile else 'without'} ICC profile"
+    if mark := read_xmp(path):
+        model = f" by the model {mark.model}" if mark.model else ""
+        yield f"marked as made{model} ({mark.source_type}), written with {mark.creator_tool or 'an unnamed program'}"
 
 
 def differences(chosen: dict[str, Any], default_config: Any) -> list[str]:

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_tasks.backbone import unet
 from gan_tasks.datasets.paired import Pair, PairedConfig
+from gan_tasks.discriminators import PatchDiscriminator
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.pix2pix import Pix2Pix
 from gan_tasks.runtime import Runtime, pick_device, start_runtime
@@ -33,16 +35,8 @@ KINDS = ("plain", "gan-tasks")
 WARM_UP_STEPS = 2
 
 
-def make_task(batch: int) -> Pix2Pix:
-    data = PairedConfig(source_channels=3, target_channels=3)
-    task = Pix2Pix(data=data, optimisation=OptimisationConfig(batch_size=batch))
-    task.build(for_training=True)
-    return task
-
-
-def plain_step(batch: int, device: torch.device) -> Step:
-    task = make_task(batch)
-    return published_step(task.generators["g"].to(device), task.discriminators["d"].scales[0].to(device), device)
+def plain_step(device: torch.device) -> Step:
+    return published_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
 
 
 def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
@@ -71,7 +65,9 @@ def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
 
 
 def own_step(batch: int, runtime: Runtime) -> Step:
-    task = make_task(batch)
+    data = PairedConfig(source_channels=3, target_channels=3)
+    task = Pix2Pix(data=data, optimisation=OptimisationConfig(batch_size=batch))
+    task.build(for_training=True)
     trainer = Trainer(task, task.stages(1)[0], runtime, seed=0)
     taken = itertools.count()
 
@@ -92,7 +88,7 @@ def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection
     device = pick_device(options.device)
     with contextlib.ExitStack() as stack:
         if kind == "plain":
-            step = plain_step(batch, device)
+            step = plain_step(device)
         else:
             step = own_step(batch, stack.enter_context(start_runtime(options.device)))
         while pipe.recv():

@@ -55,8 +55,7 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
         return open_pairs(root, split, self.config.data, seed, augment)
 
     def resolved(self, data: PairedImages) -> Crisp:
-        channels = {"source_channels": data.source_channels, "target_channels": data.target_channels}
-        return Crisp(replace(self.config, data=replace(self.config.data, **channels)))
+        return Crisp(replace(self.config, data=data.config))
 
     def channels(self) -> tuple[int, int]:
         return self.config.data.source_channels, self.config.data.target_channels

@@ -40,7 +40,7 @@ def evaluate(
     """
     data, _ = model.task.open_data(root, split, augment=False, seed=0)
     count = min(limit, len(data)) if limit else len(data)
-    answers = dict(trivial_answers(model, root, quiet=quiet))
+    answers = trivial_answers(model, root, quiet=quiet)
     rows: dict[str, dict[str, list[float]]] = {
         name: {measure: [] for measure in MEASURES} for name in ("model", *answers)
     }
@@ -67,12 +67,12 @@ def evaluate(
 
 def trivial_answers(
     model: TrainedModel, root: Path, *, quiet: bool
-) -> list[tuple[str, Callable[[FloatImages], FloatImages]]]:
+) -> dict[str, Callable[[FloatImages], FloatImages]]:
     """The answers that need no network, fitted to the train split; none where there is no such split."""
     try:
         data, _ = model.task.open_data(root, "train", augment=False, seed=0)
     except UserError:
-        return []
+        return {}
     count = min(len(data), 200)  # enough for a mean and an affine map
     with track(count, "Fitting the trivial answers", "images", quiet=quiet) as advance:
         sources, targets = [], []
@@ -82,9 +82,12 @@ def trivial_answers(
             targets.append(target)
             advance(1)
     fitted = metrics.trivial_answers(sources, targets)
-    answers = [("mean image", fitted.mean), ("affine map of the colours", fitted.affine)]
+    answers: dict[str, Callable[[FloatImages], FloatImages]] = {
+        "mean image": fitted.mean,
+        "affine map of the colours": fitted.affine,
+    }
     if model.in_channels == model.out_channels or {model.in_channels, model.out_channels} <= {1, 3}:
-        answers.insert(0, ("source itself", fitted.identity))
+        answers["source itself"] = fitted.identity
     return answers
 
 

@@ -1,7 +1,7 @@
-"""What an ONNX file declares, read from its bytes before any runtime is given them. Needs neither onnx nor ONNX Runtime.
+"""What an ONNX file declares, read from its bytes before any runtime is given them; needs no package for ONNX.
 
-An ONNX file may name other files that hold its weights, and a runtime opens them: a path of `../../secret` would be read
-like any other. Ours are one file each, so whatever refers to another file is refused, wherever in the graph it is.
+An ONNX file may name other files that hold its weights, and a runtime opens them: a path of `../../secret` would be
+read like any other. Ours are one file each, so what refers to another file is refused, wherever in the graph it is.
 
 The format is protobuf (https://protobuf.dev/programming-guides/encoding); field numbers are those of onnx.proto.
 """
@@ -43,7 +43,7 @@ class OnnxFileError(UserError):
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """`data` is the whole file, found to refer to no other; `metadata` its `metadata_props`; `name` is for messages."""
+    """A file found to refer to no other: its name for messages, all its bytes, and its `metadata_props`."""
 
     name: str
     data: bytes

@@ -140,5 +140,7 @@ def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatIm
     right = max(minimum, -(-width // multiple) * multiple) - width
     if not below and not right:
         return images
-    mode = "reflect" if below < height and right < width else "edge"
-    return np.pad(images, ((0, 0), (0, 0), (0, below), (0, right)), mode=mode)
+    padding = ((0, 0), (0, 0), (0, below), (0, right))
+    if below < height and right < width:
+        return np.pad(images, padding, mode="reflect")
+    return np.pad(images, padding, mode="edge")

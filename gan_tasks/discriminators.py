@@ -54,7 +54,7 @@ class PatchDiscriminator(nn.Module):
             stages.append(nn.Sequential(step, norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True)))
         stages.append(nn.Sequential(conv(widths[-1], 1, stride=1, bias=head_bias)))
         self.stages = nn.ModuleList(stages)
-        self.minimum_size = smallest_input(kernel, padding, strides=[stage[0].stride[0] for stage in stages])
+        self.minimum_size = smallest_input(kernel, padding, strides=[stride] * layers + [1, 1])
         init_weights(self)
         if spectral:
             for stage in stages:

@@ -41,9 +41,8 @@ def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, da
     results = translate(task, generators, data, evenly, runtime)
     rows = [[to_uint8(image[0].numpy()) for image in (*inputs, output, target)] for inputs, output, target in results]
     save_grid(path, rows, [*task.inputs, "output", "target"])
-    outputs, targets = (
-        torch.cat([functional.adaptive_avg_pool2d(result[side], 64) for result in results]) for side in (1, 2)
-    )
+    outputs = torch.cat([functional.adaptive_avg_pool2d(output, 64) for _, output, _ in results])
+    targets = torch.cat([functional.adaptive_avg_pool2d(target, 64) for _, _, target in results])
     return metrics.diversity(outputs, targets)
 
 

@@ -80,8 +80,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return open_pairs(root, split, self.config.data, seed, augment)
 
     def resolved(self, data: PairedImages) -> Pix2Pix:
-        channels = {"source_channels": data.source_channels, "target_channels": data.target_channels}
-        return Pix2Pix(replace(self.config, data=replace(self.config.data, **channels)))
+        return Pix2Pix(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
         config, source, target = (

@@ -80,7 +80,8 @@ class Runtime:
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
         flat /= self.world_size
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        means = torch.split(flat, [g.numel() for g in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
@@ -127,7 +128,7 @@ def start_runtime(device: str = "auto", precision: Precision = "auto", *, compil
         torch.cuda.set_device(place)
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.conv.fp32_precision = "tf32"
+        torch.backends.cudnn.allow_tf32 = True
     else:
         keep_freed_memory()
         torch.set_flush_denormal(True)  # Adam's oldest moments fade into numbers that cost a hundredfold
@@ -180,5 +181,5 @@ def pick_device(name: str) -> torch.device:
 def bf16_is_fast(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself; where it does not, bf16 is ten times slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -31,7 +31,7 @@ Outputs = dict[str, Tensor]
 Player = Literal["d", "g"]
 Split = Literal["train", "val", "test"]
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
-Config = TypeVar("Config")
+TaskConfig = TypeVar("TaskConfig")
 
 
 class Data(Protocol):
@@ -93,7 +93,7 @@ class Step:
         return drawn[self.rank * batch_size : (self.rank + 1) * batch_size].to(device)
 
 
-class Task(ABC, Generic[Config, Batch]):
+class Task(ABC, Generic[TaskConfig, Batch]):
     """See the module's docstring. `Pix2Pix(config)` or, for the config's own fields, `Pix2Pix(l1=50.0)`."""
 
     name: ClassVar[str]
@@ -103,7 +103,7 @@ class Task(ABC, Generic[Config, Batch]):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     """Names of what `infer` takes, in order."""
 
-    config: Config
+    config: TaskConfig
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     frozen: nn.ModuleDict
@@ -116,7 +116,7 @@ class Task(ABC, Generic[Config, Batch]):
     d_weight_clip: float = 0.0
     """D's weights are clipped to ± this after its steps; 0 leaves them."""
 
-    def __init__(self, config: Config | None = None, **options: Any) -> None:
+    def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
             raise TypeError(f"{type(self).__name__} takes a config or the config's fields, not both")
         self.config = config if config is not None else type(self).Config(**options)
@@ -135,8 +135,8 @@ class Task(ABC, Generic[Config, Batch]):
         """
 
     @abstractmethod
-    def resolved(self, data: Data) -> Self:
-        """The same task with everything filled in that depends on the data, such as channel counts."""
+    def resolved(self, data: Any) -> Self:
+        """With the data that `open_data` gave: the same task with everything filled in that depends on the data, such as channel counts."""
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:

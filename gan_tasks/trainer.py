@@ -101,7 +101,7 @@ class Trainer:
         optimizer = self.optimizers[player]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         # A weight that no loss of this step reaches gets no gradient, on every rank alike.
         gradients = [p.grad for p in parameters if p.grad is not None]
         self.runtime.average_gradients(gradients)

@@ -321,7 +321,7 @@ class Loop:
             generators = self.trainer.best_generators
             measured = measure(self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime)
             self.write({f"val/{name}": value for name, value in measured.items()})
-        l1 = self.runtime.gather(measured)[0]["l1"]
+        l1: float = self.runtime.gather(measured)[0]["l1"]
         earlier = self.position.held_out_l1
         self.position.held_out_l1 = [*earlier, l1]
         self.position.evaluated_step = self.position.step

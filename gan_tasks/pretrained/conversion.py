@@ -60,7 +60,7 @@ def find_norm(state: State) -> Norm:
 def conv_channels(state: State, module: str) -> tuple[int, int]:
     """The first two sizes of a convolution's weight: (outputs, inputs), of a transposed one (inputs, outputs)."""
     weight = state.get(f"{module}.weight")
-    if weight is None or weight.ndim != 4:
+    if weight is None or weight.ndim != 4 or not weight.numel():
         raise UserError(f"{module}.weight is {describe(weight)} where a convolution's was expected")
     return weight.shape[0], weight.shape[1]
 
@@ -71,8 +71,11 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
     Raises UserError, naming the first misfit, where the tensors are not exactly those of the network.
     """
     # Without memory until the shapes are known to be right: a file may lie about its sizes.
-    with torch.device("meta"):
-        network = make()
+    try:
+        with torch.device("meta"):
+            network = make()
+    except RuntimeError as error:  # PyTorch cannot even count the bytes.
+        raise UserError("its sizes are not those of a network") from error
     expected = rename_modules(network.state_dict(), names)
     for key in {**expected, **state}:
         wanted, found = expected.get(key), state.get(key)

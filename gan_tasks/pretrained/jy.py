@@ -179,18 +179,18 @@ PIXEL_DISCRIMINATOR = Architecture("pix2pix PixelDiscriminator", is_pixel_discri
 def to_jy(generator: Generator) -> dict[str, Tensor]:
     """A copy of a U-Net's or ResNet's tensors, on the CPU, under exactly the keys that JY's own code loads.
 
-    A ResNet of another number of downs than 2 gets the keys of pix2pixHD's GlobalGenerator, which has only
-    instance norm here. Raises UserError for a generator that neither project has.
+    A ResNet of another number of downs than 2 gets the keys of pix2pixHD's GlobalGenerator, which has no
+    dropout and here only instance norm. Raises UserError for a generator that neither project has.
     """
     kinds = {type(module) for module in generator.modules()}
     downs, state = len(generator.downs), generator.state_dict()
+    is_jy = generator.skips or downs == 2
     if generator.skips:
         names = unet_names(downs + 1)
     else:
         blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
-        names = resnet_names(downs, blocks, dropout=nn.Dropout in kinds)
-    can_have_batch_norm = generator.skips or downs == 2
-    has_its_norm = nn.InstanceNorm2d in kinds or (nn.BatchNorm2d in kinds and can_have_batch_norm)
+        names = resnet_names(downs, blocks, dropout=is_jy and nn.Dropout in kinds)
+    has_its_norm = nn.InstanceNorm2d in kinds or (is_jy and nn.BatchNorm2d in kinds)
     if not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
         raise UserError(
             "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "

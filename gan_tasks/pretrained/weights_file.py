@@ -24,6 +24,8 @@ EXPECTED = f"a dict of tensors (a network's state_dict), bare or under one of {'
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a `.safetensors`, or a `.pth`, `.pt` or `.ckpt` file, on the CPU, taken out of their wrapper.
 
+    They may be read from the file only as they are used: leave it as it is until then.
+
     What does not look like plain tensors is refused before it is loaded, see `vetting`. Raises UserError,
     naming the file, where it is missing, damaged, hostile, or holds anything but a dict of tensors.
     """

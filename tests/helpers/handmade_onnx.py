@@ -1,0 +1,73 @@
+"""Small ONNX files made by hand, for what needs no network: a 3×3 mean filter that calls itself an exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from gan_tasks.export.card import Card
+from gan_tasks.export.cases import Case, blocks, cases_to_metadata
+from gan_tasks.export.model import FloatImages
+
+
+def make_card(**changes: Any) -> Card:
+    fields: dict[str, Any] = {
+        "task": "pix2pix",
+        "model_name": "Mean <3×3> & more",
+        "licence": "CC0",
+        "training_data": "none",
+        "gan_tasks": "0.1.0",
+        "in_channels": 3,
+        "out_channels": 3,
+        "scale": 1,
+        "size_multiple": 4,
+        "minimum_size": 8,
+        "overlap": 8,
+        "bytes_per_pixel": 100,
+        "weights": "float32",
+        "max_error": 0.0,
+    }
+    return Card(**{**fields, **changes})
+
+
+def mean_filter(pixels: FloatImages) -> FloatImages:
+    """What the graph computes, N×C×H×W, by shifting: independent of any convolution."""
+    padded = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    height, width = pixels.shape[-2:]
+    shifted = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.mean(shifted, axis=0, dtype=np.float32)
+
+
+def make_proto(card: Card, *, more_nodes: tuple[onnx.NodeProto, ...] = (), cases: bool = True) -> onnx.ModelProto:
+    """The filter on each channel, enlarged `card.scale` times. `more_nodes` turn `enlarged` into `output`."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", card.in_channels, "h", "w"])
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", card.out_channels, "H", "W"])
+    kernel = np.full((card.in_channels, 1, 3, 3), 1 / 9, np.float32)
+    scales = np.array([1, 1, card.scale, card.scale], np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["filtered"], group=card.in_channels, pads=[1, 1, 1, 1]),
+        helper.make_node("Resize", ["filtered", "", "scales"], ["enlarged"], mode="nearest"),
+        *(more_nodes or [helper.make_node("Identity", ["enlarged"], ["output"])]),
+    ]
+    weights = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(scales, "scales")]
+    graph = helper.make_graph(nodes, "filter", [image], [output], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    metadata = card.to_metadata()
+    if cases:
+        inputs = blocks(["image"], card.in_channels, 16, 24)
+        expected = mean_filter(np.divide(inputs["image"][None], 255, dtype=np.float32))
+        expected = expected.repeat(card.scale, 2).repeat(card.scale, 3)
+        metadata |= cases_to_metadata([Case.of(inputs, expected)])
+    helper.set_model_props(proto, metadata)
+    return proto
+
+
+def write_onnx(path: Path, **options: Any) -> Path:
+    """The filter's file; options are the card's fields, or `more_nodes` and `cases`."""
+    graph = {name: options.pop(name) for name in ("more_nodes", "cases") if name in options}
+    path.write_bytes(make_proto(make_card(**options), **graph).SerializeToString())
+    return path

@@ -1,0 +1,57 @@
+"""Runs of tiny untrained models, without training them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gan_tasks.checkpoint import save_checkpoint
+from gan_tasks.datasets.paired import PairedConfig
+from gan_tasks.export.onnx import ExportReport, export_onnx
+from gan_tasks.export.trained import TrainedModel
+from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
+from gan_tasks.run import create_run
+
+KINDS: dict[str, dict[str, Any]] = {
+    "unet-256": {"generator": "unet-256", "norm": "batch"},
+    "unet-128 in float16": {"generator": "unet-128", "norm": "instance"},
+    "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
+    "global": {"generator": "global", "norm": "batch"},
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    model: TrainedModel
+    path: Path
+    report: ExportReport
+
+
+def export_tiny(folder: Path, kind: str) -> Exported:
+    """A run of one of the KINDS in the folder, and its ONNX file alone in a folder of its own."""
+    model = TrainedModel(make_run(folder / "run", **KINDS[kind]), device="cpu")
+    out = folder / "onnx" / "model.onnx"
+    half = "float16" in kind
+    report = export_onnx(model, out, half=half, model_name=kind, licence="CC0", training_data="noise")
+    return Exported(model, out, report)
+
+
+def make_run(folder: Path, *, generator: Any, norm: Any, channels: tuple[int, int] = (3, 3), width: int = 4) -> Path:
+    """The folder of a run with one checkpoint, of weights large enough for every layer to matter."""
+    data = PairedConfig(source_channels=channels[0], target_channels=channels[1])
+    task = Pix2Pix(Pix2PixConfig(generator=generator, norm=norm, width=width, data=data))
+    task.build(for_training=False)
+    torch.manual_seed(0)
+    for module in task.generators.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    run = create_run(folder, task, {}, folder, "none")
+    save_checkpoint(run.checkpoints, 1, {"generators": task.generators.state_dict()}, {})
+    return run.path
