@@ -131,3 +131,12 @@ def legal_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int],
     larger = max(least, 64 // size_multiple) + 1
     steps = ((least, least), (least, least + 1), (least + 1, least), (least + 2, least), (larger, larger))
     return tuple((rows * size_multiple, columns * size_multiple) for rows, columns in steps)
+
+
+def case_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int], ...]:
+    """A square and a rectangle, the smallest of 64 pixels or more.
+
+    In smaller ones blocks make a nearly flat image, of which instance norm makes enlarged rounding errors.
+    """
+    side = -(-max(minimum_size, 64) // size_multiple) * size_multiple
+    return (side, side), (side, side + size_multiple)

@@ -21,7 +21,7 @@ from gan_tasks.backbone import Generator
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
-from gan_tasks.export.cases import Case, blocks, cases_to_metadata, legal_sizes, noise, to_feeds
+from gan_tasks.export.cases import Case, blocks, case_sizes, cases_to_metadata, legal_sizes, noise, to_feeds
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
@@ -96,7 +96,7 @@ def export_onnx(
         proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
         if half:
             halve_weights(proto)
-        cases = make_cases(graph, model.in_channels, sizes)
+        cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
         noises = [noise(task.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
         max_error = compare(graph, to_file(proto, out), [*noises, *(case.feeds() for case in cases)])
         tolerance = HALF_TOLERANCE if half else TOLERANCE
@@ -220,8 +220,8 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
 
 
 def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
-    """What torch gives for blocks at the two smallest sizes."""
-    inputs = [blocks(graph.task.inputs, in_channels, *size) for size in sizes[:2]]
+    """What torch gives for blocks of these sizes (height, width)."""
+    inputs = [blocks(graph.task.inputs, in_channels, *size) for size in sizes]
     return tuple(Case.of(images, graph.run(to_feeds(images))) for images in inputs)
 
 

@@ -31,6 +31,7 @@ from gan_tasks.losses import (
 )
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.progress import reported
 from gan_tasks.schedules import ScheduleConfig
 from gan_tasks.task import Losses, Outputs, Split, Stage, Task
 
@@ -59,6 +60,10 @@ class Pix2PixConfig:
     """Spectral normalisation of the discriminator."""
     d_conditional: bool = True
     """The discriminator sees the source beside the target."""
+    d_steps: int = 1
+    """Steps of the discriminator to one of the generator (Wasserstein GANs: 5)."""
+    d_warmup_images: int = 0
+    """Images that the discriminator learns on alone, at the start."""
     gan: float = 1.0
     """Weight of the adversarial loss; 0 trains without a discriminator."""
     l1: float = 100.0
@@ -77,7 +82,8 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
     Config = Pix2PixConfig
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
-        return open_pairs(root, split, self.config.data, seed, augment)
+        with reported("Reading every file once", "files") as on_progress:
+            return open_pairs(root, split, self.config.data, seed, augment, on_progress=on_progress)
 
     def resolved(self, data: PairedImages) -> Pix2Pix:
         return Pix2Pix(replace(self.config, data=data.config))
@@ -94,7 +100,8 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
             self.discriminators["d"] = make_discriminator(config, judged)
             self.d_weight_clip = config.adversarial.clip_weights
         if for_training and config.perceptual.perceptual:
-            self.frozen["perceptual"] = load_perceptual(config.perceptual)
+            with reported("Downloading the perceptual network", "bytes") as on_progress:
+                self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
@@ -105,6 +112,8 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
                 optimisation=config.optimisation,
                 schedule=config.schedule,
                 players=("d", "g") if config.gan else ("g",),
+                g_interval_steps=config.d_steps,
+                d_warmup_images=config.d_warmup_images,
             ),
         )
 

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+PATIENCE_S = 2.0  # nobody needs to see the progress of less
 PLAIN_INTERVAL_S = 10.0  # a log file wants a line now and then, not a bar
 
 
@@ -56,6 +57,25 @@ def track(total: int, description: str, unit: str, *, done: int = 0, quiet: bool
             yield lines.advance
         finally:
             lines.print()
+
+
+@contextmanager
+def reported(description: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show what reports (done, total) as it goes, such as a download, from its third second on."""
+    start_s, shown_up_to = time.monotonic(), 0
+    advance: Advance | None = None
+    with ExitStack() as stack:
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal advance, shown_up_to
+            if time.monotonic() - start_s < PATIENCE_S:
+                return
+            if advance is None:
+                advance = stack.enter_context(track(total or done, description, unit))
+            advance(done - shown_up_to)
+            shown_up_to = done
+
+        yield report
 
 
 def _ignore(n: int = 1, **shown: float | str) -> None:

@@ -136,7 +136,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @abstractmethod
     def resolved(self, data: Any) -> Self:
-        """With the data that `open_data` gave: the same task with everything filled in that depends on the data, such as channel counts."""
+        """The same task with all that depends on the data of `open_data` filled in, such as channel counts."""
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:

@@ -152,6 +152,14 @@ def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Pat
 
 
 @every_task
+def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None:
+    names = list(task.generators.state_dict())
+    with start_runtime("cpu", "fp32", compile=True) as runtime:
+        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+    assert list(trainer.parts()["generators"]) == names
+
+
+@every_task
 def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, first_stage(task), runtime, seed=0)

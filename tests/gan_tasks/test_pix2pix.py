@@ -167,6 +167,17 @@ def test_without_the_adversarial_loss_there_is_no_discriminator(pairs: Path) -> 
     assert {name for name in log if name.startswith("d/")} == set()
 
 
+def test_the_generator_waits_for_the_discriminator(pairs: Path) -> None:
+    task = built(tiny_task("pix2pix", "--d-steps", "3", "--d-warmup-images", "4"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        moved = [
+            "g/total" in trainer.step(tiny_batch(task, pairs), index=index, stage_images=2 * index)
+            for index in range(7)
+        ]
+    assert moved == [False, False, False, True, False, False, True]
+
+
 def test_gray_to_rgba_has_its_channels() -> None:
     config = Pix2Pix(generator="resnet-6", width=4).config
     assert make_generator(config, 1, 4)(torch.zeros(1, 1, 16, 16)).shape == (1, 4, 16, 16)
