@@ -55,7 +55,9 @@ class Case:
     def to_text(self) -> str:
         from safetensors.numpy import save
 
-        return base64.b64encode(zlib.compress(save({**self.inputs, "": self.output}), 9)).decode()
+        # Row-major copies: safetensors writes the memory as it lies, whatever the strides.
+        arrays = {name: np.ascontiguousarray(pixels) for name, pixels in {**self.inputs, "": self.output}.items()}
+        return base64.b64encode(zlib.compress(save(arrays), 9)).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Case:
