@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -181,25 +182,42 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if debug:
-        sys.exit(run(arguments))
     try:
-        code = run(arguments)
-    except UserError as error:
-        code = complain(error, BAD_INPUT)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
-        sys.stderr.close()
-        code = OK
-    except OSError as error:
-        code = complain(error, FAILED)
-    except RuntimeError as error:
-        if not is_expected(error):
-            raise
-        code = complain(error, FAILED)
+        code = run([argument for argument in arguments if argument != "--debug"])
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code = explain(error)
     sys.exit(code)
+
+
+def explain(error: BaseException) -> int:
+    """Say in a sentence what a person can do something about, and give its exit code; raise again what is a bug."""
+    match error:
+        case UserError():
+            say(f"error: {error}")
+            return BAD_INPUT
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case BrokenPipeError():  # the reader of our output, such as `head`, has had enough
+            sys.stderr.close()
+            return OK
+        case OSError():
+            say(f"error: {error}")
+            return FAILED
+        case RuntimeError() if "out of memory" in str(error).lower():
+            say(f"error: {error} Try a smaller --batch-size, --crop-size or --width.")
+            return FAILED
+        case RuntimeError() if is_training_error(error):
+            say(f"error: {error}")
+            return FAILED
+    raise error
+
+
+def is_training_error(error: RuntimeError) -> bool:
+    from gan_tasks.training import TrainingError
+
+    return isinstance(error, TrainingError)
 
 
 def run(arguments: list[str]) -> int:
@@ -292,21 +310,6 @@ def print_evaluation(result: dict[str, Any]) -> None:
 
 def interval(measured: dict[str, float], digits: int) -> str:
     return f"{measured['mean']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
-
-
-def is_expected(error: RuntimeError) -> bool:
-    """Whether a RuntimeError is one that a person can do something about, rather than a bug."""
-    from gan_tasks.training import TrainingError
-
-    return isinstance(error, TrainingError) or "out of memory" in str(error).lower()
-
-
-def complain(error: Exception, code: int) -> int:
-    hint = ""
-    if "out of memory" in str(error).lower():
-        hint = " Try a smaller --batch-size, --crop-size or --width."
-    say(f"error: {error}{hint}")
-    return code
 
 
 def say(sentence: str) -> None:

@@ -282,7 +282,7 @@ def _found(
     unused = f", {len(problems)} files with problems left out" if problems else ""
     summary = (
         f"{len(pairs)} pairs in {folder} ({stored}{unused}), {config.direction}; "
-        "set layout or direction to read them otherwise"
+        "--layout and --direction read them otherwise"
     )
     return FoundPairs(layout, folder, tuple(pairs), tuple(problems), summary)
 
