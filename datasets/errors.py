@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class MissingSplitError(UserError):
+    """A folder of data without the split that was asked for, such as `val`."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.check import Problem, Progress, Shape, inspect_files
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.stream import Key
 from gan_tasks.datasets.transforms import PairAugmentation, sample_seed
@@ -103,7 +103,7 @@ def find_pairs(root: Path, split: Split, config: PairedConfig) -> FoundPairs:
     folders named <split>A and <split>B. For "train" also directly in root. Files without a partner, several of one
     stem, and files that are not pictures are problems; hidden files are skipped.
 
-    Raises UserError if root is not a folder or holds no such layout.
+    Raises UserError if root is not a folder, MissingSplitError if it holds no such layout.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the pairs")
@@ -111,7 +111,7 @@ def find_pairs(root: Path, split: Split, config: PairedConfig) -> FoundPairs:
         if config.layout in ("auto", layout) and _holds(a, b):
             pairs, problems = _pair_by_stem(a, b) if b is not None else _aligned(a)
             return _found(layout, a if b is None else a.parent, pairs, problems, config)
-    raise UserError(f"{root} holds no {split} pairs; {_expected_layouts(split)}")
+    raise MissingSplitError(f"{root} holds no {split} pairs; {_expected_layouts(split)}")
 
 
 def open_pairs(

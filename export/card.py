@@ -32,13 +32,17 @@ class Card:
     minimum_size: Count
     """and be at least this, in pixels."""
     overlap: Count
-    """Pixels that neighbouring tiles of a large image share; a multiple of `size_multiple`."""
+    """Pixels that neighbouring tiles share: a multiple of `size_multiple` and at least half of `minimum_size`."""
     bytes_per_pixel: Annotated[int, Field(ge=1)]
     """Estimate of the memory in use while it runs, to a pixel of input."""
     weights: Literal["float32", "float16"]
     """How they are stored; the arithmetic is of float32 in both."""
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Largest difference to the network in torch when it was exported, of values in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.overlap % self.size_multiple or 2 * self.overlap < self.minimum_size:
+            raise ValueError("overlap must be a multiple of size_multiple and at least half of minimum_size")
 
     def to_metadata(self) -> dict[str, str]:
         return {key: str(value) for key, value in asdict(self).items()}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_tasks import metrics
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import MissingSplitError
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.trained import TrainedModel
 from gan_tasks.progress import track
@@ -71,7 +71,7 @@ def trivial_answers(
     """The answers that need no network, fitted to the train split; none where there is no such split."""
     try:
         data, _ = model.task.open_data(root, "train", augment=False, seed=0)
-    except UserError:
+    except MissingSplitError:
         return {}
     count = min(len(data), 200)  # enough for a mean and an affine map
     with track(count, "Fitting the trivial answers", "images", quiet=quiet) as advance:

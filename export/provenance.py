@@ -39,7 +39,7 @@ def xmp(model: str, version: str, *, composite: bool = False) -> bytes:
     """An XMP packet in UTF-8, for `datasets.image.write`.
 
     Args:
-        model: the model's name.
+        model: the model's name; characters that cannot be printed are left out, for XML has no place for them.
         version: of gan-tasks.
         composite: only a part of the image is the model's, as in inpainting.
     """
@@ -49,7 +49,7 @@ def xmp(model: str, version: str, *, composite: bool = False) -> bytes:
  <rdf:RDF xmlns:rdf="{RDF}">
   <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}"
    Iptc4xmpExt:DigitalSourceType={quoteattr(source_type)}
-   Iptc4xmpExt:AISystemUsed={quoteattr(model)}
+   Iptc4xmpExt:AISystemUsed={quoteattr("".join(filter(str.isprintable, model)))}
    xmp:CreatorTool={quoteattr(f"gan-tasks {version}")}/>
  </rdf:RDF>
 </x:xmpmeta>

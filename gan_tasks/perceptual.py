@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.download import DownloadError, OnProgress, fetch
 from gan_tasks.losses import l1
+from gan_tasks.pretrained.weights_file import read_state_dict
 
 Network: TypeAlias = Literal["vgg19", "vgg16"]
 
@@ -119,7 +119,7 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
     """
     network = config.perceptual_network
     if config.perceptual_weights is not None:
-        return Perceptual(network, _read(config.perceptual_weights))
+        return Perceptual(network, read_state_dict(config.perceptual_weights))
     url, sha256 = SOURCES[network]
     try:
         path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
@@ -128,23 +128,7 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
             f"the perceptual loss needs the weights of {network}, and they could not be downloaded: {error}. "
             "Connect to the network once (they are kept), or give a file of them: --perceptual-weights PATH"
         ) from error
-    return Perceptual(network, _read(path))
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a file; nothing in it is executed."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}: --perceptual-weights takes a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
-    except Exception as error:  # a damaged or foreign file makes the unpickler raise nearly anything
-        raise UserError(
-            f"cannot read weights from {path} ({type(error).__name__}): give a .safetensors file, "
-            "or a .pth that holds tensors by name"
-        ) from error
+    return Perceptual(network, read_state_dict(path))
 
 
 def _layer_names(network: Network) -> list[str]:

@@ -131,7 +131,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[Data, Found]:
         """The samples of a folder's split; `augment=False` gives whole images, as for measuring.
 
-        Raises UserError when nothing usable is there, or, where the config is strict, when any file has a problem.
+        Raises MissingSplitError where the folder has no such split, and UserError when nothing usable is there or,
+        where the config is strict, when any file has a problem.
         """
 
     @abstractmethod

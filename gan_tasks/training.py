@@ -25,7 +25,7 @@ from gan_tasks.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.stream import ImageStream
 from gan_tasks.held_out import measure, save_samples
@@ -141,7 +141,7 @@ def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Dat
     """The split's whole images, or None where there is no such split."""
     try:
         return task.open_data(root, split, augment=False, seed=seed)[0]
-    except UserError:
+    except MissingSplitError:
         return None
 
 
@@ -204,7 +204,7 @@ class Loop:
                     self.trainer = self.make_trainer()
                     self.save()
                     self.event("stage", name=self.trainer.stage.name)
-        self.wind_up(finished=self.is_finished())
+        self.wind_up(hurry=bool(signals))
         if signals:
             self.say(f"stopped by signal {signals[0]}; go on with `gan-tasks train --resume {self.run.path}`")
             raise Interrupted(128 + signals[0])
@@ -338,11 +338,12 @@ class Loop:
             prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.best)
         self.runtime.barrier()
 
-    def wind_up(self, *, finished: bool) -> None:
-        """The last checkpoint, grid, measurement and report."""
-        is_best = finished and self.position.evaluated_step < self.position.step and self.evaluate()
+    def wind_up(self, *, hurry: bool) -> None:
+        """The last measurement, checkpoint, grid and report; in a hurry, after a signal, without the looking."""
+        measured = self.position.evaluated_step == self.position.step
+        is_best = self.is_finished() and not measured and self.evaluate()
         self.save(is_best=is_best)
-        if finished:
+        if not hurry:
             self.sample()
         if self.runtime.is_main:
             write_report(self.run.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -69,9 +70,9 @@ def test_weights_in_another_file_are_refused(location: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_wherever_they_are_named(place: object) -> None:
+def test_wherever_they_are_named(place: Callable[[onnx.GraphProto, TensorProto], None]) -> None:
     proto = make_proto(make_card())
-    place(proto.graph, external("../secret.bin"))  # type: ignore[operator]
+    place(proto.graph, external("../secret.bin"))
     with pytest.raises(OnnxFileError, match="in another file"):
         parse_onnx(proto.SerializeToString(), "model")
 
@@ -112,18 +113,7 @@ except ValueError:
 def test_a_sound_file_is_read(tmp_path: Path) -> None:
     file = read_onnx(write_onnx(tmp_path / "model.onnx"))
     assert file.data == SOUND
-    assert {**make_card().to_metadata()}.items() <= file.metadata.items()
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, len(SOUND) - 1))
-def test_a_cut_file_is_refused_or_whole_in_what_it_holds(length: int) -> None:
-    """A cut between two top-level fields leaves a valid message; then the metadata, which come last, are missing."""
-    try:
-        file = parse_onnx(SOUND[:length], "model")
-    except OnnxFileError:
-        return
-    assert file.metadata.keys() < parse_onnx(SOUND, "model").metadata.keys() or len(file.data) < len(SOUND)
+    assert make_card().to_metadata().items() <= file.metadata.items()
 
 
 @settings(max_examples=300, deadline=None)
@@ -172,5 +162,5 @@ def varint(number: int) -> bytes:
 @pytest.mark.parametrize("name", ["missing.onnx", "folder.onnx"])
 def test_no_file_is_said_plainly(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
-    with pytest.raises(OnnxFileError, match="expected an .onnx file"):
+    with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
         load(tmp_path / name)

@@ -23,7 +23,7 @@ def sides(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 @given(sides())
 def test_weights_sum_to_one_on_tiles_that_share_one_grid(side: tuple[int, int, int, int]) -> None:
-    length, tile, overlap, multiple = side
+    length, tile, _, multiple = side
     total = np.zeros(length)
     for span in spans(*side):
         assert 0 <= span.start < span.stop <= length

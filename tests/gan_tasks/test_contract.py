@@ -152,6 +152,22 @@ def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Pat
 
 
 @every_task
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
+    """Weights stay float32; over a few steps on one batch the generator's loss falls."""
+    with start_runtime(device, "bf16") as runtime:
+        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        batch = tiny_batch(task, pairs)
+        logs = [trainer.step(batch, index=index, lr_factor=10) for index in range(8)]
+    assert not any(log["skipped"] for log in logs)
+    assert float(logs[-1]["g/total"]) < float(logs[0]["g/total"])
+    assert {p.dtype for p in task.generators.parameters()} == {torch.float32}
+
+
+@every_task
 def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None:
     names = list(task.generators.state_dict())
     with start_runtime("cpu", "fp32", compile=True) as runtime:
