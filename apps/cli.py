@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Apply:
     """Run a model over an image or a folder of images."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder or one of its checkpoints."""
+    """A run folder, one of its checkpoints, or an exported .onnx file, which needs no torch."""
     input: tyro.conf.Positional[Path]
     """An image, or a folder whose images are all done, subfolders included."""
     output: tyro.conf.Positional[Path]
@@ -75,6 +76,61 @@ class Apply:
             say(f"not done: {failure.path}: {failure.reason}")
         say(f"{len(pairs) - len(failures)} of {len(pairs)} images written to {self.output}")
         return BAD_INPUT if failures else OK
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model as one file for other programs, once it is proven to do the same."""
+
+    model: tyro.conf.Positional[Path]
+    """A run folder or one of its checkpoints."""
+    output: tyro.conf.Positional[Path]
+    """The file to write: .onnx, or with --format jy .pth."""
+    format: Literal["onnx", "jy"] = "onnx"
+    """onnx runs without torch; jy is what pytorch-CycleGAN-and-pix2pix loads, of U-Nets and ResNets."""
+    half: bool = False
+    """onnx: store the weights as float16, half the size."""
+    name: str = ""
+    """onnx: what the model is called; as the file if not given."""
+    licence: str = ""
+    """onnx: under which the model may be used."""
+    training_data: str = ""
+    """onnx: what it was trained on; as the run says if not given."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.exporting import export_jy, export_proven
+
+        if self.format == "jy":
+            export_jy(self.model, self.output)
+            say(f"written: {self.output}")
+            return OK
+        report = export_proven(
+            self.model,
+            self.output,
+            half=self.half,
+            name=self.name,
+            licence=self.licence,
+            training_data=self.training_data,
+        )
+        for line in report.lines():
+            print(line)
+        return OK
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Check an exported model here, without torch: does it do what it did when it was exported?"""
+
+    model: tyro.conf.Positional[Path]
+    """An .onnx file."""
+
+    def run(self) -> int:
+        from gan_tasks.export.parity import prove
+
+        proof = prove(self.model)
+        for line in proof.lines():
+            print(line)
+        return OK if proof.ok else FAILED
 
 
 @dataclass(frozen=True)
@@ -172,6 +228,8 @@ COMMANDS: dict[str, Any] = {
     "train": None,  # its options depend on the task: see train_command
     "evaluate": Evaluate,
     "apply": Apply,
+    "export": Export,
+    "prove": Prove,
     "inspect": Inspect,
     "check": Check,
     "doctor": Doctor,
@@ -254,7 +312,8 @@ def train_task(task_class: Any, arguments: list[str]) -> int:
 
     options = parse(Train[task_class.Config], arguments, prog=f"gan-tasks train {task_class.name}")
     run_folder = train(task_class(options.task), data=options.data, out=options.out, config=options.loop)
-    say(f"done: {run_folder / 'report.html'} shows how it went; `gan-tasks apply {run_folder} IN OUT` uses the model")
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+        say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks apply {run_folder} IN OUT` uses the model")
     return OK
 
 

@@ -37,6 +37,8 @@ class Card:
     """Estimate of the memory in use while it runs, to a pixel of input."""
     weights: Literal["float32", "float16"]
     """How they are stored; the arithmetic is of float32 in both."""
+    graph_sha256: str
+    """Of the graph with its weights; not a signature, for whoever changes it can change this too."""
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Largest difference to the network in torch when it was exported, of values in [0, 1]."""
 

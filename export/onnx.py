@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
 from gan_tasks.export.cases import Case, blocks, case_sizes, cases_to_metadata, legal_sizes, noise, to_feeds
 from gan_tasks.export.model import FloatImages
-from gan_tasks.export.onnx_file import OnnxFile, parse_onnx
+from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
 from gan_tasks.export.session import OUTPUT, open_session, run_session
 from gan_tasks.export.trained import TrainedModel
@@ -83,10 +84,13 @@ def export_onnx(
             cannot overflow, and the speed is the same.
         model_name, licence, training_data: for people; kept in the file.
 
-    Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's.
+    Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's
+    and for packages that are not installed.
     """
     if out.suffix.lower() != ".onnx":
         raise UserError(f"{out} should end in .onnx")
+    if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
+        raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     task = model.task
     generators = copy.deepcopy(task.generators).cpu()
     with task.evaluating(generators):
@@ -98,7 +102,8 @@ def export_onnx(
             halve_weights(proto)
         cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
         noises = [noise(task.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
-        max_error = compare(graph, to_file(proto, out), [*noises, *(case.feeds() for case in cases)])
+        bare = to_file(proto, out)
+        max_error = compare(graph, bare, [*noises, *(case.feeds() for case in cases)])
         tolerance = HALF_TOLERANCE if half else TOLERANCE
         if not max_error <= tolerance:
             raise NotProvenError(
@@ -119,6 +124,7 @@ def export_onnx(
             overlap=-(-max(OVERLAP, minimum_size) // size_multiple) * size_multiple,
             bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
             weights="float16" if half else "float32",
+            graph_sha256=graph_sha256(bare),
             max_error=max_error,
         )
     for key, value in (card.to_metadata() | cases_to_metadata(cases)).items():

@@ -8,6 +8,7 @@ The format is protobuf (https://protobuf.dev/programming-guides/encoding); field
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,15 @@ def parse_onnx(data: bytes, name: str) -> OnnxFile:
     except (MalformedError, UnicodeDecodeError) as error:
         raise OnnxFileError(f"{name} is not an ONNX file, or is cut short or damaged: {error}") from error
     return OnnxFile(name, data, metadata)
+
+
+def graph_sha256(file: OnnxFile) -> str:
+    """Of the graph with its weights, whatever else the file holds."""
+    digest = hashlib.sha256()
+    for number, value in fields(memoryview(file.data)):
+        if number == MODEL_GRAPH:
+            digest.update(as_message(value))
+    return digest.hexdigest()
 
 
 def refers_to_files(message: memoryview, kind: str, depth: int = MAX_DEPTH) -> bool:

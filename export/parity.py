@@ -16,7 +16,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
 from gan_tasks.export.cases import Case, cases_of, legal_sizes, noise
-from gan_tasks.export.onnx_file import OnnxFile, read_onnx
+from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, read_onnx
 from gan_tasks.export.session import check_fit, open_session, run_session
 
 TOLERANCE = 1e-4
@@ -58,8 +58,9 @@ class Proof:
 def prove(path: Path) -> Proof:
     """Check an exported model in every way that needs no torch, on the CPU.
 
-    ONNX's own checker, where the package onnx is installed; the cases in the file, whose outputs torch computed;
-    and every kind of size and batch: the right shape, finite, and each image of a batch as if it were alone.
+    Graph and weights are unchanged; ONNX's own checker accepts them, where the package onnx is installed; the cases
+    in the file come out as in torch; and every kind of size and batch gives the right shape, finite values, and
+    each image of a batch as if it were alone.
 
     Raises UserError for a file that is not an exported model or cannot be opened.
     """
@@ -72,6 +73,7 @@ def prove_file(file: OnnxFile) -> Proof:
     session = open_session(file, device="cpu")
     check_fit(file, card, session)
     checks = (
+        attempt("contents", lambda: check_contents(file, card)),
         attempt("structure", lambda: check_structure(file)),
         attempt("cases", lambda: check_cases(card, cases, session)),
         attempt("sizes", lambda: check_sizes(card, session)),
@@ -85,6 +87,13 @@ def attempt(name: str, check: Callable[[], str]) -> Check:
         return Check(name, True, check())
     except Exception as error:
         return Check(name, False, str(error) or type(error).__name__)
+
+
+def check_contents(file: OnnxFile, card: Card) -> str:
+    found = graph_sha256(file)
+    if found != card.graph_sha256:
+        raise UserError(f"the graph or its weights were changed since the export (SHA-256 {found})")
+    return f"graph and weights as they were exported (SHA-256 {found[:16]}…)"
 
 
 def check_structure(file: OnnxFile) -> str:

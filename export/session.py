@@ -97,9 +97,15 @@ def open_session(file: OnnxFile, *, device: str = "auto") -> Any:
 
     Args:
         device: auto takes CUDA where ONNX Runtime has it and can use it, else the CPU; cpu, cuda or cuda:N.
-    """
-    import onnxruntime
 
+    Raises UserError where ONNX Runtime or the device is not there, OnnxFileError where it refuses the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(
+            "an .onnx file needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'gan-tasks[gpu]'` for NVIDIA"
+        ) from error
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")

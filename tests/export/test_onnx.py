@@ -44,7 +44,7 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
 def test_the_file_proves_itself(kind: str, exported: Callable[[str], Exported]) -> None:
     proof = prove(exported(kind).path)
     assert proof.ok, "\n".join(proof.lines())
-    assert len(proof.checks) == 3
+    assert len(proof.checks) == 4
 
 
 @pytest.mark.slow

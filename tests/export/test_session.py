@@ -154,6 +154,12 @@ def test_a_graph_that_the_runtime_refuses_is_an_error_for_people(tmp_path: Path)
         load(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
 
 
+def test_without_onnx_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"pip install 'gan-tasks\[cpu\]'"):
+        load(write_onnx(tmp_path / "model.onnx"))
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:1"])
 def test_unknown_devices(device: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected auto, cpu, cuda or cuda:N"):

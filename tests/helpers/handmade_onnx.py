@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def make_card(**changes: Any) -> Card:
         "overlap": 8,
         "bytes_per_pixel": 100,
         "weights": "float32",
+        "graph_sha256": "",
         "max_error": 0.0,
     }
     return Card(**{**fields, **changes})
@@ -56,7 +58,7 @@ def make_proto(card: Card, *, more_nodes: tuple[onnx.NodeProto, ...] = (), cases
     weights = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(scales, "scales")]
     graph = helper.make_graph(nodes, "filter", [image], [output], weights)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    metadata = card.to_metadata()
+    metadata = card.to_metadata() | {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
     if cases:
         inputs = blocks(["image"], card.in_channels, 16, 24)
         expected = mean_filter(np.divide(inputs["image"][None], 255, dtype=np.float32))

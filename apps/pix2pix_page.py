@@ -1,0 +1,246 @@
+"""The page of a model that makes an image of an image: a source on the left, before and after on the right."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan_tasks.apps.service import Result, ServedModel, Service
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.image import Picture, write
+from gan_tasks.export.session import OnnxModel
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from gradio.components.base import Component
+
+FORMATS = {"PNG": ".png", "TIFF": ".tif", "WebP": ".webp"}
+"""Those that carry transparency and the mark that a model made the picture."""
+CANVAS = (512, 512)
+"""Width and height of a new drawing, px."""
+PALETTE = (
+    *("#000000", "#ffffff"),  # lines on paper
+    *("#0000aa", "#0000ff", "#0055ff", "#00aaff", "#00ffff", "#55ffaa"),  # the classes of CMP facades, the map of
+    *("#aaff55", "#ffff00", "#ffaa00", "#ff5500", "#ff0000", "#aa0000"),  # labels that pix2pix is best known for
+)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run fills."""
+
+    empty: gr.HTML
+    result: gr.Column
+    slider: gr.ImageSlider
+    facts: gr.HTML
+    download: gr.DownloadButton
+    command: gr.Textbox
+
+    def components(self) -> list[Any]:
+        return [self.empty, self.result, self.slider, self.facts, self.download, self.command]
+
+
+def build(service: Service, served: ServedModel) -> None:
+    """Add the page of one model to the Gradio blocks that are open."""
+    import gradio as gr
+
+    with gr.Row(elem_classes="bench"):
+        with gr.Column(elem_classes="panel"):
+            with gr.Tabs(elem_classes="sources"):
+                with gr.Tab("Picture"):
+                    picture = picture_input()
+                    run_picture = gr.Button("Run", variant="primary", elem_classes="run")
+                    examples_place = gr.Column()
+                with gr.Tab("Draw"):
+                    drawing = drawing_input()
+                    run_drawing = gr.Button("Run the drawing", variant="primary", elem_classes="run")
+            with gr.Accordion("Settings", open=False):
+                suffix = gr.Radio(
+                    list(FORMATS.items()),
+                    value=".png",
+                    label="Format of the download",
+                    info="PNG and TIFF keep 16 bits; WebP is smaller, with some loss.",
+                )
+        with gr.Column(elem_classes="panel"):
+            outputs = build_outputs()
+    with gr.Accordion("About this model", open=False):
+        gr.HTML(about(served), container=False, padding=False)
+
+    async def run(source: Path | None, suffix: str) -> list[Any]:
+        return await answer(service, served, source, suffix, on_white=False)
+
+    async def run_drawn(source: Path | bytes | None, suffix: str) -> list[Any]:
+        return await answer(service, served, source, suffix, on_white=True)
+
+    for button, source, function in ((run_picture, picture, run), (run_drawing, drawing, run_drawn)):
+        button.click(
+            function,
+            [source, suffix],
+            outputs.components(),
+            scroll_to_output=True,  # on a narrow screen they are below
+            show_progress_on=[outputs.empty, outputs.slider],
+            api_visibility="private",
+        )
+    if served.examples:
+        with examples_place:
+            gr.Examples(
+                [[str(path)] for path in write_examples(served, Path(picture.GRADIO_CACHE))],
+                inputs=[picture],
+                outputs=outputs.components(),
+                fn=lambda source: run(source, ".png"),
+                run_on_click=True,
+                cache_examples=False,
+                label="Try it with",
+                example_labels=[f"Test pattern {number}" for number in range(1, len(served.examples) + 1)],
+                api_visibility="private",
+            )
+
+
+def build_outputs() -> Outputs:
+    import gradio as gr
+
+    empty = gr.HTML('<p class="empty">Before and after appear here.</p>', container=False, padding=False)
+    with gr.Column(visible=False) as result:
+        return Outputs(
+            empty,
+            result,
+            slider=gr.ImageSlider(label="Before and after", format="png", type="filepath", max_height=640),
+            facts=gr.HTML(container=False, padding=False, elem_classes="facts-place"),
+            download=gr.DownloadButton("Download", elem_classes="download"),
+            command=gr.Textbox(label="The same on the command line", interactive=False, buttons=["copy"]),
+        )
+
+
+# Gradio decodes an upload before it asks how large the picture is. These inputs hand over what came, undecoded;
+# `datasets.image.read` vets it. They are not classes of their own because Gradio writes a stub beside the source
+# file of every component class.
+
+
+def picture_input() -> Component:
+    """An input that gives the path of what was uploaded or pasted."""
+    import gradio as gr
+
+    picture = gr.Image(
+        label="Source", sources=["upload", "clipboard"], type="filepath", image_mode=None, height=384, buttons=[]
+    )
+    picture.preprocess = uploaded_path  # type: ignore[method-assign, assignment]
+    return picture
+
+
+def drawing_input() -> Component:
+    """An input that gives the drawing, flattened: its path, or its bytes."""
+    import gradio as gr
+
+    drawing = gr.ImageEditor(
+        label="Drawing",
+        sources=["upload", "clipboard"],
+        canvas_size=CANVAS,
+        brush=gr.Brush(colors=list(PALETTE), default_color="#0000ff"),
+        placeholder="Take the brush and draw, or upload a picture to draw on.",
+        layers=gr.LayerOptions(disabled=True),
+        transforms=[],
+        format="png",
+        height=480,
+    )
+
+    def flattened(payload: Any) -> Path | bytes | None:
+        if payload is None:
+            return None
+        if payload.id is None:
+            return uploaded_path(payload.composite)
+        kept = drawing.blob_storage.pop(payload.id, None)
+        return kept.composite if kept else None
+
+    drawing.preprocess = flattened  # type: ignore[method-assign, assignment]
+    return drawing
+
+
+def uploaded_path(payload: Any) -> Path | None:
+    """Of Gradio's FileData, whose path it has found to be in its own folder of uploads."""
+    return Path(payload.path) if payload is not None and payload.path else None
+
+
+async def answer(
+    service: Service, served: ServedModel, source: Path | bytes | None, suffix: str, *, on_white: bool
+) -> list[Any]:
+    """Run the model and fill the outputs; a person's mistake is shown as a message."""
+    import gradio as gr
+
+    name = source.name if isinstance(source, Path) else "drawing.png"
+    try:
+        if source is None:
+            raise UserError("There is no picture yet: choose a file, paste one, or draw.")
+        if suffix not in FORMATS.values():
+            raise UserError(f"no format {suffix!r}: expected {', '.join(FORMATS)}")
+        file = result_path(served, name, suffix)
+        result = await asyncio.wrap_future(service.submit(served, source, file, on_white=on_white))
+        before, after = await asyncio.to_thread(write_previews, result)
+    except UserError as error:
+        raise gr.Error(str(error), title="Not done", print_exception=False) from error
+    command = ["gan-tasks", "apply", str(served.path), name, f"result{suffix}"]
+    return [
+        gr.update(visible=False),
+        gr.update(visible=True),
+        (before, after),
+        facts(served, result),
+        gr.update(value=file, label=f"Download {suffix.removeprefix('.').upper()}"),
+        shlex.join(command),
+    ]
+
+
+def result_path(served: ServedModel, name: str, suffix: str) -> Path:
+    """Where Gradio serves files from and deletes them by their age; named after the source and the model."""
+    from gradio.utils import get_upload_folder
+
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    return folder / f"{Path(name).stem}-{served.key}{suffix}"
+
+
+def write_previews(result: Result) -> tuple[Path, Path]:
+    """Before and after as PNG, which every browser shows, in full size and without loss."""
+    before, after = (result.file.with_name(f"{part}.png") for part in ("before", "after"))
+    write(before, result.before)
+    if result.file.suffix == ".png":
+        return before, result.file
+    write(after, result.after)
+    return before, after
+
+
+def write_examples(served: ServedModel, folder: Path) -> list[Path]:
+    paths = []
+    for number, picture in enumerate(served.examples, 1):
+        path = folder / served.key / f"example-{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, Picture(picture.pixels))
+        paths.append(path)
+    return paths
+
+
+def facts(served: ServedModel, result: Result) -> str:
+    height, width = result.after.pixels.shape[:2]
+    entries = {
+        "Time": f"{result.seconds:.2f} s",
+        "Provider": served.provider,
+        "Result": f"{width} × {height} px",
+    }
+    return description_list(entries, "facts")
+
+
+def about(served: ServedModel) -> str:
+    model = served.model
+    entries = {"Task": model.name, "Model": model.title, "File": served.path.name, "Provider": served.provider}
+    if isinstance(model, OnnxModel):
+        entries |= {"Licence": model.card.licence, "Training data": model.card.training_data}
+    entries["HTTP"] = f"POST /api/{served.key}/run with the file `image` in a multipart form"
+    return description_list(entries, "how")
+
+
+def description_list(entries: dict[str, str], css_class: str) -> str:
+    rows = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in entries.items())
+    return f'<dl class="{css_class}">{rows}</dl>'

@@ -1,0 +1,154 @@
+"""Models behind one bounded queue: what the page and the HTTP endpoint share.
+
+Imports no web framework and no torch.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.image import Picture, fit_channels, read, write
+from gan_tasks.export.cases import cases_of
+from gan_tasks.export.model import Model, load
+from gan_tasks.export.onnx_file import read_onnx
+from gan_tasks.export.provenance import xmp
+from gan_tasks.export.session import OnnxModel
+
+
+class BusyError(UserError):
+    """The queue is full, or the server is stopping: the same request may work later."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused before any of it is decoded."""
+
+    max_pixels: int = 4096 * 4096
+    max_upload_bytes: int = 64 * 2**20
+    queue_size: int = 5
+    """Jobs that may wait for the one that runs."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model in use. `key` names it in addresses: lower-case letters, digits and hyphens."""
+
+    key: str
+    path: Path
+    model: Model
+    examples: tuple[Picture, ...]
+    """Inputs that came with the model."""
+
+    @property
+    def provider(self) -> str:
+        """What runs it, in words."""
+        if isinstance(self.model, OnnxModel):
+            return f"{self.model.providers[0].removesuffix('ExecutionProvider')}, ONNX Runtime"
+        return "PyTorch"
+
+
+@dataclass(frozen=True)
+class Result:
+    """before: what the model was given; after: what it made, also in `file`; seconds: the model alone."""
+
+    before: Picture
+    after: Picture
+    file: Path
+    seconds: float
+
+
+class Service:
+    """Runs the models in one thread, one job after another, so that a web server's own thread stays free."""
+
+    def __init__(self, models: Sequence[ServedModel], limits: Limits) -> None:
+        self.models = {served.key: served for served in models}
+        self.limits = limits
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._places = threading.BoundedSemaphore(limits.queue_size + 1)  # those that wait, and the one that runs
+
+    def submit(
+        self, served: ServedModel, source: Path | bytes, file: Path, *, on_white: bool = False
+    ) -> Future[Result]:
+        """Queue a job: read the source, run the model, write the result to `file`, marked as made by the model.
+
+        Args:
+            source: an encoded picture; untrusted.
+            file: its suffix names the format. Its folder must exist.
+            on_white: lay the picture on white where it is transparent.
+
+        Raises BusyError at once where the queue is full. The future raises UserError for a picture that cannot
+        be read, is over the limits, or does not fit the model.
+        """
+        if not self._places.acquire(blocking=False):
+            raise BusyError(f"{self.limits.queue_size} pictures are waiting already: try again in a few seconds")
+        try:
+            future = self._worker.submit(self._run, served, source, file, on_white)
+        except RuntimeError as error:  # closed
+            self._places.release()
+            raise BusyError("the server is stopping and takes no more pictures") from error
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+    def close(self) -> None:
+        """Take no more jobs, and return when all that were taken are done."""
+        self._worker.shutdown(wait=True)
+
+    def _run(self, served: ServedModel, source: Path | bytes, file: Path, on_white: bool) -> Result:
+        # A path is read here: in a message it would tell the person where the server keeps its files.
+        data = source.read_bytes() if isinstance(source, Path) else source
+        before = read(data, max_pixels=self.limits.max_pixels)
+        if on_white:
+            before = lay_on_white(before)
+        start = time.perf_counter()
+        pixels = served.model(before.pixels)
+        seconds = time.perf_counter() - start
+        after = Picture(pixels, before.icc_profile)
+        write(file, after, xmp=xmp(served.model.title, __version__))
+        return Result(before, after, file, seconds)
+
+
+def open_models(paths: Sequence[Path]) -> list[ServedModel]:
+    """Load ONNX files and run folders. Raises UserError for a path that holds no model, and for none at all."""
+    if not paths:
+        raise UserError("no model to serve: give one or more .onnx files or run folders")
+    opened: list[ServedModel] = []
+    for path in paths:
+        key = free_key(path.stem if path.suffix == ".onnx" else path.name, {served.key for served in opened})
+        opened.append(ServedModel(key, path, load(path), examples_of(path)))
+    return opened
+
+
+def free_key(name: str, taken: set[str]) -> str:
+    """The name as it may stand in an address; with a number where that is taken."""
+    key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
+    number, free = 1, key
+    while free in taken:
+        number += 1
+        free = f"{key}-{number}"
+    return free
+
+
+def examples_of(path: Path) -> tuple[Picture, ...]:
+    """The inputs of the test cases that an ONNX file carries; none for a run folder."""
+    if path.suffix.lower() != ".onnx":
+        return ()
+    images = (case.inputs["image"].transpose(1, 2, 0) for case in cases_of(read_onnx(path)))
+    return tuple(Picture(np.ascontiguousarray(image)) for image in images)
+
+
+def lay_on_white(picture: Picture) -> Picture:
+    """Drop the alpha of an 8-bit picture, blending it with white where it is transparent."""
+    rgba = fit_channels(picture.pixels, 4).astype(np.float32)
+    opacity = rgba[..., 3:] / 255
+    blended = np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity))
+    return Picture(blended.astype(np.uint8), picture.icc_profile)
