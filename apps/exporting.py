@@ -12,7 +12,9 @@ from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.run import read_run
 
 
-def export_proven(run: Path, out: Path, *, half: bool, name: str, licence: str, training_data: str) -> ExportReport:
+def export_proven(
+    run: Path, out: Path, *, half: bool = False, name: str = "", licence: str = "", training_data: str = ""
+) -> ExportReport:
     """Write ONNX; what is not said about the model is taken from the run. Raises as `export_onnx` does."""
     model = TrainedModel(run, device="cpu")
     run_folder = model.checkpoint.parent.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gan_tasks.datasets.image import IMAGE_SUFFIXES, read
 
 
 def inspect(path: Path) -> Iterator[str]:
-    """Lines that describe a run folder, a checkpoint, a file of weights or an image.
+    """Lines that describe a run folder, a checkpoint, an exported model, a file of weights or an image.
 
     Raises UserError where it is none of these.
     """
@@ -20,13 +21,17 @@ def inspect(path: Path) -> Iterator[str]:
         yield from run_lines(path)
     elif (path / "state.json").is_file():
         yield from checkpoint_lines(path)
+    elif path.suffix.lower() == ".onnx" and path.is_file():
+        yield from onnx_lines(path)
     elif path.suffix.lower() == ".safetensors" and path.is_file():
         yield from weights_lines(path)
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         yield from image_lines(path)
     else:
         what = "is none of these" if path.exists() else "does not exist"
-        raise UserError(f"{path} {what}: expected a run folder, a checkpoint, weights (.safetensors) or an image")
+        raise UserError(
+            f"{path} {what}: expected a run folder, a checkpoint, an .onnx or .safetensors file or an image"
+        )
 
 
 def run_lines(path: Path) -> Iterator[str]:
@@ -61,6 +66,14 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
     yield f"checkpoint {path.name}: {position['images']:,} images shown, {position['skipped']} steps skipped"
     for name, size in state["parts"].items():
         yield f"  {name}: {size / 1e6:,.1f} MB"
+
+
+def onnx_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.card import Card
+    from gan_tasks.export.onnx_file import read_onnx
+
+    for name, value in asdict(Card.of(read_onnx(path))).items():
+        yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
 
 
 def weights_lines(path: Path) -> Iterator[str]:

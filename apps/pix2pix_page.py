@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FORMATS = {"PNG": ".png", "TIFF": ".tif", "WebP": ".webp"}
 """Those that carry transparency and the mark that a model made the picture."""
-CANVAS = (512, 512)
-"""Width and height of a new drawing, px."""
+CANVAS = (256, 256)
+"""Width and height of a new drawing, px: the size that models of this kind are mostly trained at."""
 PALETTE = (
     *("#000000", "#ffffff"),  # lines on paper
     *("#0000aa", "#0000ff", "#0055ff", "#00aaff", "#00ffff", "#55ffaa"),  # the classes of CMP facades, the map of
@@ -50,7 +50,7 @@ def build(service: Service, served: ServedModel) -> None:
     import gradio as gr
 
     with gr.Row(elem_classes="bench"):
-        with gr.Column(elem_classes="panel"):
+        with gr.Column():
             with gr.Tabs(elem_classes="sources"):
                 with gr.Tab("Picture"):
                     picture = picture_input()
@@ -66,16 +66,16 @@ def build(service: Service, served: ServedModel) -> None:
                     label="Format of the download",
                     info="PNG and TIFF keep 16 bits; WebP is smaller, with some loss.",
                 )
-        with gr.Column(elem_classes="panel"):
+        with gr.Column():
             outputs = build_outputs()
     with gr.Accordion("About this model", open=False):
-        gr.HTML(about(served), container=False, padding=False)
+        gr.HTML(about(served), container=False)
 
     async def run(source: Path | None, suffix: str) -> list[Any]:
-        return await answer(service, served, source, suffix, on_white=False)
+        return await answer(service, served, source, suffix, name=source.name if source else "")
 
     async def run_drawn(source: Path | bytes | None, suffix: str) -> list[Any]:
-        return await answer(service, served, source, suffix, on_white=True)
+        return await answer(service, served, source, suffix, name="drawing.png", on_white=True)
 
     for button, source, function in ((run_picture, picture, run), (run_drawing, drawing, run_drawn)):
         button.click(
@@ -104,13 +104,13 @@ def build(service: Service, served: ServedModel) -> None:
 def build_outputs() -> Outputs:
     import gradio as gr
 
-    empty = gr.HTML('<p class="empty">Before and after appear here.</p>', container=False, padding=False)
+    empty = gr.HTML('<p class="empty">Before and after appear here.</p>', container=False)
     with gr.Column(visible=False) as result:
         return Outputs(
             empty,
             result,
             slider=gr.ImageSlider(label="Before and after", format="png", type="filepath", max_height=640),
-            facts=gr.HTML(container=False, padding=False, elem_classes="facts-place"),
+            facts=gr.HTML(container=False, padding=False),
             download=gr.DownloadButton("Download", elem_classes="download"),
             command=gr.Textbox(label="The same on the command line", interactive=False, buttons=["copy"]),
         )
@@ -166,12 +166,17 @@ def uploaded_path(payload: Any) -> Path | None:
 
 
 async def answer(
-    service: Service, served: ServedModel, source: Path | bytes | None, suffix: str, *, on_white: bool
+    service: Service,
+    served: ServedModel,
+    source: Path | bytes | None,
+    suffix: str,
+    *,
+    name: str,
+    on_white: bool = False,
 ) -> list[Any]:
-    """Run the model and fill the outputs; a person's mistake is shown as a message."""
+    """Run the model and fill the outputs; a person's mistake is shown as a message. `name` is the source's file."""
     import gradio as gr
 
-    name = source.name if isinstance(source, Path) else "drawing.png"
     try:
         if source is None:
             raise UserError("There is no picture yet: choose a file, paste one, or draw.")

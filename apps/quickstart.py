@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from gan_tasks.apps.exporting import export_proven
 from gan_tasks.datasets.image import Picture, to_uint8, write
 from gan_tasks.datasets.paired import PairedConfig, open_pairs
 from gan_tasks.datasets.photos import photo_pairs
@@ -25,7 +26,8 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> bool:
     """Paint photographs by numbers, learn the way back, measure on regions never seen; returns whether it worked.
 
     It worked if the held-out L1 is at most 0.85 of the best of three trivial answers': the painting itself, the mean
-    photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html) and out/before-after.png.
+    photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html), out/before-after.png
+    and, if it worked, out/model.onnx, which is proven to do the same without torch.
     """
     out = free_folder(out)
     pairs = photo_pairs(out / "pairs")
@@ -49,8 +51,13 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> bool:
     (run / "before-after.png").write_bytes((out / "before-after.png").read_bytes())
     report = write_report(run)
     print(result["verdict"])
+    if worked:
+        say("exporting the model and proving that it does the same without torch")
+        for line in export_proven(run, out / "model.onnx").lines():
+            print(line)
     print(f"the pictures: {out / 'before-after.png'}   the report: {report}")
-    print(f"use it: gan-tasks apply {run} {pairs / 'test' / 'A'} results")
+    used = out / "model.onnx" if worked else run
+    print(f"use it: gan-tasks apply {used} {pairs / 'test' / 'A'} results")
     return worked
 
 

@@ -51,7 +51,7 @@ def build_studio(service: Service) -> gr.Blocks:
         title=f"{title} – gan-tasks", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)
     )
     with page:
-        gr.HTML(header(title), elem_classes="header", container=False, padding=False)
+        gr.HTML(header(title), elem_classes="header", container=False)
         if len(models) == 1:
             pix2pix_page.build(service, models[0])
         else:
@@ -69,6 +69,6 @@ def build_studio(service: Service) -> gr.Blocks:
 def header(title: str) -> str:
     return (
         f'<header><p class="product">gan-tasks {__version__}</p><h1>{escape(title)}</h1>'
-        "<p>Give it a picture or draw one, and compare before and after. "
+        "<p>Upload a picture or draw one, run it, and compare before and after. "
         "Pictures stay on the machine that runs this page.</p></header>"
     )

@@ -147,17 +147,17 @@ CSS += """
   max-width: 75rem !important; margin: 0 auto; padding: clamp(1.25rem, 4vw, 3rem) clamp(1rem, 3vw, 2rem) !important;
 }
 
-.header, .facts-place { padding: 0 !important; }
+.html-container { padding: 0 !important; }
 .header header { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 1.25rem; }
 .header .product { font-size: 1.0625rem; font-weight: 600; color: var(--body-text-color-subdued); margin: 0; }
 .header h1 {
   font-size: clamp(1.5rem, 3.4vw, 2.375rem); line-height: 1.22; font-weight: 650; letter-spacing: -.012em;
   margin: .375rem 0 .5rem; text-wrap: balance; overflow-wrap: anywhere;
 }
-.header p { color: var(--body-text-color-subdued); margin: 0; max-width: 80ch; }
+.header p { color: var(--body-text-color-subdued); margin: 0; text-wrap: pretty; }
 
 .bench { gap: 1rem; align-items: stretch; }
-.bench > .panel {
+.bench > .column {
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; min-width: min(100%, 20rem) !important;
 }
@@ -178,7 +178,7 @@ CSS += """
 .how dt { color: var(--body-text-color-subdued); }
 .how dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 @media (max-width: 36rem) {
-  .bench > .panel { padding: .75rem; }
+  .bench > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
   .how div { grid-template-columns: 1fr; }
 }
