@@ -10,6 +10,7 @@ import pytest
 from tiny import TINY, photo, tiny_task
 
 from gan_tasks.apps.cli import COMMANDS, main
+from gan_tasks.apps.exporting import export_jy
 from gan_tasks.datasets.image import Picture, write
 from gan_tasks.training import Loop, TrainConfig, train
 
@@ -44,6 +45,8 @@ def quickstart_folder(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def after_quickstart(quickstart_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work where the quickstart was run. Trainings are begun, with all their options, but take no steps."""
     (tmp_path / "quickstart").symlink_to(quickstart_folder)
+    (tmp_path / "runs").mkdir()
+    export_jy(quickstart_folder / "run", tmp_path / "runs" / "photos.pth")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Loop, "run_to_end", lambda loop: None)
 
