@@ -8,6 +8,7 @@ from the Middlebury 2014 stereo benchmark (Scharstein et al.), without a licence
 
 import importlib.util
 from collections.abc import Iterator
+from colorsys import hsv_to_rgb
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,16 @@ TEST_SIZE = 128
 """Height and width in px of the test pictures."""
 
 _TRAIN_SIZE = 256  # px, about: the training part of a photo is divided evenly
-_SMOOTHING = 2.0  # px, standard deviation
+_SMOOTHING = 1.5  # px, standard deviation
+_COLOURS = 24
+_GOLDEN_RATIO = 0.618034
 _PALETTE = np.array(
     [
-        (230, 159, 0),
-        (0, 92, 175),
-        (240, 228, 66),
-        (120, 40, 140),
-        (0, 158, 115),
-        (255, 182, 193),
-        (20, 20, 60),
-        (213, 60, 40),
-        (86, 200, 233),
-        (110, 70, 30),
-        (150, 220, 100),
-        (250, 250, 245),
-    ],
-    np.uint8,
+        hsv_to_rgb(number * _GOLDEN_RATIO % 1, (0.85, 0.5)[number % 2], (1.0, 0.75, 0.5)[number % 3])
+        for number in range(_COLOURS)
+    ]
 )
+_PALETTE = np.rint(_PALETTE * 255).astype(np.uint8)
 """RGB of each number. The numbers count the photos' colours from dark to light; the palette keeps no such order, so
 that no simple change of colours turns a painting into the photo."""
 
@@ -84,7 +77,7 @@ def _divided(length: int) -> list[slice]:
 
 
 def paint_by_numbers(photos: list[Pixels]) -> list[Pixels]:
-    """Paint each photo (H×W×3) in the twelve colours of the palette, the same number for the same colour in all.
+    """Paint each photo (H×W×3) in the colours of the palette, the same number for the same colour in all.
 
     Colours are clustered in CIELAB over all photos together (k-means); a vote among neighbours smooths the regions.
     """
