@@ -134,6 +134,37 @@ class Prove:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """Open a web page in which anybody can use the models; it needs no torch for .onnx files."""
+
+    models: tyro.conf.Positional[tuple[Path, ...]]
+    """One or more .onnx files; each gets a tab."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 7860
+    """Port to listen on; 0 takes a free one."""
+    max_pixels: int = 4096 * 4096
+    """Larger pictures are refused before they are decoded."""
+    queue_size: int = 5
+    """Jobs that may wait; more are told to come back later (503)."""
+    open: bool = False
+    """Open the page in a browser."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.server import serve
+
+        serve(
+            self.models,
+            host=self.host,
+            port=self.port,
+            max_pixels=self.max_pixels,
+            queue_size=self.queue_size,
+            open_browser=self.open,
+        )
+        return OK
+
+
+@dataclass(frozen=True)
 class Inspect:
     """Say what a file or folder is: a run, a checkpoint, weights, an image."""
 
@@ -195,11 +226,16 @@ class Quickstart:
     """Passes over the 15 photographs."""
     seed: int = 0
     """Of everything that is random."""
+    serve: bool = False
+    """Open the page on the model in the end."""
 
     def run(self) -> int:
         from gan_tasks.apps.quickstart import quickstart
 
-        return OK if quickstart(self.out, lr=self.lr, epochs=self.epochs, seed=self.seed) else FAILED
+        model = quickstart(self.out, lr=self.lr, epochs=self.epochs, seed=self.seed)
+        if model is None:
+            return FAILED
+        return Serve((model,), open=True).run() if self.serve else OK
 
 
 @dataclass(frozen=True)
@@ -230,6 +266,7 @@ COMMANDS: dict[str, Any] = {
     "apply": Apply,
     "export": Export,
     "prove": Prove,
+    "serve": Serve,
     "inspect": Inspect,
     "check": Check,
     "doctor": Doctor,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks.apps.service import Result, ServedModel, Service
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, write
+from gan_tasks.datasets.image import write
 from gan_tasks.export.session import OnnxModel
 
 if TYPE_CHECKING:
@@ -51,11 +53,15 @@ def build(service: Service, served: ServedModel) -> None:
 
     with gr.Row(elem_classes="bench"):
         with gr.Column():
-            with gr.Tabs(elem_classes="sources"):
+            with gr.Tabs():
                 with gr.Tab("Picture"):
                     picture = picture_input()
                     run_picture = gr.Button("Run", variant="primary", elem_classes="run")
-                    examples_place = gr.Column()
+                    with gr.Row():
+                        example_buttons = [
+                            gr.Button(f"Try test pattern {number}", size="sm")
+                            for number in range(1, len(served.examples) + 1)
+                        ]
                 with gr.Tab("Draw"):
                     drawing = drawing_input()
                     run_drawing = gr.Button("Run the drawing", variant="primary", elem_classes="run")
@@ -71,34 +77,26 @@ def build(service: Service, served: ServedModel) -> None:
     with gr.Accordion("About this model", open=False):
         gr.HTML(about(served), container=False)
 
+    def on_click(button: gr.Button, function: Callable[..., Awaitable[list[Any]]], inputs: list[Component]) -> None:
+        button.click(
+            function,
+            inputs,
+            outputs.components(),
+            scroll_to_output=True,  # on a narrow screen they are below
+            show_progress_on=[outputs.empty, outputs.slider],
+            api_visibility="private",
+        )
+
     async def run(source: Path | None, suffix: str) -> list[Any]:
         return await answer(service, served, source, suffix, name=source.name if source else "")
 
     async def run_drawn(source: Path | bytes | None, suffix: str) -> list[Any]:
         return await answer(service, served, source, suffix, name="drawing.png", on_white=True)
 
-    for button, source, function in ((run_picture, picture, run), (run_drawing, drawing, run_drawn)):
-        button.click(
-            function,
-            [source, suffix],
-            outputs.components(),
-            scroll_to_output=True,  # on a narrow screen they are below
-            show_progress_on=[outputs.empty, outputs.slider],
-            api_visibility="private",
-        )
-    if served.examples:
-        with examples_place:
-            gr.Examples(
-                [[str(path)] for path in write_examples(served, Path(picture.GRADIO_CACHE))],
-                inputs=[picture],
-                outputs=outputs.components(),
-                fn=lambda source: run(source, ".png"),
-                run_on_click=True,
-                cache_examples=False,
-                label="Try it with",
-                example_labels=[f"Test pattern {number}" for number in range(1, len(served.examples) + 1)],
-                api_visibility="private",
-            )
+    on_click(run_picture, run, [picture, suffix])
+    on_click(run_drawing, run_drawn, [drawing, suffix])
+    for button, path in zip(example_buttons, write_examples(served), strict=True):
+        on_click(button, partial(run, path), [suffix])
 
 
 def build_outputs() -> Outputs:
@@ -109,16 +107,20 @@ def build_outputs() -> Outputs:
         return Outputs(
             empty,
             result,
-            slider=gr.ImageSlider(label="Before and after", format="png", type="filepath", max_height=640),
+            slider=gr.ImageSlider(
+                label="Before and after", format="png", max_height=640, elem_classes="result-slider"
+            ),
             facts=gr.HTML(container=False, padding=False),
             download=gr.DownloadButton("Download", elem_classes="download"),
-            command=gr.Textbox(label="The same on the command line", interactive=False, buttons=["copy"]),
+            command=gr.Textbox(
+                label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
+            ),
         )
 
 
 # Gradio decodes an upload before it asks how large the picture is. These inputs hand over what came, undecoded;
 # `datasets.image.read` vets it. They are not classes of their own because Gradio writes a stub beside the source
-# file of every component class.
+# file of every component class. No event may update them: Gradio would put new ones of its own kind in their place.
 
 
 def picture_input() -> Component:
@@ -140,8 +142,8 @@ def drawing_input() -> Component:
         label="Drawing",
         sources=["upload", "clipboard"],
         canvas_size=CANVAS,
-        brush=gr.Brush(colors=list(PALETTE), default_color="#0000ff"),
-        placeholder="Take the brush and draw, or upload a picture to draw on.",
+        brush=gr.Brush(default_size=6, colors=list(PALETTE), default_color="#0000ff"),
+        placeholder="Draw here,\nor upload a picture\nto draw on",
         layers=gr.LayerOptions(disabled=True),
         transforms=[],
         format="png",
@@ -174,7 +176,7 @@ async def answer(
     name: str,
     on_white: bool = False,
 ) -> list[Any]:
-    """Run the model and fill the outputs; a person's mistake is shown as a message. `name` is the source's file."""
+    """Run the model and fill the outputs, or say in their place what is wrong. `name` is the source's file."""
     import gradio as gr
 
     try:
@@ -186,7 +188,8 @@ async def answer(
         result = await asyncio.wrap_future(service.submit(served, source, file, on_white=on_white))
         before, after = await asyncio.to_thread(write_previews, result)
     except UserError as error:
-        raise gr.Error(str(error), title="Not done", print_exception=False) from error
+        refusal = f'<p class="empty refusal" role="alert">{escape(str(error))}</p>'
+        return [gr.update(value=refusal, visible=True), gr.update(visible=False), *[gr.skip()] * 4]
     command = ["gan-tasks", "apply", str(served.path), name, f"result{suffix}"]
     return [
         gr.update(visible=False),
@@ -204,7 +207,7 @@ def result_path(served: ServedModel, name: str, suffix: str) -> Path:
 
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
-    return folder / f"{Path(name).stem}-{served.key}{suffix}"
+    return folder / f"{Path(name).stem[:50]}-{served.key}{suffix}"
 
 
 def write_previews(result: Result) -> tuple[Path, Path]:
@@ -217,20 +220,17 @@ def write_previews(result: Result) -> tuple[Path, Path]:
     return before, after
 
 
-def write_examples(served: ServedModel, folder: Path) -> list[Path]:
-    paths = []
-    for number, picture in enumerate(served.examples, 1):
-        path = folder / served.key / f"example-{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, Picture(picture.pixels))
-        paths.append(path)
+def write_examples(served: ServedModel) -> list[Path]:
+    paths = [result_path(served, f"test-pattern-{number}", ".png") for number in range(1, len(served.examples) + 1)]
+    for path, picture in zip(paths, served.examples, strict=True):
+        write(path, picture)
     return paths
 
 
 def facts(served: ServedModel, result: Result) -> str:
     height, width = result.after.pixels.shape[:2]
     entries = {
-        "Time": f"{result.seconds:.2f} s",
+        "Time": f"{result.seconds:.3f} s",
         "Provider": served.provider,
         "Result": f"{width} × {height} px",
     }

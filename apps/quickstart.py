@@ -22,8 +22,8 @@ LARGEST_SHARE = 0.85  # of the best trivial answer's L1
 SHOWN = ("astronaut-y000-x384", "coffee-y000-x344", "coffee-y128-x344", "rocket-y256-x512")
 
 
-def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> bool:
-    """Paint photographs by numbers, learn the way back, measure on regions never seen; returns whether it worked.
+def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
+    """Paint photographs by numbers, learn the way back, measure on regions never seen; returns the model if it worked.
 
     It worked if the held-out L1 is at most 0.85 of the best of three trivial answers': the painting itself, the mean
     photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html), out/before-after.png
@@ -56,9 +56,10 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> bool:
         for line in export_proven(run, out / "model.onnx").lines():
             print(line)
     print(f"the pictures: {out / 'before-after.png'}   the report: {report}")
-    used = out / "model.onnx" if worked else run
-    print(f"use it: gan-tasks apply {used} {pairs / 'test' / 'A'} results")
-    return worked
+    if worked:
+        print(f"use it: gan-tasks serve {out / 'model.onnx'} --open")
+        print(f"    or: gan-tasks apply {out / 'model.onnx'} {pairs / 'test' / 'A'} results")
+    return out / "model.onnx" if worked else None
 
 
 def judge(result: Evaluation) -> tuple[bool, str]:

@@ -25,9 +25,13 @@ def mount_studio(app: FastAPI, service: Service) -> asyncio.Event:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere; read when Gradio is imported
     import gradio as gr
 
+    blocks = build_studio(service)
+    # Gradio asks whether a path in a request leads to an upload, and not to any file of the disk, only of pages
+    # that were launched; mounting one does not say so.
+    blocks.has_launched = True
     gr.mount_gradio_app(
         app,
-        build_studio(service),
+        blocks,
         path="/",
         theme=build_theme(),
         css=CSS,
@@ -55,7 +59,7 @@ def build_studio(service: Service) -> gr.Blocks:
         if len(models) == 1:
             pix2pix_page.build(service, models[0])
         else:
-            with gr.Tabs(elem_classes="models"):
+            with gr.Tabs():
                 for served in models:
                     with gr.Tab(served.model.title, id=served.key):
                         pix2pix_page.build(service, served)

@@ -167,6 +167,8 @@ CSS += """
   display: grid; place-items: center; min-height: 24rem; margin: 0; border-radius: 6px; text-align: center;
   color: var(--body-text-color-subdued); border: 1px dashed var(--border-color-primary);
 }
+.refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
+.result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
 .facts {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem 1.5rem; margin: 0;

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tiny import TINY, photo, tiny_task
 
+from gan_tasks.apps import server
 from gan_tasks.apps.cli import COMMANDS, main
 from gan_tasks.apps.exporting import export_jy
+from gan_tasks.apps.service import open_models
 from gan_tasks.datasets.image import Picture, write
 from gan_tasks.training import Loop, TrainConfig, train
 
@@ -43,12 +45,13 @@ def quickstart_folder(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def after_quickstart(quickstart_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work where the quickstart was run. Trainings are begun, with all their options, but take no steps."""
+    """Work where the quickstart was run. Trainings take no steps, and servers answer nobody."""
     (tmp_path / "quickstart").symlink_to(quickstart_folder)
     (tmp_path / "runs").mkdir()
     export_jy(quickstart_folder / "run", tmp_path / "runs" / "photos.pth")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Loop, "run_to_end", lambda loop: None)
+    monkeypatch.setattr(server, "serve", lambda models, **_: open_models(models))
 
 
 def test_the_commands_of_the_readme_run_one_after_another(after_quickstart: None) -> None:

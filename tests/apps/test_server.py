@@ -190,6 +190,20 @@ def test_the_queue_cannot_be_passed_by(client: TestClient) -> None:
         assert dependency["api_visibility"] != "public"
 
 
+def test_the_page_reads_no_file_but_uploads(client: TestClient, tmp_path: Path) -> None:
+    (uploaded,) = client.post("/gradio_api/upload", files={"files": ("a.png", png(PIXELS))}).json()
+    (tmp_path / "secret.png").write_bytes(png(PIXELS))
+    assert "Download PNG" in run_on_page(client, uploaded)
+    assert "Download PNG" not in run_on_page(client, str(tmp_path / "secret.png"))
+
+
+def run_on_page(client: TestClient, path: str) -> str:
+    """What the page's server sends when the first Run is pressed, with a picture at a path of its disk."""
+    picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    client.post("/gradio_api/queue/join", json={"data": [picture, ".png"], "fn_index": 0, "session_hash": path})
+    return client.get("/gradio_api/queue/data", params={"session_hash": path}).text
+
+
 def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
