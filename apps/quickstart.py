@@ -23,7 +23,7 @@ SHOWN = ("astronaut-y000-x384", "coffee-y000-x344", "coffee-y128-x344", "rocket-
 
 
 def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
-    """Paint photographs by numbers, learn the way back, measure on regions never seen; returns the model if it worked.
+    """Paint photographs by numbers, learn the way back, measure on unseen regions; returns the model if it worked.
 
     It worked if the held-out L1 is at most 0.85 of the best of three trivial answers': the painting itself, the mean
     photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html), out/before-after.png
