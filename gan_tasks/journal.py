@@ -51,21 +51,14 @@ class Journal:
         """
         self._append(step, images, {"event": kind, **details})
 
-    def rewind(self, step: int) -> None:
-        """Forget every line after `step`, so that a resumed run does not log the same steps twice.
+    def size_bytes(self) -> int:
+        """What `rewind` takes to come back to this moment."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
-        The file is replaced in one move: a crash in the middle leaves the old one whole.
-        """
-        if not self.path.exists():
-            return
-        *whole, _torn = self.path.read_bytes().split(b"\n")
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        shorter = self.path.with_suffix(".jsonl.tmp")
-        with shorter.open("wb") as file:
-            file.writelines(line + b"\n" for line in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        shorter.replace(self.path)
+    def rewind(self, size_bytes: int) -> None:
+        """Forget every line written since the journal had this size, so that a resumed run logs nothing twice."""
+        if self.size_bytes() > size_bytes:
+            os.truncate(self.path, size_bytes)
 
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
         line = {"step": step, "images": images, "time": round(time.time(), 3)}

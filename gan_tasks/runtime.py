@@ -141,6 +141,7 @@ def start_runtime(device: str = "auto", precision: Precision = "auto", *, compil
             compile=compile,
         )
     finally:
+        torch.set_flush_denormal(False)
         if started:
             dist.destroy_process_group()
 

@@ -156,6 +156,7 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     evaluated_step: int = 0
+    journal_bytes: int = 0
     held_out_l1: list[float] = field(default_factory=list)
     """Of every measurement, oldest first."""
 
@@ -330,6 +331,8 @@ class Loop:
     def save(self, *, is_best: bool = False) -> None:
         self.log()  # so that a resumed run's means begin where this one's do
         parts = self.trainer.parts()
+        if self.journal:
+            self.position.journal_bytes = self.journal.size_bytes()
         if self.runtime.is_main:
             state = {"position": asdict(self.position)}
             checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
@@ -339,12 +342,12 @@ class Loop:
         self.runtime.barrier()
 
     def wind_up(self, *, hurry: bool) -> None:
-        """The last measurement, checkpoint, grid and report; in a hurry, after a signal, without the looking."""
+        """The last measurement, grid, checkpoint and report; in a hurry, after a signal, without looking at all."""
         measured = self.position.evaluated_step == self.position.step
         is_best = self.is_finished() and not measured and self.evaluate()
-        self.save(is_best=is_best)
         if not hurry:
             self.sample()
+        self.save(is_best=is_best)
         if self.runtime.is_main:
             write_report(self.run.path)
 
@@ -366,7 +369,7 @@ class Loop:
         if trainer is None and damage is not None:
             raise damage
         if self.journal:
-            self.journal.rewind(self.position.step)
+            self.journal.rewind(self.position.journal_bytes)
         if trainer:
             self.event("resumed", checkpoint=checkpoint.name)
         return trainer
