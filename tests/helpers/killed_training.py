@@ -149,6 +149,7 @@ def journal(run: Path) -> list[dict[str, Any]]:
 
 def main(data: Path, folder: Path) -> None:
     torch.set_num_threads(1)
+    begin(data, folder / "warm-up")  # so that the children need not import what training imports late
     reference = folder / "reference"
     start = time.monotonic()
     assert wait(fork(lambda: begin(data, reference))) == 0
