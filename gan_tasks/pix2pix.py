@@ -89,11 +89,8 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return Pix2Pix(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
-        config, source, target = (
-            self.config,
-            self.config.data.source_channels,
-            self.config.data.target_channels,
-        )
+        config = self.config
+        source, target = self.channels()
         self.generators["g"] = make_generator(config, source, target)
         if for_training and config.gan:
             judged = source + target if config.d_conditional else target
