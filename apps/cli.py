@@ -17,6 +17,13 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.tasks import find_task
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+EXTRAS = {
+    "train": ("torch", "kornia", "albumentations", "skimage"),
+    "export": ("onnx", "onnxscript"),
+    "cpu": ("onnxruntime",),
+    "page": ("gradio", "fastapi", "uvicorn"),
+}
+"""Which part of the installation brings which package."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Apply:
         pairs = files_to_do(self.input, self.output)
         failures = apply_to_files(load(self.model, device=self.device, mode=self.mode), pairs)
         for failure in failures:
-            say(f"not done: {failure.path}: {failure.reason}")
+            say(f"not done: {failure}")
         say(f"{len(pairs) - len(failures)} of {len(pairs)} images written to {self.output}")
         return BAD_INPUT if failures else OK
 
@@ -300,6 +307,9 @@ def explain(error: BaseException) -> int:
         case OSError():
             say(f"error: {error}")
             return FAILED
+        case ModuleNotFoundError() if extra := extra_of(error.name or ""):
+            say(f"error: this needs {error.name}, which is not installed: python -m pip install 'gan-tasks[{extra}]'")
+            return FAILED
         case RuntimeError() if "out of memory" in str(error).lower():
             say(f"error: {error} Try a smaller --batch-size, --crop-size or --width.")
             return FAILED
@@ -310,9 +320,13 @@ def explain(error: BaseException) -> int:
 
 
 def is_training_error(error: RuntimeError) -> bool:
-    from gan_tasks.training import TrainingError
+    training = sys.modules.get("gan_tasks.training")  # where it is not imported, nothing was trained
+    return training is not None and isinstance(error, training.TrainingError)
 
-    return isinstance(error, TrainingError)
+
+def extra_of(module: str) -> str | None:
+    package = module.partition(".")[0]
+    return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
 
 
 def run(arguments: list[str]) -> int:

@@ -23,6 +23,9 @@ class Failure:
     path: Path
     reason: str
 
+    def __str__(self) -> str:
+        return self.reason if str(self.path) in self.reason else f"{self.path}: {self.reason}"
+
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     """(input, output) paths: one for a file; for a folder each image in it, subfolders included.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import ALL_TASKS, TINY, photo, write_pairs
 
+from gan_tasks.apps import cli
 from gan_tasks.apps.cli import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, write
@@ -274,3 +275,19 @@ def test_overviews_list_commands_and_tasks(capsys: pytest.CaptureFixture[str]) -
     tasks = capsys.readouterr().out
     assert [name for name in COMMANDS if name not in overview] == []
     assert [name for name in ALL_TASKS if name not in tasks] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "train"), ("onnx.checker", "export"), ("onnxruntime", "cpu"), ("gradio", "page")]
+)
+def test_what_is_not_installed_is_named_with_its_remedy(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(arguments: list[str]) -> int:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(cli, "run", missing)
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["train"])
+    assert exited.value.code == 1
+    assert f"gan-tasks[{extra}]" in capsys.readouterr().err
