@@ -13,7 +13,12 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_runs import export_tiny
+
+from gan_tasks.datasets.image import read
+from gan_tasks.export.model import load
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -133,3 +138,18 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
     assert Path(where) == environment.packages / "gan_tasks/apps/cli.py"
     version = environment.output_of(environment.scripts / "gan-tasks", "--version", beside=dependencies)
     assert wheel.name.startswith(f"gan_tasks-{version}-")
+
+
+def test_without_torch_an_exported_model_translates_a_photograph(wheel: Path, tmp_path: Path) -> None:
+    skimage = pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
+    exported = export_tiny(tmp_path, "unet-256")
+    photo, result = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "result.png"
+    environment = Environment(tmp_path / "venv")
+    environment.pip("install", "--quiet", f"{wheel}[cpu]")
+    assert not (environment.packages / "torch").exists()
+    command = environment.scripts / "gan-tasks"
+    assert environment.output_of(command, "prove", exported.path).endswith("proven")
+    environment.output_of(command, "apply", exported.path, photo, result)
+    there, here = read(result).pixels, load(exported.path)(read(photo).pixels)
+    assert there.shape == (300, 451, 3)
+    assert np.abs(there.astype(int) - here).max() <= 1
