@@ -121,8 +121,8 @@ def load_trained(path: Path) -> tuple[Task[Any, Any], Path]:
     task, _ = read_run(run_path)
     task.build(for_training=False)
     for checkpoint in candidates:
-        part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
         try:
+            part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
             task.generators.load_state_dict(load_part(checkpoint, part))
         except DamagedCheckpointError as error:
             damage = error
