@@ -32,12 +32,6 @@ class Problem:
         return f"{self.path}: {self.reason}"
 
 
-def check_files(paths: Sequence[Path], *, on_progress: Progress | None = None) -> tuple[Problem, ...]:
-    """Decode every picture and list those that cannot be used, in the order given."""
-    findings = inspect_files(paths, on_progress=on_progress)
-    return tuple(finding for finding in findings.values() if isinstance(finding, Problem))
-
-
 def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None) -> dict[Path, Shape | Problem]:
     """Decode every picture in full: its shape, or what is wrong with it, in the order given.
 

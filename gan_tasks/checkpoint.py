@@ -123,7 +123,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a small file as a whole."""
+    """Replace a small file of a run as a whole, durably.
+
+    Always by way of the same hidden file: what a killed process leaves of it, the next write replaces.
+    """
     temporary = path.with_name(f".{path.name}")
     write_synced(temporary, data)
     temporary.replace(path)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_tasks.backbone import Generator, resnet, unet
 from gan_tasks.blocks import ResidualBlock
-from gan_tasks.checkpoint import write_atomically
+from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import PatchDiscriminator
 from gan_tasks.pretrained.conversion import (
@@ -207,4 +207,4 @@ def write_jy(path: Path | str, generator: Generator) -> None:
     """
     buffer = io.BytesIO()
     torch.save(to_jy(generator), buffer)
-    write_atomically(Path(path), buffer.getvalue())
+    atomic.write_bytes(Path(path), buffer.getvalue())

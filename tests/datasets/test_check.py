@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.check import Problem, check_files, inspect_files
+from gan_tasks.datasets.check import Problem, Progress, inspect_files
 from gan_tasks.datasets.image import Picture, write
+
+
+def check_files(files: list[Path], *, on_progress: Progress | None = None) -> tuple[Problem, ...]:
+    """The findings that are problems."""
+    findings = inspect_files(files, on_progress=on_progress).values()
+    return tuple(finding for finding in findings if isinstance(finding, Problem))
 
 
 @pytest.fixture(autouse=True)
