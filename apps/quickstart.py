@@ -9,6 +9,7 @@ from gan_tasks.apps.exporting import export_proven
 from gan_tasks.datasets.image import Picture, to_uint8, write
 from gan_tasks.datasets.paired import PairedConfig, open_pairs
 from gan_tasks.datasets.photos import photo_pairs
+from gan_tasks.datasets.transforms import FramingConfig
 from gan_tasks.export.evaluate import Evaluation, arrays, evaluate, write_evaluation
 from gan_tasks.export.trained import TrainedModel
 from gan_tasks.grid import grid
@@ -39,7 +40,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
         dropout=False,
         optimisation=OptimisationConfig(batch_size=4, lr=lr, ema_halflife_images=200),
         schedule=ScheduleConfig(epochs=epochs, decay_epochs=epochs // 2),
-        data=PairedConfig(load_size=0, crop_size=(128, 128)),
+        data=PairedConfig(framing=FramingConfig(load_size=0, crop_size=(128, 128))),
     )
     config = TrainConfig(seed=seed, workers=1, log_every_steps=15, sample_every_steps=150)
     run = train(task, data=pairs, out=out / "run", config=config)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.check import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.image import IMAGE_SUFFIXES, Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.folders import listed, pictures_in
+from gan_tasks.datasets.image import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.stream import Key
-from gan_tasks.datasets.transforms import PairAugmentation, sample_seed
+from gan_tasks.datasets.transforms import FramingConfig, PairAugmentation, sample_seed
 
 Layout = Literal["folders", "aligned"]
 Split = Literal["train", "val", "test"]
@@ -40,14 +41,7 @@ class PairedConfig:
     """Channels of the source; 0 = as the first file has, alpha included."""
     target_channels: int = 0
     """Channels of the target; 0 = as the first file has, alpha included."""
-    load_size: int = 286
-    """Size in px to which height and width are resized before cropping; 0 = keep the file's size."""
-    crop_size: tuple[int, int] = (256, 256)
-    """Height and width in px of the random crop; smaller pictures are reflected at the border; 0 0 = no crop."""
-    keep_aspect: bool = False
-    """Keep the shape when resizing: load_size is then the shorter side."""
-    flip: bool = True
-    """Mirror half of the samples left to right."""
+    framing: FramingConfig = FramingConfig()
     photometric: float = 0.0
     """Strength, 0 to 1, of random changes of brightness, contrast and colour, on the source alone."""
     denoise: float = 0.0
@@ -60,14 +54,12 @@ class PairedConfig:
     """Stop if any file has a problem, instead of going on without it."""
 
     def __post_init__(self) -> None:
-        for name in ("source_channels", "target_channels", "load_size", "denoise"):
+        for name in ("source_channels", "target_channels", "denoise"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("photometric", "extra_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
-        if self.crop_size != (0, 0) and min(self.crop_size) < 1:
-            raise UserError(f"crop_size is {self.crop_size}; give a height and a width of 1 px or more, or 0 0")
 
 
 @dataclass(frozen=True)
@@ -141,7 +133,7 @@ def open_pairs(
             summary=f"{found.summary}; mixed with {found_extra.summary}",
         )
     if config.strict and found.problems:
-        raise UserError(f"{_listed(found.problems)}\nfix or remove these files, or go on without them: not strict")
+        raise UserError(f"{listed(found.problems)}\nfix or remove these files, or go on without them: not strict")
     return PairedImages(found.pairs, config, seed, augment, extra), found
 
 
@@ -167,10 +159,7 @@ class PairedImages:
         self.source_channels, self.target_channels = config.source_channels, config.target_channels
         self._augmentation = (
             PairAugmentation(
-                load_size=config.load_size,
-                keep_aspect=config.keep_aspect,
-                crop_size=config.crop_size,
-                flip=config.flip,
+                config.framing,
                 photometric=config.photometric,
                 denoise=config.denoise,
                 source_channels=config.source_channels,
@@ -225,21 +214,14 @@ def _expected_layouts(split: Split) -> str:
 def _holds(a: Path, b: Path | None) -> bool:
     if b is not None:
         return a.is_dir() and b.is_dir()
-    return a.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in _visible_files(a))
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return a.is_dir() and bool(pictures_in(a)[0])
 
 
 def _pictures_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Problem]]:
     by_stem: dict[str, list[Path]] = defaultdict(list)
-    problems = []
-    for path in _visible_files(folder):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            by_stem[path.stem].append(path)
-        else:
-            problems.append(Problem(path, "is not a picture by its suffix"))
+    pictures, problems = pictures_in(folder)
+    for path in pictures:
+        by_stem[path.stem].append(path)
     return by_stem, problems
 
 
@@ -304,7 +286,7 @@ def _open_folder(
             config = _with_channels_of(files, shapes, config)
     if not pairs:
         raise UserError(
-            f"{root} holds no usable {split} pair; {_expected_layouts(split)}. Problems:\n{_listed(problems)}"
+            f"{root} holds no usable {split} pair; {_expected_layouts(split)}. Problems:\n{listed(problems)}"
         )
     return _found(found.layout, found.split_folder, pairs, problems, config), config
 
@@ -341,7 +323,3 @@ def _with_channels_of(files: PairFiles, shapes: dict[Path, Shape], config: Paire
 def _source_first(sides: tuple[Side, Side], config: PairedConfig) -> tuple[Side, Side]:
     """(A, B) to (source, target), and back."""
     return sides if config.direction == "a-to-b" else (sides[1], sides[0])
-
-
-def _listed(problems: Sequence[Problem]) -> str:
-    return "\n".join(f"  {problem}" for problem in problems)

@@ -1,12 +1,34 @@
 """Augmentation, seeded: albumentations behind one adapter. Every draw comes from (seed, epoch, index)."""
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.pixels import Pixels, to_float
+
+
+@dataclass(frozen=True)
+class FramingConfig:
+    """What part of a picture is trained on, and at what size. Defaults as published for pix2pix and CycleGAN."""
+
+    load_size: int = 286
+    """Size in px to which height and width are resized before cropping; 0 = keep the file's size."""
+    crop_size: tuple[int, int] = (256, 256)
+    """Height and width in px of the random crop; smaller pictures are reflected at the border; 0 0 = no crop."""
+    keep_aspect: bool = False
+    """Keep the shape when resizing: load_size is then the shorter side."""
+    flip: bool = True
+    """Mirror half of the samples left to right."""
+
+    def __post_init__(self) -> None:
+        if self.load_size < 0:
+            raise UserError(f"load_size is {self.load_size}; it must be 0 or more")
+        if self.crop_size != (0, 0) and min(self.crop_size) < 1:
+            raise UserError(f"crop_size is {self.crop_size}; give a height and a width of 1 px or more, or 0 0")
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -30,48 +52,49 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(resized).reshape(height, width, -1)  # OpenCV drops a single channel's axis
 
 
-class PairAugmentation:
-    """One geometry for both pictures of a pair; changes of value on the source alone.
+class Framing:
+    """Resize, crop and flip one picture, or several of one size alike, as a FramingConfig says."""
 
-    load_size: px; both sides are resized to it, or the shorter one if keep_aspect; 0 = not resized.
-    crop_size: (height, width) in px of the random crop, reflected at the border of a smaller picture; (0, 0) = none.
-    flip: mirror left–right in half of the samples.
+    def __init__(self, config: FramingConfig, *, images: int = 1) -> None:
+        self._config = config
+        self._names = ["image", *(f"image{number}" for number in range(1, images))]
+        self._geometry = _geometry(config.crop_size, config.flip, self._names[1:])
+
+    def __call__(self, rng: np.random.Generator, *pictures: Pixels) -> list[Pixels]:
+        """H×W×C pixels of equal H and W (uint8, uint16, float32) to pixels of the crop's size."""
+        resized = [self._resized(pixels) for pixels in pictures]
+        framed = _seeded(self._geometry, rng)(**dict(zip(self._names, resized, strict=True)))
+        return [framed[name] for name in self._names]
+
+    def _resized(self, pixels: Pixels) -> Pixels:
+        config = self._config
+        if not config.load_size:
+            return pixels
+        height, width = pixels.shape[:2]
+        scale = config.load_size / min(height, width)
+        if config.keep_aspect:
+            return resize(pixels, round(height * scale), round(width * scale))
+        return resize(pixels, config.load_size, config.load_size)
+
+
+class PairAugmentation:
+    """One framing for both pictures of a pair; changes of value on the source alone.
+
     photometric: 0–1; up to ± half of it in brightness, contrast and saturation, ± a tenth of it in hue.
     denoise: standard deviation, in 8-bit grey levels, of Gaussian noise. It and photometric leave alpha alone.
     """
 
-    def __init__(
-        self,
-        *,
-        load_size: int,
-        keep_aspect: bool,
-        crop_size: tuple[int, int],
-        flip: bool,
-        photometric: float,
-        denoise: float,
-        source_channels: int,
-    ) -> None:
-        self._load_size, self._keep_aspect, self._denoise = load_size, keep_aspect, denoise
+    def __init__(self, framing: FramingConfig, *, photometric: float, denoise: float, source_channels: int) -> None:
+        self._framing, self._denoise = Framing(framing, images=2), denoise
         self._colours = {2: 1, 4: 3}.get(source_channels, source_channels)  # the last of 2 or 4 is alpha
-        self._geometry = _geometry(crop_size, flip)
         self._photometric = _photometric(photometric, self._colours) if photometric else None
 
     def __call__(
         self, source: Pixels, target: Pixels, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """H×W×C pixels of equal H and W (uint8, uint16, float32) to C×H×W float32 in [-1, 1]."""
-        source, target = self._resized(source), self._resized(target)
-        both = _seeded(self._geometry, rng)(image=source, target=target)
-        return self._degraded(to_float(both["image"]), rng), to_float(both["target"])
-
-    def _resized(self, pixels: Pixels) -> Pixels:
-        if not self._load_size:
-            return pixels
-        height, width = pixels.shape[:2]
-        scale = self._load_size / min(height, width)
-        if self._keep_aspect:
-            return resize(pixels, round(height * scale), round(width * scale))
-        return resize(pixels, self._load_size, self._load_size)
+        source, target = self._framing(rng, source, target)
+        return self._degraded(to_float(source), rng), to_float(target)
 
     def _degraded(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         colour, alpha = image[: self._colours], image[self._colours :]
@@ -84,7 +107,7 @@ class PairAugmentation:
         return np.concatenate([np.clip(colour, -1, 1), alpha]).astype(np.float32)
 
 
-def _geometry(crop_size: tuple[int, int], flip: bool) -> Any:
+def _geometry(crop_size: tuple[int, int], flip: bool, more_images: list[str]) -> Any:
     import cv2
 
     A = _albumentations()
@@ -93,7 +116,7 @@ def _geometry(crop_size: tuple[int, int], flip: bool) -> Any:
         steps.append(A.RandomCrop(*crop_size, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101))
     if flip:
         steps.append(A.HorizontalFlip(p=0.5))
-    return A.Compose(steps, additional_targets={"target": "image"})
+    return A.Compose(steps, additional_targets=dict.fromkeys(more_images, "image"))
 
 
 def _photometric(strength: float, channels: int) -> Any:

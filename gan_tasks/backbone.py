@@ -7,11 +7,23 @@ up joins the features that the matching down began from (U-Net). The frame itsel
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.blocks import Norm, ResidualBlock, init_weights, needs_bias, norm_layer, pad_to_multiple
+from gan_tasks.blocks import (
+    Norm,
+    ResidualBlock,
+    Upsampling,
+    double_size,
+    init_weights,
+    needs_bias,
+    norm_layer,
+    pad_to_multiple,
+)
+
+TranslationNetwork = Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"]
 
 
 class Generator(nn.Module):
@@ -73,6 +85,38 @@ class Generator(nn.Module):
         return y
 
 
+def translation_generator(
+    network: TranslationNetwork,
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int,
+    norm: Norm,
+    dropout: bool,
+    upsampling: Upsampling,
+) -> Generator:
+    """The published generators of pix2pix, CycleGAN and pix2pixHD, by name."""
+    match network:
+        case "unet-256" | "unet-128":
+            downs = 8 if network == "unet-256" else 7
+            return unet(
+                in_channels, out_channels, width=width, downs=downs, norm=norm, dropout=dropout, upsampling=upsampling
+            )
+        case "resnet-9" | "resnet-6" | "global":
+            downs = 4 if network == "global" else 2
+            blocks = 6 if network == "resnet-6" else 9
+            return resnet(
+                in_channels,
+                out_channels,
+                width=width,
+                downs=downs,
+                blocks=blocks,
+                norm=norm,
+                dropout=dropout,
+                upsampling=upsampling,
+            )
+
+
 def resnet(
     in_channels: int,
     out_channels: int,
@@ -82,6 +126,7 @@ def resnet(
     blocks: int = 9,
     norm: Norm = "instance",
     dropout: bool = False,
+    upsampling: Upsampling = "transposed",
 ) -> Generator:
     """Residual generator of CycleGAN (2 downs, 6 or 9 blocks) and, with 4 downs, pix2pixHD's global one.
 
@@ -95,7 +140,7 @@ def resnet(
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
 
     def up(inputs: int, outputs: int) -> nn.Module:
-        conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        conv = double_size(upsampling, inputs, outputs, kernel=3, bias=bias)
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
 
     return Generator(
@@ -123,6 +168,7 @@ def unet(
     downs: int = 8,
     norm: Norm = "batch",
     dropout: bool = True,
+    upsampling: Upsampling = "transposed",
 ) -> Generator:
     """U-Net of pix2pix (Isola et al. 2017): 8 halvings for 256×256 and its multiples, 7 for 128×128.
 
@@ -139,7 +185,7 @@ def unet(
         return nn.Sequential(nn.LeakyReLU(0.2, inplace=True), conv, *norms)
 
     def up(inputs: int, outputs: int, *, dropped: bool) -> nn.Module:
-        conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        conv = double_size(upsampling, inputs, outputs, kernel=4, bias=bias)
         drops = [nn.Dropout(0.5)] if dropped else []
         return nn.Sequential(nn.ReLU(inplace=True), conv, norm_layer(norm, outputs), *drops)
 
@@ -154,7 +200,7 @@ def unet(
         ],
         head=nn.Sequential(
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * width, out_channels, 4, stride=2, padding=1),
+            double_size(upsampling, 2 * width, out_channels, kernel=4, bias=True),
             nn.Tanh(),
         ),
         skips=True,

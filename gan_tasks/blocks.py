@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Norm = Literal["batch", "instance", "none"]
+Upsampling = Literal["transposed", "resize"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -22,6 +23,16 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 def needs_bias(norm: Norm) -> bool:
     """Whether a convolution in front of the norm has a bias: batch norm's own shift makes it redundant."""
     return norm != "batch"
+
+
+def double_size(upsampling: Upsampling, inputs: int, outputs: int, *, kernel: int, bias: bool) -> nn.Module:
+    """N×inputs×H×W → N×outputs×2H×2W, by a transposed convolution of this kernel, or by repeating each feature and a
+    3×3 convolution, which cannot leave a checkerboard (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard).
+    """
+    if upsampling == "resize":
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=bias)
+        return nn.Sequential(nn.Upsample(scale_factor=2), conv)
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1, output_padding=kernel % 2, bias=bias)
 
 
 class ResidualBlock(nn.Module):

@@ -4,6 +4,7 @@ Every call returns `scales → layers → features`; the last features of a scal
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,3 +101,25 @@ class MultiScaleDiscriminator(nn.Module):
             x = self.halve(x) if index else x
             outputs.append(scale(x))
         return outputs
+
+
+def translation_discriminator(
+    kind: Literal["patch", "pixel"],
+    in_channels: int,
+    *,
+    width: int,
+    layers: int,
+    scales: int,
+    norm: Norm,
+    spectral: bool,
+) -> MultiScaleDiscriminator:
+    """The published discriminators of pix2pix, CycleGAN and pix2pixHD: of patches, or of single pixels."""
+
+    def make_scale() -> nn.Module:
+        if kind == "pixel":
+            return PatchDiscriminator(
+                in_channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
+            )
+        return PatchDiscriminator(in_channels, width=width, layers=layers, norm=norm, spectral=spectral)
+
+    return MultiScaleDiscriminator(make_scale, scales=scales)

@@ -38,9 +38,11 @@ def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, da
     """Write the grid of a few images, always the same; returns how varied the outputs are (1 = as the targets)."""
     count = min(SAMPLES, len(data))
     evenly = [index * len(data) // count for index in range(count)]
+    with task.evaluating(generators), runtime.autocast():
+        shown = [task.pictures(runtime.to_device(default_collate([data[(0, index)]]))) for index in evenly]
+    rows = [[to_uint8(image[0].float().cpu().numpy()) for image in pictures.values()] for pictures in shown]
+    save_grid(path, rows, list(shown[0]))
     results = translate(task, generators, data, evenly, runtime)
-    rows = [[to_uint8(image[0].numpy()) for image in (*inputs, output, target)] for inputs, output, target in results]
-    save_grid(path, rows, [*task.inputs, "output", "target"])
     outputs = torch.cat([functional.adaptive_avg_pool2d(output, 64) for _, output, _ in results])
     targets = torch.cat([functional.adaptive_avg_pool2d(target, 64) for _, _, target in results])
     return metrics.diversity(outputs, targets)
@@ -49,7 +51,7 @@ def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, da
 def measure(
     task: Task[Any, Any], generators: nn.ModuleDict, data: Data, *, limit: int, runtime: Runtime
 ) -> dict[str, float]:
-    """Means of L1 (of [0, 1] pixel values), PSNR (dB) and SSIM over the first `limit` images."""
+    """Means of L1 (of [0, 1] pixel values), PSNR (dB) and SSIM over the first `limit` images of a paired task."""
     sums = {"l1": 0.0, "psnr": 0.0, "ssim": 0.0}
     count = min(limit, len(data))
     for index in range(count):

@@ -12,23 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gan_tasks.backbone import Generator, resnet, unet
-from gan_tasks.blocks import Norm
+from gan_tasks.adversarial import d_game
+from gan_tasks.backbone import TranslationNetwork, translation_generator
+from gan_tasks.blocks import Norm, Upsampling
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
-from gan_tasks.losses import (
-    AdversarialConfig,
-    Scales,
-    adversarial_d_loss,
-    adversarial_g_loss,
-    d_accuracy,
-    feature_matching,
-    gradient_penalty,
-    l1,
-    zero_centred_penalty,
-)
+from gan_tasks.discriminators import translation_discriminator
+from gan_tasks.losses import AdversarialConfig, Scales, adversarial_g_loss, feature_matching, l1
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.progress import reported
@@ -40,10 +31,12 @@ from gan_tasks.task import Losses, Outputs, Split, Stage, Task
 class Pix2PixConfig:
     """Options of pix2pix. The defaults are the published recipe."""
 
-    generator: Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"] = "unet-256"
+    generator: TranslationNetwork = "unet-256"
     """Architecture; any image size works with each, unet-256 thinks in blocks of 256 pixels."""
     width: int = 64
     """Channels of the generator's first layer; cost grows with its square."""
+    upsampling: Upsampling = "transposed"
+    """How the generator enlarges: by transposed convolution, or by resizing and a convolution (no checkerboard)."""
     norm: Norm = "batch"
     """Normalisation in generator and discriminator."""
     dropout: bool = True
@@ -91,10 +84,26 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
     def build(self, *, for_training: bool) -> None:
         config = self.config
         source, target = self.channels()
-        self.generators["g"] = make_generator(config, source, target)
+        self.generators["g"] = translation_generator(
+            config.generator,
+            source,
+            target,
+            width=config.width,
+            norm=config.norm,
+            dropout=config.dropout,
+            upsampling=config.upsampling,
+        )
         if for_training and config.gan:
             judged = source + target if config.d_conditional else target
-            self.discriminators["d"] = make_discriminator(config, judged)
+            self.discriminators["d"] = translation_discriminator(
+                config.discriminator,
+                judged,
+                width=config.d_width,
+                layers=config.d_layers,
+                scales=config.d_scales,
+                norm=config.norm,
+                spectral=config.d_spectral,
+            )
             self.d_weight_clip = config.adversarial.clip_weights
         if for_training and config.perceptual.perceptual:
             with reported("Downloading the perceptual network", "bytes") as on_progress:
@@ -118,25 +127,10 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return {"fake": self.generators["g"](x.source)}
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
-        config, fake = self.config.adversarial, y["fake"]
-        d_fake, d_real = self.judge(x.source, fake), self.judge(x.source, x.target)
-        real_right, fake_right = d_accuracy(config, d_real, d_fake)
-        self.note(**{"d/real_accuracy": real_right, "d/fake_accuracy": fake_right})
-        losses = {"adversarial": adversarial_d_loss(config, d_real, d_fake)}
-
-        def judge_beside_source(image: Tensor) -> Scales:
+        def judge(image: Tensor) -> Scales:
             return self.judge(x.source, image)
 
-        if config.gradient_penalty:
-            mix = self.step.random(len(fake), 1, 1, 1, device=fake.device)
-            penalty = gradient_penalty(judge_beside_source, x.target, fake, mix)
-            losses["gradient_penalty"] = config.gradient_penalty * penalty
-        if self.step.index % config.r_interval == 0:
-            for name, weight, images in (("r1", config.r1, x.target), ("r2", config.r2, fake)):
-                if weight:
-                    penalty = zero_centred_penalty(judge_beside_source, images)
-                    losses[name] = weight * config.r_interval * penalty
-        return losses
+        return d_game(self, self.config.adversarial, judge, x.target, y["fake"])
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
@@ -168,31 +162,3 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
 
     def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.source,), x.target
-
-
-def make_generator(config: Pix2PixConfig, in_channels: int, out_channels: int) -> Generator:
-    width, norm, dropout = config.width, config.norm, config.dropout
-    match config.generator:
-        case "unet-256":
-            return unet(in_channels, out_channels, width=width, downs=8, norm=norm, dropout=dropout)
-        case "unet-128":
-            return unet(in_channels, out_channels, width=width, downs=7, norm=norm, dropout=dropout)
-        case "resnet-9":
-            return resnet(in_channels, out_channels, width=width, blocks=9, norm=norm, dropout=dropout)
-        case "resnet-6":
-            return resnet(in_channels, out_channels, width=width, blocks=6, norm=norm, dropout=dropout)
-        case "global":
-            return resnet(in_channels, out_channels, width=width, downs=4, norm=norm, dropout=dropout)
-
-
-def make_discriminator(config: Pix2PixConfig, in_channels: int) -> MultiScaleDiscriminator:
-    width, norm, spectral = config.d_width, config.norm, config.d_spectral
-
-    def make_scale() -> nn.Module:
-        if config.discriminator == "pixel":
-            return PatchDiscriminator(
-                in_channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
-            )
-        return PatchDiscriminator(in_channels, width=width, layers=config.d_layers, norm=norm, spectral=spectral)
-
-    return MultiScaleDiscriminator(make_scale, scales=config.d_scales)

@@ -107,11 +107,12 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     return task_class(config), content
 
 
-def load_trained(path: Path) -> tuple[Task[Any, Any], Path]:
+def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Path]:
     """A run's (or one checkpoint folder's) task with its trained generators, and the checkpoint they are from.
 
-    Takes the run's best checkpoint, else its newest; the average of the weights where one was kept.
-    Raises UserError where there is none that can be read.
+    Takes the run's best checkpoint, else its newest; the average of the weights where one was kept. `direction`
+    chooses where a task has several.
+    Raises UserError where there is no checkpoint that can be read, and for an unknown direction.
     """
     if (path / "state.json").is_file():
         run_path, candidates = path.parent.parent, [path]
@@ -119,11 +120,16 @@ def load_trained(path: Path) -> tuple[Task[Any, Any], Path]:
         run_path, run = path, RunFolder(path)
         candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
     task, _ = read_run(run_path)
+    if direction:
+        task = task.facing(direction)
     task.build(for_training=False)
     for checkpoint in candidates:
         try:
             part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
-            task.generators.load_state_dict(load_part(checkpoint, part))
+            weights = load_part(checkpoint, part)
+            for name, generator in task.generators.items():
+                own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+                generator.load_state_dict(own)
         except DamagedCheckpointError as error:
             damage = error
             continue

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.schedules import ScheduleConfig
 
@@ -103,6 +104,11 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     """Names of what `infer` takes, in order."""
 
+    directions: ClassVar[tuple[str, ...]] = ()
+    """Where one training learns to go both ways, what they are called; `facing` chooses."""
+    paired: ClassVar[bool] = True
+    """Whether there is a right answer to each input, and not only examples of its kind."""
+
     config: TaskConfig
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
@@ -141,7 +147,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:
-        """Fill `generators`, and for training `discriminators` and `frozen`, from the resolved config."""
+        """Fill `generators`, and for training `discriminators` and `frozen`, from the resolved config.
+
+        What `infer` has no need of may be left out when it is not for training.
+        """
 
     @abstractmethod
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
@@ -167,7 +176,16 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @abstractmethod
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What `infer` is given for a sample, and the image that it should come to."""
+        """What `infer` is given for a sample, and the image it should come to, or if not `paired` one of its kind."""
+
+    def facing(self, direction: str) -> Self:
+        """The same task, not yet built, used in one of its `directions`. Raises UserError where it has no such."""
+        raise UserError(f"{self.name} goes one way only: there is no direction {direction!r} to choose")
+
+    def pictures(self, x: Batch) -> dict[str, Tensor]:
+        """What a person should see of a sample, by heading."""
+        inputs, target = self.inputs_and_target(x)
+        return dict(zip(self.inputs, inputs, strict=True)) | {"output": self.infer(*inputs), "target": target}
 
     # State beyond the networks; a task with an image pool or an adaptive strength has some.
 

@@ -30,6 +30,7 @@ class TaskEntry:
 
 TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("pix2pix", "translate images, learned from pairs", "gan_tasks.pix2pix:Pix2Pix"),
+    TaskEntry("cyclegan", "translate images both ways, learned without pairs", "gan_tasks.cyclegan:CycleGAN"),
 )
 
 

@@ -169,11 +169,16 @@ class Loop:
     ) -> None:
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
-        if data.held_out is None and any(stage.schedule.schedule == "plateau" for stage in self.stages):
-            raise UserError(
-                "--schedule plateau follows held-out images, and there are none: put some into val/, "
-                "or choose another schedule"
-            )
+        if any(stage.schedule.schedule == "plateau" for stage in self.stages):
+            if not task.paired:
+                raise UserError(
+                    f"--schedule plateau follows held-out L1, and {task.name} has no pairs to measure it on"
+                )
+            if data.held_out is None:
+                raise UserError(
+                    "--schedule plateau follows held-out images, and there are none: put some into val/, "
+                    "or choose another schedule"
+                )
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
         self.position = Position()
@@ -313,8 +318,8 @@ class Loop:
             self.write({"outputs/diversity": diversity})
 
     def evaluate(self) -> bool:
-        """Measure on held-out images; returns whether this is the lowest L1 so far."""
-        if self.data.held_out is None:
+        """Measure on held-out pairs; returns whether this is the lowest L1 so far."""
+        if self.data.held_out is None or not self.task.paired:
             return False
         measured = {}
         if self.runtime.is_main:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, fit_channels, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig, PairedImages, find_pairs, open_pairs
+from gan_tasks.datasets.transforms import FramingConfig
 
-AS_IS = PairedConfig(load_size=0, crop_size=(0, 0), flip=False)
+AS_IS = PairedConfig(framing=FramingConfig(load_size=0, crop_size=(0, 0), flip=False))
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +204,7 @@ def test_channels_that_cannot_be_converted_are_a_problem(tmp_path: Path) -> None
     assert "3 channels" in found.problems[0].reason
 
 
-CROPS = PairedConfig(load_size=40, crop_size=(24, 24))
+CROPS = PairedConfig(framing=FramingConfig(load_size=40, crop_size=(24, 24)))
 
 
 def test_crops_differ_within_an_epoch_and_between_epochs(tmp_path: Path) -> None:
@@ -228,7 +230,8 @@ def test_extra_data_comes_as_often_as_asked_and_only_for_training(tmp_path: Path
         put(tmp_path / "made" / "A" / f"{stem}.png", np.full((8, 8, 3), 255, np.uint8))
         put(tmp_path / "made" / "B" / f"{stem}.png", np.full((8, 8, 3), 255, np.uint8))
     (tmp_path / "made" / "A" / "bad.png").write_bytes(b"")
-    config = replace(AS_IS, extra_data=tmp_path / "made", extra_weight=0.3, crop_size=(4, 4))
+    cropped = FramingConfig(load_size=0, crop_size=(4, 4), flip=False)
+    config = replace(AS_IS, extra_data=tmp_path / "made", extra_weight=0.3, framing=cropped)
     dataset, found = open_pairs(tmp_path / "real", "train", config, 0, True)
     drawn = np.array([dataset[epoch, index].source.mean() for epoch in range(200) for index in range(3)])
     assert len(dataset) == 3
@@ -238,12 +241,10 @@ def test_extra_data_comes_as_often_as_asked_and_only_for_training(tmp_path: Path
     assert all(evaluation[0, index].source.mean() == -1 for index in range(3))
 
 
-@pytest.mark.parametrize(
-    "bad", [{"photometric": 2.0}, {"extra_weight": -0.1}, {"denoise": -1.0}, {"load_size": -1}, {"crop_size": (0, 8)}]
-)
-def test_impossible_settings_are_refused(bad: dict[str, object]) -> None:
+@pytest.mark.parametrize("bad", [{"photometric": 2.0}, {"extra_weight": -0.1}, {"denoise": -1.0}])
+def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
-        PairedConfig(**bad)  # type: ignore[arg-type]
+        PairedConfig(**bad)
 
 
 def test_a_dataset_needs_concrete_channels() -> None:

@@ -93,7 +93,8 @@ def test_defaults_are_the_published_recipe() -> None:
         1,
     )
     assert (config.schedule.epochs, config.schedule.decay_epochs, config.schedule.schedule) == (200, 100, "linear")
-    assert (config.data.load_size, config.data.crop_size, config.data.flip) == (286, (256, 256), True)
+    framing = config.data.framing
+    assert (framing.load_size, framing.crop_size, framing.flip) == (286, (256, 256), True)
     assert (config.adversarial.adversarial, config.d_scales, config.d_layers) == ("vanilla", 1, 3)
     (stage,) = Pix2Pix().stages(400)
     assert stage.players == ("d", "g")

@@ -18,12 +18,20 @@ CRISP = TaskEntry("crisp", "translate pairs with crisp edges", "fifth_task:Crisp
 ALL_TASKS = tuple(entry.name for entry in (*TASKS, CRISP))
 
 
-PAIRS = ("--load-size", "0", "--crop-size", "32", "32", "--epochs", "2", "--decay-epochs", "1")
+FRAMING = ("--load-size", "0", "--crop-size", "32", "32", "--epochs", "2", "--decay-epochs", "1")
 TINY: dict[str, tuple[str, ...]] = {
-    "pix2pix": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *PAIRS),
-    "crisp": ("--width", "4", "--batch-size", "1", *PAIRS, "--crop-size", "48", "48"),
+    "pix2pix": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *FRAMING),
+    "cyclegan": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *FRAMING),
+    "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
 }
 """The command line's options that make a task small."""
+
+CHANNELS: dict[str, tuple[str, ...]] = {
+    "pix2pix": ("--source-channels", "3", "--target-channels", "3"),
+    "cyclegan": ("--a-channels", "3", "--b-channels", "3"),
+    "crisp": ("--source-channels", "3", "--target-channels", "3"),
+}
+"""What opening data would find out."""
 
 
 def tiny_task(name: str, *more: str) -> Task[Any, Any]:
@@ -32,7 +40,7 @@ def tiny_task(name: str, *more: str) -> Task[Any, Any]:
     from gan_tasks.apps.train_options import Train
 
     task_class = find_task(name).load()
-    options = (*TINY[name], "--source-channels", "3", "--target-channels", "3", *more)
+    options = (*TINY[name], *CHANNELS[name], *more)
     arguments = parse(Train[task_class.Config], ["--data", ".", "--out", ".", *options], prog="test")
     return task_class(arguments.task)
 
