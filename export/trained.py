@@ -13,15 +13,20 @@ from gan_tasks.runtime import pick_device
 
 
 class TrainedModel(Model):
-    """See `Model`. `checkpoint` is where the weights are from; the title is the run's name and the checkpoint's."""
+    """See `Model`. `direction` is one of the task's, where it has several.
 
-    def __init__(self, path: Path, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> None:
-        self.task, self.checkpoint = load_trained(path)
+    `checkpoint` is where the weights are from; the title is the run's name, the checkpoint's and the direction.
+    """
+
+    def __init__(
+        self, path: Path, *, device: str = "auto", mode: Literal["eval", "train"] = "eval", direction: str = ""
+    ) -> None:
+        self.task, self.checkpoint = load_trained(path, direction=direction)
         self.device = pick_device(device)
         self.task.generators.to(self.device).train(mode == "train")
         self.name = self.task.name
         run, step = self.checkpoint.resolve().parent.parent.name, self.checkpoint.name
-        self.title = f"{run} {step}"
+        self.title = " ".join(filter(None, (run, step, direction)))
         self.in_channels, self.out_channels = self.task.channels()
 
     def run(self, images: FloatImages) -> FloatImages:

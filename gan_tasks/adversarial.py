@@ -31,7 +31,7 @@ def d_game(
     `name` tells several discriminators of a task apart, in front of the losses' names.
     """
     prefix = f"{name}_" if name else ""
-    d_real, d_fake = judge(real), judge(fake)
+    d_fake, d_real = judge(fake), judge(real)  # in the published order: running statistics depend on it
     real_right, fake_right = d_accuracy(config, d_real, d_fake)
     task.note(**{f"d/{prefix}real_accuracy": real_right, f"d/{prefix}fake_accuracy": fake_right})
     losses = {f"{prefix}adversarial": adversarial_d_loss(config, d_real, d_fake)}

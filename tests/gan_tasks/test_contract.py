@@ -16,6 +16,7 @@ from torch import Tensor
 
 import gan_tasks
 from gan_tasks.backbone import Generator
+from gan_tasks.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.losses import AdversarialConfig, adversarial_g_loss
 from gan_tasks.perceptual import Perceptual
@@ -24,6 +25,7 @@ from gan_tasks.runtime import start_runtime
 from gan_tasks.task import Step, Task
 from gan_tasks.tasks import find_task
 from gan_tasks.trainer import Trainer
+from gan_tasks.training import TrainConfig, resume, train
 
 every_task = pytest.mark.parametrize("name", ALL_TASKS)
 
@@ -214,3 +216,27 @@ def test_loaded_by_path_and_called_with_an_array(
     assert output.shape[2] == model.out_channels + has_alpha
     if has_alpha and model.scale == 1:
         assert np.array_equal(output[..., -1], image[..., -1])
+
+
+@every_task
+def test_resumed_in_mid_epoch_it_is_the_run_never_stopped(name: str, pairs: Path, tmp_path: Path) -> None:
+    """Networks, average, optimisers and the task's own state, bit for bit."""
+    config = TrainConfig(
+        device="cpu",
+        precision="fp32",
+        workers=0,
+        max_steps=5,
+        sample_every_steps=0,
+        evaluate_every_steps=0,
+        checkpoint_every_steps=0,
+        quiet=True,
+    )
+    task = tiny_task(name, "--ema-halflife-images", "3", "--batch-size", "1")
+    whole = train(task, data=pairs, out=tmp_path / "whole", config=config)
+    stopped = train(task, data=pairs, out=tmp_path / "stopped", config=dataclasses.replace(config, max_steps=3))
+    resume(stopped, max_steps=5)
+    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, stopped))
+    assert parts.keys() == expected.keys()
+    for part, tensors in expected.items():
+        assert parts[part].keys() == tensors.keys()
+        assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from gan_tasks.backbone import resnet, unet
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.paired import Pair
-from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
-from gan_tasks.pix2pix import Pix2Pix, make_discriminator, make_generator
+from gan_tasks.datasets.paired import Pair, PairedConfig
+from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, translation_discriminator
+from gan_tasks.pix2pix import Pix2Pix
 from gan_tasks.runtime import start_runtime
 from gan_tasks.task import Step
 from gan_tasks.trainer import Trainer
@@ -62,8 +62,7 @@ def test_a_patch_is_as_large_as_the_options_say(layers: int) -> None:
 
 
 def test_the_pixel_variant_sees_one_pixel() -> None:
-    config = Pix2Pix(discriminator="pixel", d_width=4, norm="none").config
-    d = make_discriminator(config, 3)
+    d = translation_discriminator("pixel", 3, width=4, layers=3, scales=1, norm="none", spectral=False)
     image = torch.rand(1, 3, 8, 8, requires_grad=True)
     d(image)[0][-1][0, 0, 2, 5].backward()
     assert image.grad is not None
@@ -180,8 +179,9 @@ def test_the_generator_waits_for_the_discriminator(pairs: Path) -> None:
 
 
 def test_gray_to_rgba_has_its_channels() -> None:
-    config = Pix2Pix(generator="resnet-6", width=4).config
-    assert make_generator(config, 1, 4)(torch.zeros(1, 1, 16, 16)).shape == (1, 4, 16, 16)
+    data = PairedConfig(source_channels=1, target_channels=4)
+    task = built(Pix2Pix(generator="resnet-6", width=4, d_width=4, data=data))
+    assert task.infer(torch.zeros(1, 1, 16, 16)).shape == (1, 4, 16, 16)
 
 
 def test_odd_and_rectangular_crops_train(pairs: Path) -> None:

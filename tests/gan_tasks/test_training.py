@@ -243,14 +243,18 @@ def test_a_signal_saves_and_ends_with_its_code(pairs: Path, tmp_path: Path, monk
     assert all(torch.equal(tensor, weights(tmp_path / "run")[name]) for name, tensor in weights(whole).items())
 
 
+RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
 RANKS = {
     "published, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
     "lsgan": ("pix2pix", "--adversarial", "lsgan"),
     "hinge, spectral": ("pix2pix", "--adversarial", "hinge", "--d-spectral"),
     "wgan-gp": ("pix2pix", "--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "wgan, clipped": ("pix2pix", "--adversarial", "wasserstein", "--clip-weights", "0.05"),
-    "relativistic, r1, r2": ("pix2pix", "--adversarial", "relativistic", "--r1", "1", "--r2", "1"),
+    "relativistic, r1, r2": ("pix2pix", *RELATIVISTIC),
     "feature matching, two scales": ("pix2pix", "--feature-matching", "10", "--d-scales", "2", "--d-layers", "1"),
+    # Each rank has a pool of its own: what it passes on is the same while it fills.
+    "cyclegan": ("cyclegan", "--pool-images", "50"),
+    "cyclegan, relativistic, r1, r2": ("cyclegan", "--pool-images", "0", *RELATIVISTIC),
     "fifth task": ("crisp",),
 }
 
@@ -305,11 +309,11 @@ def test_two_processes_equal_one_with_the_doubled_batch(two_ranks: Path, name: s
     with start_runtime("cpu", "fp32") as runtime:
         one = take_steps(case, pairs, runtime, batch_size=4)
     two = torch.load(two_ranks / f"{name}.pth", weights_only=True)
-    for network in ("g", "d"):
+    for networks in ("generators", "discriminators"):
         # A bias in front of an instance norm has no effect: its gradient is rounding, which Adam makes steps of.
-        names = [name for name, tensor in one.items() if name.startswith(network) and tensor.ndim > 1]
+        names = [name for name, tensor in one.items() if name.startswith(networks) and tensor.ndim > 1]
         ours, theirs = (torch.cat([weights[name].flatten() for name in names]) for weights in (one, two))
-        assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-5, network
+        assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-5, networks
 
 
 def test_the_ema_is_the_weights_average_by_images(pairs: Path) -> None:

@@ -37,8 +37,11 @@ def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size:
     trainer = Trainer(task, stage, runtime, seed=0)
     for index, keys in zip(range(5), stream, strict=False):
         trainer.step(default_collate([samples[key] for key in keys]), index=index)
-    parameters = {**dict(task.generators.named_parameters()), **dict(task.discriminators.named_parameters())}
-    return {key: parameter.detach() for key, parameter in parameters.items()}
+    return {
+        f"{networks}/{name}": parameter.detach()
+        for networks, modules in (("generators", task.generators), ("discriminators", task.discriminators))
+        for name, parameter in modules.named_parameters()
+    }
 
 
 def main(data: Path, cases: Path, folder: Path) -> None:

@@ -21,7 +21,10 @@ ALL_TASKS = tuple(entry.name for entry in (*TASKS, CRISP))
 FRAMING = ("--load-size", "0", "--crop-size", "32", "32", "--epochs", "2", "--decay-epochs", "1")
 TINY: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *FRAMING),
-    "cyclegan": ("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", *FRAMING),
+    "cyclegan": (
+        *("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", "--pool-images", "2"),
+        *FRAMING,
+    ),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
 }
 """The command line's options that make a task small."""
