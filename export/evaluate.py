@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_tasks import metrics
 from gan_tasks.datasets.errors import MissingSplitError
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.trained import TrainedModel
+from gan_tasks.measures import baselines, reference
+from gan_tasks.measures.statistics import bootstrap_interval
 from gan_tasks.progress import track
 from gan_tasks.task import Data, Split
 
 MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": metrics.l1,
-    "psnr": metrics.psnr,
-    "ssim": metrics.ssim,
+    "l1": reference.l1,
+    "psnr": reference.psnr,
+    "ssim": reference.ssim,
 }
 Evaluation = dict[str, Any]
 
@@ -81,7 +82,7 @@ def trivial_answers(
             sources.append(source)
             targets.append(target)
             advance(1)
-    fitted = metrics.trivial_answers(sources, targets)
+    fitted = baselines.trivial_answers(sources, targets)
     answers: dict[str, Callable[[FloatImages], FloatImages]] = {
         "mean image": fitted.mean,
         "affine map of the colours": fitted.affine,
@@ -100,7 +101,7 @@ def arrays(model: TrainedModel, data: Data, index: int) -> tuple[tuple[FloatImag
 
 
 def summarise(values: list[float]) -> dict[str, float]:
-    low, high = metrics.bootstrap_interval(values)
+    low, high = bootstrap_interval(values)
     return {"mean": float(np.mean(values)), "low": low, "high": high}
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import default_collate
 
-from gan_tasks import metrics
 from gan_tasks.datasets.image import to_uint8
 from gan_tasks.grid import save_grid
+from gan_tasks.measures.distribution import diversity
+from gan_tasks.measures.reference import l1, psnr, ssim
 from gan_tasks.runtime import Runtime
 from gan_tasks.task import Data, Task
 
@@ -45,7 +46,7 @@ def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, da
     results = translate(task, generators, data, evenly, runtime)
     outputs = torch.cat([functional.adaptive_avg_pool2d(output, 64) for _, output, _ in results])
     targets = torch.cat([functional.adaptive_avg_pool2d(target, 64) for _, _, target in results])
-    return metrics.diversity(outputs, targets)
+    return diversity(outputs.numpy(), targets.numpy())
 
 
 def measure(
@@ -56,6 +57,6 @@ def measure(
     count = min(limit, len(data))
     for index in range(count):
         ((_, output, target),) = translate(task, generators, data, [index], runtime)
-        for name, measured in (("l1", metrics.l1), ("psnr", metrics.psnr), ("ssim", metrics.ssim)):
+        for name, measured in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
             sums[name] += float(measured(output, target).mean())
     return {name: total / count for name, total in sums.items()}

