@@ -159,7 +159,9 @@ def _opencv_fill(image: Pixels, hole: Hole, method: int) -> Pixels:
     import cv2
 
     _check_hole(image, hole)
-    filled = cv2.inpaint(np.ascontiguousarray(image), hole.astype(np.uint8), INPAINT_RADIUS_PX, method)
+    # Where a hole touches the image's border OpenCV looks at what is in it: the truth must not be there.
+    blank = np.where(hole[..., None], np.rint(image[~hole].mean(axis=0)), image).astype(np.uint8)
+    filled = cv2.inpaint(blank, hole.astype(np.uint8), INPAINT_RADIUS_PX, method)
     return np.where(hole[..., None], filled.reshape(image.shape), image)
 
 

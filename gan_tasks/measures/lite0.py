@@ -66,7 +66,7 @@ class Block(nn.Module):
         self._bn2 = norm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y: Tensor = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = functional.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y

@@ -69,9 +69,9 @@ def compare(first: Values, second: Values, *, seed: int = 0, samples: int = 10_0
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values against {len(second)}: measure both models on the same images")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("a value that is not finite, such as the PSNR of equal images: leave those images out")
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    if not np.isfinite(differences).all():
-        raise ValueError("a difference that is not finite, as of two infinite PSNRs: leave such images out")
     low, high = bootstrap_interval(differences, seed=seed)
     exact = len(differences) <= EXACT_UP_TO
     return Comparison(

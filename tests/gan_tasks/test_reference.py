@@ -1,18 +1,23 @@
-"""The measures against scikit-image on real photographs, scipy, and closed forms."""
+"""Full-reference measures against scikit-image on real photographs, scipy, published figures and closed forms."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy.ndimage
+import skimage.color
 import skimage.data
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from gan_tasks.datasets.errors import UserError
-from gan_tasks.metrics import bootstrap_interval, diversity, l1, psnr, ssim, trivial_answers
+from gan_tasks.datasets.image import read, to_float
+from gan_tasks.measures.baselines import upscale_bicubic
+from gan_tasks.measures.reference import crop_border, full_reference, l1, luma, ms_ssim, psnr, ssim
+
+BENCHMARK = Path(__file__).parents[2].parent / "shared" / "data" / "sr_x4"
 
 PHOTOS = {
     "colour": skimage.data.astronaut()[100:241, 150:310],
@@ -109,159 +114,115 @@ def test_ssim_is_nan_exactly_where_no_window_fits(height, width):
     assert values.isnan().all() if min(height, width) < 11 else (values > 0.999).all()
 
 
-@pytest.mark.parametrize("measure", [l1, psnr, ssim])
+@pytest.mark.parametrize("measure", [l1, psnr, ssim, ms_ssim, full_reference])
 def test_shapes_that_differ_are_refused(measure):
     with pytest.raises(ValueError, match="shapes must agree"):
         measure(torch.zeros(2, 1, 16, 16), torch.zeros(2, 3, 16, 16))
 
 
-# --- diversity
+# --- luma and borders
 
 
-def test_diversity_compares_all_pairs():
-    generator = torch.Generator().manual_seed(0)
-    outputs = torch.rand(5, 3, 4, 6, generator=generator)
-    references = torch.rand(4, 3, 8, 2, generator=generator)
-
-    def spread(images):
-        n = len(images)
-        return np.mean([(images[i] - images[j]).abs().mean().item() for i in range(n) for j in range(i)])
-
-    assert diversity(outputs, references) == pytest.approx(spread(outputs) / spread(references), rel=1e-4)
+def test_luma_is_the_studio_range_of_bt_601():
+    levels = {(0, 0, 0): 16, (255, 255, 255): 235, (255, 0, 0): 81.481, (0, 255, 0): 144.553, (0, 0, 255): 40.966}
+    for colour, expected in levels.items():
+        pixel = tensor(np.array(colour, np.uint8).reshape(1, 1, 3))
+        assert ((luma(pixel) + 1) * 127.5).item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_diversity_of_collapsed_equal_and_halved_outputs():
-    references = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert diversity(references[:1].repeat(6, 1, 1, 1), references) == 0
-    assert diversity(references, references) == pytest.approx(1)
-    assert diversity(references / 2, references) == pytest.approx(0.5)
-    assert math.isnan(diversity(references[:1], references))
+def test_luma_of_a_photo_is_that_of_scikit_image():
+    photo = PHOTOS["colour"]
+    expected = skimage.color.rgb2ycbcr(photo)[..., 0]
+    np.testing.assert_allclose((luma(tensor(photo))[0, 0].numpy() + 1) * 127.5, expected, atol=1e-3)
 
 
-# --- bootstrap
+def test_gray_is_its_own_luma_and_other_channels_have_none():
+    gray = tensor(PHOTOS["gray"])
+    assert torch.equal(luma(gray), gray)
+    with pytest.raises(ValueError, match="2 channels"):
+        luma(torch.zeros(1, 2, 4, 4))
 
 
-def test_bootstrap_agrees_with_scipys_percentile_interval():
-    values = np.random.default_rng(1).gamma(2.0, size=60)
-    reference = scipy.stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=5000, rng=np.random.default_rng(2)
-    ).confidence_interval
-    low, high = bootstrap_interval(values, samples=5000)
-    width = reference.high - reference.low
-    assert low == pytest.approx(reference.low, abs=0.06 * width)
-    assert high == pytest.approx(reference.high, abs=0.06 * width)
+def test_errors_in_the_border_do_not_count():
+    photo = tensor(PHOTOS["colour"])
+    changed = photo.clone()
+    changed[..., :3, :] = changed[..., -3:, :] = changed[..., :, :3] = changed[..., :, -3:] = 0
+    assert l1(crop_border(changed, 3), crop_border(photo, 3)).item() == 0
+    assert l1(crop_border(changed, 2), crop_border(photo, 2)).item() > 0
+    for border_px in (-1, 71):
+        with pytest.raises(ValueError, match="cannot crop"):
+            crop_border(photo, border_px)
 
 
-def test_bootstrap_is_repeatable_and_narrows_with_the_level():
-    values = list(np.random.default_rng(3).normal(size=30))
-    low, high = bootstrap_interval(values, seed=4)
-    assert (low, high) == bootstrap_interval(values, seed=4)
-    assert (low, high) != bootstrap_interval(values, seed=5)
-    low_half, high_half = bootstrap_interval(values, seed=4, level=0.5)
-    assert low < low_half < np.mean(values) < high_half < high
+@pytest.mark.skipif(not BENCHMARK.is_dir(), reason=f"no super-resolution benchmark at {BENCHMARK}")
+@pytest.mark.parametrize(("name", "published_db"), [("Set5", 28.42), ("Set14", 26.00)])
+def test_bicubic_upscaling_by_four_has_its_published_psnr(name, published_db):
+    measured = []
+    for path in sorted((BENCHMARK / name / "HR").iterdir()):
+        high, low = read(path).pixels, read(BENCHMARK / name / "LR" / path.name).pixels
+        answer = upscale_bicubic(low, 4)
+        images = [crop_border(torch.from_numpy(to_float(pixels))[None], 4) for pixels in (answer, high)]
+        measured.append(psnr(*map(luma, images)).item())
+    assert np.mean(measured) == pytest.approx(published_db, abs=0.05)
 
 
-def test_bootstrap_of_one_value_of_infinities_and_of_none():
-    assert bootstrap_interval([3.0]) == (3.0, 3.0)
-    assert bootstrap_interval([math.inf, math.inf]) == (math.inf, math.inf)
-    low, high = bootstrap_interval([1.0] * 50 + [math.inf])
-    assert (low, high) == (1.0, math.inf)
-    with pytest.raises(ValueError, match="no values"):
-        bootstrap_interval([])
+# --- MS-SSIM
+
+LARGE = {"colour": skimage.data.astronaut()[:230, 100:300], "gray": skimage.data.camera()[:181, 100:277, None]}
 
 
-# --- trivial answers
+def ms_ssim_by_scipy(photo: np.ndarray, changed: np.ndarray) -> float:
+    """One plane after another, with scipy's Gaussian (its radius of 3.5 σ is the window of 11) and 2×2 means."""
+    values = []
+    for c in range(photo.shape[2]):
+        x, y, value = photo[..., c] / 255, changed[..., c] / 255, 1.0
+        for scale, exponent in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+
+            def mean(a):
+                return scipy.ndimage.gaussian_filter(a, 1.5, truncate=3.5)[5:-5, 5:-5]
+
+            covariance = mean(x * y) - mean(x) * mean(y)
+            variances = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
+            similarity = (2 * covariance + 0.03**2) / (variances + 0.03**2)
+            if scale == 4:
+                similarity = similarity * (2 * mean(x) * mean(y) + 1e-4) / (mean(x) ** 2 + mean(y) ** 2 + 1e-4)
+            value *= similarity.mean() ** exponent
+            x, y = (a[: a.shape[0] // 2 * 2, : a.shape[1] // 2 * 2] for a in (x, y))
+            x, y = ((a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) / 4 for a in (x, y))
+        values.append(value)
+    return float(np.mean(values))
 
 
-def noise_images(seed: int, count: int, channels: int, *sizes: tuple[int, int]) -> list[np.ndarray]:
-    """uint8 H×W×C, of each size in turn."""
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (*sizes[i % len(sizes)], channels), np.uint8) for i in range(count)]
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("damage", ["noise", "dark", "shifted", "one level off"])
+def test_ms_ssim_is_its_definition_computed_with_scipy(name, damage):
+    photo, changed = LARGE[name], damaged(LARGE[name])[damage]
+    assert ms_ssim(tensor(changed), tensor(photo)).item() == pytest.approx(ms_ssim_by_scipy(photo, changed), abs=2e-5)
 
 
-def as_float(pixels: np.ndarray) -> np.ndarray:
-    return pixels.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
+def test_ms_ssim_of_equal_opposite_and_small_images():
+    photo = tensor(LARGE["colour"])
+    assert ms_ssim(photo, photo).item() == pytest.approx(1, abs=1e-5)
+    assert ms_ssim(-photo, photo).item() == 0  # the contrast is negative
+    small = torch.zeros(1, 1, 176, 175)
+    with pytest.raises(ValueError, match="176 px"):
+        ms_ssim(small, small)
 
 
-def test_mean_is_the_mean_photo_where_sizes_agree_and_its_colour_elsewhere():
-    targets = noise_images(0, 5, 3, (4, 6))
-    answers = trivial_answers(noise_images(1, 5, 1, (4, 6)), targets)
-    mean = np.mean([as_float(t) for t in targets], axis=0)
-    np.testing.assert_allclose(answers.mean(targets[0]), mean, atol=1e-6)
-    elsewhere = answers.mean(np.zeros((2, 3, 1), np.uint8))
-    assert elsewhere.shape == (3, 2, 3)
-    np.testing.assert_allclose(elsewhere[:, 1, 2], mean.mean(axis=(1, 2)), atol=1e-6)
+# --- all of them
 
 
-def test_mean_of_targets_of_several_sizes_is_their_pixels_mean_colour():
-    sizes = ((4, 6), (2, 2))
-    targets = noise_images(0, 5, 3, *sizes)
-    answers = trivial_answers(noise_images(1, 5, 3, *sizes), targets)
-    pixels = np.concatenate([as_float(t).reshape(3, -1) for t in targets], axis=1)
-    answer = answers.mean(targets[0])
-    assert answer.shape == (3, 4, 6)
-    np.testing.assert_allclose(answer[:, 0, 0], pixels.mean(axis=1), atol=1e-6)
-    assert np.ptp(answer, axis=(1, 2)).max() == 0
+def test_full_reference_names_each_measure_with_its_colours():
+    photo, changed = tensor(LARGE["colour"]), tensor(damaged(LARGE["colour"])["noise"])
+    values = full_reference(changed, photo, border_px=4)
+    assert set(values) == {"l1_rgb", "psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "psnr_y", "ssim_y", "ms_ssim_y"}
+    a, b = crop_border(changed, 4), crop_border(photo, 4)
+    assert torch.equal(values["psnr_rgb"], psnr(a, b))
+    assert torch.equal(values["ssim_y"], ssim(luma(a), luma(b)))
+    assert values["psnr_y"].item() > values["psnr_rgb"].item() + 1
 
 
-@given(seed=st.integers(0, 1000), source_channels=st.integers(1, 4), target_channels=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
-def test_affine_recovers_an_affine_relation_of_colours(seed, source_channels, target_channels):
-    rng = np.random.default_rng(seed)
-    matrix = rng.uniform(-0.2, 0.2, (target_channels, source_channels))
-    offset = rng.uniform(-0.1, 0.1, target_channels)
-    sources = [as_float(p) for p in noise_images(seed, 3, source_channels, (5, 4), (3, 7))]
-    targets = [np.einsum("ts,shw->thw", matrix, s) + offset[:, None, None] for s in sources]
-    answers = trivial_answers(sources[:2], targets[:2])
-    np.testing.assert_allclose(answers.affine(sources[2]), targets[2], atol=1e-5)
-
-
-def test_affine_has_the_residual_of_numpys_least_squares():
-    sources, targets = noise_images(0, 4, 3, (6, 5)), noise_images(1, 4, 3, (6, 5))
-    answers = trivial_answers(sources, targets)
-    x = np.concatenate([as_float(s).reshape(3, -1) for s in sources], axis=1).T
-    y = np.concatenate([as_float(t).reshape(3, -1) for t in targets], axis=1).T
-    x = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
-    solution = np.linalg.lstsq(x, y.astype(np.float64))[0]
-    expected = np.clip(x[:30] @ solution, -1, 1).T.reshape(3, 6, 5)
-    np.testing.assert_allclose(answers.affine(sources[0]), expected, atol=1e-6)
-
-
-def test_affine_of_channels_that_say_the_same_is_still_defined():
-    gray = noise_images(0, 3, 1, (4, 4))
-    answers = trivial_answers([g.repeat(3, axis=2) for g in gray], gray)
-    np.testing.assert_allclose(answers.affine(gray[0].repeat(3, axis=2)), as_float(gray[0]), atol=1e-5)
-
-
-def test_identity_takes_the_targets_channels():
-    gray, colour = noise_images(0, 2, 1, (4, 4)), noise_images(1, 2, 3, (4, 4))
-    np.testing.assert_allclose(trivial_answers(colour, colour).identity(colour[0]), as_float(colour[0]))
-    repeated = trivial_answers(gray, colour).identity(gray[0])
-    np.testing.assert_allclose(repeated, as_float(gray[0]).repeat(3, axis=0))
-    luma = np.einsum("c,chw->hw", [0.299, 0.587, 0.114], as_float(colour[0]))
-    np.testing.assert_allclose(trivial_answers(colour, gray).identity(colour[0])[0], luma, atol=1e-6)
-    with pytest.raises(UserError, match="5 channels"):
-        trivial_answers(noise_images(2, 2, 5, (4, 4)), colour).identity(np.zeros((4, 4, 5), np.uint8))
-
-
-@pytest.mark.parametrize("name", ["identity", "mean", "affine"])
-def test_files_pixels_and_the_projects_floats_are_the_same_image(name):
-    sources, targets = noise_images(0, 3, 3, (4, 5)), noise_images(1, 3, 3, (4, 5))
-    from_pixels = trivial_answers(sources, targets)
-    from_floats = trivial_answers(map(as_float, sources), map(as_float, targets))
-    of_pixels = getattr(from_pixels, name)(sources[0])
-    of_floats = getattr(from_floats, name)(as_float(sources[0]))
-    np.testing.assert_allclose(of_pixels, of_floats, atol=1e-6)
-    assert of_pixels.dtype == np.float32
-    of_uint16 = getattr(from_pixels, name)(sources[0].astype(np.uint16) * 257)
-    np.testing.assert_allclose(of_uint16, of_pixels, atol=1e-6)
-
-
-def test_pairs_that_cannot_be_fitted_are_refused():
-    photos = noise_images(0, 2, 3, (4, 4))
-    with pytest.raises(ValueError, match="no training pairs"):
-        trivial_answers([], [])
-    with pytest.raises(ValueError, match=r"\(4, 4\) px has a target of \(4, 5\)"):
-        trivial_answers(photos, noise_images(1, 2, 3, (4, 5)))
-    with pytest.raises(ValueError):
-        trivial_answers(photos, photos[:1])
+def test_full_reference_of_small_images_and_of_other_channels():
+    values = full_reference(torch.zeros(2, 5, 32, 32), torch.zeros(2, 5, 32, 32))
+    assert set(values) == {"l1_rgb", "psnr_rgb", "ssim_rgb", "ms_ssim_rgb"}
+    assert values["ms_ssim_rgb"].isnan().all() and values["ssim_rgb"].shape == (2,)
