@@ -82,6 +82,7 @@ def inception_score(generated: InceptionFeatures, *, seed: int = 0) -> tuple[flo
     scores = []
     for part in np.array_split(np.random.default_rng(seed).permutation(log_p), SCORE_SPLITS):
         p = np.exp(part)
-        divergence = (p * (part - np.log(p.mean(axis=0)))).sum(axis=1)
+        log_mean = np.log(p.mean(axis=0).clip(min=np.finfo(np.float64).tiny))
+        divergence = (p * (part - log_mean)).sum(axis=1)
         scores.append(np.exp(divergence.mean()))
     return float(np.mean(scores)), float(np.std(scores))

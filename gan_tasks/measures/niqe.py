@@ -78,7 +78,7 @@ def block_features(image: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float
     """The features of each block of 96×96 px, blocks×36, and its sharpness: the mean local deviation in grays."""
     gray = fit_channels(image, 1)
     if gray.dtype == np.uint16:
-        gray = gray / np.float32(257)
+        gray = np.rint(gray / 257)  # what lies between two grays of 8 bits would count as texture
     rows, columns = (side // BLOCK_PX for side in gray.shape[:2])
     if not rows * columns:
         raise ValueError(f"NIQE needs {BLOCK_PX} px on each side and the image has {image.shape[0]}×{image.shape[1]}")

@@ -57,8 +57,8 @@ def test_kernel_distance_is_the_written_out_unbiased_estimate(m, n):
 def test_kernel_distance_of_known_means_is_its_closed_form():
     """For one feature the kernel is (xy + 1)³, a product of the moments' differences, weighted 1, 3, 3, 1."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(0, 1, (2000, 1)), rng.normal(0.5, 1, (2000, 1))
-    moments = [(0, 1, 0), (0.5, 1.25, 0.5**3 + 3 * 0.5)]
+    x, y = rng.normal(0, 0.5, (2000, 1)), rng.normal(0.5, 0.5, (2000, 1))
+    moments = [(0, 0.25, 0), (0.5, 0.5, 0.5**3 + 3 * 0.5 * 0.25)]
     expected = sum(c * (a - b) ** 2 for c, a, b in zip((3, 3, 1), *moments, strict=True))
     measured = kernel_distance(x, y)
     assert measured.low < expected < measured.high
