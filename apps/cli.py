@@ -18,7 +18,7 @@ from gan_tasks.tasks import find_task
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXTRAS = {
-    "train": ("torch", "kornia", "albumentations", "skimage"),
+    "train": ("torch", "kornia", "albumentations", "skimage", "cv2"),
     "export": ("onnx", "onnxscript"),
     "cpu": ("onnxruntime",),
     "page": ("gradio", "fastapi", "uvicorn"),

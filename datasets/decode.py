@@ -61,7 +61,9 @@ def _decode(file: BinaryIO, max_pixels: int) -> Picture:
     if image.format == "JPEG" and image.mode in ("L", "RGB"):
         pixels = _jpeg_pixels(file, image)
     elif image.format == "PNG" and head[24] == 16:  # the bit depth in a PNG's header
-        pixels = _png16_pixels(file, image)
+        from gan_tasks.datasets import deep
+
+        pixels = deep.read_png(file, image)
     else:
         return _upright(_picture_from_pil(image), orientation)
     return _upright(Picture(pixels, image.info.get("icc_profile")), orientation)
@@ -115,23 +117,9 @@ def _jpeg_pixels(file: BinaryIO, image: "ImageFile") -> Pixels:
         return _pixels(np.asarray(image))
 
 
-def _png16_pixels(file: BinaryIO, image: "ImageFile") -> Pixels:
-    """PIL keeps eight bits of colour, so OpenCV decodes. It takes cut files without a word, so PIL goes first."""
-    import cv2
-
-    image.load()
-    file.seek(0)
-    data = np.frombuffer(file.read(), np.uint8)
-    pixels = _pixels(_rgb_from_bgr(np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))))
-    is_gray_with_alpha = data[25] == 4  # the colour type in a PNG's header; OpenCV makes BGRA of it
-    return pixels[..., [0, 3]] if is_gray_with_alpha else pixels
-
-
 def _picture_from_pil(image: "Image") -> Picture:
     image.load()
     profile = image.info.get("icc_profile")
-    if image.mode.startswith("I;16"):
-        return Picture(_pixels(np.asarray(image).astype(np.uint16)), profile)
     if image.mode == "I":
         raise ImageError("has 32-bit integer pixels; 8-bit, 16-bit and float are read")
     if image.mode == "CMYK":
@@ -158,7 +146,7 @@ def _rgb_from_cmyk(image: "Image", profile: bytes | None) -> "Image":
 
 def _decode_tiff(file: BinaryIO, max_pixels: int) -> Picture:
     """By tifffile: gray, RGB and many-channel pages in the codecs it has itself. By PIL: the other 8-bit ones
-    (palette, CMYK, YCbCr, LZW, JPEG …). By OpenCV: the other deep ones (LZW)."""
+    (palette, CMYK, YCbCr, LZW, JPEG …), and gray and RGB(A) with 16 bits, gray floats (LZW, ZSTD)."""
     from PIL.TiffImagePlugin import TiffImageFile
     from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 
@@ -180,8 +168,8 @@ def _decode_tiff(file: BinaryIO, max_pixels: int) -> Picture:
         if is_plain and (is_deep or page.bitspersample == 8):
             picture = Picture(_tiff_pixels(page), page.tags.valueof(_ICC_TAG))
             return _upright(picture, page.tags.valueof(_ORIENTATION_TAG, 1))
-        if is_deep:
-            return Picture(_deep_tiff_pixels(file), page.tags.valueof(_ICC_TAG))
+        if is_deep and page.photometric in plain_photometrics:
+            return Picture(_libtiff_pixels(file, page), page.tags.valueof(_ICC_TAG))
     file.seek(0)
     return _picture_from_pil(TiffImageFile(file))  # upright: PIL turns TIFF pages when it loads them
 
@@ -192,19 +180,23 @@ def _tiff_pixels(page: "TiffPage") -> Pixels:
         values = values.transpose(1, 2, 0)
     elif page.axes not in ("YX", "YXS"):
         raise ImageError(f"has the axes {page.axes}; a picture has height, width and channels")
-    pixels = _pixels(values)
+    return _right_way_round(_pixels(values), page)
+
+
+def _libtiff_pixels(file: BinaryIO, page: "TiffPage") -> Pixels:
+    from gan_tasks.datasets import deep
+
+    kind = (str(page.dtype), page.bitspersample, page.samplesperpixel)
+    modes = {("uint16", 16, 1): "I;16", ("uint16", 16, 3): "RGB", ("uint16", 16, 4): "RGBA", ("float32", 32, 1): "F"}
+    mode = modes.get(kind) if page.planarconfig == 1 else None
+    if mode is None:
+        raise ImageError("has a layout or compression that is not read; save it with Deflate or uncompressed")
+    return _right_way_round(deep.read_tiff(file, mode), page)
+
+
+def _right_way_round(pixels: Pixels, page: "TiffPage") -> Pixels:
     is_inverted = page.photometric == 0 and pixels.dtype != np.float32  # MINISWHITE
     return np.iinfo(pixels.dtype).max - pixels if is_inverted else pixels
-
-
-def _deep_tiff_pixels(file: BinaryIO) -> Pixels:
-    import cv2
-
-    file.seek(0)
-    values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)  # upright already
-    if values is None:
-        raise ImageError("has a layout or compression that is not read; save it with Deflate or uncompressed")
-    return _pixels(_rgb_from_bgr(np.asarray(values)))
 
 
 def _decode_npy(file: BinaryIO, max_pixels: int) -> Picture:
@@ -236,12 +228,6 @@ def _pixels(values: Pixels) -> Pixels:
     if not np.isfinite(pixels).all():
         raise ImageError("has pixels that are not finite numbers")
     return pixels
-
-
-def _rgb_from_bgr(values: Pixels) -> Pixels:
-    if values.ndim == 2:
-        return values
-    return values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] >= 3 else values
 
 
 def _upright(picture: Picture, orientation: int) -> Picture:

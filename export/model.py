@@ -69,10 +69,13 @@ def enlarge(alpha: Pixels, scale: int) -> Pixels:
     """H×W×1 to s·H×s·W×1, smoothly."""
     if scale == 1:
         return alpha
-    import cv2
+    from PIL import Image
 
     height, width = alpha.shape[:2]
-    return cv2.resize(alpha, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)[..., None]
+    plane = Image.fromarray(alpha[..., 0].astype(np.float32))
+    enlarged = np.asarray(plane.resize((width * scale, height * scale), Image.Resampling.BICUBIC))
+    levels: Pixels = np.rint(np.clip(enlarged, 0, np.iinfo(alpha.dtype).max)).astype(alpha.dtype)
+    return levels[..., None]
 
 
 def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> Model:

@@ -27,6 +27,7 @@ FOLDERS = {
     "export": "gan_tasks/export",
     "apps": "gan_tasks/apps",
 }
+LARGEST_WITHOUT_PAGE_MB, LARGEST_WITH_PAGE_MB = 200, 350
 NO_NETWORK = ("No matching distribution found", "Connection", "Temporary failure", "timed out")
 
 pytestmark = pytest.mark.slow
@@ -105,6 +106,11 @@ class Environment:
                     damaged.append(name)
         return damaged
 
+    def megabytes(self) -> float:
+        """What is installed: the sizes of all files in site-packages but byte code, in 10⁶ bytes."""
+        files = (path for path in self.packages.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return sum(path.stat().st_size for path in files) / 1e6
+
     def found_at(self, module: str) -> Path:
         code = f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"
         return Path(self.output_of(self.python, "-c", code))
@@ -140,16 +146,19 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
     assert wheel.name.startswith(f"gan_tasks-{version}-")
 
 
-def test_without_torch_an_exported_model_translates_a_photograph(wheel: Path, tmp_path: Path) -> None:
+def test_without_torch_a_small_installation_translates_a_photograph(wheel: Path, tmp_path: Path) -> None:
     skimage = pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
     exported = export_tiny(tmp_path, "unet-256")
     photo, result = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "result.png"
     environment = Environment(tmp_path / "venv")
     environment.pip("install", "--quiet", f"{wheel}[cpu]")
-    assert not (environment.packages / "torch").exists()
+    assert not [name for name in ("torch", "cv2") if (environment.packages / name).exists()]
     command = environment.scripts / "gan-tasks"
     assert environment.output_of(command, "prove", exported.path).endswith("proven")
     environment.output_of(command, "apply", exported.path, photo, result)
     there, here = read(result).pixels, load(exported.path)(read(photo).pixels)
     assert there.shape == (300, 451, 3)
     assert np.abs(there.astype(int) - here).max() <= 1
+    assert environment.megabytes() < LARGEST_WITHOUT_PAGE_MB
+    environment.pip("install", "--quiet", f"{wheel}[cpu,page]")
+    assert environment.megabytes() < LARGEST_WITH_PAGE_MB

@@ -38,12 +38,41 @@ def by_opencv(suffix: str, values: NDArray[np.generic], *options: int) -> bytes:
     return cv2.imencode(suffix, values, options)[1].tobytes()
 
 
-def png(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
+def png(
+    width: int, height: int, depth: int, colour_type: int, rows: bytes, *, interlaced: bool = False, trns: bytes = b""
+) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)
+    chunks = [(b"IHDR", header), *([(b"tRNS", trns)] if trns else []), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*entry) for entry in chunks)
+
+
+def png16(values: NDArray[np.uint16], colour_type: int, *, adam7: bool = False, transparent: bool = False) -> bytes:
+    """Unfiltered rows, in one pass or the seven of the PNG specification (8.2); pixel (3, 4) may be transparent."""
+    starts_and_steps = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
+    big_endian = values.astype(">u2")
+    passes = [big_endian[y::dy, x::dx] for y, x, dy, dx in (starts_and_steps if adam7 else [(0, 0, 1, 1)])]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes for row in part)
+    height, width = values.shape[:2]
+    trns = big_endian[3, 4:5].tobytes() if transparent else b""
+    return png(width, height, 16, colour_type, rows, interlaced=adam7, trns=trns)
+
+
+def with_tag(data: bytes, name: str, value: int) -> bytes:
+    """A little-endian TIFF whose tag of type SHORT has another value."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        offset = file.pages.first.tags[name].valueoffset
+    return data[:offset] + struct.pack("<H", value) + data[offset + 2 :]
 
 
 def npy(values: NDArray[np.generic], **options: bool) -> bytes:
@@ -66,7 +95,16 @@ def palette_image() -> Image.Image:
 
 
 LA16 = np.dstack([GRAY16, GRAY16[::-1]])
-LA16_ROWS = b"".join(b"\0" + row.astype(">u2").tobytes() for row in LA16)
+RGBA16 = np.dstack([RGB16, GRAY16])
+LZW16 = by_opencv(".tif", RGB16[..., ::-1], cv2.IMWRITE_TIFF_COMPRESSION, 5)
+GRAY16_LZW = by_opencv(".tif", GRAY16, cv2.IMWRITE_TIFF_COMPRESSION, 5)
+FLOATS = (GRAY / 300).astype(np.float32)
+
+
+def with_alpha(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Alpha 0 where the colour is that of pixel (3, 4)."""
+    return np.dstack([values, np.where((values == values[3, 4]).all(axis=2), 0, 65535).astype(np.uint16)])
+
 
 LOSSLESS = {
     "RGB png": (encoded(Image.fromarray(RGB)), RGB),
@@ -98,19 +136,34 @@ LOSSLESS = {
     ),
     "gray 16 png": (encoded(Image.fromarray(GRAY16)), GRAY16[..., None]),
     "gray 16 tiff": (tiff(GRAY16), GRAY16[..., None]),
-    "gray 16 tiff LZW": (by_opencv(".tif", GRAY16, cv2.IMWRITE_TIFF_COMPRESSION, 5), GRAY16[..., None]),
-    "gray + alpha 16 png": (png(17, 13, 16, 4, LA16_ROWS), LA16),
+    "gray 16 tiff LZW": (GRAY16_LZW, GRAY16[..., None]),
+    "gray 16 tiff LZW, white is zero": (
+        with_tag(GRAY16_LZW, "PhotometricInterpretation", 0),
+        65535 - GRAY16[..., None],
+    ),
+    "gray 16 tiff LZW, big-endian": (
+        encoded(Image.frombytes("I;16B", (17, 13), GRAY16.astype(">u2").tobytes()), "TIFF", compression="tiff_lzw"),
+        GRAY16[..., None],
+    ),
+    "gray + alpha 16 png": (png16(LA16, 4), LA16),
+    "gray + alpha 16 png, interlaced": (png16(LA16, 4, adam7=True), LA16),
+    "gray 16 png with a transparent colour": (png16(GRAY16, 0, transparent=True), with_alpha(GRAY16[..., None])),
     "RGB 16 png": (by_opencv(".png", RGB16[..., ::-1]), RGB16),
+    "RGB 16 png, interlaced": (png16(RGB16, 2, adam7=True), RGB16),
+    "RGB 16 png with a transparent colour": (png16(RGB16, 2, transparent=True), with_alpha(RGB16)),
     "RGB 16 tiff": (tiff(RGB16, photometric="rgb"), RGB16),
     "RGB 16 tiff, big-endian": (tiff(RGB16, photometric="rgb", byteorder=">"), RGB16),
-    "RGB 16 tiff LZW": (by_opencv(".tif", RGB16[..., ::-1], cv2.IMWRITE_TIFF_COMPRESSION, 5), RGB16),
-    "RGBA 16 png": (by_opencv(".png", np.dstack([RGB16[..., ::-1], GRAY16])), np.dstack([RGB16, GRAY16])),
+    "RGB 16 tiff LZW": (LZW16, RGB16),
+    "RGBA 16 png": (by_opencv(".png", RGBA16[..., [2, 1, 0, 3]]), RGBA16),
+    "RGBA 16 png, interlaced": (png16(RGBA16, 6, adam7=True), RGBA16),
+    "RGBA 16 tiff LZW": (by_opencv(".tif", RGBA16[..., [2, 1, 0, 3]], cv2.IMWRITE_TIFF_COMPRESSION, 5), RGBA16),
     "7 channels, 16-bit tiff": (
         tiff(np.dstack([RGB16, RGB16, GRAY16]), photometric="minisblack", planarconfig="contig"),
         np.dstack([RGB16, RGB16, GRAY16]),
     ),
     "2 channels, 8-bit tiff": (tiff(RGBA[..., 2:], photometric="minisblack", planarconfig="contig"), RGBA[..., 2:]),
-    "float tiff": (tiff(GRAY.astype(np.float64) / 300), (GRAY / 300).astype(np.float32)[..., None]),
+    "float tiff": (tiff(GRAY.astype(np.float64) / 300), FLOATS[..., None]),
+    "float tiff LZW": (by_opencv(".tif", FLOATS, cv2.IMWRITE_TIFF_COMPRESSION, 5), FLOATS[..., None]),
     "npy": (npy(RGB16), RGB16),
     "npy, Fortran order, no channel axis": (npy(np.asfortranarray(GRAY)), GRAY[..., None]),
     "npy, big-endian": (npy(RGB16.astype(">u2")), RGB16),
@@ -217,6 +270,8 @@ REFUSED = {
     "animated gif": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "animated"),
     "animated png": (encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "animated"),
     "animated webp": (encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animated"),
+    "half a 16-bit tiff LZW": (LZW16[: len(LZW16) // 2], "decoded"),
+    "16-bit tiff LZW, plane after plane": (with_tag(LZW16, "PlanarConfiguration", 2), "save it with Deflate"),
     "several tiff pages": (tiff(np.stack([RGB, RGB]), photometric="rgb"), "pages"),
     "npy with objects": (npy(np.array([[{}]]), allow_pickle=True), "pickled"),
     "npy of one axis": (npy(np.arange(5, dtype=np.uint8)), "shape"),
