@@ -67,22 +67,36 @@ class Apply:
     input: tyro.conf.Positional[Path]
     """An image, or a folder whose images are all done, subfolders included."""
     output: tyro.conf.Positional[Path]
-    """The file or folder to write."""
+    """The file or folder to write. Results that are there already, of this model and input, are kept."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+    max_memory: str = ""
+    """Of an .onnx file's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
+    overwrite: bool = False
+    """Make everything again, and replace files that other programs made."""
 
     def run(self) -> int:
-        from gan_tasks.export.apply import apply_to_files, files_to_do
+        from gan_tasks.apps.memory import memory_bytes
+        from gan_tasks.export.apply import apply_to_files, files_to_do, limit_memory
         from gan_tasks.export.model import load
+        from gan_tasks.export.resuming import version_of
 
         pairs = files_to_do(self.input, self.output)
-        failures = apply_to_files(load(self.model, device=self.device, mode=self.mode), pairs)
-        for failure in failures:
+        model = load(self.model, device=self.device, mode=self.mode)
+        if self.max_memory:
+            limit_memory(model, memory_bytes(self.max_memory))
+        version = version_of(model, self.model)
+        done = apply_to_files(model, pairs, model_version=version, overwrite=self.overwrite)
+        for failure in done.failures:
             say(f"not done: {failure}")
-        say(f"{len(pairs) - len(failures)} of {len(pairs)} images written to {self.output}")
-        return BAD_INPUT if failures else OK
+        kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""
+        say(f"{done.written} of {len(pairs)} images written to {self.output}{kept}")
+        if done.tiled:
+            limit = self.max_memory or "2GiB"
+            say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
+        return BAD_INPUT if done.failures else OK
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """Files that are there whole or not at all."""
 
 import os
+import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -16,3 +20,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Delete what killed writes of these files left beside them, and nothing of other files'."""
+    expected = set(paths)
+    for folder in {path.parent for path in expected}:
+        for path in folder.glob(".*.tmp"):
+            name = _TEMPORARY.fullmatch(path.name)
+            if name and folder / name[1] in expected:
+                path.unlink(missing_ok=True)

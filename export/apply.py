@@ -1,38 +1,47 @@
-"""Run a model over a file or a folder of images."""
+"""Run a model over a file or a folder of images; go on where an earlier run stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gan_tasks import __version__
+from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, Picture, read, write
 from gan_tasks.export.model import Model
+from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
+from gan_tasks.export.resuming import Failure, missing, sha256_of
+from gan_tasks.export.session import OnnxModel
+from gan_tasks.progress import track
 
 MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 """Formats that can be written and carry the mark that a model made the image."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A file that could not be done, and why."""
+class Done:
+    """What became of a list of images.
 
-    path: Path
-    reason: str
+    written: results; tiled: how many of them were run in tiles, because memory is limited.
+    kept: results of the same model, and of the same inputs, that were there already.
+    failures: what could not be done.
+    """
 
-    def __str__(self) -> str:
-        return self.reason if str(self.path) in self.reason else f"{self.path}: {self.reason}"
+    written: int
+    tiled: int
+    kept: int
+    failures: tuple[Failure, ...]
 
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     """(input, output) paths: one for a file; for a folder each image in it, subfolders included.
 
     Outputs keep their names; where the format cannot hold the result or its mark (.bmp, .gif, .npy), .png is added.
-    A destination with an image suffix names the file, any other a folder. Raises UserError where there is nothing
-    to do or an output would replace its input.
+    A destination with an image suffix names the file, any other a folder, which is not searched for inputs. Raises
+    UserError where there is nothing to do, an output would replace an input, or two inputs become one output.
     """
     if source.is_file():
         to_file = destination.suffix.lower() in IMAGE_SUFFIXES
@@ -40,43 +49,100 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     elif source.is_dir():
         if destination.is_file():
             raise UserError(f"{source} is a folder but {destination} is a file: give a folder for the results")
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        pairs = [(path, destination / output_name(path.relative_to(source))) for path in files]
+        pairs = [
+            (path, destination / output_name(path.relative_to(source))) for path in images_in(source, destination)
+        ]
     else:
         raise UserError(f"{source} does not exist: give an image or a folder of images")
     if not pairs:
         raise UserError(f"{source} holds no images: expected files of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    inputs, made_from = {before.resolve() for before, _ in pairs}, dict[Path, Path]()
     for before, after in pairs:
-        if before.resolve() == after.resolve():
-            raise UserError(f"{after} would replace its own input: give another folder for the results")
+        if after.resolve() in inputs:
+            raise UserError(f"{after} would replace an input: give another folder for the results")
+        if after in made_from:
+            raise UserError(f"{made_from[after]} and {before} would both become {after}: rename one of them")
+        made_from[after] = before
     return pairs
+
+
+def images_in(folder: Path, results: Path) -> list[Path]:
+    """Sorted; without the folder of results, where it lies in this one."""
+    own = results.resolve()
+    is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(path for path in files if not (is_inside and path.resolve().is_relative_to(own)))
 
 
 def output_name(name: Path) -> Path:
     return name if name.suffix.lower() in MARKED_SUFFIXES else name.with_name(f"{name.name}.png")
 
 
-def apply_to_file(model: Model, source: Path, destination: Path) -> None:
-    """Read, run, write, marked as made by this model. Colours keep their ICC profile, 16-bit stays 16-bit.
+@dataclass(frozen=True)
+class Job:
+    """One image on its way: the picture is the input, then the result."""
 
-    Raises ImageError.
+    before: Path
+    after: Path
+    picture: Picture
+    source: str
+    """`sha256:…` of the input file."""
+    in_tiles: bool = False
+
+
+def apply_to_files(
+    model: Model,
+    pairs: Sequence[tuple[Path, Path]],
+    *,
+    model_version: str,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Done:
+    """Do all that can be done of (input, output) paths, with progress. Every file is whole or not there.
+
+    Colours keep their ICC profile, 16-bit stays 16-bit. Each result is marked with the model and its input. Where
+    that very result is there already, it is kept; older ones of this program are replaced, files of others never.
+    With `overwrite` everything is made again, and replaced.
+
+    Args:
+        model_version: as `version_of` gives it.
     """
-    picture = read(source)
-    result = Picture(model(picture.pixels), picture.icc_profile)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    write(destination, result, xmp=xmp(model.title, __version__))
+    atomic.remove_leftovers(after for _, after in pairs)
+    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
+    begun = len(pairs) - len(to_do)
+    kept = begun - len(failures)
+    tiled: list[bool] = []
 
+    def read_input(pair: tuple[Path, Path]) -> Job:
+        return Job(*pair, read(pair[0]), sha256_of(pair[0]))
 
-def apply_to_files(model: Model, pairs: Sequence[tuple[Path, Path]], *, quiet: bool = False) -> tuple[Failure, ...]:
-    """Do all that can be done, with progress; returns what could not."""
-    from gan_tasks.progress import track
+    def run(job: Job) -> Job:
+        pixels = job.picture.pixels
+        in_tiles = isinstance(model, OnnxModel) and model.runs_in_tiles(*pixels.shape[:2])
+        return replace(job, picture=Picture(model(pixels), job.picture.icc_profile), in_tiles=in_tiles)
 
-    failures = []
-    with track(len(pairs), "Applying", "images", quiet=quiet or len(pairs) == 1) as advance:
-        for source, destination in pairs:
-            try:
-                apply_to_file(model, source, destination)
-            except UserError as error:
-                failures.append(Failure(source, str(error)))
+    def write_result(job: Job) -> bool:
+        job.after.parent.mkdir(parents=True, exist_ok=True)
+        mark = xmp(model.title, __version__, model_version=model_version, source=job.source)
+        write(job.after, job.picture, xmp=mark)
+        return job.in_tiles
+
+    with track(len(pairs), "Applying", "images", done=begun, quiet=quiet or len(to_do) <= 1) as advance:
+        results = pipelined(to_do, read_input, run, write_result)
+        for (before, _), result in zip(to_do, results, strict=True):
+            if isinstance(result, UserError):
+                failures.append(Failure(before, str(result)))
+            else:
+                tiled.append(result)
             advance(1)
-    return tuple(failures)
+    return Done(len(tiled), sum(tiled), kept, tuple(failures))
+
+
+def limit_memory(model: Model, max_memory_bytes: int) -> None:
+    """Raises UserError for a model that cannot run in tiles."""
+    if not isinstance(model, OnnxModel):
+        raise UserError(
+            "--max-memory is for .onnx files, which run in tiles: a run sees each image as a whole. "
+            "Use `gan-tasks export` first"
+        )
+    model.max_memory_bytes = max_memory_bytes

@@ -1,7 +1,8 @@
 """The mark that an image was made by a model: XMP as IPTC and camera makers, editors and platforms read it.
 
 `Iptc4xmpExt:DigitalSourceType` says that trained algorithms made it (https://cv.iptc.org/newscodes/digitalsourcetype),
-`Iptc4xmpExt:AISystemUsed` with which model (IPTC Photo Metadata Standard 2025.1), `xmp:CreatorTool` in which program.
+`Iptc4xmpExt:AISystemUsed` and `AISystemVersionUsed` with which model (IPTC Photo Metadata Standard 2025.1),
+`xmp:CreatorTool` in which program, `dc:source` from what.
 Imports no torch.
 """
 
@@ -20,7 +21,10 @@ COMPOSITE = "compositeWithTrainedAlgorithmicMedia"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"
+DC = "http://purl.org/dc/elements/1.1/"
 MAX_PACKET_BYTES = 2**20
+PROGRAM = "gan-tasks"
+"""What `creator_tool` begins with in our own marks; the version follows."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +32,38 @@ class Mark:
     """What an image says of its making; empty where it says nothing.
 
     source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`.
+    model_version, source: as `apply` writes them, `sha256:…` of the model's file and of the image that it was given.
     """
 
     source_type: str
     model: str
     creator_tool: str
+    model_version: str = ""
+    source: str = ""
 
 
-def xmp(model: str, version: str, *, composite: bool = False) -> bytes:
+def xmp(model: str, version: str, *, composite: bool = False, model_version: str = "", source: str = "") -> bytes:
     """An XMP packet in UTF-8, for `datasets.image.write`.
 
     Args:
         model: the model's name; characters that cannot be printed are left out, for XML has no place for them.
         version: of gan-tasks.
         composite: only a part of the image is the model's, as in inpainting.
+        model_version, source: see `Mark`; left out where empty.
     """
-    source_type = SOURCE_TYPES + (COMPOSITE if composite else GENERATED)
+    properties = {
+        "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPES + (COMPOSITE if composite else GENERATED),
+        "Iptc4xmpExt:AISystemUsed": "".join(filter(str.isprintable, model)),
+        "Iptc4xmpExt:AISystemVersionUsed": model_version,
+        "dc:source": source,
+        "xmp:CreatorTool": f"{PROGRAM} {version}",
+    }
+    attributes = "\n   ".join(f"{name}={quoteattr(value)}" for name, value in properties.items() if value)
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="{RDF}">
-  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}"
-   Iptc4xmpExt:DigitalSourceType={quoteattr(source_type)}
-   Iptc4xmpExt:AISystemUsed={quoteattr("".join(filter(str.isprintable, model)))}
-   xmp:CreatorTool={quoteattr(f"gan-tasks {version}")}/>
+  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}" xmlns:dc="{DC}"
+   {attributes}/>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="w"?>""".encode()
@@ -84,6 +97,8 @@ def read_xmp(path: Path) -> Mark | None:
         source_type=source_type.rpartition("/")[2],
         model=find_property(tree, IPTC, "AISystemUsed"),
         creator_tool=find_property(tree, XMP, "CreatorTool"),
+        model_version=find_property(tree, IPTC, "AISystemVersionUsed"),
+        source=find_property(tree, DC, "source"),
     )
 
 

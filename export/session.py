@@ -45,11 +45,16 @@ class OnnxModel(Model):
         card = self.card
         height, width = images.shape[-2:]
         padded = pad_to_multiple(images, card.size_multiple, card.minimum_size)
-        if self._memory_bytes(padded.shape[0] * padded.shape[2] * padded.shape[3]) <= self.max_memory_bytes:
+        if not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
             output = self._run_graph(padded)
         else:
             output = np.stack([self._run_in_tiles(image) for image in padded])
         return output[..., : height * card.scale, : width * card.scale]
+
+    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
+        """Whether so many images of a size need more than `max_memory_bytes` at once."""
+        below, right = padding_to_multiple(height, width, self.card.size_multiple, self.card.minimum_size)
+        return self._memory_bytes(count * (height + below) * (width + right)) > self.max_memory_bytes
 
     def _run_in_tiles(self, image: FloatImages) -> FloatImages:
         card = self.card
@@ -142,11 +147,17 @@ def run_session(session: Any, feeds: Mapping[str, FloatImages]) -> FloatImages:
 def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatImages:
     """As `gan_tasks.blocks.pad_to_multiple`, which needs torch: N×C×H×W, padded below and to the right."""
     height, width = images.shape[-2:]
-    below = max(minimum, -(-height // multiple) * multiple) - height
-    right = max(minimum, -(-width // multiple) * multiple) - width
+    below, right = padding_to_multiple(height, width, multiple, minimum)
     if not below and not right:
         return images
     padding = ((0, 0), (0, 0), (0, below), (0, right))
     if below < height and right < width:
         return np.pad(images, padding, mode="reflect")
     return np.pad(images, padding, mode="edge")
+
+
+def padding_to_multiple(height: int, width: int, multiple: int, minimum: int) -> tuple[int, int]:
+    """Pixels to add below and to the right."""
+    below = max(minimum, -(-height // multiple) * multiple) - height
+    right = max(minimum, -(-width // multiple) * multiple) - width
+    return below, right
