@@ -81,6 +81,9 @@ class Environment:
         self.python = self.scripts / "python"
         self.packages = Path(sysconfig.get_path("purelib", vars={"base": str(path), "platbase": str(path)}))
 
+    def install(self, *requirements: str) -> None:
+        pip("--python", str(self.python), "install", "--quiet", "--no-compile", *requirements)
+
     def pip(self, *arguments: str) -> None:
         pip("--python", str(self.python), *arguments)
 
@@ -118,7 +121,7 @@ class Environment:
 
 def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
-    environment.pip("install", "--no-deps", "--quiet", "datasets")  # its dependencies are 300 MB and not needed here
+    environment.install("--no-deps", "datasets")  # its dependencies are 300 MB and not needed here
     theirs = environment.packages / "datasets" / "__init__.py"
 
     def assert_theirs_is_whole() -> None:
@@ -126,7 +129,7 @@ def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path
         assert environment.damaged_files("datasets") == []
 
     assert_theirs_is_whole()
-    environment.pip("install", "--no-deps", "--quiet", str(wheel))
+    environment.install("--no-deps", str(wheel))
     assert_theirs_is_whole()
     assert environment.found_at("gan_tasks.datasets.image") == environment.packages / "gan_tasks/datasets/image.py"
     environment.pip("uninstall", "--yes", "--quiet", "gan-tasks")
@@ -136,7 +139,7 @@ def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path
 
 def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
-    environment.pip("install", "--no-deps", "--quiet", str(wheel))
+    environment.install("--no-deps", str(wheel))
     dependencies = Path(sysconfig.get_path("purelib"))
     where = environment.output_of(
         environment.python, "-c", "import gan_tasks.apps.cli as c; print(c.__file__)", beside=dependencies
@@ -151,7 +154,7 @@ def test_without_torch_a_small_installation_translates_a_photograph(wheel: Path,
     exported = export_tiny(tmp_path, "unet-256")
     photo, result = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "result.png"
     environment = Environment(tmp_path / "venv")
-    environment.pip("install", "--quiet", f"{wheel}[cpu]")
+    environment.install(f"{wheel}[cpu]")
     assert not [name for name in ("torch", "cv2") if (environment.packages / name).exists()]
     command = environment.scripts / "gan-tasks"
     assert environment.output_of(command, "prove", exported.path).endswith("proven")
@@ -160,5 +163,5 @@ def test_without_torch_a_small_installation_translates_a_photograph(wheel: Path,
     assert there.shape == (300, 451, 3)
     assert np.abs(there.astype(int) - here).max() <= 1
     assert environment.megabytes() < LARGEST_WITHOUT_PAGE_MB
-    environment.pip("install", "--quiet", f"{wheel}[cpu,page]")
+    environment.install(f"{wheel}[cpu,page]")
     assert environment.megabytes() < LARGEST_WITH_PAGE_MB

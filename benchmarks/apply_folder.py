@@ -1,0 +1,74 @@
+"""A folder of photographs through a model: reading, running and writing one after the other, and as `apply` does it.
+
+    python benchmarks/apply_folder.py MODEL.onnx PHOTOS [--count 40] [--suffix .png] [--rounds 7]
+
+Both do the same work with the same model in the same process, in turn: decode, hash, run, encode, write durably.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from gan_tasks import __version__
+from gan_tasks.datasets.image import Picture, read, write
+from gan_tasks.export.apply import apply_to_files, files_to_do
+from gan_tasks.export.model import Model, load
+from gan_tasks.export.provenance import xmp
+from gan_tasks.export.resuming import sha256_of
+
+Pairs = list[tuple[Path, Path]]
+
+
+def one_after_the_other(model: Model, pairs: Pairs) -> None:
+    for before, after in pairs:
+        picture = read(before)
+        mark = xmp(model.title, __version__, model_version="", source=sha256_of(before))
+        write(after, Picture(model(picture.pixels), picture.icc_profile), xmp=mark)
+
+
+def as_apply_does(model: Model, pairs: Pairs) -> None:
+    done = apply_to_files(model, pairs, model_version="", overwrite=True, quiet=True)
+    assert done.written == len(pairs), done.failures
+
+
+def seconds(form: object, model: Model, pairs: Pairs) -> float:
+    start = time.perf_counter()
+    form(model, pairs)  # type: ignore[operator]
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--suffix", default=".png", help="format of photographs and results")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    model = load(options.model)
+    with tempfile.TemporaryDirectory() as temporary:
+        photos, results = Path(temporary, "photos"), Path(temporary, "results")
+        photos.mkdir()
+        for number, path in enumerate(sorted(options.photos.rglob("*.jpg"))[: options.count]):
+            write(photos / f"{number:04}{options.suffix}", read(path))
+        pairs = files_to_do(photos, results)
+        taken: dict[str, list[float]] = {"one after the other": [], "apply": []}
+        for _ in range(options.rounds):
+            for name, form in zip(taken, (one_after_the_other, as_apply_does), strict=True):
+                shutil.rmtree(results, ignore_errors=True)
+                results.mkdir()
+                taken[name].append(seconds(form, model, pairs))
+    for name, times in taken.items():
+        print(f"{name}: {len(pairs) / statistics.median(times):.2f} images/s")
+    ratios = [serial / own for serial, own in zip(*taken.values(), strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(f"{middle:.2f}× (median of {len(ratios)} pairs, quartiles {low:.2f}–{high:.2f})")
+
+
+if __name__ == "__main__":
+    main()
