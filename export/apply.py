@@ -56,10 +56,11 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
         raise UserError(f"{source} does not exist: give an image or a folder of images")
     if not pairs:
         raise UserError(f"{source} holds no images: expected files of {', '.join(sorted(IMAGE_SUFFIXES))}")
-    inputs, made_from = {before.resolve() for before, _ in pairs}, dict[Path, Path]()
+    inputs, made_from = {before.resolve(): before for before, _ in pairs}, dict[Path, Path]()
     for before, after in pairs:
-        if after.resolve() in inputs:
-            raise UserError(f"{after} would replace an input: give another folder for the results")
+        if lost := inputs.get(after.resolve()):
+            what = "its own input" if lost == before else f"the input {lost}"
+            raise UserError(f"{after} would replace {what}: give another folder for the results")
         if after in made_from:
             raise UserError(f"{made_from[after]} and {before} would both become {after}: rename one of them")
         made_from[after] = before
