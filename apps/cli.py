@@ -31,13 +31,17 @@ class Evaluate:
     """Measure a model on images it has not seen, beside trivial answers."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder or one of its checkpoints."""
+    """A run folder, one of its checkpoints, an exported .onnx file, or a published .pth or .safetensors."""
     data: Path
     """The folder that it was trained on, or one of the same layout."""
     split: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
     limit: int = 0
     """At most so many images; 0 = all."""
+    task: str = ""
+    """What the data are for; as the model says if not given."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Which side of the pairs the model is given; as in its training if not given and known, else a-to-b."""
     json: bool = False
     """Print everything as JSON, the figures of each image included."""
     device: str = "auto"
@@ -46,11 +50,12 @@ class Evaluate:
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
 
     def run(self) -> int:
-        from gan_tasks.export.evaluate import evaluate, finite
-        from gan_tasks.export.trained import TrainedModel
+        from gan_tasks.export.evaluate import evaluate, finite, task_of
+        from gan_tasks.export.model import load
 
-        model = TrainedModel(self.model, device=self.device, mode=self.mode)
-        result = evaluate(model, self.data, split=self.split, limit=self.limit)
+        model = load(self.model, device=self.device, mode=self.mode)
+        task = task_of(model, self.task, direction=self.direction)
+        result = evaluate(model, self.data, task=task, split=self.split, limit=self.limit)
         if self.json:
             print(json.dumps(finite(result), indent=1))
         else:
@@ -63,7 +68,7 @@ class Apply:
     """Run a model over an image or a folder of images."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder, one of its checkpoints, or an exported .onnx file, which needs no torch."""
+    """A run folder, one of its checkpoints, a published .pth or .safetensors, or an .onnx, which needs no torch."""
     input: tyro.conf.Positional[Path]
     """An image, or a folder whose images are all done, subfolders included."""
     output: tyro.conf.Positional[Path]
@@ -101,10 +106,10 @@ class Apply:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model as one file for other programs, once it is proven to do the same."""
+    """Write a model as one file for other programs, once it is proven to do the same."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder or one of its checkpoints."""
+    """A run folder, one of its checkpoints, or a published .pth or .safetensors."""
     output: tyro.conf.Positional[Path]
     """The file to write: .onnx, or with --format jy .pth."""
     format: Literal["onnx", "jy"] = "onnx"
@@ -114,9 +119,9 @@ class Export:
     name: str = ""
     """onnx: what the model is called; as the file if not given."""
     licence: str = ""
-    """onnx: under which the model may be used."""
+    """onnx: under which the model may be used; unknown for a published checkpoint, if not given."""
     training_data: str = ""
-    """onnx: what it was trained on; as the run says if not given."""
+    """onnx: what it was trained on; as the run says, or unknown, if not given."""
 
     def run(self) -> int:
         from gan_tasks.apps.exporting import export_jy, export_proven

@@ -1,4 +1,4 @@
-"""`gan-tasks export`: a run as a file for other programs."""
+"""`gan-tasks export`: a model as a file for other programs."""
 
 from __future__ import annotations
 
@@ -6,36 +6,53 @@ from pathlib import Path
 
 from gan_tasks.backbone import Generator
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.model import load
 from gan_tasks.export.onnx import ExportReport, export_onnx
+from gan_tasks.export.torch_model import TorchModel
 from gan_tasks.export.trained import TrainedModel
 from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.run import read_run
 
+UNKNOWN = "unknown"
+"""What a published checkpoint says of its licence and of what it was trained on: nothing."""
+
 
 def export_proven(
-    run: Path, out: Path, *, half: bool = False, name: str = "", licence: str = "", training_data: str = ""
+    path: Path, out: Path, *, half: bool = False, name: str = "", licence: str = "", training_data: str = ""
 ) -> ExportReport:
     """Write ONNX; what is not said about the model is taken from the run. Raises as `export_onnx` does."""
-    model = TrainedModel(run, device="cpu")
-    run_folder = model.checkpoint.parent.parent
+    model = load_torch(path)
+    if isinstance(model, TrainedModel):
+        run_folder = model.checkpoint.parent.parent
+        known_licence, known_data = "", Path(read_run(run_folder)[1]["data"]).name
+    else:
+        known_licence, known_data = UNKNOWN, UNKNOWN
     return export_onnx(
         model,
         out,
         half=half,
         model_name=name or out.stem,
-        licence=licence,
-        training_data=training_data or Path(read_run(run_folder)[1]["data"]).name,
+        licence=licence or known_licence,
+        training_data=training_data or known_data,
     )
 
 
-def export_jy(run: Path, out: Path) -> None:
+def export_jy(path: Path, out: Path) -> None:
     """Write the generator as pytorch-CycleGAN-and-pix2pix names it.
 
     Raises UserError for a task with several generators, and for one that no published code reads.
     """
-    generators = list(TrainedModel(run, device="cpu").task.generators.values())
-    if len(generators) != 1 or not isinstance(generators[0], Generator):
-        raise UserError(f"{run} holds {len(generators)} generators; --format jy takes a model of one")
+    generators = [module for module in load_torch(path).network.modules() if isinstance(module, Generator)]
+    if len(generators) != 1:
+        raise UserError(f"{path} holds {len(generators)} generators; --format jy takes a model of one")
     if out.suffix != ".pth":
         raise UserError(f"{out} should end in .pth")
     write_jy(out, generators[0])
+
+
+def load_torch(path: Path) -> TorchModel:
+    """The model on the CPU. Raises UserError for an ONNX file, which is what comes out."""
+    model = load(path, device="cpu")
+    if not isinstance(model, TorchModel):
+        raise UserError(f"{path} is an exported model already: give the run or checkpoint that it was made from")
+    return model

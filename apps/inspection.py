@@ -10,6 +10,7 @@ from typing import Any
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, read
+from gan_tasks.export.model import WEIGHTS_SUFFIXES
 
 
 def inspect(path: Path) -> Iterator[str]:
@@ -23,14 +24,15 @@ def inspect(path: Path) -> Iterator[str]:
         yield from checkpoint_lines(path)
     elif path.suffix.lower() == ".onnx" and path.is_file():
         yield from onnx_lines(path)
-    elif path.suffix.lower() == ".safetensors" and path.is_file():
+    elif path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
         yield from weights_lines(path)
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         yield from image_lines(path)
     else:
         what = "is none of these" if path.exists() else "does not exist"
         raise UserError(
-            f"{path} {what}: expected a run folder, a checkpoint, an .onnx or .safetensors file or an image"
+            f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
+            f"({', '.join(WEIGHTS_SUFFIXES)}) or an image"
         )
 
 
@@ -77,6 +79,25 @@ def onnx_lines(path: Path) -> Iterator[str]:
 
 
 def weights_lines(path: Path) -> Iterator[str]:
+    """Of a published checkpoint what it was found to be; of any other .safetensors file, its tensors."""
+    from gan_tasks.pretrained import load_published
+
+    try:
+        published = load_published(path)
+    except UserError:
+        if path.suffix.lower() != ".safetensors":
+            raise
+        yield from tensor_lines(path)
+        return
+    count = sum(parameter.numel() for parameter in published.network.parameters())
+    yield f"{published.architecture.title}: {count:,} parameters"
+    if usage := published.usage:
+        yield f"width {usage.width}, {usage.in_channels} → {usage.out_channels} channels, task {usage.task}"
+        yield f"any size; without padding, multiples of {usage.size_multiple} from {usage.minimum_size} pixels on"
+        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx')}"
+
+
+def tensor_lines(path: Path) -> Iterator[str]:
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -84,7 +84,7 @@ def draw(model: TrainedModel, pairs: Path, path: Path) -> None:
     for index, files in enumerate(data.pairs):
         if files.stem not in SHOWN:
             continue
-        (source,), photo = arrays(model, data, index)
+        (source,), photo = arrays(model.task, data, index)
         rows.append([to_uint8(image) for image in (source, model.run(source[None])[0], photo)])
     write(path, Picture(grid(rows, ["painting", "model", "photo"])))
 

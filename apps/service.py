@@ -19,7 +19,7 @@ from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, fit_channels, read, write
 from gan_tasks.export.cases import cases_of
-from gan_tasks.export.model import Model, load
+from gan_tasks.export.model import WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
 from gan_tasks.export.session import OnnxModel
@@ -123,6 +123,12 @@ def open_models(paths: Sequence[Path]) -> list[ServedModel]:
         raise UserError("no model to serve: give one or more .onnx files or run folders")
     opened: list[ServedModel] = []
     for path in paths:
+        if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
+            exported = path.with_suffix(".onnx")
+            raise UserError(
+                f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
+                f"{exported}"
+            )
         key = free_key(path.stem if path.suffix == ".onnx" else path.name, {served.key for served in opened})
         opened.append(ServedModel(key, path, load(path), examples_of(path)))
     return opened

@@ -171,6 +171,9 @@ class PairedImages:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def name(self, index: int) -> str:
+        return self.pairs[index].stem
+
     def __getitem__(self, key: Key) -> Pair[NDArray[np.float32]]:
         epoch, index = key
         files = self.pairs[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -41,6 +41,18 @@ class Card:
     """Of the graph with its weights; not a signature, for whoever changes it can change this too."""
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Largest difference to the network in torch when it was exported, of values in [0, 1]."""
+    source: str = ""
+    """Where the weights are from: the name of a published file, or of the run and its checkpoint."""
+    source_sha256: str = ""
+    """Of the published file."""
+    family: str = ""
+    """The projects that publish the network; empty for one that was trained here."""
+    architecture: str = ""
+    """What it is called there."""
+    width: Annotated[int, Field(ge=0)] = 0
+    """Channels of its first layer; 0 where it is not stated."""
+    task_options: str = ""
+    """Options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
 
     def __post_init__(self) -> None:
         if self.overlap % self.size_multiple or 2 * self.overlap < self.minimum_size:
@@ -52,14 +64,15 @@ class Card:
     @classmethod
     def of(cls, file: OnnxFile) -> Card:
         """Raises OnnxFileError where a file was not written by `gan-tasks export`, or its metadata were changed."""
-        if missing := sorted(cls.__dataclass_fields__.keys() - file.metadata.keys()):
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if missing := sorted(required - file.metadata.keys()):
             raise OnnxFileError(
                 f"{file.name} lacks {', '.join(missing)} in its metadata: "
                 "expected a model that `gan-tasks export` wrote"
             )
-        fields = {key: file.metadata[key] for key in cls.__dataclass_fields__}
+        found = {field.name: file.metadata[field.name] for field in fields(cls) if field.name in file.metadata}
         try:
-            return TypeAdapter(cls).validate_python(fields)
+            return TypeAdapter(cls).validate_python(found)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise OnnxFileError(f"{file.name} has metadata that do not fit: {wrong}. Export it again") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.errors import MissingSplitError
-from gan_tasks.export.model import FloatImages
-from gan_tasks.export.trained import TrainedModel
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.image import fit_channels
+from gan_tasks.export.model import FloatImages, Model
 from gan_tasks.measures import baselines, reference
 from gan_tasks.measures.statistics import bootstrap_interval
 from gan_tasks.progress import track
-from gan_tasks.task import Data, Split
+from gan_tasks.run import from_json, to_json
+from gan_tasks.task import Data, Split, Task
+from gan_tasks.tasks import find_task
 
 MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": reference.l1,
@@ -28,31 +31,39 @@ Evaluation = dict[str, Any]
 
 
 def evaluate(
-    model: TrainedModel, root: Path, *, split: Split = "test", limit: int = 0, quiet: bool = False
+    model: Model,
+    root: Path,
+    *,
+    task: Task[Any, Any] | None = None,
+    split: Split = "test",
+    limit: int = 0,
+    quiet: bool = False,
 ) -> Evaluation:
     """Measure a model and the trivial answers on a split of a data folder.
 
     L1 is of pixel values in [0, 1], PSNR in dB per image, SSIM with a Gaussian of 11 pixels; all on RGB (or whatever
-    channels the target has), as means with bootstrap intervals of 95 %. The trivial answers are fitted to the train
+    channels the model makes), as means with bootstrap intervals of 95 %. The trivial answers are fitted to the train
     split where there is one: the source itself, the mean photo, an affine map of the colours.
+
+    Args:
+        task: reads the data; `task_of(model)` if not given.
 
     Returns {"images", "model": {measure: {"mean", "low", "high"}}, "baselines": {name: …}, "per_image": …}.
     Raises UserError where the data has no such split or it does not fit the model.
     """
-    data, _ = model.task.open_data(root, split, augment=False, seed=0)
+    task = task or task_of(model)
+    data, _ = task.open_data(root, split, augment=False, seed=0)
     count = min(limit, len(data)) if limit else len(data)
-    answers = trivial_answers(model, root, quiet=quiet)
+    answers = trivial_answers(model, task, root, quiet=quiet)
     rows: dict[str, dict[str, list[float]]] = {
         name: {measure: [] for measure in MEASURES} for name in ("model", *answers)
     }
     with track(count, "Evaluating", "images", quiet=quiet) as advance:
-        for index in range(count):
-            (source,), target = arrays(model, data, index)
-            outputs = {"model": model.run(source[None])[0]}
-            outputs |= {name: answer(source) for name, answer in answers.items()}
-            for name, output in outputs.items():
+        for sample in outputs(model, task, data, count):
+            made = {"model": sample.output} | {name: answer(sample.source) for name, answer in answers.items()}
+            for name, output in made.items():
                 for measure, function in MEASURES.items():
-                    measured = function(torch.from_numpy(output)[None], torch.from_numpy(target)[None])
+                    measured = function(torch.from_numpy(output)[None], torch.from_numpy(sample.target)[None])
                     rows[name][measure].append(float(measured))
             advance(1)
     summary = {name: {m: summarise(values) for m, values in measured.items()} for name, measured in rows.items()}
@@ -66,19 +77,68 @@ def evaluate(
     }
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One image that a model was given, what it made of it and what should come of it, C×H×W in [-1, 1]."""
+
+    name: str
+    source: FloatImages
+    output: FloatImages
+    target: FloatImages
+
+
+def outputs(model: Model, task: Task[Any, Any], data: Data, count: int) -> Iterator[Sample]:
+    """Run a model over the first `count` samples, one after another, for measures to be taken of.
+
+    Source and target have the model's channels. Raises UserError where what it makes is not of the target's size.
+    """
+    for index in range(count):
+        source, target = pair(model, task, data, index)
+        output = model.run(source[None])[0]
+        if output.shape != target.shape:
+            raise UserError(
+                f"{data.name(index)}: the model makes {describe(output)} of {describe(source)}, and the target is "
+                f"{describe(target)}: give data as the model was trained on"
+            )
+        yield Sample(data.name(index), source, output, target)
+
+
+def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
+    """The task that reads data for a model, with the options of its training where they are known.
+
+    Args:
+        name: of another task than the model says.
+        direction: a-to-b or b-to-a, instead of that of the training.
+
+    Raises UserError for a task that there is not, or that knows no direction.
+    """
+    task_class = find_task(name or model.name).load()
+    options = to_json(task_class.Config())
+    if model.task_options and name in ("", model.name):
+        try:
+            options |= json.loads(model.task_options)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
+    if direction:
+        if "direction" not in options.get("data", {}):
+            raise UserError(f"{task_class.name} has one direction only: leave --direction out")
+        options["data"]["direction"] = direction
+    return task_class(from_json(task_class.Config, options))
+
+
 def trivial_answers(
-    model: TrainedModel, root: Path, *, quiet: bool
+    model: Model, task: Task[Any, Any], root: Path, *, quiet: bool
 ) -> dict[str, Callable[[FloatImages], FloatImages]]:
     """The answers that need no network, fitted to the train split; none where there is no such split."""
     try:
-        data, _ = model.task.open_data(root, "train", augment=False, seed=0)
+        data, _ = task.open_data(root, "train", augment=False, seed=0)
     except MissingSplitError:
         return {}
     count = min(len(data), 200)  # enough for a mean and an affine map
     with track(count, "Fitting the trivial answers", "images", quiet=quiet) as advance:
         sources, targets = [], []
         for index in range(count):
-            (source,), target = arrays(model, data, index)
+            source, target = pair(model, task, data, index)
             sources.append(source)
             targets.append(target)
             advance(1)
@@ -92,12 +152,28 @@ def trivial_answers(
     return answers
 
 
-def arrays(model: TrainedModel, data: Data, index: int) -> tuple[tuple[FloatImages, ...], FloatImages]:
+def pair(model: Model, task: Task[Any, Any], data: Data, index: int) -> tuple[FloatImages, FloatImages]:
+    """The source and target of a sample, C×H×W in the model's channels."""
+    (source,), target = arrays(task, data, index)
+    return with_channels(source, model.in_channels), with_channels(target, model.out_channels)
+
+
+def arrays(task: Task[Any, Any], data: Data, index: int) -> tuple[tuple[FloatImages, ...], FloatImages]:
     """The inputs of a sample and its target, C×H×W."""
     sample = data[(0, index)]
     batch = type(sample)(*(torch.from_numpy(np.asarray(image))[None] for image in sample))
-    inputs, target = model.task.inputs_and_target(batch)
+    inputs, target = task.inputs_and_target(batch)
     return tuple(image[0].numpy() for image in inputs), target[0].numpy()
+
+
+def with_channels(image: FloatImages, channels: int) -> FloatImages:
+    """C×H×W, as `fit_channels` does for pixels."""
+    return np.ascontiguousarray(fit_channels(image.transpose(1, 2, 0), channels).transpose(2, 0, 1))
+
+
+def describe(image: FloatImages) -> str:
+    channels, height, width = image.shape
+    return f"{height}×{width} pixels of {channels} channels"
 
 
 def summarise(values: list[float]) -> dict[str, float]:

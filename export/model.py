@@ -16,10 +16,14 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
 
 if TYPE_CHECKING:
+    from gan_tasks.export.published import PublishedModel
     from gan_tasks.export.session import OnnxModel
     from gan_tasks.export.trained import TrainedModel
 
 FloatImages = NDArray[np.float32]
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+"""Of checkpoints that others published; `gan_tasks.pretrained` reads them."""
 
 
 class Model(ABC):
@@ -31,6 +35,8 @@ class Model(ABC):
     out_channels: int
     scale: int = 1
     """Output pixels to an input pixel, along a side."""
+    task_options: str = ""
+    """The options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
 
     @abstractmethod
     def run(self, images: FloatImages) -> FloatImages:
@@ -79,7 +85,9 @@ def enlarge(alpha: Pixels, scale: int) -> Pixels:
 
 
 def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> Model:
-    """The model that a run folder, a checkpoint folder or an ONNX file holds, ready to be called with an array.
+    """The model that a path holds, ready to be called with an array.
+
+    The path is that of a run folder, a checkpoint folder, an ONNX file, or a checkpoint that others published.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
@@ -95,9 +103,12 @@ def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train
         if mode != "eval":
             raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
         return load_onnx(path, device=device)
+    if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
+        return load_published_model(path, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "holds no model"
     raise UserError(
-        f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it, or a .onnx file"
+        f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it, an .onnx file, or a "
+        f"published checkpoint ({', '.join(WEIGHTS_SUFFIXES)})"
     )
 
 
@@ -111,3 +122,9 @@ def load_onnx(path: Path, *, device: str) -> OnnxModel:
     from gan_tasks.export.session import OnnxModel
 
     return OnnxModel(path, device=device)
+
+
+def load_published_model(path: Path, *, device: str, mode: Literal["eval", "train"]) -> PublishedModel:
+    from gan_tasks.export.published import PublishedModel
+
+    return PublishedModel(path, device=device, mode=mode)

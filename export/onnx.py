@@ -1,4 +1,4 @@
-"""Export a trained model to one ONNX file that is proven to equal it."""
+"""Export a model to one ONNX file that is proven to equal it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gan_tasks import __version__
-from gan_tasks.backbone import Generator
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
@@ -27,8 +26,7 @@ from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
 from gan_tasks.export.session import OUTPUT, open_session, run_session
-from gan_tasks.export.trained import TrainedModel
-from gan_tasks.task import Task
+from gan_tasks.export.torch_model import TorchModel
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -63,7 +61,7 @@ class ExportReport:
 
 
 def export_onnx(
-    model: TrainedModel,
+    model: TorchModel,
     out: Path,
     *,
     half: bool = False,
@@ -73,7 +71,7 @@ def export_onnx(
 ) -> ExportReport:
     """Write one ONNX file, once it is proven to do what the model does in torch, always in eval mode.
 
-    Input `image` (and whatever else the task takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
+    Input `image` (and whatever else the model takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
     card's `size_multiple`; output `output`, in [0, 1]. N, H and W are free. `session.OnnxModel` runs it on any size.
 
     Proven means: ONNX's checker accepts it, and ONNX Runtime on the CPU agrees with torch at five sizes and two
@@ -91,42 +89,41 @@ def export_onnx(
         raise UserError(f"{out} should end in .onnx")
     if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
-    task = model.task
-    generators = copy.deepcopy(task.generators).cpu()
-    with task.evaluating(generators):
-        graph = Graph(task, generators)
-        size_multiple, minimum_size = size_limits(generators)
-        sizes = legal_sizes(size_multiple, minimum_size)
-        proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
-        if half:
-            halve_weights(proto)
-        cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
-        noises = [noise(task.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
-        bare = to_file(proto, out)
-        max_error = compare(graph, bare, [*noises, *(case.feeds() for case in cases)])
-        tolerance = HALF_TOLERANCE if half else TOLERANCE
-        if not max_error <= tolerance:
-            raise NotProvenError(
-                f"{out} was not written: ONNX Runtime differs from torch by {max_error:.1e}, and at most "
-                f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
-            )
-        card = Card(
-            task=task.name,
-            model_name=model_name,
-            licence=licence,
-            training_data=training_data,
-            gan_tasks=__version__,
-            in_channels=model.in_channels,
-            out_channels=model.out_channels,
-            scale=model.scale,
-            size_multiple=size_multiple,
-            minimum_size=minimum_size,
-            overlap=-(-max(OVERLAP, minimum_size) // size_multiple) * size_multiple,
-            bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
-            weights="float16" if half else "float32",
-            graph_sha256=graph_sha256(bare),
-            max_error=max_error,
+    graph = Graph(copy.deepcopy(model.network).cpu().eval(), model.inputs)
+    size_multiple, minimum_size = model.size_multiple, model.minimum_size
+    sizes = legal_sizes(size_multiple, minimum_size)
+    proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
+    if half:
+        halve_weights(proto)
+    cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
+    noises = [noise(model.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
+    bare = to_file(proto, out)
+    max_error = compare(graph, bare, [*noises, *(case.feeds() for case in cases)])
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    if not max_error <= tolerance:
+        raise NotProvenError(
+            f"{out} was not written: ONNX Runtime differs from torch by {max_error:.1e}, and at most "
+            f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
         )
+    card = Card(
+        task=model.name,
+        model_name=model_name,
+        licence=licence,
+        training_data=training_data,
+        gan_tasks=__version__,
+        in_channels=model.in_channels,
+        out_channels=model.out_channels,
+        scale=model.scale,
+        size_multiple=size_multiple,
+        minimum_size=minimum_size,
+        overlap=-(-max(OVERLAP, minimum_size) // size_multiple) * size_multiple,
+        bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
+        weights="float16" if half else "float32",
+        graph_sha256=graph_sha256(bare),
+        max_error=max_error,
+        task_options=model.task_options,
+        **asdict(model.origin()),
+    )
     for key, value in (card.to_metadata() | cases_to_metadata(cases)).items():
         proto.metadata_props.add(key=key, value=value)
     file = to_file(proto, out)
@@ -139,27 +136,22 @@ def export_onnx(
 
 
 class Graph(nn.Module):
-    """What is exported: the task's `infer` on images in [0, 1] instead of [-1, 1]; masks stay as they are."""
+    """What is exported: the network on images in [0, 1] instead of [-1, 1]; masks stay as they are."""
 
-    def __init__(self, task: Task[Any, Any], generators: nn.ModuleDict) -> None:
+    def __init__(self, network: nn.Module, inputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.task = task
-        self.generators = generators
+        self.network = network
+        self.inputs = inputs
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        named = zip(self.task.inputs, inputs, strict=True)
-        return self.task.infer(*(x * 2 - 1 if name == "image" else x for name, x in named)) * 0.5 + 0.5
+        named = zip(self.inputs, inputs, strict=True)
+        made: Tensor = self.network(*(x * 2 - 1 if name == "image" else x for name, x in named))
+        return made * 0.5 + 0.5
 
     def run(self, feeds: dict[str, FloatImages]) -> FloatImages:
         with torch.inference_mode():
-            output: FloatImages = self(*(torch.from_numpy(feeds[name]) for name in self.task.inputs)).numpy()
+            output: FloatImages = self(*(torch.from_numpy(feeds[name]) for name in self.inputs)).numpy()
         return output
-
-
-def size_limits(generators: nn.ModuleDict) -> tuple[int, int]:
-    """The size multiple and minimum size that suit all generators."""
-    parts = [part for part in generators.modules() if isinstance(part, Generator)]
-    return math.lcm(*(part.size_multiple for part in parts)), max((part.minimum_size for part in parts), default=1)
 
 
 def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: int) -> ModelProto:
@@ -167,7 +159,7 @@ def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: in
     least = -(-minimum_size // size_multiple)
     rows, columns = (torch.export.Dim(name, min=least) for name in ("rows", "columns"))
     free = {0: torch.export.Dim("batch"), 2: size_multiple * rows, 3: size_multiple * columns}
-    names = graph.task.inputs
+    names = graph.inputs
     # An example at the limits, or with two sides alike, would be taken for a rule.
     example = noise(names, in_channels, 2, (least + 1) * size_multiple, (least + 2) * size_multiple)
     with quiet():
@@ -229,7 +221,7 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
 
 def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
     """What torch gives for blocks of these sizes (height, width)."""
-    inputs = [blocks(graph.task.inputs, in_channels, *size) for size in sizes]
+    inputs = [blocks(graph.inputs, in_channels, *size) for size in sizes]
     return tuple(Case.of(images, graph.run(to_feeds(images))) for images in inputs)
 
 
@@ -252,7 +244,7 @@ def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> in
 
     layers = [module for module in graph.modules() if not list(module.children())]
     hooks = [layer.register_forward_hook(measure) for layer in layers]
-    graph.run(noise(graph.task.inputs, in_channels, 1, *size))
+    graph.run(noise(graph.inputs, in_channels, 1, *size))
     for hook in hooks:
         hook.remove()
     return math.ceil(3.5 * largest / (size[0] * size[1]))

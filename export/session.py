@@ -40,6 +40,7 @@ class OnnxModel(Model):
         self.title = self.card.model_name
         self.in_channels, self.out_channels = self.card.in_channels, self.card.out_channels
         self.scale = self.card.scale
+        self.task_options = self.card.task_options
 
     def run(self, images: FloatImages) -> FloatImages:
         card = self.card

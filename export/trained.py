@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import torch
+from torch import Tensor, nn
 
-from gan_tasks.export.model import FloatImages, Model
+from gan_tasks.backbone import Generator
+from gan_tasks.export.torch_model import Mode, TorchModel
 from gan_tasks.run import load_trained
-from gan_tasks.runtime import pick_device
+from gan_tasks.task import Task
 
 
-class TrainedModel(Model):
+class TrainedModel(TorchModel):
     """See `Model`. `direction` is one of the task's, where it has several.
 
     `checkpoint` is where the weights are from; the title is the run's name, the checkpoint's and the direction.
     """
 
-    def __init__(
-        self, path: Path, *, device: str = "auto", mode: Literal["eval", "train"] = "eval", direction: str = ""
-    ) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval", direction: str = "") -> None:
         self.task, self.checkpoint = load_trained(path, direction=direction)
-        self.device = pick_device(device)
-        self.task.generators.to(self.device).train(mode == "train")
-        self.name = self.task.name
+        self.start(TaskNetwork(self.task), device, mode)
+        self.name, self.inputs = self.task.name, self.task.inputs
         run, step = self.checkpoint.resolve().parent.parent.name, self.checkpoint.name
         self.title = " ".join(filter(None, (run, step, direction)))
         self.in_channels, self.out_channels = self.task.channels()
+        self.task_options = json.dumps(without_paths(self.task.config))
+        parts = [part for part in self.network.modules() if isinstance(part, Generator)]
+        self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
+        self.minimum_size = max((part.minimum_size for part in parts), default=1)
 
-    def run(self, images: FloatImages) -> FloatImages:
-        with torch.inference_mode():
-            result: FloatImages = self.task.infer(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
-        return result
+
+class TaskNetwork(nn.Module):
+    """A task's `infer` as a module, so that its generators can be moved and copied as one."""
+
+    def __init__(self, task: Task[Any, Any]) -> None:
+        super().__init__()
+        self.task = task
+        self.generators = task.generators
+
+    def forward(self, *images: Tensor) -> Tensor:
+        return self.task.infer(*images)
+
+
+def without_paths(config: Any) -> dict[str, Any]:
+    """A config dataclass as a dict. Paths are left out: they lead nowhere elsewhere, and tell of this machine."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {
+        name: without_paths(value) if is_dataclass(value) else value
+        for name, value in values.items()
+        if not isinstance(value, Path)
+    }

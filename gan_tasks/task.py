@@ -40,6 +40,8 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]: ...
+    def name(self, index: int) -> str:
+        """What the person calls the sample, such as the file's name without suffix."""
 
 
 class Found(Protocol):

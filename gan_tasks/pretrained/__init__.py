@@ -1,15 +1,16 @@
 """The field's public checkpoints as networks of ours: what a file holds is found from its tensors alone."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import jy, pix2pixhd
-from gan_tasks.pretrained.conversion import Architecture, drop_instance_norm_statistics
+from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.weights_file import read_state_dict
 
-__all__ = ["ARCHITECTURES", "load_network", "read_state_dict"]
+__all__ = ["ARCHITECTURES", "Published", "Usage", "load_network", "load_published", "read_state_dict"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     jy.UNET_GENERATOR,
@@ -22,6 +23,16 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 """Asked in this order; the first that recognises a file builds it."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """The network of a public checkpoint, as `load_network` gives it, and what it was found to be."""
+
+    network: nn.Module
+    architecture: Architecture
+    usage: Usage | None
+    """None for a discriminator."""
+
+
 def load_network(path: Path | str) -> nn.Module:
     """The network of a public checkpoint file, in eval mode and without gradients, float32 on the CPU.
 
@@ -31,14 +42,20 @@ def load_network(path: Path | str) -> nn.Module:
     Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
     them but with a tensor too many, too few or of another shape.
     """
+    return load_published(path).network
+
+
+def load_published(path: Path | str) -> Published:
+    """As `load_network`, with what else the file tells."""
     state = drop_instance_norm_statistics(read_state_dict(path))
     for architecture in ARCHITECTURES:
         if architecture.recognise(state):
             try:
-                return architecture.build(state).eval().requires_grad_(False)
+                network = architecture.build(state).eval().requires_grad_(False)
             except UserError as error:
-                raise UserError(f"{path} looks like a {architecture.name}, but {error}") from error
-    known = ", ".join(architecture.name for architecture in ARCHITECTURES)
+                raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
+            return Published(network, architecture, architecture.usage(network) if architecture.usage else None)
+    known = ", ".join(architecture.title for architecture in ARCHITECTURES)
     raise UserError(
         f"{path} holds no network that is known here: expected one of {known}; its first tensors are called "
         f"{', '.join(map(repr, list(state)[:4]))}. Check that it is a network's weights, not an optimiser's"

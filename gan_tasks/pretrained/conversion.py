@@ -6,7 +6,7 @@ ours; both ways the tensors stay as they are.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,46 @@ INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked"
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What has to be known of a published generator to use it: the code that runs or exports it reads no more."""
+
+    task: str
+    """The task whose data fit it."""
+    in_channels: int
+    out_channels: int
+    """Of the images."""
+    width: int
+    """Channels of its first layer."""
+    inputs: tuple[str, ...] = ("image",)
+    """What its `forward` takes, in order, N×C×H×W: the image, and masks of 0 and 1."""
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    """What black and white are, in the image that it takes and the one it gives."""
+    scale: int = 1
+    """Output pixels to an input pixel, along a side."""
+    size_multiple: int = 1
+    """Height and width that it takes without padding divide by this,"""
+    minimum_size: int = 1
+    """and are at least this, in pixels."""
+
+
+@dataclass(frozen=True)
 class Architecture:
     """A published network: how its checkpoint is told from others, and how it is built from one."""
 
+    family: str
+    """The projects that publish it."""
     name: str
+    """What it is called there."""
     recognise: Callable[[State], bool]
     """From names alone; it may be wrong about a damaged file, which `build` then refuses."""
     build: Callable[[State], nn.Module]
     """Raises UserError where the tensors do not fit."""
+    usage: Callable[[Any], Usage] | None = None
+    """Of the network that `build` gave; None for a discriminator, which makes no image."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.family} {self.name}"
 
 
 def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:

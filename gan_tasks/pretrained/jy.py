@@ -19,6 +19,7 @@ from gan_tasks.discriminators import PatchDiscriminator
 from gan_tasks.pretrained.conversion import (
     Architecture,
     State,
+    Usage,
     assemble,
     conv_channels,
     find_norm,
@@ -168,12 +169,26 @@ def count_convs(state: State) -> int:
     return sum(tensor.ndim == 4 for tensor in state.values())
 
 
-UNET_GENERATOR = Architecture("pix2pix UnetGenerator", is_unet, build_unet)
-RESNET_GENERATOR = Architecture("CycleGAN/pix2pix ResnetGenerator", is_jy_resnet, build_resnet)
+def translator_usage(generator: Generator) -> Usage:
+    """Of one that maps an image in [-1, 1] to another, as all of JY's and pix2pixHD's do."""
+    convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    first, last = convs[0], convs[-1]
+    return Usage(
+        task="pix2pix",
+        in_channels=first.in_channels,
+        out_channels=last.out_channels,
+        width=first.out_channels,
+        size_multiple=generator.size_multiple,
+        minimum_size=generator.minimum_size,
+    )
+
+
+UNET_GENERATOR = Architecture("pix2pix", "UnetGenerator", is_unet, build_unet, translator_usage)
+RESNET_GENERATOR = Architecture("CycleGAN/pix2pix", "ResnetGenerator", is_jy_resnet, build_resnet, translator_usage)
 NLAYER_DISCRIMINATOR = Architecture(
-    "CycleGAN/pix2pix NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator
+    "CycleGAN/pix2pix", "NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator
 )
-PIXEL_DISCRIMINATOR = Architecture("pix2pix PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator)
+PIXEL_DISCRIMINATOR = Architecture("pix2pix", "PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator)
 
 
 def to_jy(generator: Generator) -> dict[str, Tensor]:

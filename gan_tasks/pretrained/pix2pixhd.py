@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels, find_norm
-from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, patch_names
+from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, patch_names, translator_usage
 
 FEATURES_KEY = re.compile(r"scale\d+_layer\d+\.\d+\.\w+")
 PLAIN_KEY = re.compile(r"layer\d+\.\d+\.\w+")
@@ -84,7 +84,7 @@ def count(state: State, pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
-GLOBAL_GENERATOR = Architecture("pix2pixHD GlobalGenerator", is_global_generator, build_resnet)
+GLOBAL_GENERATOR = Architecture("pix2pixHD", "GlobalGenerator", is_global_generator, build_resnet, translator_usage)
 MULTISCALE_DISCRIMINATOR = Architecture(
-    "pix2pixHD MultiscaleDiscriminator", is_multiscale_discriminator, build_multiscale_discriminator
+    "pix2pixHD", "MultiscaleDiscriminator", is_multiscale_discriminator, build_multiscale_discriminator
 )
