@@ -94,7 +94,7 @@ def weights_lines(path: Path) -> Iterator[str]:
     if usage := published.usage:
         yield f"width {usage.width}, {usage.in_channels} → {usage.out_channels} channels, task {usage.task}"
         yield f"any size; without padding, multiples of {usage.size_multiple} from {usage.minimum_size} pixels on"
-        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx')}"
+        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx').name}"
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

@@ -124,7 +124,7 @@ def open_models(paths: Sequence[Path]) -> list[ServedModel]:
     opened: list[ServedModel] = []
     for path in paths:
         if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
-            exported = path.with_suffix(".onnx")
+            exported = path.with_suffix(".onnx").name
             raise UserError(
                 f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
                 f"{exported}"

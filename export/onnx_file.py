@@ -76,7 +76,9 @@ def parse_onnx(data: bytes, name: str) -> OnnxFile:
             )
         metadata = dict(read_entry(value) for number, value in top if number == MODEL_METADATA)
     except (MalformedError, UnicodeDecodeError) as error:
-        raise OnnxFileError(f"{name} is not an ONNX file, or is cut short or damaged: {error}") from error
+        raise OnnxFileError(
+            f"{name} is not an ONNX file, or is cut short or damaged: {error}. Give one that `gan-tasks export` wrote"
+        ) from error
     return OnnxFile(name, data, metadata)
 
 

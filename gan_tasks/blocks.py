@@ -5,17 +5,19 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-Norm = Literal["batch", "instance", "none"]
+Norm = Literal["batch", "instance", "affine-instance", "none"]
 Upsampling = Literal["transposed", "resize"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Normalisation of N×C×H×W features; instance norm has no weights and no running statistics."""
+    """Normalisation of N×C×H×W features; instance norm has no running statistics, and weights only where affine."""
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "instance":
             return nn.InstanceNorm2d(channels)
+        case "affine-instance":
+            return nn.InstanceNorm2d(channels, affine=True)
         case "none":
             return nn.Identity()
 

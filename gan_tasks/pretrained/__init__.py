@@ -6,13 +6,14 @@ from pathlib import Path
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained import jy, pix2pixhd
+from gan_tasks.pretrained import jy, pix2pixhd, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.weights_file import read_state_dict
 
 __all__ = ["ARCHITECTURES", "Published", "Usage", "load_network", "load_published", "read_state_dict"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
+    vintagify.RESNET_GENERATOR,
     jy.UNET_GENERATOR,
     jy.RESNET_GENERATOR,
     jy.NLAYER_DISCRIMINATOR,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.backbone import Generator, resnet, unet
-from gan_tasks.blocks import ResidualBlock
+from gan_tasks.blocks import Norm, ResidualBlock
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import PatchDiscriminator
@@ -26,7 +26,7 @@ from gan_tasks.pretrained.conversion import (
     rename_modules,
 )
 
-RESNET_KEY = re.compile(r"model\.(\d+)\.(conv_block\.\d+\.)?\w+")
+RESNET_KEY = re.compile(r"model\.(\d+)\.((?:conv_)?block\.\d+\.)?\w+")
 MAX_RESNET_DOWNS = 8
 """More than any network has; the width doubles with each."""
 
@@ -55,8 +55,11 @@ def unet_names(downs: int) -> dict[str, str]:
     return {**names, "head.1": "model.model.3"}
 
 
-def resnet_names(downs: int, blocks: int, *, dropout: bool) -> dict[str, str]:
-    """Ours → JY's `ResnetGenerator` (2 downs) and pix2pixHD's `GlobalGenerator`: one flat list of layers."""
+def resnet_names(downs: int, blocks: int, *, dropout: bool, block: str = "conv_block") -> dict[str, str]:
+    """Ours → JY's `ResnetGenerator` (2 downs) and pix2pixHD's `GlobalGenerator`: one flat list of layers.
+
+    `block` is what a residual block calls its own list.
+    """
     first_block = 4 + 3 * downs
     first_up = first_block + blocks
     second_conv = 6 if dropout else 5
@@ -64,7 +67,7 @@ def resnet_names(downs: int, blocks: int, *, dropout: bool) -> dict[str, str]:
     for i in range(downs):
         names |= {f"downs.{i}.{part}": f"model.{4 + 3 * i + part}" for part in (0, 1)}
     for i in range(blocks):
-        ours, published = f"trunk.{i}.layers", f"model.{first_block + i}.conv_block"
+        ours, published = f"trunk.{i}.layers", f"model.{first_block + i}.{block}"
         names |= {f"{ours}.{part}": f"{published}.{part}" for part in (1, 2)}
         names |= {f"{ours}.{6 + part}": f"{published}.{second_conv + part}" for part in (0, 1)}
     for i in range(downs):
@@ -101,12 +104,12 @@ def is_jy_resnet(state: State) -> bool:
     return find_resnet_downs(state) == 2
 
 
-def build_resnet(state: State) -> Generator:
-    """With any number of downs: pix2pixHD's is the same network with more."""
+def build_resnet(state: State, *, norm: Norm | None = None, block: str = "conv_block") -> Generator:
+    """With any number of downs: pix2pixHD's is the same network with more. A norm of None is found from the state."""
     blocks = find_resnet_blocks(state)
-    downs, norm = (blocks[0] - 4) // 3, find_norm(state)
-    dropout = f"model.{blocks[0]}.conv_block.5.weight" not in state
-    names = resnet_names(downs, len(blocks), dropout=dropout)
+    downs, norm = (blocks[0] - 4) // 3, norm or find_norm(state)
+    dropout = f"model.{blocks[0]}.{block}.5.weight" not in state
+    names = resnet_names(downs, len(blocks), dropout=dropout, block=block)
     width, in_channels = conv_channels(state, names["stem.1"])
     out_channels, _ = conv_channels(state, names["head.1"])
     return assemble(
@@ -199,6 +202,7 @@ def to_jy(generator: Generator) -> dict[str, Tensor]:
     """
     kinds = {type(module) for module in generator.modules()}
     downs, state = len(generator.downs), generator.state_dict()
+    is_affine = any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in generator.modules())
     is_jy = generator.skips or downs == 2
     if generator.skips:
         names = unet_names(downs + 1)
@@ -206,7 +210,7 @@ def to_jy(generator: Generator) -> dict[str, Tensor]:
         blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
         names = resnet_names(downs, blocks, dropout=is_jy and nn.Dropout in kinds)
     has_its_norm = nn.InstanceNorm2d in kinds or (is_jy and nn.BatchNorm2d in kinds)
-    if not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
+    if is_affine or not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
         raise UserError(
             "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "
             "a ResNet of 2 downs, with batch or instance norm, or a ResNet of more downs with instance norm"

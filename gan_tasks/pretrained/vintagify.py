@@ -1,0 +1,25 @@
+"""vintagify's checkpoints (PyPI `vintagify`): a CycleGAN of its own code.
+
+Its generator is JY's ResNet with instance norms that have weights, and with other names within the blocks.
+"""
+
+import re
+from functools import partial
+
+from gan_tasks.pretrained.conversion import Architecture, State
+from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, translator_usage
+
+BLOCK_KEY = re.compile(r"model\.\d+\.block\.\d+\.\w+")
+
+
+def is_resnet(state: State) -> bool:
+    return find_resnet_downs(state) is not None and any(BLOCK_KEY.fullmatch(key) for key in state)
+
+
+RESNET_GENERATOR = Architecture(
+    "vintagify",
+    "ResnetGenerator",
+    is_resnet,
+    partial(build_resnet, norm="affine-instance", block="block"),
+    translator_usage,
+)
