@@ -80,11 +80,11 @@ def onnx_lines(path: Path) -> Iterator[str]:
 
 def weights_lines(path: Path) -> Iterator[str]:
     """Of a published checkpoint what it was found to be; of any other .safetensors file, its tensors."""
-    from gan_tasks.pretrained import load_published
-
     try:
+        from gan_tasks.pretrained import load_published
+
         published = load_published(path)
-    except UserError:
+    except (UserError, ModuleNotFoundError):  # tensors are listed without torch
         if path.suffix.lower() != ".safetensors":
             raise
         yield from tensor_lines(path)

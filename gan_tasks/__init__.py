@@ -1,6 +1,6 @@
 """Image-to-image GANs: train on a folder of images, measure, deploy.
 
-    model = gan_tasks.load("runs/facades")      # a run, a checkpoint
+    model = gan_tasks.load("runs/facades")      # a run, an .onnx file, a published .pth
     after = model(before)                       # H×W×C uint8 → the same
 
     gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
