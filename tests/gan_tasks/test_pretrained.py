@@ -267,6 +267,25 @@ def test_global_generator(tmp_path: Path, inputs: int, width: int, downs: int, b
     assert_same_outputs(saved(published, tmp_path / "n.pth"), published, 1, inputs, 32, 64)
 
 
+@pytest.mark.parametrize(("inputs", "width", "blocks"), [(3, 4, 9), (1, 8, 2)])
+def test_vintagify_generator(tmp_path: Path, inputs: int, width: int, blocks: int) -> None:
+    """JY's with weights in the instance norms, and `block` for `conv_block`."""
+    published = JyResnet(inputs, 3, width, blocks)
+    for layers in (module for module in published.modules() if isinstance(module, nn.Sequential)):
+        for index, layer in enumerate(layers):
+            if isinstance(layer, nn.InstanceNorm2d):
+                layers[index] = nn.InstanceNorm2d(layer.num_features, affine=True)
+    trained(published)
+    state = {key.replace(".conv_block.", ".block."): tensor for key, tensor in published.state_dict().items()}
+    torch.save(state, tmp_path / "n.pth")
+    assert_same_outputs(tmp_path / "n.pth", published, 2, inputs, 16, 24)
+
+    del state["model.10.block.2.weight"]
+    torch.save(state, tmp_path / "n.pth")
+    with pytest.raises(UserError, match=r"vintagify ResnetGenerator, but model\.10\.block\.2\.weight is absent"):
+        load_network(tmp_path / "n.pth")
+
+
 @pytest.mark.parametrize("features", [True, False])
 @pytest.mark.parametrize(
     ("inputs", "width", "layers", "scales"), [(6, 4, 3, 3), (3, 8, 2, 2), (39, 12, 3, 2), (3, 4, 5, 2)]
