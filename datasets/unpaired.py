@@ -126,6 +126,11 @@ class UnpairedImages:
         a = self._read(path_a, self.config.a_channels, rng)
         return Unpaired(a, self._read(path_b, self.config.b_channels, rng))
 
+    def name(self, index: int) -> str:
+        """Of the sample, as it comes without augmentation."""
+        a, b = (side[index % len(side)].stem for side in (self.a, self.b))
+        return f"{a}, {b}"
+
     def paths(self, key: Key) -> tuple[Path, Path]:
         """The files that meet in a sample."""
         epoch, index = key
