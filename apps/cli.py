@@ -75,6 +75,9 @@ class Apply:
     """The file or folder to write. Results that are there already, of this model and input, are kept."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    provider: str = "auto"
+    """What runs an .onnx file: cpu, cuda, tensorrt, tensorrt-fp16, openvino or openvino-bf16; auto takes what
+    `gan-tasks doctor --bench` found best, else CUDA where it works, else the CPU."""
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     max_memory: str = ""
@@ -89,7 +92,8 @@ class Apply:
         from gan_tasks.export.resuming import version_of
 
         pairs = files_to_do(self.input, self.output)
-        model = load(self.model, device=self.device, mode=self.mode)
+        model = load(self.model, device=self.device, mode=self.mode, provider=self.provider)
+        say(f"{model.title} runs on {model.runs_on}")
         if self.max_memory:
             limit_memory(model, memory_bytes(self.max_memory))
         version = version_of(model, self.model)
@@ -173,6 +177,9 @@ class Serve:
     """Larger pictures are refused before they are decoded."""
     queue_size: int = 5
     """Jobs that may wait; more are told to come back later (503)."""
+    provider: str = "auto"
+    """What runs an .onnx file: cpu, cuda, tensorrt, tensorrt-fp16, openvino or openvino-bf16; auto takes what
+    `gan-tasks doctor --bench` found best, else CUDA where it works, else the CPU."""
     open: bool = False
     """Open the page in a browser."""
 
@@ -185,6 +192,7 @@ class Serve:
             port=self.port,
             max_pixels=self.max_pixels,
             queue_size=self.queue_size,
+            provider=self.provider,
             open_browser=self.open,
         )
         return OK
@@ -224,6 +232,12 @@ class Check:
 class Doctor:
     """Look at this machine: versions, device, runtimes, and what is wrong with the installation."""
 
+    bench: Path | None = None
+    """An .onnx file: measure everything that can run it here, and remember the best for later sessions."""
+    size: int = 256
+    """Height and width of the image for --bench, in pixels."""
+    provider: str = "auto"
+    """With --bench, measure only this one beside the CPU; as for `apply`."""
     json: bool = False
     """Print as JSON."""
 
@@ -232,6 +246,11 @@ class Doctor:
 
         from gan_tasks.apps.doctor import doctor, print_doctor
 
+        if self.bench is not None:
+            from gan_tasks.apps.bench import bench_model
+
+            bench_model(self.bench, size=self.size, provider=self.provider, as_json=self.json)
+            return OK
         report = doctor()
         if self.json:
             print(json.dumps(asdict(report), indent=1))

@@ -20,8 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import gan_tasks
+from gan_tasks.export.providers import PROVIDERS, missing
 
-SHOWN = ("numpy", "torch", "kornia", "albumentations", "onnx", "onnxruntime", "onnxruntime-gpu", "gradio")
+SHOWN = ("numpy", "torch", "kornia", "albumentations", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "gradio")
 # Pairs that install the same files: the one installed later overwrites the other, and removing one breaks both.
 RIVALS = (
     (
@@ -29,6 +30,7 @@ RIVALS = (
         "onnxruntime-gpu",
         "`pip install onnxruntime-gpu` (without an NVIDIA GPU: `pip install onnxruntime`)",
     ),
+    ("onnxruntime", "onnxruntime-openvino", "`pip install onnxruntime openvino`"),
     ("opencv-python", "opencv-python-headless", "`pip install opencv-python-headless`"),
 )
 TORCH_INSTALL_PAGE = "https://pytorch.org/get-started/locally"
@@ -51,7 +53,8 @@ class Report:
     gan_tasks: str
     packages: tuple[Package, ...]
     devices: tuple[str, ...]
-    onnx_providers: tuple[str, ...]
+    providers: Mapping[str, str | None]
+    """What can run an .onnx file; None where it is there, else why not and what to do."""
     problems: tuple[str, ...]
 
 
@@ -60,13 +63,13 @@ def doctor() -> Report:
     installed: dict[str, str] = {canonicalize_name(d.name): d.version for d in distributions() if d.name}
     requirements = _requirements()
     devices, device_problems = _look_at_torch(installed)
-    providers, provider_problems = _look_at_onnx_runtime(installed)
+    provider_problems = _onnx_runtime_problems(installed)
     return Report(
         python=platform.python_version(),
         gan_tasks=gan_tasks.__version__,
         packages=tuple(Package(name, installed.get(name), _extra_of(name, requirements)) for name in SHOWN),
         devices=devices,
-        onnx_providers=providers,
+        providers={provider.name: missing(provider) for provider in PROVIDERS},
         problems=(*installation_problems(installed, requirements), *device_problems, *provider_problems),
     )
 
@@ -80,7 +83,8 @@ def print_doctor(report: Report) -> None:
         table.add_row(package.name, escape(_version_text(package)))
     for device in report.devices:
         table.add_row("device", escape(device))
-    table.add_row("ONNX providers", ", ".join(report.onnx_providers) or "none")
+    for name, reason in report.providers.items():
+        table.add_row(f"provider {name}", escape(f"not here: {reason}") if reason else "ready")
     console = Console()
     console.print(table)
     for problem in report.problems:
@@ -143,15 +147,15 @@ def _look_at_torch(installed: Mapping[str, str]) -> tuple[tuple[str, ...], tuple
     return (*devices, f"{cores}, bf16 convolutions {speed}"), (problem,) if problem else ()
 
 
-def _look_at_onnx_runtime(installed: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The providers that ONNX Runtime was built with, and what keeps it from being imported."""
+def _onnx_runtime_problems(installed: Mapping[str, str]) -> tuple[str, ...]:
+    """What keeps ONNX Runtime from being imported."""
     if not {"onnxruntime", "onnxruntime-gpu"} & set(installed):
-        return (), ()
+        return ()
     try:
-        onnxruntime = importlib.import_module("onnxruntime")  # optional, and so not there for the type checker
-        return tuple(onnxruntime.get_available_providers()), ()
+        importlib.import_module("onnxruntime").get_available_providers()
+        return ()
     except (ImportError, OSError, AttributeError) as error:  # AttributeError: half of it was uninstalled
-        return (), (f"ONNX Runtime is installed but cannot be imported ({error}). Uninstall and reinstall it.",)
+        return (f"ONNX Runtime is installed but cannot be imported ({error}). Uninstall and reinstall it.",)
 
 
 def _requirements() -> list[Requirement]:

@@ -43,6 +43,7 @@ def serve(
     port: int = 7860,
     max_pixels: int = Limits.max_pixels,
     queue_size: int = Limits.queue_size,
+    provider: str = "auto",
     open_browser: bool = False,
 ) -> None:
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
@@ -53,6 +54,7 @@ def serve(
         port: 0 takes a free one.
         max_pixels: height × width of the largest picture taken.
         queue_size: pictures that may wait; more are answered with 503.
+        provider: what runs the .onnx files (see `export/session.py`).
 
     Raises UserError for what is no model and an address that cannot be used, SystemExit(143) after SIGTERM.
     """
@@ -62,7 +64,7 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = folder
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
-        service = Service(open_models(models), limits)
+        service = Service(open_models(models, provider=provider), limits)
         app = build_app(service, host=host)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
         print(f"serving {', '.join(served.model.title for served in service.models.values())} on {address}")

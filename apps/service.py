@@ -22,7 +22,6 @@ from gan_tasks.export.cases import cases_of
 from gan_tasks.export.model import WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
-from gan_tasks.export.session import OnnxModel
 
 
 class BusyError(UserError):
@@ -52,9 +51,7 @@ class ServedModel:
     @property
     def provider(self) -> str:
         """What runs it, in words."""
-        if isinstance(self.model, OnnxModel):
-            return f"{self.model.providers[0].removesuffix('ExecutionProvider')}, ONNX Runtime"
-        return "PyTorch"
+        return self.model.runs_on
 
 
 @dataclass(frozen=True)
@@ -117,8 +114,11 @@ class Service:
         return Result(before, after, file, seconds)
 
 
-def open_models(paths: Sequence[Path]) -> list[ServedModel]:
-    """Load ONNX files and run folders. Raises UserError for a path that holds no model, and for none at all."""
+def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:
+    """Load ONNX files, which the provider is to run, and run folders.
+
+    Raises UserError for a path that holds no model, and for none at all.
+    """
     if not paths:
         raise UserError("no model to serve: give one or more .onnx files or run folders")
     opened: list[ServedModel] = []
@@ -130,7 +130,7 @@ def open_models(paths: Sequence[Path]) -> list[ServedModel]:
                 f"{exported}"
             )
         key = free_key(path.stem if path.suffix == ".onnx" else path.name, {served.key for served in opened})
-        opened.append(ServedModel(key, path, load(path), examples_of(path)))
+        opened.append(ServedModel(key, path, load(path, provider=provider), examples_of(path)))
     return opened
 
 

@@ -37,6 +37,8 @@ class Model(ABC):
     """Output pixels to an input pixel, along a side."""
     task_options: str = ""
     """The options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
+    runs_on: str = "PyTorch"
+    """What runs it, for people."""
 
     @abstractmethod
     def run(self, images: FloatImages) -> FloatImages:
@@ -84,7 +86,13 @@ def enlarge(alpha: Pixels, scale: int) -> Pixels:
     return levels[..., None]
 
 
-def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train"] = "eval") -> Model:
+def load(
+    path: Path | str,
+    *,
+    device: str = "auto",
+    mode: Literal["eval", "train"] = "eval",
+    provider: str = "auto",
+) -> Model:
     """The model that a path holds, ready to be called with an array.
 
     The path is that of a run folder, a checkpoint folder, an ONNX file, or a checkpoint that others published.
@@ -93,16 +101,19 @@ def load(path: Path | str, *, device: str = "auto", mode: Literal["eval", "train
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested; an ONNX
             file has only `eval`.
+        provider: what runs an ONNX file, by its name in `export/providers.py`; see `OnnxModel`.
 
     Raises UserError, saying what was expected, for anything else.
     """
     path = Path(path)
     if (path / "config.json").is_file() or (path / "state.json").is_file():
+        if provider != "auto":
+            raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files")
         return load_run(path, device=device, mode=mode)
     if path.suffix.lower() == ".onnx":
         if mode != "eval":
             raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
-        return load_onnx(path, device=device)
+        return load_onnx(path, device=device, provider=provider)
     if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
         return load_published_model(path, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "holds no model"
@@ -118,10 +129,10 @@ def load_run(path: Path, *, device: str, mode: Literal["eval", "train"]) -> Trai
     return TrainedModel(path, device=device, mode=mode)
 
 
-def load_onnx(path: Path, *, device: str) -> OnnxModel:
+def load_onnx(path: Path, *, device: str, provider: str) -> OnnxModel:
     from gan_tasks.export.session import OnnxModel
 
-    return OnnxModel(path, device=device)
+    return OnnxModel(path, device=device, provider=provider)
 
 
 def load_published_model(path: Path, *, device: str, mode: Literal["eval", "train"]) -> PublishedModel:

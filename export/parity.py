@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
 from gan_tasks.export.cases import Case, cases_of, legal_sizes, noise
 from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, read_onnx
+from gan_tasks.export.providers import Session
 from gan_tasks.export.session import check_fit, open_session, run_session
 
 TOLERANCE = 1e-4
@@ -105,7 +105,7 @@ def check_structure(file: OnnxFile) -> str:
     return f"onnx {onnx.__version__} and ONNX Runtime accept it"
 
 
-def check_cases(card: Card, cases: Sequence[Case], session: Any) -> str:
+def check_cases(card: Card, cases: Sequence[Case], session: Session) -> str:
     if not cases:
         raise UserError("the file holds none")
     error = max(case.error(run_session(session, case.feeds())) for case in cases)
@@ -116,7 +116,7 @@ def check_cases(card: Card, cases: Sequence[Case], session: Any) -> str:
     return f"{text} (exported with {card.max_error:.1e}, weights {card.weights})"
 
 
-def check_sizes(card: Card, session: Any) -> str:
+def check_sizes(card: Card, session: Session) -> str:
     names = tuple(value.name for value in session.get_inputs())
     sizes = legal_sizes(card.size_multiple, card.minimum_size)
     largest = 0.0

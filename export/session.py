@@ -1,11 +1,10 @@
-"""A model from one ONNX file, run with ONNX Runtime. Imports no torch."""
+"""A model from one ONNX file, run without torch (see providers.py for with what)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,16 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
 from gan_tasks.export.model import FloatImages, Model
 from gan_tasks.export.onnx_file import OnnxFile, OnnxFileError, read_onnx
+from gan_tasks.export.providers import (
+    OPENVINO,
+    Configuration,
+    Session,
+    core_count,
+    find_provider,
+    start_default,
+    start_session,
+)
+from gan_tasks.export.remembered import recall
 from gan_tasks.export.tiling import run_in_tiles, tile_size
 
 OUTPUT = "output"
@@ -23,19 +32,29 @@ class OnnxModel(Model):
     """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py).
 
     card: what the file says of itself.
-    providers: what ONNX Runtime really runs it on, the preferred first; such as CUDAExecutionProvider.
+    providers: what really runs it, the preferred first; such as CUDAExecutionProvider or OpenVINO.
+    runs_on: the same for people, with what there is to say of the choice.
     max_memory_bytes: of the network's features; the image and its result come on top.
 
-    Raises UserError for a file that cannot or must not be opened, and a device that is not there.
+    Args:
+        device: cpu, cuda or cuda:N; auto leaves it to `provider`.
+        provider: one of `providers.PROVIDERS` by its name; auto takes what `gan-tasks doctor --bench` found best
+            for this model, else CUDA where it works, else the CPU.
+
+    Raises UserError for a file that cannot or must not be opened, and a device or provider that is not there.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", max_memory_bytes: int = 2 * 2**30) -> None:
+    def __init__(
+        self, path: Path, *, device: str = "auto", provider: str = "auto", max_memory_bytes: int = 2 * 2**30
+    ) -> None:
         file = read_onnx(path)
         self.card = Card.of(file)
-        self.session = open_session(file, device=device)
+        picked = pick_session(file, device=device, provider=provider)
+        self.session = picked.session
         check_fit(file, self.card, self.session)
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
+        self.runs_on = str(picked)
         self.name = self.card.task
         self.title = self.card.model_name
         self.in_channels, self.out_channels = self.card.in_channels, self.card.out_channels
@@ -87,7 +106,7 @@ class OnnxModel(Model):
         return run_session(self.session, {"image": images * np.float32(0.5) + np.float32(0.5)}) * 2 - 1
 
 
-def check_fit(file: OnnxFile, card: Card, session: Any) -> None:
+def check_fit(file: OnnxFile, card: Card, session: Session) -> None:
     """Raises OnnxFileError where the graph has other inputs, outputs or channels than its card says."""
     channels_in = {value.name: value.shape[1] for value in session.get_inputs() if len(value.shape) == 4}
     channels_out = {value.name: value.shape[1] for value in session.get_outputs() if len(value.shape) == 4}
@@ -98,51 +117,51 @@ def check_fit(file: OnnxFile, card: Card, session: Any) -> None:
         )
 
 
-def open_session(file: OnnxFile, *, device: str = "auto") -> Any:
-    """An `onnxruntime.InferenceSession` of a file that `read_onnx` found safe.
+def open_session(file: OnnxFile, *, device: str = "auto", provider: str = "auto") -> Session:
+    """A session of a file that `read_onnx` found safe; see `OnnxModel` for the arguments and what is raised."""
+    return pick_session(file, device=device, provider=provider).session
 
-    Args:
-        device: auto takes CUDA where ONNX Runtime has it and can use it, else the CPU; cpu, cuda or cuda:N.
 
-    Raises UserError where ONNX Runtime or the device is not there, OnnxFileError where it refuses the file.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            "an .onnx file needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'gan-tasks[gpu]'` for NVIDIA"
-        ) from error
+@dataclass(frozen=True)
+class Picked:
+    """A session, what it runs on, and how that came to be chosen, where there is something to be said of it."""
+
+    session: Session
+    configuration: Configuration
+    why: str
+
+    def __str__(self) -> str:
+        provider = self.configuration.provider
+        engine = self.session.get_providers()[0].removesuffix("ExecutionProvider")
+        runtime = "" if provider.engine == OPENVINO else ", ONNX Runtime"
+        return f"{engine} {provider.precision}{runtime}" + (f" ({self.why})" if self.why else "")
+
+
+def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
+    """A session on what was asked for; else on what is remembered for this model; else CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if kind != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        onnxruntime.preload_dlls()  # of CUDA, where pip installed them
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    # The runtime would else look for a format of its own in the same bytes, one that was not checked.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    try:
-        session = onnxruntime.InferenceSession(file.data, options, providers=providers)
-    except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own
-        raise OnnxFileError(
-            f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})"
-        ) from error
-    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise UserError(
-            "ONNX Runtime cannot use CUDA here: it needs the package onnxruntime-gpu (not onnxruntime), an NVIDIA "
-            "driver and the CUDA libraries; `gan-tasks doctor` shows what is there. Or choose --device cpu"
-        )
-    return session
+    if kind == provider == "auto":
+        remembered, remark = recall(file)
+        if remembered is not None:
+            try:
+                return Picked(start_session(file, remembered), remembered, "remembered from doctor --bench")
+            except UserError as error:
+                remark = f"the choice remembered for this model is ignored: {error}"
+        configuration, session = start_default(file)
+        return Picked(session, configuration, remark)
+    asked_for = find_provider(kind if provider == "auto" else provider)
+    if kind != "auto" and (kind == "cuda") != asked_for.on_gpu:
+        raise UserError(f"the provider {provider} does not run on {device}: leave out one of the two")
+    configuration = Configuration(asked_for, core_count(), int(index or 0))
+    return Picked(start_session(file, configuration), configuration, "")
 
 
-def run_session(session: Any, feeds: Mapping[str, FloatImages]) -> FloatImages:
+def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImages:
     """The graph's output for its inputs by name; all are N×C×H×W float32, images in [0, 1]."""
-    (output,) = session.run([OUTPUT], dict(feeds))
-    result: FloatImages = output
-    return result
+    (output,) = session.run([OUTPUT], feeds)
+    return output
 
 
 def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatImages:

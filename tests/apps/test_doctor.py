@@ -85,8 +85,12 @@ def test_a_broken_torch_is_reported_instead_of_crashing(monkeypatch: pytest.Monk
 
 def test_what_is_missing_is_printed_with_the_extra_that_brings_it(capsys: pytest.CaptureFixture[str]) -> None:
     packages = (Package("torch", None, "train"), Package("numpy", "2.4.6", None), Package("onnx", None, None))
-    print_doctor(Report("3.11.7", "0.1.0", packages, ("CPU, 2 cores",), (), ("Something [odd] is wrong.",)))
+    print_doctor(
+        Report("3.11.7", "0.1.0", packages, ("CPU, 2 cores",), {"cuda": "buy one"}, ("Something [odd] is wrong.",))
+    )
     output = capsys.readouterr().out
     assert "not installed: pip install 'gan-tasks[train]'" in output
     assert "Problem: Something [odd] is wrong." in output
+    assert "provider cuda" in output
+    assert "not here: buy one" in output
     assert "No problems" not in output
