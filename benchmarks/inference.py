@@ -1,0 +1,145 @@
+"""How fast an exported network runs with each provider, beside the same network in eager PyTorch, in one run.
+
+    python benchmarks/inference.py [--size 256] [--seconds 60] [--networks resnet-9 unet-256]
+
+The plain form is eager float32 torch in inference mode, NCHW, with its default number of threads, fed with a numpy
+array and asked for one, as the sessions are. Networks have full width and random weights. Every form has a process of
+its own and its turn in every round, so that all see the same moods of the machine; a ratio is of one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from gan_tasks.export.bench import fidelity_db
+from gan_tasks.export.cases import blocks, to_feeds
+from gan_tasks.export.model import FloatImages
+from gan_tasks.export.onnx_file import read_onnx
+from gan_tasks.export.providers import Configuration, configurations, start_session
+from gan_tasks.export.session import OUTPUT
+
+NETWORKS = {"resnet-9": "instance", "unet-256": "batch"}
+"""Generator → norm, as published."""
+WARM_UP_RUNS = 2
+Form = Configuration | None
+"""None is PyTorch."""
+
+
+def make_graph(name: str) -> object:
+    """The exported module of a pix2pix generator, always with the same random weights."""
+    import torch
+    from torch import nn
+
+    from gan_tasks.datasets.paired import PairedConfig
+    from gan_tasks.export.onnx import Graph
+    from gan_tasks.pix2pix import Pix2Pix
+
+    torch.manual_seed(0)
+    data = PairedConfig(source_channels=3, target_channels=3)
+    task = Pix2Pix(generator=name, norm=NETWORKS[name], data=data)
+    task.build(for_training=False)
+    for module in task.generators.modules():  # weights and statistics with which every layer matters
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    task.generators.eval()
+    return Graph(task, task.generators)
+
+
+def export(name: str, path: Path) -> None:
+    from gan_tasks.export.onnx import size_limits, to_onnx
+
+    graph = make_graph(name)
+    path.write_bytes(to_onnx(graph, 3, *size_limits(graph.generators)).SerializeToString())
+
+
+def runner(form: Form, name: str, path: Path) -> Callable[[dict[str, FloatImages]], FloatImages]:
+    if form is None:
+        return make_graph(name).run
+    session = start_session(read_onnx(path), form)
+    return lambda feeds: session.run([OUTPUT], feeds)[0]
+
+
+def worker(form: Form, name: str, path: Path, size: int, pipe: Connection) -> None:
+    """A process that sends seconds to load and its output, and then, whenever it is asked, the seconds of a run."""
+    feeds = to_feeds(blocks(["image"], 3, size, size))
+    start = time.perf_counter()
+    run = runner(form, name, path)
+    output = run(feeds)
+    pipe.send((time.perf_counter() - start, output))
+    while pipe.recv():
+        start = time.perf_counter()
+        run(feeds)
+        pipe.send(time.perf_counter() - start)
+
+
+def measure(name: str, forms: Sequence[Form], options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export(name, path)
+        context = multiprocessing.get_context("spawn")
+        pipes, loads, outputs, processes = [], [], [], []
+        for form in forms:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=worker, args=(form, name, path, options.size, theirs), daemon=True)
+            process.start()
+            load_s, output = ours.recv()
+            pipes.append(ours)
+            loads.append(load_s)
+            outputs.append(output)
+            processes.append(process)
+
+    def seconds(pipe: Connection) -> float:
+        pipe.send(True)
+        taken: float = pipe.recv()
+        return taken
+
+    for _ in range(WARM_UP_RUNS):
+        for pipe in pipes:
+            seconds(pipe)
+    taken: list[list[float]] = [[] for _ in pipes]
+    end = time.perf_counter() + options.seconds
+    while time.perf_counter() < end or len(taken[0]) < 5:
+        for pipe, times in zip(pipes, taken, strict=True):
+            times.append(seconds(pipe))
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(False)
+        process.join()
+    print(f"{name} at {options.size}², {len(taken[0])} rounds", flush=True)
+    for form, load_s, output, times in zip(forms, loads, outputs, taken, strict=True):
+        ratios = [plain / own for plain, own in zip(taken[0], times, strict=True)]
+        quartiles = statistics.quantiles(ratios, n=4)
+        fidelity = fidelity_db(output, outputs[0])
+        print(
+            f"  {form or 'torch, eager'!s:<26}{statistics.median(times) * 1000:8.1f} ms  "
+            f"{quartiles[1]:.2f}× ({quartiles[0]:.2f}–{quartiles[2]:.2f})  "
+            + ("" if np.isinf(fidelity) else f"{fidelity:.0f} dB  ")
+            + f"first result after {load_s:.1f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--seconds", type=float, default=60, help="to measure for, each network")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    options = parser.parse_args()
+    forms: tuple[Form, ...] = (None, *configurations())
+    for name in options.networks:
+        measure(name, forms, options)
+
+
+if __name__ == "__main__":
+    main()
