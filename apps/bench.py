@@ -53,10 +53,13 @@ def print_bench(result: Bench, where: Path) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     first = result.measured[0]
     for one in result.measured:
-        cells = (one.problem, "", "", "") if one.problem else figures(one, first)
-        table.add_row(f"{'→' if one == result.chosen else ' '} {one.configuration}", *map(escape, cells))
+        if not one.problem:
+            table.add_row(f"{'→' if one == result.chosen else ' '} {one.configuration}", *figures(one, first))
     console = Console()
     console.print(table)
+    for one in result.measured:
+        if one.problem:
+            console.print(f"not measured: {one.configuration}; {escape(one.problem)}", soft_wrap=True)
     for provider in PROVIDERS:
         if (reason := missing(provider)) is not None:
             console.print(f"not tried: {provider.name}; {escape(reason)}", soft_wrap=True)

@@ -76,8 +76,8 @@ class Apply:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     provider: str = "auto"
-    """What runs an .onnx file: cpu, cuda, tensorrt, tensorrt-fp16, openvino or openvino-bf16; auto takes what
-    `gan-tasks doctor --bench` found best, else CUDA where it works, else the CPU."""
+    """What runs an .onnx file, by the name that `gan-tasks doctor` lists; auto takes what `gan-tasks doctor --bench`
+    found best for it, else CUDA where it works, else the CPU."""
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     max_memory: str = ""
@@ -178,8 +178,8 @@ class Serve:
     queue_size: int = 5
     """Jobs that may wait; more are told to come back later (503)."""
     provider: str = "auto"
-    """What runs an .onnx file: cpu, cuda, tensorrt, tensorrt-fp16, openvino or openvino-bf16; auto takes what
-    `gan-tasks doctor --bench` found best, else CUDA where it works, else the CPU."""
+    """What runs an .onnx file, by the name that `gan-tasks doctor` lists; auto takes what `gan-tasks doctor --bench`
+    found best for it, else CUDA where it works, else the CPU."""
     open: bool = False
     """Open the page in a browser."""
 

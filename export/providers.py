@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, OnnxFileError
+from gan_tasks.export.winograd import with_winograd
 
 OPENVINO = "OpenVINO"
 NO_ONNX_RUNTIME = "it needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'gan-tasks[gpu]'` for NVIDIA"
@@ -36,6 +38,8 @@ class Provider:
     """What to do where it is missing."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The engine's own."""
+    winograd: bool = False
+    """Whether 3×3 convolutions are rewritten for it (see winograd.py)."""
 
     @property
     def on_gpu(self) -> bool:
@@ -46,14 +50,20 @@ CUDA_REMEDY = "it needs an NVIDIA GPU, its driver, CUDA, and the package onnxrun
 TENSORRT_REMEDY = f"{CUDA_REMEDY}; and TensorRT (`pip install tensorrt`)"
 OPENVINO_REMEDY = "it needs OpenVINO: `pip install 'gan-tasks[openvino]'`"
 
+WINOGRAD_REMEDY = "it needs the package that rewrites graphs: `pip install onnx`"
+
 CPU = Provider("cpu", "CPUExecutionProvider", "fp32", NO_ONNX_RUNTIME)
 CUDA = Provider("cuda", "CUDAExecutionProvider", "tf32", CUDA_REMEDY)
 PROVIDERS = (
     CPU,
+    Provider("cpu-winograd", "CPUExecutionProvider", "fp32", NO_ONNX_RUNTIME, winograd=True),
     CUDA,
     Provider("tensorrt", "TensorrtExecutionProvider", "tf32", TENSORRT_REMEDY),
     Provider("tensorrt-fp16", "TensorrtExecutionProvider", "fp16", TENSORRT_REMEDY, {"trt_fp16_enable": "1"}),
     Provider("openvino", OPENVINO, "fp32", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "f32"}),
+    Provider(
+        "openvino-winograd", OPENVINO, "fp32", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "f32"}, winograd=True
+    ),
     Provider("openvino-bf16", OPENVINO, "bf16", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "bf16"}),
 )
 
@@ -93,6 +103,8 @@ def missing(provider: Provider) -> str | None:
 
     A GPU's can still turn out not to work when a session is started with it.
     """
+    if provider.winograd and find_spec("onnx") is None:
+        return WINOGRAD_REMEDY
     if provider.engine == OPENVINO:
         try:
             import openvino
@@ -146,6 +158,8 @@ def start_session(file: OnnxFile, configuration: Configuration) -> Session:
     """
     provider = configuration.provider
     require(provider)
+    if provider.winograd:
+        file = replace(file, data=with_winograd(file))
     if provider.engine == OPENVINO:
         return OpenVinoSession(file, configuration)
     session = start_onnx_runtime(file, configuration)

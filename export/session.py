@@ -134,7 +134,8 @@ class Picked:
         provider = self.configuration.provider
         engine = self.session.get_providers()[0].removesuffix("ExecutionProvider")
         runtime = "" if provider.engine == OPENVINO else ", ONNX Runtime"
-        return f"{engine} {provider.precision}{runtime}" + (f" ({self.why})" if self.why else "")
+        how = f"{provider.precision} with Winograd" if provider.winograd else provider.precision
+        return f"{engine} {how}{runtime}" + (f" ({self.why})" if self.why else "")
 
 
 def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:

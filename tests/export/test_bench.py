@@ -152,6 +152,8 @@ def test_doctor_measures_a_model_and_later_sessions_use_the_choice(
     result = json.loads(capsys.readouterr().out)
     here = [provider.name for provider in PROVIDERS if missing(provider) is None]
     assert sorted({row["provider"] for row in result["measured"]}) == sorted(here)
+    problems = {row["provider"]: row["problem"] for row in result["measured"] if row.get("problem")}
+    assert all("winograd" in name and "no convolution" in problem for name, problem in problems.items())
     (chosen,) = (row["provider"] for row in result["measured"] if row.get("chosen"))
     assert Path(result["remembered_in"]).is_relative_to(tmp_path / "cache")
     assert "remembered from doctor --bench" in load(path).runs_on

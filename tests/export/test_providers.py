@@ -43,7 +43,7 @@ def need(name: str) -> Configuration:
     return Configuration(provider, 1)
 
 
-@pytest.mark.parametrize("name", [provider.name for provider in PROVIDERS])
+@pytest.mark.parametrize("name", [provider.name for provider in PROVIDERS if not provider.winograd])
 def test_every_provider_computes_the_same(name: str, tmp_path: Path) -> None:
     configuration = need(name)
     session = start_session(read_onnx(write_onnx(tmp_path / "model.onnx")), configuration)
@@ -85,7 +85,7 @@ def test_a_graph_that_openvino_refuses_is_an_error_for_people(tmp_path: Path) ->
         load(path, provider="openvino")
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"])
+@pytest.mark.parametrize("name", [provider.name for provider in PROVIDERS[2:]])
 def test_a_missing_provider_is_refused_with_the_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +119,7 @@ def test_what_onnx_runtime_silently_replaces_is_refused(tmp_path: Path, monkeypa
 
 
 def test_an_unknown_provider_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no provider is called 'tpu': expected auto, cpu, cuda, .*openvino-bf16"):
+    with pytest.raises(UserError, match=r"no provider is called 'tpu': expected auto, cpu, .*cuda, .*openvino-bf16"):
         load(write_onnx(tmp_path / "model.onnx"), provider="tpu")
 
 
