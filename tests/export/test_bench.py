@@ -13,7 +13,6 @@ from handmade_onnx import mean_filter, write_onnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_tasks import metrics
 from gan_tasks.apps.cli import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export import bench as bench_module
@@ -21,6 +20,7 @@ from gan_tasks.export.bench import Measured, bench, choose, fidelity_db, speed_u
 from gan_tasks.export.model import FloatImages, load
 from gan_tasks.export.onnx_file import OnnxFile, read_onnx
 from gan_tasks.export.providers import CPU, PROVIDERS, Configuration, missing
+from gan_tasks.measures import reference
 
 OTHERS = PROVIDERS[1:]
 
@@ -72,7 +72,7 @@ def test_fidelity_is_psnr(seed: int, amount: float) -> None:
     rng = np.random.default_rng(seed)
     expected = rng.random((1, 3, 6, 5), np.float32)
     output = np.clip(expected + amount * rng.standard_normal(expected.shape), 0, 1).astype(np.float32)
-    own = float(metrics.psnr(torch.from_numpy(output * 2 - 1), torch.from_numpy(expected * 2 - 1)))
+    own = float(reference.psnr(torch.from_numpy(output * 2 - 1), torch.from_numpy(expected * 2 - 1)))
     assert fidelity_db(output, expected) == pytest.approx(own, abs=1e-3)
 
 
