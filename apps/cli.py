@@ -80,6 +80,8 @@ class Apply:
     found best for it, else CUDA where it works, else the CPU."""
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Which way, for the run of a task that learns both; as in its options if not given."""
     max_memory: str = ""
     """Of an .onnx file's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
     overwrite: bool = False
@@ -92,7 +94,8 @@ class Apply:
         from gan_tasks.export.resuming import version_of
 
         pairs = files_to_do(self.input, self.output)
-        model = load(self.model, device=self.device, mode=self.mode, provider=self.provider)
+        options = {"device": self.device, "mode": self.mode, "provider": self.provider}
+        model = load(self.model, direction=self.direction or "", **options)
         say(f"{model.title} runs on {model.runs_on}")
         if self.max_memory:
             limit_memory(model, memory_bytes(self.max_memory))
@@ -118,6 +121,8 @@ class Export:
     """The file to write: .onnx, or with --format jy .pth."""
     format: Literal["onnx", "jy"] = "onnx"
     """onnx runs without torch; jy is what pytorch-CycleGAN-and-pix2pix loads, of U-Nets and ResNets."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Which way, for the run of a task that learns both; as in its options if not given."""
     half: bool = False
     """onnx: store the weights as float16, half the size."""
     name: str = ""
@@ -131,12 +136,13 @@ class Export:
         from gan_tasks.apps.exporting import export_jy, export_proven
 
         if self.format == "jy":
-            export_jy(self.model, self.output)
+            export_jy(self.model, self.output, direction=self.direction or "")
             say(f"written: {self.output}")
             return OK
         report = export_proven(
             self.model,
             self.output,
+            direction=self.direction or "",
             half=self.half,
             name=self.name,
             licence=self.licence,

@@ -18,10 +18,17 @@ UNKNOWN = "unknown"
 
 
 def export_proven(
-    path: Path, out: Path, *, half: bool = False, name: str = "", licence: str = "", training_data: str = ""
+    path: Path,
+    out: Path,
+    *,
+    direction: str = "",
+    half: bool = False,
+    name: str = "",
+    licence: str = "",
+    training_data: str = "",
 ) -> ExportReport:
     """Write ONNX; what is not said about the model is taken from the run. Raises as `export_onnx` does."""
-    model = load_torch(path)
+    model = load_torch(path, direction)
     if isinstance(model, TrainedModel):
         run_folder = model.checkpoint.parent.parent
         known_licence, known_data = "", Path(read_run(run_folder)[1]["data"]).name
@@ -37,12 +44,12 @@ def export_proven(
     )
 
 
-def export_jy(path: Path, out: Path) -> None:
+def export_jy(path: Path, out: Path, *, direction: str = "") -> None:
     """Write the generator as pytorch-CycleGAN-and-pix2pix names it.
 
     Raises UserError for a task with several generators, and for one that no published code reads.
     """
-    generators = [module for module in load_torch(path).network.modules() if isinstance(module, Generator)]
+    generators = [module for module in load_torch(path, direction).network.modules() if isinstance(module, Generator)]
     if len(generators) != 1:
         raise UserError(f"{path} holds {len(generators)} generators; --format jy takes a model of one")
     if out.suffix != ".pth":
@@ -50,9 +57,9 @@ def export_jy(path: Path, out: Path) -> None:
     write_jy(out, generators[0])
 
 
-def load_torch(path: Path) -> TorchModel:
+def load_torch(path: Path, direction: str) -> TorchModel:
     """The model on the CPU. Raises UserError for an ONNX file, which is what comes out."""
-    model = load(path, device="cpu")
+    model = load(path, device="cpu", direction=direction)
     if not isinstance(model, TorchModel):
         raise UserError(f"{path} is an exported model already: give the run or checkpoint that it was made from")
     return model

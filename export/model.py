@@ -92,6 +92,7 @@ def load(
     device: str = "auto",
     mode: Literal["eval", "train"] = "eval",
     provider: str = "auto",
+    direction: str = "",
 ) -> Model:
     """The model that a path holds, ready to be called with an array.
 
@@ -102,6 +103,7 @@ def load(
         mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested; an ONNX
             file has only `eval`.
         provider: what runs an ONNX file, by its name in `export/providers.py`; see `OnnxModel`.
+        direction: of the run of a task that learns both ways, such as b-to-a; as in its options if not given.
 
     Raises UserError, saying what was expected, for anything else.
     """
@@ -109,7 +111,9 @@ def load(
     if (path / "config.json").is_file() or (path / "state.json").is_file():
         if provider != "auto":
             raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files")
-        return load_run(path, device=device, mode=mode)
+        return load_run(path, device=device, mode=mode, direction=direction)
+    if direction:
+        raise UserError(f"{path} goes one way only: --direction chooses for the run of a task that learns both")
     if path.suffix.lower() == ".onnx":
         if mode != "eval":
             raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
@@ -123,10 +127,10 @@ def load(
     )
 
 
-def load_run(path: Path, *, device: str, mode: Literal["eval", "train"]) -> TrainedModel:
+def load_run(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str) -> TrainedModel:
     from gan_tasks.export.trained import TrainedModel
 
-    return TrainedModel(path, device=device, mode=mode)
+    return TrainedModel(path, device=device, mode=mode, direction=direction)
 
 
 def load_onnx(path: Path, *, device: str, provider: str) -> OnnxModel:

@@ -13,14 +13,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan_tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.export.model import load
     from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
     from gan_tasks.training import TrainConfig, resume, train
 
-__all__ = ["Pix2Pix", "Pix2PixConfig", "TrainConfig", "__version__", "load", "resume", "train"]
+__all__ = [
+    "CycleGAN",
+    "CycleGANConfig",
+    "Pix2Pix",
+    "Pix2PixConfig",
+    "TrainConfig",
+    "__version__",
+    "load",
+    "resume",
+    "train",
+]
 __version__ = "0.1.0"
 
 _HOME = {
+    "CycleGAN": "gan_tasks.cyclegan",
+    "CycleGANConfig": "gan_tasks.cyclegan",
     "Pix2Pix": "gan_tasks.pix2pix",
     "Pix2PixConfig": "gan_tasks.pix2pix",
     "TrainConfig": "gan_tasks.training",

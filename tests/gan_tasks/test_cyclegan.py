@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tiny import built, first_stage, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
 
+import gan_tasks
 from gan_tasks.backbone import resnet, unet
 from gan_tasks.cyclegan import CycleGAN
 from gan_tasks.datasets.errors import UserError
@@ -130,8 +131,9 @@ def test_one_run_goes_both_ways(tmp_path: Path) -> None:
     expected = task.generators["a-to-b"].eval()(torch.from_numpy(gray)).detach().numpy()
     np.testing.assert_allclose(there.run(gray), expected, atol=1e-6)
     assert back.run(np.concatenate([gray] * 3, axis=1)).shape == (1, 1, 20, 20)
+    assert gan_tasks.load(run, direction="b-to-a").title.endswith("b-to-a")
     with pytest.raises(UserError, match="a-to-b or b-to-a"):
-        TrainedModel(run, direction="sideways")
+        gan_tasks.load(run, direction="sideways")
 
 
 def test_a_task_of_one_way_refuses_a_direction(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two kinds of images that differ by a rule of shapes: from A to B, the hue of a disc turns one way, of a square the
+"""Two kinds of images that differ by a rule of shapes: from A to B, the hue of a disc turns one way, of a cross the
 other. One tint for all objects cannot be right for both."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.image import Picture, write
 
 SIZE, CELL = 32, 16
-TURNS_DEGREES = {"disc": 120.0, "square": -120.0}
+TURNS_DEGREES = {"disc": 120.0, "cross": -120.0}
 BASE_DEGREES, SPREAD_DEGREES = 0.0, 15.0
 
 
@@ -43,7 +43,7 @@ def scene(seed: int, *, turned: bool) -> tuple[NDArray[np.uint8], list[Object]]:
 
 
 def drawn(shape: str, top: int, left: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A disc or a square of about the same area, anywhere within its cell."""
+    """A disc or an upright cross, anywhere within its cell."""
     radius = rng.uniform(5, 6.5)
     y, x = np.mgrid[:SIZE, :SIZE]
     room = CELL / 2 - radius
@@ -51,7 +51,8 @@ def drawn(shape: str, top: int, left: int, rng: np.random.Generator) -> NDArray[
     right = x - (left + CELL / 2 - 0.5 + rng.uniform(-room, room))
     if shape == "disc":
         return np.asarray(down**2 + right**2 <= radius**2)
-    return np.asarray(np.maximum(abs(down), abs(right)) <= radius * 0.886)
+    arms = np.minimum(abs(down), abs(right)) <= 1.5
+    return np.asarray(arms & (np.maximum(abs(down), abs(right)) <= radius))
 
 
 def write_domains(root: Path, *, count: int) -> Path:
