@@ -94,8 +94,13 @@ class Apply:
         from gan_tasks.export.resuming import version_of
 
         pairs = files_to_do(self.input, self.output)
-        options = {"device": self.device, "mode": self.mode, "provider": self.provider}
-        model = load(self.model, direction=self.direction or "", **options)
+        model = load(
+            self.model,
+            device=self.device,
+            mode=self.mode,
+            provider=self.provider,
+            direction=self.direction or "",
+        )
         say(f"{model.title} runs on {model.runs_on}")
         if self.max_memory:
             limit_memory(model, memory_bytes(self.max_memory))
