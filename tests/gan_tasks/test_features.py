@@ -13,7 +13,7 @@ import gan_tasks.measures.features
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, write
 from gan_tasks.measures.features import FeatureNetwork, efficientnet_lite0, features, file_features, vgg16
-from gan_tasks.measures.lite0 import EfficientNetLite0
+from gan_tasks.measures.lite0 import EfficientNetLite0, SameConv
 from gan_tasks.measures.published_weights import ALEXNET, published_weights
 
 SHARED_VGG16 = Path(__file__).parents[2].parent / "shared" / "weights" / "vgg16_features.safetensors"
@@ -34,6 +34,16 @@ def test_lite0_recognises_photos_by_its_features(lite0, photo):
     assert isinstance(lite0.module, EfficientNetLite0)
     likeliest = lite0.module.logits(torch.from_numpy(found))[0].topk(3).indices
     assert CLASSES[photo] & set(likeliest.tolist())
+
+
+def test_padding_is_tensorflows_same():
+    """With stride 2 an even size is padded at the end alone: the kernel's first tap sees the first pixel."""
+    conv = SameConv(1, 1, 3, stride=2)
+    conv.weight.data = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0, 0]).view(1, 1, 3, 3)
+    even, odd = torch.rand(1, 1, 8, 6), torch.rand(1, 1, 7, 9)
+    torch.testing.assert_close(conv(even), even[..., ::2, ::2])
+    torch.testing.assert_close(conv(odd)[..., 1:, 1:], odd[..., 1::2, 1::2])
+    assert conv(odd).shape == (1, 1, 4, 5) and not conv(odd)[..., 0, :].any()
 
 
 def test_lite0_sees_a_blurred_cat_nearer_to_the_cat_than_to_coffee(lite0):
