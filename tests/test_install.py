@@ -68,7 +68,7 @@ def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: 
     assert modules == expected
     assert set(names.values()) == {1}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gan_tasks"}
-    assert "gan_tasks/py.typed" in names
+    assert {"gan_tasks/py.typed", "gan_tasks/measures/niqe_own_fit.npz"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
