@@ -292,7 +292,7 @@ class Slow:
         return self.model(pixels)
 
 load = service.load
-service.load = lambda path: Slow(load(path))
+service.load = lambda path, **options: Slow(load(path, **options))
 try:
     serve([Path(sys.argv[1])], port=0)
 finally:
