@@ -124,7 +124,7 @@ def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -
     assert mark.model == "Mean <3×3> & more"
     command = page.locator(".command textarea").input_value()
     assert command == f"gan-tasks apply {folder / 'mean.onnx'} source.png result.png"
-    expect(page.get_by_text("CPU, ONNX Runtime").first).to_be_visible()
+    expect(page.get_by_text("CPU fp32, ONNX Runtime").first).to_be_visible()
     expect(page.get_by_text("256 × 192 px")).to_be_visible()
 
     shown = page.locator(".result-slider img")
