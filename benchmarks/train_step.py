@@ -1,10 +1,12 @@
 """Images per second of a training step, beside the plain form of the same step, measured in turn in one run.
 
-    python benchmarks/train_step.py [--batches 1 4] [--size 256] [--seconds 40]
+    python benchmarks/train_step.py [--task pix2pix] [--batches 1 4] [--size 256] [--seconds 60]
+    python benchmarks/train_step.py --task cyclegan --batches 1 --size 128
 
-The plain form is the published pix2pix step (Isola et al. 2017) written straightforwardly: eager, float32, NCHW,
-torch's default Adam, D then G, one forward pass of G, D's weights frozen while G learns. No waste is added to it,
-and it keeps no gradient norms, guards or diagnostics, all of which the project's own step includes.
+The plain form is the published step of pix2pix (Isola et al. 2017) or CycleGAN (Zhu et al. 2017) written
+straightforwardly: eager, float32, NCHW, torch's default Adam, one forward pass of each generator on each image that
+it needs, D's weights frozen while G learns. No waste is added to it, and it keeps no gradient norms, guards or
+diagnostics, nor CycleGAN's pool of images, all of which the project's own step includes.
 """
 
 from __future__ import annotations
@@ -13,30 +15,40 @@ import argparse
 import contextlib
 import itertools
 import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.backbone import unet
+from gan_tasks.backbone import resnet, unet
+from gan_tasks.cyclegan import CycleGAN
 from gan_tasks.datasets.paired import Pair, PairedConfig
+from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
 from gan_tasks.discriminators import PatchDiscriminator
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.pix2pix import Pix2Pix
 from gan_tasks.runtime import Runtime, pick_device, start_runtime
+from gan_tasks.task import Task
 from gan_tasks.trainer import Trainer
 
-Step = Callable[[Pair[Tensor]], None]
+Step = Callable[[Any], None]
 KINDS = ("plain", "gan-tasks")
+NETWORKS = {"pix2pix": "U-Net-256", "cyclegan": "two ResNet-9"}
 WARM_UP_STEPS = 2
 
 
-def plain_step(device: torch.device) -> Step:
-    return published_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
+def plain_step(task: str, device: torch.device) -> Step:
+    if task == "pix2pix":
+        return published_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
+    generators = nn.ModuleList(resnet(3, 3) for _ in "ab").to(device)
+    discriminators = nn.ModuleList(PatchDiscriminator(3, norm="instance") for _ in "ab").to(device)
+    return published_cyclegan_step(generators, discriminators, device)
 
 
 def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
@@ -64,43 +76,84 @@ def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
     return step
 
 
-def own_step(batch: int, runtime: Runtime) -> Step:
-    data = PairedConfig(source_channels=3, target_channels=3)
-    task = Pix2Pix(data=data, optimisation=OptimisationConfig(batch_size=batch))
+def published_cyclegan_step(generators: nn.ModuleList, discriminators: nn.ModuleList, device: torch.device) -> Step:
+    """The plain form: from A to B and back, the judges of A and of B; G before D, without a pool of images."""
+    (to_b, to_a), (d_a, d_b) = generators, discriminators
+    adam_g = torch.optim.Adam(generators.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    adam_d = torch.optim.Adam(discriminators.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    l1 = functional.l1_loss
+
+    def squares(logits: Tensor, target: float) -> Tensor:
+        return functional.mse_loss(logits, torch.full_like(logits, target))
+
+    def step(x: Unpaired[Tensor]) -> None:
+        a, b = x.a.to(device), x.b.to(device)
+        fake_b, fake_a = to_b(a), to_a(b)
+        discriminators.requires_grad_(False)
+        adam_g.zero_grad()
+        loss = squares(d_b(fake_b)[-1], 1) + squares(d_a(fake_a)[-1], 1)
+        loss = loss + 10 * l1(to_a(fake_b), a) + 10 * l1(to_b(fake_a), b)
+        loss = loss + 5 * l1(to_b(b), b) + 5 * l1(to_a(a), a)
+        loss.backward()
+        adam_g.step()
+        discriminators.requires_grad_(True)
+        adam_d.zero_grad()
+        for d, real, fake in ((d_a, a, fake_a), (d_b, b, fake_b)):
+            (0.5 * (squares(d(real)[-1], 1) + squares(d(fake.detach())[-1], 0))).backward()
+        adam_d.step()
+
+    return step
+
+
+def own_step(name: str, batch: int, runtime: Runtime) -> Step:
+    task: Task[Any, Any]
+    optimisation = OptimisationConfig(batch_size=batch)
+    if name == "pix2pix":
+        task = Pix2Pix(data=PairedConfig(source_channels=3, target_channels=3), optimisation=optimisation)
+    else:
+        task = CycleGAN(data=UnpairedConfig(a_channels=3, b_channels=3), optimisation=optimisation)
     task.build(for_training=True)
     trainer = Trainer(task, task.stages(1)[0], runtime, seed=0)
     taken = itertools.count()
 
-    def step(x: Pair[Tensor]) -> None:
+    def step(x: Any) -> None:
         trainer.step(x, index=next(taken))
 
     return step
 
 
 def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection) -> None:
-    """A process that takes a step whenever it is asked, and answers with its seconds.
+    """A process that takes a step whenever it is asked and answers with its seconds; in the end, its peak bytes.
 
     Each form has a process of its own: the suite's settings for memory and threads shall not help the plain one.
     """
     torch.manual_seed(0)
     images = torch.rand(2, batch, 3, options.size, options.size) * 2 - 1
-    x = Pair(images[0], images[1])
+    x = Pair(*images) if options.task == "pix2pix" else Unpaired(*images)
     device = pick_device(options.device)
     with contextlib.ExitStack() as stack:
         if kind == "plain":
-            step = plain_step(device)
+            step = plain_step(options.task, device)
         else:
-            step = own_step(batch, stack.enter_context(start_runtime(options.device)))
+            step = own_step(options.task, batch, stack.enter_context(start_runtime(options.device)))
         while pipe.recv():
             start = time.perf_counter()
             step(x)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             pipe.send(time.perf_counter() - start)
+    pipe.send(peak_bytes(device))
 
 
-def measure(options: argparse.Namespace, batch: int) -> dict[str, list[float]]:
-    """Seconds a step, the two forms in turn, so that both see the same moods of the machine."""
+def peak_bytes(device: torch.device) -> float:
+    """The most memory that this process has held: on a GPU tensors alone, on a CPU everything."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(options: argparse.Namespace, batch: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds a step, the two forms in turn, so that both see the same moods of the machine; and their peak bytes."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -122,14 +175,17 @@ def measure(options: argparse.Namespace, batch: int) -> dict[str, list[float]]:
     while time.perf_counter() < end or len(taken["plain"]) < 5:
         for kind in KINDS:
             taken[kind].append(seconds(kind))
+    peaks: dict[str, float] = {}
     for kind, process in zip(KINDS, processes, strict=True):
         pipes[kind].send(False)
+        peaks[kind] = pipes[kind].recv()
         process.join()
-    return taken
+    return taken, peaks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=NETWORKS, default="pix2pix")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="images a step")
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
     parser.add_argument("--seconds", type=float, default=60, help="to measure for, at each batch size")
@@ -137,16 +193,20 @@ def main() -> None:
     options = parser.parse_args()
     with start_runtime(options.device) as runtime:
         capability = torch.backends.cpu.get_cpu_capability() if runtime.device.type == "cpu" else ""
-        print(f"U-Net-256 at {options.size}²; gan-tasks runs in {runtime.describe()} {capability}", flush=True)
+        print(
+            f"{NETWORKS[options.task]} at {options.size}²; gan-tasks runs in {runtime.describe()} {capability}",
+            flush=True,
+        )
     for batch in options.batches:
-        taken = measure(options, batch)
+        taken, peaks = measure(options, batch)
         rates = {kind: batch / statistics.median(times) for kind, times in taken.items()}
         ratios = sorted(plain / own for plain, own in zip(taken["plain"], taken["gan-tasks"], strict=True))
         shown = ", ".join(f"{kind} {rate:.2f} images/s" for kind, rate in rates.items())
         quartiles = statistics.quantiles(ratios, n=4)
         print(
             f"batch {batch}: {shown}; {quartiles[1]:.2f}× "
-            f"(median of {len(ratios)} pairs, quartiles {quartiles[0]:.2f}–{quartiles[2]:.2f})",
+            f"(median of {len(ratios)} pairs, quartiles {quartiles[0]:.2f}–{quartiles[2]:.2f}); "
+            f"peak memory {', '.join(f'{kind} {peak / 2**20:.0f} MiB' for kind, peak in peaks.items())}",
             flush=True,
         )
 
