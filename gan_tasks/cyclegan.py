@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from torch import Tensor
 
-from gan_tasks.adversarial import d_game, g_game
+from gan_tasks.adversarial import d_game, g_game, judge_of
 from gan_tasks.backbone import TranslationNetwork, translation_generator
 from gan_tasks.blocks import Norm, Upsampling
 from gan_tasks.datasets.errors import UserError
@@ -47,8 +48,11 @@ class CycleGANConfig:
     """Normalisation in generators and discriminators."""
     dropout: bool = False
     """Dropout in the generators while they learn."""
-    discriminator: Literal["patch", "pixel"] = "patch"
-    """Judge patches of 70×70 pixels (with 3 layers), or each pixel on its own."""
+    discriminator: Literal["patch", "pixel", "features"] = "patch"
+    """Judge patches of 70×70 pixels (with 3 layers), each pixel on its own, or features: what the perceptual loss's
+    frozen network sees in four of its layers, whatever d_layers and d_scales."""
+    d_norm: Norm | Literal["same"] = "same"
+    """Normalisation in the discriminators, where it is not to be the same."""
     d_width: int = 64
     """Channels of the discriminators' first layer."""
     d_layers: int = 3
@@ -73,9 +77,21 @@ class CycleGANConfig:
     data: UnpairedConfig = UnpairedConfig()
 
 
+MODERN = CycleGANConfig(
+    d_norm="none",
+    pool_images=0,
+    adversarial=AdversarialConfig(
+        adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
+    ),
+    optimisation=OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000),
+)
+"""The game of https://arxiv.org/abs/2501.05441 in CycleGAN, with augmentation for few images."""
+
+
 class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     name = "cyclegan"
     Config = CycleGANConfig
+    presets = MappingProxyType({"modern": MODERN})
     directions = ("a-to-b", "b-to-a")
     paired = False
 
@@ -114,15 +130,15 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             for side, channels in (("a", config.data.a_channels), ("b", config.data.b_channels)):
                 self.discriminators[side] = translation_discriminator(
                     config.discriminator,
-                    channels,
+                    (channels,),
                     width=config.d_width,
                     layers=config.d_layers,
                     scales=config.d_scales,
-                    norm=config.norm,
+                    norm=config.norm if config.d_norm == "same" else config.d_norm,
                     spectral=config.d_spectral,
                 )
             self.d_weight_clip = config.adversarial.clip_weights
-        if for_training and config.perceptual.perceptual:
+        if for_training and (config.perceptual.perceptual or (config.gan and config.discriminator == "features")):
             with reported("Downloading the perceptual network", "bytes") as on_progress:
                 self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
         self.pools = {side: ImagePool(config.pool_images) for side in ("a", "b")}
@@ -148,7 +164,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         losses: Losses = {}
         for side, real in (("a", x.a), ("b", x.b)):
             fake = self.pools[side].exchange(y[f"fake_{side}"], self.step)
-            losses |= d_game(self, self.config.adversarial, self.discriminators[side], real, fake, name=side)
+            losses |= d_game(self, self.config.adversarial, judge_of(self, side), real, fake, name=side)
         return losses
 
     def g_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
@@ -158,7 +174,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             back = y[f"back_{side}"]
             losses[f"cycle_{side}"] = config.cycle * l1(back, real)
             if config.gan:
-                game = g_game(config.adversarial, self.discriminators[side], real, y[f"fake_{side}"])
+                game = g_game(self, config.adversarial, judge_of(self, side), real, y[f"fake_{side}"])
                 losses[f"{side}_adversarial"] = config.gan * game
             if config.identity:
                 losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)

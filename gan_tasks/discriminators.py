@@ -3,7 +3,8 @@
 Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -103,23 +104,74 @@ class MultiScaleDiscriminator(nn.Module):
         return outputs
 
 
+FEATURE_LAYERS: Mapping[str, int] = MappingProxyType({"relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512})
+"""Layers of a VGG, and their channels: patches of 10, 24, 60 and 132 pixels in VGG16, of 10, 24, 68, 156 in VGG19."""
+FEATURE_MINIMUM_SIZE = 32
+"""Pixels along a side: the last layer then has 2×2 places, fewer than which instance norm cannot take."""
+
+
+class FeatureHeads(nn.Module):
+    """Judges what a frozen VGG sees, layer by layer, as Projected GANs do (https://arxiv.org/abs/2111.01007).
+
+    For each of FEATURE_LAYERS it has a pixel discriminator of the features: 1×1 convolutions, a logit for each place.
+    The VGG is no part of it, so that the heads alone learn and are saved.
+
+    images: how many are judged together; their features are joined along the channels.
+    """
+
+    def __init__(self, images: int, *, width: int, norm: Norm, spectral: bool) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict(
+            {
+                layer: PatchDiscriminator(
+                    images * channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
+                )
+                for layer, channels in FEATURE_LAYERS.items()
+            }
+        )
+
+    def forward(self, *seen: Mapping[str, Tensor]) -> list[list[Tensor]]:
+        """The features of each image, by layer → a scale for each layer."""
+        return [head(torch.cat([features[layer] for features in seen], dim=1)) for layer, head in self.heads.items()]
+
+    def judge(self, see: Callable[[Tensor], Mapping[str, Tensor]], *images: Tensor) -> list[list[Tensor]]:
+        """The scales of N×C×H×W images in [-1, 1]; gradients reach the images through `see`, see `Perceptual.seen`.
+
+        Raises UserError for images of less than FEATURE_MINIMUM_SIZE.
+        """
+        height, width = images[0].shape[-2:]
+        if min(height, width) < FEATURE_MINIMUM_SIZE:
+            raise UserError(
+                f"the discriminator on features got images of {height}×{width} px, and needs {FEATURE_MINIMUM_SIZE} "
+                "or more: use larger images or crops, or --discriminator patch"
+            )
+        answer: list[list[Tensor]] = self(*(see(image) for image in images))
+        return answer
+
+
 def translation_discriminator(
-    kind: Literal["patch", "pixel"],
-    in_channels: int,
+    kind: Literal["patch", "pixel", "features"],
+    in_channels: Sequence[int],
     *,
     width: int,
     layers: int,
     scales: int,
     norm: Norm,
     spectral: bool,
-) -> MultiScaleDiscriminator:
-    """The published discriminators of pix2pix, CycleGAN and pix2pixHD: of patches, or of single pixels."""
+) -> MultiScaleDiscriminator | FeatureHeads:
+    """The published discriminators of pix2pix, CycleGAN and pix2pixHD: patch and pixel; or one on features.
+
+    in_channels: of each of the images that are judged together.
+    """
+    if kind == "features":
+        return FeatureHeads(len(in_channels), width=width, norm=norm, spectral=spectral)
+    channels = sum(in_channels)
 
     def make_scale() -> nn.Module:
         if kind == "pixel":
             return PatchDiscriminator(
-                in_channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
+                channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
             )
-        return PatchDiscriminator(in_channels, width=width, layers=layers, norm=norm, spectral=spectral)
+        return PatchDiscriminator(channels, width=width, layers=layers, norm=norm, spectral=spectral)
 
     return MultiScaleDiscriminator(make_scale, scales=scales)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.diffaug import Augmentation
 
 Scales: TypeAlias = Sequence[Sequence[Tensor]]
 
@@ -37,6 +38,8 @@ class AdversarialConfig:
     """γ of R2, the zero-centred gradient penalty on generated images (0 = off)."""
     r_interval: int = 1
     """Steps from one R1/R2 penalty to the next; each is scaled up by as much (lazy regularisation)."""
+    d_augment: tuple[Augmentation, ...] = ()
+    """What is changed, at random, in all that the discriminator sees, real or generated; for few images all three."""
 
     def __post_init__(self) -> None:
         weights = {

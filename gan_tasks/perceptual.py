@@ -45,7 +45,7 @@ class PerceptualConfig:
     perceptual: float = 0.0
     """Weight of the perceptual loss (10 in pix2pixHD; 0 = off, and no weights are needed)."""
     perceptual_network: Network = "vgg19"
-    """The network whose features are compared."""
+    """The network whose features are compared, and judged by a discriminator on features."""
     perceptual_weights: Path | None = None
     """Its weights, .safetensors or .pth with torchvision's keys; by default they are downloaded once."""
 
@@ -125,7 +125,7 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
         path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
     except DownloadError as error:
         raise UserError(
-            f"the perceptual loss needs the weights of {network}, and they could not be downloaded: {error}. "
+            f"the weights of {network} are needed, and they could not be downloaded: {error}. "
             "Connect to the network once (they are kept), or give a file of them: --perceptual-weights PATH"
         ) from error
     return Perceptual(network, read_state_dict(path))

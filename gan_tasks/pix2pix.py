@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gan_tasks.adversarial import d_game
+from gan_tasks.adversarial import d_game, judge_of, one_view
 from gan_tasks.backbone import TranslationNetwork, translation_generator
 from gan_tasks.blocks import Norm, Upsampling
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
 from gan_tasks.discriminators import translation_discriminator
-from gan_tasks.losses import AdversarialConfig, Scales, adversarial_g_loss, feature_matching, l1
+from gan_tasks.losses import AdversarialConfig, adversarial_g_loss, feature_matching, l1
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.progress import reported
@@ -41,8 +42,11 @@ class Pix2PixConfig:
     """Normalisation in generator and discriminator."""
     dropout: bool = True
     """Dropout in the generator while it learns."""
-    discriminator: Literal["patch", "pixel"] = "patch"
-    """Judge patches of 70×70 pixels (with 3 layers), or each pixel on its own."""
+    discriminator: Literal["patch", "pixel", "features"] = "patch"
+    """Judge patches of 70×70 pixels (with 3 layers), each pixel on its own, or features: what the perceptual loss's
+    frozen network sees in four of its layers, whatever d_layers and d_scales."""
+    d_norm: Norm | Literal["same"] = "same"
+    """Normalisation in the discriminator, where it is not to be the same."""
     d_width: int = 64
     """Channels of the discriminator's first layer."""
     d_layers: int = 3
@@ -70,9 +74,21 @@ class Pix2PixConfig:
     data: PairedConfig = PairedConfig()
 
 
+MODERN = Pix2PixConfig(
+    norm="instance",
+    d_norm="none",
+    adversarial=AdversarialConfig(
+        adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
+    ),
+    optimisation=OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000),
+)
+"""The game of https://arxiv.org/abs/2501.05441 in pix2pix, with augmentation for few images."""
+
+
 class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
     name = "pix2pix"
     Config = Pix2PixConfig
+    presets = MappingProxyType({"modern": MODERN})
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         with reported("Reading every file once", "files") as on_progress:
@@ -94,18 +110,18 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
             upsampling=config.upsampling,
         )
         if for_training and config.gan:
-            judged = source + target if config.d_conditional else target
+            judged = (source, target) if config.d_conditional else (target,)
             self.discriminators["d"] = translation_discriminator(
                 config.discriminator,
                 judged,
                 width=config.d_width,
                 layers=config.d_layers,
                 scales=config.d_scales,
-                norm=config.norm,
+                norm=config.norm if config.d_norm == "same" else config.d_norm,
                 spectral=config.d_spectral,
             )
             self.d_weight_clip = config.adversarial.clip_weights
-        if for_training and config.perceptual.perceptual:
+        if for_training and (config.perceptual.perceptual or (config.gan and config.discriminator == "features")):
             with reported("Downloading the perceptual network", "bytes") as on_progress:
                 self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
 
@@ -127,19 +143,18 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return {"fake": self.generators["g"](x.source)}
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
-        def judge(image: Tensor) -> Scales:
-            return self.judge(x.source, image)
-
-        return d_game(self, self.config.adversarial, judge, x.target, y["fake"])
+        d, condition = judge_of(self, "d"), self.condition(x)
+        return d_game(self, self.config.adversarial, d, x.target, y["fake"], condition=condition)
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         losses = {"l1": config.l1 * l1(fake, x.target)}
         if config.gan:
-            d_fake = self.judge(x.source, fake)
+            seen = one_view(self, config.adversarial, judge_of(self, "d"), len(fake), self.condition(x))
+            d_fake = seen(fake)
             needs_real = config.feature_matching or config.adversarial.adversarial == "relativistic"
             with torch.no_grad():
-                d_real = self.judge(x.source, x.target) if needs_real else None
+                d_real = seen(x.target) if needs_real else None
             losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
             if config.feature_matching and d_real is not None:
                 losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
@@ -147,10 +162,9 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
             losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, x.target)
         return losses
 
-    def judge(self, source: Tensor, image: Tensor) -> Scales:
-        d = self.discriminators["d"]
-        answer: Scales = d(source, image) if self.config.d_conditional else d(image)
-        return answer
+    def condition(self, x: Pair[Tensor]) -> Tensor | None:
+        """What the discriminator sees beside the image."""
+        return x.source if self.config.d_conditional else None
 
     def infer(self, *images: Tensor) -> Tensor:
         (source,) = images

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
@@ -103,6 +104,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """As on the command line."""
     Config: ClassVar[type[Any]]
     """The frozen dataclass of the task's options."""
+    presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Other configs to start from, by name; the default one is `published`."""
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     """Names of what `infer` takes, in order."""
 

@@ -62,7 +62,7 @@ def test_a_patch_is_as_large_as_the_options_say(layers: int) -> None:
 
 
 def test_the_pixel_variant_sees_one_pixel() -> None:
-    d = translation_discriminator("pixel", 3, width=4, layers=3, scales=1, norm="none", spectral=False)
+    d = translation_discriminator("pixel", (3,), width=4, layers=3, scales=1, norm="none", spectral=False)
     image = torch.rand(1, 3, 8, 8, requires_grad=True)
     d(image)[0][-1][0, 0, 2, 5].backward()
     assert image.grad is not None
