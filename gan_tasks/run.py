@@ -67,7 +67,15 @@ class RunFolder:
         write_atomically(self.path / "best", checkpoint.name.encode())
 
 
-def create_run(path: Path, task: Task[Any, Any], train_config: Any, data: Path, hardware: str) -> RunFolder:
+def create_run(
+    path: Path,
+    task: Task[Any, Any],
+    train_config: Any,
+    data: Path,
+    hardware: str,
+    *,
+    init_from: Path | None = None,
+) -> RunFolder:
     """Make the folder and write `config.json`. Raises UserError where a run is there already."""
     run = RunFolder(path)
     if run.config.exists():
@@ -80,6 +88,7 @@ def create_run(path: Path, task: Task[Any, Any], train_config: Any, data: Path, 
         "task_config": to_json(task.config),
         "train_config": to_json(train_config),
         "data": str(data.absolute()),
+        "init_from": None if init_from is None else str(init_from),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
         "hardware": hardware,

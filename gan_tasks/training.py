@@ -29,6 +29,7 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.stream import ImageStream
 from gan_tasks.held_out import measure, save_samples
+from gan_tasks.initialise import initialise
 from gan_tasks.journal import Journal
 from gan_tasks.progress import Advance, track
 from gan_tasks.report import write_report
@@ -80,19 +81,29 @@ class Interrupted(SystemExit):
     """A signal asked to stop; all is saved. The exit code is 128 + the signal's number."""
 
 
-def train(task: Task[Any, Any], *, data: Path | str, out: Path | str, config: TrainConfig | None = None) -> Path:
+def train(
+    task: Task[Any, Any],
+    *,
+    data: Path | str,
+    out: Path | str,
+    config: TrainConfig | None = None,
+    init_from: Path | str | None = None,
+) -> Path:
     """Train a task on a folder of images; returns the run folder (see run.py).
 
+    The generators start from what fits of the model `init_from`, see `initialise`.
     Raises UserError for bad input, TrainingError where losses stay non-finite, Interrupted after a signal
     (SIGTERM, SIGINT), with a checkpoint saved.
     """
     config = config or TrainConfig()
+    source = None if init_from is None else Path(init_from).absolute()
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
         run = RunFolder(Path(out))
-        loop = Loop(task, data_sets, run, config, runtime)  # refuses what cannot be trained before a folder is made
+        # Refuses what cannot be trained before a folder is made.
+        loop = Loop(task, data_sets, run, config, runtime, init_from=source)
         if runtime.is_main:
-            create_run(run.path, task, config, Path(data), runtime.describe())
+            create_run(run.path, task, config, Path(data), runtime.describe(), init_from=source)
         loop.run_to_end()
     return run.path
 
@@ -108,7 +119,8 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         quiet = config.quiet or not runtime.is_main
         task, data_sets = open_data(task, Path(content["data"]), config.seed, quiet=quiet)
-        Loop(task, data_sets, run, config, runtime).run_to_end()
+        source = None if list_checkpoints(run.checkpoints) else content.get("init_from")
+        Loop(task, data_sets, run, config, runtime, init_from=source and Path(source)).run_to_end()
     return run.path
 
 
@@ -165,7 +177,14 @@ class Loop:
     """A run, from wherever its folder stands to its end."""
 
     def __init__(
-        self, task: Task[Any, Any], data: DataSets, run: RunFolder, config: TrainConfig, runtime: Runtime
+        self,
+        task: Task[Any, Any],
+        data: DataSets,
+        run: RunFolder,
+        config: TrainConfig,
+        runtime: Runtime,
+        *,
+        init_from: Path | None = None,
     ) -> None:
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
@@ -181,6 +200,8 @@ class Loop:
                 )
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
+        self.init_from = init_from
+        self.taken = initialise(task, init_from) if init_from else []
         self.position = Position()
         self.meters: dict[str, list[Tensor]] = {}
         self.shown: dict[str, float] = {}
@@ -198,6 +219,10 @@ class Loop:
         total_images = sum(stage.images for stage in self.stages)
         if not self.position.step:
             self.event("started", total_images=total_images)
+        for taken in self.taken:
+            self.event("initialised", source=str(self.init_from), taken=taken)
+            if not self.config.quiet:
+                self.say(f"from {self.init_from}: {taken}")
         quiet = self.config.quiet or not self.runtime.is_main
         with (
             stop_signals() as signals,
