@@ -407,11 +407,12 @@ def train_command(arguments: list[str]) -> int:
 
 
 def train_task(task_class: Any, arguments: list[str]) -> int:
-    from gan_tasks.apps.train_options import Train
+    from gan_tasks.apps.train_options import parse_train
     from gan_tasks.training import train
 
-    options = parse(Train[task_class.Config], arguments, prog=f"gan-tasks train {task_class.name}")
-    run_folder = train(task_class(options.task), data=options.data, out=options.out, config=options.loop)
+    options = parse_train(task_class, arguments)
+    task = task_class(options.task)
+    run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
         say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks apply {run_folder} IN OUT` uses the model")
     return OK

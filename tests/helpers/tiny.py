@@ -39,13 +39,11 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 
 def tiny_task(name: str, *more: str) -> Task[Any, Any]:
     """The task with its tiny options (and `more`), channel counts filled in, not yet built."""
-    from gan_tasks.apps.cli import parse
-    from gan_tasks.apps.train_options import Train
+    from gan_tasks.apps.train_options import parse_train
 
     task_class = find_task(name).load()
     options = (*TINY[name], *CHANNELS[name], *more)
-    arguments = parse(Train[task_class.Config], ["--data", ".", "--out", ".", *options], prog="test")
-    return task_class(arguments.task)
+    return task_class(parse_train(task_class, ["--data", ".", "--out", ".", *options]).task)
 
 
 def built(task: Task[Any, Any]) -> Task[Any, Any]:
