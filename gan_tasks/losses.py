@@ -3,7 +3,7 @@
 A discriminator answers with `Scales`: for each scale it looks at, the features of each of its layers, the
 last of them being its logits, one a patch. An adversarial loss is the mean over the batch and the patches of
 a scale, summed over the scales (pix2pixHD, https://arxiv.org/abs/1711.11585). Being means over the batch, all
-losses here may be averaged over ranks. They are computed in float32, whatever the precision of the networks.
+losses here may be averaged over ranks. They are computed in float32 at least, whatever the precision of the networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +63,12 @@ class AdversarialConfig:
 
 def logits(scales: Scales) -> list[Tensor]:
     """The logits of each scale, N×1×H×W float32, from all that a discriminator answered."""
-    return [features[-1].float() for features in scales]
+    return [at_least_float32(features[-1]) for features in scales]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """float64 stays as it is: what rounding does to a training can be told from a mistake in it only so."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) -> Tensor:
@@ -147,7 +152,8 @@ def gradient_penalty(discriminate: Callable[[Tensor], Scales], real: Tensor, fak
     takes the images alone: pass a conditional D as a closure over its condition. D(x) is the mean of a
     sample's logits over its patches. https://arxiv.org/abs/1704.00028
     """
-    images = torch.lerp(fake.float(), real.float(), mix.float())
+    fake, real = at_least_float32(fake), at_least_float32(real)
+    images = torch.lerp(fake, real, mix.to(real.dtype))
     gradients = _image_gradients(discriminate, images)
     return torch.stack([(g.flatten(1).norm(dim=1) - 1).square().mean() for g in gradients]).sum()
 
@@ -164,7 +170,7 @@ def zero_centred_penalty(discriminate: Callable[[Tensor], Scales], images: Tenso
 
 def _image_gradients(discriminate: Callable[[Tensor], Scales], images: Tensor) -> list[Tensor]:
     """For each scale ∂D(x)/∂x, N×C×H×W float32, itself differentiable with respect to D's weights."""
-    images = images.detach().float().requires_grad_()
+    images = at_least_float32(images.detach()).requires_grad_()
     # Second derivatives of half-precision activations are too coarse to train with.
     with torch.autocast(images.device.type, enabled=False):
         scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
@@ -191,4 +197,4 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference, a float32 scalar. Raises ValueError where the two shapes differ."""
     if a.shape != b.shape:  # broadcasting would hide it
         raise ValueError(f"l1 compares tensors of one shape, these are {tuple(a.shape)} and {tuple(b.shape)}")
-    return F.l1_loss(a.float(), b.float())
+    return F.l1_loss(at_least_float32(a), at_least_float32(b))
