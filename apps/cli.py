@@ -14,6 +14,7 @@ import tyro
 
 from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.evaluation_options import EvaluationOptions
 from gan_tasks.tasks import find_task
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -34,32 +35,53 @@ class Evaluate:
     """A run folder, one of its checkpoints, an exported .onnx file, or a published .pth or .safetensors."""
     data: Path
     """The folder that it was trained on, or one of the same layout."""
-    split: Literal["train", "val", "test"] = "test"
-    """Which part of the data."""
-    limit: int = 0
-    """At most so many images; 0 = all."""
+    out: Path | None = None
+    """The folder for evaluation.html, .csv (a row an image) and .json; of a run, its own folder if not given."""
     task: str = ""
     """What the data are for; as the model says if not given."""
     direction: Literal["a-to-b", "b-to-a"] | None = None
-    """Which side of the pairs the model is given; as in its training if not given and known, else a-to-b."""
+    """Which way to go; as in its training if not given and known, else a-to-b."""
     json: bool = False
     """Print everything as JSON, the figures of each image included."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+    options: EvaluationOptions = EvaluationOptions()
 
     def run(self) -> int:
-        from gan_tasks.export.evaluate import evaluate, finite, task_of
-        from gan_tasks.export.model import load
+        from gan_tasks.apps.evaluating import evaluate_command
 
-        model = load(self.model, device=self.device, mode=self.mode)
-        task = task_of(model, self.task, direction=self.direction)
-        result = evaluate(model, self.data, task=task, split=self.split, limit=self.limit)
-        if self.json:
-            print(json.dumps(finite(result), indent=1))
-        else:
-            print_evaluation(result)
+        evaluate_command(self)
+        return OK
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Measure several models on the same images, and test which differences are more than noise."""
+
+    models: tyro.conf.Positional[tuple[Path, ...]]
+    """Two or more, each as for evaluate."""
+    data: Path
+    """The folder of images."""
+    out: Path | None = None
+    """The folder for comparison.html, .csv (a row an image) and .json; none are written if not given."""
+    task: str = ""
+    """What the data are for; as the first model says if not given."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Which way to go; as in the training if not given and known, else a-to-b."""
+    json: bool = False
+    """Print everything as JSON, the figures of each image included."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    mode: Literal["eval", "train"] = "eval"
+    """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
+    options: EvaluationOptions = EvaluationOptions()
+
+    def run(self) -> int:
+        from gan_tasks.apps.evaluating import compare_command
+
+        compare_command(self)
         return OK
 
 
@@ -319,6 +341,7 @@ COMMANDS: dict[str, Any] = {
     "quickstart": Quickstart,
     "train": None,  # its options depend on the task: see train_command
     "evaluate": Evaluate,
+    "compare": Compare,
     "apply": Apply,
     "export": Export,
     "prove": Prove,
@@ -452,24 +475,6 @@ def train_overview() -> str:
             *lines,
         ]
     )
-
-
-def print_evaluation(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{result['images']} images of {result['data']} ({result['split']})", title_justify="left")
-    for heading in ("", "L1 (lower is better)", "PSNR dB", "SSIM"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, measures in {"model": result["model"], **result["baselines"]}.items():
-        cells = [interval(measures["l1"], 4), interval(measures["psnr"], 2), interval(measures["ssim"], 3)]
-        table.add_row(name, *cells)
-    Console().print(table)
-    print("means with 95 % intervals; L1 of pixel values in [0, 1], PSNR per image, SSIM with a Gaussian of 11 px")
-
-
-def interval(measured: dict[str, float], digits: int) -> str:
-    return f"{measured['mean']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
 
 
 def say(sentence: str) -> None:

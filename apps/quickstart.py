@@ -10,9 +10,12 @@ from gan_tasks.datasets.image import Picture, to_uint8, write
 from gan_tasks.datasets.paired import PairedConfig, open_pairs
 from gan_tasks.datasets.photos import photo_pairs
 from gan_tasks.datasets.transforms import FramingConfig
-from gan_tasks.export.evaluate import Evaluation, arrays, evaluate, write_evaluation
+from gan_tasks.export.evaluate import evaluate
+from gan_tasks.export.evaluation import Evaluation, write_json
 from gan_tasks.export.trained import TrainedModel
 from gan_tasks.grid import grid
+from gan_tasks.held_out import arrays
+from gan_tasks.model_card import write_model_card
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.pix2pix import Pix2Pix
 from gan_tasks.report import write_report
@@ -46,12 +49,13 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     run = train(task, data=pairs, out=out / "run", config=config)
     model = TrainedModel(run)
     result = evaluate(model, pairs)
-    worked, result["verdict"] = judge(result)
-    write_evaluation(run / "evaluation.json", result)
+    worked, sentence = judge(result)
+    write_json(run / "evaluation.json", result.with_verdict(sentence))
     draw(model, pairs, out / "before-after.png")
     (run / "before-after.png").write_bytes((out / "before-after.png").read_bytes())
     report = write_report(run)
-    print(result["verdict"])
+    write_model_card(run)
+    print(sentence)
     if worked:
         say("exporting the model and proving that it does the same without torch")
         for line in export_proven(run, out / "model.onnx").lines():
@@ -66,9 +70,9 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
 def judge(result: Evaluation) -> tuple[bool, str]:
     """Whether the model beats doing nothing, and that in a sentence."""
     name, best = min(
-        ((name, measures["l1"]["mean"]) for name, measures in result["baselines"].items()), key=lambda item: item[1]
+        ((subject.name, subject.measures["l1"].mean) for subject in result.baselines), key=lambda item: item[1]
     )
-    reached = result["model"]["l1"]["mean"]
+    reached = result.models[0].measures["l1"].mean
     share = reached / best
     worked = share <= LARGEST_SHARE
     compared = f"held-out L1 {reached:.4f}, {share:.2f} of the best trivial answer's ({name}: {best:.4f})"

@@ -1,33 +1,37 @@
-"""How good is a model on images it has not seen: full-reference measures beside trivial answers."""
+"""How good models are on images they have not seen, beside what needs no model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.image import fit_channels
-from gan_tasks.export.model import FloatImages, Model
-from gan_tasks.measures import baselines, reference
-from gan_tasks.measures.statistics import bootstrap_interval
+from gan_tasks.datasets.image import channels_fit, fit_channels
+from gan_tasks.export import rulers
+from gan_tasks.export.evaluation import Evaluation
+from gan_tasks.export.evaluation_options import EvaluationOptions
+from gan_tasks.export.model import FloatImages, Model, load
+from gan_tasks.export.paired_tests import kernel_distance_tests, pairwise_tests, verdict
+from gan_tasks.export.rulers import Measurer, Rulers, Search
+from gan_tasks.export.trained import TrainedModel
+from gan_tasks.held_out import arrays, digest, distinct
+from gan_tasks.measures.baselines import Answer, Example
 from gan_tasks.progress import track
 from gan_tasks.run import from_json, to_json
-from gan_tasks.task import Data, Split, Task
+from gan_tasks.task import Data, Task
 from gan_tasks.tasks import find_task
 
-MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": reference.l1,
-    "psnr": reference.psnr,
-    "ssim": reference.ssim,
-}
-Evaluation = dict[str, Any]
+LARGEST_FIT = 200
+"""Training examples that the trivial answers are fitted to: enough for a mean and an affine map."""
+LARGEST_SEARCH = 2000
+"""Training images among which the nearest to each output is sought; of more, so many are taken evenly."""
 
 
 def evaluate(
@@ -35,72 +39,120 @@ def evaluate(
     root: Path,
     *,
     task: Task[Any, Any] | None = None,
-    split: Split = "test",
-    limit: int = 0,
+    options: EvaluationOptions | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Measure a model and the trivial answers on a split of a data folder.
+    """Measure a model on a split of a data folder, beside the trivial answers where the task is of pairs.
 
-    L1 is of pixel values in [0, 1], PSNR in dB per image, SSIM with a Gaussian of 11 pixels; all on RGB (or whatever
-    channels the model makes), as means with bootstrap intervals of 95 %. The trivial answers are fitted to the train
-    split where there is one: the source itself, the mean photo, an affine map of the colours.
+    What is measured how: `gan_tasks.measures.catalogue`. Figures are means over images with bootstrap intervals of
+    95 %; sets of images are compared by the features of a named network, if one is here.
 
     Args:
         task: reads the data; `task_of(model)` if not given.
 
-    Returns {"images", "model": {measure: {"mean", "low", "high"}}, "baselines": {name: …}, "per_image": …}.
     Raises UserError where the data has no such split or it does not fit the model.
     """
-    task = task or task_of(model)
-    data, _ = task.open_data(root, split, augment=False, seed=0)
-    count = min(limit, len(data)) if limit else len(data)
-    answers = trivial_answers(model, task, root, quiet=quiet)
-    rows: dict[str, dict[str, list[float]]] = {
-        name: {measure: [] for measure in MEASURES} for name in ("model", *answers)
-    }
-    with track(count, "Evaluating", "images", quiet=quiet) as advance:
-        for sample in outputs(model, task, data, count):
-            made = {"model": sample.output} | {name: answer(sample.source) for name, answer in answers.items()}
-            for name, output in made.items():
-                for measure, function in MEASURES.items():
-                    measured = function(torch.from_numpy(output)[None], torch.from_numpy(sample.target)[None])
-                    rows[name][measure].append(float(measured))
-            advance(1)
-    summary = {name: {m: summarise(values) for m, values in measured.items()} for name, measured in rows.items()}
-    return {
-        "images": count,
-        "split": split,
-        "data": str(root),
-        "model": summary.pop("model"),
-        "baselines": summary,
-        "per_image": rows["model"],
-    }
+    return compare({model.title: model}, root, task=task, options=options, quiet=quiet)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image that a model was given, what it made of it and what should come of it, C×H×W in [-1, 1]."""
+def compare(
+    models: Mapping[str, Model],
+    root: Path,
+    *,
+    task: Task[Any, Any] | None = None,
+    options: EvaluationOptions | None = None,
+    quiet: bool = False,
+) -> Evaluation:
+    """Measure models on the same images, and test which differences between them are more than noise.
 
-    name: str
-    source: FloatImages
-    output: FloatImages
-    target: FloatImages
+    Args:
+        models: by the name that they go by in the result.
+        task: reads the data, for all; that of the first model if not given.
 
-
-def outputs(model: Model, task: Task[Any, Any], data: Data, count: int) -> Iterator[Sample]:
-    """Run a model over the first `count` samples, one after another, for measures to be taken of.
-
-    Source and target have the model's channels. Raises UserError where what it makes is not of the target's size.
+    Raises UserError as `evaluate` does, and where models go different ways or make other channels.
     """
-    for index in range(count):
-        source, target = pair(model, task, data, index)
-        output = model.run(source[None])[0]
-        if output.shape != target.shape:
-            raise UserError(
-                f"{data.name(index)}: the model makes {describe(output)} of {describe(source)}, and the target is "
-                f"{describe(target)}: give data as the model was trained on"
-            )
-        yield Sample(data.name(index), source, output, target)
+    options = options or EvaluationOptions()
+    first = next(iter(models.values()))
+    task = task or common_task(models)
+    if len({model.out_channels for model in models.values()}) > 1:
+        made = ", ".join(f"{name} {model.out_channels}" for name, model in models.items())
+        raise UserError(f"models that make different numbers of channels ({made}) cannot be compared")
+    data, _ = task.open_data(root, options.split, augment=False, seed=0)
+    indices = distinct(task, data, options.limit)
+    if not indices.any:
+        raise UserError(f"{root} holds no {options.split} images to measure on")
+    train = open_train(task, root)
+    answers = trivial_answers(first, task, train, quiet=quiet) if task.paired else {}
+    channels = first.in_channels, first.out_channels
+    tools = rulers.choose(options, task, images=indices.fewest, channels=channels, quiet=quiet)
+
+    measured = {name: Measurer(name, tools, paired=task.paired) for name in (*models, *answers)}
+    real, inputs = Measurer("real images", tools, paired=False), Measurer("untranslated", tools, paired=False)
+    names, sizes = [], []
+    with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
+        for index in indices.any:
+            sample = run_models(models, task, data, index)
+            if index in indices.sources:
+                names.append(sample.name)
+                sizes.append(sample.source.shape[1:])
+                inputs.add_to_set(sample.source)
+                for name, output in sample.outputs.items():
+                    measured[name].add(output, sample.target)
+                    measured[name].add_to_set(output)
+                for name, answer in answers.items():
+                    answered = with_channels(answer(sample.source), first.out_channels)
+                    measured[name].add(answered, sample.target)
+            if index in indices.targets:
+                real.add(sample.target, None)
+                real.add_to_set(sample.target)
+            advance(1)
+    search = train_search(first, task, train, tools, quiet=quiet)
+    subjects = {
+        name: item.subject(real, inputs, search, own_source=not task.paired) for name, item in measured.items()
+    }
+    chosen = [subjects[name] for name in models]
+    baselines = [subjects[name] for name in answers]
+    rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in baselines]
+    tests = pairwise_tests(rivals)
+    if (real_rows := real.rows()) is not None:
+        rows = {name: measured[name].rows() for name in models}
+        tests += kernel_distance_tests(real_rows, {name: row for name, row in rows.items() if row is not None})
+    areas = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    evaluation = Evaluation(
+        task=task.name,
+        data=str(root),
+        split=options.split,
+        names=tuple(names),
+        samples=tuple(sorted(indices.sources)),
+        sizes=(areas[0], areas[-1]),
+        mode="train" if any(is_training(model) for model in models.values()) else "eval",
+        crop_px=options.crop,
+        models=tuple(chosen),
+        baselines=tuple(baselines),
+        inputs=inputs.set_measures(real) if real_rows is not None else None,
+        real=real.per_image(),
+        features=tools.network.name if tools.network else "",
+        floor=real.floor(),
+        tests=tuple(tests),
+        notes=tuple(tools.notes),
+    )
+    return evaluation.with_verdict(verdict(evaluation))
+
+
+# --- Models and data -----------------------------------------------------------------------------------------
+
+
+def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
+    """As `load`; of a training that learned several directions, the one asked for."""
+    model = load(path, device=device, mode=mode)
+    if direction and isinstance(model, TrainedModel) and direction in model.task.directions:
+        return TrainedModel(path, device=device, mode=mode, direction=direction)
+    return model
+
+
+def is_training(model: Model) -> bool:
+    network = getattr(model, "network", None)
+    return network is not None and bool(network.training)
 
 
 def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
@@ -119,51 +171,122 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
             options |= json.loads(model.task_options)
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
-    if direction:
+    if direction and not task_class.directions:
         if "direction" not in options.get("data", {}):
             raise UserError(f"{task_class.name} has one direction only: leave --direction out")
         options["data"]["direction"] = direction
-    return task_class(from_json(task_class.Config, options))
+    task = task_class(from_json(task_class.Config, options))
+    return task.facing(direction) if direction and task_class.directions else task
 
 
-def trivial_answers(
-    model: Model, task: Task[Any, Any], root: Path, *, quiet: bool
-) -> dict[str, Callable[[FloatImages], FloatImages]]:
-    """The answers that need no network, fitted to the train split; none where there is no such split."""
+def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
+    """The first model's. Raises UserError where another is known to go another way or to be of another kind."""
+    found = {name: task_of(model) for name, model in models.items()}
+    (first_name, first), *others = found.items()
+    for name, task in others:
+        if models[name].task_options and models[first_name].task_options and way(task) != way(first):
+            raise UserError(
+                f"{first_name} goes {way(first)} and {name} goes {way(task)}: compare models of one direction, "
+                "or say which with --direction"
+            )
+        if task.paired != first.paired:
+            raise UserError(
+                f"{first_name} is of {first.name} and {name} of {task.name}: say with --task how to read the data"
+            )
+    return first
+
+
+def way(task: Task[Any, Any]) -> str:
+    options = to_json(task.config)
+    return str(options.get("direction") or options.get("data", {}).get("direction") or "one way")
+
+
+def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     try:
-        data, _ = task.open_data(root, "train", augment=False, seed=0)
+        return task.open_data(root, "train", augment=False, seed=0)[0]
     except MissingSplitError:
-        return {}
-    count = min(len(data), 200)  # enough for a mean and an affine map
-    with track(count, "Fitting the trivial answers", "images", quiet=quiet) as advance:
-        sources, targets = [], []
-        for index in range(count):
-            source, target = pair(model, task, data, index)
-            sources.append(source)
-            targets.append(target)
+        return None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image that models were given, what they made of it and what should come of it, C×H×W in [-1, 1].
+
+    Where there are no pairs the target is one of its kind.
+    """
+
+    name: str
+    source: FloatImages
+    """In the first model's channels."""
+    outputs: dict[str, FloatImages]
+    """By model."""
+    target: FloatImages
+
+
+def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
+    """Run models over one sample; in mode train with dropout that depends on the sample alone.
+
+    Raises UserError where what one makes of a pair's source is not of the target's size.
+    """
+    sources, outputs = [], {}
+    for name, model in models.items():
+        source, target = pair(model, task, data, index)
+        with torch.random.fork_rng():
+            torch.manual_seed(index)
+            output = model.run(source[None])[0]
+        if task.paired and output.shape != target.shape:
+            raise UserError(
+                f"{data.name(index)}: the model makes {describe(output)} of {describe(source)}, and the target is "
+                f"{describe(target)}: give data as the model was trained on"
+            )
+        sources.append(source)
+        outputs[name] = output
+    return Sample(data.name(index), sources[0], outputs, target)
+
+
+def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
+    """The task's answers that need no network, those left out whose channels cannot be made the model's."""
+    indices = range(min(len(train), LARGEST_FIT) if train else 0)
+    with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
+
+        def examples() -> Iterator[Example]:
+            for index in indices:
+                assert train is not None
+                source, target = pair(model, task, train, index)
+                yield (source,), target
+                advance(1)
+
+        answers = task.baselines(examples())
+    fits = channels_fit(model.in_channels, model.out_channels)
+    return {name: answer for name, answer in answers.items() if fits or name != "source itself"}
+
+
+def train_search(
+    model: Model, task: Task[Any, Any], train: Data | None, tools: Rulers, *, quiet: bool
+) -> Search | None:
+    """The features of the training's targets, to look for outputs that repeat one; None without any."""
+    if train is None or tools.network is None:
+        return None
+    count = min(len(train), LARGEST_SEARCH)
+    chosen = [index * len(train) // count for index in range(count)]
+    names: dict[bytes, str] = {}
+    search = Measurer("training images", tools, paired=False)
+    with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
+        for index in chosen:
+            _, target = pair(model, task, train, index)
+            if names.setdefault(digest(target), train.name(index)) == train.name(index):
+                search.add_to_set(target)
             advance(1)
-    fitted = baselines.trivial_answers(sources, targets)
-    answers: dict[str, Callable[[FloatImages], FloatImages]] = {
-        "mean image": fitted.mean,
-        "affine map of the colours": fitted.affine,
-    }
-    if model.in_channels == model.out_channels or {model.in_channels, model.out_channels} <= {1, 3}:
-        answers["source itself"] = fitted.identity
-    return answers
+    if count < len(train):
+        tools.notes.append(f"Repeated training images were sought among {count:,} of {len(train):,}.")
+    rows = search.rows()
+    return None if rows is None else Search(tuple(names.values()), rows)
 
 
 def pair(model: Model, task: Task[Any, Any], data: Data, index: int) -> tuple[FloatImages, FloatImages]:
     """The source and target of a sample, C×H×W in the model's channels."""
     (source,), target = arrays(task, data, index)
     return with_channels(source, model.in_channels), with_channels(target, model.out_channels)
-
-
-def arrays(task: Task[Any, Any], data: Data, index: int) -> tuple[tuple[FloatImages, ...], FloatImages]:
-    """The inputs of a sample and its target, C×H×W."""
-    sample = data[(0, index)]
-    batch = type(sample)(*(torch.from_numpy(np.asarray(image))[None] for image in sample))
-    inputs, target = task.inputs_and_target(batch)
-    return tuple(image[0].numpy() for image in inputs), target[0].numpy()
 
 
 def with_channels(image: FloatImages, channels: int) -> FloatImages:
@@ -174,21 +297,3 @@ def with_channels(image: FloatImages, channels: int) -> FloatImages:
 def describe(image: FloatImages) -> str:
     channels, height, width = image.shape
     return f"{height}×{width} pixels of {channels} channels"
-
-
-def summarise(values: list[float]) -> dict[str, float]:
-    low, high = bootstrap_interval(values)
-    return {"mean": float(np.mean(values)), "low": low, "high": high}
-
-
-def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """As JSON; an endless PSNR is written as text, which JSON has no number for."""
-    path.write_text(json.dumps(finite(evaluation), indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return value if not isinstance(value, float) or np.isfinite(value) else str(value)

@@ -4,8 +4,6 @@ Curves are inline SVG and pictures are embedded; there are no scripts and no req
 file is escaped.
 """
 
-import base64
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,34 +19,32 @@ from PIL import Image
 
 from gan_tasks import curves
 from gan_tasks.curves import Chart, Line
-from gan_tasks.datasets.errors import UserError
 from gan_tasks.diagnosis import Finding, diagnose
 from gan_tasks.journal import read_journal, series
-from gan_tasks.report_style import STYLE
+from gan_tasks.measures.catalogue import (
+    KERNEL_DISTANCE,
+    L1,
+    LPIPS,
+    MS_SSIM,
+    MS_SSIM_Y,
+    NIQE,
+    PSNR,
+    PSNR_Y,
+    SSIM,
+    SSIM_Y,
+    Measure,
+)
+from gan_tasks.report_parts import PICTURE_WIDTH_PX, embedded, page, section
+from gan_tasks.run import read_object
 
 STRIP_LENGTH = 8  # earlier sample grids shown
 STRIP_WIDTH_PX = 480
-PICTURE_WIDTH_PX = 1600
 MOST_EVENTS = 200
 NETWORK_NAMES = {"g": "generator", "d": "discriminator"}
 LEVEL_NAMES = {"good": "Good", "note": "Note", "warning": "Warning"}
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A held-out measure: its key, its column heading, and which direction is better."""
-
-    key: str
-    heading: str
-    unit: str
-    lower_is_better: bool
-
-
-MEASURES = (
-    Measure("l1", "L1", "mean absolute error", True),
-    Measure("psnr", "PSNR", "dB", False),
-    Measure("ssim", "SSIM", "1 = identical", False),
-)
+MEASURES = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, KERNEL_DISTANCE)
 
 
 @dataclass(frozen=True)
@@ -80,25 +76,12 @@ def write_report(run: Path) -> Path:
 def _read_run(run: Path) -> Run:
     return Run(
         name=run.resolve().name,
-        config=_read_json(run / "config.json"),
+        config=read_object(run / "config.json"),
         journal=read_journal(run / "journal.jsonl"),
         samples=sorted((run / "samples").glob(f"step-{8 * '[0-9]'}.png")),
-        evaluation=_read_json(run / "evaluation.json"),
+        evaluation=read_object(run / "evaluation.json"),
         before_after=run / "before-after.png",
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Restore it, or move it away.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected an object. Restore it, or move it away.")
-    return content
 
 
 def _page(run: Run) -> str:
@@ -107,25 +90,15 @@ def _page(run: Run) -> str:
     sections = (
         _head(run, title, findings),
         _before_after(run.before_after),
-        _section("What the curves say", _findings(findings)),
-        _section("Held-out images", _evaluation(run.evaluation)),
-        _section("Curves", _charts(run.journal)),
-        _section("Samples", _samples(run)),
-        _section("How it was trained", _how(run.config)),
-        _section("Events", _events(run.journal)),
+        section("What the curves say", _findings(findings)),
+        section("Held-out images", _evaluation(run.evaluation)),
+        section("Curves", _charts(run.journal)),
+        section("Samples", _samples(run)),
+        section("How it was trained", _how(run.config)),
+        section("Events", _events(run.journal)),
         _config(run.config),
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"{''.join(sections)}</main></body></html>\n"
-    )
-
-
-def _section(heading: str, content: str) -> str:
-    """A section under its heading; nothing at all if there is nothing to say."""
-    return f"<section><h2>{heading}</h2>{content}</section>" if content else ""
+    return page(title, sections)
 
 
 # --- The top of the page -----------------------------------------------------------------------------------
@@ -255,6 +228,7 @@ def _mean(entry: Any) -> float | None:
 
 
 def _value_text(value: float, measure: Measure, unit: bool = True) -> str:
+    value *= measure.scale
     if measure.unit == "dB":
         return f"{value:.2f} dB" if unit else f"{value:.2f}"
     return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
@@ -307,6 +281,7 @@ def _measure_chart(journal: Sequence[Mapping[str, Any]], measure: Measure) -> Ch
     _, low = series(journal, f"val/{measure.key}_low")
     _, high = series(journal, f"val/{measure.key}_high")
     has_interval = len(low) == len(high) == len(values)
+    values, low, high = measure.scale * values, measure.scale * low, measure.scale * high
     line = Line(measure.key, images, values, low if has_interval else None, high if has_interval else None)
     return Chart(f"Held-out {measure.heading}", measure.unit, [line])
 
@@ -338,20 +313,13 @@ def _sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
 
 
 def _figure(path: Path, width_px: int, alt: str, caption: str) -> str:
-    """A picture embedded as JPEG, at most `width_px` wide; in words if the file is damaged."""
+    """A picture from a file; in words if it is damaged."""
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
     except (OSError, SyntaxError):  # PIL raises SyntaxError for some broken PNGs
         return f'<p class="quiet">{escape(path.name)} could not be read.</p>'
-    picture.thumbnail((width_px, 100 * width_px))
-    encoded = io.BytesIO()
-    picture.save(encoded, format="JPEG", quality=90, subsampling=0)
-    data = base64.b64encode(encoded.getvalue()).decode("ascii")
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{escape(f"{alt}: {caption}")}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    return embedded(picture, alt, caption, width_px=width_px)
 
 
 # --- What the run was --------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ config.json     task, options, data, command, versions, hardware
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
-best            the name of the checkpoint with the lowest held-out L1
+best            the name of the checkpoint with the best held-out measure
 report.html     all of it on one page
+model-card.md   what the model is, for others
+evaluation.*    the figures of the last `gan-tasks evaluate`, as .json, .csv and .html
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path | None:
-        """The checkpoint with the lowest held-out L1, where one was measured and is still there."""
+        """The checkpoint with the best held-out measure, where one was measured and is still there."""
         pointer = self.path / "best"
         checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
         return checkpoint if checkpoint and checkpoint.is_dir() else None
@@ -147,6 +149,19 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     if candidates:
         raise damage
     raise CheckpointError(f"{run_path} has no checkpoint yet: train on with `gan-tasks train --resume {run_path}`")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Restore it, or move it away.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected an object. Restore it, or move it away.")
+    return content
 
 
 def to_json(config: Any) -> Any:

@@ -14,7 +14,7 @@ Losses are a dict of weighted scalars: their sum is what is minimised, the dict 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.measures.baselines import Answer, Example, translation_baselines
 from gan_tasks.optimisation import OptimisationConfig
 from gan_tasks.schedules import ScheduleConfig
 
@@ -191,6 +192,13 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """What a person should see of a sample, by heading."""
         inputs, target = self.inputs_and_target(x)
         return dict(zip(self.inputs, inputs, strict=True)) | {"output": self.infer(*inputs), "target": target}
+
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+        """Answers that need no network, by name: what a model of a paired task is always shown beside.
+
+        `examples` are of the train split, if there is one; take of them what has to be fitted.
+        """
+        return translation_baselines(examples)
 
     # State beyond the networks; a task with an image pool or an adaptive strength has some.
 

@@ -4,8 +4,9 @@ For pairs, `trivial_answers` fits three; for super-resolution there is `upscale_
 fill, which is the strongest of the classical ones, and OpenCV's two.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, tee
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,11 @@ Image: TypeAlias = NDArray[Any]
 FloatImage: TypeAlias = NDArray[np.float32]
 Hole: TypeAlias = NDArray[np.bool_]
 """H×W, True where the image is missing."""
+
+Example: TypeAlias = tuple[tuple[FloatImage, ...], FloatImage]
+"""What a model is given for a sample, in the order of the task's `inputs`, and the right answer; C×H×W in [-1, 1]."""
+Answer: TypeAlias = Callable[..., FloatImage]
+"""A way to answer without a network: called with the inputs of a sample, gives C×H×W in [-1, 1]."""
 
 INPAINT_RADIUS_PX = 3.0
 """How far OpenCV's fills look around a pixel; its own examples' value."""
@@ -85,6 +91,18 @@ def trivial_answers(train_sources: Iterable[Image], train_targets: Iterable[Imag
         mean_image=target_sum / len(grams) if len(target_shapes) == 1 else None,
         affine_map=np.linalg.lstsq(gram, cross)[0],
     )
+
+
+def translation_baselines(examples: Iterable[Example]) -> Mapping[str, Answer]:
+    """The trivial answers to pairs by name, fitted to examples of the training; where there are none, the source."""
+    answers: dict[str, Answer] = {"source itself": lambda source: source}
+    stream = iter(examples)
+    first = next(stream, None)
+    if first is None:
+        return answers
+    for_sources, for_targets = tee(chain([first], stream))
+    fitted = trivial_answers((source for (source,), _ in for_sources), (target for _, target in for_targets))
+    return answers | {"mean image": fitted.mean, "affine map of the colours": fitted.affine}
 
 
 def _as_float(image: Image) -> FloatImage:

@@ -76,6 +76,63 @@ def kernel_distance(real: Features, generated: Features, *, seed: int = 0) -> Ke
     return KernelDistance(value, value - error, value + error, floor)
 
 
+@dataclass(frozen=True)
+class KernelComparison:
+    """Two models' kernel distances from the same real images."""
+
+    difference: float
+    """First − second."""
+    low: float
+    """Lower end of its 95 % interval, ±1.96 standard deviations over random halves of the images."""
+    high: float
+    """Upper end."""
+    p: float
+    """How often outputs swapped at random between the models give a difference as far from 0 or further."""
+
+
+def compare_kernel_distances(
+    real: Features, first: Features, second: Features, *, seed: int = 0, samples: int = 2000
+) -> KernelComparison:
+    """Whether one of two models is nearer to the real images than the other by more than chance.
+
+    Row i of `first` and of `second` is what the two made of the same input. Were the models alike, each such two
+    outputs could as well be swapped: a paired permutation test, as `statistics.compare` is for values of images.
+    Memory grows with the square of the number of images: 3.2 GB at 10,000.
+
+    Raises UserError for sets of fewer than 4 images, ValueError where `first` and `second` differ in number.
+    """
+    x, a = _checked(real, first)
+    _, b = _checked(real, second)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} outputs against {len(b)}: give those of the same inputs")
+    if min(len(x), len(a)) < KERNEL_LEAST_IMAGES:
+        raise UserError(
+            f"kernel distances of {len(x)} and {len(a)} images: give {KERNEL_LEAST_IMAGES} or more of each"
+        )
+    rng = np.random.default_rng(seed)
+    both = np.concatenate([a, b])
+    among_real, among_both, between = _kernel(x, x), _kernel(both, both), _kernel(x, both)
+
+    def differences(chosen_real: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`chosen` marks the first one's rows of `both`; the same of the other half are the second one's."""
+        other = np.roll(chosen, len(a), axis=1)
+        distances = [_mmd2(among_real, among_both, between, chosen_real, rows) for rows in (chosen, other)]
+        return distances[0] - distances[1]
+
+    def side_by_side(of_first: NDArray[np.float64], of_second: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([of_first, of_second], axis=1)
+
+    everything = np.ones((1, len(a)))
+    found = float(differences(np.ones((1, len(x))), side_by_side(everything, 0 * everything))[0])
+    half = _halves(len(a), rng)
+    error = _Z * float(differences(_halves(len(x), rng), side_by_side(half, 0 * half)).std(ddof=1))
+    kept = rng.integers(0, 2, (samples, len(a))).astype(np.float64)
+    swapped = differences(np.ones((samples, len(x))), side_by_side(kept, 1 - kept))
+    slack = 1e-9 * float(np.abs(among_real).mean())
+    hits = int((np.abs(swapped) >= abs(found) - slack).sum())
+    return KernelComparison(found, found - error, found + error, (1 + hits) / (1 + samples))
+
+
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
     return kernel

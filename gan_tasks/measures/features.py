@@ -7,7 +7,6 @@ the network was trained on, and mapped to [-1, 1].
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Pixels, fit_channels, read, to_float
 from gan_tasks.datasets.resize import bicubic
-from gan_tasks.download import OnProgress
+from gan_tasks.download import OnProgress, default_cache_dir
 from gan_tasks.measures.lite0 import SIZE_PX as LITE0_SIZE_PX
 from gan_tasks.measures.lite0 import EfficientNetLite0
 from gan_tasks.measures.published_weights import VGG16, published_weights, sha256_of
@@ -47,7 +46,6 @@ def file_features(network: FeatureNetwork, paths: Sequence[Path], *, quiet: bool
     return features(network, (read(path).pixels for path in paths), count=len(paths), quiet=quiet)
 
 
-@torch.inference_mode()
 def features(
     network: FeatureNetwork, images: Iterable[Pixels], *, count: int, quiet: bool = False
 ) -> NDArray[np.float32]:
@@ -55,15 +53,42 @@ def features(
 
     Raises UserError where there are none.
     """
-    device = next(network.module.parameters()).device
-    prepared, rows = map(network.prepare, images), []
+    rows = FeatureRows(network)
     with track(count, f"Features by {network.name}", "images", quiet=quiet) as advance:
-        while batch := list(islice(prepared, BATCH_IMAGES)):
-            rows.append(network.module(torch.stack(batch).to(device)).float().cpu().numpy())
-            advance(len(batch))
-    if not rows:
-        raise UserError("no images to take features of: give at least one")
-    return np.concatenate(rows)
+        for image in images:
+            rows.add(image)
+            advance(1)
+    return rows.taken()
+
+
+class FeatureRows:
+    """The features of images that come one after another, and need not be kept; they run in batches."""
+
+    def __init__(self, network: FeatureNetwork) -> None:
+        self.network = network
+        self._device = next(network.module.parameters()).device
+        self._waiting: list[Tensor] = []
+        self._rows: list[NDArray[np.float32]] = []
+
+    def add(self, pixels: Pixels) -> None:
+        """Take a decoded image H×W×C of any size."""
+        self._waiting.append(self.network.prepare(pixels))
+        if len(self._waiting) == BATCH_IMAGES:
+            self._run()
+
+    def taken(self) -> NDArray[np.float32]:
+        """N×D, of all images in their order. Raises UserError where there are none."""
+        if self._waiting:
+            self._run()
+        if not self._rows:
+            raise UserError("no images to take features of: give at least one")
+        return np.concatenate(self._rows)
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        batch = torch.stack(self._waiting).to(self._device)
+        self._rows.append(self.network.module(batch).float().cpu().numpy())
+        self._waiting = []
 
 
 def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
@@ -102,6 +127,16 @@ class PooledVgg16(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.seen(images)["relu5_3"].mean(dim=(2, 3))
+
+
+def has_lite0() -> bool:
+    """Whether the weights of EfficientNet-Lite0 are installed."""
+    return importlib.util.find_spec(LITE0_PACKAGE) is not None
+
+
+def has_vgg16() -> bool:
+    """Whether the weights of VGG16 were downloaded before."""
+    return (default_cache_dir() / VGG16.name).is_file()
 
 
 def _installed_lite0() -> Path:

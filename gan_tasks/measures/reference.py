@@ -105,6 +105,12 @@ def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
 
     Raises ValueError for images with a side of less than 176 px: with fewer scales it would be another measure.
     """
+    return ssim_and_ms_ssim(image, target)[1]
+
+
+@torch.no_grad()
+def ssim_and_ms_ssim(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """What `ssim` and `ms_ssim` give, in the time of the second. Raises as it does."""
     image, target = _comparable(image, target)
     if min(image.shape[-2:]) < MS_SSIM_LEAST_PX:
         raise ValueError(
@@ -112,12 +118,14 @@ def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
             f"{image.shape[-2]}×{image.shape[-1]}: use SSIM for small ones"
         )
     product = torch.ones((), device=image.device)
+    wholes = []
     for scale, exponent in enumerate(MS_SSIM_WEIGHTS, start=1):
         whole, contrast = _similarities(image, target)
+        wholes.append(whole)
         similarity = whole if scale == len(MS_SSIM_WEIGHTS) else contrast
         product = product * similarity.clamp(min=0) ** exponent
         image, target = functional.avg_pool2d(image, 2), functional.avg_pool2d(target, 2)
-    return product.mean(dim=1).float()
+    return wholes[0].mean(dim=1).float(), product.mean(dim=1).float()
 
 
 def _comparable(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,11 +154,8 @@ def _windowed(images: Tensor) -> Tensor:
     for axis in (2, 3):
         length = images.shape[axis] - SSIM_WINDOW_PX + 1
         # Sums of shifted images: for one channel a convolution takes several times as long.
-        images = sum(
-            (
-                float(weight) * images.narrow(axis, start, length)
-                for start, weight in enumerate(window / window.sum())
-            ),
-            start=torch.zeros((), dtype=images.dtype, device=images.device),
-        )
+        total = torch.zeros_like(images.narrow(axis, 0, length))
+        for start, weight in enumerate(window / window.sum()):
+            total.add_(images.narrow(axis, start, length), alpha=float(weight))
+        images = total
     return images

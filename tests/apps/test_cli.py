@@ -15,6 +15,7 @@ from gan_tasks.apps import cli
 from gan_tasks.apps.cli import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, write
+from gan_tasks.tasks import find_task
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")
 BAD_INPUT = 2
@@ -54,7 +55,10 @@ def test_train_resume_evaluate_apply_inspect(
     run = tmp_path / "run"
     assert train(pairs, run, task=task) == 0
     said = capsys.readouterr().err
-    assert "6 pairs" in said and "report.html" in said and f"gan-tasks apply {run}" in said
+    paired = find_task(task).load().paired
+    assert (
+        ("6 pairs" if paired else "6 pictures") in said and "report.html" in said and f"gan-tasks apply {run}" in said
+    )
 
     assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
@@ -63,11 +67,13 @@ def test_train_resume_evaluate_apply_inspect(
 
     assert gan_tasks("evaluate", run, "--data", pairs, "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["images"] == len(result["per_image"]["l1"]) == 2
-    assert set(result["model"]) == {"l1", "psnr", "ssim"}
-    assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
-    # The sources are the targets' negatives, which an affine map of the colours turns back exactly.
-    assert result["baselines"]["affine map of the colours"]["l1"]["mean"] < 0.01
+    assert result["images"] == len(result["names"]) == 2
+    assert set(result["model"]) == set(result["per_image"]) == ({"l1", "psnr", "ssim"} if paired else set())
+    if paired:
+        assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
+        # The sources are the targets' negatives, which an affine map of the colours turns back exactly.
+        assert result["baselines"]["affine map of the colours"]["l1"]["mean"] < 0.01
+    assert "## Figures" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
 
     source = pairs / "test" / "A" / "000.png"
     assert gan_tasks("apply", run, source, tmp_path / "one.png") == 0
@@ -81,7 +87,12 @@ def test_train_resume_evaluate_apply_inspect(
 
     assert gan_tasks("inspect", run) == 0
     described = capsys.readouterr().out
-    assert f"run of {task}" in described and "step-00000004" in described and "parameters" in described
+    assert (
+        f"run of {task}" in described
+        and "Model card" in described
+        and "step-00000004" in described
+        and "parameters" in described
+    )
 
 
 def test_evaluate_prints_a_table_of_model_and_trivial_answers(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +18,9 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig
 from gan_tasks.datasets.transforms import FramingConfig
-from gan_tasks.export.evaluate import evaluate, outputs, task_of
+from gan_tasks.export.evaluate import evaluate, run_models, task_of
+from gan_tasks.export.evaluation import Evaluation
+from gan_tasks.export.evaluation_options import EvaluationOptions
 from gan_tasks.export.onnx import export_onnx
 from gan_tasks.export.session import OnnxModel
 from gan_tasks.export.trained import TrainedModel, without_paths
@@ -61,16 +61,17 @@ def test_a_run_its_file_and_its_public_form_measure_alike(tmp_path: Path) -> Non
     assert_alike(evaluate(exported, data, task=task_of(exported, direction="a-to-b"), quiet=True), a_to_b)
 
 
-def assert_alike(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found["images"] == expected["images"] == 2
-    for measure, values in expected["per_image"].items():
-        assert found["per_image"][measure] == pytest.approx(values, rel=1e-3, abs=1e-3)
-    for name, measures in expected["baselines"].items():
-        for measure, interval in measures.items():
-            assert found["baselines"][name][measure] == pytest.approx(interval, rel=1e-3, abs=1e-3)
+def assert_alike(found: Evaluation, expected: Evaluation) -> None:
+    assert found.images == expected.images == 2
+    subjects = zip((*found.models, *found.baselines), (*expected.models, *expected.baselines), strict=True)
+    for ours, theirs in subjects:
+        assert ours.per_image.keys() == theirs.per_image.keys()
+        for measure, values in theirs.per_image.items():
+            assert ours.per_image[measure] == pytest.approx(values, rel=1e-3, abs=1e-3)
+    assert [subject.name for subject in found.baselines] == [subject.name for subject in expected.baselines]
 
 
-def test_the_stream_of_outputs(tmp_path: Path) -> None:
+def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
     """Names, sources, outputs and targets of the model's channels, in [-1, 1]; alpha is left out."""
     data_folder = write_pairs(tmp_path / "pairs", train=0, test=3)
     first = data_folder / "test" / "A" / "000.png"
@@ -79,14 +80,14 @@ def test_the_stream_of_outputs(tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "mean.onnx", minimum_size=4, size_multiple=4), device="cpu")
     task = task_of(model)
     data, _ = task.open_data(data_folder, "test", augment=False, seed=0)
-    samples = list(outputs(model, task, data, 2))
-    assert [sample.name for sample in samples] == ["000", "001"]
-    for sample in samples:
+    for index in (0, 1):
+        sample = run_models({"mean": model}, task, data, index)
+        assert sample.name == f"00{index}"
         a, b = (read(data_folder / "test" / side / f"{sample.name}.png").pixels[..., :3] for side in "AB")
         np.testing.assert_array_equal(sample.source, to_float(a))
         np.testing.assert_array_equal(sample.target, to_float(b))
         expected = mean_filter((to_float(a)[None] + 1) / 2)[0] * 2 - 1  # 40×36 pixels, which need no padding
-        np.testing.assert_allclose(sample.output, expected, atol=1e-5)
+        np.testing.assert_allclose(sample.outputs["mean"], expected, atol=1e-5)
 
 
 def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pairs: Path, tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pa
     onnx.save(proto, tmp_path / "old.onnx")
     model = OnnxModel(tmp_path / "old.onnx", device="cpu")
     assert task_of(model).config == Pix2PixConfig()
-    assert evaluate(model, pairs, limit=1, quiet=True)["images"] == 1
+    assert evaluate(model, pairs, options=EvaluationOptions(limit=1), quiet=True).images == 1
     assert task_of(model, "crisp").name == "crisp"
 
 
@@ -121,9 +122,9 @@ def test_damaged_options_are_told_so(options: str, tmp_path: Path) -> None:
 
 
 def test_options_of_a_training_travel_without_its_paths() -> None:
-    here = Path("pictures/of/somebody")
-    data = PairedConfig(direction="b-to-a", framing=FramingConfig(crop_size=(64, 48)))
-    config = Pix2PixConfig(width=32, data=replace(data, extra_data=here))
+    here, framing = Path("pictures/of/somebody"), FramingConfig(crop_size=(64, 48))
+    config = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing, extra_data=here))
     text = json.dumps(without_paths(config))
     assert "somebody" not in text
-    assert from_json(Pix2PixConfig, json.loads(text)) == Pix2PixConfig(width=32, data=data)
+    expected = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing))
+    assert from_json(Pix2PixConfig, json.loads(text)) == expected

@@ -1,0 +1,38 @@
+"""What is measured, and on which images: the options of `evaluate` and `compare`. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gan_tasks.datasets.errors import UserError
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    split: Literal["train", "val", "test"] = "test"
+    """Which part of the data."""
+    limit: int = 0
+    """At most so many images; 0 = all."""
+    luma: bool = False
+    """Measure PSNR, SSIM and MS-SSIM on Y too, as the field does for super-resolution."""
+    crop: int = 0
+    """Pixels left out on each side before measuring, RGB and Y alike."""
+    features: Literal["efficientnet-lite0", "vgg16", "none"] | None = None
+    """The network by which sets of images are compared; the first that is here, if not given."""
+    features_weights: Path | None = None
+    """The weights of --features, if not the installed or downloaded ones."""
+    lpips: tuple[Path, Path] | None = None
+    """Two files: the published AlexNet or VGG16, and the linear weights of LPIPS 0.1 for it. Without, no LPIPS."""
+    inception: Path | None = None
+    """The published Inception weights of 2015-12-05. Without, no FID, KID and Inception Score."""
+    force: bool = False
+    """Give Fréchet distances and FID of fewer than 2,000 images too, with a warning."""
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "crop"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.features_weights and self.features in (None, "none"):
+            raise UserError("--features-weights needs --features: say which network they are of")
