@@ -10,6 +10,7 @@ from gan_tasks.export.model import load
 from gan_tasks.export.onnx import ExportReport, export_onnx
 from gan_tasks.export.torch_model import TorchModel
 from gan_tasks.export.trained import TrainedModel
+from gan_tasks.model_card import model_card, published_card
 from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.run import read_run
 
@@ -32,8 +33,12 @@ def export_proven(
     if isinstance(model, TrainedModel):
         run_folder = model.checkpoint.parent.parent
         known_licence, known_data = "", Path(read_run(run_folder)[1]["data"]).name
+        card = model_card(run_folder, licence=licence, training_data=training_data)
     else:
         known_licence, known_data = UNKNOWN, UNKNOWN
+        origin = model.origin()
+        known = {"licence": licence or UNKNOWN, "training_data": training_data or UNKNOWN}
+        card = published_card(model.name, origin.source, origin.family, **known)
     return export_onnx(
         model,
         out,
@@ -41,6 +46,7 @@ def export_proven(
         model_name=name or out.stem,
         licence=licence or known_licence,
         training_data=training_data or known_data,
+        model_card=card,
     )
 
 

@@ -58,6 +58,8 @@ def run_lines(path: Path) -> Iterator[str]:
         yield f"best: {run.best.name}"
     if checkpoints:
         yield from checkpoint_lines(checkpoints[-1])
+    if (card := path / "model-card.md").is_file():
+        yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
 
 
 def checkpoint_lines(path: Path) -> Iterator[str]:
@@ -74,8 +76,12 @@ def onnx_lines(path: Path) -> Iterator[str]:
     from gan_tasks.export.card import Card
     from gan_tasks.export.onnx_file import read_onnx
 
-    for name, value in asdict(Card.of(read_onnx(path))).items():
+    entries = asdict(Card.of(read_onnx(path)))
+    card = entries.pop("model_card")
+    for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
+    if card:
+        yield f"\n{card.rstrip()}"
 
 
 def weights_lines(path: Path) -> Iterator[str]:

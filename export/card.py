@@ -53,6 +53,8 @@ class Card:
     """Channels of its first layer; 0 where it is not stated."""
     task_options: str = ""
     """Options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
+    model_card: str = ""
+    """What the model is, for people, as Markdown (see `gan_tasks.model_card`)."""
 
     def __post_init__(self) -> None:
         if self.overlap % self.size_multiple or 2 * self.overlap < self.minimum_size:

@@ -68,6 +68,7 @@ def export_onnx(
     model_name: str,
     licence: str = "",
     training_data: str = "",
+    model_card: str = "",
 ) -> ExportReport:
     """Write one ONNX file, once it is proven to do what the model does in torch, always in eval mode.
 
@@ -80,7 +81,7 @@ def export_onnx(
     Args:
         half: store the weights as float16, which halves the file. The arithmetic stays of float32: features
             cannot overflow, and the speed is the same.
-        model_name, licence, training_data: for people; kept in the file.
+        model_name, licence, training_data, model_card: for people; kept in the file.
 
     Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's
     and for packages that are not installed.
@@ -122,6 +123,7 @@ def export_onnx(
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
         task_options=model.task_options,
+        model_card=model_card,
         **asdict(model.origin()),
     )
     for key, value in (card.to_metadata() | cases_to_metadata(cases)).items():

@@ -44,6 +44,13 @@ def diagnose(journal: Journal) -> list[Finding]:
 def _stopped_early(journal: Journal) -> Iterator[Finding]:
     planned = [line["total_images"] for line in journal if "total_images" in line]
     seen = journal[-1]["images"] if journal else 0
+    if any(line.get("event") == "stopped-early" for line in journal):
+        yield Finding(
+            "note",
+            f"Training stopped by itself at image {seen:,}: the held-out measure had not improved for as long as "
+            "`--patience` says. The `best` checkpoint is the one to use.",
+        )
+        return
     if planned and seen < 0.98 * planned[-1]:  # the last line may come a log interval before the end
         total_images = planned[-1]
         yield Finding(

@@ -22,7 +22,7 @@ class ScheduleConfig:
     decay_epochs: int = 100
     """linear: the rate falls over the last so many of the epochs (over all, where there are fewer)."""
     plateau_patience_epochs: int = 5
-    """plateau: the rate is cut after this many epochs in a row without a better held-out L1."""
+    """plateau: the rate is cut after this many epochs in a row without a better held-out measure (see best_by)."""
     plateau_factor: float = 0.1
     """plateau: each cut multiplies the rate by this."""
 
@@ -40,7 +40,8 @@ class ScheduleConfig:
 def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) -> float:
     """What to multiply the initial learning rate by in `epoch`, counted from 1: a number in [0, 1].
 
-    `history` is the held-out L1 of each finished epoch, oldest first; only plateau looks at it.
+    `history` is the held-out measure of each finished epoch, lower being better, oldest first; only plateau looks
+    at it.
     An epoch beyond `config.epochs` has the factor that the schedule ends in.
     """
     match config.schedule:
@@ -70,11 +71,19 @@ def _cosine(config: ScheduleConfig, epoch: int) -> float:
 def _plateau(config: ScheduleConfig, history: Sequence[float]) -> float:
     """One cut for each full run of `patience` epochs that did not beat the best before them."""
     best, stale_epochs, cuts = math.inf, 0, 0
-    for held_out_l1 in history:
-        if held_out_l1 < best:
-            best, stale_epochs = held_out_l1, 0
+    for value in history:
+        if value < best:
+            best, stale_epochs = value, 0
         else:
             stale_epochs += 1
         if stale_epochs == config.plateau_patience_epochs:
             cuts, stale_epochs = cuts + 1, 0
     return config.plateau_factor**cuts
+
+
+def stale(history: Sequence[float]) -> int:
+    """How many values at the end did not beat the best before them, lower being better."""
+    best, count = math.inf, 0
+    for value in history:
+        best, count = (value, 0) if value < best else (best, count + 1)
+    return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import threading
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,9 +27,11 @@ from gan_tasks.checkpoint import (
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.stream import ImageStream
-from gan_tasks.held_out import measure, save_samples
+from gan_tasks.held_out import SetJudge, measure, save_samples
 from gan_tasks.initialise import initialise
 from gan_tasks.journal import Journal
+from gan_tasks.measures.catalogue import measure_called
+from gan_tasks.model_card import write_model_card
 from gan_tasks.progress import Advance, track
 from gan_tasks.report import write_report
 from gan_tasks.run import RunFolder, create_run, from_json, read_run
@@ -67,6 +68,11 @@ class TrainConfig:
     """How many of the newest to keep, beside the best."""
     max_evaluated_images: int = 50
     """At most so many held-out images are measured while training."""
+    best_by: Literal["l1", "psnr", "ssim", "kernel-distance"] | None = None
+    """The measure of the val images that chooses the best checkpoint and that patience and plateau follow: l1 if not
+    given, without pairs none. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
+    patience: int = 0
+    """Stop after so many measurements in a row without a better one; 0 = never."""
     max_skipped_steps: int = 20
     """Stop after so many steps with losses or gradients that are not finite."""
     quiet: bool = False
@@ -157,6 +163,29 @@ def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Dat
         return None
 
 
+def check_best_by(
+    best_by: str | None, task: Task[Any, Any], data: DataSets, stages: tuple[Stage, ...], config: TrainConfig
+) -> None:
+    """Raises UserError where something is to follow a measure that cannot be taken."""
+    if best_by not in (None, "kernel-distance") and not task.paired:
+        raise UserError(f"{task.name} has no pairs to measure {best_by} on: give --best-by kernel-distance")
+    follows = [f"--best-by {config.best_by}"] if config.best_by else []
+    follows += [f"--patience {config.patience}"] if config.patience else []
+    follows += ["--schedule plateau"] if any(stage.schedule.schedule == "plateau" for stage in stages) else []
+    if not follows:
+        return
+    if data.held_out is None:
+        raise UserError(
+            f"{follows[0]} follows held-out images, and there are none: put some into val/, or leave it out"
+        )
+    if best_by is None:
+        raise UserError(
+            f"{follows[0]} follows a measure, and {task.name} has no pairs: give --best-by kernel-distance"
+        )
+    if "--schedule plateau" not in follows and not config.evaluate_every_steps:
+        raise UserError(f"{follows[0]} needs measurements: give --evaluate-every-steps")
+
+
 @dataclass
 class Position:
     """How far a run is: together with the seed, all that data, schedules and random numbers depend on."""
@@ -169,8 +198,8 @@ class Position:
     skipped_in_a_row: int = 0
     evaluated_step: int = 0
     journal_bytes: int = 0
-    held_out_l1: list[float] = field(default_factory=list)
-    """Of every measurement, oldest first."""
+    history: list[float] = field(default_factory=list)
+    """The deciding measure at every measurement, oldest first; negated where higher is better."""
 
 
 class Loop:
@@ -188,16 +217,8 @@ class Loop:
     ) -> None:
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
-        if any(stage.schedule.schedule == "plateau" for stage in self.stages):
-            if not task.paired:
-                raise UserError(
-                    f"--schedule plateau follows held-out L1, and {task.name} has no pairs to measure it on"
-                )
-            if data.held_out is None:
-                raise UserError(
-                    "--schedule plateau follows held-out images, and there are none: put some into val/, "
-                    "or choose another schedule"
-                )
+        self.best_by = config.best_by or ("l1" if task.paired else None)
+        check_best_by(self.best_by, task, data, self.stages, config)
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
         self.init_from = init_from
@@ -207,6 +228,9 @@ class Loop:
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
+        self.judge: SetJudge | None = None
+        if self.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
+            self.judge = SetJudge(task, data.held_out, limit=config.max_evaluated_images)
 
     def run_to_end(self) -> None:
         if self.runtime.is_main:
@@ -241,7 +265,10 @@ class Loop:
             raise Interrupted(128 + signals[0])
 
     def is_finished(self) -> bool:
-        return self.position.stage >= len(self.stages)
+        return self.position.stage >= len(self.stages) or self.is_out_of_patience()
+
+    def is_out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= schedules.stale(self.position.history)
 
     def make_trainer(self) -> Trainer:
         stage = self.stages[min(self.position.stage, len(self.stages) - 1)]
@@ -270,7 +297,7 @@ class Loop:
             values = self.trainer.step(
                 batch,
                 index=position.step,
-                lr_factor=schedules.factor(stage.schedule, epoch, position.held_out_l1),
+                lr_factor=schedules.factor(stage.schedule, epoch, position.history),
                 stage_images=position.stage_images,
             )
             position.step += 1
@@ -279,6 +306,9 @@ class Loop:
             self.count(values)
             advance(images_a_step, **self.shown)
             self.do_what_is_due(stage, epoch)
+            if self.is_out_of_patience():
+                self.event("stopped-early", measurements=len(position.history), patience=config.patience)
+                return False
         raise AssertionError("the stream of images has no end")
 
     def count(self, values: dict[str, Tensor]) -> None:
@@ -343,20 +373,25 @@ class Loop:
             self.write({"outputs/diversity": diversity})
 
     def evaluate(self) -> bool:
-        """Measure on held-out pairs; returns whether this is the lowest L1 so far."""
-        if self.data.held_out is None or not self.task.paired:
+        """Measure on held-out images; returns whether this is the best so far."""
+        if self.data.held_out is None or self.best_by is None:
             return False
         measured = {}
         if self.runtime.is_main:
             limit = self.config.max_evaluated_images
             generators = self.trainer.best_generators
-            measured = measure(self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime)
+            measured = measure(
+                self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime, judge=self.judge
+            )
             self.write({f"val/{name}": value for name, value in measured.items()})
-        l1: float = self.runtime.gather(measured)[0]["l1"]
-        earlier = self.position.held_out_l1
-        self.position.held_out_l1 = [*earlier, l1]
+        deciding = measure_called(self.best_by.replace("-", "_"))
+        value: float = self.runtime.gather(measured)[0][deciding.key]
+        self.position.history = [*self.position.history, value if deciding.lower_is_better else -value]
         self.position.evaluated_step = self.position.step
-        return l1 < min(earlier, default=math.inf)
+        is_best = schedules.stale(self.position.history) == 0
+        if is_best:
+            self.event("best", measure=self.best_by, value=value)
+        return is_best
 
     def save(self, *, is_best: bool = False) -> None:
         self.log()  # so that a resumed run's means begin where this one's do
@@ -380,6 +415,7 @@ class Loop:
         self.save(is_best=is_best)
         if self.runtime.is_main:
             write_report(self.run.path)
+            write_model_card(self.run.path)
 
     def restore(self) -> Trainer | None:
         """The trainer as the newest whole checkpoint has it, and the position with it; None without one."""
@@ -408,7 +444,7 @@ class Loop:
         if self.journal:
             self.journal.write(self.position.step, self.position.images, values)
 
-    def event(self, kind: str, **details: str | int) -> None:
+    def event(self, kind: str, **details: str | float) -> None:
         if self.journal:
             self.journal.event(self.position.step, self.position.images, kind, **details)
 

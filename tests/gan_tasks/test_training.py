@@ -184,6 +184,72 @@ def test_the_best_checkpoint_is_kept_and_used(tmp_path: Path) -> None:
     assert model.checkpoint == run.best  # type: ignore[attr-defined]
 
 
+def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", val=4)
+    config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1)
+    for best_by, key, sign in (("psnr", "val/psnr", -1), ("kernel-distance", "val/kernel_distance", 1)):
+        out = tmp_path / best_by
+        task = tiny_task("pix2pix", "--lr", "0.3")
+        path = train(task, data=data, out=out, config=replace(config, best_by=best_by))  # type: ignore[arg-type]
+        lines = read_journal(path / "journal.jsonl")
+        measured = {line["step"]: sign * line[key] for line in lines if key in line}
+        best = min(measured, key=lambda step: measured[step])
+        run = RunFolder(path)
+        assert run.best is not None and run.best.name == f"step-{best:08d}"
+        events = [line for line in lines if line.get("event") == "best"]
+        assert events[-1]["step"] == best and events[-1]["measure"] == best_by
+    assert "Held-out Kernel distance" in (path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path, pause: bool) -> None:
+    """Also where it was stopped in between: what was measured before counts."""
+    data = write_pairs(tmp_path / "data", val=1)
+    config = replace(CONFIG, max_steps=0, evaluate_every_steps=1, patience=3)
+    task = tiny_task("pix2pix", "--lr", "0.3", "--epochs", "50")
+    first = replace(config, max_steps=2) if pause else config
+    path = train(task, data=data, out=tmp_path / "run", config=first)
+    if pause:
+        resume(path, max_steps=0)
+    held_out = [line["val/l1"] for line in read_journal(path / "journal.jsonl") if "val/l1" in line]
+    assert len(held_out) < 300 and min(held_out[-3:]) >= min(held_out[:-3])
+    assert all(min(held_out[i - 3 : i]) < min(held_out[: i - 3]) for i in range(4, len(held_out)))
+    (event,) = [line for line in read_journal(path / "journal.jsonl") if line.get("event") == "stopped-early"]
+    assert event["step"] == len(held_out) and "stopped by itself" in (path / "report.html").read_text()
+    resume(path)  # it is at its end
+    assert newest(path).name == f"step-{len(held_out):08d}"
+
+
+def test_without_pairs_sets_of_images_choose_the_best(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", val=4)
+    config = replace(CONFIG, max_steps=2, evaluate_every_steps=1, best_by="kernel-distance")
+    path = train(tiny_task("cyclegan"), data=data, out=tmp_path / "run", config=config)
+    values = [line for line in read_journal(path / "journal.jsonl") if "val/kernel_distance" in line]
+    assert len(values) == 2 and "val/l1" not in values[0]
+    assert RunFolder(path).best is not None
+
+
+@pytest.mark.parametrize(
+    ("task", "val", "changes", "said"),
+    [
+        ("pix2pix", 0, {"best_by": "ssim"}, "--best-by ssim follows held-out images.*val/"),
+        ("pix2pix", 0, {"patience": 2}, "--patience 2 follows held-out images.*val/"),
+        ("pix2pix", 2, {"best_by": "kernel-distance"}, "2 held-out images"),
+        ("pix2pix", 2, {"patience": 2, "evaluate_every_steps": 0}, "--evaluate-every-steps"),
+        ("cyclegan", 2, {"best_by": "l1"}, "no pairs.*--best-by kernel-distance"),
+        ("cyclegan", 2, {"patience": 2}, "no pairs.*--best-by kernel-distance"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_before_anything_is_made(
+    task: str, val: int, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    data = write_pairs(tmp_path / "data", val=val)
+    with pytest.raises(UserError, match=said):
+        config = replace(CONFIG, **{"evaluate_every_steps": 1, **changes})
+        train(tiny_task(task), data=data, out=tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_plateau_lowers_the_rate_by_held_out_images_only(tmp_path: Path, pairs: Path) -> None:
     options = ("--schedule", "plateau", "--plateau-patience-epochs", "1", "--lr", "0.3", "--epochs", "4")
     with pytest.raises(UserError, match="val/"):
