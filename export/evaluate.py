@@ -162,7 +162,7 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
         name: of another task than the model says.
         direction: a-to-b or b-to-a, instead of that of the training.
 
-    Raises UserError for a task that there is not, or that knows no direction.
+    Raises UserError for a task that there is not, or that knows no direction, or a model that goes another one.
     """
     task_class = find_task(name or model.name).load()
     options = to_json(task_class.Config())
@@ -171,6 +171,9 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
             options |= json.loads(model.task_options)
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
+    known = options.get("direction") if model.task_options and name in ("", model.name) else None
+    if direction and task_class.directions and known not in (None, direction):
+        raise UserError(f"{model.title} goes {known}: to go {direction}, give the run or the file of that direction")
     if direction and not task_class.directions:
         if "direction" not in options.get("data", {}):
             raise UserError(f"{task_class.name} has one direction only: leave --direction out")
@@ -231,7 +234,7 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
     sources, outputs = [], {}
     for name, model in models.items():
         source, target = pair(model, task, data, index)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(index)
             output = model.run(source[None])[0]
         if task.paired and output.shape != target.shape:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from handmade_onnx import write_onnx
 from numpy.typing import NDArray
-from tiny import photo, tiny_task, write_pairs
+from tiny import photo, tiny_task, write_pairs, write_run
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, read, write
-from gan_tasks.export.evaluate import compare, evaluate, task_of
+from gan_tasks.datasets.image import Picture, read, to_float, write
+from gan_tasks.export.evaluate import compare, evaluate, open_model, run_models, task_of
 from gan_tasks.export.evaluation import PairedTest, Subject, table_of_images, to_json, write_csv, write_json
 from gan_tasks.export.evaluation_options import EvaluationOptions
 from gan_tasks.export.evaluation_report import report
@@ -214,6 +214,20 @@ def test_models_of_two_directions_are_not_compared_unless_told(photos: Path, tmp
     assert compare(models, photos, task=task, options=NO_FEATURES, quiet=True).images == 12
 
 
+def test_a_training_of_two_directions_is_measured_either_way(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", train=0, test=2)
+    run = write_run(tmp_path / "run", tiny_task("cyclegan"))
+    for direction, side in (("a-to-b", "A"), ("b-to-a", "B")):
+        model = open_model(run, device="cpu", mode="eval", direction=direction)
+        task = task_of(model, direction=direction)
+        assert model.title.endswith(direction)
+        sample = run_models({"m": model}, task, task.open_data(data, "test", augment=False, seed=0)[0], 0)
+        np.testing.assert_array_equal(sample.source, to_float(read(data / "test" / side / "000.png").pixels))
+        assert model.task_options and task_of(model).config.direction == direction
+    with pytest.raises(UserError, match="goes b-to-a"):
+        task_of(model, direction="a-to-b")
+
+
 def test_models_of_other_channels_are_not_compared(photos: Path) -> None:
     gray = Handmade(0)
     gray.out_channels = 1
@@ -290,8 +304,6 @@ def test_the_page_shows_best_and_worst_of_each_model(photos: Path) -> None:
 
 
 def test_dropout_in_mode_train_depends_on_the_image_alone(photos: Path, tmp_path: Path) -> None:
-    from tiny import write_run
-
     import gan_tasks
 
     run = write_run(tmp_path / "run", tiny_task("pix2pix", "--dropout"))

@@ -162,7 +162,7 @@ def test_training_goes_to_its_end_and_leaves_everything(pairs: Path, tmp_path: P
     run = RunFolder(path)
     assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000012"]
     assert sorted(grid.name for grid in run.samples.iterdir()) == [f"step-{step:08d}.png" for step in (5, 10, 12)]
-    assert "<html" in (path / "report.html").read_text()
+    assert "<html" in (path / "report.html").read_text() and "# Model card" in (path / "model-card.md").read_text()
     lines = [line for line in read_journal(run.journal) if "lr/g" in line]
     assert [line["lr/g"] for line in lines] == [2e-4] * 6 + [1e-4] * 6
     resume(path)  # nothing is left to do, and nothing happens
