@@ -39,7 +39,7 @@ NIQE = Measure(
     "lower = more natural",
     True,
     "distance of local statistics from those of photographs, no reference; fitted by this project, not to be set "
-    "beside published NIQE",
+    "beside published NIQE; it rewards fine texture of any kind: look at what the real images have",
     2,
 )
 TO_REAL = Measure(

@@ -189,11 +189,12 @@ def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
     config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1)
     for best_by, key, sign in (("psnr", "val/psnr", -1), ("kernel-distance", "val/kernel_distance", 1)):
         out = tmp_path / best_by
-        task = tiny_task("pix2pix", "--lr", "0.3")
+        task = tiny_task("pix2pix", "--lr", "0.002")
         path = train(task, data=data, out=out, config=replace(config, best_by=best_by))  # type: ignore[arg-type]
         lines = read_journal(path / "journal.jsonl")
         measured = {line["step"]: sign * line[key] for line in lines if key in line}
-        best = min(measured, key=lambda step: measured[step])
+        best, worst = (choose(measured, key=lambda step: measured[step]) for choose in (min, max))
+        assert measured[best] < measured[worst]
         run = RunFolder(path)
         assert run.best is not None and run.best.name == f"step-{best:08d}"
         events = [line for line in lines if line.get("event") == "best"]
