@@ -308,6 +308,8 @@ def test_the_page_shows_best_and_worst_of_each_model(photos: Path) -> None:
     page = report(found, galleries)
     assert page.count("<img") == 4 and page.count("<strong>good</strong> better") == 3
     assert verdict(found) in page
+    assert page.count("<h1>") == 1 and page.count("<th") - page.count("<thead") == page.count("<th scope=")
+    assert page.count('alt="') == 4 and 'src="http' not in page and "<script" not in page and "<link" not in page
 
 
 def test_dropout_in_mode_train_depends_on_the_image_alone(photos: Path, tmp_path: Path) -> None:
