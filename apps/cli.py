@@ -201,7 +201,7 @@ class Serve:
     """Open a web page in which anybody can use the models; it needs no torch for .onnx files."""
 
     models: tyro.conf.Positional[tuple[Path, ...]]
-    """One or more .onnx files; each gets a tab."""
+    """One or more .onnx files or run folders, each with its tab; directions of one training share one."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 7860
@@ -213,6 +213,9 @@ class Serve:
     provider: str = "auto"
     """What runs an .onnx file, by the name that `gan-tasks doctor` lists; auto takes what `gan-tasks doctor --bench`
     found best for it, else CUDA where it works, else the CPU."""
+    public_url: str = ""
+    """Where a proxy shows the page, such as https://example.org/paint; it has to take the path off what it passes
+    on."""
     open: bool = False
     """Open the page in a browser."""
 
@@ -226,6 +229,7 @@ class Serve:
             max_pixels=self.max_pixels,
             queue_size=self.queue_size,
             provider=self.provider,
+            public_url=self.public_url,
             open_browser=self.open,
         )
         return OK

@@ -12,7 +12,6 @@ from gan_tasks.export.torch_model import TorchModel
 from gan_tasks.export.trained import TrainedModel
 from gan_tasks.model_card import model_card, published_card
 from gan_tasks.pretrained.jy import write_jy
-from gan_tasks.run import read_run
 
 UNKNOWN = "unknown"
 """What a published checkpoint says of its licence and of what it was trained on: nothing."""
@@ -31,9 +30,8 @@ def export_proven(
     """Write ONNX; what is not said about the model is taken from the run. Raises as `export_onnx` does."""
     model = load_torch(path, direction)
     if isinstance(model, TrainedModel):
-        run_folder = model.checkpoint.parent.parent
-        known_licence, known_data = "", Path(read_run(run_folder)[1]["data"]).name
-        card = model_card(run_folder, licence=licence, training_data=training_data)
+        known_licence, known_data = "", model.training_data
+        card = model_card(model.checkpoint.parent.parent, licence=licence, training_data=training_data)
     else:
         known_licence, known_data = UNKNOWN, UNKNOWN
         origin = model.origin()

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gan_tasks.apps.service import BusyError, Limits, ServedModel, Service, open_models
 from gan_tasks.datasets.errors import UserError
@@ -44,20 +45,25 @@ def serve(
     max_pixels: int = Limits.max_pixels,
     queue_size: int = Limits.queue_size,
     provider: str = "auto",
+    public_url: str = "",
     open_browser: bool = False,
 ) -> None:
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
 
     Args:
-        models: .onnx files and run folders; each has a tab.
+        models: .onnx files and run folders; each has a tab, those of one training share it.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
         max_pixels: height × width of the largest picture taken.
         queue_size: pictures that may wait; more are answered with 503.
         provider: what runs the .onnx files (see `export/session.py`).
+        public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
+            takes the path off before it passes a request on.
 
     Raises UserError for what is no model and an address that cannot be used, SystemExit(143) after SIGTERM.
     """
+    if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
+        raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
     limits = Limits(max_pixels=max_pixels, queue_size=queue_size)
     with open_socket(host, port) as listener, TemporaryDirectory(prefix="gan-tasks-") as folder:
         # For Gradio's uploads and results; it is read when a page is built.
@@ -65,9 +71,9 @@ def serve(
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
         service = Service(open_models(models, provider=provider), limits)
-        app = build_app(service, host=host)
+        app = build_app(service, host=host, public_url=public_url)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
-        print(f"serving {', '.join(served.model.title for served in service.models.values())} on {address}")
+        print(f"serving {', '.join(tab.title for tab in service.tabs)} on {address}")
         print("Ctrl+C stops", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
@@ -107,8 +113,8 @@ def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
     )
 
 
-def build_app(service: Service, *, host: str = "127.0.0.1") -> FastAPI:
-    """The whole site. `app.state.stop_page` is an event that ends the connections which open pages hold."""
+def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = "") -> FastAPI:
+    """The whole site; see `serve`. `app.state.stop_page` is an event that ends the connections of open pages."""
     from fastapi import FastAPI
 
     from gan_tasks.apps.studio import mount_studio
@@ -117,8 +123,9 @@ def build_app(service: Service, *, host: str = "127.0.0.1") -> FastAPI:
     app = FastAPI(title="gan-tasks", openapi_url=None)
     app.add_api_route("/healthz", health, methods=["GET"])
     add_run_route(app, service)
-    app.state.stop_page = mount_studio(app, service)
-    app.add_middleware(Guard, host=host, max_upload_bytes=service.limits.max_upload_bytes)
+    app.state.stop_page = mount_studio(app, service, public_url=public_url)
+    hosts = {host, urlsplit(public_url).hostname or host}
+    app.add_middleware(Guard, hosts=hosts, max_upload_bytes=service.limits.max_upload_bytes)
     return app
 
 
@@ -165,9 +172,9 @@ class Guard:
     in numbers cannot be used for that and is taken as it is.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: set[str], max_upload_bytes: int) -> None:
         self.app = app
-        self.hosts = {"localhost", host, socket.gethostname().lower(), socket.getfqdn().lower()}
+        self.hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
         self.max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

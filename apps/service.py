@@ -45,13 +45,19 @@ class ServedModel:
     key: str
     path: Path
     model: Model
-    examples: tuple[Picture, ...]
+    examples: tuple[Picture, ...] = ()
     """Inputs that came with the model."""
+    options: tuple[str, ...] = ()
+    """What `gan-tasks apply` has to be told beside the path, to do the same."""
 
-    @property
-    def provider(self) -> str:
-        """What runs it, in words."""
-        return self.model.runs_on
+
+@dataclass(frozen=True)
+class Tab:
+    """What the page shows as one: a model, or the ways of one that was trained to go several."""
+
+    title: str
+    ways: tuple[ServedModel, ...]
+    """At least one. Several are of one training and go in different directions."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Service:
 
     def __init__(self, models: Sequence[ServedModel], limits: Limits) -> None:
         self.models = {served.key: served for served in models}
+        self.tabs = tabs_of(models)
         self.limits = limits
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._places = threading.BoundedSemaphore(limits.queue_size + 1)  # those that wait, and the one that runs
@@ -115,7 +122,7 @@ class Service:
 
 
 def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:
-    """Load ONNX files, which the provider is to run, and run folders.
+    """Load ONNX files, which the provider is to run, and run folders, these in every direction that they learned.
 
     Raises UserError for a path that holds no model, and for none at all.
     """
@@ -129,9 +136,47 @@ def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[Served
                 f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
                 f"{exported}"
             )
-        key = free_key(path.stem if path.suffix == ".onnx" else path.name, {served.key for served in opened})
-        opened.append(ServedModel(key, path, load(path, provider=provider), examples_of(path)))
+        model = load(path, provider=provider)
+        others = (load(path, direction=other) for other in model.directions if other != model.direction)
+        for way in (model, *others):
+            name = path.stem if path.suffix == ".onnx" else path.name
+            options = () if provider == "auto" else ("--provider", provider)
+            if model.directions:
+                name, options = f"{name} {way.direction}", ("--direction", way.direction)
+            key = free_key(name, {served.key for served in opened})
+            opened.append(ServedModel(key, path, way, examples_of(path), options))
     return opened
+
+
+def tabs_of(models: Sequence[ServedModel]) -> tuple[Tab, ...]:
+    """A tab for each model, in order; those of one source that go in different directions share one."""
+    groups: list[list[ServedModel]] = []
+    for served in models:
+        model = served.model
+        for group in groups:
+            first = group[0].model
+            taken = {way.model.direction for way in group}
+            same = (model.name, model.source, model.training_data) == (first.name, first.source, first.training_data)
+            if same and model.direction and first.direction and model.direction not in taken:
+                group.append(served)
+                break
+        else:
+            groups.append([served])
+    return tuple(Tab(title_of(group), tuple(group)) for group in groups)
+
+
+def title_of(ways: Sequence[ServedModel]) -> str:
+    """The name that the ways share, or else where they are from."""
+    titles = {way.model.title for way in ways}
+    return titles.pop() if len(titles) == 1 else ways[0].model.source
+
+
+def direction_label(model: Model) -> str:
+    """The direction for people: by the sides' names where the data's name is like horse2zebra, else A to B."""
+    sides = {"a": "A", "b": "B"}
+    if named := re.match(r"([A-Za-z]{2,})2([A-Za-z]{2,})", model.training_data):
+        sides = {"a": named[1], "b": named[2]}
+    return " to ".join(sides.get(side, side) for side in model.direction.split("-to-"))
 
 
 def free_key(name: str, taken: set[str]) -> str:

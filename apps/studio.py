@@ -1,15 +1,16 @@
-"""The web page: a tab for each model."""
+"""The web page: a tab for each model, with the page of its task."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
-from gan_tasks.apps import pix2pix_page
-from gan_tasks.apps.service import Service
+from gan_tasks.apps import pix2pix_page, restyle_page
+from gan_tasks.apps.service import Service, Tab
 from gan_tasks.apps.theme import CSS, build_theme
 
 if TYPE_CHECKING:
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 3600
 """Uploads and results are deleted when they are older."""
 
+PAGES: dict[str, Callable[[Service, Tab], None]] = {"pix2pix": pix2pix_page.build}
+"""By the task's name; restyle_page is that of all others."""
 
-def mount_studio(app: FastAPI, service: Service) -> asyncio.Event:
-    """Put the page at the root of the app; returns the event that ends the connections which open pages hold."""
+
+def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
+    """Put the page at the root of the app; returns the event that ends the connections which open pages hold.
+
+    public_url: where browsers find it, if that is not the address that they ask (see server.serve).
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere; read when Gradio is imported
     import gradio as gr
 
@@ -33,6 +40,7 @@ def mount_studio(app: FastAPI, service: Service) -> asyncio.Event:
         app,
         blocks,
         path="/",
+        root_path=public_url or None,
         theme=build_theme(),
         css=CSS,
         footer_links=[],
@@ -49,20 +57,20 @@ def mount_studio(app: FastAPI, service: Service) -> asyncio.Event:
 def build_studio(service: Service) -> gr.Blocks:
     import gradio as gr
 
-    models = list(service.models.values())
-    title = models[0].model.title if len(models) == 1 else "Try these models"
+    tabs = service.tabs
+    title = tabs[0].title if len(tabs) == 1 else "Try these models"
     page = gr.Blocks(
         title=f"{title} – gan-tasks", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)
     )
     with page:
         gr.HTML(header(title), elem_classes="header", container=False)
-        if len(models) == 1:
-            pix2pix_page.build(service, models[0])
+        if len(tabs) == 1:
+            build_page(service, tabs[0])
         else:
             with gr.Tabs():
-                for served in models:
-                    with gr.Tab(served.model.title, id=served.key):
-                        pix2pix_page.build(service, served)
+                for tab in tabs:
+                    with gr.Tab(tab.title, id=tab.ways[0].key):
+                        build_page(service, tab)
     # The service bounds the jobs; were Gradio's own limits lower, its waiting jobs would be counted apart.
     # With `api_open` requests would go past the queue.
     limit = service.limits.queue_size + 1
@@ -70,9 +78,13 @@ def build_studio(service: Service) -> gr.Blocks:
     return page
 
 
+def build_page(service: Service, tab: Tab) -> None:
+    PAGES.get(tab.ways[0].model.name, restyle_page.build)(service, tab)
+
+
 def header(title: str) -> str:
     return (
         f'<header><p class="product">gan-tasks {__version__}</p><h1>{escape(title)}</h1>'
-        "<p>Upload a picture or draw one, run it, and compare before and after. "
+        "<p>Choose a picture, run it, and compare before and after. "
         "Pictures stay on the machine that runs this page.</p></header>"
     )

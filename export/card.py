@@ -51,6 +51,8 @@ class Card:
     """What it is called there."""
     width: Annotated[int, Field(ge=0)] = 0
     """Channels of its first layer; 0 where it is not stated."""
+    direction: str = ""
+    """Which way it goes, such as a-to-b, where its task learns several; files of one source belong together."""
     task_options: str = ""
     """Options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
     model_card: str = ""

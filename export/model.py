@@ -39,6 +39,14 @@ class Model(ABC):
     """The options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
     runs_on: str = "PyTorch"
     """What runs it, for people."""
+    source: str = ""
+    """Where its weights are from: the name of a published file, or of the run and its checkpoint."""
+    training_data: str = ""
+    """In the words of whoever made it; empty where it is not known."""
+    direction: str = ""
+    """Which way it goes, such as a-to-b, where its task learns several."""
+    directions: tuple[str, ...] = ()
+    """Those that its path can be loaded for; empty where there is nothing to choose."""
 
     @abstractmethod
     def run(self, images: FloatImages) -> FloatImages:

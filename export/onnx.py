@@ -122,6 +122,7 @@ def export_onnx(
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
+        direction=model.direction,
         task_options=model.task_options,
         model_card=model_card,
         **asdict(model.origin()),

@@ -28,14 +28,14 @@ class PublishedModel(TorchModel):
             )
         self.path, self.architecture, self.usage = path, published.architecture, usage
         self.start(in_our_range(published.network, usage.value_range), device, mode)
-        self.name, self.inputs, self.title = usage.task, usage.inputs, path.stem
+        self.name, self.inputs, self.title, self.source = usage.task, usage.inputs, path.stem, path.name
         self.in_channels, self.out_channels, self.scale = usage.in_channels, usage.out_channels, usage.scale
         self.size_multiple, self.minimum_size = usage.size_multiple, usage.minimum_size
 
     def origin(self) -> Origin:
         with self.path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Origin(self.path.name, sha256, self.architecture.family, self.architecture.name, self.usage.width)
+        return Origin(self.source, sha256, self.architecture.family, self.architecture.name, self.usage.width)
 
 
 def in_our_range(network: nn.Module, value_range: tuple[float, float]) -> nn.Module:

@@ -60,6 +60,8 @@ class OnnxModel(Model):
         self.in_channels, self.out_channels = self.card.in_channels, self.card.out_channels
         self.scale = self.card.scale
         self.task_options = self.card.task_options
+        self.source, self.training_data = self.card.source, self.card.training_data
+        self.direction = self.card.direction
 
     def run(self, images: FloatImages) -> FloatImages:
         card = self.card

@@ -50,7 +50,7 @@ class TorchModel(Model):
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
 
     def origin(self) -> Origin:
-        return Origin(self.title)
+        return Origin(self.source)
 
     def run(self, images: FloatImages) -> FloatImages:
         with torch.inference_mode():

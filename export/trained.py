@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_tasks.backbone import Generator
 from gan_tasks.export.torch_model import Mode, TorchModel
-from gan_tasks.run import load_trained
+from gan_tasks.run import load_trained, read_run
 from gan_tasks.task import Task
 
 
@@ -26,8 +26,12 @@ class TrainedModel(TorchModel):
         self.task, self.checkpoint = load_trained(path, direction=direction)
         self.start(TaskNetwork(self.task), device, mode)
         self.name, self.inputs = self.task.name, self.task.inputs
-        run, step = self.checkpoint.resolve().parent.parent.name, self.checkpoint.name
-        self.title = " ".join(filter(None, (run, step, direction)))
+        run = self.checkpoint.resolve().parent.parent
+        self.source = f"{run.name} {self.checkpoint.name}"
+        self.training_data = Path(read_run(run)[1]["data"]).name
+        self.directions = self.task.directions
+        self.direction = self.task.config.direction if self.directions else ""
+        self.title = f"{self.source} {self.direction}".rstrip()
         self.in_channels, self.out_channels = self.task.channels()
         self.task_options = json.dumps(without_paths(self.task.config))
         parts = [part for part in self.network.modules() if isinstance(part, Generator)]

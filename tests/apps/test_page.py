@@ -1,7 +1,11 @@
-"""The page in a browser: what a person does with it, how it looks, and that it can be used without seeing it."""
+"""The page in a browser: what a person does with it, how it looks, and that it can be used without seeing it.
+
+Screenshots are kept in build/screenshots, or in the folder that the environment's SCREENSHOTS names.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -19,7 +23,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("playwright")
 
 from handmade_onnx import write_onnx
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from onnx import helper
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from gan_tasks.apps.server import build_app, make_server
 from gan_tasks.apps.service import Limits, Service, open_models
@@ -32,6 +37,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chr
 
 LIMITS = Limits(max_pixels=300 * 300)
 PATIENCE_MS = 20_000  # on a busy machine
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
+BOTH_WAYS = "Seasons"
+"""The tab of the two models that go in different directions."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models and pictures."""
     folder = tmp_path_factory.mktemp("page")
     write_onnx(folder / "mean.onnx")
-    write_onnx(folder / "gray.onnx", in_channels=1, out_channels=1, model_name="Gray")
+    write_onnx(folder / "twice.onnx", scale=2, task="enlarging", model_name="Twice")
+    seasons = {"task": "cyclegan", "model_name": BOTH_WAYS, "source": "run 1", "training_data": "summer2winter"}
+    write_onnx(folder / "winter.onnx", **seasons, direction="a-to-b")
+    swap = helper.make_node("Gather", ["enlarged", "order"], ["output"], axis=1)
+    order = helper.make_node("Constant", [], ["order"], value_ints=[2, 1, 0])
+    write_onnx(folder / "summer.onnx", **seasons, direction="b-to-a", more_nodes=(order, swap))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     write(folder / "source.png", Picture(pixels))
     write(folder / "large.png", Picture(np.zeros((301, 300, 3), np.uint8)))
@@ -49,16 +62,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
+    models = [folder / f"{name}.onnx" for name in ("mean", "winter", "summer", "twice")]
+    with served(models, folder) as address:
+        yield address
+
+
+@contextmanager
+def served(models: list[Path], folder: Path, *, behind: str = "") -> Iterator[str]:
+    """The address of a page on the models; with `behind`, under that path of a proxy, which takes it off."""
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
-        service = Service(open_models([folder / "mean.onnx", folder / "gray.onnx"]), LIMITS)
-        server = make_server(build_app(service), service)
+        address = f"http://localhost:{listener.getsockname()[1]}{behind}"
+        service = Service(open_models(models), LIMITS)
+        app = build_app(service, public_url=address if behind else "")
+        server = make_server(app, service)
+        if behind:
+            server.config.app = without_path(app, behind)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield f"http://localhost:{listener.getsockname()[1]}"
+        yield address
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "open pages do not keep the server from ending"
+
+
+def without_path(app: Any, path: str) -> Any:
+    """The app as it is seen through a proxy that knows nothing but this path."""
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            inside = scope["path"].startswith(f"{path}/") or scope["path"] == path
+            scope = scope | {"path": scope["path"].removeprefix(path) or "/" if inside else "/outside"}
+        await app(scope, receive, send)
+
+    return proxied
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +122,7 @@ def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
     page.goto(address)
-    page.get_by_role("button", name="Run", exact=True).wait_for()
+    page.get_by_role("button", name="Run", exact=True).first.wait_for()
     try:
         yield page
     finally:
@@ -97,20 +134,46 @@ def is_elsewhere(url: str, address: str) -> bool:
     return not url.startswith((address, "data:", "blob:"))
 
 
+def open_tab(page: Page, name: str) -> Page:
+    page.get_by_role("tab", name=name, exact=True).click()
+    shown(page.get_by_role("button", name="Run", exact=True)).wait_for()
+    return page
+
+
+def shown(elements: Locator) -> Locator:
+    """Those of the tab that is open."""
+    return elements.filter(visible=True)
+
+
 def upload(page: Page, path: Path) -> None:
-    page.locator("input[type=file]").first.set_input_files(path)
-    page.get_by_role("button", name="Remove Image").wait_for()
+    dropping = shown(page.get_by_role("button", name="Drop an image file here to upload"))
+    with page.expect_file_chooser() as chooser:
+        dropping.click()
+    chooser.value.set_files(path)
+    shown(page.get_by_role("button", name="Remove Image")).wait_for()
 
 
 def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$")).click()  # the mark of what can be folded
+    button = page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$"))  # the mark of what can be folded
+    shown(button).click()
 
 
 def download(page: Page, path: Path) -> Path:
     with page.expect_download() as event:
-        page.get_by_role("button", name=re.compile("^Download (PNG|TIF|WEBP)$")).click()
+        shown(page.get_by_role("button", name=re.compile("^Download (PNG|TIF|WEBP)$"))).click()
     event.value.save_as(path)
     return path
+
+
+def fact(page: Page, term: str) -> Locator:
+    return shown(page.locator(".facts div").filter(has=page.get_by_text(term, exact=True)).locator("dd"))
+
+
+def sizes_in_slider(page: Page) -> list[list[int]]:
+    """Width and height of before and after, pixels of the files."""
+    pictures = shown(page.locator(".result-slider img"))
+    sizes: list[list[int]] = pictures.evaluate_all("all => all.map(one => [one.naturalWidth, one.naturalHeight])")
+    return sizes
 
 
 def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -124,12 +187,9 @@ def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -
     assert mark.model == "Mean <3×3> & more"
     command = page.locator(".command textarea").input_value()
     assert command == f"gan-tasks apply {folder / 'mean.onnx'} source.png result.png"
-    expect(page.get_by_text("CPU fp32, ONNX Runtime").first).to_be_visible()
-    expect(page.get_by_text("256 × 192 px")).to_be_visible()
-
-    shown = page.locator(".result-slider img")
-    sizes = shown.evaluate_all("images => images.map(image => [image.naturalWidth, image.naturalHeight])")
-    assert sizes == [[256, 192], [256, 192]], "full size, not a preview"
+    expect(fact(page, "Provider")).to_have_text("CPU fp32, ONNX Runtime")
+    expect(fact(page, "Result")).to_have_text("256 × 192 px")
+    assert sizes_in_slider(page) == [[256, 192], [256, 192]], "full size, not a preview"
     handle = page.locator(".result-slider .icon-wrap")
     before = handle.bounding_box()
     assert before is not None
@@ -140,6 +200,40 @@ def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -
     after = handle.bounding_box()
     assert after is not None
     assert after["x"] - before["x"] > 60
+
+
+def test_one_tab_goes_both_ways(page: Page, folder: Path, tmp_path: Path) -> None:
+    open_tab(page, BOTH_WAYS)
+    expect(page.get_by_role("tab", name="Draw")).to_have_count(0)  # photographs are not drawn
+    upload(page, folder / "source.png")
+    source = read(folder / "source.png").pixels
+    for file, label in (("winter", "summer to winter"), ("summer", "winter to summer")):
+        shown(page.get_by_label(label)).check()
+        press(page, "Run")
+        expect(fact(page, "Direction")).to_have_text(label)
+        result = read(download(page, tmp_path / f"{file}.png")).pixels
+        assert np.array_equal(result, load(folder / f"{file}.onnx")(source))
+        command = shown(page.locator(".command textarea")).input_value()
+        assert command == f"gan-tasks apply {folder / f'{file}.onnx'} source.png result.png"
+    press(page, "Try test pattern 1")
+    expect(fact(page, "Result")).to_have_text("24 × 16 px")
+    expect(fact(page, "Direction")).to_have_text("winter to summer")
+
+
+def test_before_and_after_align_where_the_model_enlarges(page: Page, folder: Path, tmp_path: Path) -> None:
+    open_tab(page, "Twice")
+    upload(page, folder / "source.png")
+    press(page, "Run")
+    assert read(download(page, tmp_path / "result.png")).pixels.shape == (384, 512, 3)
+    assert sizes_in_slider(page) == [[512, 384], [512, 384]]
+
+
+def test_under_a_path_behind_a_proxy(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    with served([folder / "mean.onnx"], folder, behind="/paint") as address, opened(browser, address) as page:
+        upload(page, folder / "source.png")
+        press(page, "Run")
+        assert read(download(page, tmp_path / "result.png")).pixels.shape == (192, 256, 3)
+        assert sizes_in_slider(page) == [[256, 192], [256, 192]]
 
 
 def test_another_format(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -195,25 +289,32 @@ def test_a_drawing_is_run_on_white_paper(page: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_look(browser: Browser, address: str, folder: Path, tmp_path: Path, width: int, scheme: str) -> None:
-    """Nothing is wider than the screen and axe-core finds nothing; the pictures in tmp_path are for looking at."""
+def test_the_look(browser: Browser, address: str, folder: Path, width: int, scheme: str) -> None:
+    """Nothing is wider than the screen and axe-core finds nothing; the screenshots are for looking at."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with opened(browser, address, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
-        check_look(page, axe, tmp_path / "1-empty.png")
+        form = f"{width}-{scheme}"
+        check_look(page, axe, f"empty-{form}")
         upload(page, folder / "source.png")
         press(page, "Settings")
         press(page, "About this model")
         press(page, "Run")
         page.get_by_role("button", name="Download PNG").wait_for()
-        check_look(page, axe, tmp_path / "2-result.png")
+        check_look(page, axe, f"result-{form}")
         page.get_by_role("tab", name="Draw").click()
         page.locator("canvas").first.wait_for()
-        check_look(page, axe, tmp_path / "3-draw.png")
+        check_look(page, axe, f"draw-{form}")
+        open_tab(page, BOTH_WAYS)
+        upload(page, folder / "source.png")
+        press(page, "About this model")
+        press(page, "Run")
+        shown(page.get_by_role("button", name="Download PNG")).wait_for()
+        check_look(page, axe, f"both-ways-{form}")
 
 
-def check_look(page: Page, axe: Any, screenshot: Path) -> None:
+def check_look(page: Page, axe: Any, name: str) -> None:
     page.wait_for_timeout(700)  # what fades in has its colours only then
-    page.screenshot(path=screenshot, full_page=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     violations = axe.run(page).response["violations"]
     assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == []
