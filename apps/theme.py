@@ -170,13 +170,15 @@ CSS += """
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
+.command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem 1.5rem; margin: 0;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem 1.5rem; margin: 0;
 }
 .facts dt { font-size: .8125rem; color: var(--body-text-color-subdued); }
 .facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .how { margin: 0; display: grid; gap: .5rem; }
 .how div { display: grid; grid-template-columns: 8rem 1fr; gap: 0 1.5rem; }
+.how + .how { border-top: 1px solid var(--border-color-primary); margin-top: 1rem; padding-top: 1rem; }
 .how dt { color: var(--body-text-color-subdued); }
 .how dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 @media (max-width: 36rem) {

@@ -256,17 +256,16 @@ def facts(served: ServedModel, result: Result) -> dict[str, str]:
     height, width = result.after.pixels.shape[:2]
     direction = {"Direction": direction_label(served.model)} if served.model.direction else {}
     return direction | {
+        "Result": f"{width} × {height} px",
         "Time": f"{result.seconds:.3f} s",
         "Provider": served.model.runs_on,
-        "Result": f"{width} × {height} px",
     }
 
 
 def known_of(served: ServedModel) -> dict[str, str]:
     model = served.model
-    entries = {"Task": model.name, "Model": model.title, "File": served.path.name, "Provider": model.runs_on}
-    if model.direction:
-        entries |= {"Direction": direction_label(model)}
+    entries = {"Direction": direction_label(model)} if model.direction else {}
+    entries |= {"Task": model.name, "Model": model.title, "File": served.path.name, "Provider": model.runs_on}
     if isinstance(model, OnnxModel):
         entries |= {"Licence": model.card.licence}
     entries |= {"Training data": model.training_data}

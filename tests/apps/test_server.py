@@ -28,10 +28,11 @@ from handmade_onnx import mean_filter, write_onnx
 from PIL import Image
 
 from gan_tasks.apps import service as service_module
-from gan_tasks.apps.server import build_app
-from gan_tasks.apps.service import BusyError, Limits, Service, free_key, open_models
+from gan_tasks.apps.server import build_app, serve
+from gan_tasks.apps.service import BusyError, Limits, Service, direction_label, free_key, open_models, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, read
+from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
 
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -271,6 +272,78 @@ def test_keys_are_plain_and_differ() -> None:
     assert taken == {"facades-v2", "facades-v2-2", "model", "etc"}
 
 
+def test_models_of_one_training_share_a_tab(tmp_path: Path) -> None:
+    seasons = {"task": "cyclegan", "source": "seasons step-9", "training_data": "summer2winter"}
+    others: dict[str, dict[str, str]] = {
+        "winter": seasons | {"direction": "a-to-b"},
+        "mean": {},
+        "summer": seasons | {"direction": "b-to-a"},
+        "again": seasons | {"direction": "a-to-b"},
+        "later": seasons | {"direction": "b-to-a", "source": "seasons step-10"},
+        "plain": {},
+    }
+    models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
+    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    assert tabs == [
+        ("seasons step-9", ["winter", "summer"]),
+        ("mean", ["mean"]),
+        ("again", ["again"]),
+        ("later", ["later"]),
+        ("plain", ["plain"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("training_data", "direction", "label"),
+    [
+        ("summer2winter_yosemite", "a-to-b", "summer to winter"),
+        ("horse2zebra", "b-to-a", "zebra to horse"),
+        ("photos", "b-to-a", "B to A"),
+        ("holiday 2024", "a-to-b", "A to B"),
+        ("", "a-to-b", "A to B"),
+    ],
+)
+def test_a_direction_is_named_after_the_data(tmp_path: Path, training_data: str, direction: str, label: str) -> None:
+    model = load(write_onnx(tmp_path / "a.onnx", training_data=training_data, direction=direction))
+    assert direction_label(model) == label
+
+
+@pytest.mark.slow
+def test_a_run_that_learned_both_ways_is_served_in_both_and_its_files_say_theirs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tiny import tiny_task, write_run
+
+    from gan_tasks.apps.exporting import export_proven
+
+    run_folder = write_run(tmp_path / "seasons", tiny_task("cyclegan"))
+    export_proven(run_folder, tmp_path / "back.onnx", direction="b-to-a")
+    service = Service(open_models([run_folder, tmp_path / "back.onnx"]), LIMITS)
+    both, back = service.tabs
+    assert (both.title, back.title) == ("seasons step-00000000", "back")
+    assert [way.options for way in both.ways] == [("--direction", "a-to-b"), ("--direction", "b-to-a")]
+    exported = back.ways[0].model
+    assert (exported.direction, exported.source) == ("b-to-a", both.ways[1].model.source)
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        results = {key: read(run(client, png(PIXELS), model=key).content).pixels for key in service.models}
+    service.close()
+    assert np.abs(results["seasons-b-to-a"].astype(int) - results["back"]).max() <= 1
+    assert np.abs(results["seasons-b-to-a"].astype(int) - results["seasons-a-to-b"]).max() > 1
+
+
+def test_behind_a_proxy_the_page_says_where_browsers_find_it(service: Service) -> None:
+    app = build_app(service, public_url="https://paint.example/models/")
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        assert client.get("/config").json()["root"] == "https://paint.example/models"
+        assert client.get("/healthz", headers={"Host": "paint.example"}).status_code == 200
+        assert client.get("/healthz", headers={"Host": "other.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("address", ["/models", "paint.example", "ftp://paint.example"])
+def test_a_public_address_that_is_none(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UserError, match="expected all of it"):
+        serve([tmp_path / "missing.onnx"], port=0, public_url=address)
+
+
 def test_no_model_is_a_mistake() -> None:
     with pytest.raises(UserError, match="no model to serve"):
         open_models([])
@@ -331,8 +404,6 @@ def test_sigterm_finishes_the_job_in_flight_without_torch_ever_loaded(tmp_path: 
 
 @pytest.mark.slow
 def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
-    from gan_tasks.apps.server import serve
-
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(UserError, match="choose another with --port"),
