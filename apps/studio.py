@@ -43,7 +43,6 @@ def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asy
         root_path=public_url or None,
         theme=build_theme(),
         css=CSS,
-        head='<link rel="icon" href="favicon.ico">',  # beside the page, which may not be at the root of its host
         footer_links=[],
         run_history=False,
         show_error=False,  # of what is not a person's mistake, the log alone holds the details

@@ -92,7 +92,7 @@ def without_path(app: Any, path: str) -> Any:
     """The app as it is seen through a proxy that knows nothing but this path."""
 
     async def proxied(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers ask for that by themselves
             inside = scope["path"].startswith(f"{path}/")
             scope = scope | {"path": scope["path"].removeprefix(path) if inside else "/outside"}
         await app(scope, receive, send)
