@@ -137,7 +137,7 @@ def example_buttons(tab: Tab) -> list[gr.Button]:
     import gradio as gr
 
     count = min(len(way.examples) for way in tab.ways)
-    with gr.Row():
+    with gr.Row(visible=count > 0):  # an empty one would leave a gap
         return [gr.Button(f"Try test pattern {number}", size="sm") for number in range(1, count + 1)]
 
 
