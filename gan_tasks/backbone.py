@@ -36,6 +36,9 @@ class Generator(nn.Module):
         size_multiple: `body` needs H and W divisible by this; `forward` pads and crops, so takes any size.
         minimum_size: the smallest H and W that `body` takes, in pixels.
         scale: how many output pixels there are to an input pixel along a side.
+        shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
+        reach: how far to each side of a place the image decides what is made there, in pixels of input; where
+            that is farther than can be seen, as far as it can.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Generator(nn.Module):
         size_multiple: int = 1,
         minimum_size: int = 1,
         scale: int = 1,
+        shortcut: nn.Module | None = None,
+        reach: int = 16,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -61,6 +66,8 @@ class Generator(nn.Module):
         self.size_multiple = size_multiple
         self.minimum_size = minimum_size
         self.scale = scale
+        self.shortcut = shortcut
+        self.reach = reach
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,6 +78,7 @@ class Generator(nn.Module):
 
     def body(self, x: Tensor) -> Tensor:
         """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
+        base = self.shortcut(x) if self.shortcut is not None else None
         x = self.stem(x)
         kept = []
         for down in self.downs:
@@ -82,7 +90,7 @@ class Generator(nn.Module):
             if self.skips:
                 x = torch.cat([kept.pop(), x], dim=1)
         y: Tensor = self.head(x)
-        return y
+        return y if base is None else y + base
 
 
 def translation_generator(

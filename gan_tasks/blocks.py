@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,6 +58,45 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x)
         return x + y
+
+
+class Residual(nn.Module):
+    """x + gain · layers(x); the layers keep the shape."""
+
+    def __init__(self, *layers: nn.Module, gain: float = 1.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.layers(x), alpha=self.gain)
+
+
+class DenseBlock(nn.Module):
+    """Five 3×3 convolutions, each seeing all before it; N×C×H×W → the same shape (ESRGAN, Wang et al. 2018).
+
+    growth: channels that each of the first four adds to what the next ones see.
+    """
+
+    def __init__(self, channels: int, *, growth: int) -> None:
+        super().__init__()
+        outputs = (growth, growth, growth, growth, channels)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels + i * growth, width, 3, padding=1) for i, width in enumerate(outputs)
+        )
+        self.activation = nn.LeakyReLU(0.2, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *growing, last = self.convs
+        seen = x
+        for conv in growing:
+            seen = torch.cat([seen, self.activation(conv(seen))], dim=1)
+        return torch.add(x, last(seen), alpha=0.2)
+
+
+def rrdb_block(channels: int, *, growth: int) -> Residual:
+    """Residual in residual: three dense blocks, their sum scaled by 0.2 (Wang et al. 2018)."""
+    return Residual(*(DenseBlock(channels, growth=growth) for _ in range(3)), gain=0.2)
 
 
 def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_tasks.blocks import Norm, init_weights, needs_bias, norm_layer
@@ -82,6 +83,61 @@ def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
     for stride in reversed(strides):
         size = max(1, (size - 1) * stride + kernel - 2 * padding)
     return size
+
+
+class UNetDiscriminator(nn.Module):
+    """One logit for each pixel, from three halvings and back (Real-ESRGAN's UNetDiscriminatorSN, Wang et al. 2021).
+
+    All convolutions but the first and last have their spectral norm held at 1.
+
+    Args:
+        in_channels: channels of all the images judged together.
+        width: channels after the first layer; they double with each halving.
+    """
+
+    minimum_size = 8
+
+    def __init__(self, in_channels: int = 3, *, width: int = 64) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(4)]
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.downs = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=False) for i in range(3)
+        )
+        self.ups = nn.ModuleList(
+            nn.Conv2d(widths[i + 1], widths[i], 3, padding=1, bias=False) for i in reversed(range(3))
+        )
+        self.flat = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+        init_weights(self)
+        for conv in (*self.downs, *self.ups, *self.flat):
+            spectral_norm(conv)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """N×C×H×W → the features of every layer, the last of them the logits, N×1×H×W.
+
+        Raises UserError for images of fewer than 8 pixels along a side.
+        """
+        if min(x.shape[-2:]) < self.minimum_size:
+            raise UserError(
+                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or "
+                "more at each of its scales: use larger images or crops, or fewer scales"
+            )
+        features = [activated(self.first(x))]
+        for down in self.downs:
+            features.append(activated(down(features[-1])))
+        skips = features[:3]
+        for up in self.ups:
+            skip = skips.pop()
+            enlarged = functional.interpolate(features[-1], size=skip.shape[-2:], mode="bilinear")
+            features.append(activated(up(enlarged)) + skip)
+        for conv in self.flat:
+            features.append(activated(conv(features[-1])))
+        return [*features, self.last(features[-1])]
+
+
+def activated(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, 0.2)
 
 
 class MultiScaleDiscriminator(nn.Module):

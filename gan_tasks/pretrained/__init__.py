@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained import jy, pix2pixhd, vintagify
+from gan_tasks.pretrained import esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.weights_file import read_state_dict
 
@@ -20,6 +20,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     jy.PIXEL_DISCRIMINATOR,
     pix2pixhd.GLOBAL_GENERATOR,
     pix2pixhd.MULTISCALE_DISCRIMINATOR,
+    esrgan.RRDB_NET,
+    srvgg.SRVGG_NET_COMPACT,
+    msrresnet.MSR_RESNET,
+    esrgan.UNET_DISCRIMINATOR,
 )
 """Asked in this order; the first that recognises a file builds it."""
 
@@ -37,8 +41,9 @@ class Published:
 def load_network(path: Path | str) -> nn.Module:
     """The network of a public checkpoint file, in eval mode and without gradients, float32 on the CPU.
 
-    Its input is N×C×H×W in [-1, 1]. A generator returns the image, N×C×H×W in [-1, 1]; a discriminator its
-    logits, N×1×h×w; one with several outputs a dict of them (`scale0_layer0` …, see `pix2pixhd`).
+    Its input is N×C×H×W in [-1, 1], or [0, 1] for super-resolution (see `Usage.value_range`). A generator returns the
+    image, N×C×(s·H)×(s·W) in the same range; a discriminator its logits, N×1×h×w; one with several outputs a dict of
+    them (`scale0_layer0` …, see `pix2pixhd`).
 
     Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
     them but with a tensor too many, too few or of another shape.

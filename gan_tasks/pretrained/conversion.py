@@ -1,7 +1,7 @@
 """What the converters of all public families share.
 
-A converter is a dict of module names, ours → published. Read backwards it turns a published checkpoint into
-ours; both ways the tensors stay as they are.
+A converter is a dict of module names, ours → published, and of whole keys where the tensors' own names differ. Read
+backwards it turns a published checkpoint into ours; both ways the tensors stay as they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,6 +42,8 @@ class Usage:
     """Height and width that it takes without padding divide by this,"""
     minimum_size: int = 1
     """and are at least this, in pixels."""
+    reach: int = 16
+    """How far to each side of a place the image decides what is made there, in pixels; at most as can be seen."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:
 
 
 def rename_modules(state: State, names: ModuleNames) -> dict[str, Tensor]:
-    """Rename MODULE in every key MODULE.TENSOR; those that are not in `names` stay."""
+    """Rename every key that is in `names`, and MODULE in all others MODULE.TENSOR; what is not in `names` stays."""
 
     def renamed(key: str) -> str:
+        if key in names:
+            return names[key]
         module, _, tensor = key.rpartition(".")
         return f"{names.get(module, module)}.{tensor}"
 

@@ -212,7 +212,9 @@ def assert_same_outputs(path: Path, published: nn.Module, *shape: int) -> nn.Mod
 
 @pytest.mark.skipif(not INTEROP.exists(), reason="the folder shared/interop of reference cases is not there")
 class TestReferenceCases:
-    @pytest.mark.parametrize("name", interop_cases("pix2pix_", "cyclegan_", "pix2pixhd_"))
+    @pytest.mark.parametrize(
+        "name", interop_cases("pix2pix_", "cyclegan_", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_", "realesrgan_")
+    )
     def test_outputs(self, name: str) -> None:
         network = load_network(INTEROP / f"{name}.pth")
         arrays = {key: torch.from_numpy(array) for key, array in np.load(INTEROP / f"{name}.npz").items()}

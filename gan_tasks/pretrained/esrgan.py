@@ -1,0 +1,155 @@
+"""ESRGAN's and Real-ESRGAN's checkpoints: https://github.com/xinntao/Real-ESRGAN (Wang et al. 2018, 2021).
+
+Their generator RRDBNet has been published under three namings. Real-ESRGAN's SRVGGNetCompact is in `srvgg.py`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from gan_tasks.backbone import Generator
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.discriminators import UNetDiscriminator
+from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
+from gan_tasks.pretrained.jy import PatchLogits
+from gan_tasks.upscalers import rrdb
+
+MAX_UPS = 4
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What RRDBNet's convolutions are called; blocks count from 0, dense blocks and their convolutions from 1."""
+
+    first: str
+    dense: str
+    body: str
+    ups: tuple[str, ...]
+    high: str
+    last: str
+
+    def names(self, blocks: int) -> dict[str, str]:
+        """Ours → published."""
+        names = {"stem.1": self.first, f"trunk.layers.{blocks}": self.body}
+        for block in range(blocks):
+            for dense in range(3):
+                for conv in range(5):
+                    ours = f"trunk.layers.{block}.layers.{dense}.convs.{conv}"
+                    names[ours] = self.dense.format(block=block, dense=dense + 1, conv=conv + 1)
+        names |= {f"ups.{i}.1": up for i, up in enumerate(self.ups)}
+        return {**names, "head.0": self.high, "head.2": self.last}
+
+
+def count_blocks(state: State, dense: str) -> int:
+    """The blocks that begin with a convolution of this name; where one is missing among them, `assemble` says so."""
+    before, after = dense.format(block="|", dense=1, conv=1).split("|")
+    pattern = re.compile(rf"{re.escape(before)}\d+{re.escape(after)}\.weight")
+    return sum(pattern.fullmatch(key) is not None for key in state)
+
+
+def find_naming(state: State) -> tuple[Naming, int] | None:
+    """The naming of the tensors, and the number of blocks; None where they are of no RRDBNet."""
+    new, old = "body.{block}.rdb{dense}.conv{conv}", "RRDB_trunk.{block}.RDB{dense}.conv{conv}"
+    oldest = "model.1.sub.{block}.RDB{dense}.conv{conv}.0"
+    if blocks := count_blocks(state, new):
+        return Naming("conv_first", new, "conv_body", numbered(state, "conv_up"), "conv_hr", "conv_last"), blocks
+    if blocks := count_blocks(state, old):
+        return Naming("conv_first", old, "trunk_conv", numbered(state, "upconv"), "HRconv", "conv_last"), blocks
+    if blocks := count_blocks(state, oldest):
+        # One list of layers: an enlargement, a convolution and an activation for each up, and the head behind them.
+        count = next((n for n in range(MAX_UPS + 1) if f"model.{3 * n + 4}.weight" in state), 0)
+        ups, head = tuple(f"model.{3 * i}" for i in range(1, count + 1)), 3 * count + 2
+        body = f"model.1.sub.{blocks}"
+        return Naming("model.0", oldest, body, ups, f"model.{head}", f"model.{head + 2}"), blocks
+    return None
+
+
+def numbered(state: State, name: str) -> tuple[str, ...]:
+    """name1, name2 … as far as they go without a gap."""
+    names = [f"{name}{i}" for i in range(1, MAX_UPS + 1)]
+    present = [f"{name}.weight" in state for name in names]
+    return tuple(names[: present.index(False)] if False in present else names)
+
+
+def is_rrdb(state: State) -> bool:
+    return find_naming(state) is not None
+
+
+def build_rrdb(state: State) -> Generator:
+    """Width, growth, blocks, scale and unshuffling are all in the shapes and names."""
+    found = find_naming(state)
+    assert found is not None  # `recognise` said so
+    naming, blocks = found
+    names = naming.names(blocks)
+    width, inputs = conv_channels(state, names["stem.1"])
+    growth, _ = conv_channels(state, names["trunk.layers.0.layers.0.convs.0"])
+    out_channels, _ = conv_channels(state, names["head.2"])
+    # Folded pixels show as 4 or 16 channels in for each that comes out.
+    unshuffle = math.isqrt(inputs // out_channels) if inputs in (4 * out_channels, 16 * out_channels) else 1
+    scale, rest = divmod(2 ** len(naming.ups), unshuffle)
+    if rest:
+        raise UserError(f"it takes {inputs} channels and grows {len(naming.ups)} times: its result would be smaller")
+    return assemble(
+        lambda: rrdb(
+            inputs // unshuffle**2,
+            out_channels,
+            scale=scale,
+            unshuffle=unshuffle,
+            width=width,
+            growth=growth,
+            blocks=blocks,
+        ),
+        names,
+        state,
+    )
+
+
+def upscaler_usage(generator: Generator) -> Usage:
+    """Of one that maps an image in [0, 1] to a larger one, as all published ones do."""
+    convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
+    folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
+    spread = [part.upscale_factor for part in generator.head.modules() if isinstance(part, nn.PixelShuffle)]
+    return Usage(
+        task="super-resolution",
+        in_channels=convs[0].in_channels // math.prod(folded) ** 2,
+        out_channels=convs[-1].out_channels // math.prod(spread) ** 2,
+        width=convs[0].out_channels,
+        value_range=(0.0, 1.0),
+        scale=generator.scale,
+        size_multiple=generator.size_multiple,
+        minimum_size=generator.minimum_size,
+        reach=generator.reach,
+    )
+
+
+SPECTRAL_KEYS = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}
+"""What PyTorch calls the tensors of a spectral norm now → in the published files."""
+
+
+def is_unet_discriminator(state: State) -> bool:
+    return all(key in state for key in ("conv0.weight", "conv1.weight_orig", "conv9.weight"))
+
+
+def unet_discriminator_names() -> dict[str, str]:
+    """Ours → Real-ESRGAN's."""
+    normed = [*(f"downs.{i}" for i in range(3)), *(f"ups.{i}" for i in range(3)), "flat.0", "flat.1"]
+    names = {"first": "conv0", "last": "conv9"}
+    for number, ours in enumerate(normed, start=1):
+        names |= {
+            f"{ours}.parametrizations.weight.{now}": f"conv{number}.{then}" for now, then in SPECTRAL_KEYS.items()
+        }
+    return names
+
+
+def build_unet_discriminator(state: State) -> PatchLogits:
+    names = unet_discriminator_names()
+    width, in_channels = conv_channels(state, "conv0")
+    return PatchLogits(assemble(lambda: UNetDiscriminator(in_channels, width=width), names, state))
+
+
+RRDB_NET = Architecture("ESRGAN/Real-ESRGAN", "RRDBNet", is_rrdb, build_rrdb, upscaler_usage)
+UNET_DISCRIMINATOR = Architecture(
+    "Real-ESRGAN", "UNetDiscriminatorSN", is_unet_discriminator, build_unet_discriminator
+)

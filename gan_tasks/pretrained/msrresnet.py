@@ -1,0 +1,42 @@
+"""BasicSR's MSRResNet: https://github.com/XPixelGroup/BasicSR."""
+
+import math
+import re
+
+from gan_tasks.backbone import Generator
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels
+from gan_tasks.pretrained.esrgan import numbered, upscaler_usage
+from gan_tasks.upscalers import msr_resnet
+
+
+def is_msr_resnet(state: State) -> bool:
+    return all(f"{name}.weight" in state for name in ("conv_first", "body.0.conv1", "upconv1", "conv_hr"))
+
+
+def msr_resnet_names(blocks: int, ups: tuple[str, ...]) -> dict[str, str]:
+    """Ours → published."""
+    names = {"stem.0": "conv_first", "head.0": "conv_hr", "head.2": "conv_last"}
+    for block in range(blocks):
+        names |= {f"trunk.{block}.layers.{2 * i}": f"body.{block}.conv{i + 1}" for i in range(2)}
+    return names | {f"ups.{i}.0": up for i, up in enumerate(ups)}
+
+
+def build_msr_resnet(state: State) -> Generator:
+    """Of scale 2 or 3 with one step, of 4 with two."""
+    blocks = sum(re.fullmatch(r"body\.\d+\.conv1\.weight", key) is not None for key in state)
+    ups = numbered(state, "upconv")
+    width, in_channels = conv_channels(state, "conv_first")
+    out_channels, _ = conv_channels(state, "conv_last")
+    grown, _ = conv_channels(state, "upconv1")
+    step = math.isqrt(grown // width)
+    if step not in (2, 3) or (step == 3 and len(ups) > 1):
+        raise UserError(f"upconv1 makes {grown} channels of {width} in {len(ups)} steps, which is no known scale")
+    scale = step ** len(ups)
+    names = msr_resnet_names(blocks, ups)
+    return assemble(
+        lambda: msr_resnet(in_channels, out_channels, scale=scale, width=width, blocks=blocks), names, state
+    )
+
+
+MSR_RESNET = Architecture("BasicSR", "MSRResNet", is_msr_resnet, build_msr_resnet, upscaler_usage)

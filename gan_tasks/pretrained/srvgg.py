@@ -1,0 +1,37 @@
+"""Real-ESRGAN's small generator, SRVGGNetCompact: one flat list of convolutions and PReLUs."""
+
+import math
+import re
+
+from gan_tasks.backbone import Generator
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels
+from gan_tasks.pretrained.esrgan import upscaler_usage
+from gan_tasks.upscalers import srvgg
+
+KEY = re.compile(r"body\.\d+\.(?:weight|bias)")
+
+
+def is_srvgg(state: State) -> bool:
+    return {"body.0.weight", "body.2.weight"} <= state.keys() and all(KEY.fullmatch(key) for key in state)
+
+
+def srvgg_names(convs: int) -> dict[str, str]:
+    """Ours → published, where even numbers are convolutions and odd ones their PReLUs."""
+    names = {"stem.0": "body.0", "stem.1": "body.1", "head.0": f"body.{2 * convs + 2}"}
+    return names | {f"trunk.{i}.{part}": f"body.{2 * i + 2 + part}" for i in range(convs) for part in (0, 1)}
+
+
+def build_srvgg(state: State) -> Generator:
+    convs = max(0, sum(tensor.ndim == 4 for tensor in state.values()) - 2)
+    names = srvgg_names(convs)
+    width, channels = conv_channels(state, names["stem.0"])
+    outputs, _ = conv_channels(state, names["head.0"])
+    # The enlarged input is added to the result, so both have as many channels.
+    scale = math.isqrt(outputs // channels)
+    if outputs != channels * scale**2:
+        raise UserError(f"{names['head.0']} makes {outputs} channels, which are no square of pixels of {channels}")
+    return assemble(lambda: srvgg(channels, channels, scale=scale, width=width, convs=convs), names, state)
+
+
+SRVGG_NET_COMPACT = Architecture("Real-ESRGAN", "SRVGGNetCompact", is_srvgg, build_srvgg, upscaler_usage)
