@@ -90,7 +90,8 @@ class Apply:
     """Run a model over an image or a folder of images."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder, one of its checkpoints, a published .pth or .safetensors, or an .onnx, which needs no torch."""
+    """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx, which needs no torch,
+    or a ready-made model: realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3."""
     input: tyro.conf.Positional[Path]
     """An image, or a folder whose images are all done, subfolders included."""
     output: tyro.conf.Positional[Path]
@@ -105,13 +106,13 @@ class Apply:
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """Which way, for the run of a task that learns both; as in its options if not given."""
     max_memory: str = ""
-    """Of an .onnx file's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
+    """Of the network's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
     overwrite: bool = False
     """Make everything again, and replace files that other programs made."""
 
     def run(self) -> int:
         from gan_tasks.apps.memory import memory_bytes
-        from gan_tasks.export.apply import apply_to_files, files_to_do, limit_memory
+        from gan_tasks.export.apply import apply_to_files, files_to_do
         from gan_tasks.export.model import load
         from gan_tasks.export.resuming import version_of
 
@@ -124,8 +125,10 @@ class Apply:
             direction=self.direction or "",
         )
         say(f"{model.title} runs on {model.runs_on}")
+        if model.notice:
+            say(model.notice)
         if self.max_memory:
-            limit_memory(model, memory_bytes(self.max_memory))
+            model.max_memory_bytes = memory_bytes(self.max_memory)
         version = version_of(model, self.model)
         done = apply_to_files(model, pairs, model_version=version, overwrite=self.overwrite)
         for failure in done.failures:
@@ -143,7 +146,7 @@ class Export:
     """Write a model as one file for other programs, once it is proven to do the same."""
 
     model: tyro.conf.Positional[Path]
-    """A run folder, one of its checkpoints, or a published .pth or .safetensors."""
+    """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, or a ready-made model."""
     output: tyro.conf.Positional[Path]
     """The file to write: .onnx, or with --format jy .pth."""
     format: Literal["onnx", "jy"] = "onnx"

@@ -33,9 +33,9 @@ def export_proven(
         known_licence, known_data = "", model.training_data
         card = model_card(model.checkpoint.parent.parent, licence=licence, training_data=training_data)
     else:
-        known_licence, known_data = UNKNOWN, UNKNOWN
+        known_licence, known_data = model.licence or UNKNOWN, UNKNOWN
         origin = model.origin()
-        known = {"licence": licence or UNKNOWN, "training_data": training_data or UNKNOWN}
+        known = {"licence": licence or known_licence, "training_data": training_data or UNKNOWN}
         card = published_card(model.name, origin.source, origin.family, **known)
     return export_onnx(
         model,

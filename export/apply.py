@@ -14,7 +14,6 @@ from gan_tasks.export.model import Model
 from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
 from gan_tasks.export.resuming import Failure, missing, sha256_of
-from gan_tasks.export.session import OnnxModel
 from gan_tasks.progress import track
 
 MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
@@ -119,7 +118,7 @@ def apply_to_files(
 
     def run(job: Job) -> Job:
         pixels = job.picture.pixels
-        in_tiles = isinstance(model, OnnxModel) and model.runs_in_tiles(*pixels.shape[:2])
+        in_tiles = model.runs_in_tiles(*pixels.shape[:2])
         return replace(job, picture=Picture(model(pixels), job.picture.icc_profile), in_tiles=in_tiles)
 
     def write_result(job: Job) -> bool:
@@ -137,13 +136,3 @@ def apply_to_files(
                 tiled.append(result)
             advance(1)
     return Done(len(tiled), sum(tiled), kept, tuple(failures))
-
-
-def limit_memory(model: Model, max_memory_bytes: int) -> None:
-    """Raises UserError for a model that cannot run in tiles."""
-    if not isinstance(model, OnnxModel):
-        raise UserError(
-            "--max-memory is for .onnx files, which run in tiles: a run sees each image as a whole. "
-            "Use `gan-tasks export` first"
-        )
-    model.max_memory_bytes = max_memory_bytes

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
+from gan_tasks.ready_made import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
 
 if TYPE_CHECKING:
     from gan_tasks.export.published import PublishedModel
@@ -24,6 +25,8 @@ FloatImages = NDArray[np.float32]
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Of checkpoints that others published; `gan_tasks.pretrained` reads them."""
+NCNN_SUFFIX = ".param"
+"""The same, of two files: this and a `.bin` beside it."""
 
 
 class Model(ABC):
@@ -47,6 +50,16 @@ class Model(ABC):
     """Which way it goes, such as a-to-b, where its task learns several."""
     directions: tuple[str, ...] = ()
     """Those that its path can be loaded for; empty where there is nothing to choose."""
+    notice: str = ""
+    """What its makers want to be said of it; empty where nothing is known."""
+    licence: str = ""
+    """Under which it may be used; empty where it is not known."""
+    max_memory_bytes: int = 2 * 2**30
+    """Of the network's features; the image and its result come on top. What needs more is run in tiles."""
+
+    @abstractmethod
+    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
+        """Whether so many images of a size need more than `max_memory_bytes` at once."""
 
     @abstractmethod
     def run(self, images: FloatImages) -> FloatImages:
@@ -104,7 +117,8 @@ def load(
 ) -> Model:
     """The model that a path holds, ready to be called with an array.
 
-    The path is that of a run folder, a checkpoint folder, an ONNX file, or a checkpoint that others published.
+    The path is that of a run folder, a checkpoint folder, an ONNX file, or a checkpoint that others published; or it
+    is the name of a ready-made model, such as realesrgan-x4plus (see `gan_tasks.ready_made`).
 
     Args:
         device: auto, cpu, cuda or cuda:N.
@@ -126,12 +140,15 @@ def load(
         if mode != "eval":
             raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
         return load_onnx(path, device=device, provider=provider)
-    if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
+    if path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
         return load_published_model(path, device=device, mode=mode)
+    if ready_made := find_ready_made(path):
+        return load_ready_made(ready_made, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "holds no model"
     raise UserError(
         f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it, an .onnx file, or a "
-        f"published checkpoint ({', '.join(WEIGHTS_SUFFIXES)})"
+        f"published checkpoint ({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), or the name of a ready-made model "
+        f"({', '.join(ready_made.name for ready_made in READY_MADE)})"
     )
 
 
@@ -151,3 +168,9 @@ def load_published_model(path: Path, *, device: str, mode: Literal["eval", "trai
     from gan_tasks.export.published import PublishedModel
 
     return PublishedModel(path, device=device, mode=mode)
+
+
+def load_ready_made(ready_made: ReadyMade, *, device: str, mode: Literal["eval", "train"]) -> PublishedModel:
+    model = load_published_model(ready_made.find(), device=device, mode=mode)
+    model.title, model.notice, model.licence = ready_made.name, NOTICE, LICENCE
+    return model

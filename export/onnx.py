@@ -26,7 +26,7 @@ from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
 from gan_tasks.export.session import OUTPUT, open_session, run_session
-from gan_tasks.export.torch_model import TorchModel
+from gan_tasks.export.torch_model import TorchModel, largest_layer_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 HALF_TOLERANCE = 0.02
 """As TOLERANCE, for weights of float16: five levels of 255."""
 BATCHES = (1, 2)
-OVERLAP = 64
-"""Least overlap of tiles in pixels, of which a quarter is thrown away at each side (see tiling.py)."""
 
 
 class NotProvenError(UserError):
@@ -117,7 +115,7 @@ def export_onnx(
         scale=model.scale,
         size_multiple=size_multiple,
         minimum_size=minimum_size,
-        overlap=-(-max(OVERLAP, minimum_size) // size_multiple) * size_multiple,
+        overlap=model.overlap,
         bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
@@ -239,15 +237,6 @@ def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> in
 
     Measured on the CPU, ONNX Runtime came to use 1.6 to 3.2 times that for U-Net-256, ResNet-6 and the global one.
     """
-    largest = 0
-
-    def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, sum(x.nbytes for x in (*inputs, output)))
-
-    layers = [module for module in graph.modules() if not list(module.children())]
-    hooks = [layer.register_forward_hook(measure) for layer in layers]
-    graph.run(noise(graph.inputs, in_channels, 1, *size))
-    for hook in hooks:
-        hook.remove()
+    images = noise(graph.inputs, in_channels, 1, *size)
+    largest = largest_layer_bytes(graph, [torch.from_numpy(images[name]).to("meta") for name in graph.inputs])
     return math.ceil(3.5 * largest / (size[0] * size[1]))

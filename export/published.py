@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.torch_model import Mode, Origin, TorchModel
 from gan_tasks.pretrained import load_published
+from gan_tasks.pretrained.ncnn import BIN_SUFFIX, PARAM_SUFFIX
 
 
 class PublishedModel(TorchModel):
     """See `Model`. What the file holds is found from its tensors (see `gan_tasks.pretrained`); the title is its name.
+
+    weights: the file that holds them.
 
     Raises UserError as `load_published` does, and for a discriminator, which makes no image.
     """
@@ -26,14 +30,18 @@ class PublishedModel(TorchModel):
                 f"{path} holds a {published.architecture.title}, which judges images and makes none: give the "
                 "generator's file, such as latest_net_G.pth"
             )
-        self.path, self.architecture, self.usage = path, published.architecture, usage
+        self.architecture, self.usage = published.architecture, usage
+        self.weights = path.with_suffix(BIN_SUFFIX) if path.suffix.lower() == PARAM_SUFFIX else path
+        if usage.scale > 1:  # RRDBNet so runs faster on a CPU, in two thirds of the memory
+            published.network.to(memory_format=torch.channels_last)
         self.start(in_our_range(published.network, usage.value_range), device, mode)
-        self.name, self.inputs, self.title, self.source = usage.task, usage.inputs, path.stem, path.name
+        self.name, self.inputs, self.title = usage.task, usage.inputs, path.stem
+        self.source = self.weights.name
         self.in_channels, self.out_channels, self.scale = usage.in_channels, usage.out_channels, usage.scale
-        self.size_multiple, self.minimum_size = usage.size_multiple, usage.minimum_size
+        self.size_multiple, self.minimum_size, self.reach = usage.size_multiple, usage.minimum_size, usage.reach
 
     def origin(self) -> Origin:
-        with self.path.open("rb") as file:
+        with self.weights.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Origin(self.source, sha256, self.architecture.family, self.architecture.name, self.usage.width)
 

@@ -56,9 +56,13 @@ def is_done(before: Path, after: Path, model_version: str) -> bool:
 
 def version_of(model: Model, path: Path) -> str:
     """What tells a model from others of its name: `sha256:…` of its file, or of the weights in its run folder."""
-    if path.is_file():
+    if path.suffix.lower() == ".onnx":  # the one kind that has to do without torch
         return sha256_of(path)
+    from gan_tasks.export.published import PublishedModel
     from gan_tasks.export.trained import TrainedModel
+
+    if isinstance(model, PublishedModel):
+        return sha256_of(model.weights)
 
     assert isinstance(model, TrainedModel)  # what `load` gives for a folder
     weights = (model.checkpoint / f"{part}.safetensors" for part in ("generators", "average"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.model import FloatImages
 
 
@@ -64,6 +65,35 @@ def tile_size(height: int, width: int, *, max_pixels: int, multiple: int, minimu
     rows = side(math.isqrt(max_pixels), height)
     columns = side(max_pixels // rows, width)
     return side(max_pixels // columns, height), columns
+
+
+def overlap_of(reach: int, *, size_multiple: int, minimum_size: int) -> int:
+    """Pixels that neighbouring tiles share, where the image decides what is made `reach` pixels away."""
+    return -(-max(4 * reach, minimum_size) // size_multiple) * size_multiple
+
+
+def fitting_tile(
+    height: int,
+    width: int,
+    *,
+    bytes_per_pixel: int,
+    max_memory_bytes: int,
+    overlap: int,
+    multiple: int,
+    title: str,
+) -> tuple[int, int]:
+    """The largest tile that keeps to the memory, see `tile_size`.
+
+    Raises UserError, naming the model by its title, where not even the smallest does.
+    """
+    max_pixels = max_memory_bytes // bytes_per_pixel
+    tile = tile_size(height, width, max_pixels=max_pixels, multiple=multiple, minimum=2 * overlap)
+    if (needed := tile[0] * tile[1] * bytes_per_pixel) > max_memory_bytes:
+        raise UserError(
+            f"{title} needs {needed / 2**20:,.0f} MiB for its smallest tile, {tile[0]}×{tile[1]} pixels, "
+            f"and {max_memory_bytes / 2**20:,.0f} MiB are allowed: allow more memory"
+        )
+    return tile
 
 
 def run_in_tiles(

@@ -37,6 +37,7 @@ class TrainedModel(TorchModel):
         parts = [part for part in self.network.modules() if isinstance(part, Generator)]
         self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
         self.minimum_size = max((part.minimum_size for part in parts), default=1)
+        self.reach = max((part.reach for part in parts), default=self.reach)
 
 
 class TaskNetwork(nn.Module):

@@ -8,6 +8,7 @@ from torch import nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
+from gan_tasks.pretrained.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.weights_file import read_state_dict
 
 __all__ = ["ARCHITECTURES", "Published", "Usage", "load_network", "load_published", "read_state_dict"]
@@ -41,6 +42,8 @@ class Published:
 def load_network(path: Path | str) -> nn.Module:
     """The network of a public checkpoint file, in eval mode and without gradients, float32 on the CPU.
 
+    Of ncnn's two files give the `.param`.
+
     Its input is N×C×H×W in [-1, 1], or [0, 1] for super-resolution (see `Usage.value_range`). A generator returns the
     image, N×C×(s·H)×(s·W) in the same range; a discriminator its logits, N×1×h×w; one with several outputs a dict of
     them (`scale0_layer0` …, see `pix2pixhd`).
@@ -53,7 +56,9 @@ def load_network(path: Path | str) -> nn.Module:
 
 def load_published(path: Path | str) -> Published:
     """As `load_network`, with what else the file tells."""
-    state = drop_instance_norm_statistics(read_state_dict(path))
+    path = Path(path)
+    is_ncnn = path.suffix.lower() == PARAM_SUFFIX
+    state = read_ncnn(path) if is_ncnn else drop_instance_norm_statistics(read_state_dict(path))
     for architecture in ARCHITECTURES:
         if architecture.recognise(state):
             try:

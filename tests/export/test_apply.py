@@ -19,7 +19,7 @@ from gan_tasks.apps.cli import main
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, write
-from gan_tasks.export.apply import Done, apply_to_files, files_to_do, limit_memory
+from gan_tasks.export.apply import Done, apply_to_files, files_to_do
 from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
 from gan_tasks.export.resuming import version_of
@@ -251,7 +251,10 @@ def test_little_memory_is_kept_to_in_tiles_and_said(
     assert "expected such as 2GB" in capsys.readouterr().err
 
 
-def test_a_run_has_no_tiles(tmp_path: Path) -> None:
+def test_a_run_keeps_to_little_memory_too(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "run", generator="unet-128", norm="batch"), device="cpu")
-    with pytest.raises(UserError, match="gan-tasks export"):
-        limit_memory(run, 10**9)
+    assert not run.runs_in_tiles(300, 400)
+    run.max_memory_bytes = 10**6
+    assert run.runs_in_tiles(300, 400)
+    with pytest.raises(UserError, match="allow more memory"):
+        run(noise(300, 400).pixels)

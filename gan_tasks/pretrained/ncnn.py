@@ -1,0 +1,249 @@
+"""Networks as ncnn stores them, https://github.com/Tencent/ncnn: a `.param` that lists layers, a `.bin` of weights.
+
+The layers say nothing of the network's name. They are compared, one by one and with what each is fed, to those of
+the networks known here; what is equal is that network, and its weights get the published names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from gan_tasks.datasets.errors import UserError
+
+PARAM_SUFFIX, BIN_SUFFIX = ".param", ".bin"
+MAGIC = "7767517"
+MAX_PARAM_BYTES = 4 << 20
+"""RRDBNet of 23 blocks, in 999 layers, needs 117 kB."""
+MAX_SIZE = 1 << 31
+"""Of anything that a layer counts; a number above it is a lie."""
+FLOAT32, FLOAT16 = 0, 0x01306B47
+"""How a convolution's weights are stored, as the four bytes before them say."""
+
+Params = Mapping[int, tuple[float, ...]]
+
+DEFAULTS: Mapping[str, Params] = {
+    # Dilation, stride and activation, and the height's own kernel, dilation, stride and padding.
+    "Convolution": {2: (1,), 3: (1,), 9: (0,), 11: (3,), 12: (1,), 13: (1,), 14: (1,), 15: (1,), 16: (1,)},
+    "BinaryOp": {0: (0,)},
+    "Concat": {0: (0,)},
+    "Interp": {3: (0,), 4: (0,)},
+    "PixelShuffle": {1: (0,)},
+    "Eltwise": {},
+    "PReLU": {},
+    "Input": {},
+    "Split": {},
+}
+"""The layers that are read, and the parameters that change nothing."""
+SIZES: Mapping[str, tuple[int, ...]] = {"Convolution": (0, 6), "PReLU": (0,), "Input": (0, 1, 2)}
+"""Parameters that count outputs and weights: networks differ in them."""
+
+CONV: Params = {1: (3,), 4: (1,), 5: (1,)}  # 3×3, padded by 1, with bias
+LEAKY_CONV: Params = {**CONV, 9: (2,), -23310: (1, 0.2)}
+RESIDUAL: Params = {0: (1,), -23301: (2, 0.2, 1.0)}  # 0.2 · first + second
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer; `inputs` are numbers of layers, of which the splits, that only copy, are not counted."""
+
+    kind: str
+    params: Params
+    inputs: tuple[int, ...]
+    sizes: Params = field(default_factory=dict, compare=False)
+
+    def size(self, key: int) -> int:
+        """A count among its parameters. Raises UserError for what cannot be one."""
+        (value,) = self.sizes.get(key, (0,))
+        if not 1 <= value < MAX_SIZE or value != int(value):
+            raise UserError(f"a {self.kind} has {value:g} for its parameter {key}, which counts something")
+        return int(value)
+
+    def __str__(self) -> str:
+        params = " ".join(f"{key}={','.join(f'{v:g}' for v in values)}" for key, values in self.params.items())
+        return f"{self.kind} {params} of {', '.join(f'layer {number}' for number in self.inputs)}"
+
+
+def read_ncnn(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.param` and the `.bin` beside it, float16 or float32, under the names of Real-ESRGAN's files.
+
+    Raises UserError, naming the file, where one is missing or damaged, or the layers are of no network known here.
+    """
+    weights = path.with_suffix(BIN_SUFFIX)
+    for file in (path, weights):
+        if not file.is_file():
+            raise UserError(f"there is no file {file}: a network of ncnn is a .param and a .bin of the same name")
+    try:
+        layers = read_param(path)
+        names = recognise(layers)
+    except UserError as error:
+        raise UserError(f"cannot use {path}: {error}") from error
+    try:
+        return read_bin(weights, layers, names)
+    except UserError as error:
+        raise UserError(f"cannot use {weights}: {error}") from error
+
+
+def read_param(path: Path) -> list[Layer]:
+    """The layers in their order. Raises UserError for a list that is damaged or has layers of other kinds."""
+    if (size := path.stat().st_size) > MAX_PARAM_BYTES:
+        raise UserError(f"it has {size:,} bytes, expected at most {MAX_PARAM_BYTES:,}")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = [line for line in lines if line.strip()]
+        if lines[:1] != [MAGIC]:
+            raise UserError(f"it does not begin with {MAGIC}, so it is no list of layers of ncnn's as text")
+        if int(lines[1].split()[0]) != len(lines) - 2:
+            raise UserError(f"it claims {lines[1].split()[0]} layers and lists {len(lines) - 2}. Download it again")
+        return parse_layers(lines[2:])
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise UserError(
+            f"it is damaged, or not ncnn's ({type(error).__name__}: {error}). Download it again"
+        ) from error
+
+
+def parse_layers(lines: list[str]) -> list[Layer]:
+    layers: list[Layer] = []
+    made_by: dict[str, int] = {}
+    for line in lines:
+        kind, name, input_count, output_count, *rest = line.split()
+        if kind not in DEFAULTS:
+            raise UserError(f"its layer {name} is of type {kind}, expected one of {', '.join(DEFAULTS)}")
+        count, blobs = int(input_count), int(input_count) + int(output_count)
+        if not 0 <= count <= blobs <= len(rest):
+            raise UserError(f"its layer {name} claims {blobs} inputs and outputs and names {len(rest)}")
+        inputs = tuple(made_by[blob] for blob in rest[:count])
+        if kind == "Split":
+            made_by |= dict.fromkeys(rest[count:blobs], inputs[0])
+            continue
+        made_by |= dict.fromkeys(rest[count:blobs], len(layers))
+        params = dict(parse_param(text) for text in rest[blobs:])
+        sizes = {key: params.pop(key) for key in SIZES.get(kind, ()) if key in params}
+        usual = DEFAULTS[kind]
+        params = {key: value for key, value in params.items() if usual.get(key) != value}
+        layers.append(Layer(kind, params, tuple(sorted(inputs)) if kind == "BinaryOp" else inputs, sizes))
+    return layers
+
+
+def parse_param(text: str) -> tuple[int, tuple[float, ...]]:
+    key, _, value = text.partition("=")
+    return int(key), tuple(float(part) for part in value.split(","))
+
+
+class Chain:
+    """Layers as a network known here would have them, and the names of those with weights."""
+
+    def __init__(self) -> None:
+        self.layers = [Layer("Input", {}, ())]
+        self.names: list[str] = []
+
+    def add(self, kind: str, params: Params, *inputs: int, name: str = "") -> int:
+        """The number of the layer."""
+        self.layers.append(Layer(kind, params, tuple(inputs)))
+        if name:
+            self.names.append(name)
+        return len(self.layers) - 1
+
+
+def rrdb_chain(blocks: int, ups: int) -> Chain:
+    chain = Chain()
+    x = first = chain.add("Convolution", CONV, 0, name="conv_first")
+    for block in range(blocks):
+        block_input = x
+        for dense in range(1, 4):
+            name = f"body.{block}.rdb{dense}.conv"
+            seen = [x]
+            for conv in range(1, 5):
+                joined = chain.add("Concat", {}, *seen) if len(seen) > 1 else x
+                seen.append(chain.add("Convolution", LEAKY_CONV, joined, name=f"{name}{conv}"))
+            joined = chain.add("Concat", {}, *seen)
+            last = chain.add("Convolution", CONV, joined, name=f"{name}5")
+            x = chain.add("Eltwise", RESIDUAL, last, x)
+        x = chain.add("Eltwise", RESIDUAL, x, block_input)
+    body = chain.add("Convolution", CONV, x, name="conv_body")
+    x = chain.add("BinaryOp", {}, first, body)
+    for up in range(1, ups + 1):
+        x = chain.add("Interp", nearest(2), x)
+        x = chain.add("Convolution", LEAKY_CONV, x, name=f"conv_up{up}")
+    x = chain.add("Convolution", LEAKY_CONV, x, name="conv_hr")
+    chain.add("Convolution", CONV, x, name="conv_last")
+    return chain
+
+
+def srvgg_chain(convs: int, scale: int) -> Chain:
+    chain, x = Chain(), 0
+    for i in range(convs):
+        x = chain.add("Convolution", CONV, x, name=f"body.{2 * i}")
+        x = chain.add("PReLU", {}, x, name=f"body.{2 * i + 1}")
+    x = chain.add("Convolution", CONV, x, name=f"body.{2 * convs}")
+    shuffled = chain.add("PixelShuffle", {0: (scale,)}, x)
+    enlarged = chain.add("Interp", nearest(scale), 0)
+    chain.add("BinaryOp", {}, shuffled, enlarged)
+    return chain
+
+
+def nearest(factor: int) -> Params:
+    return {0: (1,), 1: (factor,), 2: (factor,)}
+
+
+def recognise(layers: list[Layer]) -> list[str]:
+    """The published names of the layers with weights, in their order.
+
+    Raises UserError, naming the first misfit, where the layers are not exactly those of RRDBNet or SRVGGNetCompact.
+    """
+    kinds = [layer.kind for layer in layers]
+    convs = kinds.count("Convolution")
+    if "PReLU" in kinds:
+        title, shuffles = "SRVGGNetCompact", [layer for layer in layers if layer.kind == "PixelShuffle"]
+        chain = srvgg_chain(convs - 1, int(shuffles[0].params.get(0, (1,))[0]) if shuffles else 1)
+    else:
+        title, ups = "RRDBNet", kinds.count("Interp")
+        chain = rrdb_chain((convs - ups - 4) // 15, ups)
+    for number, (found, expected) in enumerate(zip_longest(layers, chain.layers)):
+        if found != expected:
+            raise UserError(
+                f"it looks like a {title}, but its layer {number} is {found or 'absent'} where {expected or 'none'} "
+                "was expected"
+            )
+    return chain.names
+
+
+def read_bin(path: Path, layers: list[Layer], names: list[str]) -> dict[str, Tensor]:
+    """Raises UserError where the file has more or fewer bytes than the layers need, or weights of another type."""
+    tensors: dict[str, Tensor] = {}
+    with path.open("rb") as file:
+        weighted = [layer for layer in layers if layer.kind in ("Convolution", "PReLU")]
+        for layer, name in zip(weighted, names, strict=True):
+            outputs = layer.size(0)
+            if layer.kind == "PReLU":
+                tensors[f"{name}.weight"] = take(file, outputs, torch.float32)
+                continue
+            tag = int.from_bytes(take_bytes(file, 4), "little")
+            if tag not in (FLOAT16, FLOAT32):
+                raise UserError(f"the weights of {name} are stored as {tag:#010x}, expected float16 or float32")
+            weights = take(file, layer.size(6), torch.float16 if tag == FLOAT16 else torch.float32)
+            if len(weights) % (outputs * 9):
+                raise UserError(f"{name} has {len(weights)} weights, which are no 3×3 for each of {outputs} outputs")
+            tensors[f"{name}.weight"] = weights.reshape(outputs, -1, 3, 3)
+            tensors[f"{name}.bias"] = take(file, outputs, torch.float32)
+        if file.read(1):
+            raise UserError("it goes on behind the last layer's weights: it belongs to another .param")
+    return tensors
+
+
+def take(file: BinaryIO, count: int, dtype: torch.dtype) -> Tensor:
+    """The next numbers; an odd number of halves is followed by two bytes that fill it up."""
+    size_bytes = count * dtype.itemsize
+    data = take_bytes(file, -(-size_bytes // 4) * 4)
+    return torch.frombuffer(bytearray(data[:size_bytes]), dtype=dtype)
+
+
+def take_bytes(file: BinaryIO, count: int) -> bytes:
+    left = Path(file.name).stat().st_size - file.tell()
+    if count > left:
+        raise UserError(f"it ends too early: {count:,} bytes are needed and {left:,} left. Download it again")
+    return file.read(count)
