@@ -50,7 +50,7 @@ class Case:
         sampled = sample(output)
         if sampled.shape != self.output.shape:
             return float("inf")
-        return float(np.abs(sampled - self.output / 65535).max())
+        return float(np.abs(np.clip(sampled, 0, 1) - self.output / 65535).max())
 
     def to_text(self) -> str:
         from safetensors.numpy import save
