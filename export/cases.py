@@ -46,7 +46,10 @@ class Case:
         return to_feeds(self.inputs)
 
     def error(self, output: FloatImages) -> float:
-        """Largest difference of a 1×C'×H'×W' output to what was expected; infinite where the shapes differ."""
+        """Largest difference of a 1×C'×H'×W' output to what was expected; infinite where the shapes differ.
+
+        What lies outside [0, 1] counts as the nearer end, which is all that can be seen or was kept of it.
+        """
         sampled = sample(output)
         if sampled.shape != self.output.shape:
             return float("inf")
