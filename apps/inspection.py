@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, read
-from gan_tasks.export.model import WEIGHTS_SUFFIXES
+from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES
 
 
 def inspect(path: Path) -> Iterator[str]:
@@ -24,7 +24,7 @@ def inspect(path: Path) -> Iterator[str]:
         yield from checkpoint_lines(path)
     elif path.suffix.lower() == ".onnx" and path.is_file():
         yield from onnx_lines(path)
-    elif path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
+    elif path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
         yield from weights_lines(path)
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         yield from image_lines(path)
@@ -32,7 +32,7 @@ def inspect(path: Path) -> Iterator[str]:
         what = "is none of these" if path.exists() else "does not exist"
         raise UserError(
             f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
-            f"({', '.join(WEIGHTS_SUFFIXES)}) or an image"
+            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}) or an image"
         )
 
 

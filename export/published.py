@@ -33,7 +33,7 @@ class PublishedModel(TorchModel):
         self.architecture, self.usage = published.architecture, usage
         self.weights = path.with_suffix(BIN_SUFFIX) if path.suffix.lower() == PARAM_SUFFIX else path
         if usage.scale > 1:  # RRDBNet so runs faster on a CPU, in two thirds of the memory
-            published.network.to(memory_format=torch.channels_last)
+            published.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(in_our_range(published.network, usage.value_range), device, mode)
         self.name, self.inputs, self.title = usage.task, usage.inputs, path.stem
         self.source = self.weights.name
