@@ -68,7 +68,7 @@ def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @needs_package
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("ncnn") is None, reason="the package ncnn is not there: pip install ncnn")
+@pytest.mark.skipif(find_spec("ncnn") is None, reason="the package ncnn is not there: pip install --no-deps ncnn")
 @pytest.mark.parametrize("ready_made", READY_MADE, ids=lambda ready_made: ready_made.name)
 def test_it_does_what_ncnn_does(ready_made: ReadyMade) -> None:
     model = gan_tasks.load(ready_made.name, device="cpu")
