@@ -54,14 +54,15 @@ def make_graph(name: str) -> object:
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2)
     task.generators.eval()
-    return Graph(task, task.generators)
+    return Graph(task.generators["g"], ("image",))
 
 
 def export(name: str, path: Path) -> None:
-    from gan_tasks.export.onnx import size_limits, to_onnx
+    from gan_tasks.export.onnx import to_onnx
 
     graph = make_graph(name)
-    path.write_bytes(to_onnx(graph, 3, *size_limits(graph.generators)).SerializeToString())
+    network = graph.network
+    path.write_bytes(to_onnx(graph, 3, network.size_multiple, network.minimum_size).SerializeToString())
 
 
 def runner(form: Form, name: str, path: Path) -> Callable[[dict[str, FloatImages]], FloatImages]:
