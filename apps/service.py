@@ -19,9 +19,10 @@ from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, fit_channels, read, write
 from gan_tasks.export.cases import cases_of
-from gan_tasks.export.model import WEIGHTS_SUFFIXES, Model, load
+from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
+from gan_tasks.ready_made import find_ready_made
 
 
 class BusyError(UserError):
@@ -130,7 +131,7 @@ def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[Served
         raise UserError("no model to serve: give one or more .onnx files or run folders")
     opened: list[ServedModel] = []
     for path in paths:
-        if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file():
+        if find_ready_made(path) or (path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()):
             exported = path.with_suffix(".onnx").name
             raise UserError(
                 f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "

@@ -78,7 +78,12 @@ def test_the_readme_shows_every_command() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_options_in_a_document_exist(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    for command in (["train", "pix2pix"], ["train", "cyclegan"], *([name] for name in COMMANDS if name != "train"), []):
+    for command in (
+        ["train", "pix2pix"],
+        ["train", "cyclegan"],
+        *([name] for name in COMMANDS if name != "train"),
+        [],
+    ):
         with pytest.raises(SystemExit):
             main([*command, "--help"])
     known = {*re.findall(r"--[a-z][\w-]*", capsys.readouterr().out), "--help", "--resume", *NOT_OURS}

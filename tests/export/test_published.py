@@ -353,6 +353,7 @@ def test_a_wrong_file_is_answered_with_what_to_do(
         (("apply", exported, photo, out, "--mode", "train"), "runs in mode eval only"),
         (("serve", checkpoint), f"export it first, `gan-tasks export {checkpoint} latest_net_G.onnx`"),
         (("serve", unknown), "export it first"),
+        (("serve", "realesrgan-x4plus"), "`gan-tasks export realesrgan-x4plus realesrgan-x4plus.onnx`"),
         (("prove", checkpoint), "Give one that `gan-tasks export` wrote"),
         (("export", exported, out), "is an exported model already"),
         (("export", exported, tmp_path / "out.pth", "--format", "jy"), "is an exported model already"),
