@@ -38,6 +38,9 @@ class Handmade(Model):
         self.name, self.title, self.noise = name, f"noise {noise}", noise
         self.in_channels = self.out_channels = 3
 
+    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
+        return False
+
     def run(self, images: FloatImages) -> FloatImages:
         rng = np.random.default_rng(int(1e6 * abs(float(images.mean()))))
         noisy: FloatImages = (-images + self.noise * rng.standard_normal(images.shape)).astype(np.float32)
