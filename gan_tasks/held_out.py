@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,32 +26,26 @@ from gan_tasks.task import Data, Task
 SAMPLES = 4  # rows of a sample grid
 
 
-def translate(
-    task: Task[Any, Any], generators: nn.ModuleDict, data: Data, indices: Sequence[int], runtime: Runtime
-) -> list[tuple[tuple[Tensor, ...], Tensor, Tensor]]:
-    """(inputs, output, target) of single images, 1×C×H×W float32 on the CPU: they may differ in size."""
-    results = []
-    with task.evaluating(generators), runtime.autocast():
-        for index in indices:
-            batch = runtime.to_device(default_collate([data[(0, index)]]))
-            inputs, target = task.inputs_and_target(batch)
-            output = task.infer(*inputs)
-            results.append((tuple(i.float().cpu() for i in inputs), output.float().cpu(), target.float().cpu()))
-    return results
+def translate(task: Task[Any, Any], data: Data, index: int, runtime: Runtime) -> tuple[Any, Tensor, Tensor]:
+    """(batch of one, output, target), of N×C×H×W; call it within `evaluating`. Images may differ in size."""
+    batch = runtime.to_device(default_collate([data[(0, index)]]))
+    inputs, target = task.inputs_and_target(batch)
+    return batch, task.infer(*inputs), target
 
 
 def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, data: Data, runtime: Runtime) -> float:
     """Write the grid of a few images, always the same; returns how varied the outputs are (1 = as the targets)."""
     count = min(SAMPLES, len(data))
-    evenly = [index * len(data) // count for index in range(count)]
+    shown, outputs, targets = [], [], []
     with task.evaluating(generators), runtime.autocast():
-        shown = [task.pictures(runtime.to_device(default_collate([data[(0, index)]]))) for index in evenly]
+        for row in range(count):
+            batch, output, target = translate(task, data, row * len(data) // count, runtime)
+            shown.append(task.pictures(batch, output))
+            outputs.append(functional.adaptive_avg_pool2d(output.float(), 64).cpu())
+            targets.append(functional.adaptive_avg_pool2d(target.float(), 64).cpu())
     rows = [[to_uint8(image[0].float().cpu().numpy()) for image in pictures.values()] for pictures in shown]
     save_grid(path, rows, list(shown[0]))
-    results = translate(task, generators, data, evenly, runtime)
-    outputs = torch.cat([functional.adaptive_avg_pool2d(output, 64) for _, output, _ in results])
-    targets = torch.cat([functional.adaptive_avg_pool2d(target, 64) for _, _, target in results])
-    return diversity(outputs.numpy(), targets.numpy())
+    return diversity(torch.cat(outputs).numpy(), torch.cat(targets).numpy())
 
 
 def measure(
@@ -69,7 +62,9 @@ def measure(
     indices = judge.indices if judge else distinct(task, data, limit)
     sums = {"l1": 0.0, "psnr": 0.0, "ssim": 0.0} if task.paired else {}
     for index in sorted(indices.sources):
-        ((_, output, target),) = translate(task, generators, data, [index], runtime)
+        with task.evaluating(generators), runtime.autocast():
+            _, output, target = translate(task, data, index, runtime)
+        output, target = output.float().cpu(), target.float().cpu()
         if task.paired:
             for name, measured in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
                 sums[name] += float(measured(output, target).mean())

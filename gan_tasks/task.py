@@ -188,10 +188,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """The same task, not yet built, used in one of its `directions`. Raises UserError where it has no such."""
         raise UserError(f"{self.name} goes one way only: there is no direction {direction!r} to choose")
 
-    def pictures(self, x: Batch) -> dict[str, Tensor]:
-        """What a person should see of a sample, by heading."""
+    def pictures(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
+        """What a person should see of a sample and of what `infer` made of it, by heading."""
         inputs, target = self.inputs_and_target(x)
-        return dict(zip(self.inputs, inputs, strict=True)) | {"output": self.infer(*inputs), "target": target}
+        return dict(zip(self.inputs, inputs, strict=True)) | {"output": output, "target": target}
 
     def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
         """Answers that need no network, by name: what a model of a paired task is always shown beside.
