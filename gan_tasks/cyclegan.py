@@ -15,54 +15,31 @@ from typing import Literal
 from torch import Tensor
 
 from gan_tasks.adversarial import d_game, g_game, judge_of
-from gan_tasks.backbone import TranslationNetwork, translation_generator
-from gan_tasks.blocks import Norm, Upsampling
+from gan_tasks.backbone import TranslationNetwork
+from gan_tasks.blocks import Norm
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
-from gan_tasks.discriminators import translation_discriminator
 from gan_tasks.losses import AdversarialConfig, l1
-from gan_tasks.optimisation import OptimisationConfig
-from gan_tasks.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.pool import ImagePool
 from gan_tasks.progress import reported
-from gan_tasks.schedules import ScheduleConfig
 from gan_tasks.task import Losses, Outputs, Split, Stage, Task
+from gan_tasks.translation import MODERN_GAME, MODERN_OPTIMISATION, TranslationConfig, add_judges, make_generator
 
 Direction = Literal["a-to-b", "b-to-a"]
 
 
 @dataclass(frozen=True)
-class CycleGANConfig:
+class CycleGANConfig(TranslationConfig):
     """Options of CycleGAN. The defaults are the published recipe."""
 
     direction: Direction = "a-to-b"
     """Which way a model is used if nothing is said; both ways are learned."""
     generator: TranslationNetwork = "resnet-9"
     """Architecture of both generators; any image size works with each."""
-    width: int = 64
-    """Channels of the generators' first layer; cost grows with its square."""
-    upsampling: Upsampling = "transposed"
-    """How the generators enlarge: by transposed convolution, or by resizing and a convolution, which leaves no
-    checkerboard."""
     norm: Norm = "instance"
     """Normalisation in generators and discriminators."""
     dropout: bool = False
     """Dropout in the generators while they learn."""
-    discriminator: Literal["patch", "pixel", "features"] = "patch"
-    """Judge patches of 70×70 pixels (with 3 layers), each pixel on its own, or features: what the perceptual loss's
-    frozen network sees in four of its layers, whatever d_layers and d_scales."""
-    d_norm: Norm | Literal["same"] = "same"
-    """Normalisation in the discriminators, where it is not to be the same."""
-    d_width: int = 64
-    """Channels of the discriminators' first layer."""
-    d_layers: int = 3
-    """Halvings in the discriminators: 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels."""
-    d_scales: int = 1
-    """How many resolutions the discriminators look at, each half the one before."""
-    d_spectral: bool = False
-    """Spectral normalisation of the discriminators."""
-    gan: float = 1.0
-    """Weight of the adversarial losses; 0 trains without discriminators."""
     cycle: float = 10.0
     """Weight of the mean absolute difference between an image and itself, there and back."""
     identity: float = 5.0
@@ -71,21 +48,10 @@ class CycleGANConfig:
     pool_images: int = 50
     """Generated images of earlier steps that the discriminators see again, on each side; 0 = none."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")
-    perceptual: PerceptualConfig = PerceptualConfig()
-    optimisation: OptimisationConfig = OptimisationConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
     data: UnpairedConfig = UnpairedConfig()
 
 
-MODERN = CycleGANConfig(
-    d_norm="none",
-    pool_images=0,
-    adversarial=AdversarialConfig(
-        adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
-    ),
-    optimisation=OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000),
-)
-"""The game of https://arxiv.org/abs/2501.05441 in CycleGAN, with augmentation for few images."""
+MODERN = CycleGANConfig(d_norm="none", pool_images=0, adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
 
 
 class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
@@ -118,29 +84,9 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
                 "compares them: give --identity 0, or read both alike with --a-channels and --b-channels"
             )
         for direction in self.directions if for_training else (config.direction,):
-            self.generators[direction] = translation_generator(
-                config.generator,
-                *self.facing(direction).channels(),
-                width=config.width,
-                norm=config.norm,
-                dropout=config.dropout,
-                upsampling=config.upsampling,
-            )
-        if for_training and config.gan:
-            for side, channels in (("a", config.data.a_channels), ("b", config.data.b_channels)):
-                self.discriminators[side] = translation_discriminator(
-                    config.discriminator,
-                    (channels,),
-                    width=config.d_width,
-                    layers=config.d_layers,
-                    scales=config.d_scales,
-                    norm=config.norm if config.d_norm == "same" else config.d_norm,
-                    spectral=config.d_spectral,
-                )
-            self.d_weight_clip = config.adversarial.clip_weights
-        if for_training and (config.perceptual.perceptual or (config.gan and config.discriminator == "features")):
-            with reported("Downloading the perceptual network", "bytes") as on_progress:
-                self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+            self.generators[direction] = make_generator(config, *self.facing(direction).channels())
+        if for_training:
+            add_judges(self, {"a": (config.data.a_channels,), "b": (config.data.b_channels,)})
         self.pools = {side: ImagePool(config.pool_images) for side in ("a", "b")}
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:

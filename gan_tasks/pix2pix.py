@@ -10,79 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gan_tasks.adversarial import d_game, judge_of, one_view
-from gan_tasks.backbone import TranslationNetwork, translation_generator
-from gan_tasks.blocks import Norm, Upsampling
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.discriminators import translation_discriminator
-from gan_tasks.losses import AdversarialConfig, adversarial_g_loss, feature_matching, l1
-from gan_tasks.optimisation import OptimisationConfig
-from gan_tasks.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.losses import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
-from gan_tasks.schedules import ScheduleConfig
 from gan_tasks.task import Losses, Outputs, Split, Stage, Task
+from gan_tasks.translation import MODERN_GAME, MODERN_OPTIMISATION, TranslationConfig, add_judges, make_generator
 
 
 @dataclass(frozen=True)
-class Pix2PixConfig:
+class Pix2PixConfig(TranslationConfig):
     """Options of pix2pix. The defaults are the published recipe."""
 
-    generator: TranslationNetwork = "unet-256"
-    """Architecture; any image size works with each, unet-256 thinks in blocks of 256 pixels."""
-    width: int = 64
-    """Channels of the generator's first layer; cost grows with its square."""
-    upsampling: Upsampling = "transposed"
-    """How the generator enlarges: by transposed convolution, or by resizing and a convolution (no checkerboard)."""
-    norm: Norm = "batch"
-    """Normalisation in generator and discriminator."""
-    dropout: bool = True
-    """Dropout in the generator while it learns."""
-    discriminator: Literal["patch", "pixel", "features"] = "patch"
-    """Judge patches of 70×70 pixels (with 3 layers), each pixel on its own, or features: what the perceptual loss's
-    frozen network sees in four of its layers, whatever d_layers and d_scales."""
-    d_norm: Norm | Literal["same"] = "same"
-    """Normalisation in the discriminator, where it is not to be the same."""
-    d_width: int = 64
-    """Channels of the discriminator's first layer."""
-    d_layers: int = 3
-    """Halvings in the discriminator: 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels."""
-    d_scales: int = 1
-    """How many resolutions the discriminator looks at, each half the one before."""
-    d_spectral: bool = False
-    """Spectral normalisation of the discriminator."""
     d_conditional: bool = True
     """The discriminator sees the source beside the target."""
     d_steps: int = 1
     """Steps of the discriminator to one of the generator (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
     """Images that the discriminator learns on alone, at the start."""
-    gan: float = 1.0
-    """Weight of the adversarial loss; 0 trains without a discriminator."""
     l1: float = 100.0
     """Weight of the mean absolute difference to the target."""
     feature_matching: float = 0.0
     """Weight of the difference in the discriminator's features (pix2pixHD: 10)."""
-    adversarial: AdversarialConfig = AdversarialConfig()
-    perceptual: PerceptualConfig = PerceptualConfig()
-    optimisation: OptimisationConfig = OptimisationConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
     data: PairedConfig = PairedConfig()
 
 
-MODERN = Pix2PixConfig(
-    norm="instance",
-    d_norm="none",
-    adversarial=AdversarialConfig(
-        adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
-    ),
-    optimisation=OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000),
-)
-"""The game of https://arxiv.org/abs/2501.05441 in pix2pix, with augmentation for few images."""
+MODERN = Pix2PixConfig(norm="instance", d_norm="none", adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
 
 
 class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
@@ -98,32 +55,10 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return Pix2Pix(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
-        config = self.config
         source, target = self.channels()
-        self.generators["g"] = translation_generator(
-            config.generator,
-            source,
-            target,
-            width=config.width,
-            norm=config.norm,
-            dropout=config.dropout,
-            upsampling=config.upsampling,
-        )
-        if for_training and config.gan:
-            judged = (source, target) if config.d_conditional else (target,)
-            self.discriminators["d"] = translation_discriminator(
-                config.discriminator,
-                judged,
-                width=config.d_width,
-                layers=config.d_layers,
-                scales=config.d_scales,
-                norm=config.norm if config.d_norm == "same" else config.d_norm,
-                spectral=config.d_spectral,
-            )
-            self.d_weight_clip = config.adversarial.clip_weights
-        if for_training and (config.perceptual.perceptual or (config.gan and config.discriminator == "features")):
-            with reported("Downloading the perceptual network", "bytes") as on_progress:
-                self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+        self.generators["g"] = make_generator(self.config, source, target)
+        if for_training:
+            add_judges(self, {"d": (source, target) if self.config.d_conditional else (target,)})
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config

@@ -45,11 +45,12 @@ def test_config_is_frozen_typed_explained_and_survives_json(name: str) -> None:
     config = config_class()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.data = None
-    (tree,) = ast.parse(inspect.getsource(config_class)).body
-    assert isinstance(tree, ast.ClassDef) and ast.get_docstring(tree)
-    for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.value, ast.Constant):
-            assert isinstance(following, ast.Expr), f"{ast.unparse(statement)} has no explanation below it"
+    for options in filter(dataclasses.is_dataclass, config_class.__mro__):
+        (tree,) = ast.parse(inspect.getsource(options)).body
+        assert isinstance(tree, ast.ClassDef) and ast.get_docstring(tree)
+        for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.value, ast.Constant):
+                assert isinstance(following, ast.Expr), f"{ast.unparse(statement)} has no explanation below it"
     assert from_json(config_class, to_json(config)) == config
 
 
