@@ -40,15 +40,15 @@ class Runtime:
         ranks = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{cores}, {'bf16' if self.bf16 else 'fp32'}{ranks}"
 
-    @property
-    def layout(self) -> torch.memory_format:
-        """Channels last on GPUs and with bf16; float32 on a CPU is faster in rows (a U-Net by a quarter)."""
-        fast = self.device.type == "cuda" or self.bf16
-        return torch.channels_last if fast else torch.contiguous_format
-
     def place(self, module: nn.Module) -> None:
-        """Put a module on the device, in the layout that its convolutions are fastest in."""
-        module.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
+        """Put a module on the device, in the layout that it is fastest in; what it makes has that layout too.
+
+        Channels last on GPUs, and on CPUs in bf16. Instance norm on a CPU is several times faster in rows, and a step
+        of CycleGAN by a sixth; so are float32 convolutions, a U-Net's by a quarter.
+        """
+        in_rows = not self.bf16 or any(isinstance(part, nn.InstanceNorm2d) for part in module.modules())
+        layout = torch.contiguous_format if self.device.type == "cpu" and in_rows else torch.channels_last
+        module.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def compile_networks(self, *groups: nn.ModuleDict) -> None:
         """Compile each network in place, where that was asked for; names in state dicts stay as they are."""
@@ -58,13 +58,8 @@ class Runtime:
                     network.compile()
 
     def to_device(self, batch: Any) -> Any:
-        """A NamedTuple of image tensors, on the device, in its layout."""
-
-        def move(x: Tensor) -> Tensor:
-            layout = self.layout if x.ndim == 4 else torch.preserve_format
-            return x.to(self.device, non_blocking=True, memory_format=layout)
-
-        return type(batch)(*(move(x) for x in batch))
+        """A NamedTuple of tensors, on the device."""
+        return type(batch)(*(x.to(self.device, non_blocking=True) for x in batch))
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
