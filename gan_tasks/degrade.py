@@ -1,0 +1,116 @@
+"""Real-ESRGAN's second-order degradation of a batch on its own device; `datasets/degradations.py` is the CPU's.
+
+The same `Degradation` gives the same result on both but for the random numbers behind its noise, which each device
+makes its own way from the same seed, and for the last bit of what JPEG rounds. https://arxiv.org/abs/2107.10833
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_tasks import jpeg
+from gan_tasks.datasets.degradations import Degradation, Interpolation, Noise, Size, sizes
+from gan_tasks.datasets.kernels import LARGEST_KERNEL, Blur
+from gan_tasks.filters import correlate
+
+
+@torch.no_grad()
+def degrade_batch(high: Tensor, degradations: Sequence[Degradation], scale: int) -> Tensor:
+    """N×3×H×W in [0, 1] → N×3×(H // scale)×(W // scale) float32 in [0, 1], in 8-bit steps.
+
+    degradations: one for each image. Where `scale` does not divide H or W, the last rows or columns are ignored.
+    Computed in float32 whatever the autocast around it; Real-ESRGAN degrades the sharpened pictures (`usm.py`).
+
+    Raises ValueError for images that are smaller than scale×scale, and for another number of degradations.
+    """
+    with torch.autocast(high.device.type, enabled=False):
+        height, width = (side // scale * scale for side in high.shape[-2:])
+        blurred = _filtered(high[..., :height, :width].float(), [each.first.blur for each in degradations])
+        return torch.cat(
+            [_after_first_blur(one[None], each, scale) for one, each in zip(blurred, degradations, strict=True)]
+        )
+
+
+def _after_first_blur(low: Tensor, degradation: Degradation, scale: int) -> Tensor:
+    """1×3×H×W; from here on the sizes differ from image to image."""
+    first, second = degradation.first, degradation.second
+    size_1, size_2, size = sizes((low.shape[-2], low.shape[-1]), degradation, scale)
+
+    low = _noisy(_resized(low, size_1, first.interpolation), first.noise)
+    low = _compressed(low, first.jpeg_quality)
+
+    low = _resized(_filtered(low, [second.blur]), size_2, second.interpolation)
+    low = _noisy(low, second.noise)
+
+    if not degradation.jpeg_last:
+        low = _compressed(low, second.jpeg_quality)
+    low = _filtered(_resized(low, size, degradation.interpolation), [degradation.sinc])
+    if degradation.jpeg_last:
+        low = _compressed(low, second.jpeg_quality)
+    return _to_8_bits(low)
+
+
+def _filtered(images: Tensor, blurs: Sequence[Blur | None]) -> Tensor:
+    if not any(blurs):
+        return images
+    kernels = torch.zeros(len(blurs), LARGEST_KERNEL, LARGEST_KERNEL)
+    for padded, blur in zip(kernels, blurs, strict=True):
+        kernel = torch.ones(1, 1) if blur is None else torch.from_numpy(blur.kernel())
+        margin = (LARGEST_KERNEL - len(kernel)) // 2
+        padded[margin : LARGEST_KERNEL - margin, margin : LARGEST_KERNEL - margin] = kernel
+    return correlate(images, kernels.to(images.device))
+
+
+def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    if interpolation == "area":
+        down, across = (
+            _area_weights(old, new, images.device) for old, new in zip(images.shape[-2:], size, strict=True)
+        )
+        return down @ images @ across.mT
+    return F.interpolate(images, size, mode=interpolation)
+
+
+def _area_weights(old: int, new: int, device: torch.device) -> Tensor:
+    """new×old: how much of each new pixel an old one covers, as OpenCV has it; torch's `area` counts whole pixels."""
+    edges = torch.arange(new + 1, dtype=torch.float64, device=device) * old / new
+    pixels = torch.arange(old, dtype=torch.float64, device=device)
+    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    return (covered.clamp(min=0) * new / old).float()
+
+
+def _noisy(images: Tensor, noise: Noise | None) -> Tensor:
+    if noise is None:
+        return images
+    generator = torch.Generator(images.device).manual_seed(noise.seed)
+    if noise.kind == "gaussian":
+        shape = (len(images), 1 if noise.gray else 3, *images.shape[-2:])
+        added = torch.randn(shape, generator=generator, device=images.device) / 255
+    else:
+        added = _shot_noise(_luma(images) if noise.gray else images, generator)
+    return (images + added * noise.strength).clamp(0, 1)
+
+
+def _shot_noise(image: Tensor, generator: torch.Generator) -> Tensor:
+    """As if each pixel's light had been counted; the fewer levels the image has, the less light there was."""
+    light = _to_8_bits(image)
+    level = (light * 255).round().long().flatten()
+    seen = torch.zeros(256, device=image.device).scatter_(0, level, 1.0)
+    photons = torch.exp2(torch.log2(seen.sum()).ceil())  # stays on the device, which so need not be waited for
+    return torch.poisson(light * photons, generator=generator) / photons - light
+
+
+def _luma(images: Tensor) -> Tensor:
+    red, green, blue = images.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _compressed(images: Tensor, quality: int | None) -> Tensor:
+    return images if quality is None else jpeg.compress(images, quality)
+
+
+def _to_8_bits(images: Tensor) -> Tensor:
+    return (images.clamp(0, 1) * 255).round() / 255

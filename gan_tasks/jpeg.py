@@ -1,0 +1,88 @@
+"""What a JPEG file does to an image, computed on tensors, so that the image need not leave its device.
+
+The steps of a baseline JPEG as libjpeg takes them (ITU-T T.81), without the coding, which loses nothing.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# T.81, tables K.1 and K.2.
+_LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *[(99,) * 8] * 4,
+)
+# JFIF: R, G and B to Y, Cb and Cr without their offset of 128.
+_TO_YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+
+
+def compress(images: Tensor, quality: int) -> Tensor:
+    """N×3×H×W RGB in [0, 1] → the same shape, as it comes back from a JPEG with 4:2:0 subsampling, in 8-bit steps.
+
+    quality: 1–100, as libjpeg counts it.
+    """
+    height, width = images.shape[-2:]
+    pixels = (images.clamp(0, 1) * 255).round()
+    to_ycbcr = torch.tensor(_TO_YCBCR, device=images.device)
+    ycbcr = torch.einsum("dc,nchw->ndhw", to_ycbcr, pixels).round()
+    luma = _lossy(ycbcr[:, :1] - 128, _table(_LUMA_TABLE, quality, images.device))
+    halved = F.avg_pool2d(_extended(ycbcr[:, 1:], 2), 2).round()
+    chroma = _lossy(halved, _table(_CHROMA_TABLE, quality, images.device))
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")[..., :height, :width]
+    ycbcr = torch.cat([luma + 128, chroma], dim=1)
+    rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycbcr), ycbcr)
+    return rgb.round().clamp(0, 255) / 255
+
+
+def _lossy(planes: Tensor, table: Tensor) -> Tensor:
+    """N×C×H×W of signed 8-bit values → the same, each 8×8 block rounded in its cosine transform."""
+    height, width = planes.shape[-2:]
+    blocks = _extended(planes, 8).unfold(2, 8, 8).unfold(3, 8, 8)
+    dct = _dct(planes.device)
+    coefficients = (dct @ blocks @ dct.mT / table).round() * table
+    blocks = (dct.mT @ coefficients @ dct).round().clamp(-128, 127)
+    rows, columns = blocks.shape[2:4]
+    whole = blocks.permute(0, 1, 2, 4, 3, 5).reshape(*planes.shape[:2], rows * 8, columns * 8)
+    return whole[..., :height, :width]
+
+
+def _extended(planes: Tensor, multiple: int) -> Tensor:
+    """The last row and column repeated up to a multiple."""
+    height, width = planes.shape[-2:]
+    return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _table(table: tuple[tuple[int, ...], ...], quality: int, device: torch.device) -> Tensor:
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return torch.tensor(
+        [[min(max((step * percent + 50) // 100, 1), 255) for step in row] for row in table],
+        dtype=torch.float32,
+        device=device,
+    )
+
+
+def _dct(device: torch.device) -> Tensor:
+    """8×8, orthonormal: row k is the cosine that goes up and down k/2 times."""
+    k, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    basis = torch.cos((2 * x + 1) * k * math.pi / 16) / 2
+    basis[0] /= math.sqrt(2)
+    return basis.to(device)
