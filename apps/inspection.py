@@ -56,6 +56,8 @@ def run_lines(path: Path) -> Iterator[str]:
     yield f"checkpoints: {', '.join(c.name for c in checkpoints) or 'none'}"
     if run.best:
         yield f"best: {run.best.name}"
+    for stage, checkpoint in run.stage_ends.items():
+        yield f"end of {stage}: {checkpoint.name}"
     if checkpoints:
         yield from checkpoint_lines(checkpoints[-1])
     if (card := path / "model-card.md").is_file():

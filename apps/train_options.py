@@ -13,9 +13,6 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.task import Task
 from gan_tasks.training import TrainConfig
 
-PUBLISHED = "published"
-"""The preset that every task has: its default config."""
-
 TaskConfig = TypeVar("TaskConfig")
 
 
@@ -29,7 +26,7 @@ class Train(Generic[TaskConfig]):
     """The run folder to make: checkpoints, journal, samples, report."""
     task: TaskConfig
     loop: TrainConfig
-    preset: str = PUBLISHED
+    preset: str = ""
     """Where the task's options start from; those given beside it change it."""
     init_from: Path | None = None
     """Start from what fits of this model: a run of any task, one of its checkpoints, or a published file."""
@@ -37,9 +34,9 @@ class Train(Generic[TaskConfig]):
 
 def parse_train(task_class: type[Task[Any, Any]], arguments: list[str]) -> Train[Any]:
     """The options of `gan-tasks train TASK`. Raises UserError for a preset that the task does not have."""
-    presets = {PUBLISHED: task_class.Config(), **task_class.presets}
+    presets = {task_class.default_preset: task_class.Config(), **task_class.presets}
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset", default=PUBLISHED)
+    finder.add_argument("--preset", default=task_class.default_preset)
     preset = finder.parse_known_args(arguments)[0].preset
     if preset not in presets:
         raise UserError(f"{task_class.name} has no preset {preset!r}: expected {' or '.join(presets)}")

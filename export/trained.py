@@ -33,6 +33,7 @@ class TrainedModel(TorchModel):
         self.direction = self.task.config.direction if self.directions else ""
         self.title = f"{self.source} {self.direction}".rstrip()
         self.in_channels, self.out_channels = self.task.channels()
+        self.scale = self.task.scale
         self.task_options = json.dumps(without_paths(self.task.config))
         parts = [part for part in self.network.modules() if isinstance(part, Generator)]
         self.size_multiple = math.lcm(*(part.size_multiple for part in parts))

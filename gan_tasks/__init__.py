@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gan_tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.export.model import load
     from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
+    from gan_tasks.super_resolution import SuperResolution, SuperResolutionConfig
     from gan_tasks.training import TrainConfig, resume, train
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "CycleGANConfig",
     "Pix2Pix",
     "Pix2PixConfig",
+    "SuperResolution",
+    "SuperResolutionConfig",
     "TrainConfig",
     "__version__",
     "load",
@@ -36,6 +39,8 @@ _HOME = {
     "CycleGANConfig": "gan_tasks.cyclegan",
     "Pix2Pix": "gan_tasks.pix2pix",
     "Pix2PixConfig": "gan_tasks.pix2pix",
+    "SuperResolution": "gan_tasks.super_resolution",
+    "SuperResolutionConfig": "gan_tasks.super_resolution",
     "TrainConfig": "gan_tasks.training",
     "load": "gan_tasks.export.model",
     "resume": "gan_tasks.training",

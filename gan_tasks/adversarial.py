@@ -101,7 +101,7 @@ def g_game(
     """What a generator minimises to pass with a discriminator, a scalar. Both images are seen in one view."""
     seen = one_view(task, config, judge, len(fake), condition)
     d_real = None
-    if config.adversarial == "relativistic":
+    if config.is_relativistic:
         with torch.no_grad():
             d_real = seen(real)
     return adversarial_g_loss(config, seen(fake), d_real)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def save_checkpoint(
 
     Raises OSError (disk full, read-only folder) and leaves what was there untouched.
     """
-    final = folder / f"step-{step:08d}"
+    final = checkpoint_path(folder, step)
     if final.exists():
         return final
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,10 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return final
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def load_checkpoint(checkpoint: Path) -> tuple[Parts, dict[str, Any]]:
@@ -106,10 +110,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def prune_checkpoints(folder: Path, *, keep: int, spare: Path | None = None) -> None:
-    """Delete all but the newest `keep` checkpoints and the one spared."""
+def prune_checkpoints(folder: Path, *, keep: int, spare: Collection[Path] = ()) -> None:
+    """Delete all but the newest `keep` checkpoints and those spared."""
     for path in list_checkpoints(folder)[:-keep]:
-        if path != spare:
+        if path not in spare:
             # Renamed first: a process killed while deleting leaves no half checkpoint.
             hidden = path.with_name(f".{path.name}")
             path.rename(hidden)

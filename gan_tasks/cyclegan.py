@@ -98,6 +98,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
                 optimisation=config.optimisation,
                 schedule=config.schedule,
                 players=("g", "d") if config.gan else ("g",),
+                best_by=None,
             ),
         )
 

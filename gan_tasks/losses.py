@@ -24,7 +24,9 @@ Scales: TypeAlias = Sequence[Sequence[Tensor]]
 class AdversarialConfig:
     """How generator and discriminator are set against each other. A value out of range raises UserError."""
 
-    adversarial: Literal["vanilla", "lsgan", "hinge", "wasserstein", "relativistic"] = "vanilla"
+    adversarial: Literal["vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average"] = (
+        "vanilla"
+    )
     """What the discriminator's logits are trained with."""
     lsgan_targets: tuple[float, float, float] = (0.0, 1.0, 1.0)
     """lsgan: D's target for generated patches, D's target for real ones, and what G wants D to say."""
@@ -60,6 +62,11 @@ class AdversarialConfig:
                 "the first must be the smaller, as in 0 1 1"
             )
 
+    @property
+    def is_relativistic(self) -> bool:
+        """Whether G's loss depends on D's answer to real images."""
+        return self.adversarial in ("relativistic", "relativistic-average")
+
 
 def logits(scales: Scales) -> list[Tensor]:
     """The logits of each scale, N×1×H×W float32, from all that a discriminator answered."""
@@ -79,8 +86,9 @@ def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) ->
     - hinge: https://arxiv.org/abs/1705.02894
     - wasserstein: the critic's difference, https://arxiv.org/abs/1701.07875
     - relativistic: each real patch against the generated one in its place, https://arxiv.org/abs/2501.05441
+    - relativistic-average: each against the mean of the others, as in ESRGAN, https://arxiv.org/abs/1807.00734
 
-    The first three average the real and the generated half, as pix2pix does.
+    The first three and the last average the real and the generated half, as pix2pix and BasicSR do.
     """
     pairs = zip(logits(real), logits(fake), strict=True)
     return torch.stack([_d_loss(config, r, f) for r, f in pairs]).sum()
@@ -99,20 +107,23 @@ def _d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
             return fake.mean() - real.mean()
         case "relativistic":
             return F.softplus(fake - real).mean()
+        case "relativistic-average":
+            return (F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()) / 2
 
 
 def adversarial_g_loss(config: AdversarialConfig, fake: Scales, real: Scales | None = None) -> Tensor:
     """What the generator minimises, a scalar: the non-saturating counterpart of `adversarial_d_loss`.
 
-    `real` is needed by the relativistic loss alone, and is detached here: G has no part in it.
+    `real` is needed by the relativistic losses alone, and is detached here: G has no part in it.
     Raises ValueError where it is missing.
     """
-    if config.adversarial != "relativistic":
+    if not config.is_relativistic:
         return torch.stack([_g_loss(config, f) for f in logits(fake)]).sum()
     if real is None:
-        raise ValueError("the relativistic loss compares with real images: pass D(real) to adversarial_g_loss too")
+        raise ValueError("a relativistic loss compares with real images: pass D(real) to adversarial_g_loss too")
     pairs = zip(logits(real), logits(fake), strict=True)
-    return torch.stack([F.softplus(r.detach() - f).mean() for r, f in pairs]).sum()
+    # G wants of its images what D wants of real ones.
+    return torch.stack([_d_loss(config, f, r.detach()) for r, f in pairs]).sum()
 
 
 def _g_loss(config: AdversarialConfig, fake: Tensor) -> Tensor:
@@ -135,7 +146,7 @@ def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[T
     """
     real_right, fake_right = [], []
     for r, f in zip(logits(real), logits(fake), strict=True):
-        if config.adversarial in ("wasserstein", "relativistic"):
+        if config.adversarial == "wasserstein" or config.is_relativistic:
             border_for_real, border_for_fake = f.mean(), r.mean()
         else:
             middle = sum(config.lsgan_targets[:2]) / 2 if config.adversarial == "lsgan" else 0.0

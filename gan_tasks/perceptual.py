@@ -21,6 +21,8 @@ PIX2PIXHD_LAYERS: Mapping[str, float] = MappingProxyType(
 )
 """Layers of either network and their weights in the loss, https://arxiv.org/abs/1711.11585"""
 
+Layers: TypeAlias = Literal["pix2pixhd", "esrgan", "real-esrgan"]
+
 CONVS_PER_BLOCK: Mapping[Network, tuple[int, ...]] = MappingProxyType(
     {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 )
@@ -46,6 +48,9 @@ class PerceptualConfig:
     """Weight of the perceptual loss (10 in pix2pixHD; 0 = off, and no weights are needed)."""
     perceptual_network: Network = "vgg19"
     """The network whose features are compared, and judged by a discriminator on features."""
+    perceptual_layers: Layers = "pix2pixhd"
+    """What of it is compared: the first ReLU of each block, the last convolution of the last block (ESRGAN), or the
+    last of each (Real-ESRGAN)."""
     perceptual_weights: Path | None = None
     """Its weights, .safetensors or .pth with torchvision's keys; by default they are downloaded once."""
 
@@ -118,8 +123,9 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
     train, and mislead.
     """
     network = config.perceptual_network
+    layers = layers_called(config.perceptual_layers, network)
     if config.perceptual_weights is not None:
-        return Perceptual(network, read_state_dict(config.perceptual_weights))
+        return Perceptual(network, read_state_dict(config.perceptual_weights), layers)
     url, sha256 = SOURCES[network]
     try:
         path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
@@ -128,7 +134,20 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
             f"the weights of {network} are needed, and they could not be downloaded: {error}. "
             "Connect to the network once (they are kept), or give a file of them: --perceptual-weights PATH"
         ) from error
-    return Perceptual(network, read_state_dict(path))
+    return Perceptual(network, read_state_dict(path), layers)
+
+
+def layers_called(name: Layers, network: Network) -> Mapping[str, float]:
+    """The layers of a published perceptual loss and their weights; those of the last two are before the ReLU.
+
+    ESRGAN: https://arxiv.org/abs/1809.00219, Real-ESRGAN: https://arxiv.org/abs/2107.10833
+    """
+    if name == "pix2pixhd":
+        return PIX2PIXHD_LAYERS
+    last = [f"conv{block}_{convs}" for block, convs in enumerate(CONVS_PER_BLOCK[network], start=1)]
+    if name == "esrgan":
+        return {last[-1]: 1.0}
+    return dict(zip(last, (0.1, 0.1, 1.0, 1.0, 1.0), strict=True))
 
 
 def _layer_names(network: Network) -> list[str]:

@@ -87,7 +87,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         if config.gan:
             seen = one_view(self, config.adversarial, judge_of(self, "d"), len(fake), self.condition(x))
             d_fake = seen(fake)
-            needs_real = config.feature_matching or config.adversarial.adversarial == "relativistic"
+            needs_real = config.feature_matching or config.adversarial.is_relativistic
             with torch.no_grad():
                 d_real = seen(x.target) if needs_real else None
             losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)

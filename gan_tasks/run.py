@@ -5,6 +5,7 @@ journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
 best            the name of the checkpoint with the best held-out measure
+end-of-STAGE    the name of the checkpoint with which a stage that has another after it ended
 report.html     all of it on one page
 model-card.md   what the model is, for others
 evaluation.*    the figures of the last `gan-tasks evaluate`, as .json, .csv and .html
@@ -35,6 +36,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.task import Task
 from gan_tasks.tasks import find_task
 
+END_OF = "end-of-"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -61,12 +64,29 @@ class RunFolder:
     @property
     def best(self) -> Path | None:
         """The checkpoint with the best held-out measure, where one was measured and is still there."""
-        pointer = self.path / "best"
-        checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
-        return checkpoint if checkpoint and checkpoint.is_dir() else None
+        return self._pointed_at(self.path / "best")
+
+    @property
+    def stage_ends(self) -> dict[str, Path]:
+        """The checkpoints that ended stages, by the stage's name."""
+        ends = {path.name.removeprefix(END_OF): self._pointed_at(path) for path in self.path.glob(f"{END_OF}*")}
+        return {name: checkpoint for name, checkpoint in ends.items() if checkpoint}
+
+    def kept(self) -> set[Path]:
+        """The checkpoints that are kept however old they are."""
+        return {*self.stage_ends.values(), *([self.best] if self.best else [])}
 
     def set_best(self, checkpoint: Path) -> None:
         write_atomically(self.path / "best", checkpoint.name.encode())
+
+    def end_stage(self, name: str, checkpoint: Path) -> None:
+        """Keep this checkpoint; what was the best so far is not to be compared with what the next stage makes."""
+        (self.path / "best").unlink(missing_ok=True)
+        write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
+
+    def _pointed_at(self, pointer: Path) -> Path | None:
+        checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
+        return checkpoint if checkpoint and checkpoint.is_dir() else None
 
 
 def create_run(

@@ -15,12 +15,15 @@ from gan_tasks.datasets.errors import UserError
 class ScheduleConfig:
     """How long to train, and how the learning rate falls. A value out of range raises UserError."""
 
-    schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
-    """How the learning rate falls: linearly at the end, as half a cosine, never, or when progress stops."""
+    schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "constant", "plateau"] = "linear"
+    """How the learning rate falls: linearly at the end; as half a cosine, or several, each from the top; by half
+    after 1/8, 1/4, 1/2 and 3/4 of the epochs; never; or when progress stops."""
     epochs: int = 200
     """Passes over the training images in total."""
     decay_epochs: int = 100
     """linear: the rate falls over the last so many of the epochs (over all, where there are fewer)."""
+    cosine_periods: int = 4
+    """cosine-restarts: how many, all of one length."""
     plateau_patience_epochs: int = 5
     """plateau: the rate is cut after this many epochs in a row without a better held-out measure (see best_by)."""
     plateau_factor: float = 0.1
@@ -31,6 +34,8 @@ class ScheduleConfig:
             raise UserError(f"epochs is {self.epochs}: give 1 or more")
         if self.decay_epochs < 0:
             raise UserError(f"decay_epochs is {self.decay_epochs}: give 0 (the rate never falls) or more")
+        if self.cosine_periods < 1:
+            raise UserError(f"cosine_periods is {self.cosine_periods}: give 1 or more")
         if self.plateau_patience_epochs < 1:
             raise UserError(f"plateau_patience_epochs is {self.plateau_patience_epochs}: give 1 or more")
         if not 0 < self.plateau_factor < 1:
@@ -49,6 +54,10 @@ def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) ->
             return _linear(config, epoch)
         case "cosine":
             return _cosine(config, epoch)
+        case "cosine-restarts":
+            return _cosine_restarts(config, epoch)
+        case "halving":
+            return _halving(config, epoch)
         case "constant":
             return 1.0
         case "plateau":
@@ -66,6 +75,21 @@ def _cosine(config: ScheduleConfig, epoch: int) -> float:
     """Half a period, without restarts: 1 in the first epoch, 0 after the last (https://arxiv.org/abs/1608.03983)."""
     progress = min(1.0, (epoch - 1) / config.epochs)
     return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _cosine_restarts(config: ScheduleConfig, epoch: int) -> float:
+    """Half periods that end at 1/2000 of the rate, 1e-7 of 2e-4, as BasicSR trains PSNR models."""
+    least = 1 / 2000
+    length = config.epochs / config.cosine_periods
+    finished = epoch > config.epochs
+    progress = 1.0 if finished else (epoch - 1) % length / length
+    return least + (1 - least) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _halving(config: ScheduleConfig, epoch: int) -> float:
+    """As BasicSR trains ESRGAN: at 50, 100, 200 and 300 thousand of 400 thousand steps."""
+    passed = sum(epoch > share * config.epochs for share in (1 / 8, 1 / 4, 1 / 2, 3 / 4))
+    return 0.5**passed
 
 
 def _plateau(config: ScheduleConfig, history: Sequence[float]) -> float:

@@ -33,6 +33,8 @@ Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
 Player = Literal["d", "g"]
 Split = Literal["train", "val", "test"]
+BestBy = Literal["l1", "psnr", "ssim", "kernel-distance"]
+"""Measures of held-out images that may choose the best checkpoint."""
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
 TaskConfig = TypeVar("TaskConfig")
 
@@ -60,7 +62,10 @@ class Found(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: who learns, in which order, how, and how long."""
+    """A stretch of training: who learns, in which order, how, and how long.
+
+    It begins with the generators that the stage before it ends with: their average, where one is kept.
+    """
 
     name: str
     images: int
@@ -73,6 +78,8 @@ class Stage:
     """G moves on every so manieth batch (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
     """D alone learns on so many images at the start."""
+    best_by: BestBy | None = "l1"
+    """What chooses the best checkpoint, where the person says nothing; None: the newest one counts."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,9 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     Config: ClassVar[type[Any]]
     """The frozen dataclass of the task's options."""
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Other configs to start from, by name; the default one is `published`."""
+    """Other configs to start from, by name."""
+    default_preset: ClassVar[str] = "published"
+    """What the config without any options is called among them."""
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     """Names of what `infer` takes, in order."""
 
@@ -116,6 +125,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """Whether there is a right answer to each input, and not only examples of its kind."""
 
     config: TaskConfig
+    scale: int = 1
+    """Output pixels to an input pixel, along a side."""
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     frozen: nn.ModuleDict
@@ -163,6 +174,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """The stretches that a full training consists of."""
 
     # What it does with a batch.
+
+    def prepared(self, x: Batch) -> Batch:
+        """The batch as it is trained on, made on the device from what was loaded; its draws come from `step`."""
+        return x
 
     @abstractmethod
     def generate(self, x: Batch) -> Outputs: ...

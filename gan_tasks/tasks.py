@@ -31,6 +31,11 @@ class TaskEntry:
 TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("pix2pix", "translate images, learned from pairs", "gan_tasks.pix2pix:Pix2Pix"),
     TaskEntry("cyclegan", "translate images both ways, learned without pairs", "gan_tasks.cyclegan:CycleGAN"),
+    TaskEntry(
+        "super-resolution",
+        "enlarge photographs, learned from sharp ones",
+        "gan_tasks.super_resolution:SuperResolution",
+    ),
 )
 
 

@@ -58,6 +58,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, index, 0))
         task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
         task.notes = {}
+        x = task.prepared(x)
         for player, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.lr[player] * lr_factor

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from gan_tasks import schedules
 from gan_tasks.checkpoint import (
     DamagedCheckpointError,
+    checkpoint_path,
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
@@ -36,7 +37,7 @@ from gan_tasks.progress import Advance, track
 from gan_tasks.report import write_report
 from gan_tasks.run import RunFolder, create_run, from_json, read_run
 from gan_tasks.runtime import Precision, Runtime, start_runtime
-from gan_tasks.task import Data, Split, Stage, Task
+from gan_tasks.task import BestBy, Data, Split, Stage, Task
 from gan_tasks.trainer import Trainer, mix_seed
 
 
@@ -68,11 +69,11 @@ class TrainConfig:
     """How many of the newest to keep, beside the best."""
     max_evaluated_images: int = 50
     """At most so many held-out images are measured while training."""
-    best_by: Literal["l1", "psnr", "ssim", "kernel-distance"] | None = None
-    """The measure of the val images that chooses the best checkpoint and that patience and plateau follow: l1 if not
-    given, without pairs none. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
+    best_by: BestBy | None = None
+    """The measure of the val images that chooses the best checkpoint and that patience and plateau follow; the task's
+    own if not given. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
     patience: int = 0
-    """Stop after so many measurements in a row without a better one; 0 = never."""
+    """End a stage after so many measurements in a row without a better one; 0 = never."""
     max_skipped_steps: int = 20
     """Stop after so many steps with losses or gradients that are not finite."""
     quiet: bool = False
@@ -163,15 +164,14 @@ def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Dat
         return None
 
 
-def check_best_by(
-    best_by: str | None, task: Task[Any, Any], data: DataSets, stages: tuple[Stage, ...], config: TrainConfig
-) -> None:
+def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: TrainConfig) -> None:
     """Raises UserError where something is to follow a measure that cannot be taken."""
+    best_by = config.best_by or stage.best_by
     if best_by not in (None, "kernel-distance") and not task.paired:
         raise UserError(f"{task.name} has no pairs to measure {best_by} on: give --best-by kernel-distance")
     follows = [f"--best-by {config.best_by}"] if config.best_by else []
     follows += [f"--patience {config.patience}"] if config.patience else []
-    follows += ["--schedule plateau"] if any(stage.schedule.schedule == "plateau" for stage in stages) else []
+    follows += ["--schedule plateau"] if stage.schedule.schedule == "plateau" else []
     if not follows:
         return
     if data.held_out is None:
@@ -180,7 +180,8 @@ def check_best_by(
         )
     if best_by is None:
         raise UserError(
-            f"{follows[0]} follows a measure, and {task.name} has no pairs: give --best-by kernel-distance"
+            f"{follows[0]} follows a measure, and stage {stage.name} of {task.name} aims at no right answer: "
+            "give --best-by kernel-distance"
         )
     if "--schedule plateau" not in follows and not config.evaluate_every_steps:
         raise UserError(f"{follows[0]} needs measurements: give --evaluate-every-steps")
@@ -217,8 +218,8 @@ class Loop:
     ) -> None:
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
-        self.best_by = config.best_by or ("l1" if task.paired else None)
-        check_best_by(self.best_by, task, data, self.stages, config)
+        for stage in self.stages:
+            check_best_by(task, data, stage, config)
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
         self.init_from = init_from
@@ -229,7 +230,7 @@ class Loop:
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
         self.judge: SetJudge | None = None
-        if self.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
+        if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
             self.judge = SetJudge(task, data.held_out, limit=config.max_evaluated_images)
 
     def run_to_end(self) -> None:
@@ -256,23 +257,39 @@ class Loop:
                 self.position.stage += 1
                 self.position.stage_images = 0
                 if not self.is_finished():
-                    self.trainer = self.make_trainer()
-                    self.save()
-                    self.event("stage", name=self.trainer.stage.name)
+                    self.change_stage()
         self.wind_up(hurry=bool(signals))
         if signals:
             self.say(f"stopped by signal {signals[0]}; go on with `gan-tasks train --resume {self.run.path}`")
             raise Interrupted(128 + signals[0])
 
+    @property
+    def stage(self) -> Stage:
+        return self.stages[min(self.position.stage, len(self.stages) - 1)]
+
+    @property
+    def best_by(self) -> BestBy | None:
+        return self.config.best_by or self.stage.best_by
+
     def is_finished(self) -> bool:
-        return self.position.stage >= len(self.stages) or self.is_out_of_patience()
+        return self.position.stage >= len(self.stages)
 
     def is_out_of_patience(self) -> bool:
         return 0 < self.config.patience <= schedules.stale(self.position.history)
 
     def make_trainer(self) -> Trainer:
-        stage = self.stages[min(self.position.stage, len(self.stages) - 1)]
-        return Trainer(self.task, stage, self.runtime, seed=self.config.seed)
+        return Trainer(self.task, self.stage, self.runtime, seed=self.config.seed)
+
+    def change_stage(self) -> None:
+        """Begin the stage with what the one before it made, and keep that: its measures do not compare."""
+        if self.runtime.is_main:
+            # Before it is saved: a run that is killed in between ends the stage once more.
+            self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
+        self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
+        self.position.history = []
+        self.trainer = self.make_trainer()
+        self.save()
+        self.event("stage", name=self.trainer.stage.name)
 
     def walk_stage(self, signals: list[int], advance: Advance) -> bool:
         """Take steps until the stage is over (True) or something asks to stop (False)."""
@@ -291,6 +308,9 @@ class Loop:
         for batch in make_loader(self.data.train, stream, workers=config.workers, pin_memory=pin_memory):
             if position.stage_images >= stage.images:
                 return True
+            if self.is_out_of_patience():
+                self.event("stopped-early", measurements=len(position.history), patience=config.patience)
+                return True
             if self.runtime.any(bool(signals)) or (config.max_steps and position.step >= config.max_steps):
                 return False
             epoch = position.stage_images // len(self.data.train) + 1
@@ -306,9 +326,6 @@ class Loop:
             self.count(values)
             advance(images_a_step, **self.shown)
             self.do_what_is_due(stage, epoch)
-            if self.is_out_of_patience():
-                self.event("stopped-early", measurements=len(position.history), patience=config.patience)
-                return False
         raise AssertionError("the stream of images has no end")
 
     def count(self, values: dict[str, Tensor]) -> None:
@@ -403,7 +420,7 @@ class Loop:
             checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
             if is_best:
                 self.run.set_best(checkpoint)
-            prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.best)
+            prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
         self.runtime.barrier()
 
     def wind_up(self, *, hurry: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import TINY, built, first_stage, tiny_batch, tiny_task
+from tiny import TINY, built, game_stage, tiny_batch, tiny_task
 
 from gan_tasks.apps.cli import main
 from gan_tasks.apps.train_options import parse_train
@@ -49,7 +49,7 @@ def test_a_preset_is_where_options_start_and_single_ones_override_it(name: str, 
 def test_a_preset_trains(name: str, preset: str, pairs: Path) -> None:
     task = built(tiny_task(name, "--preset", preset))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         logs = [trainer.step(tiny_batch(task, pairs), index=index) for index in range(5)]
     assert not any(log["skipped"] for log in logs)
 
@@ -59,7 +59,7 @@ def test_modern_is_the_relativistic_game_with_both_penalties(name: str, prefix: 
     task = built(tiny_task(name, "--preset", "modern", "--r-interval", "2"))
     assert not any("norm" in type(module).__name__.lower() for module in task.discriminators.modules())
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         first, second = (trainer.step(tiny_batch(task, pairs), index=index) for index in range(2))
     penalties = {f"d/{prefix}r1", f"d/{prefix}r2"}
     assert penalties <= first.keys() and not penalties & second.keys()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import built, first_stage, tiny_batch, tiny_task, write_run
+from tiny import built, game_stage, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
 
 import gan_tasks
@@ -54,7 +54,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     rng = torch.Generator().manual_seed(1)
     a, b = (torch.rand(2, 2, 3, 32, 32, dtype=torch.float64, generator=rng) * 2 - 1).unbind()
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         for index in range(3):
             trainer.step(Unpaired(a, b), index=index)
 
@@ -160,7 +160,7 @@ OPTIONS = {
 def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
     task = built(tiny_task("cyclegan", *options))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         logs = [trainer.step(tiny_batch(task, pairs), index=index) for index in range(2)]
     assert not any(log["skipped"] for log in logs)
 

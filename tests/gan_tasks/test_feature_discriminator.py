@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from random_vgg import write_vgg16
-from tiny import built, first_stage, tiny_batch, tiny_task
+from tiny import built, game_stage, tiny_batch, tiny_task
 from torch import Tensor
 
 from gan_tasks.adversarial import judge_of
@@ -40,7 +40,7 @@ def on_features(name: str, vgg: Path, *more: str) -> Task[Any, Any]:
 
 def steps(task: Task[Any, Any], pairs: Path, *, precision: Any = "fp32", count: int = 2) -> list[dict[str, Tensor]]:
     with start_runtime("cpu", precision) as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         return [trainer.step(tiny_batch(task, pairs), index=index) for index in range(count)]
 
 
@@ -91,7 +91,7 @@ def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
 def test_r1_reaches_the_heads_through_the_frozen_network(vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, "--r1", "1", "--d-norm", "none"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         x = tiny_batch(task, pairs)
         trainer.step(x, index=0)
         task.d_losses(x, {"fake": x.target.clone()})["r1"].backward()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import built, first_stage, tiny_batch, tiny_task
+from tiny import built, game_stage, tiny_batch, tiny_task
 from torch import nn
 from torch.nn import functional
 
@@ -113,7 +113,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     plain = published_step(g, d, torch.device("cpu"))
     batch = Pair(*(torch.rand(2, 2, 3, 128, 128, dtype=torch.float64) * 2 - 1))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         for index in range(3):
             trainer.step(batch, index=index)
             plain(batch)
@@ -138,7 +138,7 @@ OPTIONS = {
 def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
     task = built(tiny_task("pix2pix", *options))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         for index in range(2):
             log = trainer.step(tiny_batch(task, pairs), index=index)
     assert log["skipped"] == 0
@@ -150,7 +150,7 @@ def test_lazy_r1_comes_every_so_many_steps_and_as_much_stronger(pairs: Path) -> 
     def r1_at(step: int, interval: int) -> float:
         options = ("--adversarial", "hinge", "--norm", "none", "--r1", "2", "--r-interval", str(interval))
         task = built(tiny_task("pix2pix", *options))
-        task.step = Step(step, first_stage(task), torch.Generator().manual_seed(0))
+        task.step = Step(step, game_stage(task), torch.Generator().manual_seed(0))
         x = tiny_batch(task, pairs)
         y = {name: image.detach() for name, image in task.generate(x).items()}
         return float(task.d_losses(x, y).get("r1", torch.tensor(0.0)).detach())
@@ -163,14 +163,14 @@ def test_without_the_adversarial_loss_there_is_no_discriminator(pairs: Path) -> 
     task = built(tiny_task("pix2pix", "--gan", "0"))
     assert not task.discriminators
     with start_runtime("cpu", "fp32") as runtime:
-        log = Trainer(task, first_stage(task), runtime, seed=0).step(tiny_batch(task, pairs), index=0)
+        log = Trainer(task, game_stage(task), runtime, seed=0).step(tiny_batch(task, pairs), index=0)
     assert {name for name in log if name.startswith("d/")} == set()
 
 
 def test_the_generator_waits_for_the_discriminator(pairs: Path) -> None:
     task = built(tiny_task("pix2pix", "--d-steps", "3", "--d-warmup-images", "4"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, first_stage(task), runtime, seed=0)
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
         moved = [
             "g/total" in trainer.step(tiny_batch(task, pairs), index=index, stage_images=2 * index)
             for index in range(7)
@@ -189,7 +189,7 @@ def test_odd_and_rectangular_crops_train(pairs: Path) -> None:
     batch = tiny_batch(task, pairs)
     assert batch.source.shape[-2:] == (37, 51)
     with start_runtime("cpu", "fp32") as runtime:
-        log = Trainer(task, first_stage(task), runtime, seed=0).step(batch, index=0)
+        log = Trainer(task, game_stage(task), runtime, seed=0).step(batch, index=0)
     assert log["skipped"] == 0
 
 

@@ -25,6 +25,11 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", "--pool-images", "2"),
         *FRAMING,
     ),
+    "super-resolution": (
+        *("--blocks", "1", "--width", "4", "--d-width", "4", "--scale", "2", "--crop-size", "32", "--epochs", "1"),
+        *("--adversarial-epochs", "1", "--batch-size", "1", "--perceptual", "0"),
+        *("--l1", "1", "--gan", "1e-4"),
+    ),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
 }
 """The command line's options that make a task small."""
@@ -32,6 +37,7 @@ TINY: dict[str, tuple[str, ...]] = {
 CHANNELS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--source-channels", "3", "--target-channels", "3"),
     "cyclegan": ("--a-channels", "3", "--b-channels", "3"),
+    "super-resolution": (),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
 }
 """What opening data would find out."""
@@ -52,8 +58,10 @@ def built(task: Task[Any, Any]) -> Task[Any, Any]:
     return task
 
 
-def first_stage(task: Task[Any, Any], dataset_size: int = 6) -> Stage:
-    return task.stages(dataset_size)[0]
+def game_stage(task: Task[Any, Any], dataset_size: int = 6) -> Stage:
+    """The first stage in which generators and discriminators learn; the first of all where there is no such."""
+    stages = task.stages(dataset_size)
+    return next((stage for stage in stages if len(stage.players) == 2), stages[0])
 
 
 def tiny_batch(task: Task[Any, Any], folder: Path, size: int = 2) -> Any:
@@ -78,13 +86,14 @@ def photo(height: int, width: int, seed: int, channels: int = 3) -> NDArray[np.u
 
 
 def write_pairs(root: Path, *, train: int = 6, test: int = 2, val: int = 0, size: tuple[int, int] = (40, 36)) -> Path:
-    """A folder of pairs: B is a photo, A its negative."""
+    """A folder of pairs, B being a photo and A its negative; beside A and B the photos once more."""
     for split, count, first in (("train", train, 0), ("test", test, 100), ("val", val, 200)):
         for index in range(count):
             b = photo(*size, seed=first + index)
             for side, pixels in (("A", 255 - b), ("B", b)):
                 (root / split / side).mkdir(parents=True, exist_ok=True)
                 write(root / split / side / f"{index:03d}.png", Picture(pixels))
+            write(root / split / f"{index:03d}.png", Picture(b))
     return root
 
 
@@ -98,6 +107,6 @@ def write_run(path: Path, task: Task[Any, Any]) -> Path:
 
     run = create_run(path, task, TrainConfig(), path, "test")
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(built(task), first_stage(task), runtime, seed=0)
+        trainer = Trainer(built(task), game_stage(task), runtime, seed=0)
         save_checkpoint(run.checkpoints, 0, trainer.parts(), {"position": asdict(Position())})
     return path
