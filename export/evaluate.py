@@ -94,13 +94,13 @@ def compare(
             sample = run_models(models, task, data, index)
             if index in indices.sources:
                 names.append(sample.name)
-                sizes.append(sample.source.shape[1:])
-                inputs.add_to_set(sample.source)
+                sizes.append(sample.inputs[0].shape[1:])
+                inputs.add_to_set(sample.inputs[0])
                 for name, output in sample.outputs.items():
                     measured[name].add(output, sample.target)
                     measured[name].add_to_set(output)
                 for name, answer in answers.items():
-                    answered = with_channels(answer(sample.source), first.out_channels)
+                    answered = with_channels(answer(*sample.inputs), first.out_channels)
                     measured[name].add(answered, sample.target)
             if index in indices.targets:
                 real.add(sample.target, None)
@@ -221,8 +221,8 @@ class Sample:
     """
 
     name: str
-    source: FloatImages
-    """In the first model's channels."""
+    inputs: tuple[FloatImages, ...]
+    """The image, in the first model's channels, and masks."""
     outputs: dict[str, FloatImages]
     """By model."""
     target: FloatImages
@@ -233,20 +233,20 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
 
     Raises UserError where what one makes of a pair's source is not of the target's size.
     """
-    sources, outputs = [], {}
+    given, outputs = [], {}
     for name, model in models.items():
-        source, target = pair(model, task, data, index)
+        inputs, target = example(model, task, data, index)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(index)
-            output = model.run(source[None])[0]
+            output = model.run(*(each[None] for each in inputs))[0]
         if task.paired and output.shape != target.shape:
             raise UserError(
-                f"{data.name(index)}: the model makes {describe(output)} of {describe(source)}, and the target is "
+                f"{data.name(index)}: the model makes {describe(output)} of {describe(inputs[0])}, and the target is "
                 f"{describe(target)}: give data as the model was trained on"
             )
-        sources.append(source)
+        given.append(inputs)
         outputs[name] = output
-    return Sample(data.name(index), sources[0], outputs, target)
+    return Sample(data.name(index), given[0], outputs, target)
 
 
 def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
@@ -257,8 +257,7 @@ def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, q
         def examples() -> Iterator[Example]:
             for index in indices:
                 assert train is not None
-                source, target = pair(model, task, train, index)
-                yield (source,), target
+                yield example(model, task, train, index)
                 advance(1)
 
         answers = task.baselines(examples())
@@ -278,7 +277,7 @@ def train_search(
     search = Measurer("training images", tools, paired=False)
     with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
         for index in chosen:
-            _, target = pair(model, task, train, index)
+            _, target = example(model, task, train, index)
             if names.setdefault(digest(target), train.name(index)) == train.name(index):
                 search.add_to_set(target)
             advance(1)
@@ -288,10 +287,10 @@ def train_search(
     return None if rows is None else Search(tuple(names.values()), rows)
 
 
-def pair(model: Model, task: Task[Any, Any], data: Data, index: int) -> tuple[FloatImages, FloatImages]:
-    """The source and target of a sample, C×H×W in the model's channels."""
-    (source,), target = arrays(task, data, index)
-    return with_channels(source, model.in_channels), with_channels(target, model.out_channels)
+def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
+    """The inputs of a sample and its target, C×H×W in the model's channels."""
+    (image, *masks), target = arrays(task, data, index)
+    return (with_channels(image, model.in_channels), *masks), with_channels(target, model.out_channels)
 
 
 def with_channels(image: FloatImages, channels: int) -> FloatImages:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.image import to_uint8
-from gan_tasks.export.evaluate import open_train, pair, run_models
+from gan_tasks.export.evaluate import example, open_train, run_models
 from gan_tasks.export.evaluation import Evaluation, Subject
 from gan_tasks.export.evaluation_report import Gallery
-from gan_tasks.export.model import Model
+from gan_tasks.export.model import FloatImages, Model
 from gan_tasks.grid import grid
 from gan_tasks.measures.catalogue import L1, NIQE, TO_REAL, Measure
 from gan_tasks.task import Task
@@ -32,7 +32,7 @@ def draw_galleries(
         found = []
         for place in places:
             sample = run_models(models, task, data, evaluation.samples[place])
-            images = [sample.source, *sample.outputs.values(), *([sample.target] if task.paired else [])]
+            images = [*shown(sample.inputs), *sample.outputs.values(), *([sample.target] if task.paired else [])]
             found.append([to_uint8(image) for image in images])
         return found
 
@@ -56,6 +56,12 @@ def draw_galleries(
     return galleries
 
 
+def shown(inputs: Sequence[FloatImages]) -> list[FloatImages]:
+    """As pictures in [-1, 1]: what a mask, the first of them, takes away is gray."""
+    image, *masks = inputs
+    return [image * (1 - masks[0]) if masks else image, *(mask * 2 - 1 for mask in masks)]
+
+
 def ranking(subject: Subject) -> Measure | None:
     """What tells good images from bad ones."""
     return next((measure for measure in (L1, TO_REAL, NIQE) if measure.key in subject.per_image), None)
@@ -74,7 +80,7 @@ def nearest(
     for place in np.argsort(subject.memory.distance)[:NEAREST]:
         sample = run_models({subject.name: model}, task, data, evaluation.samples[place])
         name = subject.memory.nearest[place]
-        _, found = pair(model, task, train, index_of[name])
+        _, found = example(model, task, train, index_of[name])
         rows.append([to_uint8(sample.outputs[subject.name]), to_uint8(found)])
         listed.append(f"{sample.name} – {name} ({subject.memory.distance[place]:.2f})")
     heading = f"Outputs{f' of {subject.name}' if len(evaluation.models) > 1 else ''} nearest to a training image"

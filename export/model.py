@@ -38,6 +38,8 @@ class Model(ABC):
     out_channels: int
     scale: int = 1
     """Output pixels to an input pixel, along a side."""
+    inputs: tuple[str, ...] = ("image",)
+    """What `run` takes, in order: the image, and such as `mask` and `sketch`."""
     task_options: str = ""
     """The options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
     runs_on: str = "PyTorch"
@@ -62,8 +64,11 @@ class Model(ABC):
         """Whether so many images of a size need more than `max_memory_bytes` at once."""
 
     @abstractmethod
-    def run(self, images: FloatImages) -> FloatImages:
-        """The network alone: N×C×H×W float32 in [-1, 1] → N×C'×(s·H)×(s·W), the same range."""
+    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
+        """The network alone: N×C×H×W float32 in [-1, 1] → N×C'×(s·H)×(s·W), the same range.
+
+        masks: what else `inputs` names, N×1×H×W of 0 and 1. With any, the images are never run in tiles.
+        """
 
     def __call__(self, image: Pixels) -> Pixels:
         """One image, H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type.

@@ -54,6 +54,7 @@ class OnnxModel(Model):
         check_fit(file, self.card, self.session)
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
+        self.inputs = tuple(value.name for value in self.session.get_inputs())
         self.runs_on = str(picked)
         self.name = self.card.task
         self.title = self.card.model_name
@@ -63,11 +64,15 @@ class OnnxModel(Model):
         self.source, self.training_data = self.card.source, self.card.training_data
         self.direction = self.card.direction
 
-    def run(self, images: FloatImages) -> FloatImages:
+    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
         card = self.card
         height, width = images.shape[-2:]
-        padded = pad_to_multiple(images, card.size_multiple, card.minimum_size)
-        if not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
+        padded, *padded_masks = (
+            pad_to_multiple(each, card.size_multiple, card.minimum_size) for each in (images, *masks)
+        )
+        if masks:
+            output = self._run_graph(padded, *padded_masks)
+        elif not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
             output = self._run_graph(padded)
         else:
             output = np.stack([self._run_in_tiles(image) for image in padded])
@@ -103,9 +108,10 @@ class OnnxModel(Model):
     def _memory_bytes(self, pixels: int) -> int:
         return pixels * self.card.bytes_per_pixel
 
-    def _run_graph(self, images: FloatImages) -> FloatImages:
+    def _run_graph(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
         """[-1, 1] → [-1, 1], for the sizes that the graph takes."""
-        return run_session(self.session, {"image": images * np.float32(0.5) + np.float32(0.5)}) * 2 - 1
+        feeds = zip(self.inputs, (images * np.float32(0.5) + np.float32(0.5), *masks), strict=True)
+        return run_session(self.session, dict(feeds)) * 2 - 1
 
 
 def check_fit(file: OnnxFile, card: Card, session: Session) -> None:

@@ -52,7 +52,6 @@ class TorchModel(Model):
 
     network: nn.Module
     device: torch.device
-    inputs: tuple[str, ...]
     size_multiple: int
     minimum_size: int
     reach: int = 16
@@ -81,10 +80,10 @@ class TorchModel(Model):
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return count * height * width * self.bytes_per_pixel > self.max_memory_bytes
 
-    def run(self, images: FloatImages) -> FloatImages:
+    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
         height, width = images.shape[-2:]
-        if not self.runs_in_tiles(height, width, count=len(images)):
-            return self.run_network(images)
+        if masks or not self.runs_in_tiles(height, width, count=len(images)):
+            return self.run_network(images, *masks)
         padded = pad_to_multiple(images, self.size_multiple, self.minimum_size)
         tile = fitting_tile(
             *padded.shape[-2:],
@@ -107,10 +106,11 @@ class TorchModel(Model):
         ]
         return np.stack(outputs)[..., : height * self.scale, : width * self.scale]
 
-    def run_network(self, images: FloatImages) -> FloatImages:
+    def run_network(self, *inputs: FloatImages) -> FloatImages:
         """Images of any size, each as a whole."""
         with torch.inference_mode():
-            result: FloatImages = self.network(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
+            tensors = [torch.from_numpy(each).to(self.device) for each in inputs]
+            result: FloatImages = self.network(*tensors).float().cpu().numpy()
         return result
 
 

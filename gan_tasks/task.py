@@ -116,9 +116,6 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """Other configs to start from, by name."""
     default_preset: ClassVar[str] = "published"
     """What the config without any options is called among them."""
-    inputs: ClassVar[tuple[str, ...]] = ("image",)
-    """Names of what `infer` takes, in order."""
-
     directions: ClassVar[tuple[str, ...]] = ()
     """Where one training learns to go both ways, what they are called; `facing` chooses."""
     paired: ClassVar[bool] = True
@@ -127,6 +124,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     config: TaskConfig
     scale: int = 1
     """Output pixels to an input pixel, along a side."""
+    inputs: tuple[str, ...] = ("image",)
+    """Names of what `infer` takes, in order: the image, and masks of one channel."""
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     frozen: nn.ModuleDict

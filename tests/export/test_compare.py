@@ -232,7 +232,7 @@ def test_a_training_of_two_directions_is_measured_either_way(tmp_path: Path) -> 
         task = task_of(model, direction=direction)
         assert model.title.endswith(direction)
         sample = run_models({"m": model}, task, task.open_data(data, "test", augment=False, seed=0)[0], 0)
-        np.testing.assert_array_equal(sample.source, to_float(read(data / "test" / side / "000.png").pixels))
+        np.testing.assert_array_equal(sample.inputs[0], to_float(read(data / "test" / side / "000.png").pixels))
         assert model.task_options and task_of(model).config.direction == direction
     with pytest.raises(UserError, match="goes b-to-a"):
         task_of(model, direction="a-to-b")

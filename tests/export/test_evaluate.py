@@ -84,7 +84,7 @@ def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
         sample = run_models({"mean": model}, task, data, index)
         assert sample.name == f"00{index}"
         a, b = (read(data_folder / "test" / side / f"{sample.name}.png").pixels[..., :3] for side in "AB")
-        np.testing.assert_array_equal(sample.source, to_float(a))
+        np.testing.assert_array_equal(sample.inputs[0], to_float(a))
         np.testing.assert_array_equal(sample.target, to_float(b))
         expected = mean_filter((to_float(a)[None] + 1) / 2)[0] * 2 - 1  # 40×36 pixels, which need no padding
         np.testing.assert_allclose(sample.outputs["mean"], expected, atol=1e-5)
