@@ -3,7 +3,7 @@
 Sizes in px are those for 256 × 256 and grow with the picture, so that the share of holes does not depend on its size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, hypot, pi
 from typing import Literal
@@ -27,9 +27,9 @@ class MaskConfig:
     """What drawn holes look like, and how large they are. Defaults as published for DeepFill v2."""
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
-    """Kinds of drawn holes, each as likely as the others: free-form is strokes and a box; blobs have the shape of
-    objects, border holes lie at one side or several, damage is that of old photographs. A kind given twice comes twice
-    as often."""
+    """Kinds of drawn holes, each as likely as the others: free-form is strokes and a box, blobs are shaped like
+    objects, border is at one side or several, damage is that of old photographs. A kind given twice comes twice as
+    often."""
     min_hole: float = 0.0
     """Smallest share of a picture, 0 to 1, that is hole."""
     max_hole: float = 1.0
@@ -44,6 +44,29 @@ class MaskConfig:
                 f"min_hole is {self.min_hole} and max_hole {self.max_hole}; both must lie between 0 and 1, "
                 "the smaller one first"
             )
+
+
+@dataclass(frozen=True)
+class HoleShares:
+    """What share of a picture, 0 to 1, several holes cover."""
+
+    mean: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.0%} of a picture on average, {self.least:.0%} to {self.most:.0%}"
+
+
+def hole_shares(shares: Sequence[float]) -> HoleShares:
+    """Sum up the shares of one hole or more."""
+    return HoleShares(sum(shares) / len(shares), min(shares), max(shares))
+
+
+def drawn_shares(config: MaskConfig, size: tuple[int, int] = (256, 256), samples: int = 200) -> HoleShares:
+    """What the holes of a config cover, in so many samples of this (height, width), seeded by 0, 1, 2 …"""
+    generators = (np.random.default_rng(seed) for seed in range(samples))
+    return hole_shares([float(draw_hole(rng, *size, config).mean()) for rng in generators])
 
 
 def draw_hole(rng: np.random.Generator, height: int, width: int, config: MaskConfig) -> Hole:
@@ -116,7 +139,7 @@ def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Hole:
             x = float(np.clip(x + length * np.cos(angle), 0, width))
             y = float(np.clip(y + length * np.sin(angle), 0, height))
             points.append((round(x), round(y)))
-        cv2.polylines(canvas, [np.array(points, np.int32)], False, 1, thickness)
+        _draw_line(canvas, np.array(points, np.int32), thickness)
         for point in points:
             cv2.circle(canvas, point, thickness // 2, 1, cv2.FILLED)
     hole = canvas.astype(np.bool_)
@@ -148,7 +171,7 @@ def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         centre = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * min(height, width), roughness=0.25)
+        _fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * min(height, width), roughness=0.35)
     return canvas.astype(np.bool_)
 
 
@@ -164,7 +187,7 @@ def draw_border(rng: np.random.Generator, height: int, width: int) -> Hole:
 
 
 def draw_damage(rng: np.random.Generator, height: int, width: int) -> Hole:
-    """Scratches and stains as on old photographs: 2–8 scratches of 1–3 px that run on for 0.3 to 1.2 diagonals and
+    """Scratches and stains as on old photographs: 2–8 scratches of 1 or 3 px that run on for 0.3 to 1.2 diagonals and
     hardly turn, 5–40 specks of dust, and up to 2 stains with uneven edges."""
     import cv2
 
@@ -173,13 +196,13 @@ def draw_damage(rng: np.random.Generator, height: int, width: int) -> Hole:
     scale = diagonal / _PUBLISHED_DIAGONAL
     for _ in range(rng.integers(2, 9)):
         line = _wandering_line(rng, height, width, rng.uniform(0.3, 1.2) * diagonal)
-        cv2.polylines(canvas, [line], False, 1, max(1, round(rng.uniform(1, 3) * scale)))
+        _draw_line(canvas, line, max(1, int(rng.uniform(1, 3) * scale)))
     for _ in range(rng.integers(5, 41)):
         centre = int(rng.integers(width)), int(rng.integers(height))
         cv2.circle(canvas, centre, round(rng.uniform(0, 2) * scale), 1, cv2.FILLED)
     for _ in range(rng.integers(3)):
         stain = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * min(height, width), roughness=0.5)
+        _fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * min(height, width), roughness=0.8)
     return canvas.astype(np.bool_)
 
 
@@ -193,6 +216,13 @@ _DRAW: dict[MaskKind, Callable[[np.random.Generator, int, int], Hole]] = {
 }
 
 
+def _draw_line(canvas: NDArray[np.uint8], points: NDArray[np.int32], thickness: int) -> None:
+    """As wide as a disc of the radius thickness // 2, where OpenCV's own line is up to 2 px wider than it is told."""
+    import cv2
+
+    cv2.polylines(canvas, [points], False, 1, max(1, thickness - thickness % 2))
+
+
 def _wandering_line(rng: np.random.Generator, height: int, width: int, length: float) -> NDArray[np.int32]:
     """Points of a line through a point of the picture, which bends slowly."""
     steps = 40
@@ -200,7 +230,8 @@ def _wandering_line(rng: np.random.Generator, height: int, width: int, length: f
     angles = rng.uniform(0, 2 * pi) + np.cumsum(bends)
     path = np.cumsum(length / steps * np.stack([np.cos(angles), np.sin(angles)], axis=1), axis=0)
     through = rng.uniform((0, 0), (width, height))
-    return np.rint(path - path[steps // 2] + through).astype(np.int32)
+    points: NDArray[np.int32] = np.rint(path - path[steps // 2] + through).astype(np.int32)
+    return points
 
 
 def _fill_blob(
@@ -216,7 +247,7 @@ def _fill_blob(
 
     angles = np.linspace(0, 2 * pi, 180, endpoint=False)
     waves = np.arange(2, 8)[:, None]
-    amplitudes = roughness * rng.normal(size=waves.shape) / waves
+    amplitudes = roughness * rng.normal(size=waves.shape) / waves**1.5
     swelling = (amplitudes * np.cos(waves * angles + rng.uniform(0, 2 * pi, waves.shape))).sum(axis=0)
     distance = radius * np.clip(1 + swelling, 0.3, None)
     stretch = rng.uniform(1, 1.5)
