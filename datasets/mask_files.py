@@ -1,7 +1,5 @@
 """Mask files to holes: which pixels of a painted mask are missing in its picture. numpy only."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,30 +14,22 @@ DEFAULT_THRESHOLD = 128
 def to_hole(mask: Pixels, threshold: int = DEFAULT_THRESHOLD, invert: bool = False) -> Hole:
     """Turn a mask, H×W or H×W×C with 1 to 4 channels, into H×W bool, True = hole.
 
-    White is hole: a gray or RGB mask is hole where its luma (Rec. 601) is at least the threshold, on the scale from 0
-    to 255, rounded, at any depth. A mask with alpha that is see-through anywhere is a painted layer: hole is where there is
-    paint of whatever colour, that is, where alpha is at least the threshold. Where alpha is opaque throughout it says
-    nothing, and the colours count. invert: the other pixels are hole, so black, or what was erased from a layer.
+    White is hole: a gray or RGB mask is hole where its luma (Rec. 601), on a scale from 0 to 255 at any depth and
+    rounded, is at least the threshold. A mask with alpha that is see-through anywhere is a painted layer: it is hole
+    where there is paint of whatever colour, that is, where alpha is at least the threshold. Alpha that is opaque
+    throughout says nothing, and the colours count. invert: the other pixels are hole, so what is black, or what was
+    erased from a layer.
 
     True is white. Floats are meant from 0 to 1, or from -1 to 1 if any is negative. Raises UserError for a threshold
     out of 1 to 255 (0 would make every pixel a hole), for other numbers of channels and for other types.
     """
     check_threshold(threshold)
-    if mask.ndim == 2:
-        mask = mask[..., None]
-    if mask.ndim != 3 or mask.shape[2] not in (1, 2, 3, 4):
-        raise UserError(
-            f"a mask of the shape {mask.shape} is not understood; give gray or RGB, with alpha or without"
-        )
-    levels = _levels(mask)
-    has_alpha = mask.shape[2] in (2, 4)
-    is_layer = has_alpha and bool((levels[..., -1] < 255).any())
-    hole: Hole = (levels[..., -1] if is_layer else fit_channels(levels, 1)[..., 0]) >= threshold
+    hole: Hole = _values(mask) >= threshold
     return ~hole if invert else hole
 
 
 def resize_hole(hole: Hole, height: int, width: int) -> Hole:
-    """Resize to H×W by the nearest pixel: what is hole stays so, without a soft edge to decide on again."""
+    """Resize to H×W by the nearest pixel: the edge stays hard and needs no other threshold."""
     rows, columns = (
         ((np.arange(length) + 0.5) * present / length).astype(np.intp)
         for length, present in zip((height, width), hole.shape, strict=True)
@@ -51,28 +41,29 @@ def resize_hole(hole: Hole, height: int, width: int) -> Hole:
 def useless(hole: Hole, mask: Pixels) -> str | None:
     """Why nothing can be learned from a mask, in words for a person; None for one with some hole and some picture.
 
-    mask: what the hole was made from.
+    mask: what `to_hole` made the hole of.
     """
-    if hole.all():
-        return "is hole all over, so there is nothing to fill from; if its holes are the dark pixels, --invert-mask"
-    if not hole.any():
-        brightest = int(_levels(mask).max())
-        dim = f": its brightest value is {brightest}, so --mask-threshold must be at most that"
-        return f"has no hole{dim if 0 < brightest < 255 else ', so there is nothing to fill'}"
-    return None
+    if hole.any() and not hole.all():
+        return None
+    reason = "is hole all over, with nothing to fill it from" if hole.all() else "has no hole to fill"
+    values = _values(mask)
+    low, high = int(values.min()), int(values.max())
+    if low == high:
+        return f"{reason}: all its values are {low}"
+    return f"{reason}: its values go from {low} to {high}, which --mask-threshold {(low + high + 1) // 2} tells apart"
 
 
-def fillable(mask: Pixels, size: tuple[int, int], *, threshold: int, invert: bool, name: Path | str) -> Hole:
-    """The hole of a mask that belongs to one picture of this (height, width).
+def fillable(mask: Pixels, size: tuple[int, int], *, threshold: int, invert: bool, name: object) -> Hole:
+    """The hole in a picture of this (height, width), from the mask that was painted for it.
 
-    An empty mask is allowed, since nothing to fill is an answer: the picture comes back as it is. Raises UserError,
-    naming the mask, for one of another size, and for one that is hole all over.
+    A mask without any hole is allowed: there is nothing to fill, so the picture comes back as it is. Raises
+    UserError, which begins with the mask's name, for a mask of another size and for one that is hole all over.
     """
     hole = to_hole(mask, threshold, invert)
-    (height, width), (wanted_height, wanted_width) = hole.shape, size
     if hole.shape != size:
+        (height, width), (wanted_height, wanted_width) = hole.shape, size
         raise UserError(
-            f"{name}: is {width} × {height} px but its picture {wanted_width} × {wanted_height} px; "
+            f"{name}: is {width} × {height} px but its picture is {wanted_width} × {wanted_height} px; "
             "give a mask of the picture's size"
         )
     if hole.all():
@@ -81,21 +72,34 @@ def fillable(mask: Pixels, size: tuple[int, int], *, threshold: int, invert: boo
 
 
 def check_threshold(threshold: int) -> None:
-    """Raises UserError for what does not tell holes from the rest."""
+    """Raises UserError for a threshold out of 1 to 255."""
     if not 1 <= threshold <= 255:
         raise UserError(f"mask_threshold is {threshold}; it must lie between 1 and 255")
 
 
+def _values(mask: Pixels) -> NDArray[np.uint8]:
+    """What the threshold is held against: luma or, of a layer, alpha; H×W."""
+    if mask.ndim == 2:
+        mask = mask[..., None]
+    if mask.ndim != 3 or mask.shape[2] not in (1, 2, 3, 4):
+        raise UserError(f"has the shape {mask.shape}; a mask is gray or RGB, with or without alpha")
+    levels = _levels(mask)
+    if mask.shape[2] in (2, 4) and (levels[..., -1] < 255).any():
+        return levels[..., -1]
+    return fit_channels(levels, 1)[..., 0]
+
+
 def _levels(mask: Pixels) -> NDArray[np.uint8]:
-    """On the scale from 0 to 255, rounded."""
-    match mask.dtype:
-        case np.uint8:
-            return mask
-        case np.bool_:
-            return mask.astype(np.uint8) * np.uint8(255)
-        case np.uint16:
-            return np.rint(mask / np.float32(257)).astype(np.uint8)
-    if mask.dtype.kind != "f":
-        raise UserError(f"a mask of {mask.dtype} values is not understood; give uint8, uint16, bool or float")
-    unit = (mask + 1) / 2 if (mask < 0).any() else mask
-    return np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    """On a scale from 0 to 255, rounded."""
+    if mask.dtype == np.bool_:
+        return mask.astype(np.uint8) * np.uint8(255)
+    if mask.dtype == np.uint8:
+        return mask.astype(np.uint8, copy=False)
+    if mask.dtype == np.uint16:
+        unit = mask / np.float32(65535)
+    elif mask.dtype.kind == "f":
+        unit = np.clip((mask + 1) / 2 if (mask < 0).any() else mask, 0, 1)
+    else:
+        raise UserError(f"has {mask.dtype} values; a mask's are uint8, uint16, bool or float")
+    levels: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
+    return levels

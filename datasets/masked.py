@@ -1,12 +1,9 @@
-"""A folder of pictures to samples with holes: the whole picture, the mask of its hole, and a sketch of what was there."""
+"""A folder of pictures to samples with holes: the picture, the mask of its hole, and a sketch of what was there."""
 
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +11,10 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.check import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import listed, pictures_in
-from gan_tasks.datasets.image import ImageError, Pixels, channels_fit, fit_channels, read, to_float
-from gan_tasks.datasets.mask_files import DEFAULT_THRESHOLD, check_threshold, resize_hole, to_hole, useless
-from gan_tasks.datasets.masks import Hole, MaskConfig, draw_hole, drawn_shares, hole_shares
+from gan_tasks.datasets.image import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.mask_files import DEFAULT_THRESHOLD, check_threshold, resize_hole, to_hole
+from gan_tasks.datasets.mask_pairing import FoundMasks, MaskPairing, find_masks
+from gan_tasks.datasets.masks import Hole, MaskConfig, draw_hole, drawn_shares
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.stream import Key
 from gan_tasks.datasets.transforms import Framing, FramingConfig, sample_seed
@@ -51,7 +49,7 @@ class MaskedConfig:
     holes: MaskConfig = MaskConfig()
     masks: Path | None = None
     """Folder of mask files, or of the folders train, val and test with them; without it, holes are drawn."""
-    mask_pairing: Literal["auto", "stem", "random"] = "auto"
+    mask_pairing: MaskPairing = "auto"
     """Which mask a picture gets: that of its own name, or any one, resized; auto = by name if any has one."""
     mask_threshold: int = DEFAULT_THRESHOLD
     """Gray level, 1 to 255, from which on a pixel of a mask file is hole."""
@@ -69,20 +67,11 @@ class MaskedConfig:
 
 
 @dataclass(frozen=True)
-class MaskFiles:
-    """The mask files in use."""
-
-    paths: tuple[Path, ...]
-    own: bool
-    """They belong to the pictures, one to each in their order; else any goes with any."""
-
-
-@dataclass(frozen=True)
 class FoundMasked:
     """What a folder holds: the pictures by name, the masks for them, and the files that are not used."""
 
     pictures: tuple[Path, ...]
-    masks: MaskFiles | None
+    masks: FoundMasks | None
     """None: holes are drawn."""
     problems: tuple[Problem, ...]
     summary: str
@@ -101,8 +90,8 @@ def open_masked(
     """Read each picture and each mask once and make a dataset of those without a problem.
 
     The pictures of a split lie in root/<split>, for "train" also directly in root; its masks in config.masks/<split>,
-    or directly in config.masks. By name a mask must have its picture's size, and stays as it is; drawn at random it is
-    resized by the nearest pixel, and must cover a share between min_hole and max_hole.
+    or directly in config.masks. By name a mask must have its picture's size, and stays as it is; drawn at random it
+    must cover a share between min_hole and max_hole, and is resized by the nearest pixel.
 
     Problems are, beside files that cannot be read: channels that cannot be converted, masks without any hole or that
     are all hole; by name also pictures without a mask, masks of another size, and several of one name.
@@ -112,23 +101,19 @@ def open_masked(
     """
     folder = _find_folder(root, split)
     shapes, problems, config = _open_pictures(folder, config, on_progress)
-    if config.masks is None:
-        masks, shares = None, drawn_shares(config.holes, _crop_size(config))
-        origin = f"drawn anew for each sample ({', '.join(config.holes.mask_kinds)})"
-    else:
-        masks, found_shares, shapes, mask_problems, origin = _open_masks(
-            config.masks, split, shapes, config, on_progress
-        )
-        problems += mask_problems
-        if not masks.paths:
-            raise UserError(f"{config.masks} holds no usable mask for {folder}. Problems:\n{listed(problems)}")
-        shares = hole_shares(found_shares)
+    masks = _open_masks(config.masks, split, shapes, config, on_progress) if config.masks is not None else None
+    pictures = tuple(shapes)
+    if masks is not None:
+        problems += masks.problems
+        pictures = tuple(masks.by_picture) if masks.by_picture is not None else pictures
     if config.strict and problems:
         raise UserError(f"{listed(problems)}\nfix or remove these files, or go on without them: not strict")
     left_out = f", {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(shapes)} pictures in {folder}{left_out}; holes {origin}, {shares}"
-    dataset = MaskedImages(tuple(shapes), masks, config, seed, augment)
-    return dataset, FoundMasked(tuple(shapes), masks, tuple(problems), summary)
+    holes = f"{masks.origin}, {masks.shares}" if masks is not None else _drawn(config)
+    summary = f"{len(pictures)} pictures in {folder}{left_out}; holes {holes}"
+    return MaskedImages(pictures, masks, config, seed, augment), FoundMasked(
+        pictures, masks, tuple(problems), summary
+    )
 
 
 class MaskedImages:
@@ -145,7 +130,7 @@ class MaskedImages:
     def __init__(
         self,
         pictures: Sequence[Path],
-        masks: MaskFiles | None,
+        masks: FoundMasks | None,
         config: MaskedConfig,
         seed: int,
         augment: bool,
@@ -167,7 +152,7 @@ class MaskedImages:
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
         pixels = fit_channels(read(self.pictures[index]).pixels, self.config.image_channels)
-        own_hole = self._read_hole(self.masks.paths[index]) if self.masks is not None and self.masks.own else None
+        own_hole = self._own_hole(self.pictures[index])
         for _ in range(_ATTEMPTS):
             framed, hole = self._framed(pixels, own_hole, rng)
             if hole.any() and not hole.all():
@@ -186,6 +171,11 @@ class MaskedImages:
             return pixels, own_hole
         framed, mask = self._framing_with_mask(rng, pixels, own_hole[..., None].astype(np.uint8) * np.uint8(255))
         return framed, mask[..., 0] >= 128
+
+    def _own_hole(self, picture: Path) -> Hole | None:
+        if self.masks is None or self.masks.by_picture is None:
+            return None
+        return self._read_hole(self.masks.by_picture[picture])
 
     def _random_hole(self, rng: np.random.Generator, height: int, width: int) -> Hole:
         if self.masks is None:
@@ -235,110 +225,25 @@ def _open_pictures(
     return shapes, problems, replace(config, image_channels=wanted)
 
 
-@dataclass(frozen=True)
-class _MaskFinding:
-    """What a readable mask with a hole is like."""
-
-    size: tuple[int, int]
-    share: float
-
-
 def _open_masks(
     root: Path, split: Split, shapes: dict[Path, Shape], config: MaskedConfig, on_progress: Progress | None
-) -> tuple[MaskFiles, list[float], dict[Path, Shape], list[Problem], str]:
-    """The masks, their shares of hole, the pictures that can be used with them, problems, and where masks come from."""
+) -> FoundMasks:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the mask files")
     has_split = (root / split).is_dir()
-    folder = root / split if has_split else root
-    files, problems = pictures_in(folder)
-    findings: dict[Path, _MaskFinding] = {}
-    for path, finding in _inspect_masks(files, config, on_progress):
-        if isinstance(finding, Problem):
-            problems.append(finding)
-        else:
-            findings[path] = finding
-
-    own = config.mask_pairing == "stem"
-    if config.mask_pairing == "auto":
-        own = not {path.stem for path in files}.isdisjoint(path.stem for path in shapes)
-    if own:
-        pairs, pair_problems = _by_stem(folder, files, findings, shapes)
-        problems += pair_problems
-        if has_split:  # in a folder for all splits, masks without a picture are those of the others
-            used = {path.stem for path in shapes}
-            problems += [Problem(path, "is the mask of no picture") for path in findings if path.stem not in used]
-        origin = f"from the masks of the same names in {folder} (--mask-pairing random gives any to any)"
-        chosen = MaskFiles(tuple(pairs.values()), own=True)
-        return (
-            chosen,
-            [findings[path].share for path in chosen.paths],
-            {p: shapes[p] for p in pairs},
-            problems,
-            origin,
-        )
-
-    low, high = config.holes.min_hole, config.holes.max_hole
-    fitting = {path: finding.share for path, finding in findings.items() if low <= finding.share <= high}
-    if findings and not fitting:
-        raise UserError(
-            f"none of the {len(findings)} masks in {folder} covers a share from {low} to {high}; they cover "
-            f"{hole_shares([finding.share for finding in findings.values()])}: change --min-hole or --max-hole"
-        )
-    unfit = f", {len(findings) - len(fitting)} of other sizes left out" if len(fitting) < len(findings) else ""
-    origin = f"from {len(fitting)} masks in {folder} at random{unfit} (--mask-pairing stem goes by names)"
-    return MaskFiles(tuple(fitting), own=False), list(fitting.values()), shapes, problems, origin
+    return find_masks(
+        root / split if has_split else root,
+        shapes,
+        pairing=config.mask_pairing,
+        threshold=config.mask_threshold,
+        invert=config.invert_mask,
+        min_hole=config.holes.min_hole,
+        max_hole=config.holes.max_hole,
+        all_have_pictures=has_split,
+        on_progress=on_progress,
+    )
 
 
-def _inspect_masks(
-    paths: Sequence[Path], config: MaskedConfig, on_progress: Progress | None
-) -> Iterator[tuple[Path, _MaskFinding | Problem]]:
-    """Not remembered from one time to the next as pictures are: the answer hangs on the threshold."""
-
-    def inspect(path: Path) -> _MaskFinding | Problem:
-        try:
-            pixels = read(path).pixels
-            hole = to_hole(pixels, config.mask_threshold, config.invert_mask)
-        except ImageError as error:
-            return Problem(path, str(error).removeprefix(f"{path}: "))
-        except UserError as error:
-            return Problem(path, str(error))
-        reason = useless(hole, pixels)
-        return Problem(path, reason) if reason else _MaskFinding((hole.shape[0], hole.shape[1]), float(hole.mean()))
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, (path, finding) in enumerate(zip(paths, pool.map(inspect, paths), strict=True), 1):
-            if on_progress is not None:
-                on_progress(done, len(paths))
-            yield path, finding
-
-
-def _by_stem(
-    folder: Path, files: Sequence[Path], findings: dict[Path, _MaskFinding], shapes: dict[Path, Shape]
-) -> tuple[dict[Path, Path], list[Problem]]:
-    """The mask of each picture that has a usable one of its name."""
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        by_stem[path.stem].append(path)
-    pairs: dict[Path, Path] = {}
-    problems = []
-    for picture, (height, width, _) in shapes.items():
-        masks = by_stem.get(picture.stem, [])
-        if not masks:
-            problems.append(Problem(picture, f"has no mask called {picture.stem} in {folder}"))
-        elif len(masks) > 1:
-            reason = f"{len(masks)} masks in {folder} are called {picture.stem}; keep one"
-            problems += [Problem(path, reason) for path in masks]
-        elif masks[0] not in findings:
-            problems.append(Problem(picture, f"its mask {masks[0]} has a problem of its own"))
-        elif findings[masks[0]].size != (height, width):
-            mask_height, mask_width = findings[masks[0]].size
-            reason = f"is {mask_width} × {mask_height} px but its picture {picture} is {width} × {height} px"
-            problems.append(Problem(masks[0], reason))
-        else:
-            pairs[picture] = masks[0]
-    return pairs, problems
-
-
-def _crop_size(config: MaskedConfig) -> tuple[int, int]:
-    return (256, 256) if config.framing.crop_size == (0, 0) else config.framing.crop_size
+def _drawn(config: MaskedConfig) -> str:
+    size = config.framing.crop_size if config.framing.crop_size != (0, 0) else (256, 256)
+    return f"drawn for each sample ({', '.join(config.holes.mask_kinds)}), {drawn_shares(config.holes, size)}"
