@@ -5,7 +5,7 @@ Sizes in px are those for 256 × 256 and grow with the picture, so that the shar
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, hypot, pi
+from math import ceil, floor, hypot, pi, sqrt
 from typing import Literal
 
 import numpy as np
@@ -78,17 +78,13 @@ def draw_hole(rng: np.random.Generator, height: int, width: int, config: MaskCon
     """
     kind = config.mask_kinds[rng.integers(len(config.mask_kinds))]
     least, most = _pixel_range(height * width, config)
-    closest: Hole = np.zeros((height, width), np.bool_)
-    united = closest
-    for _ in range(_ATTEMPTS):
-        drawn = _DRAW[kind](rng, height, width)
-        united = united | drawn if united.sum() < least else drawn
-        if _distance(united, least, most) < _distance(closest, least, most):
-            closest = united
+    united = closest = _DRAW[kind](rng, height, width)
+    for _ in range(_ATTEMPTS - 1):
         if least <= closest.sum() <= most:
             break
-        if united.sum() > most:
-            united = np.zeros_like(united)
+        drawn = _DRAW[kind](rng, height, width)
+        united = united | drawn if united.sum() < least else drawn
+        closest = min(closest, united, key=lambda hole: _pixels_off(hole, least, most))
     return resize_outline(closest, least, most)
 
 
@@ -167,11 +163,11 @@ def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Hole:
 
 
 def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
-    """1–3 smooth shapes, like objects cut out: 10–30 % of the picture's shorter side in radius, longer than wide."""
+    """1–3 smooth shapes, like objects cut out, longer than wide; their radius is 10–30 % of a square picture's side."""
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         centre = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * min(height, width), roughness=0.35)
+        _fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * sqrt(height * width), roughness=0.35)
     return canvas.astype(np.bool_)
 
 
@@ -202,7 +198,7 @@ def draw_damage(rng: np.random.Generator, height: int, width: int) -> Hole:
         cv2.circle(canvas, centre, round(rng.uniform(0, 2) * scale), 1, cv2.FILLED)
     for _ in range(rng.integers(3)):
         stain = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * min(height, width), roughness=0.8)
+        _fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * sqrt(height * width), roughness=0.8)
     return canvas.astype(np.bool_)
 
 
@@ -264,7 +260,7 @@ def _pixel_range(pixels: int, config: MaskConfig) -> tuple[int, int]:
     return least, min(max(least, floor(config.max_hole * pixels)), at_most)
 
 
-def _distance(hole: Hole, least: int, most: int) -> int:
-    """Pixels that are missing or too many."""
+def _pixels_off(hole: Hole, least: int, most: int) -> int:
+    """How many are missing or too many."""
     pixels = int(hole.sum())
     return max(least - pixels, pixels - most, 0)
