@@ -31,7 +31,7 @@ def to_hole(mask: Pixels, threshold: int = DEFAULT_THRESHOLD, invert: bool = Fal
 def resize_hole(hole: Hole, height: int, width: int) -> Hole:
     """Resize to H×W by the nearest pixel: the edge stays hard and needs no other threshold."""
     rows, columns = (
-        ((np.arange(length) + 0.5) * present / length).astype(np.intp)
+        (2 * np.arange(length) + 1) * present // (2 * length)  # where the new pixels' centres lie
         for length, present in zip((height, width), hole.shape, strict=True)
     )
     resized: Hole = hole[rows[:, None], columns]

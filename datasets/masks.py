@@ -163,7 +163,7 @@ def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Hole:
 
 
 def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
-    """1–3 smooth shapes, like objects cut out, longer than wide, with a radius of 10–30 % of a square picture's side."""
+    """1–3 smooth shapes, like objects cut out, longer than wide; of a square's side their radius is 10–30 %."""
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         centre = rng.uniform(0, width), rng.uniform(0, height)

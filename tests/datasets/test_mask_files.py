@@ -1,5 +1,6 @@
 """Painted masks to holes: every kind of picture, both polarities, other sizes, empty and full ones."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,19 @@ def test_colour_counts_by_its_luma() -> None:
 
 
 @settings(max_examples=60)
-@given(hole=arrays.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))), data=st.data())
-def test_resizing_is_pil_s_nearest(hole: np.ndarray, data: st.DataObject) -> None:
-    height, width = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
-    expected = Image.fromarray(hole.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(resize_hole(hole, height, width), np.asarray(expected, bool))
+@given(
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)), resized=st.tuples(st.integers(1, 40), st.integers(1, 40))
+)
+def test_resizing_takes_the_nearest_pixel(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    hole = np.random.default_rng(0).random(size) < 0.5
+    result = resize_hole(hole, *resized)
+    assert result.shape == resized
+    for row, column in np.ndindex(resized):
+        centre = (Fraction(2 * row + 1, 2 * resized[0]) * size[0], Fraction(2 * column + 1, 2 * resized[1]) * size[1])
+        assert result[row, column] == hole[int(centre[0]), int(centre[1])]
+    np.testing.assert_array_equal(
+        resize_hole(hole, 3 * size[0], 2 * size[1]), hole.repeat(3, axis=0).repeat(2, axis=1)
+    )
 
 
 def test_what_is_useless_and_which_threshold_would_do() -> None:
