@@ -27,9 +27,8 @@ class MaskConfig:
     """What drawn holes look like, and how large they are. Defaults as published for DeepFill v2."""
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
-    """Kinds of drawn holes, each as likely as the others: free-form is strokes and a box, blobs are shaped like
-    objects, border is at one side or several, damage is that of old photographs. A kind given twice comes twice as
-    often."""
+    """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, blobs are like objects,
+    border is what lies outside a smaller picture, damage is that of old photographs. Repeat one to have more of it."""
     min_hole: float = 0.0
     """Smallest share of a picture, 0 to 1, that is hole."""
     max_hole: float = 1.0

@@ -11,8 +11,10 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.image import Picture, to_float, write
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.mask_files import resize_hole
+from gan_tasks.datasets.mask_pairing import MaskPairing
 from gan_tasks.datasets.masked import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
-from gan_tasks.datasets.masks import MaskConfig
+from gan_tasks.datasets.masks import MaskConfig, MaskKind
+from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.stream import ImageStream
 from gan_tasks.datasets.transforms import FramingConfig
 
@@ -113,9 +115,10 @@ def test_samples_are_the_same_at_any_number_of_workers(tmp_path: Path) -> None:
 def test_shares_stay_within_the_bounds_in_training_and_held_out(tmp_path: Path) -> None:
     put_all(tmp_path, "ab")
     put_all(tmp_path / "test", "ab")
-    kinds = ("strokes", "damage", "blobs", "border")
+    kinds: tuple[MaskKind, ...] = ("strokes", "damage", "blobs", "border")
     config = replace(CROPS, holes=MaskConfig(mask_kinds=kinds, min_hole=0.2, max_hole=0.3))
-    for split, augment, epochs in (("train", True, 40), ("test", False, 1)):
+    splits: tuple[tuple[Split, bool, int], ...] = (("train", True, 40), ("test", False, 1))
+    for split, augment, epochs in splits:
         dataset, found = open_masked(tmp_path, split, config, 0, augment)
         for epoch in range(epochs):
             for index in range(2):
@@ -201,7 +204,8 @@ def test_pairing_can_be_set(tmp_path: Path) -> None:
     put_all(tmp_path, "abc", tmp_path / "masks")
     (tmp_path / "masks" / "c.png").unlink()
     config = replace(CROPS, masks=tmp_path / "masks")
-    for pairing, length in (("auto", 2), ("stem", 2), ("random", 3)):
+    lengths: dict[MaskPairing, int] = {"auto": 2, "stem": 2, "random": 3}
+    for pairing, length in lengths.items():
         dataset, found = open_masked(tmp_path, "train", replace(config, mask_pairing=pairing), 0, True)
         assert len(dataset) == length
         assert len(found.problems) == 3 - length

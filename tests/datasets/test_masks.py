@@ -47,8 +47,7 @@ def published_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
     for _ in range(generator.integers(1, 4)):
         segments = generator.integers(4, 12)
         smallest, largest = (2 * pi / 5 + sign * generator.uniform(0, 2 * pi / 15) for sign in (-1, 1))
-        x, y = generator.integers(size), generator.integers(size)
-        joints = [(int(x), int(y))]
+        joints = [(int(generator.integers(size)), int(generator.integers(size)))]
         for number in range(segments):
             angle = generator.uniform(smallest, largest)
             angle = 2 * pi - angle if number % 2 == 0 else angle
@@ -58,8 +57,8 @@ def published_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
             joints.append((int(x), int(y)))
         width = int(generator.uniform(12, 40))
         draw.line(joints, fill=1, width=width)
-        for x, y in joints:
-            draw.ellipse((x - width // 2, y - width // 2, x + width // 2, y + width // 2), fill=1)
+        for column, row in joints:
+            draw.ellipse((column - width // 2, row - width // 2, column + width // 2, row + width // 2), fill=1)
     return np.asarray(image, bool)
 
 
@@ -190,6 +189,14 @@ def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
         generator.integers(1)  # the kind
         drawn = (functions[kind](generator, 64, 64) for _ in range(20))
         assert any(np.array_equal(bounded, hole) for hole in drawn)
+
+
+def test_more_damage_is_more_scratches_not_thicker_ones() -> None:
+    config = MaskConfig(mask_kinds=("damage",), min_hole=0.2, max_hole=0.3)
+    assert drawn_shares(MaskConfig(mask_kinds=("damage",))).mean < 0.08
+    holes = np.stack([draw_hole(rng(seed), 256, 256, config) for seed in range(10)])
+    thick = np.stack([ndimage.binary_opening(hole, np.ones((9, 9))) for hole in holes])
+    assert thick.sum() < 0.4 * holes.sum()
 
 
 def test_kinds_are_drawn_as_often_as_they_are_named() -> None:
