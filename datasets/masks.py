@@ -28,7 +28,7 @@ class MaskConfig:
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
     """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, blobs are like objects,
-    border is what lies outside a smaller picture, damage is that of old photographs. Repeat one to have more of it."""
+    border is what lies outside a smaller picture, damage is that of old photographs. Repeat one for more of it."""
     min_hole: float = 0.0
     """Smallest share of a picture, 0 to 1, that is hole."""
     max_hole: float = 1.0
