@@ -250,16 +250,18 @@ def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
 
 def _luma(image: _Unit) -> _Unit:
     """H×W×1, by ITU-R BT.601."""
-    return image @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return np.asarray(image @ np.array([[0.299], [0.587], [0.114]], np.float32), np.float32)
 
 
 def _compressed(image: _Unit, quality: int | None) -> _Unit:
-    import simplejpeg
+    import cv2
 
     if quality is None:
         return image
-    data = simplejpeg.encode_jpeg(_to_uint8(image), quality, colorspace="RGB", colorsubsampling="420", fastdct=False)
-    return _to_unit(simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False))
+    # Not simplejpeg: it takes the fast transform, which is less exact than what cameras and most programs write.
+    blue_first = np.ascontiguousarray(_to_uint8(image)[..., ::-1])
+    _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
 def _to_unit(image: NDArray[np.uint8] | NDArray[np.float32]) -> _Unit:

@@ -25,18 +25,22 @@ def degrade_batch(high: Tensor, degradations: Sequence[Degradation], scale: int)
 
     Raises ValueError for images that are smaller than scale×scale, and for another number of degradations.
     """
+    if len(high) != len(degradations):
+        raise ValueError(f"{len(high)} images came with {len(degradations)} degradations; give one for each")
+    each_sizes = [sizes((high.shape[-2], high.shape[-1]), each, scale) for each in degradations]
+    height, width = each_sizes[0][-1]
     with torch.autocast(high.device.type, enabled=False):
-        height, width = (side // scale * scale for side in high.shape[-2:])
-        blurred = _filtered(high[..., :height, :width].float(), [each.first.blur for each in degradations])
+        whole = high[..., : height * scale, : width * scale].float()
+        blurred = _filtered(whole, [each.first.blur for each in degradations])
         return torch.cat(
-            [_after_first_blur(one[None], each, scale) for one, each in zip(blurred, degradations, strict=True)]
+            [_after_first_blur(*one) for one in zip(blurred.split(1), degradations, each_sizes, strict=True)]
         )
 
 
-def _after_first_blur(low: Tensor, degradation: Degradation, scale: int) -> Tensor:
+def _after_first_blur(low: Tensor, degradation: Degradation, sizes: tuple[Size, Size, Size]) -> Tensor:
     """1×3×H×W; from here on the sizes differ from image to image."""
     first, second = degradation.first, degradation.second
-    size_1, size_2, size = sizes((low.shape[-2], low.shape[-1]), degradation, scale)
+    size_1, size_2, size = sizes
 
     low = _noisy(_resized(low, size_1, first.interpolation), first.noise)
     low = _compressed(low, first.jpeg_quality)
@@ -53,7 +57,7 @@ def _after_first_blur(low: Tensor, degradation: Degradation, scale: int) -> Tens
 
 
 def _filtered(images: Tensor, blurs: Sequence[Blur | None]) -> Tensor:
-    if not any(blurs):
+    if all(blur is None for blur in blurs):
         return images
     kernels = torch.zeros(len(blurs), LARGEST_KERNEL, LARGEST_KERNEL)
     for padded, blur in zip(kernels, blurs, strict=True):
@@ -104,8 +108,8 @@ def _shot_noise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    red, green, blue = images.split(1, dim=1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    """N×1×H×W, by ITU-R BT.601."""
+    return torch.einsum("c,nchw->nhw", images.new_tensor([0.299, 0.587, 0.114]), images).unsqueeze(1)
 
 
 def _compressed(images: Tensor, quality: int | None) -> Tensor:
