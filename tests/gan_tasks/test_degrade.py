@@ -22,7 +22,7 @@ from gan_tasks.datasets.degradations import Degradation, Noise, Stage, degrade, 
 from gan_tasks.degrade import degrade_batch
 from gan_tasks.filters import correlate
 
-PHOTO: NDArray[np.uint8] = skimage.data.astronaut()[:96, 150:270]
+PHOTO: NDArray[np.uint8] = skimage.data.astronaut()[60:156, 170:290]
 NOTHING = Stage(blur=None, zoom=1.0, interpolation="area", noise=None, jpeg_quality=None)
 IDENTITY = Degradation(first=NOTHING, second=NOTHING, interpolation="area", sinc=None, jpeg_last=True)
 
@@ -68,9 +68,8 @@ def test_with_jpeg_it_stays_near_the_cpus() -> None:
     draws = [quiet(drawn(seed), keep_jpeg=True) for seed in range(16)]
     low = to_levels(degrade_batch(to_tensor(*[PHOTO] * 16), draws, 2))
     theirs = np.stack([degrade(PHOTO, draw, 2) for draw in draws])
-    assert np.abs(low - theirs).mean() < 0.5
-    without = np.stack([degrade(PHOTO, quiet(draw), 2) for draw in draws])
-    assert np.abs(theirs - without).mean() > 2  # so that is little, beside what JPEG does
+    without = np.stack([degrade(PHOTO, quiet(draw), 2) for draw in draws]).astype(float)
+    assert np.abs(low - theirs).mean() < 0.3 * np.abs(theirs - without).mean()
 
 
 @pytest.mark.parametrize("gray", [False, True])
@@ -155,7 +154,10 @@ def test_filters_are_scipys(height: int, width: int, taps: tuple[int, int]) -> N
     rng = np.random.default_rng(height * width)
     images, kernels = rng.normal(size=(2, 3, height, width)), rng.normal(size=(2, *taps))
     ours = correlate(torch.from_numpy(images), torch.from_numpy(kernels))
-    theirs = [[ndimage.correlate(plane, k, mode="mirror") for plane in image] for image, k in zip(images, kernels)]
+    theirs = [
+        [ndimage.correlate(plane, k, mode="mirror") for plane in image]
+        for image, k in zip(images, kernels, strict=True)
+    ]
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
     shared = correlate(torch.from_numpy(images), torch.from_numpy(kernels[:1]))
     np.testing.assert_allclose(shared[0], theirs[0], atol=1e-9)

@@ -25,7 +25,7 @@ Sharpen = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def photo(height: int, width: int) -> NDArray[np.float32]:
-    return (skimage.data.astronaut()[:height, 150 : 150 + width] / 255).astype(np.float32)
+    return np.asarray(skimage.data.astronaut()[60 : 60 + height, 170 : 170 + width] / 255, np.float32)
 
 
 def written_out(image: NDArray[np.float32]) -> NDArray[np.float32]:
