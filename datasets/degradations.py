@@ -224,8 +224,24 @@ def _resized(image: _Unit, size: Size, interpolation: Interpolation) -> _Unit:
 
     if image.shape[:2] == size:
         return image
+    if interpolation == "area" and (size[0] > image.shape[0] or size[1] > image.shape[1]):
+        return _enlarged_by_area(image, size)  # OpenCV's rounding may take the neighbour of the right pixel there
     flags = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
     return np.asarray(cv2.resize(image, size[::-1], interpolation=flags[interpolation]), np.float32)
+
+
+def _enlarged_by_area(image: _Unit, size: Size) -> _Unit:
+    rows, columns = (area_weights(old, new) for old, new in zip(image.shape[:2], size, strict=True))
+    resized = np.tensordot(columns, np.tensordot(rows, image, axes=1), axes=(1, 1))  # W×H×3
+    return np.asarray(np.ascontiguousarray(resized.transpose(1, 0, 2)), np.float32)
+
+
+def area_weights(old: int, new: int) -> NDArray[np.float32]:
+    """new×old: how much of each new pixel an old one covers, in a row of pixels that is resized by area."""
+    edges = np.arange(new + 1) * old / new
+    pixels = np.arange(old)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (covered.clip(min=0) * new / old).astype(np.float32)
 
 
 def _noisy(image: _Unit, noise: Noise | None) -> _Unit:

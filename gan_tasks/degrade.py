@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_tasks import jpeg
-from gan_tasks.datasets.degradations import Degradation, Interpolation, Noise, Size, sizes
+from gan_tasks.datasets.degradations import Degradation, Interpolation, Noise, Size, area_weights, sizes
 from gan_tasks.datasets.kernels import LARGEST_KERNEL, Blur
 from gan_tasks.filters import correlate
 
@@ -71,19 +71,13 @@ def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor
     if images.shape[-2:] == size:
         return images
     if interpolation == "area":
-        down, across = (
-            _area_weights(old, new, images.device) for old, new in zip(images.shape[-2:], size, strict=True)
+        # Not torch's own, which counts whole pixels where OpenCV takes the parts of them that are covered.
+        rows, columns = (
+            torch.from_numpy(area_weights(old, new)).to(images.device)
+            for old, new in zip(images.shape[-2:], size, strict=True)
         )
-        return down @ images @ across.mT
+        return rows @ images @ columns.mT
     return F.interpolate(images, size, mode=interpolation)
-
-
-def _area_weights(old: int, new: int, device: torch.device) -> Tensor:
-    """new×old: how much of each new pixel an old one covers, as OpenCV has it; torch's `area` counts whole pixels."""
-    edges = torch.arange(new + 1, dtype=torch.float64, device=device) * old / new
-    pixels = torch.arange(old, dtype=torch.float64, device=device)
-    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-    return (covered.clamp(min=0) * new / old).float()
 
 
 def _noisy(images: Tensor, noise: Noise | None) -> Tensor:

@@ -195,6 +195,17 @@ def test_by_area_a_pixel_is_the_mean_of_those_it_covers() -> None:
     assert np.abs(degrade(PHOTO, halved, 2) - PHOTO.reshape(64, 2, 70, 2, 3).mean(axis=(1, 3))).max() <= 0.51
 
 
+@given(width=st.integers(1, 40), zoom=st.floats(1, 1.5))
+@settings(deadline=None, max_examples=50)
+def test_enlarged_by_area_a_pixel_is_the_mean_of_the_parts_it_covers(width: int, zoom: float) -> None:
+    row = PHOTO[64:65, :width]
+    wide = max(1, int(width * zoom))
+    enlarged = replace(IDENTITY, first=replace(NOTHING, zoom=zoom))
+    fine = np.repeat(np.repeat(row, wide, axis=1).reshape(1, wide, width, 3).mean(axis=2), width, axis=1)
+    expected = fine.reshape(1, width, wide, 3).mean(axis=2)  # enlarged, and then reduced to what it was
+    assert np.abs(degrade(row, enlarged, 1) - expected).max() <= 0.51
+
+
 @pytest.mark.parametrize("blur", [Bell("generalized", 21, (3, 0.5), 0.7, 1.5), Sinc(13, 1.0)])
 def test_each_blur_is_a_correlation_mirrored_at_the_border(blur: Bell | Sinc) -> None:
     kernel = blur.kernel().astype(float)

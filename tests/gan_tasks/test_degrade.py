@@ -69,7 +69,9 @@ def test_with_jpeg_it_stays_near_the_cpus() -> None:
     low = to_levels(degrade_batch(to_tensor(*[PHOTO] * 16), draws, 2))
     theirs = np.stack([degrade(PHOTO, draw, 2) for draw in draws])
     without = np.stack([degrade(PHOTO, quiet(draw), 2) for draw in draws]).astype(float)
-    assert np.abs(low - theirs).mean() < 0.3 * np.abs(theirs - without).mean()
+    lost, lost_theirs = (np.abs(image - without).mean(axis=(1, 2, 3)) for image in (low, theirs))
+    np.testing.assert_allclose(lost, lost_theirs, rtol=0.08)
+    assert np.abs(low - theirs).mean() < 0.4 * lost_theirs.mean()  # where the first tips a value, the second may too
 
 
 @pytest.mark.parametrize("gray", [False, True])
