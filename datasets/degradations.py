@@ -72,8 +72,22 @@ class _Ranges:
     poisson: tuple[float, float]
 
 
-_FIRST = _Ranges(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3.0))
-_SECOND = _Ranges(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+_FIRST = _Ranges(
+    blurred=1.0,
+    sigma_px=(0.2, 3.0),
+    enlarged_reduced_kept=(0.2, 0.7, 0.1),
+    zoom=(0.15, 1.5),
+    gaussian=(1, 30),
+    poisson=(0.05, 3.0),
+)
+_SECOND = _Ranges(
+    blurred=0.8,
+    sigma_px=(0.2, 1.5),
+    enlarged_reduced_kept=(0.3, 0.4, 0.3),
+    zoom=(0.3, 1.2),
+    gaussian=(1, 25),
+    poisson=(0.05, 2.5),
+)
 
 _SINC = 0.1
 _BELLS: tuple[tuple[Profile, bool], ...] = (  # the second says whether it is round
