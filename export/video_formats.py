@@ -8,9 +8,7 @@ from gan_tasks.datasets.errors import UserError
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """What can be written: the suffix, and FFmpeg's name of the container."""
-VIDEO_SUFFIXES = frozenset(
-    {*CONTAINERS, ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"}
-)
+VIDEO_SUFFIXES = frozenset({*CONTAINERS, ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"})
 """What is taken for a video. Not .ts, which is as often a program."""
 ANY_CODEC = ".mkv"
 """The container for what the others cannot hold."""

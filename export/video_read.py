@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, ColorRange, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 from gan_tasks.datasets.errors import UserError
@@ -34,7 +37,9 @@ MATRICES = {
 }
 STANDARD_DEFINITION_HEIGHT = 576
 """Players take untagged videos of more lines for BT.709, others for BT.601."""
-EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+EXACT = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
 STATED_DURATION = ("mov", "matroska")
 """Containers that state the duration; that of others is an estimate."""
 SHORTEST_CUT_S = 0.5
@@ -131,7 +136,7 @@ def probe(path: Path) -> Video:
         frame = next(decoded(container, stream, Damage()), None)
         if frame is None:
             raise UserError(f"{path}: not one frame can be read")
-        aspect = stream.sample_aspect_ratio or Fraction(1)
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         time_base, frame_count, index = stream.time_base or 1 / rate, stream.frames, stream.index
     turn = turn_of(frame)
@@ -172,9 +177,10 @@ def count_packets(path: Path, stream: int) -> int:
 
 def turn_of(frame: VideoFrame) -> Turn:
     """From the display matrix (ISO/IEC 14496-12): x' = a·x + c·y, y' = b·x + d·y; to the nearest quarter turn."""
-    if SideDataType.DISPLAYMATRIX not in frame.side_data:
+    side_data = cast(SideDataContainer, frame.side_data)  # PyAV's types name only one kind of it
+    if SideDataType.DISPLAYMATRIX not in side_data:
         return Turn()
-    a, b, _, c, d = np.frombuffer(bytes(frame.side_data[SideDataType.DISPLAYMATRIX]), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32)[:5].tolist()
     if abs(b) > abs(a):
         return Turn(transposed=True, left_right=c < 0, up_down=b < 0)
     return Turn(left_right=a < 0, up_down=d < 0)
@@ -243,14 +249,14 @@ def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> I
             end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
         if packet.stream is stream and packet.size:
             damage.packets += packet.is_corrupt
-            yield from frames_of(stream, packet, damage)
+            yield from frames_of(stream, cast("Packet[VideoStream]", packet), damage)
     yield from frames_of(stream, None, damage)
     stated_s = (container.duration or 0) / av.time_base
     if container.format.name.startswith(STATED_DURATION) and not damage.text and end_s + SHORTEST_CUT_S <= stated_s:
         damage.text = f"the file ends after {float(end_s):.2f} s of {stated_s:.2f} s"
 
 
-def frames_of(stream: VideoStream, packet: av.Packet[VideoStream] | None, damage: Damage) -> list[VideoFrame]:
+def frames_of(stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage) -> list[VideoFrame]:
     """Of one packet; None asks for those that the decoder has kept back."""
     try:
         return stream.decode(packet)
