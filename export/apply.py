@@ -113,7 +113,7 @@ def apply_to_files(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
-    """Do all that can be done of (input, output) paths, with progress. Every file is whole or not there.
+    """Do all that can be done of (input, output) paths, images first, with progress. Files are whole or not there.
 
     Colours keep their ICC profile, 16-bit stays 16-bit. Each result is marked with the model and its input. Where
     that very result is there already, it is kept; older ones of this program are replaced, files of others never.
@@ -124,11 +124,28 @@ def apply_to_files(
     """
     atomic.remove_leftovers(after for _, after in pairs)
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
+    kept = len(pairs) - len(to_do) - len(failures)
+    for _, after in set(pairs) - set(to_do):
+        remove_parts(after)  # of a run that was killed at its very end
     images = [pair for pair in to_do if not is_video(pair[0])]
     videos = [pair for pair in to_do if is_video(pair[0])]
-    kept = len(pairs) - len(to_do) - len(failures)
-    tiled: list[bool] = []
-    summaries: list[str] = []
+    begun = sum(not is_video(before) for before, _ in pairs) - len(images)
+    of_images = apply_to_images(model, images, model_version=model_version, begun=begun, quiet=quiet)
+    of_videos = apply_to_videos(model, videos, model_version=model_version, overwrite=overwrite, quiet=quiet)
+    return Done(
+        written=of_images.written + of_videos.written,
+        tiled=of_images.tiled + of_videos.tiled,
+        kept=kept,
+        failures=(*failures, *of_images.failures, *of_videos.failures),
+        videos=of_videos.videos,
+    )
+
+
+def apply_to_images(
+    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, begun: int, quiet: bool
+) -> Done:
+    """All of them; `begun` is how many more were there to begin with, for the progress."""
+    tiled, failures = list[bool](), list[Failure]()
 
     def read_input(pair: tuple[Path, Path]) -> Job:
         return Job(*pair, read(pair[0]), sha256_of(pair[0]))
@@ -144,20 +161,24 @@ def apply_to_files(
         write(job.after, job.picture, xmp=mark)
         return job.in_tiles
 
-    total = sum(not is_video(before) for before, _ in pairs)
-    begun = total - len(images)
-    with track(total, "Applying", "images", done=begun, quiet=quiet or len(images) <= 1) as advance:
-        results = pipelined(images, read_input, run, write_result)
-        for (before, _), result in zip(images, results, strict=True):
+    quiet = quiet or len(pairs) <= 1
+    with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
+        results = pipelined(pairs, read_input, run, write_result)
+        for (before, _), result in zip(pairs, results, strict=True):
             if isinstance(result, UserError):
                 failures.append(Failure(before, str(result)))
             else:
                 tiled.append(result)
             advance(1)
+    return Done(len(tiled), sum(tiled), 0, tuple(failures))
+
+
+def apply_to_videos(
+    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, overwrite: bool, quiet: bool
+) -> Done:
+    """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
+    tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
-        if (before, after) not in videos:
-            remove_parts(after)  # of a run that was killed at its very end
-    for before, after in videos:
         try:
             require_av()
             from gan_tasks.export.video import apply_to_video
@@ -172,4 +193,4 @@ def apply_to_files(
         summaries.append(f"{after}: {video.summary}")
         if video.damage:
             failures.append(Failure(before, f"{video.damage}: {after} has what can be read of it"))
-    return Done(len(tiled), sum(tiled), kept, tuple(failures), tuple(summaries))
+    return Done(len(tiled), sum(tiled), 0, tuple(failures), tuple(summaries))

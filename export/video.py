@@ -115,7 +115,7 @@ def make_parts(
         return item[0], model(item[1])
 
     def convert(item: tuple[VideoFrame, Pixels]) -> VideoFrame:
-        return to_frame(item[1], item[0], video)
+        return to_frame(item[1], item[0], video, how)
 
     with closing(raised(pipelined(frames, read, run, convert))) as results:
         for number in count(begun):
@@ -146,6 +146,6 @@ def upright_size(video: Video) -> tuple[int, int]:
 
 
 def summary(frame_count: int, how: Plan) -> str:
-    copied = f"{len(how.sounds)} streams of sound and subtitles copied" if how.sounds else "no sound"
-    what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder}, {copied}"
+    copied = f"{', '.join(how.copied.values())} copied as it is" if how.copied else "no sound"
+    what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
     return "; ".join((what, *how.remarks))

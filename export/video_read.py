@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
@@ -111,20 +112,22 @@ def opened(path: Path) -> Iterator[InputContainer]:
         # Names in files are in any encoding; none of them is worth failing for.
         container = av.open(str(path), metadata_errors="replace")
     except av.FFmpegError as error:
-        raise UserError(f"{path}: cannot be read as a video: {reason(error)}") from error
+        raise UserError(
+            f"{path}: cannot be read as a video ({reason(error)}): it is something else, or was cut off before its "
+            "index was written"
+        ) from error
     with container:
         yield container
 
 
 def reason(error: av.FFmpegError) -> str:
-    log = error.log[2].strip() if error.log else ""
-    return f"{error.strerror} ({log})" if log else str(error.strerror)
+    return str(error.strerror)
 
 
 def best_video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
-        raise UserError(f"{path}: holds no moving picture")
+        raise UserError(f"{path}: holds no video stream")
     return stream
 
 
@@ -132,7 +135,10 @@ def probe(path: Path) -> Video:
     """Look at a video and its first frame. Raises UserError where there is none that can be read."""
     with opened(path) as container:
         stream = best_video_stream(container, path)
-        others = [other for other in container.streams.video if other is not stream]
+        covers = Disposition.attached_pic
+        others = [
+            other for other in container.streams.video if other is not stream and not other.disposition & covers
+        ]
         frame = next(decoded(container, stream, Damage()), None)
         if frame is None:
             raise UserError(f"{path}: not one frame can be read")
@@ -143,7 +149,7 @@ def probe(path: Path) -> Video:
     bits = max(component.bits for component in frame.format.components)
     has_alpha = any(component.is_alpha for component in frame.format.components)
     remarks = [
-        (bool(others), f"{len(others)} more moving pictures in it are left out"),
+        (bool(others), f"{len(others)} more video streams in it are left out"),
         (frame.interlaced_frame, "it is interlaced, and is treated as if it were not"),
         (has_alpha, "its transparency is left out"),
         (bits > 10, f"its {bits} bits a channel become 10"),

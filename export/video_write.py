@@ -1,7 +1,7 @@
 """Writing a video: parts that are encoded one by one, and the whole, joined from them and the source's sound.
 
 No frame depends on one behind it (no B-frames): a packet's time is its frame's, whatever the times are, and parts
-that were encoded at different times follow one another as they are. It costs a tenth of the size or so.
+that were encoded at different times follow one another as they are. Files become a little larger for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fractions import Fraction
 from heapq import merge
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -73,7 +74,8 @@ class Plan:
     """How a video is written.
 
     height, width: of a result; an odd one has its last row or column twice in the video, for 4:2:0 wants even ones.
-    sounds: indices of the source's streams that are copied, subtitles included.
+    pixel_format: FFmpeg's name of it.
+    copied: the source's streams of sound and subtitles that go along as they are; by their index, the codec.
     remarks: what is left out, for people.
     """
 
@@ -81,7 +83,8 @@ class Plan:
     container: str
     height: int
     width: int
-    sounds: tuple[int, ...]
+    pixel_format: str
+    copied: Mapping[int, str]
     remarks: tuple[str, ...]
 
 
@@ -92,7 +95,7 @@ def plan(video: Video, after: Path, scale: int) -> Plan:
     if video.turn.transposed:
         height, width = width, height
     encoder = find_encoder(after, container)
-    sounds, remarks = copied_streams(video, after, container)
+    copied, remarks = copied_streams(video, after, container)
     if container == "webm" and video.pixel_aspect != 1:
         raise UserError(
             f"{video.path}: its pixels are not square, and a {after.suffix} cannot say so: "
@@ -100,7 +103,8 @@ def plan(video: Video, after: Path, scale: int) -> Plan:
         )
     if height % 2 or width % 2:
         remarks += (f"{width}×{height} become {even(width)}×{even(height)} pixels, the last row or column twice",)
-    return Plan(encoder, container, height, width, sounds, (*video.remarks, *remarks))
+    pixel_format = "yuv420p10le" if video.deep else "yuv420p"
+    return Plan(encoder, container, height, width, pixel_format, copied, (*video.remarks, *remarks))
 
 
 def container_of(after: Path) -> str:
@@ -129,25 +133,24 @@ def codecs_of(container: str) -> set[str]:
         return empty.supported_codecs
 
 
-def copied_streams(video: Video, after: Path, container: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def copied_streams(video: Video, after: Path, container: str) -> tuple[dict[int, str], tuple[str, ...]]:
     """The source's streams that go along as they are, and what is left out. Raises UserError for lost sound."""
-    supported, copied, left_out = codecs_of(container), [], []
+    supported, copied, left_out = codecs_of(container), dict[int, str](), list[str]()
     with opened(video.path) as source:
         for stream in source.streams:
             codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
             if stream.type in ("audio", "subtitle") and codec in supported:
-                copied.append(stream.index)
+                copied[stream.index] = codec
             elif stream.type == "audio":
-                raise UserError(
-                    f"{video.path}: its sound is {codec}, which {after.suffix} cannot hold: "
-                    f"write {after.with_suffix(ANY_CODEC).name} instead"
-                )
+                other = after.with_suffix(ANY_CODEC)
+                remedy = f"write {other.name} instead" if other != after else "make it aac first"
+                raise UserError(f"{video.path}: its sound is {codec}, which {after.suffix} cannot hold: {remedy}")
             elif stream.type != "video":
                 left_out.append(f"{stream.type} ({codec})")
-    return tuple(copied), ((f"left out: {', '.join(left_out)}",) if left_out else ())
+    return copied, ((f"left out: {', '.join(left_out)}",) if left_out else ())
 
 
-def to_frame(pixels: Pixels, before: VideoFrame, video: Video) -> VideoFrame:
+def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> VideoFrame:
     """A result, H×W×C of uint8 or uint16, ready to be encoded: 4:2:0 in the source's colours, 8 or 10 bits.
 
     Its time is that of the frame that it was made of.
@@ -157,7 +160,7 @@ def to_frame(pixels: Pixels, before: VideoFrame, video: Video) -> VideoFrame:
     if height % 2 or width % 2:
         rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     frame = VideoFrame.from_ndarray(rgb, format="rgb48le" if video.deep else "rgb24").reformat(
-        format=pixel_format(video),
+        format=plan.pixel_format,
         src_color_range=ColorRange.JPEG,
         dst_colorspace=MATRICES[video.colours.matrix],
         dst_color_range=video.colours.range,
@@ -166,10 +169,6 @@ def to_frame(pixels: Pixels, before: VideoFrame, video: Video) -> VideoFrame:
     )
     frame.pts, frame.time_base, frame.duration = before.pts, video.time_base, before.duration
     return frame
-
-
-def pixel_format(video: Video) -> str:
-    return "yuv420p10le" if video.deep else "yuv420p"
 
 
 def even(length: int) -> int:
@@ -196,7 +195,7 @@ def write_part(path: Path, frames: Iterable[VideoFrame], video: Video, plan: Pla
         context = stream.codec_context
         assert isinstance(context, VideoCodecContext)
         context.width, context.height = even(plan.width), even(plan.height)
-        context.pix_fmt = pixel_format(video)
+        context.pix_fmt = plan.pixel_format
         context.time_base = video.time_base
         context.sample_aspect_ratio = video.pixel_aspect
         context.color_range = video.colours.range
@@ -231,11 +230,12 @@ def join(
             picture = whole.add_stream_from_template(first.streams.video[0], opaque=True)
             picture.time_base = video.time_base
             picture.codec_context.sample_aspect_ratio = video.pixel_aspect
-            copies = {index: copy_of(source.streams[index], whole) for index in plan.sounds}
+            copies = {index: copy_of(source.streams[index], whole) for index in plan.copied}
             if chapters := source.chapters():
                 whole.set_chapters(chapters)
             ours, theirs = packets_of(parts, picture, end_s), copied_packets(source, copies)
-            for packet in merge(ours, theirs, key=decoded_at):
+            packets: Iterator[Packet[Any]] = merge(ours, theirs, key=decoded_at)
+            for packet in packets:
                 whole.mux(packet)
         if plan.container == "mp4":
             append_xmp(temporary, xmp)
@@ -266,9 +266,8 @@ def packets_of(parts: Sequence[Path], picture: VideoStream, end_s: Fraction) -> 
                     last = packet
             assert last is not None  # no part is without a frame
             if number == len(parts) - 1:
-                last.duration = round(end_s / last.time_base) - (
-                    last.pts or 0
-                )  # what follows tells the others' durations
+                # What follows a frame tells how long it is shown; nothing follows the last one.
+                last.duration = round(end_s / last.time_base) - (last.pts or 0)
             yield last
 
 
@@ -287,7 +286,7 @@ def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iter
             yield packet
 
 
-def decoded_at(packet: Packet[Stream]) -> Fraction:
+def decoded_at(packet: Packet[Any]) -> Fraction:
     time = packet.dts if packet.dts is not None else packet.pts
     return (time or 0) * packet.time_base
 
