@@ -353,9 +353,7 @@ def test_parts_of_another_source_or_with_overwrite_are_made_again(tmp_path: Path
         out.unlink()
 
 
-def test_a_run_that_was_killed_at_its_very_end_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_killed_at_its_very_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = make_video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     with monkeypatch.context() as patch:
         patch.setattr(video, "remove_parts", lambda result: None)
@@ -495,9 +493,9 @@ def test_one_video_of_several_is_used_and_said(model: Path, tmp_path: Path) -> N
 def test_kinds_are_not_mixed_up(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     write(tmp_path / "in.png", Picture(moving(0)))
-    with pytest.raises(UserError, match="is a video and .* an image"):
+    with pytest.raises(UserError, match=r"is a video and .* an image"):
         files_to_do(source, tmp_path / "out.png")
-    with pytest.raises(UserError, match="is an image and .* a video"):
+    with pytest.raises(UserError, match=r"is an image and .* a video"):
         files_to_do(tmp_path / "in.png", tmp_path / "out.mp4")
     (failure,) = apply(model, source, tmp_path / "out.avi").failures
     assert "cannot be written as .avi: use .mp4" in str(failure)
