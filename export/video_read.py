@@ -86,6 +86,7 @@ class Video:
     stream: the index of the one that is used.
     height, width: of a frame as it is stored; `turn` brings it upright.
     pixel_aspect: width to height of an upright pixel.
+    start: the first frame's time, in units of `time_base`.
     frame_count: as the container states it, else its packets; a guess for a broken file.
     deep: more than 8 bits a channel.
     remarks: what is lost, for people.
@@ -99,6 +100,7 @@ class Video:
     pixel_aspect: Fraction
     rate: Fraction
     time_base: Fraction
+    start: int
     frame_count: int
     colours: Colours
     deep: bool
@@ -163,11 +165,17 @@ def probe(path: Path) -> Video:
         pixel_aspect=1 / aspect if turn.transposed else aspect,
         rate=rate,
         time_base=time_base,
+        start=time_of(frame) or 0,
         frame_count=frame_count or count_packets(path, index),
         colours=colours_of(frame),
         deep=bits > 8,
         remarks=tuple(text for holds, text in remarks if holds),
     )
+
+
+def time_of(frame: VideoFrame) -> int | None:
+    """When it is shown; some containers, such as AVI, say only when it is decoded."""
+    return frame.pts if frame.pts is not None else frame.dts
 
 
 def count_packets(path: Path, stream: int) -> int:
@@ -227,10 +235,10 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
                     f"{video.path}: its frames change from {video.width}×{video.height} to "
                     f"{frame.width}×{frame.height} pixels: cut it there and give the pieces one by one"
                 )
-            pts = frame.pts if frame.pts is not None else frame.dts
+            pts = time_of(frame)
             step = max(1, round(1 / (video.rate * video.time_base)))
             if pts is None:
-                pts = 0 if last is None else last + step
+                pts = video.start if last is None else last + step
             # Encoders and containers refuse two frames of one time.
             frame.pts = last = pts if last is None else max(pts, last + 1)
             frame.time_base = video.time_base

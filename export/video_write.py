@@ -153,7 +153,7 @@ def copied_streams(video: Video, after: Path, container: str) -> tuple[dict[int,
 def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> VideoFrame:
     """A result, H×W×C of uint8 or uint16, ready to be encoded: 4:2:0 in the source's colours, 8 or 10 bits.
 
-    Its time is that of the frame that it was made of.
+    Its time is that of the frame that it was made of, counted from the first one: parts hold no times before zero.
     """
     height, width = pixels.shape[:2]
     rgb = fit_channels(pixels, 3)
@@ -167,7 +167,8 @@ def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> Vi
         interpolation=EXACT,
         threads=1,
     )
-    frame.pts, frame.time_base, frame.duration = before.pts, video.time_base, before.duration
+    assert before.pts is not None  # `read_frames` sees to it
+    frame.pts, frame.time_base, frame.duration = before.pts - video.start, video.time_base, before.duration
     return frame
 
 
@@ -213,6 +214,8 @@ def join(
 ) -> None:
     """One file of the parts and of what is copied from the source, by their times; nothing is encoded again.
 
+    Where the first frame is before zero, which players would not show, everything comes so much later.
+
     Args:
         end_s: when the last frame ends.
         xmp: the packet that marks the file as made by a model.
@@ -233,9 +236,11 @@ def join(
             copies = {index: copy_of(source.streams[index], whole) for index in plan.copied}
             if chapters := source.chapters():
                 whole.set_chapters(chapters)
-            ours, theirs = packets_of(parts, picture, end_s), copied_packets(source, copies)
-            packets: Iterator[Packet[Any]] = merge(ours, theirs, key=decoded_at)
-            for packet in packets:
+            start_s = video.start * video.time_base
+            delay_s = max(-start_s, Fraction(0))
+            ours = delayed(packets_of(parts, picture, end_s - start_s), start_s + delay_s)
+            theirs = delayed(copied_packets(source, copies), delay_s)
+            for packet in merge(ours, theirs, key=decoded_at):
                 whole.mux(packet)
         if plan.container == "mp4":
             append_xmp(temporary, xmp)
@@ -254,7 +259,8 @@ def copy_of(stream: Stream, whole: OutputContainer) -> Stream:
     return copy
 
 
-def packets_of(parts: Sequence[Path], picture: VideoStream, end_s: Fraction) -> Iterator[Packet[VideoStream]]:
+def packets_of(parts: Sequence[Path], picture: VideoStream, end_s: Fraction) -> Iterator[Packet[Any]]:
+    """Of the picture, from zero on; the last frame ends at `end_s`."""
     for number, path in enumerate(parts):
         with opened(path) as part:
             last = None
@@ -271,7 +277,7 @@ def packets_of(parts: Sequence[Path], picture: VideoStream, end_s: Fraction) -> 
             yield last
 
 
-def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet[Stream]]:
+def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet[Any]]:
     """Up to where the source is broken, if it is."""
     packets = source.demux([source.streams[index] for index in copies]) if copies else iter(())
     while True:
@@ -284,6 +290,16 @@ def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iter
         if packet.size and not packet.is_corrupt:
             packet.stream = copies[packet.stream.index]
             yield packet
+
+
+def delayed(packets: Iterable[Packet[Any]], delay_s: Fraction) -> Iterator[Packet[Any]]:
+    for packet in packets:
+        shift = round(delay_s / packet.time_base)
+        if packet.pts is not None:
+            packet.pts += shift
+        if packet.dts is not None:
+            packet.dts += shift
+        yield packet
 
 
 def decoded_at(packet: Packet[Any]) -> Fraction:

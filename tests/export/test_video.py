@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import weakref
@@ -186,6 +187,20 @@ def test_uneven_times_are_kept(model: Path, tmp_path: Path) -> None:
     assert sound_of(tmp_path / "out.mp4") == sound_of(source)
 
 
+def test_what_begins_before_zero_is_shown_all_the_same(model: Path, tmp_path: Path) -> None:
+    times = [number * STEP - 2000 for number in range(FRAMES)]
+    source = make_video(tmp_path / "in.m2ts", times=times, options={"avoid_negative_ts": "disabled"})
+    before = decode(source)[0]
+    assert before[0] < 0
+    for suffix in (".mp4", ".mkv"):
+        apply(model, source, tmp_path / f"out{suffix}")
+        after = decode(tmp_path / f"out{suffix}")[0]
+        exact = Fraction(0) if suffix == ".mp4" else Fraction(1, 1000)  # Matroska counts milliseconds
+        assert max(abs(a - b + before[0]) for a, b in zip(after, before, strict=True)) <= exact
+        sounds = [sound_of(path) for path in (source, tmp_path / f"out{suffix}")]
+        assert abs((sounds[1][0][0] - after[0]) - (sounds[0][0][0] - before[0])) <= Fraction(2, 1000), "in step"
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_frames_are_turned_upright(rotation: int, tmp_path: Path) -> None:
     quadrants = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -288,6 +303,42 @@ def test_it_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> None:
             told = {key.lower(): value for key, value in file.metadata.items()}
         assert told["title"] == "Märchen"
         assert told["comment"].startswith("mine\nMade by the model Mean <3×3> & more with gan-tasks")
+
+
+def test_subtitles_and_chapters_go_along(model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as file:
+        stream, text = file.add_stream("libx264", rate=RATE), file.add_mux_stream("subrip")
+        stream.width, stream.height = WIDTH, HEIGHT
+        text.time_base, text.metadata["language"] = Fraction(1, 1000), "deu"
+        chapter = {"id": 1, "start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "Eins"}}
+        file.set_chapters([chapter])
+        words = av.Packet(b"Hallo")
+        words.stream, words.pts, words.dts, words.duration, words.time_base = text, 300, 300, 500, text.time_base
+        for number in range(8):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(moving(number))))
+        file.mux(words)
+        file.mux(stream.encode())
+    assert "subrip copied" in apply(model, source, tmp_path / "out.mkv").videos[0]
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert [chapter["metadata"] for chapter in file.chapters()] == [{"title": "Eins"}]
+        assert file.streams.subtitles[0].metadata["language"] == "deu"
+        told = [(packet.pts, bytes(packet)) for packet in file.demux(subtitles=0) if packet.size]
+        assert told == [(300, b"Hallo")]
+    assert "left out: subtitle (subrip)" in apply(model, source, tmp_path / "out.mp4").videos[0]
+
+
+def test_it_is_done_without_torch(model: Path, tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.mp4")
+    code = f"""import sys
+from gan_tasks.apps.cli import main
+try:
+    main(["apply", {str(model)!r}, {str(source)!r}, {str(tmp_path / "out.mp4")!r}])
+except SystemExit as exited:
+    assert exited.code == 0
+assert "av" in sys.modules and "torch" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
+    assert (tmp_path / "out.mp4").is_file()
 
 
 def test_few_frames_are_alive_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
