@@ -247,7 +247,7 @@ class Serve:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what a file or folder is: a run, a checkpoint, weights, an image."""
+    """Say what a file or folder is: a run, a checkpoint, weights, an image, a video."""
 
     file: tyro.conf.Positional[Path]
     """Any of these."""

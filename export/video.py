@@ -75,13 +75,16 @@ def apply_to_video(
     damage = Damage()
     begun = len(finished_parts(folder)) * PART_FRAMES
     what = f"Applying to {before.name}"
-    with track(max(video.frame_count, begun), what, "frames", done=begun, quiet=quiet) as advance:
-        frame_count, end_s = make_parts(model, video, how, folder, damage, advance)
-    mark = xmp(
-        model.title, __version__, model_version=model_version, source=broken(source) if str(damage) else source
-    )
     comment = f"Made by the model {model.title} with {PROGRAM} {__version__}"
-    join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
+    try:
+        with track(max(video.frame_count, begun), what, "frames", done=begun, quiet=quiet) as advance:
+            frame_count, end_s = make_parts(model, video, how, folder, damage, advance)
+        made_of = broken(source) if str(damage) else source
+        mark = xmp(model.title, __version__, model_version=model_version, source=made_of)
+        join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
+    except UserError:
+        remove_parts(after)  # it would come to the same end again
+        raise
     remove_parts(after)
     return VideoDone(
         in_tiles=model.runs_in_tiles(*upright_size(video)),

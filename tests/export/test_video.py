@@ -16,6 +16,7 @@ import pytest
 from handmade_onnx import write_onnx
 
 from gan_tasks.apps.cli import main
+from gan_tasks.apps.inspection import inspect
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, read, write
 from gan_tasks.export.apply import Done, apply_to_files, files_to_do
@@ -303,6 +304,10 @@ def test_it_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> None:
             told = {key.lower(): value for key, value in file.metadata.items()}
         assert told["title"] == "Märchen"
         assert told["comment"].startswith("mine\nMade by the model Mean <3×3> & more with gan-tasks")
+        lines = list(inspect(out))
+        assert lines[0] == "video of 48×64 pixels (height × width), 20 frames"
+        assert any("marked as made by the model Mean <3×3> & more" in line for line in lines)
+        assert not any("marked" in line for line in inspect(source))
 
 
 def test_subtitles_and_chapters_go_along(model: Path, tmp_path: Path) -> None:
@@ -332,6 +337,7 @@ def test_it_is_done_without_torch(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     code = f"""import sys
 from gan_tasks.apps.cli import main
+from gan_tasks.apps.inspection import inspect
 try:
     main(["apply", {str(model)!r}, {str(source)!r}, {str(tmp_path / "out.mp4")!r}])
 except SystemExit as exited:
@@ -514,7 +520,7 @@ def test_frames_that_change_their_size_are_refused(model: Path, tmp_path: Path) 
     both.write_bytes(one.read_bytes() + two.read_bytes())
     (failure,) = apply(model, both, tmp_path / "out.mp4").failures
     assert "change from 64×48 to 64×96" in str(failure)
-    assert not (tmp_path / "out.mp4").exists()
+    assert not list(tmp_path.glob("*out.mp4*")), "neither the result nor its parts"
 
 
 def test_sound_that_does_not_fit_is_refused_before_the_work(tmp_path: Path) -> None:
