@@ -186,6 +186,8 @@ def test_uneven_times_are_kept(model: Path, tmp_path: Path) -> None:
     apply(model, source, tmp_path / "out.mp4")
     assert decode(tmp_path / "out.mp4")[0] == decode(source)[0] == [time * TIME_BASE for time in times]
     assert sound_of(tmp_path / "out.mp4") == sound_of(source)
+    with av.open(str(source)) as one, av.open(str(tmp_path / "out.mp4")) as other:
+        assert one.streams.video[0].duration == other.streams.video[0].duration, "the last frame is shown as long"
 
 
 def test_what_begins_before_zero_is_shown_all_the_same(model: Path, tmp_path: Path) -> None:
