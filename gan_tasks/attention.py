@@ -50,18 +50,18 @@ class ContextualAttention(nn.Module):
         small = reduce(features, STRIDE)
         height, width = small.shape[-2:]
         holes = reduce(mask, mask.shape[-1] // width)
-        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).flatten(2)
+        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).flatten(2).transpose(1, 2)
 
         patches = unfold(small, PATCH, 1).flatten(2)
         norms = patches.square().sum(1, keepdim=True).clamp_min(SMALLEST_NORM**2).sqrt()
-        # N × places to fill × places to take from
-        scores = torch.bmm(patches.transpose(1, 2), patches / norms)
+        # N × places to take from × places to fill
+        scores = torch.bmm((patches / norms).transpose(1, 2), patches)
         if self.fuse:
             scores = fused(scores, height, width)
         # As published: what is not whole counts as 0 in the softmax, and is left out after it.
-        weights = torch.softmax(scores * (whole * SOFTMAX_SCALE), dim=2) * whole
+        weights = torch.softmax(scores * whole * SOFTMAX_SCALE, dim=1) * whole
         pasted = unfold(features, PASTED, STRIDE).flatten(2)
-        taken = torch.bmm(pasted, weights.transpose(1, 2)).unflatten(2, (height, width))
+        taken = torch.bmm(pasted, weights).unflatten(2, (height, width))
         return fold(taken, PASTED, STRIDE) / (PASTED // STRIDE) ** 2
 
 

@@ -120,18 +120,25 @@ class GatedConv(nn.Module):
         tensorflow: bool = False,
     ) -> None:
         super().__init__()
-        around = dilation * (kernel - 1)
-        before, after = (around + 1 - stride) // 2, (around + 2 - stride) // 2
-        uneven = tensorflow and before != after
-        self.pad = nn.ZeroPad2d((before, after, before, after)) if uneven else nn.Identity()
-        padding = 0 if uneven else around // 2
-        self.conv = nn.Conv2d(inputs, 2 * outputs, kernel, stride=stride, padding=padding, dilation=dilation)
+        padding = dilation * (kernel - 1) // 2
+        # TensorFlow pads first, and the same here keeps even the rounding of its weights' original.
+        self.pad = nn.ZeroPad2d(same_padding(kernel, stride, dilation)) if tensorflow else nn.Identity()
+        self.conv = nn.Conv2d(
+            inputs, 2 * outputs, kernel, stride=stride, padding=0 if tensorflow else padding, dilation=dilation
+        )
         self.activation = activation or nn.ELU()
 
     def forward(self, x: Tensor) -> Tensor:
         features, gates = self.conv(self.pad(x)).chunk(2, dim=1)
         y: Tensor = self.activation(features) * torch.sigmoid(gates)
         return y
+
+
+def same_padding(kernel: int, stride: int, dilation: int) -> tuple[int, int, int, int]:
+    """Left, right, above and below, as TensorFlow's SAME pads sizes that divide by the stride."""
+    total = dilation * (kernel - 1) + 1 - stride
+    before, after = total // 2, total - total // 2
+    return before, after, before, after
 
 
 def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:

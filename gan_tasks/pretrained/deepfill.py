@@ -6,7 +6,6 @@ those converted from the TensorFlow original, flat; the second also computes as 
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import SNPatchDiscriminator
@@ -142,16 +141,18 @@ def build_discriminator(state: State) -> PatchLogits:
 
 
 def with_singular_vectors(state: State) -> dict[str, Tensor]:
-    """With both vectors of each spectral norm: the published code keeps one, and makes a step of power iteration
-    whenever it is called. One step is made here, as it does for its first image."""
+    """With both vectors of each spectral norm, of which the published code keeps one, u.
+
+    It divides the weights in their place, so that those in the file count as they are. v has the length for which
+    their norm, uᵀWv, is 1; its direction, which is all that is read of it in training, is that of the power iteration.
+    """
     full = dict(state)
-    for key, stored in state.items():
+    for key, u in state.items():
         weight = state.get(key.removesuffix("_u"))
-        if not key.endswith(".weight_u") or weight is None or stored.numel() != len(weight):
+        if not key.endswith(".weight_u") or weight is None or u.numel() != len(weight):
             continue  # `assemble` says what is amiss.
-        matrix = weight.float().flatten(1)
-        v = functional.normalize(matrix.T @ stored.float().flatten(), dim=0)
-        full |= {key: functional.normalize(matrix @ v, dim=0), key.replace("weight_u", "weight_v"): v}
+        v = weight.float().flatten(1).T @ u.float().flatten()
+        full |= {key: u.flatten(), key.replace("weight_u", "weight_v"): v / v.square().sum()}
     return full
 
 
