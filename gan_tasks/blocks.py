@@ -99,6 +99,48 @@ def rrdb_block(channels: int, *, growth: int) -> Residual:
     return Residual(*(DenseBlock(channels, growth=growth) for _ in range(3)), gain=0.2)
 
 
+class GatedConv(nn.Module):
+    """activation(a) · sigmoid(b), a and b the halves of one convolution's channels (Yu et al. 2019,
+    https://arxiv.org/abs/1806.03589); N×inputs×H×W → N×outputs×⌈H/stride⌉×⌈W/stride⌉.
+
+    activation: ELU if not given.
+    tensorflow: pad with zeros as TensorFlow's SAME does: where it cannot be even, one more below and to the right,
+        for sizes that divide by the stride.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: nn.Module | None = None,
+        tensorflow: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel - 1) // 2
+        # TensorFlow pads first, and the same here keeps even the rounding of its weights' original.
+        self.pad = nn.ZeroPad2d(same_padding(kernel, stride, dilation)) if tensorflow else nn.Identity()
+        self.conv = nn.Conv2d(
+            inputs, 2 * outputs, kernel, stride=stride, padding=0 if tensorflow else padding, dilation=dilation
+        )
+        self.activation = activation or nn.ELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, gates = self.conv(self.pad(x)).chunk(2, dim=1)
+        y: Tensor = self.activation(features) * torch.sigmoid(gates)
+        return y
+
+
+def same_padding(kernel: int, stride: int, dilation: int) -> tuple[int, int, int, int]:
+    """Left, right, above and below, as TensorFlow's SAME pads sizes that divide by the stride."""
+    total = dilation * (kernel - 1) + 1 - stride
+    before, after = total // 2, total - total // 2
+    return before, after, before, after
+
+
 def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
     """Pad N×C×H×W below and to the right until both sides are ≥ minimum and divide by the multiple.
 

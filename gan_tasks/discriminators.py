@@ -1,6 +1,7 @@
 """The one discriminator of all tasks: patches of an image, judged at one to three scales.
 
-Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w.
+Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w, or
+N×K×h×w of SN-PatchGAN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +139,37 @@ class UNetDiscriminator(nn.Module):
 
 def activated(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, 0.2)
+
+
+class SNPatchDiscriminator(nn.Module):
+    """Every place of the smallest features is judged, by each of its channels (SN-PatchGAN of DeepFill v2, Yu et al.
+    2019, https://arxiv.org/abs/1806.03589). Its patches hold all of a common image, so holes of any form are seen.
+
+    Six convolutions of 5×5, each a halving, their spectral norms held at 1.
+
+    Args:
+        in_channels: channels of all the images and masks judged together; 4 as published, image and mask.
+        width: channels after the first layer; the others have two and four times as many.
+    """
+
+    minimum_size = 1
+
+    def __init__(self, in_channels: int = 4, *, width: int = 64) -> None:
+        super().__init__()
+        widths = [in_channels, width, 2 * width, 4 * width, 4 * width, 4 * width, 4 * width]
+        convs = [nn.Conv2d(widths[i], widths[i + 1], 5, stride=2, padding=2) for i in range(6)]
+        self.stages = nn.ModuleList(nn.Sequential(conv, nn.LeakyReLU(0.2, inplace=True)) for conv in convs)
+        init_weights(self)
+        for conv in convs:
+            spectral_norm(conv)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """N×C×H×W → the features of every layer, the last of them the logits, N×(4·width)×⌈H/64⌉×⌈W/64⌉."""
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
 
 
 class MultiScaleDiscriminator(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained import esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
+from gan_tasks.pretrained import deepfill, esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.weights_file import read_state_dict
@@ -25,6 +25,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     srvgg.SRVGG_NET_COMPACT,
     msrresnet.MSR_RESNET,
     esrgan.UNET_DISCRIMINATOR,
+    deepfill.GENERATOR,
+    deepfill.TENSORFLOW_GENERATOR,
+    deepfill.DISCRIMINATOR,
 )
 """Asked in this order; the first that recognises a file builds it."""
 
@@ -44,9 +47,10 @@ def load_network(path: Path | str) -> nn.Module:
 
     Of ncnn's two files give the `.param`.
 
-    Its input is N×C×H×W in [-1, 1], or [0, 1] for super-resolution (see `Usage.value_range`). A generator returns the
-    image, N×C×(s·H)×(s·W) in the same range; a discriminator its logits, N×1×h×w; one with several outputs a dict of
-    them (`scale0_layer0` …, see `pix2pixhd`).
+    Its input is N×C×H×W in [-1, 1], or [0, 1] for super-resolution (see `Usage.value_range`); one of inpainting takes
+    a mask behind it, N×1×H×W, 1 in holes (`Usage.inputs`, and see `Inpainter`). A generator returns the image,
+    N×C×(s·H)×(s·W) in the same range; a discriminator its logits, N×1×h×w; one with several outputs a dict of them
+    (`scale0_layer0` …, see `pix2pixhd`).
 
     Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
     them but with a tensor too many, too few or of another shape.

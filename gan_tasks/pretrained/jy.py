@@ -15,7 +15,7 @@ from gan_tasks.backbone import Generator, resnet, unet
 from gan_tasks.blocks import Norm, ResidualBlock
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.discriminators import PatchDiscriminator, UNetDiscriminator
+from gan_tasks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
 from gan_tasks.pretrained.conversion import (
     Architecture,
     State,
@@ -32,9 +32,9 @@ MAX_RESNET_DOWNS = 8
 
 
 class PatchLogits(nn.Module):
-    """A discriminator that answers as the published ones do: N×C×H×W → logits, N×1×h×w."""
+    """A discriminator that answers as the published ones do: N×C×H×W → logits, N×1×h×w (N×K×h×w of SN-PatchGAN)."""
 
-    def __init__(self, discriminator: PatchDiscriminator | UNetDiscriminator) -> None:
+    def __init__(self, discriminator: PatchDiscriminator | UNetDiscriminator | SNPatchDiscriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 

@@ -14,8 +14,9 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained.vetting import is_zip, vet_safetensors_file, vet_torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
-WRAPPERS = ("params_ema", "params", "model_state_dict", "state_dict", "model", "net")
-"""Keys under which projects keep the state dict within the file; the averaged weights first."""
+WRAPPERS = ("params_ema", "params", "model_state_dict", "state_dict", "model", "net", "G", "D")
+"""Keys under which projects keep the state dict within the file; the averaged weights first, the generator's before
+the discriminator's."""
 MAX_WRAPPERS = 3
 PREFIXES = ("module.", "netG.")
 EXPECTED = f"a dict of tensors (a network's state_dict), bare or under one of {', '.join(WRAPPERS)}"

@@ -1,0 +1,120 @@
+"""Contextual attention: the features of a hole are put together from patches of what surrounds it.
+
+Yu et al. 2018, https://arxiv.org/abs/1801.07892. Every step is a convolution, a product of matrices or a sum of
+slices, so that the export takes it with free N, H and W.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PATCH = 3
+"""Places along a side of the patches that are compared, at half the features' resolution;"""
+PASTED = 4
+"""of those that are pasted, at their full resolution and STRIDE places apart."""
+STRIDE = 2
+SOFTMAX_SCALE = 10.0
+SMALLEST_NORM = 1e-4
+"""What a patch is divided by at least."""
+
+
+class ContextualAttention(nn.Module):
+    """N×C×h×w features, N×1×H×W mask (1 = hole) → N×C×h×w features; h and w are even, H and W multiples of them.
+
+    At half the resolution each patch of 3×3 places is compared with all that hold nothing of the hole, by the cosine
+    of the angle between them times its own length. The answer is their mean, weighted by the softmax of ten times
+    that. Where all is hole it is 0. Each sample has its own mask.
+
+    The comparisons are a matrix of (h·w/4)² numbers for each sample: 64 MiB for features of 128×128.
+
+    Args:
+        fuse: add up the comparisons of neighbouring patches with their neighbours, so that large regions are taken
+            from one place.
+        tensorflow: halve as TensorFlow does with aligned corners: the outermost places stay.
+    """
+
+    def __init__(self, *, fuse: bool = True, tensorflow: bool = False) -> None:
+        super().__init__()
+        self.fuse = fuse
+        self.tensorflow = tensorflow
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        # Ten times a sum of products: in bf16 the softmax would be of rounding errors.
+        if torch.is_autocast_enabled(features.device.type):
+            with torch.autocast(features.device.type, enabled=False):
+                return self.attend(features.float(), mask.float()).to(features.dtype)
+        return self.attend(features, mask)
+
+    def attend(self, features: Tensor, mask: Tensor) -> Tensor:
+        reduce = nearest_aligned if self.tensorflow else nearest
+        small = reduce(features, STRIDE)
+        height, width = small.shape[-2:]
+        holes = reduce(mask, mask.shape[-1] // width)
+        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).flatten(2).transpose(1, 2)
+
+        patches = unfold(small, PATCH, 1).flatten(2)
+        norms = patches.square().sum(1, keepdim=True).clamp_min(SMALLEST_NORM**2).sqrt()
+        # N × places to take from × places to fill
+        scores = torch.bmm((patches / norms).transpose(1, 2), patches)
+        if self.fuse:
+            scores = fused(scores, height, width)
+        # As published: what is not whole counts as 0 in the softmax, and is left out after it.
+        weights = torch.softmax(scores * whole * SOFTMAX_SCALE, dim=1) * whole
+        pasted = unfold(features, PASTED, STRIDE).flatten(2)
+        taken = torch.bmm(pasted, weights).unflatten(2, (height, width))
+        return fold(taken, PASTED, STRIDE) / (PASTED // STRIDE) ** 2
+
+
+def nearest(x: Tensor, factor: int) -> Tensor:
+    """The first of each factor × factor places, N×C×H×W → N×C×(H/factor)×(W/factor)."""
+    return x[..., ::factor, ::factor]
+
+
+def nearest_aligned(x: Tensor, factor: int) -> Tensor:
+    """The same with the outermost places among them, and the others as far apart as rounding to a place allows."""
+    rows, columns = (aligned_places(size, factor, x.device) for size in x.shape[-2:])
+    return x.index_select(2, rows).index_select(3, columns)
+
+
+def aligned_places(size: int, factor: int, device: torch.device) -> Tensor:
+    """i · (size - 1) / (size / factor - 1) to the nearest whole number, halves up, in whole numbers throughout."""
+    steps = size // factor - 1
+    places = torch.arange(size // factor, device=device)
+    return (2 * (size - 1) * places + steps) // max(2 * steps, 1)
+
+
+def fused(scores: Tensor, height: int, width: int) -> Tensor:
+    """Each score and those of the next and the last place, to be filled and taken from alike: counted along the rows
+    of the image, then of the result along its columns. N×(h·w)×(h·w) → the same."""
+    shape = scores.shape
+    by_columns = diagonal_sums(scores).unflatten(2, (height, width)).unflatten(1, (height, width)).transpose(1, 2)
+    summed = diagonal_sums(by_columns.transpose(3, 4).reshape(shape))
+    by_rows = summed.unflatten(2, (width, height)).unflatten(1, (width, height)).transpose(1, 2)
+    return by_rows.transpose(3, 4).reshape(shape)
+
+
+def diagonal_sums(scores: Tensor) -> Tensor:
+    """Every number and its two neighbours on the diagonal, zeros outside; the convolution with an identity of 3×3."""
+    padded = functional.pad(scores, (1, 1, 1, 1))
+    return scores + padded[:, :-2, :-2] + padded[:, 2:, 2:]
+
+
+def unfold(x: Tensor, size: int, stride: int) -> Tensor:
+    """Patches as channels: N×C×H×W → N×(C·size²)×(H/stride)×(W/stride), zeros outside the image."""
+    return functional.conv2d(
+        x, one_hot(x, x.shape[1], size), stride=stride, padding=(size - 1) // 2, groups=x.shape[1]
+    )
+
+
+def fold(patches: Tensor, size: int, stride: int) -> Tensor:
+    """Patches back in their places and added up where they overlap; the transpose of `unfold`."""
+    channels = patches.shape[1] // size**2
+    return functional.conv_transpose2d(
+        patches, one_hot(patches, channels, size), stride=stride, padding=(size - 1) // 2, groups=channels
+    )
+
+
+def one_hot(like: Tensor, channels: int, size: int) -> Tensor:
+    """Kernels that pick one place each, (C·size²)×1×size×size."""
+    kernels = torch.eye(size**2, dtype=like.dtype, device=like.device).reshape(size**2, 1, size, size)
+    return kernels.repeat(channels, 1, 1, 1)
