@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gan_tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.export.model import load
+    from gan_tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
     from gan_tasks.super_resolution import SuperResolution, SuperResolutionConfig
     from gan_tasks.training import TrainConfig, resume, train
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CycleGAN",
     "CycleGANConfig",
+    "Inpainting",
+    "InpaintingConfig",
     "Pix2Pix",
     "Pix2PixConfig",
     "SuperResolution",
@@ -37,6 +40,8 @@ __version__ = "0.1.0"
 _HOME = {
     "CycleGAN": "gan_tasks.cyclegan",
     "CycleGANConfig": "gan_tasks.cyclegan",
+    "Inpainting": "gan_tasks.inpainting",
+    "InpaintingConfig": "gan_tasks.inpainting",
     "Pix2Pix": "gan_tasks.pix2pix",
     "Pix2PixConfig": "gan_tasks.pix2pix",
     "SuperResolution": "gan_tasks.super_resolution",

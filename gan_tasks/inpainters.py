@@ -49,7 +49,9 @@ class Inpainter(nn.Module):
         """
         height, width = image.shape[-2:]
         sketch = torch.zeros_like(mask) if sketch is None else sketch
-        image, mask, sketch = (pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch))
+        image, mask, sketch = (
+            pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
+        )
         known = image * (1 - mask)
         images = [self.coarse.body(torch.cat([known, 1 - sketch, mask], dim=1))]
         if self.refine is not None:
@@ -186,9 +188,7 @@ class Branches(nn.Module):
         return torch.cat([self.imagining(image), borrowed], dim=1)
 
 
-def context_encoder(
-    channels: int = 3, *, width: int = 64, bottleneck: int = 4000, norm: Norm = "batch"
-) -> Inpainter:
+def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 4000, norm: Norm = "batch") -> Inpainter:
     """Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) for holes of any form, in one step.
 
     Five halvings, 64-64-128-256-512 channels; 4000 numbers for what is seen; and back with 512-256-128-64-64.

@@ -36,6 +36,7 @@ TASKS: tuple[TaskEntry, ...] = (
         "enlarge photographs, learned from sharp ones",
         "gan_tasks.super_resolution:SuperResolution",
     ),
+    TaskEntry("inpainting", "fill holes, learned from photographs", "gan_tasks.inpainting:Inpainting"),
 )
 
 

@@ -90,7 +90,9 @@ def build_nested_generator(state: State) -> Inpainter:
     fuse = state.get(FUSE_KEY)
     if fuse is not None and not torch.equal(fuse.float().flatten(), torch.eye(3).flatten()):
         raise UserError(f"{FUSE_KEY} is not the identity of 3×3, by which alone scores are fused here")
-    return build_generator({key: tensor for key, tensor in state.items() if key != FUSE_KEY}, NESTED, tensorflow=False)
+    return build_generator(
+        {key: tensor for key, tensor in state.items() if key != FUSE_KEY}, NESTED, tensorflow=False
+    )
 
 
 def build_flat_generator(state: State) -> Inpainter:
