@@ -25,7 +25,8 @@ def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
         setattr(net.opt, option, False)
     assert net.load_param(str(path)) == 0 and net.load_model(str(path.with_suffix(".bin"))) == 0
     extractor = net.create_extractor()
-    extractor.input("data", ncnn.Mat(np.ascontiguousarray(image)).clone())
+    pixels = np.ascontiguousarray(image)  # kept, as a Mat does not keep what it looks at
+    extractor.input("data", ncnn.Mat(pixels).clone())
     status, output = extractor.extract("output")
     assert status == 0
     return np.array(output)
