@@ -8,7 +8,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -16,6 +16,9 @@ from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation_options import EvaluationOptions
 from gan_tasks.tasks import find_task
+
+if TYPE_CHECKING:
+    from gan_tasks.export.upscaler_files import FilesReport
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXTRAS = {
@@ -150,18 +153,19 @@ class Apply:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a model as one file for other programs, once it is proven to do the same."""
+    """Write a model as a file for other programs, once it is proven to do the same."""
 
     model: tyro.conf.Positional[Path]
     """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, or a ready-made model."""
     output: tyro.conf.Positional[Path]
-    """The file to write: .onnx, or with --format jy .pth."""
-    format: Literal["onnx", "jy"] = "onnx"
-    """onnx runs without torch; jy is what pytorch-CycleGAN-and-pix2pix loads, of U-Nets and ResNets."""
+    """The file to write: .onnx; .pth with --format jy or basicsr; with ncnn the .param, the .bin beside it."""
+    format: Literal["onnx", "jy", "basicsr", "ncnn"] = "onnx"
+    """onnx runs without torch; jy is what pytorch-CycleGAN-and-pix2pix loads, of U-Nets and ResNets; of
+    super-resolution, basicsr is what BasicSR and Real-ESRGAN load, ncnn what realesrgan-ncnn-vulkan runs."""
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """Which way, for the run of a task that learns both; as in its options if not given."""
     half: bool = False
-    """onnx: store the weights as float16, half the size."""
+    """onnx, ncnn: store the weights as float16, half the size."""
     name: str = ""
     """onnx: what the model is called; as the file if not given."""
     licence: str = ""
@@ -170,16 +174,20 @@ class Export:
     """onnx: what it was trained on; as the run says, or unknown, if not given."""
 
     def run(self) -> int:
-        from gan_tasks.apps.exporting import export_jy, export_proven
+        from gan_tasks.apps.exporting import export_jy, export_proven, export_upscaler
 
+        direction = self.direction or ""
         if self.format == "jy":
-            export_jy(self.model, self.output, direction=self.direction or "")
+            export_jy(self.model, self.output, direction=direction)
             say(f"written: {self.output}")
+            return OK
+        if self.format != "onnx":
+            tell(*export_upscaler(self.model, self.output, self.format, direction=direction, half=self.half))
             return OK
         report = export_proven(
             self.model,
             self.output,
-            direction=self.direction or "",
+            direction=direction,
             half=self.half,
             name=self.name,
             licence=self.licence,
@@ -187,6 +195,31 @@ class Export:
         )
         for line in report.lines():
             print(line)
+        return OK
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Mix the weights of two models of super-resolution: faithful at one end, crisp at the other.
+
+    Each weight becomes (1 - alpha) times that of A plus alpha times that of B: ESRGAN's network interpolation. A is
+    the model that learned to come close pixel by pixel, B the one that went on from A against a discriminator, such
+    as the checkpoints that ended the two stages of a run. Of models that share no training nothing good comes.
+    """
+
+    a: tyro.conf.Positional[Path]
+    """A run of super-resolution, one of its checkpoints, a published file, or a ready-made model."""
+    b: tyro.conf.Positional[Path]
+    """The same, of the same architecture."""
+    output: tyro.conf.Positional[Path]
+    """The .pth to write, as BasicSR and Real-ESRGAN load it; it can be used like any published file."""
+    alpha: float = 0.8
+    """How much of B: 0 is A, 1 is B."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.exporting import blend_models
+
+        tell(*blend_models(self.a, self.b, self.output, alpha=self.alpha))
         return OK
 
 
@@ -358,6 +391,7 @@ COMMANDS: dict[str, Any] = {
     "compare": Compare,
     "apply": Apply,
     "export": Export,
+    "blend": Blend,
     "prove": Prove,
     "serve": Serve,
     "inspect": Inspect,
@@ -489,6 +523,13 @@ def train_overview() -> str:
             *lines,
         ]
     )
+
+
+def tell(report: FilesReport, notice: str) -> None:
+    for line in report.lines():
+        print(line)
+    if notice:
+        say(notice)
 
 
 def say(sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from gan_tasks.backbone import Generator
 from gan_tasks.datasets.errors import UserError
@@ -10,6 +11,7 @@ from gan_tasks.export.model import load
 from gan_tasks.export.onnx import ExportReport, export_onnx
 from gan_tasks.export.torch_model import TorchModel
 from gan_tasks.export.trained import TrainedModel
+from gan_tasks.export.upscaler_files import FilesReport, export_basicsr, export_blend, export_ncnn
 from gan_tasks.model_card import model_card, published_card
 from gan_tasks.pretrained.jy import write_jy
 
@@ -59,6 +61,22 @@ def export_jy(path: Path, out: Path, *, direction: str = "") -> None:
     if out.suffix != ".pth":
         raise UserError(f"{out} should end in .pth")
     write_jy(out, generators[0])
+
+
+def export_upscaler(
+    path: Path, out: Path, file_format: Literal["basicsr", "ncnn"], *, direction: str = "", half: bool = False
+) -> tuple[FilesReport, str]:
+    """Write a model of super-resolution for BasicSR and Real-ESRGAN, or for ncnn; also gives its makers' notice."""
+    model = load_torch(path, direction)
+    report = export_ncnn(model, out, half=half) if file_format == "ncnn" else export_basicsr(model, out)
+    return report, model.notice
+
+
+def blend_models(first: Path, second: Path, out: Path, *, alpha: float) -> tuple[FilesReport, str]:
+    """See `export_blend`; also gives the notices of the models' makers."""
+    one, other = load_torch(first, ""), load_torch(second, "")
+    report = export_blend(one, other, alpha, out)
+    return report, "\n".join(dict.fromkeys(model.notice for model in (one, other) if model.notice))
 
 
 def load_torch(path: Path, direction: str) -> TorchModel:

@@ -17,6 +17,7 @@ from gan_tasks.pretrained.jy import PatchLogits
 from gan_tasks.upscalers import rrdb
 
 MAX_UPS = 4
+NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Naming:
         return {**names, "head.0": self.high, "head.2": self.last}
 
 
+def new_naming(ups: tuple[str, ...]) -> Naming:
+    """Of BasicSR and Real-ESRGAN."""
+    return Naming("conv_first", NEW_DENSE, "conv_body", ups, "conv_hr", "conv_last")
+
+
 def count_blocks(state: State, dense: str) -> int:
     """The blocks that begin with a convolution of this name; where one is missing among them, `assemble` says so."""
     before, after = dense.format(block="|", dense=1, conv=1).split("|")
@@ -51,10 +57,10 @@ def count_blocks(state: State, dense: str) -> int:
 
 def find_naming(state: State) -> tuple[Naming, int] | None:
     """The naming of the tensors, and the number of blocks; None where they are of no RRDBNet."""
-    new, old = "body.{block}.rdb{dense}.conv{conv}", "RRDB_trunk.{block}.RDB{dense}.conv{conv}"
+    old = "RRDB_trunk.{block}.RDB{dense}.conv{conv}"
     oldest = "model.1.sub.{block}.RDB{dense}.conv{conv}.0"
-    if blocks := count_blocks(state, new):
-        return Naming("conv_first", new, "conv_body", numbered(state, "conv_up"), "conv_hr", "conv_last"), blocks
+    if blocks := count_blocks(state, NEW_DENSE):
+        return new_naming(numbered(state, "conv_up")), blocks
     if blocks := count_blocks(state, old):
         return Naming("conv_first", old, "trunk_conv", numbered(state, "upconv"), "HRconv", "conv_last"), blocks
     if blocks := count_blocks(state, oldest):

@@ -4,7 +4,8 @@ The layers say nothing of the network's name. They are compared, one by one and 
 the networks known here; what is equal is that network, and its weights get the published names.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -31,8 +32,9 @@ DEFAULTS: Mapping[str, Params] = {
     "Convolution": {2: (1,), 3: (1,), 9: (0,), 11: (3,), 12: (1,), 13: (1,), 14: (1,), 15: (1,), 16: (1,)},
     "BinaryOp": {0: (0,)},
     "Concat": {0: (0,)},
-    "Interp": {3: (0,), 4: (0,)},
+    "Interp": {3: (0,), 4: (0,), 6: (0,)},
     "PixelShuffle": {1: (0,)},
+    "Reorg": {1: (0,)},
     "Eltwise": {},
     "PReLU": {},
     "Input": {},
@@ -44,6 +46,8 @@ SIZES: Mapping[str, tuple[int, ...]] = {"Convolution": (0, 6), "PReLU": (0,), "I
 
 CONV: Params = {1: (3,), 4: (1,), 5: (1,)}  # 3×3, padded by 1, with bias
 LEAKY_CONV: Params = {**CONV, 9: (2,), -23310: (1, 0.2)}
+LESS_LEAKY_CONV: Params = {**CONV, 9: (2,), -23310: (1, 0.1)}
+RELU_CONV: Params = {**CONV, 9: (1,)}
 RESIDUAL: Params = {0: (1,), -23301: (2, 0.2, 1.0)}  # 0.2 · first + second
 
 
@@ -83,9 +87,11 @@ def read_ncnn(path: Path) -> dict[str, Tensor]:
     except UserError as error:
         raise UserError(f"cannot use {path}: {error}") from error
     try:
-        return read_bin(weights, layers, names)
+        tensors = read_bin(weights, layers, names)
+        check_channels(layers, tensors)
     except UserError as error:
         raise UserError(f"cannot use {weights}: {error}") from error
+    return tensors
 
 
 def read_param(path: Path) -> list[Layer]:
@@ -149,9 +155,11 @@ class Chain:
         return len(self.layers) - 1
 
 
-def rrdb_chain(blocks: int, ups: int) -> Chain:
-    chain = Chain()
-    x = first = chain.add("Convolution", CONV, 0, name="conv_first")
+def rrdb_chain(blocks: int, ups: int, unshuffle: int = 1) -> Chain:
+    chain, image = Chain(), 0
+    if unshuffle > 1:
+        image = chain.add("Reorg", {0: (unshuffle,)}, 0)
+    x = first = chain.add("Convolution", CONV, image, name="conv_first")
     for block in range(blocks):
         block_input = x
         for dense in range(1, 4):
@@ -186,23 +194,50 @@ def srvgg_chain(convs: int, scale: int) -> Chain:
     return chain
 
 
+def msr_resnet_chain(blocks: int, steps: Sequence[int]) -> Chain:
+    chain = Chain()
+    x = chain.add("Convolution", LESS_LEAKY_CONV, 0, name="conv_first")
+    for block in range(blocks):
+        inner = chain.add("Convolution", RELU_CONV, x, name=f"body.{block}.conv1")
+        inner = chain.add("Convolution", CONV, inner, name=f"body.{block}.conv2")
+        x = chain.add("BinaryOp", {}, x, inner)
+    for up, step in enumerate(steps, start=1):
+        # The activation comes before the shuffle, which only moves values.
+        x = chain.add("Convolution", LESS_LEAKY_CONV, x, name=f"upconv{up}")
+        x = chain.add("PixelShuffle", {0: (step,)}, x)
+    x = chain.add("Convolution", LESS_LEAKY_CONV, x, name="conv_hr")
+    last = chain.add("Convolution", CONV, x, name="conv_last")
+    chain.add("BinaryOp", {}, last, chain.add("Interp", bilinear(math.prod(steps)), 0))
+    return chain
+
+
 def nearest(factor: int) -> Params:
-    return {0: (1,), 1: (factor,), 2: (factor,)}
+    return {0: (1,), 1: (float(factor),), 2: (float(factor),)}
+
+
+def bilinear(factor: int) -> Params:
+    return {**nearest(factor), 0: (2,)}
 
 
 def recognise(layers: list[Layer]) -> list[str]:
     """The published names of the layers with weights, in their order.
 
-    Raises UserError, naming the first misfit, where the layers are not exactly those of RRDBNet or SRVGGNetCompact.
+    Raises UserError, naming the first misfit, where the layers are not exactly those of RRDBNet, SRVGGNetCompact or
+    MSRResNet.
     """
     kinds = [layer.kind for layer in layers]
     convs = kinds.count("Convolution")
+    shuffles, folds = (
+        [int(layer.params.get(0, (1,))[0]) for layer in layers if layer.kind == kind]
+        for kind in ("PixelShuffle", "Reorg")
+    )
     if "PReLU" in kinds:
-        title, shuffles = "SRVGGNetCompact", [layer for layer in layers if layer.kind == "PixelShuffle"]
-        chain = srvgg_chain(convs - 1, int(shuffles[0].params.get(0, (1,))[0]) if shuffles else 1)
+        title, chain = "SRVGGNetCompact", srvgg_chain(convs - 1, shuffles[0] if shuffles else 1)
+    elif shuffles:
+        title, chain = "MSRResNet", msr_resnet_chain((convs - len(shuffles) - 3) // 2, shuffles)
     else:
         title, ups = "RRDBNet", kinds.count("Interp")
-        chain = rrdb_chain((convs - ups - 4) // 15, ups)
+        chain = rrdb_chain((convs - ups - 4) // 15, ups, folds[0] if folds else 1)
     for number, (found, expected) in enumerate(zip_longest(layers, chain.layers)):
         if found != expected:
             raise UserError(
@@ -233,6 +268,22 @@ def read_bin(path: Path, layers: list[Layer], names: list[str]) -> dict[str, Ten
         if file.read(1):
             raise UserError("it goes on behind the last layer's weights: it belongs to another .param")
     return tensors
+
+
+def check_channels(layers: list[Layer], tensors: Mapping[str, Tensor]) -> None:
+    """Whether RRDBNet folds pixels is told from its channels later on: they must agree with the layers.
+
+    Raises UserError where they do not.
+    """
+    if "conv_body.weight" not in tensors:
+        return
+    fold = next((int(layer.params.get(0, (1,))[0]) for layer in layers if layer.kind == "Reorg"), 1)
+    inputs, outputs = tensors["conv_first.weight"].shape[1], len(tensors["conv_last.weight"])
+    if fold not in (1, 2, 4) or inputs != outputs * fold**2:
+        raise UserError(
+            f"conv_first takes {inputs} channels where {outputs} come out and pixels are folded by {fold}: expected "
+            f"{outputs * fold**2}, folded by 1, 2 or 4"
+        )
 
 
 def take(file: BinaryIO, count: int, dtype: torch.dtype) -> Tensor:

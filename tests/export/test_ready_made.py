@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ncnn_runtime import by_ncnn, decibels, needs_ncnn
 from numpy.typing import NDArray
 
 import gan_tasks
@@ -49,26 +49,9 @@ def photo(top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
     return crop
 
 
-def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ncnn's own answer on the CPU in float32; C×H×W in [0, 1]."""
-    import ncnn
-
-    net = ncnn.Net()
-    net.opt.use_vulkan_compute = False
-    net.opt.num_threads = 1
-    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
-        setattr(net.opt, option, False)
-    assert net.load_param(str(path)) == 0 and net.load_model(str(path.with_suffix(".bin"))) == 0
-    extractor = net.create_extractor()
-    extractor.input("data", ncnn.Mat(np.ascontiguousarray(image)).clone())
-    status, output = extractor.extract("output")
-    assert status == 0
-    return np.array(output)
-
-
 @needs_package
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("ncnn") is None, reason="the package ncnn is not there: pip install --no-deps ncnn")
+@needs_ncnn
 @pytest.mark.parametrize("ready_made", READY_MADE, ids=lambda ready_made: ready_made.name)
 def test_it_does_what_ncnn_does(ready_made: ReadyMade) -> None:
     model = gan_tasks.load(ready_made.name, device="cpu")
@@ -76,8 +59,24 @@ def test_it_does_what_ncnn_does(ready_made: ReadyMade) -> None:
     expected = by_ncnn(ready_made.find(), image)
     found = model.run(image[None] * 2 - 1)[0] / 2 + 0.5
     assert found.shape == expected.shape == (3, 96, 132)
-    decibels = -10 * np.log10(np.mean((found - expected) ** 2))
-    assert decibels > 90
+    assert decibels(found, expected) > 90
+
+
+@needs_package
+@pytest.mark.slow
+@pytest.mark.parametrize("ready_made", READY_MADE, ids=lambda ready_made: ready_made.name)
+def test_its_own_files_come_out_again(ready_made: ReadyMade, tmp_path: Path) -> None:
+    """The weights to the byte; the layers but for the names that they and their results have."""
+    assert run("export", ready_made.name, tmp_path / "m.param", "--format", "ncnn", "--half") == 0
+    published = ready_made.find()
+    assert (tmp_path / "m.bin").read_bytes() == published.with_suffix(".bin").read_bytes()
+
+    def layers(path: Path) -> list[list[str]]:
+        lines = [line.split() for line in path.read_text().splitlines()[2:]]
+        return [[line[0], *line[2:4], *(part for part in line[4:] if "=" in part)] for line in lines]
+
+    assert layers(tmp_path / "m.param") == layers(published)
+    assert (tmp_path / "m.param").read_text().splitlines()[:2] == published.read_text().splitlines()[:2]
 
 
 @needs_package

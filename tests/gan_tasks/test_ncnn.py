@@ -16,7 +16,8 @@ from torch import nn
 from gan_tasks.backbone import Generator
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import load_network, load_published
-from gan_tasks.upscalers import rrdb, srvgg
+from gan_tasks.pretrained.ncnn_files import to_ncnn
+from gan_tasks.upscalers import msr_resnet, rrdb, srvgg
 
 FLOAT16 = 0x01306B47
 
@@ -124,6 +125,41 @@ def test_what_is_written_is_read_as_the_same_network(tmp_path: Path, network: Ge
     assert list(found) == list(network.state_dict())
     assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
     assert published.usage is not None and published.usage.scale == network.scale
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (rrdb(width=6, growth=3, blocks=2), "RRDBNet"),
+        (rrdb(scale=2, unshuffle=2, width=4, growth=5, blocks=1), "RRDBNet"),
+        (rrdb(1, 1, scale=1, unshuffle=4, width=3, growth=3, blocks=1), "RRDBNet"),
+        (srvgg(1, 1, scale=3, width=5, convs=2), "SRVGGNetCompact"),
+        (msr_resnet(width=5, blocks=2), "MSRResNet"),
+        (msr_resnet(scale=3, width=4, blocks=1), "MSRResNet"),
+    ],
+)
+def test_what_leaves_comes_back(tmp_path: Path, network: Generator, name: str, half: bool) -> None:
+    trained(network, half=half)
+    param, weights = to_ncnn(network, half=half)
+    (tmp_path / "net.param").write_bytes(param)
+    (tmp_path / "net.bin").write_bytes(weights)
+    published = load_published(tmp_path / "net.param")
+    assert published.architecture.name == name
+    found = published.network.state_dict()
+    assert list(found) == list(network.state_dict())
+    assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
+    assert published.usage is not None and published.usage.scale == network.scale
+
+
+def test_folded_pixels_that_the_channels_belie_are_refused(tmp_path: Path) -> None:
+    param, weights = to_ncnn(trained(rrdb(scale=2, unshuffle=2, width=4, growth=2, blocks=1)))
+    (tmp_path / "net.bin").write_bytes(weights)
+    changed = param.replace(b"data 1 0=2", b"data 1 0=4")
+    assert changed != param
+    (tmp_path / "net.param").write_bytes(changed)
+    with pytest.raises(UserError, match="takes 12 channels where 3 come out and pixels are folded by 4: expected 48"):
+        load_network(tmp_path / "net.param")
 
 
 def test_weights_of_float32(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from gan_tasks.backbone import Generator, resnet, unet
 from gan_tasks.blocks import Norm
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import load_network, read_state_dict
+from gan_tasks.pretrained.basicsr import to_basicsr
 from gan_tasks.pretrained.jy import to_jy, write_jy
 
 INTEROP = Path(__file__).parents[2].parent / "shared" / "interop"
@@ -229,6 +230,15 @@ class TestReferenceCases:
         back = to_jy(load_network(INTEROP / f"{name}.pth"))
         assert list(back) == list(published)
         assert all(torch.equal(back[key], published[key]) for key in published)
+
+    @pytest.mark.parametrize("name", interop_cases("esrgan_", "srvgg_", "msrresnet_"))
+    def test_upscalers_back_out(self, name: str) -> None:
+        """Of the older namings comes the new one."""
+        back = to_basicsr(load_network(INTEROP / f"{name}.pth"))
+        published = read_state_dict(INTEROP / f"{name}.pth")
+        if not name.endswith(("_old", "_oldest")):
+            assert list(back) == list(published)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(back.values(), published.values(), strict=True))
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

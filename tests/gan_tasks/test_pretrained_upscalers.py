@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_tasks.backbone import Generator, resnet
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import load_network, load_published
+from gan_tasks.pretrained.basicsr import basicsr_bytes, to_basicsr
+from gan_tasks.upscalers import msr_resnet, rrdb, srresnet, srvgg
 
 TOLERANCE = 1e-5
 
@@ -234,6 +237,43 @@ def test_msr_resnet(tmp_path: Path, channels: int, width: int, blocks: int, scal
     published = trained(PublishedMSRResNet(channels, width, blocks, scale))
     torch.save(published.state_dict(), tmp_path / "n.pth")
     assert_same(tmp_path / "n.pth", published, channels, 7, 9)
+
+
+@pytest.mark.parametrize(
+    ("ours", "published"),
+    [
+        (rrdb(width=8, growth=4, blocks=2), PublishedRRDBNet(3, 8, 4, 2)),
+        (rrdb(1, 1, scale=2, unshuffle=2, width=6, growth=4, blocks=1), PublishedRRDBNet(1, 6, 4, 1, unshuffle=2)),
+        (rrdb(scale=1, unshuffle=4, width=8, growth=8, blocks=11), PublishedRRDBNet(3, 8, 8, 11, unshuffle=4)),
+        (srvgg(scale=3, width=8, convs=2), PublishedSRVGG(3, 8, 2, 3)),
+        *(
+            (msr_resnet(scale=scale, width=4, blocks=2), PublishedMSRResNet(3, 4, blocks=2, scale=scale))
+            for scale in (2, 3, 4)
+        ),
+    ],
+)
+def test_published_code_loads_our_generators(ours: Generator, published: nn.Module, tmp_path: Path) -> None:
+    trained(ours, seed=3)
+    (tmp_path / "n.pth").write_bytes(basicsr_bytes(to_basicsr(ours)))
+    published.load_state_dict(torch.load(tmp_path / "n.pth", weights_only=True)["params_ema"], strict=True)
+    x = torch.rand(2, next(published.parameters()).shape[1] // ours.size_multiple**2, 8, 12)
+    torch.testing.assert_close(ours(x), published(x), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        rrdb(scale=3, width=4, growth=2, blocks=1),
+        rrdb(scale=2, width=4, growth=2, blocks=1),
+        msr_resnet(scale=8, width=4, blocks=1),
+        msr_resnet(scale=1, width=4, blocks=1),
+        srresnet(width=4, blocks=1),
+        resnet(3, 3, width=4, blocks=1),
+    ],
+)
+def test_what_basicsr_does_not_have_is_refused(generator: Generator) -> None:
+    with pytest.raises(UserError, match="no counterpart in BasicSR or Real-ESRGAN: expected an RRDBNet of scale 1"):
+        to_basicsr(generator)
 
 
 @pytest.mark.parametrize(("channels", "width"), [(3, 8), (1, 12)])
