@@ -172,7 +172,8 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
     if not model.task_options and "scale" in options.get("data", {}):
-        options["data"]["scale"] = model.scale
+        # No part of an image is trained on, but its size has to fit the scale.
+        options["data"] |= {"scale": model.scale, "crop_size": 32 * model.scale}
     known = options.get("direction") if model.task_options and name in ("", model.name) else None
     if direction and task_class.directions and known not in (None, direction):
         raise UserError(f"{model.title} goes {known}: to go {direction}, give the run or the file of that direction")
