@@ -326,7 +326,7 @@ RANKS = {
     "cyclegan, relativistic, r1, r2": ("cyclegan", "--pool-images", "0", *RELATIVISTIC),
     "on features, augmented": ("pix2pix", "--discriminator", "features", "--no-d-conditional", *AUGMENTED),
     # Its default, relativistic-average, compares with the mean over a rank's own batch.
-    "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2"),
+    "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
     "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
     "fifth task": ("crisp",),
 }
