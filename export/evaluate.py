@@ -270,16 +270,16 @@ def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) 
 def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
     """The task's answers that need no network, those left out whose channels cannot be made the model's."""
     indices = range(min(len(train), LARGEST_FIT) if train else 0)
-    with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
 
-        def examples() -> Iterator[Example]:
+    def examples() -> Iterator[Example]:
+        with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
             for index in indices:
                 assert train is not None
                 source, target = pair(model, task, train, index)
                 yield (source,), target
                 advance(1)
 
-        answers = task.baselines(examples())
+    answers = task.baselines(examples())
     fits = channels_fit(model.in_channels, model.out_channels)
     return {name: answer for name, answer in answers.items() if fits or name != "source itself"}
 
