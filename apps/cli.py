@@ -483,6 +483,12 @@ def train_task(task_class: Any, arguments: list[str]) -> int:
 
     options = parse_train(task_class, arguments)
     task = task_class(options.task)
+    if options.preview is not None:
+        from gan_tasks.preview import preview
+
+        written = preview(task, data=options.data, out=options.preview, config=options.loop)
+        say(f"{len(written)} pictures in {options.preview} show what the networks will see; nothing was trained")
+        return OK
     run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
         say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks apply {run_folder} IN OUT` uses the model")

@@ -31,7 +31,12 @@ def evaluate_command(command: Evaluate) -> None:
     task = task_of(model, command.task, direction=command.direction)
     found = evaluate(model, command.data, task=task, options=command.options)
     options = command.options
-    of_run = (command.model / "config.json").is_file() and command.mode == "eval" and options.crop == 0
+    of_run = (
+        (command.model / "config.json").is_file()
+        and command.mode == "eval"
+        and not options.crop
+        and not options.patch
+    )
     of_run = of_run and not options.limit and options.split != "train" and not command.task
     out = command.out or (command.model if of_run else None)
     if out:

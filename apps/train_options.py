@@ -30,6 +30,8 @@ class Train(Generic[TaskConfig]):
     """Where the task's options start from; those given beside it change it."""
     init_from: Path | None = None
     """Start from what fits of this model: a run of any task, one of its checkpoints, or a published file."""
+    preview: Path | None = None
+    """Write what the networks will see of the first 16 samples into this folder, as pictures, and train nothing."""
 
 
 def parse_train(task_class: type[Task[Any, Any]], arguments: list[str]) -> Train[Any]:

@@ -252,17 +252,28 @@ def _expected(root: Path, split: Split) -> str:
 def _matched(high: Path, low: Path, scale: int) -> tuple[list[HighAndLow], list[Problem]]:
     (highs, problems), (lows, low_problems) = pictures_in(high), pictures_in(low)
     problems = problems + low_problems
-    by_stem = {path.stem: path for path in lows}
+    highs_by_stem, lows_by_stem = _by_stem(highs), _by_stem(lows)
     images = []
-    for path in highs:
-        stems = (path.stem, f"{path.stem}x{scale}", f"{path.stem}_x{scale}")
-        partner = next((by_stem.pop(stem) for stem in stems if stem in by_stem), None)
-        if partner is None:
-            problems.append(Problem(path, f"has no partner called {path.stem} in {low}"))
+    for stem, paths in highs_by_stem.items():
+        names = (stem, f"{stem}x{scale}", f"{stem}_x{scale}")
+        partners = next((lows_by_stem.pop(name) for name in names if name in lows_by_stem), [])
+        if len(paths) == len(partners) == 1:
+            images.append(HighAndLow(paths[0], partners[0]))
+        elif partners:
+            reason = f"{len(paths)} files in {high} and {len(partners)} in {low} are called {stem}; keep one of each"
+            problems += [Problem(path, reason) for path in paths + partners]
         else:
-            images.append(HighAndLow(path, partner))
-    problems += [Problem(path, f"has no partner called {path.stem} in {high}") for path in by_stem.values()]
+            problems += [Problem(path, f"has no partner called {stem} in {low}") for path in paths]
+    for stem, paths in lows_by_stem.items():
+        problems += [Problem(path, f"has no partner called {stem} in {high}") for path in paths]
     return images, problems
+
+
+def _by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    by_stem: dict[str, list[Path]] = {}
+    for path in paths:
+        by_stem.setdefault(path.stem, []).append(path)
+    return by_stem
 
 
 def _problems(files: HighAndLow, findings: dict[Path, Shape | Problem], config: LowResConfig) -> Iterator[Problem]:
@@ -271,15 +282,16 @@ def _problems(files: HighAndLow, findings: dict[Path, Shape | Problem], config: 
         finding = findings[path] if path is not None else None
         if isinstance(finding, Problem):
             yield finding
-        elif finding is not None:
+            return
+        if finding is not None:
             shapes.append(finding)
             if not channels_fit(finding[2], config.channels):
                 yield Problem(path or files.high, f"has {finding[2]} channels, and gray or RGB is expected")
-    height, width, _ = shapes[0] if shapes else (config.scale, config.scale, 0)
+    (height, width, _), *low = shapes
     if min(height, width) < config.scale:
         yield Problem(files.high, f"is {width} × {height} px, less than a pixel when made {config.scale}× smaller")
-    if len(shapes) == 2:
-        low_height, low_width, _ = shapes[1]
+        return
+    for low_height, low_width, _ in low:
         if (height // config.scale, width // config.scale) != (low_height, low_width):
             reason = f"is {low_width} × {low_height} px, not 1/{config.scale} of {files.high}, {width} × {height} px"
             yield Problem(files.low or files.high, reason)

@@ -21,8 +21,9 @@ from gan_tasks.export.model import FloatImages, Model, load
 from gan_tasks.export.paired_tests import kernel_distance_tests, pairwise_tests, verdict
 from gan_tasks.export.rulers import Measurer, Rulers, Search
 from gan_tasks.export.trained import TrainedModel
-from gan_tasks.held_out import arrays, digest, distinct
+from gan_tasks.held_out import Indices, arrays, digest, distinct
 from gan_tasks.measures.baselines import Answer, Example
+from gan_tasks.measures.distribution import FRECHET_LEAST_IMAGES
 from gan_tasks.progress import track
 from gan_tasks.run import from_json, to_json
 from gan_tasks.task import Data, Task
@@ -84,7 +85,8 @@ def compare(
     train = open_train(task, root)
     answers = trivial_answers(first, task, train, quiet=quiet) if task.paired else {}
     channels = first.in_channels, first.out_channels
-    tools = rulers.choose(options, task, images=indices.fewest, channels=channels, quiet=quiet)
+    images = set_size(task, data, indices, options.patch)
+    tools = rulers.choose(options, task, images=images, channels=channels, quiet=quiet)
 
     measured = {name: Measurer(name, tools, paired=task.paired) for name in (*models, *answers)}
     real, inputs = Measurer("real images", tools, paired=False), Measurer("untranslated", tools, paired=False)
@@ -95,7 +97,8 @@ def compare(
             if index in indices.sources:
                 names.append(sample.name)
                 sizes.append(sample.inputs[0].shape[1:])
-                inputs.add_to_set(sample.inputs[0])
+                if not options.patch or task.scale == 1:  # patches of smaller images would show more of the scene
+                    inputs.add_to_set(sample.inputs[0])
                 for name, output in sample.outputs.items():
                     measured[name].add(output, sample.target)
                     measured[name].add_to_set(output)
@@ -106,10 +109,9 @@ def compare(
                 real.add(sample.target, None)
                 real.add_to_set(sample.target)
             advance(1)
-    search = None if options.split == "train" else train_search(first, task, train, tools, quiet=quiet)
-    subjects = {
-        name: item.subject(real, inputs, search, own_source=not task.paired) for name, item in measured.items()
-    }
+    search = None if options.patch or options.split == "train" else train_search(first, task, train, tools, quiet=quiet)
+    own_source = not task.paired and not options.patch
+    subjects = {name: item.subject(real, inputs, search, own_source=own_source) for name, item in measured.items()}
     chosen = [subjects[name] for name in models]
     baselines = [subjects[name] for name in answers]
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in baselines]
@@ -129,7 +131,7 @@ def compare(
         crop_px=options.crop,
         models=tuple(chosen),
         baselines=tuple(baselines),
-        inputs=inputs.set_measures(real) if real_rows is not None else None,
+        inputs=inputs.set_measures(real) if real_rows is not None and inputs.rows() is not None else None,
         real=real.per_image(),
         features=tools.network.name if tools.network else "",
         floor=real.floor(),
@@ -172,7 +174,8 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
     if not model.task_options and "scale" in options.get("data", {}):
-        options["data"]["scale"] = model.scale
+        # No part of an image is trained on, but its size has to fit the scale.
+        options["data"] |= {"scale": model.scale, "crop_size": 32 * model.scale}
     known = options.get("direction") if model.task_options and name in ("", model.name) else None
     if direction and task_class.directions and known not in (None, direction):
         raise UserError(f"{model.title} goes {known}: to go {direction}, give the run or the file of that direction")
@@ -249,18 +252,33 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
     return Sample(data.name(index), given[0], outputs, target)
 
 
+def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
+    """Of the smaller set, that of the outputs or the real one: its images, or its patches as far as more matter."""
+    if not patch_px:
+        return indices.fewest
+    outputs = real = 0
+    for index in indices.any:
+        (source, *_), target = arrays(task, data, index)
+        made = tuple(task.scale * length for length in source.shape[1:])
+        outputs += rulers.count_patches(made, patch_px) * (index in indices.sources)
+        real += rulers.count_patches(target.shape[1:], patch_px) * (index in indices.targets)
+        if min(outputs, real) >= FRECHET_LEAST_IMAGES:
+            break
+    return min(outputs, real)
+
+
 def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
     """The task's answers that need no network, those left out whose channels cannot be made the model's."""
     indices = range(min(len(train), LARGEST_FIT) if train else 0)
-    with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
 
-        def examples() -> Iterator[Example]:
+    def examples() -> Iterator[Example]:
+        with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
             for index in indices:
                 assert train is not None
                 yield example(model, task, train, index)
                 advance(1)
 
-        answers = task.baselines(examples())
+    answers = task.baselines(examples())
     fits = channels_fit(model.in_channels, model.out_channels)
     return {name: answer for name, answer in answers.items() if fits or name != "source itself"}
 

@@ -64,8 +64,8 @@ class InceptionValues:
 
     kid: Figure
     kid_floor: Figure
-    kid_untranslated: Figure
-    """Of the inputs as they are."""
+    kid_untranslated: Figure | None
+    """Of the inputs as they are, where these can be compared."""
     inception_score: float
     inception_score_deviation: float
     fid: float | None

@@ -19,6 +19,9 @@ class EvaluationOptions:
     """Measure PSNR, SSIM and MS-SSIM on Y too, as the field does for super-resolution."""
     crop: int = 0
     """Pixels left out on each side before measuring, RGB and Y alike."""
+    patch: int = 0
+    """Compare sets of patches of so many pixels a side, cut side by side from each image, instead of whole images;
+    0 = whole images."""
     features: Literal["efficientnet-lite0", "vgg16", "none"] | None = None
     """The network by which sets of images are compared; the first that is here, if not given."""
     features_weights: Path | None = None
@@ -31,7 +34,7 @@ class EvaluationOptions:
     """Give Fréchet distances and FID of fewer than 2,000 images too, with a warning."""
 
     def __post_init__(self) -> None:
-        for name in ("limit", "crop"):
+        for name in ("limit", "crop", "patch"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}: give 0 or more")
         if self.features_weights and self.features in (None, "none"):

@@ -153,7 +153,7 @@ def sets(evaluation: Evaluation) -> str:
 
 
 def set_names(evaluation: Evaluation) -> list[str]:
-    return [*(subject.name for subject in evaluation.models), UNTRANSLATED, FLOOR]
+    return [*(subject.name for subject in evaluation.models), *([UNTRANSLATED] if evaluation.inputs else []), FLOOR]
 
 
 def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
@@ -199,6 +199,7 @@ def inception(evaluation: Evaluation) -> str:
     rows += [
         (name, [cell(scaled(figure, KERNEL_DISTANCE), KERNEL_DISTANCE), EMPTY, EMPTY])
         for name, figure in ((UNTRANSLATED, first.kid_untranslated), (FLOOR, first.kid_floor))
+        if figure is not None
     ]
     return table("Inception", "Outputs of", ["KID ×10³", "FID", "Inception Score"], rows)
 

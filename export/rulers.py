@@ -44,6 +44,8 @@ LEAST_IMAGES = distribution.NEIGHBOURS + 1
 class Rulers:
     luma: bool
     crop_px: int
+    patch_px: int
+    """Sets are of patches so large; 0 = of whole images."""
     lpips: Lpips | None
     network: FeatureNetwork | None
     """Compares sets of images."""
@@ -56,17 +58,18 @@ class Rulers:
 def choose(
     options: EvaluationOptions, task: Task[Any, Any], *, images: int, channels: tuple[int, int], quiet: bool
 ) -> Rulers:
-    """The rulers for so many images, by the channels that go in and come out.
+    """The rulers for sets of so many images (or patches), by the channels that go in and come out.
 
     Raises UserError where what is asked for is not here.
     """
     notes: list[str] = []
+    what = "patches" if options.patch else "images"
     seen = set(channels) <= set(SEEN_CHANNELS)
     network = feature_network(options, task, notes, quiet=quiet) if seen and images >= LEAST_IMAGES else None
     if not seen:
         notes.append(f"Images of {max(channels)} channels are not shown to networks: no set of them is compared.")
     elif images < LEAST_IMAGES:
-        notes.append(f"Sets of images are compared from {LEAST_IMAGES} on; here are {images}.")
+        notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} on; here are {images}.")
     if options.luma and channels[1] not in (1, 3):
         raise UserError(f"--luma needs RGB or gray, and the model makes {channels[1]} channels: leave it out")
     inception = (
@@ -74,8 +77,14 @@ def choose(
     )
     if (network or inception) and options.force and images < FRECHET_LEAST_IMAGES:
         notes.append(
-            f"Fréchet distances of {images} images are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on): "
+            f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on): "
             "given because --force asked."
+        )
+    if options.patch and (network or inception):
+        notes.append(
+            f"Sets are compared by patches of {options.patch} px a side, cut side by side from each image. Those of "
+            "one image are alike, so that the intervals are narrower than new images would show; repeated training "
+            "images and own sources were not sought."
         )
     if options.crop:
         notes.append(f"{options.crop} px on each side do not count for L1, PSNR, SSIM, MS-SSIM and LPIPS.")
@@ -84,7 +93,7 @@ def choose(
         backbone, linear = options.lpips
         lpips = load_lpips("alex" if is_published(backbone, ALEXNET) else "vgg", backbone=backbone, linear=linear)
         notes.append(f"LPIPS is by {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
-    return Rulers(options.luma, options.crop, lpips, network, inception, options.force, notes)
+    return Rulers(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
 
 
 def feature_network(
@@ -145,13 +154,14 @@ class Measurer:
             self._values.setdefault(key, []).append(value)
 
     def add_to_set(self, image: FloatImages) -> None:
-        """Count one image to the set that is compared with others."""
+        """Count one image, or its patches, to the set that is compared with others."""
         self._count += 1
         self._colours.append(image.mean(axis=(1, 2), dtype=np.float64))
-        if self._features is not None:
-            self._features.add(to_uint8(image))
-        if self._inception is not None:
-            self._inception.add(to_uint8(image))
+        for part in patches(image, self.tools.patch_px):
+            if self._features is not None:
+                self._features.add(to_uint8(part))
+            if self._inception is not None:
+                self._inception.add(to_uint8(part))
 
     def per_image(self) -> PerImage:
         """Measures without a value for any image, such as MS-SSIM of small ones, are left out."""
@@ -170,10 +180,10 @@ class Measurer:
             return found
         drift = 127.5 * (np.mean(self._colours, axis=0) - np.mean(real._colours, axis=0))
         found = replace(found, colour_drift=tuple(map(float, drift)), inception=self._by_inception(real, inputs))
-        if rows is None or real_rows is None or input_rows is None:
+        if rows is None or real_rows is None:
             return found
         set_measures = self.set_measures(real)
-        if own_source:
+        if own_source and input_rows is not None:
             own = distribution.nearest(rows, input_rows).index == np.arange(len(rows))
             set_measures = replace(set_measures, own_source_share=float(own.mean()))
             per_image["to_real"] = distribution.nearest(rows, real_rows).distance.tolist()
@@ -207,14 +217,16 @@ class Measurer:
         tools = self.tools
         if tools.inception is None:
             return None
-        own, theirs, before = (item._inception_features(tools.inception) for item in (self, real, inputs))
+        own, theirs = (item._inception_features(tools.inception) for item in (self, real))
         distance = kid(theirs, own)
         mean, deviation = inception_score(own)
         enough = min(len(own.pooled), len(theirs.pooled)) >= FRECHET_LEAST_IMAGES
         return InceptionValues(
             kid=figure_of(distance),
             kid_floor=Figure(distance.floor.value, distance.floor.low, distance.floor.high),
-            kid_untranslated=figure_of(kid(theirs, before)),
+            kid_untranslated=figure_of(kid(theirs, inputs._inception_features(tools.inception)))
+            if inputs._count
+            else None,
             inception_score=mean,
             inception_score_deviation=deviation,
             fid=fid(theirs, own, force=True).value if enough or tools.force else None,
@@ -224,6 +236,24 @@ class Measurer:
         assert self._inception is not None
         pooled = self._inception.taken()
         return InceptionFeatures(pooled, pooled @ inception.class_weights.T)
+
+
+def patches(image: FloatImages, side: int) -> list[FloatImages]:
+    """Patches of side × side pixels of a C×H×W image, side by side from the upper left; the rest is not used.
+
+    With a side of 0, and where the image is smaller than a patch, it is the image as it is.
+    """
+    height, width = image.shape[1:]
+    if not side or min(height, width) < side:
+        return [image]
+    corners = ((top, left) for top in range(0, height - side + 1, side) for left in range(0, width - side + 1, side))
+    return [image[:, top : top + side, left : left + side] for top, left in corners]
+
+
+def count_patches(size: tuple[int, ...], side: int) -> int:
+    """How many `patches` makes of an image of this (height, width)."""
+    height, width = size
+    return max(1, (height // side) * (width // side)) if side else 1
 
 
 def figure_of(distance: KernelDistance) -> Figure:

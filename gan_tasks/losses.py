@@ -3,7 +3,8 @@
 A discriminator answers with `Scales`: for each scale it looks at, the features of each of its layers, the
 last of them being its logits, one a patch. An adversarial loss is the mean over the batch and the patches of
 a scale, summed over the scales (pix2pixHD, https://arxiv.org/abs/1711.11585). Being means over the batch, all
-losses here may be averaged over ranks. They are computed in float32 at least, whatever the precision of the networks.
+losses here may be averaged over ranks; only relativistic-average, which compares with a mean over its own batch, is
+then not that of the whole. They are computed in float32 at least, whatever the precision of the networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -86,7 +87,8 @@ def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) ->
     - hinge: https://arxiv.org/abs/1705.02894
     - wasserstein: the critic's difference, https://arxiv.org/abs/1701.07875
     - relativistic: each real patch against the generated one in its place, https://arxiv.org/abs/2501.05441
-    - relativistic-average: each against the mean of the others, as in ESRGAN, https://arxiv.org/abs/1807.00734
+    - relativistic-average: each against the mean of the others in its rank's batch, so that two ranks differ from one
+      with the doubled batch; ESRGAN, https://arxiv.org/abs/1807.00734
 
     The first three and the last average the real and the generated half, as pix2pix and BasicSR do.
     """

@@ -88,7 +88,7 @@ def _cosine_restarts(config: ScheduleConfig, epoch: int) -> float:
 
 def _halving(config: ScheduleConfig, epoch: int) -> float:
     """As BasicSR trains ESRGAN: at 50, 100, 200 and 300 thousand of 400 thousand steps."""
-    passed = sum(epoch > share * config.epochs for share in (1 / 8, 1 / 4, 1 / 2, 3 / 4))
+    passed = sum(epoch - 1 >= share * config.epochs for share in (1 / 8, 1 / 4, 1 / 2, 3 / 4))
     return 0.5**passed
 
 

@@ -54,10 +54,7 @@ class Trainer:
         """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
-        torch.manual_seed(mix_seed(self.seed, index, 1 + runtime.rank))
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, index, 0))
-        task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
-        task.notes = {}
+        stand_at(task, stage, runtime, seed=self.seed, index=index)
         x = task.prepared(x)
         for player, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -169,6 +166,14 @@ class Trainer:
                         # Like the parameter, memory layout included: a copy in another layout is slower.
                         like = torch.empty_like(parameter) if key != "step" else torch.empty_like(value)
                         optimizer.state[parameter][key] = like.copy_(value)
+
+
+def stand_at(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
+    """Begin a step: seed all that it draws, and tell the task where training stands."""
+    torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
+    generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
+    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
+    task.notes = {}
 
 
 def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

@@ -15,6 +15,7 @@ from gan_tasks.apps import cli
 from gan_tasks.apps.cli import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, write
+from gan_tasks.export.model import load
 from gan_tasks.tasks import find_task
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")
@@ -56,9 +57,8 @@ def test_train_resume_evaluate_apply_inspect(
     assert train(pairs, run, task=task) == 0
     said = capsys.readouterr().err
     paired = find_task(task).load().paired
-    assert (
-        ("6 pairs" if paired else "6 pictures") in said and "report.html" in said and f"gan-tasks apply {run}" in said
-    )
+    found = "6 pairs" if task in ("pix2pix", "crisp") else "6 pictures"
+    assert found in said and "report.html" in said and f"gan-tasks apply {run}" in said
 
     assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
@@ -69,7 +69,9 @@ def test_train_resume_evaluate_apply_inspect(
     result = json.loads(capsys.readouterr().out)
     assert result["images"] == len(result["names"]) == 2
     assert set(result["model"]) == set(result["per_image"]) == ({"l1", "psnr", "ssim"} if paired else set())
-    if paired:
+    if task == "super-resolution":
+        assert set(result["baselines"]) == {"bicubic"}
+    elif paired:
         assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
         # The sources are the targets' negatives, which an affine map of the colours turns back exactly.
         assert result["baselines"]["affine map of the colours"]["l1"]["mean"] < 0.01
@@ -79,9 +81,11 @@ def test_train_resume_evaluate_apply_inspect(
     assert gan_tasks("apply", run, source, tmp_path / "one.png") == 0
     assert gan_tasks("apply", run, pairs / "test", tmp_path / "all") == 0
     written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
-    assert written == ["A/000.png", "A/001.png", "B/000.png", "B/001.png"]
+    assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
     one = read(tmp_path / "one.png").pixels
-    assert one.shape == read(source).pixels.shape
+    height, width, channels = read(source).pixels.shape
+    scale = load(run).scale
+    assert one.shape == (scale * height, scale * width, channels)
     assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
     capsys.readouterr()
 

@@ -25,7 +25,7 @@ from gan_tasks.losses import (
     zero_centred_penalty,
 )
 
-ADVERSARIALS = ("vanilla", "lsgan", "hinge", "wasserstein", "relativistic")
+ADVERSARIALS = ("vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average")
 
 
 def scales_of(*patches: Tensor) -> Scales:
@@ -60,6 +60,9 @@ def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
             return fake.mean() - real.mean()
         case "relativistic":
             return F.binary_cross_entropy_with_logits(real - fake, ones)
+        case "relativistic-average":  # as BasicSR computes ESRGAN's
+            bce = F.binary_cross_entropy_with_logits
+            return bce(real - fake.mean(), ones) * 0.5 + bce(fake - real.mean(), zeros) * 0.5
 
 
 def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
@@ -73,6 +76,9 @@ def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
             return -fake.mean()
         case "relativistic":
             return F.binary_cross_entropy_with_logits(fake - real, ones)
+        case "relativistic-average":
+            bce = F.binary_cross_entropy_with_logits
+            return bce(real - fake.mean(), torch.zeros_like(real)) / 2 + bce(fake - real.mean(), ones) / 2
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIALS)
@@ -98,6 +104,7 @@ def test_adversarial_losses_are_the_references_summed_over_scales(adversarial, s
         ("hinge", 1.0, 0.0),
         ("wasserstein", 0.0, 0.0),
         ("relativistic", math.log(2), math.log(2)),
+        ("relativistic-average", math.log(2), math.log(2)),
     ],
 )
 def test_losses_of_an_undecided_discriminator(adversarial, d_loss, g_loss):
@@ -120,7 +127,7 @@ def test_each_player_pushes_the_logits_its_own_way(adversarial):
     assert (g_fake < 0).all()
 
 
-@pytest.mark.parametrize("adversarial", ADVERSARIALS)
+@pytest.mark.parametrize("adversarial", [name for name in ADVERSARIALS if name != "relativistic-average"])
 def test_batch_halves_average_to_the_whole(adversarial):
     """What makes averaging gradients over two ranks equal one rank with the doubled batch."""
     config = AdversarialConfig(adversarial=adversarial)
@@ -142,8 +149,9 @@ def test_huge_and_half_precision_logits_stay_finite(adversarial):
         assert loss.isfinite()
 
 
-def test_relativistic_generator_needs_the_real_and_sends_it_no_gradient():
-    config = AdversarialConfig(adversarial="relativistic")
+@pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
+def test_relativistic_generator_needs_the_real_and_sends_it_no_gradient(adversarial):
+    config = AdversarialConfig(adversarial=adversarial)
     real, fake = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2, requires_grad=True)
     with pytest.raises(ValueError, match=r"D\(real\)"):
         adversarial_g_loss(config, scales_of(fake))

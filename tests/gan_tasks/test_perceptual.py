@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import gan_tasks.perceptual
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.download import DownloadError
-from gan_tasks.perceptual import PIX2PIXHD_LAYERS, Perceptual, PerceptualConfig, load_perceptual
+from gan_tasks.perceptual import PIX2PIXHD_LAYERS, Perceptual, PerceptualConfig, layers_called, load_perceptual
 
 SHARED_WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights" / "vgg16_features.safetensors"
 
@@ -103,6 +103,20 @@ def test_conv5_4_of_vgg19_is_before_its_relu():
     assert (features < 0).any()
     found = Perceptual("vgg19", named(vgg), {"conv5_4": 1.0})(images(0), images(1))
     torch.testing.assert_close(found, reference(vgg, {34: 1.0}, images(0), images(1)))
+
+
+# The last convolution of each block, before its ReLU, where torchvision's `features` has them.
+LAST_CONVS = {"vgg16": (2, 7, 14, 21, 28), "vgg19": (2, 7, 16, 25, 34)}
+
+
+def test_layers_of_esrgan_and_real_esrgan_by_name(network, vgg, weights):
+    """Wang et al. 2018 and 2021: conv5_4 alone, and with it the last of each block at 0.1, 0.1, 1, 1, 1."""
+    image, target = images(0), images(1)
+    for name, in_loss in (("esrgan", (0, 0, 0, 0, 1.0)), ("real-esrgan", (0.1, 0.1, 1.0, 1.0, 1.0))):
+        layers = {number: weight for number, weight in zip(LAST_CONVS[network], in_loss, strict=True) if weight}
+        found = Perceptual(network, weights, layers_called(name, network))(image, target)
+        torch.testing.assert_close(found, reference(vgg, layers, image, target))
+    assert layers_called("pix2pixhd", network) == PIX2PIXHD_LAYERS
 
 
 def test_only_the_image_is_trained(network, weights):

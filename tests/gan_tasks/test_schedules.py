@@ -60,7 +60,48 @@ def test_cosine_is_cosine_annealing_over_all_epochs(epochs):
     assert [factor(config, epoch) for epoch in range(1, epochs + 1)] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@given(quarter=st.integers(1, 30), periods=st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_cosine_restarts_are_torchs_warm_restarts_down_to_a_2000th(quarter, periods):
+    config = ScheduleConfig(schedule="cosine-restarts", epochs=quarter * periods, cosine_periods=periods)
+    expected = factors_of(
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=quarter, eta_min=1 / 2000),
+        config.epochs,
+    )
+    assert [factor(config, epoch) for epoch in range(1, config.epochs + 1)] == pytest.approx(expected)
+
+
+def test_cosine_restarts_by_hand():
+    config = ScheduleConfig(schedule="cosine-restarts", epochs=8, cosine_periods=2)
+    half = 1 / 2000 + (1 - 1 / 2000) / 2
+    factors = [factor(config, epoch) for epoch in range(1, 11)]
+    assert factors[0] == factors[4] == 1 and factors[2] == factors[6] == pytest.approx(half)
+    assert factors[8] == factors[9] == pytest.approx(1 / 2000)  # beyond the end nothing restarts
+    assert 2e-4 * factors[8] == pytest.approx(1e-7)
+
+
+def test_more_periods_than_epochs_stay_in_range():
+    config = ScheduleConfig(schedule="cosine-restarts", epochs=3)  # cosine_periods is 4
+    assert all(1 / 2000 <= factor(config, epoch) <= 1 for epoch in range(1, 6))
+
+
+def test_halving_is_multi_step_lr_at_the_published_steps():
+    """ESRGAN of BasicSR: 400 thousand steps; here in thousands."""
+    config = ScheduleConfig(schedule="halving", epochs=400)
+    expected = factors_of(
+        lambda o: torch.optim.lr_scheduler.MultiStepLR(o, milestones=[50, 100, 200, 300], gamma=0.5), 400
+    )
+    assert [factor(config, epoch) for epoch in range(1, 401)] == pytest.approx(expected)
+    assert factor(config, 401) == factor(config, 9999) == 1 / 16
+
+
+def test_halving_of_a_few_epochs_by_hand():
+    config = ScheduleConfig(schedule="halving", epochs=4)
+    assert [factor(config, epoch) for epoch in range(1, 5)] == [1, 1 / 4, 1 / 8, 1 / 16]
+    assert factor(replace(config, epochs=1), 1) == 1  # nothing of it has passed
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "halving"])
 @given(epochs=st.integers(1, 60), decay_epochs=st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
 def test_no_schedule_ever_climbs_or_leaves_its_range(schedule, epochs, decay_epochs):
@@ -102,6 +143,7 @@ def test_plateau_by_hand():
     [
         {"epochs": 0},
         {"decay_epochs": -1},
+        {"cosine_periods": 0},
         {"plateau_patience_epochs": 0},
         {"plateau_factor": 0.0},
         {"plateau_factor": 1.0},

@@ -1,6 +1,6 @@
 """A program that trains in child processes, kills them, resumes, and prints what came of it as JSON.
 
-    python killed_training.py DATA FOLDER
+    python killed_training.py DATA FOLDER TASK
 
 The children are forked from one process that has imported everything and started no thread, which is what makes
 dozens of trainings affordable.
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,16 @@ CONFIG = TrainConfig(
 )
 
 
-def begin(data: Path, run: Path) -> None:
-    task = tiny_task("pix2pix", "--ema-halflife-images", "3")
-    train(task, data=data, out=run, config=CONFIG)
+OPTIONS = {
+    "pix2pix": ("--ema-halflife-images", "3"),
+    # Of six images: the second stage begins with the third step.
+    "super-resolution": ("--ema-halflife-images", "3", "--batch-size", "2"),
+}
+
+
+def begin(task_name: str, data: Path, run: Path, **changes: Any) -> None:
+    task = tiny_task(task_name, *OPTIONS[task_name])
+    train(task, data=data, out=run, config=replace(CONFIG, **changes))
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -147,18 +155,18 @@ def journal(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def main(data: Path, folder: Path) -> None:
+def main(data: Path, folder: Path, task_name: str) -> None:
     torch.set_num_threads(1)
-    begin(data, folder / "warm-up")  # so that the children need not import what training imports late
+    begin(task_name, data, folder / "warm-up")  # so that the children need not import what training imports late
     reference = folder / "reference"
     start = time.monotonic()
-    assert wait(fork(lambda: begin(data, reference))) == 0
+    assert wait(fork(lambda: begin(task_name, data, reference))) == 0
     duration_s = time.monotonic() - start
 
     def killed_at(point: int, run: Path, log: Path) -> int:
         def work() -> None:
             Guillotine(point, log).install()
-            begin(data, run)
+            begin(task_name, data, run)
 
         return wait(fork(work))
 
@@ -166,7 +174,7 @@ def main(data: Path, folder: Path) -> None:
     assert killed_at(0, folder / "counted", log) == 0
     points = log.read_text().splitlines()
     points = points[: 1 + max(i for i, what in enumerate(points) if f"step-{2 * EVERY:08d}" in what)]
-    results: dict[str, Any] = {"points": {}, "moments": {}, "workers": {}}
+    results: dict[str, Any] = {"task": task_name, "points": {}, "moments": {}, "workers": {}}
     for number, what in enumerate(points, start=1):
         run = folder / f"point-{number}"
         death = killed_at(number, run, log)
@@ -176,7 +184,7 @@ def main(data: Path, folder: Path) -> None:
     chance = random.Random(0)
     for number in range(10):
         run = folder / f"moment-{number}"
-        child = fork(lambda run=run: begin(data, run))  # type: ignore[misc]
+        child = fork(lambda run=run: begin(task_name, data, run))  # type: ignore[misc]
         while not (run / "config.json").exists():
             time.sleep(0.005)
         time.sleep(chance.uniform(0, duration_s))
@@ -189,10 +197,7 @@ def main(data: Path, folder: Path) -> None:
         run = folder / f"workers-{first}-{second}"
 
         def stopped(run: Path = run, first: int = first) -> None:
-            from dataclasses import replace
-
-            task = tiny_task("pix2pix", "--ema-halflife-images", "3")
-            train(task, data=data, out=run, config=replace(CONFIG, workers=first, max_steps=3))
+            begin(task_name, data, run, workers=first, max_steps=3)
 
         wait(fork(stopped))
         code = wait(fork(lambda run=run, second=second: resume(run, workers=second, max_steps=STEPS)))  # type: ignore[misc]
@@ -201,4 +206,4 @@ def main(data: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
