@@ -367,8 +367,11 @@ def enlarged(picture: Picture, height: int, width: int) -> Picture:
     from PIL import Image
 
     def larger(plane: Pixels) -> Pixels:
-        values = Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-        return np.rint(np.clip(values, 0, np.iinfo(plane.dtype).max)).astype(plane.dtype)
+        values = np.asarray(
+            Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        )
+        levels: Pixels = np.rint(np.clip(values, 0, np.iinfo(plane.dtype).max)).astype(plane.dtype)
+        return levels
 
     planes = np.moveaxis(picture.pixels, 2, 0)
     return Picture(np.stack([larger(plane) for plane in planes], axis=2), picture.icc_profile)

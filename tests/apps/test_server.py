@@ -201,7 +201,11 @@ def test_the_page_reads_no_file_but_uploads(client: TestClient, tmp_path: Path) 
 def run_on_page(client: TestClient, path: str) -> str:
     """What the page's server sends when the first Run is pressed, with a picture at a path of its disk."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    client.post("/gradio_api/queue/join", json={"data": [picture, ".png"], "fn_index": 0, "session_hash": path})
+    config = client.get("/config").json()
+    runs = [each["id"] for each in config["components"] if each["props"].get("value") == "Run"]
+    fn_index = next(each["id"] for each in config["dependencies"] if each["targets"][0] == [runs[0], "click"])
+    body = {"data": [picture, ".png"], "fn_index": fn_index, "session_hash": path}
+    client.post("/gradio_api/queue/join", json=body)
     return client.get("/gradio_api/queue/data", params={"session_hash": path}).text
 
 
