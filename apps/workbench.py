@@ -139,18 +139,19 @@ class Workbench:
         settings = [each for each in (self.suffix, self.way, self.scale) if each is not None]
 
         async def run(values: Values) -> AsyncIterator[Values]:
-            free = dict.fromkeys(self.buttons, gr.update(interactive=True))
             yield dict.fromkeys(self.buttons, gr.update(interactive=False))
             try:
                 async with aclosing(answers(self.service, outputs, order(values))) as shown:
-                    async for values in shown:
-                        yield values
+                    async for each in shown:
+                        yield each
             except Exception:  # the page says that there was one, the log which
-                yield free | outputs.say(EMPTY)
+                yield outputs.say(EMPTY)
                 raise
-            yield free
 
-        button.click(
+        def free() -> list[Any]:
+            return [gr.update(interactive=True)] * len(self.buttons)
+
+        ran = button.click(
             run,
             {*sources, *settings},
             [*outputs.components(), *self.buttons],
@@ -158,6 +159,8 @@ class Workbench:
             show_progress="hidden",  # the message has it
             api_visibility="private",
         )
+        # Only now: a click before the event's end would be lost.
+        ran.then(free, None, self.buttons, show_progress="hidden", api_visibility="private")
 
 
 # The parts, in the order of the page.
@@ -319,7 +322,10 @@ def progress(watch: Watch) -> str:
         what = f"Tile {watch.tiles_done + 1} of {watch.tiles}"
         bar = f'<progress max="{watch.tiles}" value="{watch.tiles_done}"></progress>'
         left = "" if (left_s := watch.left_s()) is None else f"about {duration(left_s)} left"
-    return f'<div class="empty working"><label><span>{what}</span>{bar}</label><span>{left}</span></div>'
+    return (
+        f'<div class="empty"><div class="working"><label><span>{what}</span>{bar}</label>'
+        f'<p class="left">{left or "&nbsp;"}</p></div></div>'
+    )
 
 
 def duration(seconds: float) -> str:

@@ -321,7 +321,7 @@ def enlarging(folder: Path) -> Iterator[tuple[str, Service]]:
     """The address of a page on two models that enlarge, and what serves it: one job, and none may wait."""
     write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double", overlap=16)
     write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple", overlap=16)
-    limits = Limits(max_pixels=LIMITS.max_pixels, queue_size=0)
+    limits = Limits(max_pixels=4 * LIMITS.max_pixels, queue_size=0)
     service = Service(open_models([folder / "double.onnx", folder / "triple.onnx"]), limits)
     with served(service, folder) as address:
         yield address, service
@@ -356,7 +356,7 @@ def test_enlarging_with_the_model_and_to_the_size_that_are_chosen(
         assert mark is not None
         assert mark.model == "Double"
 
-        page.get_by_role("listbox", name="Model").click()
+        page.get_by_label("Model", exact=True).click()
         page.get_by_role("option", name="Triple (3×)").click()
         page.get_by_label("4×").check()
         press(page, "Enlarge")
