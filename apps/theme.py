@@ -188,6 +188,9 @@ CSS += """
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
+.hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
+@media (hover: none) { .hint { display: none; } }
+
 .command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem 1.5rem; margin: 0;

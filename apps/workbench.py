@@ -42,6 +42,13 @@ FORMATS = {"PNG": ".png", "TIFF": ".tif", "WebP": ".webp"}
 
 EMPTY = '<p class="empty">Before and after appear here.</p>'
 
+SHOW_OUTPUTS = """(...inputs) => {
+    const outputs = [...document.querySelectorAll(".outputs")].find((each) => each.offsetParent);
+    if (outputs && outputs.getBoundingClientRect().top > innerHeight / 2) outputs.scrollIntoView();
+    return inputs;
+}"""
+"""On a narrow screen the outputs are below; Gradio 6.31 takes no notice of its own `scroll_to_output`."""
+
 REFRESH_S = 0.4
 """Between two looks at how far a job is."""
 
@@ -155,7 +162,7 @@ class Workbench:
             run,
             {*sources, *settings},
             [*outputs.components(), *self.buttons],
-            scroll_to_output=True,  # on a narrow screen they are below
+            js=SHOW_OUTPUTS,
             show_progress="hidden",  # the message has it
             api_visibility="private",
         )
@@ -228,25 +235,28 @@ def settings() -> gr.Radio:
 def build_outputs() -> Outputs:
     import gradio as gr
 
-    message = gr.HTML(EMPTY, container=False)
-    stop = gr.Button("Stop", visible=False, elem_classes="stop")
-    watch = gr.State()
-    stop.click(stop_job, watch, show_progress="hidden", api_visibility="private")
-    with gr.Column(visible=False) as result:
-        return Outputs(
-            message,
-            stop,
-            watch,
-            result,
-            slider=gr.ImageSlider(
+    with gr.Column(elem_classes="outputs"):
+        message = gr.HTML(EMPTY, container=False)
+        stop = gr.Button("Stop", visible=False, elem_classes="stop")
+        watch = gr.State()
+        stop.click(stop_job, watch, show_progress="hidden", api_visibility="private")
+        with gr.Column(visible=False) as result:
+            slider = gr.ImageSlider(
                 label="Before and after", format="png", max_height=640, elem_classes="result-slider"
-            ),
-            facts=gr.HTML(container=False, padding=False),
-            download=gr.DownloadButton("Download", elem_classes="download"),
-            command=gr.Textbox(
-                label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
-            ),
-        )
+            )
+            gr.HTML('<p class="hint">Scroll on the picture to look closer.</p>', container=False)
+            return Outputs(
+                message,
+                stop,
+                watch,
+                result,
+                slider,
+                facts=gr.HTML(container=False, padding=False),
+                download=gr.DownloadButton("Download", elem_classes="download"),
+                command=gr.Textbox(
+                    label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
+                ),
+            )
 
 
 def stop_job(watch: Watch | None) -> None:

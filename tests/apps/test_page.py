@@ -428,6 +428,7 @@ def test_the_look_of_enlarging(
         press(page, "Enlarge")
         gate.release(3)
         page.get_by_text("Tile 4 of 20").wait_for()
+        expect(page.locator(".working")).to_be_in_viewport()
         check_look(page, axe, f"enlarge-running-{form}")
         gate.release(17)
         page.get_by_role("button", name="Download PNG").wait_for()
