@@ -306,14 +306,17 @@ async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGene
     except UserError as error:
         yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
         return
+    # The command line makes what the model makes, in no other size.
+    served = order.served
+    command = ["gan-tasks", "apply", str(served.path), order.name, f"result{order.suffix}", *served.options]
     yield {
         outputs.message: gr.update(visible=False),
         outputs.stop: gr.update(visible=False),
         outputs.result: gr.update(visible=True),
         outputs.slider: (before, after),
-        outputs.facts: description_list(facts(order.served, result), "facts"),
+        outputs.facts: description_list(facts(served, result), "facts"),
         outputs.download: gr.update(value=file, label=f"Download {order.suffix.removeprefix('.').upper()}"),
-        outputs.command: shlex.join(command_of(order)),
+        outputs.command: gr.update(value=shlex.join(command), visible=order.scale in (0, served.model.scale)),
     }
 
 
@@ -344,16 +347,6 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def command_of(order: Order) -> list[str]:
-    """What does the same on the command line."""
-    scale = ("--scale", str(order.scale)) if order.scale not in (0, order.served.model.scale) else ()
-    return [
-        *("gan-tasks", "apply", str(order.served.path), order.name, f"result{order.suffix}"),
-        *order.served.options,
-        *scale,
-    ]
 
 
 def result_path(order: Order) -> Path:

@@ -355,6 +355,7 @@ def test_enlarging_with_the_model_and_to_the_size_that_are_chosen(
         mark = read_xmp(tmp_path / "result.png")
         assert mark is not None
         assert mark.model == "Double"
+        expect(page.locator(".command")).to_be_visible()
 
         page.get_by_label("Model", exact=True).click()
         page.get_by_role("option", name="Triple (3×)").click()
@@ -364,6 +365,7 @@ def test_enlarging_with_the_model_and_to_the_size_that_are_chosen(
         result = read(download(page, tmp_path / "result.png")).pixels
         assert np.array_equal(result, bicubic(load(folder / "triple.onnx")(source), (768, 1024)))
         assert sizes_in_slider(page) == [[1024, 768], [1024, 768]]
+        expect(page.locator(".command")).to_be_hidden()  # `apply` has no such option
 
 
 def test_progress_by_tile_and_stopping_between_them(
