@@ -23,6 +23,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript"),
     "cpu": ("onnxruntime",),
     "page": ("gradio", "fastapi", "uvicorn"),
+    "video": ("av",),
 }
 """Which part of the installation brings which package."""
 
@@ -87,15 +88,16 @@ class Compare:
 
 @dataclass(frozen=True)
 class Apply:
-    """Run a model over an image or a folder of images."""
+    """Run a model over an image, a video or a folder of them."""
 
     model: tyro.conf.Positional[Path]
     """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx, which needs no torch,
     or a ready-made model: realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3."""
     input: tyro.conf.Positional[Path]
-    """An image, or a folder whose images are all done, subfolders included."""
+    """An image, a video, or a folder whose images and videos are all done, subfolders included."""
     output: tyro.conf.Positional[Path]
-    """The file or folder to write. Results that are there already, of this model and input, are kept."""
+    """The file or folder to write. Results that are there already, of this model and input, are kept; an interrupted
+    video goes on where it was."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     provider: str = "auto"
@@ -115,6 +117,7 @@ class Apply:
         from gan_tasks.export.apply import apply_to_files, files_to_do
         from gan_tasks.export.model import load
         from gan_tasks.export.resuming import version_of
+        from gan_tasks.export.video_formats import is_video
 
         pairs = files_to_do(self.input, self.output)
         model = load(
@@ -133,8 +136,12 @@ class Apply:
         done = apply_to_files(model, pairs, model_version=version, overwrite=self.overwrite)
         for failure in done.failures:
             say(f"not done: {failure}")
+        for video in done.videos:
+            say(video)
         kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""
-        say(f"{done.written} of {len(pairs)} images written to {self.output}{kept}")
+        kinds = {is_video(before) for before, _ in pairs}
+        what = "images and videos" if len(kinds) > 1 else "videos" if kinds == {True} else "images"
+        say(f"{done.written} of {len(pairs)} {what} written to {self.output}{kept}")
         if done.tiled:
             limit = self.max_memory or "2GiB"
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
@@ -241,7 +248,7 @@ class Serve:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what a file or folder is: a run, a checkpoint, weights, an image."""
+    """Say what a file or folder is: a run, a checkpoint, weights, an image, a video."""
 
     file: tyro.conf.Positional[Path]
     """Any of these."""

@@ -11,10 +11,11 @@ from typing import Any
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, read
 from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+from gan_tasks.export.video_formats import is_video, require_av
 
 
 def inspect(path: Path) -> Iterator[str]:
-    """Lines that describe a run folder, a checkpoint, an exported model, a file of weights or an image.
+    """Lines that describe a run folder, a checkpoint, an exported model, a file of weights, an image or a video.
 
     Raises UserError where it is none of these.
     """
@@ -28,11 +29,13 @@ def inspect(path: Path) -> Iterator[str]:
         yield from weights_lines(path)
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         yield from image_lines(path)
+    elif is_video(path) and path.is_file():
+        yield from video_lines(path)
     else:
         what = "is none of these" if path.exists() else "does not exist"
         raise UserError(
             f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
-            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}) or an image"
+            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), an image or a video"
         )
 
 
@@ -126,13 +129,27 @@ def tensor_lines(path: Path) -> Iterator[str]:
 
 
 def image_lines(path: Path) -> Iterator[str]:
-    from gan_tasks.export.provenance import read_xmp
-
     picture = read(path)
     height, width, channels = picture.pixels.shape
     kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
     yield f"image of {height}×{width} pixels (height × width), {kinds.get(channels, f'{channels} channels')}"
     yield f"{picture.pixels.dtype}, {'with' if picture.icc_profile else 'without'} ICC profile"
+    yield from mark_lines(path)
+
+
+def video_lines(path: Path) -> Iterator[str]:
+    require_av()
+    from gan_tasks.export.video_read import probe
+
+    video = probe(path)
+    yield f"video of {video.height}×{video.width} pixels (height × width), {video.frame_count} frames"
+    yield f"{float(video.rate):.4g} frames/s on average, {'more than 8' if video.deep else '8'} bits a channel"
+    yield from mark_lines(path)
+
+
+def mark_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.provenance import read_xmp
+
     if mark := read_xmp(path):
         model = f" by the model {mark.model}" if mark.model else ""
         yield f"marked as made{model} ({mark.source_type}), written with {mark.creator_tool or 'an unnamed program'}"

@@ -3,7 +3,8 @@
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
@@ -11,11 +12,17 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write the file so that a reader, or a crash, sees the old content or the new, never a part of it."""
+    with replaced(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """The path of a new file beside this one, which takes its place once the body has written it without an error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

@@ -72,8 +72,22 @@ class _Ranges:
     poisson: tuple[float, float]
 
 
-_FIRST = _Ranges(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3.0))
-_SECOND = _Ranges(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+_FIRST = _Ranges(
+    blurred=1.0,
+    sigma_px=(0.2, 3.0),
+    enlarged_reduced_kept=(0.2, 0.7, 0.1),
+    zoom=(0.15, 1.5),
+    gaussian=(1, 30),
+    poisson=(0.05, 3.0),
+)
+_SECOND = _Ranges(
+    blurred=0.8,
+    sigma_px=(0.2, 1.5),
+    enlarged_reduced_kept=(0.3, 0.4, 0.3),
+    zoom=(0.3, 1.2),
+    gaussian=(1, 25),
+    poisson=(0.05, 2.5),
+)
 
 _SINC = 0.1
 _BELLS: tuple[tuple[Profile, bool], ...] = (  # the second says whether it is round
@@ -224,8 +238,24 @@ def _resized(image: _Unit, size: Size, interpolation: Interpolation) -> _Unit:
 
     if image.shape[:2] == size:
         return image
+    if interpolation == "area" and (size[0] > image.shape[0] or size[1] > image.shape[1]):
+        return _enlarged_by_area(image, size)  # OpenCV's rounding may take the neighbour of the right pixel there
     flags = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
     return np.asarray(cv2.resize(image, size[::-1], interpolation=flags[interpolation]), np.float32)
+
+
+def _enlarged_by_area(image: _Unit, size: Size) -> _Unit:
+    rows, columns = (area_weights(old, new) for old, new in zip(image.shape[:2], size, strict=True))
+    resized = np.tensordot(columns, np.tensordot(rows, image, axes=1), axes=(1, 1))  # W×H×3
+    return np.asarray(np.ascontiguousarray(resized.transpose(1, 0, 2)), np.float32)
+
+
+def area_weights(old: int, new: int) -> NDArray[np.float32]:
+    """new×old: how much of each new pixel an old one covers, in a row of pixels that is resized by area."""
+    edges = np.arange(new + 1) * old / new
+    pixels = np.arange(old)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (covered.clip(min=0) * new / old).astype(np.float32)
 
 
 def _noisy(image: _Unit, noise: Noise | None) -> _Unit:
@@ -250,16 +280,18 @@ def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
 
 def _luma(image: _Unit) -> _Unit:
     """H×W×1, by ITU-R BT.601."""
-    return image @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return np.asarray(image @ np.array([[0.299], [0.587], [0.114]], np.float32), np.float32)
 
 
 def _compressed(image: _Unit, quality: int | None) -> _Unit:
-    import simplejpeg
+    import cv2
 
     if quality is None:
         return image
-    data = simplejpeg.encode_jpeg(_to_uint8(image), quality, colorspace="RGB", colorsubsampling="420", fastdct=False)
-    return _to_unit(simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False))
+    # Not simplejpeg: it takes the fast transform, which is less exact than what cameras and most programs write.
+    blue_first = np.ascontiguousarray(_to_uint8(image)[..., ::-1])
+    _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
 def _to_unit(image: NDArray[np.uint8] | NDArray[np.float32]) -> _Unit:

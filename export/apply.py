@@ -1,4 +1,4 @@
-"""Run a model over a file or a folder of images; go on where an earlier run stopped."""
+"""Run a model over a file or a folder of images and videos; go on where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -14,47 +14,59 @@ from gan_tasks.export.model import Model
 from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
 from gan_tasks.export.resuming import Failure, missing, sha256_of
+from gan_tasks.export.video_formats import ANY_CODEC, CONTAINERS, VIDEO_SUFFIXES, is_video, require_av
+from gan_tasks.export.video_parts import remove_parts
 from gan_tasks.progress import track
 
 MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 """Formats that can be written and carry the mark that a model made the image."""
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a list of images.
+    """What became of a list of images and videos.
 
     written: results; tiled: how many of them were run in tiles, because memory is limited.
     kept: results of the same model, and of the same inputs, that were there already.
-    failures: what could not be done.
+    failures: what could not be done, or not of all of the input.
+    videos: what was written of each, for people.
     """
 
     written: int
     tiled: int
     kept: int
     failures: tuple[Failure, ...]
+    videos: tuple[str, ...] = ()
 
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
-    """(input, output) paths: one for a file; for a folder each image in it, subfolders included.
+    """(input, output) paths: one for a file; for a folder each image and video in it, subfolders included.
 
-    Outputs keep their names; where the format cannot hold the result or its mark (.bmp, .gif, .npy), .png is added.
-    A destination with an image suffix names the file, any other a folder, which is not searched for inputs. Raises
-    UserError where there is nothing to do, an output would replace an input, or two inputs become one output.
+    Outputs keep their names; where the format cannot hold the result or its mark (.bmp, .gif, .npy), .png is added,
+    and to videos that are not written (.avi, .wmv) .mkv.
+    A destination with a suffix of images or videos names the file, any other a folder, which is not searched for
+    inputs. Raises UserError where there is nothing to do, an image would become a video or a video an image, an
+    output would replace an input, or two inputs become one output.
     """
     if source.is_file():
-        to_file = destination.suffix.lower() in IMAGE_SUFFIXES
+        if is_video(source):
+            require_av()
+        to_file = destination.suffix.lower() in SUFFIXES
+        if to_file and is_video(source) != is_video(destination):
+            kinds = ("a video", "an image") if is_video(source) else ("an image", "a video")
+            raise UserError(f"{source} is {kinds[0]} and {destination} {kinds[1]}: give a name of the same kind")
         pairs = [(source, destination if to_file else destination / output_name(Path(source.name)))]
     elif source.is_dir():
         if destination.is_file():
             raise UserError(f"{source} is a folder but {destination} is a file: give a folder for the results")
         pairs = [
-            (path, destination / output_name(path.relative_to(source))) for path in images_in(source, destination)
+            (path, destination / output_name(path.relative_to(source))) for path in files_in(source, destination)
         ]
     else:
-        raise UserError(f"{source} does not exist: give an image or a folder of images")
+        raise UserError(f"{source} does not exist: give an image, a video or a folder of them")
     if not pairs:
-        raise UserError(f"{source} holds no images: expected files of {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"{source} holds no images or videos: expected files of {', '.join(sorted(SUFFIXES))}")
     inputs, made_from = {before.resolve(): before for before, _ in pairs}, dict[Path, Path]()
     for before, after in pairs:
         if lost := inputs.get(after.resolve()):
@@ -66,16 +78,19 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def images_in(folder: Path, results: Path) -> list[Path]:
+def files_in(folder: Path, results: Path) -> list[Path]:
     """Sorted; without the folder of results, where it lies in this one."""
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in files if not (is_inside and path.resolve().is_relative_to(own)))
 
 
 def output_name(name: Path) -> Path:
-    return name if name.suffix.lower() in MARKED_SUFFIXES else name.with_name(f"{name.name}.png")
+    suffix = name.suffix.lower()
+    if is_video(name):
+        return name if suffix in CONTAINERS else name.with_name(name.name + ANY_CODEC)
+    return name if suffix in MARKED_SUFFIXES else name.with_name(f"{name.name}.png")
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ def apply_to_files(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
-    """Do all that can be done of (input, output) paths, with progress. Every file is whole or not there.
+    """Do all that can be done of (input, output) paths, images first, with progress. Files are whole or not there.
 
     Colours keep their ICC profile, 16-bit stays 16-bit. Each result is marked with the model and its input. Where
     that very result is there already, it is kept; older ones of this program are replaced, files of others never.
@@ -109,9 +124,28 @@ def apply_to_files(
     """
     atomic.remove_leftovers(after for _, after in pairs)
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
-    begun = len(pairs) - len(to_do)
-    kept = begun - len(failures)
-    tiled: list[bool] = []
+    kept = len(pairs) - len(to_do) - len(failures)
+    for _, after in set(pairs) - set(to_do):
+        remove_parts(after)  # of a run that was killed at its very end
+    images = [pair for pair in to_do if not is_video(pair[0])]
+    videos = [pair for pair in to_do if is_video(pair[0])]
+    begun = sum(not is_video(before) for before, _ in pairs) - len(images)
+    of_images = apply_to_images(model, images, model_version=model_version, begun=begun, quiet=quiet)
+    of_videos = apply_to_videos(model, videos, model_version=model_version, overwrite=overwrite, quiet=quiet)
+    return Done(
+        written=of_images.written + of_videos.written,
+        tiled=of_images.tiled + of_videos.tiled,
+        kept=kept,
+        failures=(*failures, *of_images.failures, *of_videos.failures),
+        videos=of_videos.videos,
+    )
+
+
+def apply_to_images(
+    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, begun: int, quiet: bool
+) -> Done:
+    """All of them; `begun` is how many more were there to begin with, for the progress."""
+    tiled, failures = list[bool](), list[Failure]()
 
     def read_input(pair: tuple[Path, Path]) -> Job:
         return Job(*pair, read(pair[0]), sha256_of(pair[0]))
@@ -127,12 +161,36 @@ def apply_to_files(
         write(job.after, job.picture, xmp=mark)
         return job.in_tiles
 
-    with track(len(pairs), "Applying", "images", done=begun, quiet=quiet or len(to_do) <= 1) as advance:
-        results = pipelined(to_do, read_input, run, write_result)
-        for (before, _), result in zip(to_do, results, strict=True):
+    quiet = quiet or len(pairs) <= 1
+    with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
+        results = pipelined(pairs, read_input, run, write_result)
+        for (before, _), result in zip(pairs, results, strict=True):
             if isinstance(result, UserError):
                 failures.append(Failure(before, str(result)))
             else:
                 tiled.append(result)
             advance(1)
-    return Done(len(tiled), sum(tiled), kept, tuple(failures))
+    return Done(len(tiled), sum(tiled), 0, tuple(failures))
+
+
+def apply_to_videos(
+    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, overwrite: bool, quiet: bool
+) -> Done:
+    """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
+    tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
+    for before, after in pairs:
+        try:
+            require_av()
+            from gan_tasks.export.video import apply_to_video
+
+            video = apply_to_video(
+                model, before, after, model_version=model_version, overwrite=overwrite, quiet=quiet
+            )
+        except UserError as error:
+            failures.append(Failure(before, str(error)))
+            continue
+        tiled.append(video.in_tiles)
+        summaries.append(f"{after}: {video.summary}")
+        if video.damage:
+            failures.append(Failure(before, f"{video.damage}: {after} has what can be read of it"))
+    return Done(len(tiled), sum(tiled), 0, tuple(failures), tuple(summaries))

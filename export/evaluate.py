@@ -106,7 +106,7 @@ def compare(
                 real.add(sample.target, None)
                 real.add_to_set(sample.target)
             advance(1)
-    search = train_search(first, task, train, tools, quiet=quiet)
+    search = None if options.split == "train" else train_search(first, task, train, tools, quiet=quiet)
     subjects = {
         name: item.subject(real, inputs, search, own_source=not task.paired) for name, item in measured.items()
     }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
+from gan_tasks.datasets.mask_files import to_hole
 from gan_tasks.ready_made import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
 
 if TYPE_CHECKING:
@@ -70,12 +71,19 @@ class Model(ABC):
         masks: what else `inputs` names, N×1×H×W of 0 and 1. With any, the images are never run in tiles.
         """
 
-    def __call__(self, image: Pixels) -> Pixels:
+    def __call__(self, image: Pixels, mask: Pixels | None = None, sketch: Pixels | None = None) -> Pixels:
         """One image, H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type.
 
         Any size. Gray is repeated for a model of RGB, and alpha is carried round a model that has none: the
         result has it again. Raises ImageError for channels or a type that do not fit.
+
+        mask, sketch: for a model that fills holes, of the image's size: white in the hole, and on lines that the fill
+            is to follow (see `to_hole`; `filling.fill` has more to say). Given pixels come back to the bit.
         """
+        if "mask" in self.inputs:
+            return self.fill(image, mask, sketch)
+        if mask is not None or sketch is not None:
+            raise ImageError(f"{self.title} takes the image alone, no mask and no sketch")
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
             raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
         colour, alpha = split_alpha(image, self.in_channels)
@@ -84,6 +92,13 @@ class Model(ABC):
         if alpha is None or self.out_channels not in (1, 3):
             return pixels
         return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
+
+    def fill(self, image: Pixels, mask: Pixels | None, sketch: Pixels | None) -> Pixels:
+        from gan_tasks.export.filling import fill
+
+        if mask is None:
+            raise ImageError(f"{self.title} fills holes: give a mask of the picture's size, white in the hole")
+        return fill(self, image, to_hole(mask), None if sketch is None else to_hole(sketch)).pixels
 
 
 def split_alpha(image: Pixels, channels: int) -> tuple[Pixels, Pixels | None]:

@@ -40,7 +40,10 @@ def missing(pairs: Sequence[tuple[Path, Path]], model_version: str) -> tuple[lis
 
 
 def is_done(before: Path, after: Path, model_version: str) -> bool:
-    """Whether the output is this model's, of this input as it is now. Raises UserError for one of another program."""
+    """Whether the output is this model's, of this input as it is now.
+
+    Raises UserError for one of another program, and for all that can be made of a broken input.
+    """
     if not after.exists():
         return False
     mark = read_xmp(after) if after.is_file() else None
@@ -51,7 +54,15 @@ def is_done(before: Path, after: Path, model_version: str) -> bool:
         )
     if (mark.creator_tool, mark.model_version) != (f"{PROGRAM} {__version__}", model_version):
         return False
-    return mark.source == sha256_of(before)
+    source = sha256_of(before)
+    if mark.source == broken(source):
+        raise UserError(f"{before} is broken: {after} has what can be read of it")
+    return mark.source == source
+
+
+def broken(source: str) -> str:
+    """What stands for a source in the mark of a result that could not be made of all of it."""
+    return f"{source}, as far as it can be read"
 
 
 def version_of(model: Model, path: Path) -> str:

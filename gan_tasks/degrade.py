@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_tasks import jpeg
-from gan_tasks.datasets.degradations import Degradation, Interpolation, Noise, Size, sizes
+from gan_tasks.datasets.degradations import Degradation, Interpolation, Noise, Size, area_weights, sizes
 from gan_tasks.datasets.kernels import LARGEST_KERNEL, Blur
 from gan_tasks.filters import correlate
 
@@ -25,18 +25,22 @@ def degrade_batch(high: Tensor, degradations: Sequence[Degradation], scale: int)
 
     Raises ValueError for images that are smaller than scale×scale, and for another number of degradations.
     """
+    if len(high) != len(degradations):
+        raise ValueError(f"{len(high)} images came with {len(degradations)} degradations; give one for each")
+    each_sizes = [sizes((high.shape[-2], high.shape[-1]), each, scale) for each in degradations]
+    height, width = each_sizes[0][-1]
     with torch.autocast(high.device.type, enabled=False):
-        height, width = (side // scale * scale for side in high.shape[-2:])
-        blurred = _filtered(high[..., :height, :width].float(), [each.first.blur for each in degradations])
+        whole = high[..., : height * scale, : width * scale].float()
+        blurred = _filtered(whole, [each.first.blur for each in degradations])
         return torch.cat(
-            [_after_first_blur(one[None], each, scale) for one, each in zip(blurred, degradations, strict=True)]
+            [_after_first_blur(*one) for one in zip(blurred.split(1), degradations, each_sizes, strict=True)]
         )
 
 
-def _after_first_blur(low: Tensor, degradation: Degradation, scale: int) -> Tensor:
+def _after_first_blur(low: Tensor, degradation: Degradation, sizes: tuple[Size, Size, Size]) -> Tensor:
     """1×3×H×W; from here on the sizes differ from image to image."""
     first, second = degradation.first, degradation.second
-    size_1, size_2, size = sizes((low.shape[-2], low.shape[-1]), degradation, scale)
+    size_1, size_2, size = sizes
 
     low = _noisy(_resized(low, size_1, first.interpolation), first.noise)
     low = _compressed(low, first.jpeg_quality)
@@ -53,7 +57,7 @@ def _after_first_blur(low: Tensor, degradation: Degradation, scale: int) -> Tens
 
 
 def _filtered(images: Tensor, blurs: Sequence[Blur | None]) -> Tensor:
-    if not any(blurs):
+    if all(blur is None for blur in blurs):
         return images
     kernels = torch.zeros(len(blurs), LARGEST_KERNEL, LARGEST_KERNEL)
     for padded, blur in zip(kernels, blurs, strict=True):
@@ -67,19 +71,13 @@ def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor
     if images.shape[-2:] == size:
         return images
     if interpolation == "area":
-        down, across = (
-            _area_weights(old, new, images.device) for old, new in zip(images.shape[-2:], size, strict=True)
+        # Not torch's own, which counts whole pixels where OpenCV takes the parts of them that are covered.
+        rows, columns = (
+            torch.from_numpy(area_weights(old, new)).to(images.device)
+            for old, new in zip(images.shape[-2:], size, strict=True)
         )
-        return down @ images @ across.mT
+        return rows @ images @ columns.mT
     return F.interpolate(images, size, mode=interpolation)
-
-
-def _area_weights(old: int, new: int, device: torch.device) -> Tensor:
-    """new×old: how much of each new pixel an old one covers, as OpenCV has it; torch's `area` counts whole pixels."""
-    edges = torch.arange(new + 1, dtype=torch.float64, device=device) * old / new
-    pixels = torch.arange(old, dtype=torch.float64, device=device)
-    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-    return (covered.clamp(min=0) * new / old).float()
 
 
 def _noisy(images: Tensor, noise: Noise | None) -> Tensor:
@@ -104,8 +102,8 @@ def _shot_noise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    red, green, blue = images.split(1, dim=1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    """N×1×H×W, by ITU-R BT.601."""
+    return torch.einsum("c,nchw->nhw", images.new_tensor([0.299, 0.587, 0.114]), images).unsqueeze(1)
 
 
 def _compressed(images: Tensor, quality: int | None) -> Tensor:

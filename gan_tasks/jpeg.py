@@ -45,12 +45,18 @@ def compress(images: Tensor, quality: int) -> Tensor:
     to_ycbcr = torch.tensor(_TO_YCBCR, device=images.device)
     ycbcr = torch.einsum("dc,nchw->ndhw", to_ycbcr, pixels).round()
     luma = _lossy(ycbcr[:, :1] - 128, _table(_LUMA_TABLE, quality, images.device))
-    halved = F.avg_pool2d(_extended(ycbcr[:, 1:], 2), 2).round()
-    chroma = _lossy(halved, _table(_CHROMA_TABLE, quality, images.device))
-    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")[..., :height, :width]
+    chroma = _lossy(_halved(ycbcr[:, 1:]), _table(_CHROMA_TABLE, quality, images.device))
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear").round()[..., :height, :width]
     ycbcr = torch.cat([luma + 128, chroma], dim=1)
     rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycbcr), ycbcr)
     return rgb.round().clamp(0, 255) / 255
+
+
+def _halved(planes: Tensor) -> Tensor:
+    """The means of 2×2 pixels; halves are rounded down and up in turn, as libjpeg does against a drift."""
+    means = F.avg_pool2d(_extended(planes, 2), 2)
+    is_odd = torch.arange(means.shape[-1], device=planes.device) % 2
+    return (means + 0.25 + 0.25 * is_odd).floor()
 
 
 def _lossy(planes: Tensor, table: Tensor) -> Tensor:

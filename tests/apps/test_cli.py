@@ -289,7 +289,8 @@ def test_overviews_list_commands_and_tasks(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("torch", "train"), ("onnx.checker", "export"), ("onnxruntime", "cpu"), ("gradio", "page")]
+    ("module", "extra"),
+    [("torch", "train"), ("onnx.checker", "export"), ("onnxruntime", "cpu"), ("gradio", "page"), ("av", "video")],
 )
 def test_what_is_not_installed_is_named_with_its_remedy(
     module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
