@@ -244,13 +244,14 @@ class Serve:
     """Open a web page in which anybody can use the models; it needs no torch for .onnx files."""
 
     models: tyro.conf.Positional[tuple[Path, ...]]
-    """One or more .onnx files or run folders, each with its tab; directions of one training share one."""
+    """One or more .onnx files or run folders, each with its tab; directions of one training share one, and so do
+    models of super-resolution."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 7860
     """Port to listen on; 0 takes a free one."""
     max_pixels: int = 4096 * 4096
-    """Larger pictures are refused before they are decoded."""
+    """Larger pictures are refused before they are decoded, and those whose result had over four times as many."""
     queue_size: int = 5
     """Jobs that may wait; more are told to come back later (503)."""
     provider: str = "auto"

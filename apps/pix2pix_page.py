@@ -40,7 +40,7 @@ def build(service: Service, tab: Tab) -> None:
             outputs = workbench.build_outputs()
     workbench.about(tab)
 
-    bench = Workbench(service, tab, suffix, outputs)
+    bench = Workbench(service, tab, suffix, outputs, [run_picture, run_drawing, *examples])
     bench.run_source(run_picture, picture)
     bench.run_source(run_drawing, drawing, name="drawing.png", on_white=True)
     bench.run_examples(examples)

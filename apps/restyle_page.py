@@ -22,6 +22,6 @@ def build(service: Service, tab: Tab) -> None:
             outputs = workbench.build_outputs()
     workbench.about(tab)
 
-    bench = Workbench(service, tab, suffix, outputs, direction)
+    bench = Workbench(service, tab, suffix, outputs, [run, *examples], direction)
     bench.run_source(run, picture)
     bench.run_examples(examples)

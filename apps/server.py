@@ -51,10 +51,11 @@ def serve(
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
 
     Args:
-        models: .onnx files and run folders; each has a tab, those of one training share it.
+        models: .onnx files and run folders; each has a tab, those of one training share it, as do those of
+            super-resolution.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
-        max_pixels: height × width of the largest picture taken.
+        max_pixels: height × width of the largest picture taken; what is made of it may have four times as many.
         queue_size: pictures that may wait; more are answered with 503.
         provider: what runs the .onnx files (see `export/session.py`).
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy

@@ -17,16 +17,25 @@ import numpy as np
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, fit_channels, read, write
+from gan_tasks.datasets.image import Picture, Pixels, fit_channels, read, write
+from gan_tasks.datasets.resize import bicubic
 from gan_tasks.export.cases import cases_of
 from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
+from gan_tasks.export.tiling import watching_tiles
 from gan_tasks.ready_made import find_ready_made
+
+SUPER_RESOLUTION = "super-resolution"
+"""The task whose models share a tab: they are ways to enlarge the same picture."""
 
 
 class BusyError(UserError):
     """The queue is full, or the server is stopping: the same request may work later."""
+
+
+class StoppedError(UserError):
+    """Whoever asked for the job has stopped it."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,14 @@ class Limits:
     """What is refused before any of it is decoded."""
 
     max_pixels: int = 4096 * 4096
+    """Of a picture that comes; one that is made of it may have four times as many."""
     max_upload_bytes: int = 64 * 2**20
     queue_size: int = 5
     """Jobs that may wait for the one that runs."""
+
+    def max_pixels_at(self, scale: int) -> int:
+        """Of a picture that becomes `scale` times as large along a side."""
+        return min(self.max_pixels, 4 * self.max_pixels // scale**2)
 
 
 @dataclass(frozen=True)
@@ -54,11 +68,11 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Tab:
-    """What the page shows as one: a model, or the ways of one that was trained to go several."""
+    """What the page shows as one: a model, the ways of one that was trained to go several, or all that enlarge."""
 
     title: str
     ways: tuple[ServedModel, ...]
-    """At least one. Several are of one training and go in different directions."""
+    """At least one. Several are of one training and go in different directions, or are of SUPER_RESOLUTION."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,44 @@ class Result:
     after: Picture
     file: Path
     seconds: float
+
+
+@dataclass
+class Watch:
+    """How far a job is, and a way to stop it. The job's thread writes what others read."""
+
+    tiles_done: int = 0
+    tiles: int = 0
+    """0 while it does not run in tiles."""
+    began_s: float | None = None
+    """When the job or its first tile did, on time.monotonic's clock; None while it waits for others."""
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Let the job end with a StoppedError before its next tile."""
+        self.stopped = True
+
+    def begin(self) -> None:
+        self.check()
+        self.began_s = time.monotonic()
+
+    def on_tile(self, done: int, count: int) -> None:
+        """See `tiling.OnTile`."""
+        self.check()
+        if done == 0:
+            self.began_s = time.monotonic()
+        self.tiles_done, self.tiles = done, count
+
+    def check(self) -> None:
+        """Raises StoppedError where it was stopped."""
+        if self.stopped:
+            raise StoppedError("the job was stopped")
+
+    def left_s(self) -> float | None:
+        """Seconds until the last tile is done, if they all take the same; None before the first is."""
+        if self.began_s is None or self.tiles_done == 0:
+            return None
+        return (time.monotonic() - self.began_s) * (self.tiles - self.tiles_done) / self.tiles_done
 
 
 class Service:
@@ -82,7 +134,14 @@ class Service:
         self._places = threading.BoundedSemaphore(limits.queue_size + 1)  # those that wait, and the one that runs
 
     def submit(
-        self, served: ServedModel, source: Path | bytes, file: Path, *, on_white: bool = False
+        self,
+        served: ServedModel,
+        source: Path | bytes,
+        file: Path,
+        *,
+        on_white: bool = False,
+        scale: int = 0,
+        watch: Watch | None = None,
     ) -> Future[Result]:
         """Queue a job: read the source, run the model, write the result to `file`, marked as made by the model.
 
@@ -90,14 +149,17 @@ class Service:
             source: an encoded picture; untrusted.
             file: its suffix names the format. Its folder must exist.
             on_white: lay the picture on white where it is transparent.
+            scale: sides of the result over those of the picture; 0 is the model's own.
+            watch: is told how far the job is, and may stop it.
 
         Raises BusyError at once where the queue is full. The future raises UserError for a picture that cannot
-        be read, is over the limits, or does not fit the model.
+        be read, is over the limits, or does not fit the model, and StoppedError where the watch stopped it. While
+        the job waits, cancelling the future gives its place free.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError(f"{self.limits.queue_size} pictures are waiting already: try again in a few seconds")
         try:
-            future = self._worker.submit(self._run, served, source, file, on_white)
+            future = self._worker.submit(self._run, served, source, file, on_white, scale, watch or Watch())
         except RuntimeError as error:  # closed
             self._places.release()
             raise BusyError("the server is stopping and takes no more pictures") from error
@@ -108,18 +170,30 @@ class Service:
         """Take no more jobs, and return when all that were taken are done."""
         self._worker.shutdown(wait=True)
 
-    def _run(self, served: ServedModel, source: Path | bytes, file: Path, on_white: bool) -> Result:
+    def _run(
+        self, served: ServedModel, source: Path | bytes, file: Path, on_white: bool, scale: int, watch: Watch
+    ) -> Result:
+        watch.begin()
         # A path is read here: in a message it would tell the person where the server keeps its files.
         data = source.read_bytes() if isinstance(source, Path) else source
-        before = read(data, max_pixels=self.limits.max_pixels)
+        model = served.model
+        before = read(data, max_pixels=self.limits.max_pixels_at(max(scale, model.scale)))
         if on_white:
             before = lay_on_white(before)
         start = time.perf_counter()
-        pixels = served.model(before.pixels)
+        with watching_tiles(watch.on_tile):
+            pixels = model(before.pixels)
         seconds = time.perf_counter() - start
-        after = Picture(pixels, before.icc_profile)
-        write(file, after, xmp=xmp(served.model.title, __version__))
+        watch.check()  # for what did not run in tiles
+        after = Picture(at_scale(pixels, before.pixels, scale or model.scale), before.icc_profile)
+        write(file, after, xmp=xmp(model.title, __version__))
         return Result(before, after, file, seconds)
+
+
+def at_scale(made: Pixels, before: Pixels, scale: int) -> Pixels:
+    """What a model made of a picture, in `scale` times the picture's size."""
+    height, width = before.shape[:2]
+    return bicubic(made, (height * scale, width * scale))
 
 
 def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:
@@ -150,7 +224,8 @@ def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[Served
 
 
 def tabs_of(models: Sequence[ServedModel]) -> tuple[Tab, ...]:
-    """A tab for each model, in order; those of one source that go in different directions share one."""
+    """A tab for each model, in order; those of one source that go in different directions share one, and those of
+    SUPER_RESOLUTION do."""
     groups: list[list[ServedModel]] = []
     for served in models:
         model = served.model
@@ -158,7 +233,8 @@ def tabs_of(models: Sequence[ServedModel]) -> tuple[Tab, ...]:
             first = group[0].model
             taken = {way.model.direction for way in group}
             same = (model.name, model.source, model.training_data) == (first.name, first.source, first.training_data)
-            if same and model.direction and first.direction and model.direction not in taken:
+            opposite = same and model.direction and first.direction and model.direction not in taken
+            if opposite or model.name == first.name == SUPER_RESOLUTION:
                 group.append(served)
                 break
         else:
@@ -167,9 +243,12 @@ def tabs_of(models: Sequence[ServedModel]) -> tuple[Tab, ...]:
 
 
 def title_of(ways: Sequence[ServedModel]) -> str:
-    """The name that the ways share, or else where they are from."""
+    """The name that the ways share, or else their task or where they are from."""
     titles = {way.model.title for way in ways}
-    return titles.pop() if len(titles) == 1 else ways[0].model.source
+    if len(titles) == 1:
+        return titles.pop()
+    first = ways[0].model
+    return "Super-resolution" if first.name == SUPER_RESOLUTION else first.source
 
 
 def direction_label(model: Model) -> str:

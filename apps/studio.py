@@ -1,4 +1,4 @@
-"""The web page: a tab for each model, with the page of its task."""
+"""The web page: a tab for each model, or those that belong together, with the page of its task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
-from gan_tasks.apps import pix2pix_page, restyle_page
-from gan_tasks.apps.service import Service, Tab
+from gan_tasks.apps import pix2pix_page, restyle_page, upscale_page
+from gan_tasks.apps.service import SUPER_RESOLUTION, Service, Tab
 from gan_tasks.apps.theme import CSS, build_theme
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 3600
 """Uploads and results are deleted when they are older."""
 
-PAGES: dict[str, Callable[[Service, Tab], None]] = {"pix2pix": pix2pix_page.build}
+PAGES: dict[str, Callable[[Service, Tab], None]] = {
+    "pix2pix": pix2pix_page.build,
+    SUPER_RESOLUTION: upscale_page.build,
+}
 """By the task's name; restyle_page is that of all others."""
 
 

@@ -161,14 +161,35 @@ CSS += """
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; min-width: min(100%, 20rem) !important;
 }
-.run, .download { min-height: 2.75rem; }
+.run, .download, .stop { min-height: 2.75rem; }
 
 .empty {
   display: grid; place-items: center; min-height: 24rem; margin: 0; border-radius: 6px; text-align: center;
   color: var(--body-text-color-subdued); border: 1px dashed var(--border-color-primary);
 }
+.working { width: min(22rem, 80%); font-variant-numeric: tabular-nums; }
+.working label { display: grid; gap: .5rem; color: var(--body-text-color); }
+.working .left { margin: .5rem 0 0; }
+.working progress {
+  appearance: none; width: 100%; height: .5rem; border: 0; border-radius: 99px; overflow: hidden;
+  background: var(--border-color-primary); accent-color: var(--link-text-color);
+}
+.working progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.working progress::-webkit-progress-value { background: var(--link-text-color); }
+.working progress::-moz-progress-bar { background: var(--link-text-color); }
+.working progress:indeterminate {
+  background: linear-gradient(90deg, var(--border-color-primary) 30%, var(--link-text-color) 50%,
+    var(--border-color-primary) 70%) 0 / 200% 100%;
+  animation: working 1.5s linear infinite;
+}
+.working progress:indeterminate::-webkit-progress-bar { background: transparent; }
+.working progress:indeterminate::-moz-progress-bar { background: transparent; }
+@keyframes working { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
+
+.hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
+@media (hover: none) { .hint { display: none; } }
 
 .command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import CancelledError
+from contextlib import aclosing
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,10 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan_tasks.apps.service import Result, ServedModel, Service, Tab, direction_label
+from gan_tasks.apps.service import (
+    SUPER_RESOLUTION,
+    Result,
+    ServedModel,
+    Service,
+    StoppedError,
+    Tab,
+    Watch,
+    direction_label,
+)
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, write
-from gan_tasks.export.model import enlarge
+from gan_tasks.datasets.image import Picture, Pixels, write
 from gan_tasks.export.session import OnnxModel
 
 if TYPE_CHECKING:
@@ -30,11 +40,30 @@ FORMATS = {"PNG": ".png", "TIFF": ".tif", "WebP": ".webp"}
 """Those that carry transparency and the mark that a model made the picture."""
 
 
+EMPTY = '<p class="empty">Before and after appear here.</p>'
+
+SHOW_OUTPUTS = """(...inputs) => {
+    const outputs = [...document.querySelectorAll(".outputs")].find((each) => each.offsetParent);
+    if (outputs && outputs.getBoundingClientRect().top > innerHeight / 2) outputs.scrollIntoView();
+    return inputs;
+}"""
+"""On a narrow screen the outputs are below; Gradio 6.31 takes no notice of its own `scroll_to_output`."""
+
+REFRESH_S = 0.4
+"""Between two looks at how far a job is."""
+
+Values = dict[Any, Any]
+"""What components hold, or are to."""
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a run fills."""
 
-    empty: gr.HTML
+    message: gr.HTML
+    stop: gr.Button
+    watch: gr.State
+    """The `Watch` of the job that runs."""
     result: gr.Column
     slider: gr.ImageSlider
     facts: gr.HTML
@@ -42,7 +71,29 @@ class Outputs:
     command: gr.Textbox
 
     def components(self) -> list[Any]:
-        return [self.empty, self.result, self.slider, self.facts, self.download, self.command]
+        return list(vars(self).values())
+
+    def say(self, message: str, *, running: bool = False) -> Values:
+        """Show HTML in place of a result, while a job runs with the button that stops it."""
+        import gradio as gr
+
+        return {
+            self.message: gr.update(value=message, visible=True),
+            self.stop: gr.update(visible=running),
+            self.result: gr.update(visible=False),
+        }
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is asked for; see `Service.submit`. `name` is the source's file, `suffix` that of the download."""
+
+    served: ServedModel
+    source: Path | bytes | None
+    name: str
+    suffix: str
+    scale: int = 0
+    on_white: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,50 +104,77 @@ class Workbench:
     tab: Tab
     suffix: gr.Radio
     outputs: Outputs
-    direction: gr.Radio | None = None
-    """Chooses one of the tab's ways; None where there is one."""
+    buttons: list[gr.Button]
+    """All that start a run."""
+    way: gr.Radio | gr.Dropdown | None = None
+    """Chooses one of the tab's ways by its key; None where there is one."""
+    scale: gr.Radio | None = None
+    """Chooses the scale of the result; None where it is the model's own."""
 
     def run_source(self, button: gr.Button, source: Component, *, name: str = "", on_white: bool = False) -> None:
         """Let the button run what the component holds: a path, or bytes of a file called `name`."""
 
-        async def run(source: Path | bytes | None, suffix: str, key: str = self.tab.ways[0].key) -> list[Any]:
-            called = name or (source.name if isinstance(source, Path) else "")
-            return await answer(
-                self.service, self.service.models[key], source, suffix, name=called, on_white=on_white
-            )
+        def order(values: Values) -> Order:
+            held: Path | bytes | None = values[source]
+            called = name or (held.name if isinstance(held, Path) else "")
+            return self._order(values, held, called, on_white=on_white)
 
-        self._on_click(button, run, [source])
+        self._on_click(button, order, source)
 
     def run_examples(self, buttons: list[gr.Button]) -> None:
         """Let each button run the chosen way's example of its place."""
         paths = {way.key: write_examples(way) for way in self.tab.ways}
         for place, button in enumerate(buttons):
 
-            async def run(suffix: str, key: str = self.tab.ways[0].key, *, place: int = place) -> list[Any]:
-                path = paths[key][place]
-                return await answer(self.service, self.service.models[key], path, suffix, name=path.name)
+            def order(values: Values, *, place: int = place) -> Order:
+                path = paths[self._way(values).key][place]
+                return self._order(values, path, path.name)
 
-            self._on_click(button, run, [])
+            self._on_click(button, order)
 
-    def _on_click(
-        self, button: gr.Button, function: Callable[..., Awaitable[list[Any]]], inputs: list[Component]
-    ) -> None:
-        settings = [self.suffix] if self.direction is None else [self.suffix, self.direction]
-        button.click(
-            function,
-            [*inputs, *settings],
-            self.outputs.components(),
-            scroll_to_output=True,  # on a narrow screen they are below
-            show_progress_on=[self.outputs.empty, self.outputs.slider],
+    def _way(self, values: Values) -> ServedModel:
+        return self.tab.ways[0] if self.way is None else self.service.models[values[self.way]]
+
+    def _order(self, values: Values, source: Path | bytes | None, name: str, *, on_white: bool = False) -> Order:
+        scale = 0 if self.scale is None else values[self.scale]
+        return Order(self._way(values), source, name, values[self.suffix], scale, on_white)
+
+    def _on_click(self, button: gr.Button, order: Callable[[Values], Order], *sources: Component) -> None:
+        import gradio as gr
+
+        outputs = self.outputs
+        settings = [each for each in (self.suffix, self.way, self.scale) if each is not None]
+
+        async def run(values: Values) -> AsyncIterator[Values]:
+            yield dict.fromkeys(self.buttons, gr.update(interactive=False))
+            try:
+                async with aclosing(answers(self.service, outputs, order(values))) as shown:
+                    async for each in shown:
+                        yield each
+            except Exception:  # the page says that there was one, the log which
+                yield outputs.say(EMPTY)
+                raise
+
+        def free() -> list[Any]:
+            return [gr.update(interactive=True)] * len(self.buttons)
+
+        ran = button.click(
+            run,
+            {*sources, *settings},
+            [*outputs.components(), *self.buttons],
+            js=SHOW_OUTPUTS,
+            show_progress="hidden",  # the message has it
             api_visibility="private",
         )
+        # Only now: a click before the event's end would be lost.
+        ran.then(free, None, self.buttons, show_progress="hidden", api_visibility="private")
 
 
 # The parts, in the order of the page.
 
 
 def direction_choice(tab: Tab) -> gr.Radio | None:
-    """A choice between the ways of a tab, by their keys; nothing where there is one."""
+    """A choice between the directions of a tab, by their keys; nothing where there is one."""
     import gradio as gr
 
     if len(tab.ways) == 1:
@@ -157,20 +235,33 @@ def settings() -> gr.Radio:
 def build_outputs() -> Outputs:
     import gradio as gr
 
-    empty = gr.HTML('<p class="empty">Before and after appear here.</p>', container=False)
-    with gr.Column(visible=False) as result:
-        return Outputs(
-            empty,
-            result,
-            slider=gr.ImageSlider(
+    with gr.Column(elem_classes="outputs"):
+        message = gr.HTML(EMPTY, container=False)
+        stop = gr.Button("Stop", visible=False, elem_classes="stop")
+        watch = gr.State()
+        stop.click(stop_job, watch, show_progress="hidden", api_visibility="private")
+        with gr.Column(visible=False) as result:
+            slider = gr.ImageSlider(
                 label="Before and after", format="png", max_height=640, elem_classes="result-slider"
-            ),
-            facts=gr.HTML(container=False, padding=False),
-            download=gr.DownloadButton("Download", elem_classes="download"),
-            command=gr.Textbox(
-                label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
-            ),
-        )
+            )
+            gr.HTML('<p class="hint">Scroll on the picture to look closer.</p>', container=False)
+            return Outputs(
+                message,
+                stop,
+                watch,
+                result,
+                slider,
+                facts=gr.HTML(container=False, padding=False),
+                download=gr.DownloadButton("Download", elem_classes="download"),
+                command=gr.Textbox(
+                    label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
+                ),
+            )
+
+
+def stop_job(watch: Watch | None) -> None:
+    if watch is not None:
+        watch.stop()
 
 
 def about(tab: Tab) -> None:
@@ -184,69 +275,120 @@ def about(tab: Tab) -> None:
 # What a run gives.
 
 
-async def answer(
-    service: Service,
-    served: ServedModel,
-    source: Path | bytes | None,
-    suffix: str,
-    *,
-    name: str,
-    on_white: bool = False,
-) -> list[Any]:
-    """Run the model and fill the outputs, or say in their place what is wrong. `name` is the source's file."""
+async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGenerator[Values, None]:
+    """Run the model; show how far it is, then the result, or what is wrong. Closed early, it stops the job."""
     import gradio as gr
 
     try:
-        if source is None:
+        if order.source is None:
             raise UserError("There is no picture yet: put one in first.")
-        if suffix not in FORMATS.values():
-            raise UserError(f"no format {suffix!r}: expected {', '.join(FORMATS)}")
-        file = result_path(served, name, suffix)
-        result = await asyncio.wrap_future(service.submit(served, source, file, on_white=on_white))
+        if order.suffix not in FORMATS.values():
+            raise UserError(f"no format {order.suffix!r}: expected {', '.join(FORMATS)}")
+        file, watch = result_path(order), Watch()
+        job = service.submit(
+            order.served, order.source, file, on_white=order.on_white, scale=order.scale, watch=watch
+        )
+        ended = asyncio.wrap_future(job)
+        try:
+            yield outputs.say(progress(watch), running=True) | {outputs.watch: watch}
+            while not (await asyncio.wait([ended], timeout=REFRESH_S))[0]:
+                if watch.stopped:
+                    job.cancel()  # if it still waits for others
+                yield outputs.say(progress(watch), running=True)
+        finally:
+            watch.stop()
+            job.cancel()
+        result = await ended
         before, after = await asyncio.to_thread(write_previews, result)
+    except (StoppedError, CancelledError, asyncio.CancelledError):
+        yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
+        return
     except UserError as error:
-        refusal = f'<p class="empty refusal" role="alert">{escape(str(error))}</p>'
-        return [gr.update(value=refusal, visible=True), gr.update(visible=False), *[gr.skip()] * 4]
-    command = ["gan-tasks", "apply", str(served.path), name, f"result{suffix}", *served.options]
-    return [
-        gr.update(visible=False),
-        gr.update(visible=True),
-        (before, after),
-        description_list(facts(served, result), "facts"),
-        gr.update(value=file, label=f"Download {suffix.removeprefix('.').upper()}"),
-        shlex.join(command),
-    ]
+        yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
+        return
+    # The command line makes what the model makes, in no other size.
+    served = order.served
+    command = ["gan-tasks", "apply", str(served.path), order.name, f"result{order.suffix}", *served.options]
+    yield {
+        outputs.message: gr.update(visible=False),
+        outputs.stop: gr.update(visible=False),
+        outputs.result: gr.update(visible=True),
+        outputs.slider: (before, after),
+        outputs.facts: description_list(facts(served, result), "facts"),
+        outputs.download: gr.update(value=file, label=f"Download {order.suffix.removeprefix('.').upper()}"),
+        outputs.command: gr.update(value=shlex.join(command), visible=order.scale in (0, served.model.scale)),
+    }
 
 
-def result_path(served: ServedModel, name: str, suffix: str) -> Path:
+def progress(watch: Watch) -> str:
+    """What is shown of a job before its end, as HTML."""
+    bar, left = "<progress></progress>", ""
+    if watch.stopped:
+        what = "Stopping…" if watch.tiles == 0 else "Stopping after this tile…"
+    elif watch.began_s is None:
+        what = "Waiting for other pictures…"
+    elif watch.tiles == 0:
+        what = "Running…"
+    elif watch.tiles_done == watch.tiles:
+        what = "Writing the result…"
+    else:
+        what = f"Tile {watch.tiles_done + 1} of {watch.tiles}"
+        bar = f'<progress max="{watch.tiles}" value="{watch.tiles_done}"></progress>'
+        left = "" if (left_s := watch.left_s()) is None else f"about {duration(left_s)} left"
+    return (
+        f'<div class="empty"><div class="working"><label><span>{what}</span>{bar}</label>'
+        f'<p class="left">{left or "&nbsp;"}</p></div></div>'
+    )
+
+
+def duration(seconds: float) -> str:
+    """For people, who need it to two digits: 40 s, 3 min, 2 h 10 min."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def result_path(order: Order) -> Path:
     """Where Gradio serves files from and deletes them by their age; named after the source and the model."""
     from gradio.utils import get_upload_folder
 
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
-    return folder / f"{Path(name).stem[:50]}-{served.key}{suffix}"
+    return folder / f"{Path(order.name).stem[:50]}-{order.served.key}{order.suffix}"
 
 
 def write_previews(result: Result) -> tuple[Path, Path]:
     """Before and after as PNG, which every browser shows, without loss and both in the result's full size."""
     before, after = (result.file.with_name(f"{part}.png") for part in ("before", "after"))
-    write(before, enlarged(result.before, result.after.pixels.shape[1] // result.before.pixels.shape[1]))
+    height, width = result.after.pixels.shape[:2]
+    write(before, enlarged(result.before, height, width))
     if result.file.suffix == ".png":
         return before, result.file
     write(after, result.after)
     return before, after
 
 
-def enlarged(picture: Picture, scale: int) -> Picture:
-    """The picture as it lies beside the result of a model that enlarges."""
-    if scale == 1:
+def enlarged(picture: Picture, height: int, width: int) -> Picture:
+    """The picture in the size of a result that it lies beside, by bicubic interpolation."""
+    if picture.pixels.shape[:2] == (height, width):
         return picture
-    channels = np.split(picture.pixels, picture.pixels.shape[2], axis=2)
-    return Picture(np.concatenate([enlarge(channel, scale) for channel in channels], axis=2), picture.icc_profile)
+    from PIL import Image
+
+    def larger(plane: Pixels) -> Pixels:
+        values = np.asarray(
+            Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        )
+        levels: Pixels = np.rint(np.clip(values, 0, np.iinfo(plane.dtype).max)).astype(plane.dtype)
+        return levels
+
+    planes = np.moveaxis(picture.pixels, 2, 0)
+    return Picture(np.stack([larger(plane) for plane in planes], axis=2), picture.icc_profile)
 
 
 def write_examples(served: ServedModel) -> list[Path]:
-    paths = [result_path(served, f"test-pattern-{number}", ".png") for number in range(1, len(served.examples) + 1)]
+    names = [f"test-pattern-{number}" for number in range(1, len(served.examples) + 1)]
+    paths = [result_path(Order(served, None, name, ".png")) for name in names]
     for path, picture in zip(paths, served.examples, strict=True):
         write(path, picture)
     return paths
@@ -254,8 +396,9 @@ def write_examples(served: ServedModel) -> list[Path]:
 
 def facts(served: ServedModel, result: Result) -> dict[str, str]:
     height, width = result.after.pixels.shape[:2]
-    direction = {"Direction": direction_label(served.model)} if served.model.direction else {}
-    return direction | {
+    way = {"Model": served.model.title} if served.model.name == SUPER_RESOLUTION else {}
+    way |= {"Direction": direction_label(served.model)} if served.model.direction else {}
+    return way | {
         "Result": f"{width} × {height} px",
         "Time": f"{result.seconds:.3f} s",
         "Provider": served.model.runs_on,

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.model import FloatImages
+
+OnTile = Callable[[int, int], None]
+"""Told how many tiles are done, and of how many: before the first and after each. What it raises ends the run."""
+
+_on_tile: ContextVar[OnTile] = ContextVar("on_tile", default=lambda done, count: None)
+
+
+@contextmanager
+def watching_tiles(on_tile: OnTile) -> Iterator[None]:
+    """Let `on_tile` be told of the tiles that this thread runs inside the block."""
+    token = _on_tile.set(on_tile)
+    try:
+        yield
+    finally:
+        _on_tile.reset(token)
 
 
 @dataclass(frozen=True)
@@ -112,14 +130,17 @@ def run_in_tiles(
     """
     height, width = image.shape[-2:]
     result: FloatImages | None = None
-    for row in spans(height, tile[0], overlap, multiple):
-        for column in spans(width, tile[1], overlap, multiple):
-            output = run(image[None, :, row.start : row.stop, column.start : column.stop])[0]
-            if result is None:
-                result = np.zeros((len(output), height * scale, width * scale), np.float32)
-            weights = np.outer(row.weights.repeat(scale), column.weights.repeat(scale))
-            result[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += (
-                output * weights
-            )
+    tiles = list(product(spans(height, tile[0], overlap, multiple), spans(width, tile[1], overlap, multiple)))
+    on_tile = _on_tile.get()
+    on_tile(0, len(tiles))
+    for done, (row, column) in enumerate(tiles, start=1):
+        output = run(image[None, :, row.start : row.stop, column.start : column.stop])[0]
+        if result is None:
+            result = np.zeros((len(output), height * scale, width * scale), np.float32)
+        weights = np.outer(row.weights.repeat(scale), column.weights.repeat(scale))
+        result[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += (
+            output * weights
+        )
+        on_tile(done, len(tiles))
     assert result is not None  # there is always a tile
     return result

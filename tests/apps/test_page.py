@@ -29,8 +29,10 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from gan_tasks.apps.server import build_app, make_server
 from gan_tasks.apps.service import Limits, Service, open_models
 from gan_tasks.datasets.image import Picture, read, write
+from gan_tasks.datasets.resize import bicubic
 from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
+from gan_tasks.export.session import OnnxModel
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
@@ -63,17 +65,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     models = [folder / f"{name}.onnx" for name in ("mean", "winter", "summer", "twice")]
-    with served(models, folder) as address:
+    with served(Service(open_models(models), LIMITS), folder) as address:
         yield address
 
 
 @contextmanager
-def served(models: list[Path], folder: Path, *, behind: str = "") -> Iterator[str]:
+def served(service: Service, folder: Path, *, behind: str = "") -> Iterator[str]:
     """The address of a page on the models; with `behind`, under that path of a proxy, which takes it off."""
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
         address = f"http://localhost:{listener.getsockname()[1]}{behind}"
-        service = Service(open_models(models), LIMITS)
         app = build_app(service, public_url=address if behind else "")
         server = make_server(app, service)
         if behind:
@@ -124,7 +125,7 @@ def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
     page.goto(address)
-    page.get_by_role("button", name="Run", exact=True).first.wait_for()
+    page.locator(".run").first.wait_for()
     try:
         yield page
     finally:
@@ -143,7 +144,7 @@ def open_tab(page: Page, name: str) -> Page:
         page.locator(".overflow-dropdown").get_by_role("button", name=name, exact=True).click()
     else:
         page.get_by_role("tab", name=name, exact=True).click()
-    shown(page.get_by_role("button", name="Run", exact=True)).wait_for()
+    shown(page.locator(".run")).wait_for()
     return page
 
 
@@ -236,7 +237,8 @@ def test_before_and_after_align_where_the_model_enlarges(page: Page, folder: Pat
 
 
 def test_under_a_path_behind_a_proxy(browser: Browser, folder: Path, tmp_path: Path) -> None:
-    with served([folder / "mean.onnx"], folder, behind="/paint") as address, opened(browser, f"{address}/") as page:
+    service = Service(open_models([folder / "mean.onnx"]), LIMITS)
+    with served(service, folder, behind="/paint") as address, opened(browser, f"{address}/") as page:
         upload(page, folder / "source.png")
         press(page, "Run")
         assert read(download(page, tmp_path / "result.png")).pixels.shape == (192, 256, 3)
@@ -292,6 +294,148 @@ def test_a_drawing_is_run_on_white_paper(page: Page, tmp_path: Path) -> None:
     assert pixels.shape == (256, 256, 3)
     assert pixels[128, 128].tolist() == [0, 0, 255]
     assert pixels[20, 20].tolist() == [255, 255, 255]
+
+
+class Gate:
+    """A session that runs once for each `release`."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.asked = 0
+        self._runs = threading.Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def release(self, runs: int = 1) -> None:
+        self._runs.release(runs)
+
+    def run(self, *arguments: Any) -> Any:
+        self.asked += 1
+        assert self._runs.acquire(timeout=30)
+        return self.session.run(*arguments)
+
+
+@pytest.fixture(scope="module")
+def enlarging(folder: Path) -> Iterator[tuple[str, Service]]:
+    """The address of a page on two models that enlarge, and what serves it: one job, and none may wait."""
+    write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double", overlap=16)
+    write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple", overlap=16)
+    limits = Limits(max_pixels=4 * LIMITS.max_pixels, queue_size=0)
+    service = Service(open_models([folder / "double.onnx", folder / "triple.onnx"]), limits)
+    with served(service, folder) as address:
+        yield address, service
+
+
+@contextmanager
+def gated(service: Service) -> Iterator[Gate]:
+    """Let the first model run in the 20 tiles that the source is cut into with this memory, each when it is let."""
+    model = service.models["double"].model
+    assert isinstance(model, OnnxModel)
+    with pytest.MonkeyPatch.context() as patch:
+        gate = Gate(model.session)
+        patch.setattr(model, "session", gate)
+        patch.setattr(model, "max_memory_bytes", 64 * 64 * model.card.bytes_per_pixel)
+        yield gate
+        gate.release(100)  # for what is left after a failure
+
+
+def test_enlarging_with_the_model_and_to_the_size_that_are_chosen(
+    browser: Browser, enlarging: tuple[str, Service], folder: Path, tmp_path: Path
+) -> None:
+    source = read(folder / "source.png").pixels
+    with opened(browser, enlarging[0]) as page:
+        upload(page, folder / "source.png")
+        press(page, "Enlarge")
+        result = read(download(page, tmp_path / "result.png")).pixels
+        assert result.shape == (384, 512, 3)
+        assert np.array_equal(result, load(folder / "double.onnx")(source))
+        assert sizes_in_slider(page) == [[512, 384], [512, 384]]
+        expect(fact(page, "Model")).to_have_text("Double")
+        mark = read_xmp(tmp_path / "result.png")
+        assert mark is not None
+        assert mark.model == "Double"
+        expect(page.locator(".command")).to_be_visible()
+
+        page.get_by_label("Model", exact=True).click()
+        page.get_by_role("option", name="Triple (3×)").click()
+        page.get_by_label("4×").check()
+        press(page, "Enlarge")
+        expect(fact(page, "Result")).to_have_text("1024 × 768 px")
+        result = read(download(page, tmp_path / "result.png")).pixels
+        assert np.array_equal(result, bicubic(load(folder / "triple.onnx")(source), (768, 1024)))
+        assert sizes_in_slider(page) == [[1024, 768], [1024, 768]]
+        expect(page.locator(".command")).to_be_hidden()  # `apply` has no such option
+
+
+def test_progress_by_tile_and_stopping_between_them(
+    browser: Browser, enlarging: tuple[str, Service], folder: Path, tmp_path: Path
+) -> None:
+    address, service = enlarging
+    with gated(service) as gate, opened(browser, address) as page:
+        run, stop = page.get_by_role("button", name="Enlarge"), page.get_by_role("button", name="Stop")
+        upload(page, folder / "source.png")
+        run.click()
+        expect(page.get_by_text("Tile 1 of 20")).to_be_visible()
+        gate.release(2)
+        expect(page.get_by_text("Tile 3 of 20")).to_be_visible()
+        expect(page.get_by_text(re.compile(r"about \d+ s left"))).to_be_visible()
+        expect(page.get_by_role("progressbar", name="Tile 3 of 20")).to_have_attribute("value", "2")
+        expect(run).to_be_disabled()
+        stop.click()
+        expect(page.get_by_text("Stopping after this tile")).to_be_visible()
+        gate.release()
+        expect(page.get_by_text("Stopped: there is no result.")).to_be_visible()
+        expect(stop).to_be_hidden()
+        assert gate.asked == 3
+        gate.release(20)
+        run.click()  # the one place is free again
+        assert read(download(page, tmp_path / "result.png")).pixels.shape == (384, 512, 3)
+        expect(run).to_be_enabled()
+        assert gate.asked == 23
+
+
+def test_a_page_that_is_left_stops_its_job(
+    browser: Browser, enlarging: tuple[str, Service], folder: Path, tmp_path: Path
+) -> None:
+    address, service = enlarging
+    with gated(service) as gate:
+        with opened(browser, address) as page:
+            upload(page, folder / "source.png")
+            press(page, "Enlarge")
+            expect(page.get_by_text("Tile 1 of 20")).to_be_visible()
+        with opened(browser, address) as page:
+            upload(page, folder / "source.png")
+            press(page, "Enlarge")
+            expect(page.get_by_role("alert")).to_contain_text("try again in a few seconds")
+            gate.release()
+            page.wait_for_timeout(2000)
+            gate.release(20)
+            press(page, "Enlarge")
+            assert read(download(page, tmp_path / "result.png")).pixels.shape == (384, 512, 3)
+        assert gate.asked == 21
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
+def test_the_look_of_enlarging(
+    browser: Browser, enlarging: tuple[str, Service], folder: Path, width: int, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    address, service = enlarging
+    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    with gated(service) as gate, opened(browser, address, **options) as page:
+        form = f"{width}-{scheme}"
+        check_look(page, axe, f"enlarge-empty-{form}")
+        upload(page, folder / "source.png")
+        press(page, "Enlarge")
+        gate.release(3)
+        page.get_by_text("Tile 4 of 20").wait_for()
+        expect(page.locator(".working")).to_be_in_viewport()
+        check_look(page, axe, f"enlarge-running-{form}")
+        gate.release(17)
+        page.get_by_role("button", name="Download PNG").wait_for()
+        press(page, "About this model")
+        check_look(page, axe, f"enlarge-result-{form}")
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,21 @@ from PIL import Image
 
 from gan_tasks.apps import service as service_module
 from gan_tasks.apps.server import build_app, serve
-from gan_tasks.apps.service import BusyError, Limits, Service, direction_label, free_key, open_models, tabs_of
+from gan_tasks.apps.service import (
+    BusyError,
+    Limits,
+    Service,
+    StoppedError,
+    Watch,
+    direction_label,
+    free_key,
+    open_models,
+    tabs_of,
+)
+from gan_tasks.apps.workbench import duration
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, read
+from gan_tasks.datasets.resize import bicubic
 from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
 
@@ -201,7 +214,11 @@ def test_the_page_reads_no_file_but_uploads(client: TestClient, tmp_path: Path) 
 def run_on_page(client: TestClient, path: str) -> str:
     """What the page's server sends when the first Run is pressed, with a picture at a path of its disk."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    client.post("/gradio_api/queue/join", json={"data": [picture, ".png"], "fn_index": 0, "session_hash": path})
+    config = client.get("/config").json()
+    runs = [each["id"] for each in config["components"] if each["props"].get("value") == "Run"]
+    fn_index = next(each["id"] for each in config["dependencies"] if each["targets"][0] == [runs[0], "click"])
+    body = {"data": [picture, ".png"], "fn_index": fn_index, "session_hash": path}
+    client.post("/gradio_api/queue/join", json=body)
     return client.get("/gradio_api/queue/data", params={"session_hash": path}).text
 
 
@@ -243,6 +260,86 @@ def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
         assert int(answer.headers["Retry-After"]) > 0
         assert "waiting already" in answer.json()["detail"]
     assert min(waits) < 0.25
+
+
+@pytest.mark.parametrize("in_tiles", [True, False])
+def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> None:
+    """Between two tiles, or after the model where it runs whole; nothing is written, and the place is free again."""
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=0))
+    served = service.models["mean"]
+    if in_tiles:
+        served.model.max_memory_bytes = 16 * 16 * 100
+    seen: list[tuple[int, int]] = []
+
+    class Impatient(Watch):
+        def on_tile(self, done: int, count: int) -> None:
+            super().on_tile(done, count)
+            seen.append((done, count))
+            self.stopped = done == 2
+
+        def begin(self) -> None:
+            super().begin()
+            self.stopped = not in_tiles
+
+    job = service.submit(served, png(PIXELS), tmp_path / "out.png", watch=Impatient())
+    with pytest.raises(StoppedError):
+        job.result(30)
+    assert seen == ([(0, 12), (1, 12), (2, 12)] if in_tiles else [])
+    assert not (tmp_path / "out.png").exists()
+    watch = Watch()
+    assert service.submit(served, png(PIXELS), tmp_path / "out.png", watch=watch).result(30).file.exists()
+    assert (watch.tiles_done, watch.tiles) == ((12, 12) if in_tiles else (0, 0))
+    service.close()
+
+
+def test_a_job_that_is_cancelled_while_it_waits_gives_its_place_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+
+    def held_read(data: bytes, *, max_pixels: int) -> Picture:
+        assert go.wait(30)
+        return read(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(service_module, "read", held_read)
+    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
+    second = service.submit(served, png(PIXELS), tmp_path / "second.png")
+    with pytest.raises(BusyError):
+        service.submit(served, png(PIXELS), tmp_path / "late.png")
+    while not first.running():
+        time.sleep(0.001)
+    assert second.cancel()
+    third = service.submit(served, png(PIXELS), tmp_path / "third.png")
+    go.set()
+    assert first.result(30).file.exists()
+    assert third.result(30).file.exists()
+    assert not (tmp_path / "second.png").exists()
+    service.close()
+
+
+@pytest.mark.parametrize("scale", [0, 1, 3])
+def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int) -> None:
+    path = write_onnx(tmp_path / "double.onnx", scale=2)
+    service = Service(open_models([path]), LIMITS)
+    pixels = np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)  # alpha too
+    result = service.submit(service.models["double"], png(pixels), tmp_path / "out.png", scale=scale).result(30)
+    service.close()
+    own = load(path)(pixels)
+    assert own.shape == (80, 60, 4)
+    expected = own if scale == 0 else bicubic(own, (40 * scale, 30 * scale))
+    assert np.array_equal(read(result.file).pixels, expected)
+
+
+def test_a_result_has_at_most_four_times_the_pixels_that_a_picture_may_have(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "quadruple.onnx", scale=4)]), Limits(max_pixels=4 * 1200))
+    served = service.models["quadruple"]
+    assert service.submit(served, png(PIXELS), tmp_path / "out.png").result(30).after.pixels.shape == (160, 120, 3)
+    for rows, scale in ((41, 0), (41, 2), (40, 5)):
+        picture = png(np.zeros((rows, 30, 3), np.uint8))
+        with pytest.raises(UserError, match="over the limit of"):
+            service.submit(served, picture, tmp_path / "out.png", scale=scale).result(30)
+    service.close()
 
 
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
@@ -291,6 +388,22 @@ def test_models_of_one_training_share_a_tab(tmp_path: Path) -> None:
         ("later", ["later"]),
         ("plain", ["plain"]),
     ]
+
+
+def test_models_that_enlarge_share_a_tab(tmp_path: Path) -> None:
+    enlarging = {"task": "super-resolution", "scale": 2}
+    others: dict[str, dict[str, Any]] = {"first": enlarging, "mean": {}, "second": enlarging | {"scale": 4}}
+    models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
+    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    assert tabs == [("Super-resolution", ["first", "second"]), ("mean", ["mean"])]
+    assert tabs_of(models[:2])[0].title == "first"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (99.4, "99 s"), (100, "2 min"), (5400, "90 min"), (7800, "2 h 10 min")]
+)
+def test_the_time_left_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

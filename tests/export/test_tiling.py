@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_tasks.export.model import FloatImages
-from gan_tasks.export.tiling import run_in_tiles, spans, tile_size
+from gan_tasks.export.tiling import run_in_tiles, spans, tile_size, watching_tiles
 
 
 @st.composite
@@ -102,3 +102,24 @@ def test_a_narrow_image_gets_long_tiles() -> None:
     assert tile_size(20, 100_000, max_pixels=20_000, multiple=4, minimum=16) == (20, 1000)
     assert tile_size(100_000, 20, max_pixels=20_000, multiple=4, minimum=16) == (1000, 20)
     assert tile_size(1000, 1000, max_pixels=20_000, multiple=4, minimum=16) == (140, 140)
+
+
+def test_whoever_watches_is_told_of_each_tile_and_can_end_it() -> None:
+    image = np.zeros((1, 40, 40), np.float32)
+    seen: list[tuple[int, int]] = []
+
+    def on_tile(done: int, count: int) -> None:
+        seen.append((done, count))
+        if done == 3:
+            raise InterruptedError
+
+    run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
+    with watching_tiles(lambda done, count: seen.append((done, count))):
+        run_in_tiles(lambda x: x, image, tile=(16, 40), overlap=8)
+    assert seen == [(done, 4) for done in range(5)]
+    seen.clear()
+    with pytest.raises(InterruptedError), watching_tiles(on_tile):
+        run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
+    assert seen == [(done, 16) for done in range(4)]
+    run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
+    assert len(seen) == 4, "outside nothing is told"
