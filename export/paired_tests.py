@@ -74,7 +74,7 @@ def verdict(evaluation: Evaluation) -> str:
 
 
 def verdict_on_pairs(model: Subject, evaluation: Evaluation) -> str:
-    """By L1, against the best trivial answer, and by kernel distance, if it is shown to be better than all of them."""
+    """By L1, against the best trivial answer, and by kernel distance if better than all of them."""
     by_kernel = [test.better for test in evaluation.tests if test.measure == KERNEL_DISTANCE.key]
     beats_all = len(by_kernel) == len(evaluation.baselines) and set(by_kernel) == {model.name}
     also = " By kernel distance nearer to the real images than every trivial answer, by more than noise."
