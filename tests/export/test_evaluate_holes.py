@@ -22,12 +22,13 @@ from gan_tasks.datasets.masked import Masked, MaskedConfig, MaskedImages
 from gan_tasks.datasets.masks import MaskConfig
 from gan_tasks.datasets.stream import Key
 from gan_tasks.export.evaluate import compare, evaluate, run_models
-from gan_tasks.export.evaluation import Evaluation, Subject
+from gan_tasks.export.evaluation import Evaluation, PairedTest, Subject
 from gan_tasks.export.evaluation_options import EvaluationOptions, HoleOptions
 from gan_tasks.export.evaluation_report import report
 from gan_tasks.export.galleries import draw_galleries
 from gan_tasks.export.hole_sizes import by_hole_size
 from gan_tasks.export.holes import with_holes
+from gan_tasks.export.paired_tests import verdict
 from gan_tasks.measures.baselines import fill_harmonic
 from gan_tasks.pix2pix import Pix2Pix
 
@@ -51,11 +52,15 @@ def from_folder(masks: Path) -> Filling:
     return task
 
 
+@pytest.fixture(scope="module")
+def found(photos: Path, masks: Path) -> Evaluation:
+    return evaluate(OffBy(0.25), photos, task=from_folder(masks), options=NO_FEATURES, quiet=True)
+
+
 # What is measured.
 
 
-def test_the_hole_is_measured_alone_and_what_was_given_is_put_back(photos: Path, masks: Path) -> None:
-    found = evaluate(OffBy(0.25), photos, task=from_folder(masks), options=NO_FEATURES, quiet=True)
+def test_the_hole_is_measured_alone_and_what_was_given_is_put_back(found: Evaluation) -> None:
     values = found.models[0].per_image
     in_hole = 20 * math.log10(2 / 0.25)
     assert values["psnr_hole"] == pytest.approx([in_hole] * 6, abs=1e-3)
@@ -66,9 +71,8 @@ def test_the_hole_is_measured_alone_and_what_was_given_is_put_back(photos: Path,
     assert values["psnr"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_classical_fills_are_measured_likewise(photos: Path, masks: Path) -> None:
+def test_classical_fills_are_measured_likewise(found: Evaluation, photos: Path) -> None:
     """The harmonic fill from the files, by numpy alone."""
-    found = evaluate(OffBy(0.25), photos, task=from_folder(masks), options=NO_FEATURES, quiet=True)
     assert [subject.name for subject in found.baselines] == ["harmonic fill", "Telea"]
     values = found.baselines[0].per_image
     for index, (name, share) in enumerate(zip(found.names, found.hole_shares, strict=True)):
@@ -145,11 +149,7 @@ def test_classical_fills_are_sets_beside_the_real_images(photos: Path, masks: Pa
     assert ("kernel distance" in found.verdict) == all(test.better == model.name for test in tests)
 
 
-def test_the_verdict_names_the_kernel_distance_only_against_all(photos: Path, masks: Path) -> None:
-    from gan_tasks.export.evaluation import PairedTest
-    from gan_tasks.export.paired_tests import verdict
-
-    found = evaluate(OffBy(0.25), photos, task=from_folder(masks), options=NO_FEATURES, quiet=True)
+def test_the_verdict_names_the_kernel_distance_only_against_all(found: Evaluation) -> None:
     name = found.models[0].name
     beaten = [PairedTest("kernel_distance", name, second, -1, -2, -0.5, 0.01, 6) for second in ("a", "b")]
     assert "By kernel distance nearer" in verdict(replace(found, tests=(*found.tests, *beaten)))
@@ -209,8 +209,7 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
     assert "share of an image that is hole" in printed and "holes from 3 masks" in printed
 
 
-def test_other_tasks_have_no_such_table(photos: Path, masks: Path) -> None:
-    found = evaluate(OffBy(0.1), photos, task=from_folder(masks), options=NO_FEATURES, quiet=True)
+def test_other_tasks_have_no_such_table(found: Evaluation) -> None:
     plain = replace(found, holes="", hole_shares=(), hole_sizes=())
     assert "By size of the hole" not in report(plain, []) and "By size of the hole" in report(found, [])
 
@@ -253,11 +252,3 @@ def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) ->
     task = with_holes(Filling(), HoleOptions(masks=tmp_path / "none"))
     with pytest.raises(UserError, match="not a folder"):
         evaluate(OffBy(0.1), photos, task=task, options=NO_FEATURES, quiet=True)
-
-
-def test_an_evaluation_says_nothing_of_holes_without_them(pairs: Path) -> None:
-    from test_compare import Handmade
-
-    found: Evaluation = evaluate(Handmade(0.1), pairs, options=NO_FEATURES, quiet=True)
-    assert not found.holes and not found.hole_shares and not found.hole_sizes
-    assert "psnr_hole" not in found.models[0].per_image

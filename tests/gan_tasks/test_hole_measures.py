@@ -22,7 +22,7 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 @given(st.floats(0.01, 2), st.integers(0, 99), st.floats(0.05, 0.95))
 def test_a_constant_difference_in_the_hole(difference: float, seed: int, share: float) -> None:
-    """Half of it by L1, as values are in [0, 1]; 20·log10(2/d) dB, however large the hole, and whatever is outside."""
+    """Half of it by L1, as values are in [0, 1]; 20·log10(2/d) dB; whatever is outside the hole."""
     target = drawn(seed, 2, 3, 12, 14)
     hole = drawn(seed + 1, 2, 1, 12, 14) < 2 * share - 1
     hole[..., 6, 7] = True
