@@ -14,7 +14,7 @@ import tyro
 
 from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.evaluation_options import EvaluationOptions
+from gan_tasks.export.evaluation_options import EvaluationOptions, HoleOptions
 from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Evaluate:
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     options: EvaluationOptions = EvaluationOptions()
+    holes: HoleOptions = HoleOptions()
 
     def run(self) -> int:
         from gan_tasks.apps.evaluating import evaluate_command
@@ -81,6 +82,7 @@ class Compare:
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     options: EvaluationOptions = EvaluationOptions()
+    holes: HoleOptions = HoleOptions()
 
     def run(self) -> int:
         from gan_tasks.apps.evaluating import compare_command

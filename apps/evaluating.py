@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.evaluate import compare, evaluate, open_model, task_of
+from gan_tasks.export.evaluate import common_task, compare, evaluate, open_model, task_of
 from gan_tasks.export.evaluation import Evaluation, Figure, to_json, write_csv, write_json
 from gan_tasks.export.evaluation_report import scaled, set_columns, set_names, text, write_evaluation_report
 from gan_tasks.export.galleries import draw_galleries
+from gan_tasks.export.hole_sizes import MEASURES
+from gan_tasks.export.holes import with_holes
 from gan_tasks.export.model import Model
 from gan_tasks.measures.catalogue import measure_called
 from gan_tasks.model_card import write_model_card
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 def evaluate_command(command: Evaluate) -> None:
     """Of a run whose best checkpoint is measured on all of a held-out split, the run's own figures are renewed."""
     model = open_model(command.model, device=command.device, mode=command.mode, direction=command.direction)
-    task = task_of(model, command.task, direction=command.direction)
+    task = with_holes(task_of(model, command.task, direction=command.direction), command.holes)
     found = evaluate(model, command.data, task=task, options=command.options)
     options = command.options
     of_run = (
@@ -38,6 +40,7 @@ def evaluate_command(command: Evaluate) -> None:
         and not options.patch
     )
     of_run = of_run and not options.limit and options.split != "train" and not command.task
+    of_run = of_run and not command.holes.asked
     out = command.out or (command.model if of_run else None)
     if out:
         write_all(out, "evaluation", found, {found.models[0].name: model}, command.data, task)
@@ -58,10 +61,11 @@ def compare_command(command: Compare) -> None:
         models[unused(path.resolve().name, models)] = model
     given = command.task or command.direction
     first = next(iter(models.values()))
-    task = task_of(first, command.task, direction=command.direction) if given else None
+    task = task_of(first, command.task, direction=command.direction) if given else common_task(models)
+    task = with_holes(task, command.holes)
     found = compare(models, command.data, task=task, options=command.options)
     if command.out:
-        write_all(command.out, "comparison", found, models, command.data, task or task_of(first))
+        write_all(command.out, "comparison", found, models, command.data, task)
     show(found, as_json=command.json, out=command.out, name="comparison")
 
 
@@ -88,11 +92,13 @@ def show(found: Evaluation, *, as_json: bool, out: Path | None, name: str) -> No
         return
     console = Console()
     console.print(table_of_means(found))
+    if found.hole_sizes:
+        console.print(table_of_hole_sizes(found))
     if found.features:
         console.print(table_of_sets(found))
     if len(found.models) > 1:
         console.print(table_of_tests(found))
-    for note in found.notes:
+    for note in (*found.notes, *([f"{found.holes}."] if found.holes else [])):
         print(note)
     print(found.verdict)
     hint = "--out FOLDER writes a report with pictures, and the figures of each image"
@@ -108,6 +114,20 @@ def table_of_means(found: Evaluation) -> Table:
     for subject in (*found.models, *found.baselines):
         measures = subject.measures
         table.add_row(subject.name, *(text(measures.get(m.key), m.digits) for m in found.measures))
+    return table
+
+
+def table_of_hole_sizes(found: Evaluation) -> Table:
+    table = Table(title="By the share of an image that is hole", title_justify="left")
+    for heading in ("hole", "images", "model or trivial answer"):
+        table.add_column(heading, justify="right" if heading == "images" else "left")
+    for measure in MEASURES:
+        table.add_column(f"{measure.heading} {'↓' if measure.lower_is_better else '↑'}", justify="right")
+    for group in found.hole_sizes:
+        for number, (name, figures) in enumerate(group.figures.items()):
+            cells = [text(figures.get(measure.key), measure.digits) for measure in MEASURES]
+            table.add_row(*((group.heading, str(group.images)) if number == 0 else ("", "")), name, *cells)
+        table.add_section()
     return table
 
 

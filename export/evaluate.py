@@ -14,9 +14,12 @@ import torch
 
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.image import channels_fit, fit_channels
+from gan_tasks.datasets.masks import Hole
 from gan_tasks.export import rulers
 from gan_tasks.export.evaluation import Evaluation
 from gan_tasks.export.evaluation_options import EvaluationOptions
+from gan_tasks.export.hole_sizes import by_hole_size
+from gan_tasks.export.holes import given_back, hole_of, with_drawn_holes, with_gray_hole
 from gan_tasks.export.model import FloatImages, Model, load
 from gan_tasks.export.paired_tests import kernel_distance_tests, pairwise_tests, verdict
 from gan_tasks.export.rulers import Measurer, Rulers, Search
@@ -78,7 +81,7 @@ def compare(
     if len({model.out_channels for model in models.values()}) > 1:
         made = ", ".join(f"{name} {model.out_channels}" for name, model in models.items())
         raise UserError(f"models that make different numbers of channels ({made}) cannot be compared")
-    data, _ = task.open_data(root, options.split, augment=False, seed=0)
+    data, in_folder = task.open_data(root, options.split, augment=False, seed=0)
     indices = distinct(task, data, options.limit)
     if not indices.any:
         raise UserError(f"{root} holds no {options.split} images to measure on")
@@ -90,35 +93,39 @@ def compare(
 
     measured = {name: Measurer(name, tools, paired=task.paired) for name in (*models, *answers)}
     real, inputs = Measurer("real images", tools, paired=False), Measurer("untranslated", tools, paired=False)
-    names, sizes = [], []
+    names, sizes, hole_shares = [], [], []
     with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
         for index in indices.any:
             sample = run_models(models, task, data, index)
             if index in indices.sources:
                 names.append(sample.name)
                 sizes.append(sample.inputs[0].shape[1:])
+                if sample.hole is not None:
+                    hole_shares.append(float(sample.hole.mean()))
                 if not options.patch or task.scale == 1:  # patches of smaller images would show more of the scene
-                    inputs.add_to_set(sample.inputs[0])
+                    inputs.add_to_set(with_gray_hole(sample.inputs[0], sample.hole))
                 for name, output in sample.outputs.items():
-                    measured[name].add(output, sample.target)
+                    measured[name].add(output, sample.target, sample.hole)
                     measured[name].add_to_set(output)
                 for name, answer in answers.items():
                     answered = with_channels(answer(*sample.inputs), first.out_channels)
-                    measured[name].add(answered, sample.target)
+                    answered = given_back(answered, sample.inputs[0], sample.hole)
+                    measured[name].add(answered, sample.target, sample.hole)
+                    measured[name].add_to_set(answered)
             if index in indices.targets:
                 real.add(sample.target, None)
                 real.add_to_set(sample.target)
             advance(1)
-    search = None if options.patch or options.split == "train" else train_search(first, task, train, tools, quiet=quiet)
+    has_search = not options.patch and options.split != "train"
+    search = train_search(first, task, train, tools, quiet=quiet) if has_search else None
     own_source = not task.paired and not options.patch
-    subjects = {name: item.subject(real, inputs, search, own_source=own_source) for name, item in measured.items()}
-    chosen = [subjects[name] for name in models]
-    baselines = [subjects[name] for name in answers]
+    chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
+    baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in answers]
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in baselines]
     tests = pairwise_tests(rivals)
     if (real_rows := real.rows()) is not None:
-        rows = {name: measured[name].rows() for name in models}
-        tests += kernel_distance_tests(real_rows, {name: row for name, row in rows.items() if row is not None})
+        rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}
+        tests += kernel_distance_tests(real_rows, rows, [(a.name, b.name) for a, b in rivals])
     areas = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     evaluation = Evaluation(
         task=task.name,
@@ -137,6 +144,9 @@ def compare(
         floor=real.floor(),
         tests=tuple(tests),
         notes=tuple(tools.notes),
+        holes=in_folder.summary if hole_shares else "",
+        hole_shares=tuple(hole_shares),
+        hole_sizes=by_hole_size(hole_shares, [*chosen, *baselines]),
     )
     return evaluation.with_verdict(verdict(evaluation))
 
@@ -211,7 +221,7 @@ def way(task: Task[Any, Any]) -> str:
 
 def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     try:
-        return task.open_data(root, "train", augment=False, seed=0)[0]
+        return with_drawn_holes(task).open_data(root, "train", augment=False, seed=0)[0]
     except MissingSplitError:
         return None
 
@@ -227,8 +237,10 @@ class Sample:
     inputs: tuple[FloatImages, ...]
     """The image, in the first model's channels, and masks."""
     outputs: dict[str, FloatImages]
-    """By model."""
+    """By model, with what was given of the image as it was."""
     target: FloatImages
+    hole: Hole | None
+    """H×W, True where the image was missing; None for a task without masks."""
 
 
 def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
@@ -249,7 +261,9 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
             )
         given.append(inputs)
         outputs[name] = output
-    return Sample(data.name(index), given[0], outputs, target)
+    hole = hole_of(task, given[0])
+    outputs = {name: given_back(output, given[0][0], hole) for name, output in outputs.items()}
+    return Sample(data.name(index), given[0], outputs, target, hole)
 
 
 def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:

@@ -89,6 +89,23 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class HoleSizes:
+    """The images whose holes are about as large, measured."""
+
+    over: float
+    """The hole's share of the image is larger than this,"""
+    up_to: float
+    """and at most this."""
+    images: int
+    figures: Mapping[str, Mapping[str, Figure]]
+    """By model or trivial answer, then by measure; without those that have no value for any of the images."""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.over:.0%} to {self.up_to:.0%}" if self.up_to < 1 else f"over {self.over:.0%}"
+
+
+@dataclass(frozen=True)
 class PairedTest:
     """Two subjects on the same images: is the difference more than chance?"""
 
@@ -130,7 +147,7 @@ class Evaluation:
     models: tuple[Subject, ...]
     baselines: tuple[Subject, ...]
     inputs: SetMeasures | None
-    """The untranslated inputs as a set."""
+    """The untranslated inputs as a set, gray in their holes."""
     real: PerImage
     """What can be measured of the real images themselves."""
     features: str
@@ -142,6 +159,12 @@ class Evaluation:
     notes: tuple[str, ...]
     """What a reader has to know, in sentences."""
     verdict: str = ""
+    holes: str = ""
+    """Where the holes come from, for a task that fills them;"""
+    hole_shares: tuple[float, ...] = ()
+    """of each image, what share is hole;"""
+    hole_sizes: tuple[HoleSizes, ...] = ()
+    """and what was measured by that."""
 
     @property
     def images(self) -> int:
@@ -170,6 +193,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     content["images"] = evaluation.images
     content["conventions"] = {measure.key: measure.convention for measure in evaluation.measures}
     content["baselines"] = {subject.name: measures_of(subject) for subject in evaluation.baselines}
+    content["baseline_sets"] = {
+        subject.name: asdict(subject.set_measures) for subject in evaluation.baselines if subject.set_measures
+    }
     models = {subject.name: model_to_json(subject) for subject in evaluation.models}
     del content["models"]
     if len(models) == 1:
@@ -200,7 +226,8 @@ def finite(value: Any) -> Any:
 
 
 def table_of_images(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
-    """Headings and rows: an image's name, each measure of each model, and its nearest training image."""
+    """Headings and rows: an image's name, what share of it is hole, each measure of each model, and its nearest
+    training image."""
     several = len(evaluation.models) > 1
 
     def heading(subject: Subject, what: str) -> str:
@@ -208,6 +235,9 @@ def table_of_images(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]
 
     headings: list[str] = ["image"]
     columns: list[list[Any]] = [list(evaluation.names)]
+    if evaluation.hole_shares:
+        headings.append("hole_share")
+        columns.append(list(evaluation.hole_shares))
     for subject in evaluation.models:
         for key, values in subject.per_image.items():
             headings.append(heading(subject, key))

@@ -39,3 +39,19 @@ class EvaluationOptions:
                 raise UserError(f"{name} is {getattr(self, name)}: give 0 or more")
         if self.features_weights and self.features in (None, "none"):
             raise UserError("--features-weights needs --features: say which network they are of")
+
+
+@dataclass(frozen=True)
+class HoleOptions:
+    """Which holes a model that fills holes is measured with. A run's own figures stay as they are if any is given."""
+
+    masks: Path | None = None
+    """For tasks with masks: take the holes from a folder of mask files, or of the folders val and test with them."""
+    min_hole: float | None = None
+    """Smallest share of an image, 0 to 1, that is hole; if not given, 0 for --masks, else as in the training."""
+    max_hole: float | None = None
+    """Largest share of an image, 0 to 1, that is hole; if not given, 1 for --masks, else as in the training."""
+
+    @property
+    def asked(self) -> bool:
+        return self != HoleOptions()

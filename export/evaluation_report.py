@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets import atomic
 from gan_tasks.export.evaluation import Evaluation, Figure, InceptionValues, SetMeasures, Subject, table_of_images
+from gan_tasks.export.hole_sizes import MEASURES
 from gan_tasks.measures.catalogue import KERNEL_DISTANCE, Measure, measure_called
 from gan_tasks.report_parts import RIGHT, embedded, page, section, table
 
@@ -41,6 +42,7 @@ def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:
             head(evaluation, title),
             section("What to know", notes(evaluation)),
             section("Means over images", means(evaluation)),
+            section("By size of the hole", hole_sizes(evaluation)),
             section("Is the difference more than noise?", tests(evaluation)),
             section("Sets of images", sets(evaluation)),
             section("Inception", inception(evaluation)),
@@ -100,6 +102,28 @@ def means(evaluation: Evaluation) -> str:
     return table("Means over images", "Answer", heads, rows) + quiet(caption)
 
 
+def hole_sizes(evaluation: Evaluation) -> str:
+    """Every model and trivial answer in each group; the best of a group in bold."""
+    rows = []
+    for group in evaluation.hole_sizes:
+        for name, figures in group.figures.items():
+            cells = [f"<td>{escape(name)}</td>"]
+            for measure in MEASURES:
+                values = [other[measure.key].mean for other in group.figures.values() if measure.key in other]
+                figure = figures.get(measure.key)
+                best = figure is not None and figure.mean == (min if measure.lower_is_better else max)(values)
+                cells.append(cell(figure, measure, best=best))
+            rows.append((f"{group.heading}, {group.images:,} images", cells))
+    if not rows:
+        return ""
+    caption = (
+        "By the share of an image that is hole, above the first number and up to the second. Means over the images "
+        "of a group, with bootstrap intervals of 95 % under them; whole images with what was given put back."
+    )
+    heads = ["Answer", *(measure.heading for measure in MEASURES)]
+    return table("By size of the hole", "Hole", heads, rows, words=("Answer",)) + quiet(caption)
+
+
 def tests(evaluation: Evaluation) -> str:
     if not evaluation.tests:
         return ""
@@ -149,16 +173,20 @@ def sets(evaluation: Evaluation) -> str:
         subject.set_measures and subject.set_measures.own_source_share is not None for subject in evaluation.models
     ):
         caption += " Own source: share of the outputs whose nearest input is the one they were made from."
+    if evaluation.hole_shares:
+        caption += " Untranslated inputs: gray in their holes."
     return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
 
 
 def set_names(evaluation: Evaluation) -> list[str]:
-    return [*(subject.name for subject in evaluation.models), *([UNTRANSLATED] if evaluation.inputs else []), FLOOR]
+    subjects = (*evaluation.models, *evaluation.baselines)
+    return [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else []), FLOOR]
 
 
 def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
     """(heading, text by row) of what was measured of sets of images; columns without any value are left out."""
-    found: dict[str, SetMeasures] = {s.name: s.set_measures for s in evaluation.models if s.set_measures}
+    subjects = (*evaluation.models, *evaluation.baselines)
+    found: dict[str, SetMeasures] = {s.name: s.set_measures for s in subjects if s.set_measures}
     if evaluation.inputs:
         found[UNTRANSLATED] = evaluation.inputs
     kernel = {name: text(scaled(one.kernel_distance, KERNEL_DISTANCE), 1) for name, one in found.items()}
@@ -182,7 +210,8 @@ def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
 
 
 def inception(evaluation: Evaluation) -> str:
-    values = {subject.name: subject.inception for subject in evaluation.models if subject.inception}
+    subjects = (*evaluation.models, *evaluation.baselines)
+    values = {subject.name: subject.inception for subject in subjects if subject.inception}
     if not values:
         return ""
 
@@ -240,6 +269,7 @@ def conventions(evaluation: Evaluation) -> str:
     items = "".join(f"<dt>{escape(m.heading)}</dt><dd>{escape(m.convention)}</dd>" for m in evaluation.measures)
     facts = {
         "Data": f"{evaluation.data}, split {evaluation.split}",
+        **({"Holes": evaluation.holes} if evaluation.holes else {}),
         "Mode of the networks": evaluation.mode,
         "Left out at each side": f"{evaluation.crop_px} px",
     }

@@ -14,7 +14,7 @@ from gan_tasks.export.evaluation import Evaluation, Subject
 from gan_tasks.export.evaluation_report import Gallery
 from gan_tasks.export.model import FloatImages, Model
 from gan_tasks.grid import grid
-from gan_tasks.measures.catalogue import L1, NIQE, TO_REAL, Measure
+from gan_tasks.measures.catalogue import L1, L1_HOLE, NIQE, TO_REAL, Measure
 from gan_tasks.task import Task
 
 ROWS = 3
@@ -64,7 +64,7 @@ def shown(inputs: Sequence[FloatImages]) -> list[FloatImages]:
 
 def ranking(subject: Subject) -> Measure | None:
     """What tells good images from bad ones."""
-    return next((measure for measure in (L1, TO_REAL, NIQE) if measure.key in subject.per_image), None)
+    return next((measure for measure in (L1_HOLE, L1, TO_REAL, NIQE) if measure.key in subject.per_image), None)
 
 
 def nearest(

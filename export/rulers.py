@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import to_uint8
+from gan_tasks.datasets.masks import Hole
 from gan_tasks.export.evaluation import Figure, InceptionValues, Memory, PerImage, SetMeasures, Subject
 from gan_tasks.export.evaluation_options import EvaluationOptions
 from gan_tasks.export.model import FloatImages
@@ -26,6 +27,7 @@ from gan_tasks.measures.features import (
     vgg16,
 )
 from gan_tasks.measures.fid import SCORE_SPLITS, InceptionFeatures, InceptionMeasures, fid, inception_score, kid
+from gan_tasks.measures.holes import hole_measures
 from gan_tasks.measures.lpips import LEAST_PX, Lpips, load_lpips
 from gan_tasks.measures.niqe import BLOCK_PX, niqe_own_fit
 from gan_tasks.measures.published_weights import ALEXNET, is_published
@@ -144,11 +146,13 @@ class Measurer:
         self._colours: list[NDArray[np.float64]] = []
         self._count = 0
 
-    def add(self, image: FloatImages, target: FloatImages | None) -> None:
-        """Measure one image: against the target, where the task is of pairs, and by itself."""
+    def add(self, image: FloatImages, target: FloatImages | None, hole: Hole | None = None) -> None:
+        """Measure one image: against the target where the task is of pairs, also in its hole alone, and by itself."""
         values: dict[str, float] = {}
         if self.paired and target is not None:
             values = against(image, target, self.tools)
+            if hole is not None:
+                values |= within(hole, image, target, self.tools)
         values["niqe_own_fit"] = naturalness(image)
         for key, value in values.items():
             self._values.setdefault(key, []).append(value)
@@ -284,6 +288,12 @@ def against(image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str,
         small = min(a.shape[-2:]) < LEAST_PX[tools.lpips.network] or a.shape[1] not in (1, 3)
         values["lpips"] = math.nan if small else float(tools.lpips(a, b))
     return values
+
+
+def within(hole: Hole, image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str, float]:
+    """The same over the hole alone."""
+    a, b, where = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (image, target, hole[None]))
+    return {key: float(value) for key, value in hole_measures(a, b, where, border_px=tools.crop_px).items()}
 
 
 def similarities(a: torch.Tensor, b: torch.Tensor, suffix: str) -> dict[str, float]:

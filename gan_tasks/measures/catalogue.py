@@ -33,6 +33,12 @@ PSNR_Y = Measure("psnr_y", "PSNR of Y", "dB", False, f"in dB, a mean of the imag
 SSIM_Y = Measure("ssim_y", "SSIM of Y", "1 = identical", False, f"{_WINDOW}, {_Y}")
 MS_SSIM_Y = Measure("ms_ssim_y", "MS-SSIM of Y", "1 = identical", False, f"five scales, {_WINDOW}, {_Y}")
 LPIPS = Measure("lpips", "LPIPS", "0 = identical", True, "version 0.1, published weights")
+_HOLE = "over the pixels of the hole alone, those given put back before; images without a hole do not count"
+L1_HOLE = Measure("l1_hole", "L1 in the hole", "mean absolute error", True, f"as L1, {_HOLE}", 4)
+PSNR_HOLE = Measure("psnr_hole", "PSNR in the hole", "dB", False, f"as PSNR, {_HOLE}", 2)
+SSIM_HOLE = Measure(
+    "ssim_hole", "SSIM in the hole", "1 = identical", False, f"as SSIM, of windows centred in the hole; {_HOLE}"
+)
 NIQE = Measure(
     "niqe_own_fit",
     "NIQE (own fit)",
@@ -46,7 +52,7 @@ TO_REAL = Measure(
     "to_real", "Distance to the nearest real image", "of features", True, "Euclidean, of the named features", 2
 )
 
-PER_IMAGE = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, TO_REAL)
+PER_IMAGE = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, L1_HOLE, PSNR_HOLE, SSIM_HOLE, NIQE, TO_REAL)
 """In the order of tables."""
 
 KERNEL_DISTANCE = Measure(

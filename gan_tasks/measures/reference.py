@@ -96,6 +96,18 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+    """The similarity of each window that `ssim` takes the mean of: N×C×(H - 10)×(W - 10), by the window's centre.
+
+    Raises ValueError where an image is smaller than one window.
+    """
+    image, target = _comparable(image, target)
+    if min(image.shape[-2:]) < SSIM_WINDOW_PX:
+        raise ValueError(f"no window of {SSIM_WINDOW_PX} px fits {image.shape[-2]}×{image.shape[-1]} px")
+    return _similarity_maps(image, target)[0].float()
+
+
+@torch.no_grad()
 def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
     """Structural similarity at five scales, each half the last (means of 2×2 px): 1 for equal images. N values.
 
@@ -135,7 +147,13 @@ def _comparable(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _similarities(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """N×C means over windows of SSIM, and of its contrast and structure alone, with values over [0, 1]."""
+    """N×C means over windows of SSIM, and of its contrast and structure alone."""
+    whole, contrast = _similarity_maps(image, target)
+    return whole.mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
+
+
+def _similarity_maps(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM of each window, and its contrast and structure alone, with values over [0, 1]."""
     if image.is_cuda:  # TF32 convolutions lose the variances; float64 is out of their reach
         image, target = image.double(), target.double()
     x, y = (image + 1) / 2, (target + 1) / 2
@@ -144,7 +162,7 @@ def _similarities(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
     variances = square_x - mean_x**2 + square_y - mean_y**2
     contrast = (2 * (product - mean_x * mean_y) + 0.03**2) / (variances + 0.03**2)
-    return (luminance * contrast).mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
+    return luminance * contrast, contrast
 
 
 def _windowed(images: Tensor) -> Tensor:

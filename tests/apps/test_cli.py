@@ -188,6 +188,8 @@ def test_bad_input_is_answered_in_a_sentence(
         (("evaluate", pairs, "--data", pairs), "`gan-tasks train --out`"),
         (("evaluate", missing, "--data", pairs), "`gan-tasks train --out`"),
         (("evaluate", run_folder, "--data", pairs, "--split", "val"), "holds no val pairs"),
+        (("evaluate", run_folder, "--data", pairs, "--masks", pairs), "pix2pix fills no holes"),
+        (("compare", run_folder, run_folder, "--data", pairs, "--min-hole", "0.1"), "pix2pix fills no holes"),
         (("apply", run_folder, missing, out), "does not exist"),
         (("apply", run_folder, photo_file, photo_file), "would replace its own input"),
         (("apply", run_folder, text, out / "text.png"), "known format"),

@@ -1,0 +1,100 @@
+"""A task that fills holes, for measuring alone: its data and its classical fills, and nothing to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tiny import photo
+from torch import Tensor
+
+from gan_tasks.datasets.image import Picture, to_float, to_uint8, write
+from gan_tasks.datasets.masked import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
+from gan_tasks.export.model import FloatImages, Model
+from gan_tasks.measures.baselines import Answer, Example, fill_harmonic, fill_telea
+from gan_tasks.task import Losses, Outputs, Split, Stage, Task
+
+
+@dataclass(frozen=True)
+class FillingConfig:
+    data: MaskedConfig = MaskedConfig()
+
+
+class Filling(Task[FillingConfig, Masked[Tensor]]):
+    name = "filling"
+    Config = FillingConfig
+    inputs = ("image", "mask")
+
+    def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
+        return open_masked(root, split, self.config.data, seed, augment)
+
+    def resolved(self, data: MaskedImages) -> Filling:
+        return Filling(replace(self.config, data=data.config))
+
+    def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (x.image, x.mask), x.image
+
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+        def answer(fill: Callable[..., NDArray[np.uint8]]) -> Answer:
+            return lambda image, mask: to_float(fill(to_uint8(image), mask[0] > 0))
+
+        return {"harmonic fill": answer(fill_harmonic), "Telea": answer(fill_telea)}
+
+    def channels(self) -> tuple[int, int]:
+        return 3, 3
+
+    def build(self, *, for_training: bool) -> None:
+        raise NotImplementedError
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        raise NotImplementedError
+
+    def generate(self, x: Masked[Tensor]) -> Outputs:
+        raise NotImplementedError
+
+    def d_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
+        raise NotImplementedError
+
+    def g_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
+        raise NotImplementedError
+
+    def infer(self, *images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class OffBy(Model):
+    """Knows what was there, and is off by the same amount in each pixel of the hole; the rest it makes black."""
+
+    name, inputs = "filling", ("image", "mask")
+    in_channels = out_channels = 3
+
+    def __init__(self, difference: float) -> None:
+        self.title, self.difference = f"off by {difference}", difference
+
+    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
+        return False
+
+    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
+        made = images - np.where(images > 0, 1, -1) * self.difference
+        return np.where(masks[0] > 0, made, -1).astype(np.float32)
+
+
+def write_photos(root: Path, *, train: int = 0, test: int = 4, side_px: int = 40) -> Path:
+    for split, count, first in (("train", train, 0), ("test", test, 100)):
+        for index in range(count):
+            (root / split).mkdir(parents=True, exist_ok=True)
+            write(root / split / f"{index:03d}.png", Picture(photo(side_px, side_px, seed=first + index)))
+    return root
+
+
+def write_masks(folder: Path, *rows: int, side_px: int = 40) -> Path:
+    """A file for each number: so many rows of it from the top are hole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, count in enumerate(rows):
+        pixels = np.zeros((side_px, side_px, 1), np.uint8)
+        pixels[:count] = 255
+        write(folder / f"mask{number}.png", Picture(pixels))
+    return folder
