@@ -9,7 +9,6 @@ import asyncio
 import secrets
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import CancelledError
 from contextlib import aclosing
 from dataclasses import dataclass
 from html import escape
@@ -295,12 +294,14 @@ async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGene
                 if watch.stopped:
                     job.cancel()  # if it still waits for others
                 yield outputs.say(progress(watch), running=True)
-        finally:
+        finally:  # the page may have been left
             watch.stop()
-            job.cancel()
+            ended.cancel()
+        if job.cancelled():
+            raise StoppedError("the job was stopped before its turn")
         result = await ended
         before, after = await asyncio.to_thread(write_previews, result)
-    except (StoppedError, CancelledError, asyncio.CancelledError):
+    except StoppedError:
         yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
         return
     except UserError as error:

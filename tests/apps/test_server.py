@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from gan_tasks.apps.service import (
     open_models,
     tabs_of,
 )
-from gan_tasks.apps.workbench import duration
+from gan_tasks.apps.workbench import Order, answers, build_outputs, duration, stop_job
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, read
 from gan_tasks.datasets.resize import bicubic
@@ -315,6 +316,48 @@ def test_a_job_that_is_cancelled_while_it_waits_gives_its_place_free(
     assert first.result(30).file.exists()
     assert third.result(30).file.exists()
     assert not (tmp_path / "second.png").exists()
+    service.close()
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: bool
+) -> None:
+    import gradio
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+
+    def held_read(data: bytes, *, max_pixels: int) -> Picture:
+        assert go.wait(30)
+        return read(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(service_module, "read", held_read)
+    with gradio.Blocks():
+        outputs = build_outputs()
+
+    async def wait_and_stop() -> list[str]:
+        said = []
+        async with aclosing(answers(service, outputs, Order(served, png(PIXELS), "a.png", ".png"))) as shown:
+            async for values in shown:
+                said.append(values[outputs.message]["value"])
+                if leave:
+                    break
+                if outputs.watch in values:
+                    stop_job(values[outputs.watch])
+        return said
+
+    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
+    while not first.running():
+        time.sleep(0.001)
+    said = asyncio.run(wait_and_stop())
+    assert "Waiting for other pictures" in said[0]
+    assert leave or "Stopped: there is no result." in said[-1]
+    third = service.submit(served, png(PIXELS), tmp_path / "third.png")  # while the first still runs
+    go.set()
+    assert first.result(30).file.exists()
+    assert third.result(30).file.exists()
     service.close()
 
 
