@@ -40,10 +40,10 @@ class ContextualAttention(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         # Ten times a sum of products: in bf16 the softmax would be of rounding errors.
-        if torch.is_autocast_enabled(features.device.type):
-            with torch.autocast(features.device.type, enabled=False):
-                return self.attend(features.float(), mask.float()).to(features.dtype)
-        return self.attend(features, mask)
+        if features.dtype == torch.float32:
+            return self.attend(features, mask)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.attend(features.float(), mask.float()).to(features.dtype)
 
     def attend(self, features: Tensor, mask: Tensor) -> Tensor:
         reduce = nearest_aligned if self.tensorflow else nearest
@@ -80,7 +80,8 @@ def aligned_places(size: int, factor: int, device: torch.device) -> Tensor:
     """i · (size - 1) / (size / factor - 1) to the nearest whole number, halves up, in whole numbers throughout."""
     steps = size // factor - 1
     places = torch.arange(size // factor, device=device)
-    return (2 * (size - 1) * places + steps) // max(2 * steps, 1)
+    nearest: Tensor = (2 * (size - 1) * places + steps) // max(2 * steps, 1)
+    return nearest
 
 
 def fused(scores: Tensor, height: int, width: int) -> Tensor:

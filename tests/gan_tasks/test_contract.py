@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import ALL_TASKS, built, game_stage, tiny_batch, tiny_task, write_run
+from tiny import ALL_TASKS, built, game_stage, some_inputs, tiny_batch, tiny_task, write_run
 from torch import Tensor
 
 import gan_tasks
@@ -57,15 +57,18 @@ def test_config_is_frozen_typed_explained_and_survives_json(name: str) -> None:
 @every_task
 def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
     assert task.generators
-    assert all(isinstance(generator, Generator) for generator in task.generators.values())
+    for generator in task.generators.values():
+        frames = [part for part in generator.modules() if isinstance(part, Generator)]
+        inside = {id(p) for frame in frames for p in frame.parameters()}
+        assert frames and all(id(p) in inside for p in generator.parameters())
 
 
 @every_task
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70)])
 def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, int]) -> None:
-    in_channels, out_channels = task.channels()
+    _, out_channels = task.channels()
     with task.evaluating(task.generators):
-        output = task.infer(torch.rand(2, in_channels, *size) * 2 - 1)
+        output = task.infer(*some_inputs(task, 2, size))
     assert output.shape[:2] == (2, out_channels)
     assert output.shape[2] % size[0] == output.shape[3] % size[1] == 0
     assert torch.isfinite(output).all() and output.abs().max() <= 1
@@ -104,8 +107,8 @@ def check_losses(losses: dict[str, Tensor]) -> None:
 
 @every_task
 def test_two_scales_and_the_perceptual_loss_each_teach_the_generator(task: Task[Any, Any]) -> None:
-    in_channels, out_channels = task.channels()
-    source = torch.rand(1, in_channels, 32, 32) * 2 - 1
+    _, out_channels = task.channels()
+    source = some_inputs(task, 1, (32, 32))
     d = MultiScaleDiscriminator(lambda: PatchDiscriminator(out_channels, width=4, layers=2), scales=2)
     weights = vgg_weights()
     perceptual = Perceptual("vgg16", weights, {"relu1_1": 0.5, "relu2_1": 0.5})
@@ -115,10 +118,10 @@ def test_two_scales_and_the_perceptual_loss_each_teach_the_generator(task: Task[
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         return sum(float(g.abs().sum()) for g in gradients if g is not None)
 
-    fake = task.infer(source)
+    fake = task.infer(*source)
     for scale in (0, 1):
         assert gradient(adversarial_g_loss(AdversarialConfig(), [d(fake)[scale]])) > 0
-        fake = task.infer(source)
+        fake = task.infer(*source)
     assert gradient(perceptual(fake, torch.zeros_like(fake))) > 0
 
 
@@ -210,7 +213,9 @@ def test_loaded_by_path_and_called_with_an_array(
     run = write_run(tmp_path / "run", tiny_task(name))
     model = gan_tasks.load(run)
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
-    output = model(image)
+    mask = np.zeros((*shape[:2], 1), np.uint8)
+    mask[2:4, 1:5] = 255
+    output = model(image, *[mask] * (len(model.inputs) - 1))
     assert output.dtype == dtype
     assert output.shape[:2] == (shape[0] * model.scale, shape[1] * model.scale)
     has_alpha = shape[2] in (2, 4)

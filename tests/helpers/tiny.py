@@ -30,6 +30,7 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--adversarial-epochs", "1", "--batch-size", "1", "--perceptual", "0"),
         *("--l1", "1", "--gan", "1e-4"),
     ),
+    "inpainting": ("--width", "4", "--d-width", "4", "--batch-size", "1", *FRAMING),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
 }
 """The command line's options that make a task small."""
@@ -38,6 +39,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--source-channels", "3", "--target-channels", "3"),
     "cyclegan": ("--a-channels", "3", "--b-channels", "3"),
     "super-resolution": (),
+    "inpainting": ("--image-channels", "3"),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
 }
 """What opening data would find out."""
@@ -70,6 +72,13 @@ def tiny_batch(task: Task[Any, Any], folder: Path, size: int = 2) -> Any:
 
     data, _ = task.open_data(folder, "train", augment=True, seed=0)
     return default_collate([data[(0, index)] for index in range(size)])
+
+
+def some_inputs(task: Task[Any, Any], count: int, size: tuple[int, int]) -> list[torch.Tensor]:
+    """Random images for `infer`, and masks with half of each image in the hole."""
+    image = torch.rand(count, task.channels()[0], *size) * 2 - 1
+    masks = [(torch.rand(count, 1, *size) < 0.5).float() for _ in task.inputs[1:]]
+    return [image, *masks]
 
 
 def photo(height: int, width: int, seed: int, channels: int = 3) -> NDArray[np.uint8]:
