@@ -66,16 +66,21 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Raises UserError for images that are too small to hold one patch."""
-        if min(x.shape[-2:]) < self.minimum_size:
-            raise UserError(
-                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or "
-                "more at each of its scales: use larger images or crops, fewer halvings or fewer scales"
-            )
+        check_size(x, self.minimum_size)
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         return features
+
+
+def check_size(x: Tensor, minimum_size: int) -> None:
+    """Raises UserError for N×C×H×W images of less than this along a side."""
+    if min(x.shape[-2:]) < minimum_size:
+        raise UserError(
+            f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {minimum_size} or more at "
+            "each of its scales: use larger images or crops, fewer halvings or fewer scales"
+        )
 
 
 def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
@@ -119,11 +124,7 @@ class UNetDiscriminator(nn.Module):
 
         Raises UserError for images of fewer than 8 pixels along a side.
         """
-        if min(x.shape[-2:]) < self.minimum_size:
-            raise UserError(
-                f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {self.minimum_size} or "
-                "more at each of its scales: use larger images or crops, or fewer scales"
-            )
+        check_size(x, self.minimum_size)
         features = [activated(self.first(x))]
         for down in self.downs:
             features.append(activated(down(features[-1])))
@@ -152,7 +153,8 @@ class SNPatchDiscriminator(nn.Module):
         width: channels after the first layer; the others have two and four times as many.
     """
 
-    minimum_size = 1
+    minimum_size = 33
+    """Pixels: of less the last convolution would see a single place, and oneDNN gets its gradient in bf16 wrong."""
 
     def __init__(self, in_channels: int = 4, *, width: int = 64) -> None:
         super().__init__()
@@ -164,7 +166,11 @@ class SNPatchDiscriminator(nn.Module):
             spectral_norm(conv)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """N×C×H×W → the features of every layer, the last of them the logits, N×(4·width)×⌈H/64⌉×⌈W/64⌉."""
+        """N×C×H×W → the features of every layer, the last of them the logits, N×(4·width)×⌈H/64⌉×⌈W/64⌉.
+
+        Raises UserError for images of fewer than 33 pixels along a side.
+        """
+        check_size(x, self.minimum_size)
         features = []
         for stage in self.stages:
             x = stage(x)

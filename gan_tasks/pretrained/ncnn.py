@@ -62,7 +62,14 @@ class Layer:
 
     def size(self, key: int) -> int:
         """A count among its parameters. Raises UserError for what cannot be one."""
-        (value,) = self.sizes.get(key, (0,))
+        return self._count(key, self.sizes.get(key, (0,)))
+
+    def factor(self) -> int:
+        """By how much a layer that folds or spreads pixels does so. Raises UserError likewise."""
+        return self._count(0, self.params.get(0, (1,)))
+
+    def _count(self, key: int, values: tuple[float, ...]) -> int:
+        value = values[0] if len(values) == 1 else math.nan
         if not 1 <= value < MAX_SIZE or value != int(value):
             raise UserError(f"a {self.kind} has {value:g} for its parameter {key}, which counts something")
         return int(value)
@@ -228,7 +235,7 @@ def recognise(layers: list[Layer]) -> list[str]:
     kinds = [layer.kind for layer in layers]
     convs = kinds.count("Convolution")
     shuffles, folds = (
-        [int(layer.params.get(0, (1,))[0]) for layer in layers if layer.kind == kind]
+        [layer.factor() for layer in layers if layer.kind == kind]
         for kind in ("PixelShuffle", "Reorg")
     )
     if "PReLU" in kinds:
@@ -277,7 +284,7 @@ def check_channels(layers: list[Layer], tensors: Mapping[str, Tensor]) -> None:
     """
     if "conv_body.weight" not in tensors:
         return
-    fold = next((int(layer.params.get(0, (1,))[0]) for layer in layers if layer.kind == "Reorg"), 1)
+    fold = next((layer.factor() for layer in layers if layer.kind == "Reorg"), 1)
     inputs, outputs = tensors["conv_first.weight"].shape[1], len(tensors["conv_last.weight"])
     if fold not in (1, 2, 4) or inputs != outputs * fold**2:
         raise UserError(

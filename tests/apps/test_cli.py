@@ -68,9 +68,14 @@ def test_train_resume_evaluate_apply_inspect(
     assert gan_tasks("evaluate", run, "--data", pairs, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["images"] == len(result["names"]) == 2
-    assert set(result["model"]) == set(result["per_image"]) == ({"l1", "psnr", "ssim"} if paired else set())
+    measures = {"l1", "psnr", "ssim"} if paired else set()
+    if task == "inpainting":
+        measures |= {"l1_hole", "psnr_hole", "ssim_hole"}
+    assert set(result["model"]) == set(result["per_image"]) == measures
     if task == "super-resolution":
         assert set(result["baselines"]) == {"bicubic"}
+    elif task == "inpainting":
+        assert set(result["baselines"]) == {"harmonic fill", "Telea", "Navier–Stokes"}
     elif paired:
         assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
         # The sources are the targets' negatives, which an affine map of the colours turns back exactly.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +198,7 @@ Change = Callable[[str], str]
         (lambda text: text.replace("6=108", "6=-108", 1), "has -108 for its parameter 6"),
         (lambda text: text.replace("6=108", "6=nan", 1), "counts something"),
         (lambda text: text.replace("0=4 1=3", "0=0 1=3", 1), "has 0 for its parameter 0"),
+        (lambda text: re.sub("(PixelShuffle.*) 0=.*", r"\1 0=nan", text), "has nan for its parameter 0"),
         (lambda text: text.replace("6=108", "6=x", 1), "it is damaged"),
         (lambda text: text.replace(" 1 1 ", " 1 1000000000 ", 1), "claims 1000000001 inputs and outputs"),
         (lambda text: text.replace("PixelShuffle", "Interp"), "layer"),

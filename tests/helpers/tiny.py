@@ -30,7 +30,7 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--adversarial-epochs", "1", "--batch-size", "1", "--perceptual", "0"),
         *("--l1", "1", "--gan", "1e-4"),
     ),
-    "inpainting": ("--width", "4", "--d-width", "4", "--batch-size", "1", *FRAMING),
+    "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
 }
 """The command line's options that make a task small."""
