@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gan_tasks.export.trained import TrainedModel
 
 FloatImages = NDArray[np.float32]
+
+MAX_MEMORY_BYTES = 1_500_000_000
+"""Where nothing else is asked for."""
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Of checkpoints that others published; `gan_tasks.pretrained` reads them."""
@@ -54,8 +57,8 @@ class Model(ABC):
     """What its makers want to be said of it; empty where nothing is known."""
     licence: str = ""
     """Under which it may be used; empty where it is not known."""
-    max_memory_bytes: int = 2 * 2**30
-    """Of the network's features; the image and its result come on top. What needs more is run in tiles."""
+    max_memory_bytes: int = MAX_MEMORY_BYTES
+    """Of the network's features; the program, the image and its result come on top. What needs more is run in tiles."""
 
     @abstractmethod
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
@@ -74,11 +77,21 @@ class Model(ABC):
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
             raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
         colour, alpha = split_alpha(image, self.in_channels)
-        output = self.run(to_float(fit_channels(colour, self.in_channels))[None])[0]
-        pixels = to_uint8(output) if image.dtype == np.uint8 else to_uint16(output)
+        if alpha is not None and self.name == SUPER_RESOLUTION:
+            colour = spread_colour(colour, alpha)
+        pixels = self.run_pixels(fit_channels(colour, self.in_channels))
         if alpha is None or self.out_channels not in (1, 3):
             return pixels
         return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
+
+    def run_pixels(self, pixels: Pixels) -> Pixels:
+        """The network alone: H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type."""
+        return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)
+
+
+def from_float(image: FloatImages, dtype: np.dtype[Any]) -> Pixels:
+    """C×H×W in [-1, 1] → H×W×C uint8 or uint16, rounded and clipped."""
+    return to_uint8(image) if dtype == np.uint8 else to_uint16(image)
 
 
 def split_alpha(image: Pixels, channels: int) -> tuple[Pixels, Pixels | None]:
