@@ -10,6 +10,7 @@ from gan_tasks import __version__
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, Picture, read, write
+from gan_tasks.export.enlarging import Enlarging, enlarge_with
 from gan_tasks.export.model import Model
 from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
@@ -95,6 +96,7 @@ def apply_to_files(
     pairs: Sequence[tuple[Path, Path]],
     *,
     model_version: str,
+    enlarging: Enlarging | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
@@ -106,7 +108,13 @@ def apply_to_files(
 
     Args:
         model_version: as `version_of` gives it.
+        enlarging: of a model of super-resolution; results of other options are not kept.
+
+    Raises UserError where the model cannot be used so.
     """
+    enlarging = enlarging or Enlarging()
+    enlarging.check(model)
+    model_version += str(enlarging)
     atomic.remove_leftovers(after for _, after in pairs)
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
     begun = len(pairs) - len(to_do)
@@ -119,7 +127,7 @@ def apply_to_files(
     def run(job: Job) -> Job:
         pixels = job.picture.pixels
         in_tiles = model.runs_in_tiles(*pixels.shape[:2])
-        return replace(job, picture=Picture(model(pixels), job.picture.icc_profile), in_tiles=in_tiles)
+        return replace(job, picture=Picture(enlarge_with(model, pixels, enlarging), job.picture.icc_profile), in_tiles=in_tiles)
 
     def write_result(job: Job) -> bool:
         job.after.parent.mkdir(parents=True, exist_ok=True)

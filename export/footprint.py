@@ -37,8 +37,10 @@ class LiveBytes(TorchDispatchMode):
 def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
     """The most that features take at one time, inputs on the meta device apart; what convolutions take to work in
     is not in it."""
-    with LiveBytes() as live:
-        call_on_meta(network, inputs)
+    with torch.inference_mode():
+        weights = on_meta(network)
+        with LiveBytes() as live:
+            functional_call(network, weights, tuple(inputs))
     return live.peak
 
 
@@ -53,13 +55,12 @@ def largest_layer_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
 
     layers = [module for module in network.modules() if not list(module.children())]
     hooks = [layer.register_forward_hook(measure) for layer in layers]
-    call_on_meta(network, inputs)
+    with torch.inference_mode():
+        functional_call(network, on_meta(network), tuple(inputs))
     for hook in hooks:
         hook.remove()
     return largest
 
 
-def call_on_meta(network: nn.Module, inputs: Sequence[Tensor]) -> None:
-    weights = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
-    with torch.inference_mode():
-        functional_call(network, weights, tuple(inputs))
+def on_meta(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.to("meta") for name, tensor in network.state_dict().items()}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
+from gan_tasks.export.alpha import spread_colour
 from gan_tasks.ready_made import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FloatImages = NDArray[np.float32]
 
+SUPER_RESOLUTION = "super-resolution"
+"""The task whose models enlarge photographs."""
 MAX_MEMORY_BYTES = 1_500_000_000
 """Where nothing else is asked for."""
 
@@ -72,7 +75,8 @@ class Model(ABC):
         """One image, H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type.
 
         Any size. Gray is repeated for a model of RGB, and alpha is carried round a model that has none: the
-        result has it again. Raises ImageError for channels or a type that do not fit.
+        result has it again. Where it enlarges a photograph, colours that are wholly transparent do not show at the
+        edge of what is visible. Raises ImageError for channels or a type that do not fit.
         """
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
             raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
@@ -83,6 +87,12 @@ class Model(ABC):
         if alpha is None or self.out_channels not in (1, 3):
             return pixels
         return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
+
+    def enlarged(self, image: Pixels, *, scale: float | None = None, strength: float = 1.0) -> Pixels:
+        """Of a model of super-resolution: as when called, in another scale or mixed; see `enlarging.Enlarging`."""
+        from gan_tasks.export.enlarging import Enlarging, enlarge_with
+
+        return enlarge_with(self, image, Enlarging(scale, strength))
 
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """The network alone: H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type."""
