@@ -106,10 +106,10 @@ class Apply:
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """Which way, for the run of a task that learns both; as in its options if not given."""
     max_memory: str = ""
-    """Of the network's features, such as 512MB; images that need more are run in tiles. 1.5GB if not given; the program
-    itself, the image and its result come on top."""
+    """Of the network's features, such as 512MB; images that need more are run in tiles. 1.5GB if not given; the
+    program itself, the image and its result come on top."""
     scale: float | None = None
-    """Of super-resolution: output pixels to an input pixel along a side, such as 2.5; the model's own if not given."""
+    """Of super-resolution: output pixels to an input pixel along a side, such as 2.5; as the model if not given."""
     strength: float = 1.0
     """Of super-resolution: 1 is the model alone, 0 the image enlarged by bicubic interpolation; between they are
     mixed."""

@@ -23,7 +23,7 @@ def spread_colour(colour: Pixels, alpha: Pixels) -> Pixels:
 
 
 def pulled(colour: NDArray[np.float32], visible: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The colour, and where it is not visible that of the next level, half the size; there has to be a visible pixel."""
+    """The colour, and where it is not visible that of the next level, half the size; a pixel has to be visible."""
     if visible.all():
         return colour
     height, width = visible.shape
@@ -33,5 +33,5 @@ def pulled(colour: NDArray[np.float32], visible: NDArray[np.bool_]) -> NDArray[n
         part, seen = colour[rows::2, columns::2], visible[rows::2, columns::2]
         sums[: seen.shape[0], : seen.shape[1]] += part * seen[..., None]
         counts[: seen.shape[0], : seen.shape[1]] += seen
-    means = pulled(sums / np.maximum(counts, 1)[..., None], counts > 0)
+    means = pulled(sums / np.maximum(counts, np.float32(1))[..., None], counts > 0)
     return np.where(visible[..., None], colour, means.repeat(2, 0).repeat(2, 1)[:height, :width])

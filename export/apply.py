@@ -127,7 +127,8 @@ def apply_to_files(
     def run(job: Job) -> Job:
         pixels = job.picture.pixels
         in_tiles = model.runs_in_tiles(*pixels.shape[:2])
-        return replace(job, picture=Picture(enlarge_with(model, pixels, enlarging), job.picture.icc_profile), in_tiles=in_tiles)
+        made = Picture(enlarge_with(model, pixels, enlarging), job.picture.icc_profile)
+        return replace(job, picture=made, in_tiles=in_tiles)
 
     def write_result(job: Job) -> bool:
         job.after.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,9 @@ class Enlarging:
                 f"strength are for models of {SUPER_RESOLUTION}"
             )
         if self.scale is not None and not 0 < self.scale <= LARGEST_SCALE:
-            raise UserError(f"cannot enlarge by {self.scale:g}: expected a scale above 0, of at most {LARGEST_SCALE:g}")
+            raise UserError(
+                f"cannot enlarge by {self.scale:g}: expected a scale above 0, of at most {LARGEST_SCALE:g}"
+            )
         if not 0 <= self.strength <= 1:
             raise UserError(f"the strength is {self.strength:g}: expected 0, bicubic alone, to 1, the model alone")
 

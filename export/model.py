@@ -61,7 +61,7 @@ class Model(ABC):
     licence: str = ""
     """Under which it may be used; empty where it is not known."""
     max_memory_bytes: int = MAX_MEMORY_BYTES
-    """Of the network's features; the program, the image and its result come on top. What needs more is run in tiles."""
+    """Of the network's features; the program, the image and its result come on top. What needs more is tiled."""
 
     @abstractmethod
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 
-
 Planes = NDArray[Any]
 """C×H×W of any type; integers stay integers."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one side of the image: pixels start to stop, the first `shared` of which earlier ones have too."""
+    """One tile along one side of the image: pixels start to stop; the first `shared` of them earlier tiles have too."""
 
     start: int
     stop: int
@@ -58,8 +57,7 @@ def rise(shared: int) -> NDArray[np.float32]:
     in the quarter between, one weight falls straight as the other rises.
     """
     margin, ramp = 3 * shared / 8, max(shared / 4, 1)
-    weights = np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1)
-    return weights.astype(np.float32)
+    return np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1).astype(np.float32)
 
 
 def overlap_of(reach: int, *, size_multiple: int, minimum_size: int) -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from gan_tasks.backbone import Generator
 from gan_tasks.export.footprint import peak_bytes
@@ -22,8 +19,8 @@ from gan_tasks.runtime import pick_device
 
 Mode = Literal["eval", "train"]
 
-WORKSPACE_FACTOR = 1.3
-"""Memory in use over the features that are alive at once."""
+WORKSPACE_FACTOR = 1.1
+"""Memory in use over the features that are alive at once. Measured on the CPU: 1.0 for SRVGG-16 and ResNet-9."""
 
 
 @dataclass(frozen=True)

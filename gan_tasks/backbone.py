@@ -98,13 +98,13 @@ class Generator(nn.Module):
             x = down(x)
         x = self.trunk(x)
         if self.in_bands and self.tail_reach is not None:
-            y = self._tail_in_bands(x, self.tail_reach)
-            return y if base is None else y + base
+            whole = self._tail_in_bands(x, self.tail_reach)
+            return whole if base is None else whole + base
         for up in self.ups:
             x = up(x)
             if self.skips:
                 x = torch.cat([kept.pop(), x], dim=1)
-        y = self.head(x)
+        y: Tensor = self.head(x)
         return y if base is None else y + base
 
     def _tail_in_bands(self, x: Tensor, reach: int) -> Tensor:
@@ -113,7 +113,7 @@ class Generator(nn.Module):
         made = []
         for start in range(0, height, rows):
             first, last = max(0, start - reach), min(height, start + rows + reach)
-            band = x[..., first:last, :]
+            band: Tensor = x[..., first:last, :]
             for part in (*self.ups, self.head):
                 band = part(band)
             step = band.shape[-2] // (last - first)
