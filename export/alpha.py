@@ -33,5 +33,6 @@ def pulled(colour: NDArray[np.float32], visible: NDArray[np.bool_]) -> NDArray[n
         part, seen = colour[rows::2, columns::2], visible[rows::2, columns::2]
         sums[: seen.shape[0], : seen.shape[1]] += part * seen[..., None]
         counts[: seen.shape[0], : seen.shape[1]] += seen
-    means = pulled(sums / np.maximum(counts, np.float32(1))[..., None], counts > 0)
+    sums /= np.maximum(counts, 1)[..., None]
+    means = pulled(sums, counts > 0)
     return np.where(visible[..., None], colour, means.repeat(2, 0).repeat(2, 1)[:height, :width])

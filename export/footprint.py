@@ -37,7 +37,8 @@ def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
     is not in it."""
     with torch.inference_mode():
         weights = on_meta(network)
-        with LiveBytes() as live:
+        live = LiveBytes()
+        with live:
             functional_call(network, weights, tuple(inputs))
     return live.peak
 
@@ -45,7 +46,7 @@ def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
 def largest_layer_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Bytes of the input and output of the layer that has most; the inputs lie on the meta device, which computes
     nothing."""
-    largest = 0
+    largest: int = 0
 
     def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest

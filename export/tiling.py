@@ -19,7 +19,7 @@ Planes = NDArray[Any]
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one side of the image: pixels start to stop; the first `shared` of them earlier tiles have too."""
+    """One tile along one side of the image: pixels start to stop, the first `shared` also in earlier tiles."""
 
     start: int
     stop: int
@@ -57,7 +57,8 @@ def rise(shared: int) -> NDArray[np.float32]:
     in the quarter between, one weight falls straight as the other rises.
     """
     margin, ramp = 3 * shared / 8, max(shared / 4, 1)
-    return np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1).astype(np.float32)
+    weights: NDArray[np.float32] = np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1).astype(np.float32)
+    return weights
 
 
 def overlap_of(reach: int, *, size_multiple: int, minimum_size: int) -> int:
