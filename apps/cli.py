@@ -99,7 +99,8 @@ class Apply:
     """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx, which needs no torch,
     or a ready-made model: realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3."""
     input: tyro.conf.Positional[Path]
-    """An image, a video, or a folder whose images and videos are all done, subfolders included."""
+    """An image, a video, or a folder whose images and videos are all done, subfolders included; images of up to 100
+    megapixels."""
     output: tyro.conf.Positional[Path]
     """The file or folder to write. Results that are there already, of this model and input, are kept; an interrupted
     video goes on where it was."""
@@ -113,13 +114,20 @@ class Apply:
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """Which way, for the run of a task that learns both; as in its options if not given."""
     max_memory: str = ""
-    """Of the network's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
+    """Of the network's features, such as 512MB; images that need more are run in tiles. 1.5GB if not given; the
+    program itself, the image and its result come on top."""
+    scale: float | None = None
+    """Of super-resolution: output pixels to an input pixel along a side, such as 2.5; as the model if not given."""
+    strength: float = 1.0
+    """Of super-resolution: 1 is the model alone, 0 the image enlarged by bicubic interpolation; between they are
+    mixed."""
     overwrite: bool = False
     """Make everything again, and replace files that other programs made."""
 
     def run(self) -> int:
         from gan_tasks.apps.memory import memory_bytes
         from gan_tasks.export.apply import apply_to_files, files_to_do
+        from gan_tasks.export.enlarging import Enlarging
         from gan_tasks.export.model import load
         from gan_tasks.export.resuming import version_of
         from gan_tasks.export.video_formats import is_video
@@ -138,7 +146,13 @@ class Apply:
         if self.max_memory:
             model.max_memory_bytes = memory_bytes(self.max_memory)
         version = version_of(model, self.model)
-        done = apply_to_files(model, pairs, model_version=version, overwrite=self.overwrite)
+        done = apply_to_files(
+            model,
+            pairs,
+            model_version=version,
+            enlarging=Enlarging(self.scale, self.strength),
+            overwrite=self.overwrite,
+        )
         for failure in done.failures:
             say(f"not done: {failure}")
         for video in done.videos:
@@ -148,7 +162,7 @@ class Apply:
         what = "images and videos" if len(kinds) > 1 else "videos" if kinds == {True} else "images"
         say(f"{done.written} of {len(pairs)} {what} written to {self.output}{kept}")
         if done.tiled:
-            limit = self.max_memory or "2GiB"
+            limit = self.max_memory or "1.5GB"
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
         return BAD_INPUT if done.failures else OK
 

@@ -10,6 +10,8 @@ from gan_tasks import __version__
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, Picture, read, write
+from gan_tasks.export.enlarging import Enlarging, enlarge_with
+from gan_tasks.export.fill_files import Fills
 from gan_tasks.export.model import Model
 from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
@@ -103,6 +105,42 @@ class Job:
     source: str
     """`sha256:…` of the input file."""
     in_tiles: bool = False
+    untouched: bool = False
+    """The result is the input: there was nothing to do."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to each image. `version` tells results of other models and options apart."""
+
+    model: Model
+    version: str
+    enlarging: Enlarging
+    fills: Fills | None
+
+    def source_of(self, before: Path) -> str:
+        return sha256_of(before) if self.fills is None else self.fills.source_of(before)
+
+    def run(self, job: Job) -> Job:
+        pixels, icc_profile = job.picture.pixels, job.picture.icc_profile
+        if self.fills is not None:
+            done = self.fills.run(job.before, pixels)
+            picture = Picture(done.pixels, icc_profile)
+            return replace(job, picture=picture, untouched=done.pixels is pixels, notes=done.notes)
+        in_tiles = self.model.runs_in_tiles(*pixels.shape[:2])
+        made = Picture(enlarge_with(self.model, pixels, self.enlarging), icc_profile)
+        return replace(job, picture=made, in_tiles=in_tiles)
+
+    def mark(self, job: Job) -> bytes:
+        return xmp(
+            self.model.title,
+            __version__,
+            composite=self.fills is not None,
+            untouched=job.untouched,
+            model_version=self.version,
+            source=job.source,
+        )
 
 
 def apply_to_files(
@@ -110,6 +148,8 @@ def apply_to_files(
     pairs: Sequence[tuple[Path, Path]],
     *,
     model_version: str,
+    enlarging: Enlarging | None = None,
+    fills: Fills | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
@@ -121,70 +161,74 @@ def apply_to_files(
 
     Args:
         model_version: as `version_of` gives it.
+        enlarging: of a model of super-resolution; results of other options are not kept.
+        fills: for a model that fills holes, see `fills_of`.
+
+    Raises UserError where the model cannot be used so.
     """
+    enlarging = enlarging or Enlarging()
+    enlarging.check(model)
+    model_version += str(enlarging)
+    recipe = Recipe(model, model_version if fills is None else fills.version(model_version), enlarging, fills)
     atomic.remove_leftovers(after for _, after in pairs)
-    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
+    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
     kept = len(pairs) - len(to_do) - len(failures)
     for _, after in set(pairs) - set(to_do):
         remove_parts(after)  # of a run that was killed at its very end
     images = [pair for pair in to_do if not is_video(pair[0])]
     videos = [pair for pair in to_do if is_video(pair[0])]
     begun = sum(not is_video(before) for before, _ in pairs) - len(images)
-    of_images = apply_to_images(model, images, model_version=model_version, begun=begun, quiet=quiet)
-    of_videos = apply_to_videos(model, videos, model_version=model_version, overwrite=overwrite, quiet=quiet)
+    of_images = apply_to_images(recipe, images, begun=begun, quiet=quiet)
+    of_videos = apply_to_videos(recipe, videos, overwrite=overwrite, quiet=quiet)
     return Done(
         written=of_images.written + of_videos.written,
         tiled=of_images.tiled + of_videos.tiled,
         kept=kept,
         failures=(*failures, *of_images.failures, *of_videos.failures),
         videos=of_videos.videos,
+        notes=of_images.notes,
     )
 
 
-def apply_to_images(
-    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, begun: int, quiet: bool
-) -> Done:
+def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun: int, quiet: bool) -> Done:
     """All of them; `begun` is how many more were there to begin with, for the progress."""
-    tiled, failures = list[bool](), list[Failure]()
+    tiled, failures, notes = list[bool](), list[Failure](), list[str]()
 
     def read_input(pair: tuple[Path, Path]) -> Job:
-        return Job(*pair, read(pair[0]), sha256_of(pair[0]))
+        return Job(*pair, read(pair[0]), recipe.source_of(pair[0]))
 
-    def run(job: Job) -> Job:
-        pixels = job.picture.pixels
-        in_tiles = model.runs_in_tiles(*pixels.shape[:2])
-        return replace(job, picture=Picture(model(pixels), job.picture.icc_profile), in_tiles=in_tiles)
-
-    def write_result(job: Job) -> bool:
+    def write_result(job: Job) -> Job:
         job.after.parent.mkdir(parents=True, exist_ok=True)
-        mark = xmp(model.title, __version__, model_version=model_version, source=job.source)
-        write(job.after, job.picture, xmp=mark)
-        return job.in_tiles
+        write(job.after, job.picture, xmp=recipe.mark(job))
+        return job
 
     quiet = quiet or len(pairs) <= 1
     with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
-        results = pipelined(pairs, read_input, run, write_result)
+        results = pipelined(pairs, read_input, recipe.run, write_result)
         for (before, _), result in zip(pairs, results, strict=True):
             if isinstance(result, UserError):
                 failures.append(Failure(before, str(result)))
             else:
-                tiled.append(result)
+                tiled.append(result.in_tiles)
+                notes += (f"{before}: {note}" for note in result.notes)
             advance(1)
-    return Done(len(tiled), sum(tiled), 0, tuple(failures))
+    return Done(len(tiled), sum(tiled), 0, tuple(failures), notes=tuple(notes))
 
 
 def apply_to_videos(
-    model: Model, pairs: Sequence[tuple[Path, Path]], *, model_version: str, overwrite: bool, quiet: bool
+    recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool
 ) -> Done:
     """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
         try:
+            if recipe.fills is not None or recipe.enlarging != Enlarging():
+                raise UserError("a video is run as it is: masks, --scale and --strength are for images")
             require_av()
             from gan_tasks.export.video import apply_to_video
 
             video = apply_to_video(
-                model, before, after, model_version=model_version, overwrite=overwrite, quiet=quiet
+                recipe.model, before, after, model_version=recipe.version, overwrite=overwrite, quiet=quiet
             )
         except UserError as error:
             failures.append(Failure(before, str(error)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
 from gan_tasks.datasets.mask_files import to_hole
+from gan_tasks.export.alpha import spread_colour
 from gan_tasks.ready_made import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from gan_tasks.export.trained import TrainedModel
 
 FloatImages = NDArray[np.float32]
+
+SUPER_RESOLUTION = "super-resolution"
+"""The task whose models enlarge photographs."""
+MAX_MEMORY_BYTES = 1_500_000_000
+"""Where nothing else is asked for."""
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Of checkpoints that others published; `gan_tasks.pretrained` reads them."""
@@ -57,8 +63,8 @@ class Model(ABC):
     """What its makers want to be said of it; empty where nothing is known."""
     licence: str = ""
     """Under which it may be used; empty where it is not known."""
-    max_memory_bytes: int = 2 * 2**30
-    """Of the network's features; the image and its result come on top. What needs more is run in tiles."""
+    max_memory_bytes: int = MAX_MEMORY_BYTES
+    """Of the network's features; the program, the image and its result come on top. What needs more is tiled."""
 
     @abstractmethod
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
@@ -75,7 +81,8 @@ class Model(ABC):
         """One image, H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type.
 
         Any size. Gray is repeated for a model of RGB, and alpha is carried round a model that has none: the
-        result has it again. Raises ImageError for channels or a type that do not fit.
+        result has it again. Where it enlarges a photograph, colours that are wholly transparent do not show at the
+        edge of what is visible. Raises ImageError for channels or a type that do not fit.
 
         mask, sketch: for a model that fills holes, of the image's size: white in the hole, and on lines that the fill
             is to follow (see `to_hole`; `filling.fill` has more to say). Given pixels come back to the bit.
@@ -87,8 +94,9 @@ class Model(ABC):
         if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
             raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
         colour, alpha = split_alpha(image, self.in_channels)
-        output = self.run(to_float(fit_channels(colour, self.in_channels))[None])[0]
-        pixels = to_uint8(output) if image.dtype == np.uint8 else to_uint16(output)
+        if alpha is not None and self.name == SUPER_RESOLUTION:
+            colour = spread_colour(colour, alpha)
+        pixels = self.run_pixels(fit_channels(colour, self.in_channels))
         if alpha is None or self.out_channels not in (1, 3):
             return pixels
         return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
@@ -99,6 +107,21 @@ class Model(ABC):
         if mask is None:
             raise ImageError(f"{self.title} fills holes: give a mask of the picture's size, white in the hole")
         return fill(self, image, to_hole(mask), None if sketch is None else to_hole(sketch)).pixels
+
+    def enlarged(self, image: Pixels, *, scale: float | None = None, strength: float = 1.0) -> Pixels:
+        """Of a model of super-resolution: as when called, in another scale or mixed; see `enlarging.Enlarging`."""
+        from gan_tasks.export.enlarging import Enlarging, enlarge_with
+
+        return enlarge_with(self, image, Enlarging(scale, strength))
+
+    def run_pixels(self, pixels: Pixels) -> Pixels:
+        """The network alone: H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type."""
+        return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)
+
+
+def from_float(image: FloatImages, dtype: np.dtype[Any]) -> Pixels:
+    """C×H×W in [-1, 1] → H×W×C uint8 or uint16, rounded and clipped."""
+    return to_uint8(image) if dtype == np.uint8 else to_uint16(image)
 
 
 def split_alpha(image: Pixels, channels: int) -> tuple[Pixels, Pixels | None]:

@@ -22,11 +22,12 @@ from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
 from gan_tasks.export.cases import Case, blocks, case_sizes, cases_to_metadata, legal_sizes, noise, to_feeds
+from gan_tasks.export.footprint import largest_layer_bytes
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.parity import TOLERANCE, Proof, prove_file
 from gan_tasks.export.session import OUTPUT, open_session, run_session
-from gan_tasks.export.torch_model import TorchModel, largest_layer_bytes
+from gan_tasks.export.torch_model import TorchModel, run_in_bands
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -89,6 +90,7 @@ def export_onnx(
     if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), model.inputs)
+    run_in_bands(graph, False)  # a graph has no loops
     size_multiple, minimum_size = model.size_multiple, model.minimum_size
     sizes = legal_sizes(size_multiple, minimum_size)
     proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.card import Card
-from gan_tasks.export.model import FloatImages, Model
+from gan_tasks.export.model import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.onnx_file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.providers import (
     OPENVINO,
@@ -22,14 +22,14 @@ from gan_tasks.export.providers import (
     start_session,
 )
 from gan_tasks.export.remembered import recall
-from gan_tasks.export.tiling import run_in_tiles, tile_size
+from gan_tasks.export.tiled import TiledModel, pad_to_multiple
 
 OUTPUT = "output"
 """Name of the graph's output; ONNX does not allow it to be that of the input, `image`."""
 
 
-class OnnxModel(Model):
-    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py).
+class OnnxModel(TiledModel):
+    """See `TiledModel`.
 
     card: what the file says of itself.
     providers: what really runs it, the preferred first; such as CUDAExecutionProvider or OpenVINO.
@@ -45,7 +45,7 @@ class OnnxModel(Model):
     """
 
     def __init__(
-        self, path: Path, *, device: str = "auto", provider: str = "auto", max_memory_bytes: int = 2 * 2**30
+        self, path: Path, *, device: str = "auto", provider: str = "auto", max_memory_bytes: int = MAX_MEMORY_BYTES
     ) -> None:
         file = read_onnx(path)
         self.card = Card.of(file)
@@ -63,55 +63,22 @@ class OnnxModel(Model):
         self.task_options = self.card.task_options
         self.source, self.training_data = self.card.source, self.card.training_data
         self.direction = self.card.direction
+        self.size_multiple, self.minimum_size = self.card.size_multiple, self.card.minimum_size
 
-    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
-        card = self.card
-        height, width = images.shape[-2:]
-        padded, *padded_masks = (
-            pad_to_multiple(each, card.size_multiple, card.minimum_size) for each in (images, *masks)
-        )
-        if masks:
-            output = self._run_graph(padded, *padded_masks)
-        elif not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
-            output = self._run_graph(padded)
-        else:
-            output = np.stack([self._run_in_tiles(image) for image in padded])
-        return output[..., : height * card.scale, : width * card.scale]
+    @property
+    def overlap(self) -> int:
+        return self.card.overlap
 
-    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
-        """Whether so many images of a size need more than `max_memory_bytes` at once."""
-        below, right = padding_to_multiple(height, width, self.card.size_multiple, self.card.minimum_size)
-        return self._memory_bytes(count * (height + below) * (width + right)) > self.max_memory_bytes
+    @property
+    def bytes_per_pixel(self) -> int:
+        return self.card.bytes_per_pixel
 
-    def _run_in_tiles(self, image: FloatImages) -> FloatImages:
-        card = self.card
-        tile = tile_size(
-            *image.shape[-2:],
-            max_pixels=self.max_memory_bytes // card.bytes_per_pixel,
-            multiple=card.size_multiple,
-            minimum=2 * card.overlap,
-        )
-        if (needed := self._memory_bytes(tile[0] * tile[1])) > self.max_memory_bytes:
-            raise UserError(
-                f"{self.title} needs {needed / 2**20:,.0f} MiB for its smallest tile, {tile[0]}×{tile[1]} pixels, "
-                f"and {self.max_memory_bytes / 2**20:,.0f} MiB are allowed: allow more memory"
-            )
-        return run_in_tiles(
-            self._run_graph,
-            image,
-            tile=tile,
-            overlap=card.overlap,
-            multiple=card.size_multiple,
-            scale=card.scale,
-        )
-
-    def _memory_bytes(self, pixels: int) -> int:
-        return pixels * self.card.bytes_per_pixel
-
-    def _run_graph(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
-        """[-1, 1] → [-1, 1], for the sizes that the graph takes."""
-        feeds = zip(self.inputs, (images * np.float32(0.5) + np.float32(0.5), *masks), strict=True)
-        return run_session(self.session, dict(feeds)) * 2 - 1
+    def run_network(self, *inputs: FloatImages) -> FloatImages:
+        height, width = inputs[0].shape[-2:]
+        image, *masks = (pad_to_multiple(each, self.size_multiple, self.minimum_size) for each in inputs)
+        feeds = zip(self.inputs, (image * np.float32(0.5) + np.float32(0.5), *masks), strict=True)
+        output = run_session(self.session, dict(feeds)) * 2 - 1
+        return output[..., : height * self.scale, : width * self.scale]
 
 
 def check_fit(file: OnnxFile, card: Card, session: Session) -> None:
@@ -171,22 +138,3 @@ def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImag
     """The graph's output for its inputs by name; all are N×C×H×W float32, images in [0, 1]."""
     (output,) = session.run([OUTPUT], feeds)
     return output
-
-
-def pad_to_multiple(images: FloatImages, multiple: int, minimum: int) -> FloatImages:
-    """As `gan_tasks.blocks.pad_to_multiple`, which needs torch: N×C×H×W, padded below and to the right."""
-    height, width = images.shape[-2:]
-    below, right = padding_to_multiple(height, width, multiple, minimum)
-    if not below and not right:
-        return images
-    padding = ((0, 0), (0, 0), (0, below), (0, right))
-    if below < height and right < width:
-        return np.pad(images, padding, mode="reflect")
-    return np.pad(images, padding, mode="edge")
-
-
-def padding_to_multiple(height: int, width: int, multiple: int, minimum: int) -> tuple[int, int]:
-    """Pixels to add below and to the right."""
-    below = max(minimum, -(-height // multiple) * multiple) - height
-    right = max(minimum, -(-width // multiple) * multiple) - width
-    return below, right

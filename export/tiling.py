@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.model import FloatImages
+
+Planes = NDArray[Any]
+"""C×H×W of any type; integers stay integers."""
 
 OnTile = Callable[[int, int], None]
 """Told how many tiles are done, and of how many: before the first and after each. What it raises ends the run."""
@@ -33,61 +36,80 @@ def watching_tiles(on_tile: OnTile) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one side of the image: pixels start to stop, and the weight of each in the result."""
+    """One tile along one side of the image: pixels start to stop, the first `shared` also in earlier tiles."""
 
     start: int
     stop: int
-    weights: NDArray[np.float32]
+    shared: int = 0
 
 
 def spans(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ...]:
-    """Cover a side with tiles; the weights of all tiles at a pixel sum to 1.
+    """Cover a side with tiles of one length, at most `tile`, that share at least `overlap` pixels with the next.
 
-    A tile's weight is 0 over the outer quarter of the overlap, where it lacks the surroundings that a whole image
-    would have, and rises straight to 1 over the middle half. Tiles start at multiples of `multiple`, so that a
-    network that halves its input sees the same grid in each.
+    They start at multiples of `multiple`, so that a network that halves its input sees the same grid in each.
 
     Args:
         length, tile, overlap: in pixels, each a multiple of `multiple`; tile ≥ 2·overlap unless it is the length.
     """
     if tile >= length:
-        return (Span(0, length, np.ones(length, np.float32)),)
+        return (Span(0, length),)
     if tile < 2 * overlap or any(value % multiple for value in (length, tile, overlap)):
         raise ValueError(f"tiles of {tile} px with an overlap of {overlap} do not fit steps of {multiple} px")
-    starts = [*range(0, length - tile, tile - overlap), length - tile]
-    weights = np.zeros((len(starts), length), np.float64)
-    for row, start in zip(weights, starts, strict=True):
-        centres = np.arange(tile) + 0.5
-        from_start = centres if start > 0 else np.inf
-        from_end = tile - centres if start + tile < length else np.inf
-        margin, ramp = overlap / 4, max(overlap / 2, 1)
-        row[start : start + tile] = np.clip((np.minimum(from_start, from_end) - margin) / ramp, 0, 1)
-    weights /= weights.sum(axis=0)
-    return tuple(
-        Span(start, start + tile, row[start : start + tile].astype(np.float32))
-        for row, start in zip(weights, starts, strict=True)
-    )
+    count = -(-(length - overlap) // (tile - overlap))
+    tile = even_tile(length, count, overlap, multiple)
+    starts = [index * (length - tile) // (count - 1) // multiple * multiple for index in range(count)]
+    following = (Span(start, start + tile, before + tile - start) for before, start in pairwise(starts))
+    return (Span(0, tile), *following)
 
 
-def tile_size(height: int, width: int, *, max_pixels: int, multiple: int, minimum: int) -> tuple[int, int]:
-    """The largest tile of at most `max_pixels`, square where the image allows it, as (height, width).
+def even_tile(length: int, count: int, overlap: int, multiple: int) -> int:
+    """The shortest tile of which so many cover a side."""
+    return -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
 
-    Args:
-        height, width, minimum: in pixels, multiples of `multiple`. A tile is no smaller than `minimum`, or
-            the image where that is smaller still: the result may then be more than max_pixels.
+
+def rise(shared: int) -> NDArray[np.float32]:
+    """The weights of a tile over the earlier ones, in the pixels that it shares with them.
+
+    Each tile has weight 0 in its outer three eighths, where it lacks the surroundings that a whole image would have;
+    in the quarter between, one weight falls straight as the other rises.
     """
-
-    def side(limit: int, length: int) -> int:
-        return min(length, max(minimum, limit // multiple * multiple))
-
-    rows = side(math.isqrt(max_pixels), height)
-    columns = side(max_pixels // rows, width)
-    return side(max_pixels // columns, height), columns
+    margin, ramp = 3 * shared / 8, max(shared / 4, 1)
+    weights: NDArray[np.float32] = np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1).astype(np.float32)
+    return weights
 
 
 def overlap_of(reach: int, *, size_multiple: int, minimum_size: int) -> int:
-    """Pixels that neighbouring tiles share, where the image decides what is made `reach` pixels away."""
-    return -(-max(4 * reach, minimum_size) // size_multiple) * size_multiple
+    """Pixels that neighbouring tiles share, where the image decides what is made `reach` pixels away; see `rise`."""
+    return -(-max(math.ceil(8 * reach / 3), minimum_size) // size_multiple) * size_multiple
+
+
+def tile_size(height: int, width: int, *, max_pixels: int, overlap: int, multiple: int) -> tuple[int, int]:
+    """The tile, (height, width), of at most `max_pixels` with which least of the image is run twice.
+
+    Args:
+        height, width, overlap: in pixels, multiples of `multiple`. A side of a tile is no shorter than 2·overlap, or
+            the image where that is smaller still: where no tile has so few pixels, it is the smallest.
+    """
+
+    def sides(length: int) -> list[int]:
+        most = max(1, length // overlap - 1)
+        tiles = (even_tile(length, count, overlap, multiple) for count in range(2, most + 1))
+        return [length, *(tile for tile in tiles if 2 * overlap <= tile < length)]
+
+    def pixels_run(tile: tuple[int, int]) -> int:
+        rows, columns = (
+            1 if side == length else -(-(length - overlap) // (side - overlap))
+            for side, length in zip(tile, (height, width), strict=True)
+        )
+        return rows * columns * tile[0] * tile[1]
+
+    lower, narrower = sides(height), sides(width)
+    best = (lower[-1], narrower[-1])
+    for columns in narrower:
+        rows = next((rows for rows in lower if rows * columns <= max_pixels), None)
+        if rows is not None and (best[0] * best[1] > max_pixels or pixels_run((rows, columns)) < pixels_run(best)):
+            best = (rows, columns)
+    return best
 
 
 def fitting_tile(
@@ -100,12 +122,12 @@ def fitting_tile(
     multiple: int,
     title: str,
 ) -> tuple[int, int]:
-    """The largest tile that keeps to the memory, see `tile_size`.
+    """The best tile that keeps to the memory, see `tile_size`.
 
     Raises UserError, naming the model by its title, where not even the smallest does.
     """
     max_pixels = max_memory_bytes // bytes_per_pixel
-    tile = tile_size(height, width, max_pixels=max_pixels, multiple=multiple, minimum=2 * overlap)
+    tile = tile_size(height, width, max_pixels=max_pixels, overlap=overlap, multiple=multiple)
     if (needed := tile[0] * tile[1] * bytes_per_pixel) > max_memory_bytes:
         raise UserError(
             f"{title} needs {needed / 2**20:,.0f} MiB for its smallest tile, {tile[0]}×{tile[1]} pixels, "
@@ -115,32 +137,54 @@ def fitting_tile(
 
 
 def run_in_tiles(
-    run: Callable[[FloatImages], FloatImages],
-    image: FloatImages,
+    run: Callable[[Planes], Planes],
+    image: Planes,
     *,
     tile: tuple[int, int],
     overlap: int,
     multiple: int = 1,
     scale: int = 1,
-) -> FloatImages:
-    """Run C×H×W through `run`, 1×C×h×w → 1×C'×(s·h)×(s·w), tile by tile; gives C'×(s·H)×(s·W) float32.
+) -> Planes:
+    """Run C×H×W through `run`, 1×C×h×w → 1×C'×(s·h)×(s·w), tile by tile; gives C'×(s·H)×(s·W) of the type of `run`.
 
-    The result equals that of the whole image where an output pixel depends on at most overlap / 4 pixels to each
-    side; normalisation over the whole image, as instance norm's, becomes one over each tile.
+    The result equals that of the whole image where an output pixel depends on at most 3/8 of the overlap to each
+    side; normalisation over the whole image, as instance norm's, becomes one over each tile. Nothing but the result
+    is as large as it: integers are blended as integers, which changes none where the tiles agree.
     """
     height, width = image.shape[-2:]
-    result: FloatImages | None = None
     tiles = list(product(spans(height, tile[0], overlap, multiple), spans(width, tile[1], overlap, multiple)))
     on_tile = _on_tile.get()
     on_tile(0, len(tiles))
+    result: Planes | None = None
     for done, (row, column) in enumerate(tiles, start=1):
+        top = row.shared * scale
         output = run(image[None, :, row.start : row.stop, column.start : column.stop])[0]
         if result is None:
-            result = np.zeros((len(output), height * scale, width * scale), np.float32)
-        weights = np.outer(row.weights.repeat(scale), column.weights.repeat(scale))
-        result[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += (
-            output * weights
-        )
+            # In memory an image has its channels last.
+            result = np.empty((height * scale, width * scale, len(output)), output.dtype).transpose(2, 0, 1)
+        if column.start == 0:
+            shared_rows = np.empty((len(output), top, width * scale), output.dtype)
+        across = slice(column.start * scale, column.stop * scale)
+        weights = rise(column.shared * scale)
+        join(shared_rows[..., across], output[:, :top], weights)
+        join(result[:, row.start * scale + top : row.stop * scale, across], output[:, top:], weights)
+        if column.stop == width:
+            for line, (weight, shared_row) in enumerate(
+                zip(rise(top), shared_rows.swapaxes(0, 1), strict=True), row.start * scale
+            ):
+                blend(result[:, line], shared_row, weight)
         on_tile(done, len(tiles))
     assert result is not None  # there is always a tile
     return result
+
+
+def join(canvas: Planes, piece: Planes, weights: NDArray[np.float32]) -> None:
+    """Put the piece on the canvas; its first columns have these weights over what is there."""
+    shared = len(weights)
+    canvas[..., shared:] = piece[..., shared:]
+    blend(canvas[..., :shared], piece[..., :shared], weights)
+
+
+def blend(canvas: Planes, piece: Planes, weight: NDArray[np.float32]) -> None:
+    mixed = canvas + (piece - canvas.astype(np.float32)) * weight
+    canvas[...] = np.rint(mixed) if np.issubdtype(canvas.dtype, np.integer) else mixed

@@ -23,6 +23,9 @@ from gan_tasks.blocks import (
     pad_to_multiple,
 )
 
+BANDS, MIN_BAND_ROWS = 8, 16
+"""See `Generator.in_bands`."""
+
 TranslationNetwork = Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"]
 
 
@@ -39,7 +42,14 @@ class Generator(nn.Module):
         shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
         reach: how far to each side of a place the image decides what is made there, in pixels of input; where
             that is farther than can be seen, as far as it can.
+        tail_reach: the same of ups and head, in pixels of the trunk's features; None where it is not known.
+
+    Attributes:
+        in_bands: where `tail_reach` is known, run ups and head on one band of rows after another, so that their large
+            features never exist for the whole image. For use: the result is the same. Not for export.
     """
+
+    in_bands: bool = False
 
     def __init__(
         self,
@@ -54,7 +64,8 @@ class Generator(nn.Module):
         minimum_size: int = 1,
         scale: int = 1,
         shortcut: nn.Module | None = None,
-        reach: int = 16,
+        reach: int = 24,
+        tail_reach: int | None = None,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -68,6 +79,7 @@ class Generator(nn.Module):
         self.scale = scale
         self.shortcut = shortcut
         self.reach = reach
+        self.tail_reach = tail_reach
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,12 +97,28 @@ class Generator(nn.Module):
             kept.append(x)
             x = down(x)
         x = self.trunk(x)
+        if self.in_bands and self.tail_reach is not None:
+            whole = self._tail_in_bands(x, self.tail_reach)
+            return whole if base is None else whole + base
         for up in self.ups:
             x = up(x)
             if self.skips:
                 x = torch.cat([kept.pop(), x], dim=1)
         y: Tensor = self.head(x)
         return y if base is None else y + base
+
+    def _tail_in_bands(self, x: Tensor, reach: int) -> Tensor:
+        height = x.shape[-2]
+        rows = max(MIN_BAND_ROWS, -(-height // BANDS))
+        made = []
+        for start in range(0, height, rows):
+            first, last = max(0, start - reach), min(height, start + rows + reach)
+            band: Tensor = x[..., first:last, :]
+            for part in (*self.ups, self.head):
+                band = part(band)
+            step = band.shape[-2] // (last - first)
+            made.append(band[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
+        return torch.cat(made, dim=-2)
 
 
 def translation_generator(

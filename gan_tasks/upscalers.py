@@ -10,8 +10,9 @@ from torch import nn
 from gan_tasks.backbone import Generator
 from gan_tasks.blocks import Residual, rrdb_block
 
-FARTHEST_REACH = 28
-"""Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a level of 255."""
+FARTHEST_REACH = 33
+"""Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a few levels of 255,
+and blended as in export/tiling.py by two at most."""
 
 
 def enlargements(factor: int) -> tuple[int, ...]:
@@ -69,6 +70,7 @@ def rrdb(
         minimum_size=unshuffle,
         scale=scale,
         reach=reach_of(convs, steps, unshuffle),
+        tail_reach=reach_of(0, steps),
     )
     init_convs(generator.trunk, 0.1)
     return generator
@@ -119,6 +121,7 @@ def msr_resnet(
         scale=scale,
         shortcut=nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=False),
         reach=reach_of(2 * blocks + 2, steps),
+        tail_reach=reach_of(1, steps),
     )
     init_convs(generator.trunk, 0.1)
     return generator

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from handmade_onnx import write_onnx
 
-from gan_tasks.export.model import enlarge, load
+from gan_tasks.export.alpha import spread_colour
+from gan_tasks.export.model import SUPER_RESOLUTION, enlarge, load
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -34,3 +35,31 @@ def test_a_model_that_enlarges_takes_rgba(tmp_path: Path) -> None:
     result = model(np.full((9, 7, 4), 200, np.uint8))
     assert result.shape == (18, 14, 4)
     assert (result[..., 3] == 200).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_white_disc_on_transparent_black_keeps_white_edges(dtype: type, tmp_path: Path) -> None:
+    largest = np.iinfo(dtype).max
+    rows, columns = np.mgrid[-10:11, -12:13]
+    disc = np.zeros((21, 25, 4), dtype)
+    disc[rows**2 + columns**2 <= 36] = largest
+    blurs = load(write_onnx(tmp_path / "model.onnx", scale=2, task=SUPER_RESOLUTION))
+    result = blurs(disc)
+    assert (result[..., :3][result[..., 3] > 0] >= largest - 1).all()
+    as_it_is = load(write_onnx(tmp_path / "other.onnx", scale=2))(disc)
+    assert as_it_is[..., :3][as_it_is[..., 3] > 0].min() < largest // 2, "else nothing would be proven"
+
+
+def test_hidden_pixels_take_the_colour_nearby_and_visible_ones_stay() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (13, 30, 3), np.uint8)
+    colour[:, :6], colour[:, -6:] = (200, 10, 30), (10, 200, 30)
+    alpha = np.full((13, 30, 1), 255, np.uint8)
+    alpha[:, 3:-3] = 0
+    alpha[:, 0] = 1
+    filled = spread_colour(colour, alpha)
+    np.testing.assert_array_equal(filled[:, :4], colour[:, :4])
+    np.testing.assert_array_equal(filled[:, -4:], colour[:, -4:])
+    assert (filled[..., 2] == 30).all()
+    nothing = np.zeros_like(alpha)
+    np.testing.assert_array_equal(spread_colour(colour, nothing), colour)
+    np.testing.assert_array_equal(spread_colour(colour, nothing + 1), colour)

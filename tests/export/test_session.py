@@ -21,7 +21,8 @@ from onnx import helper
 from gan_tasks import blocks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.model import FloatImages, load
-from gan_tasks.export.session import OnnxModel, pad_to_multiple
+from gan_tasks.export.session import OnnxModel
+from gan_tasks.export.tiled import pad_to_multiple
 
 RNG = np.random.default_rng(0)
 

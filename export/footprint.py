@@ -1,0 +1,65 @@
+"""How much memory a network needs, found without running it: on the meta device, which computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """Within it, `peak` is the most that tensors made there took at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak: int = 0
+        self._alive: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self._alive = {storage: size for storage, size in self._alive.items() if not storage.expired()}
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._alive[StorageWeakRef(storage)] = storage.nbytes()
+        self.peak = max(self.peak, sum(self._alive.values()))
+        return made
+
+
+def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """The most that features take at one time, inputs on the meta device apart; what convolutions take to work in
+    is not in it."""
+    with torch.inference_mode():
+        weights = on_meta(network)
+        live = LiveBytes()
+        with live:
+            functional_call(network, weights, tuple(inputs))
+    return live.peak
+
+
+def largest_layer_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Bytes of the input and output of the layer that has most; the inputs lie on the meta device, which computes
+    nothing."""
+    largest: int = 0
+
+    def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, sum(x.nbytes for x in (*inputs, output)))
+
+    layers = [module for module in network.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(measure) for layer in layers]
+    with torch.inference_mode():
+        functional_call(network, on_meta(network), tuple(inputs))
+    for hook in hooks:
+        hook.remove()
+    return largest
+
+
+def on_meta(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
