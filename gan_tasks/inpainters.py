@@ -49,7 +49,9 @@ class Inpainter(nn.Module):
         """
         height, width = image.shape[-2:]
         sketch = torch.zeros_like(mask) if sketch is None else sketch
-        image, mask, sketch = (pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch))
+        image, mask, sketch = (
+            pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
+        )
         known = image * (1 - mask)
         images = [self.coarse.body(torch.cat([known, 1 - sketch, mask], dim=1))]
         if self.refine is not None:
@@ -106,7 +108,7 @@ def deepfill_v2(channels: int = 3, *, width: int = 48, tensorflow: bool = False)
 def deepfill_v1(channels: int = 3, *, width: int = 64) -> Inpainter:
     """DeepFill v1 (Yu et al. 2018, https://arxiv.org/abs/1801.07892), in the layout of v2: plain convolutions.
 
-    It departs from the published one in that tanh ends it, where that clips, and in that the second step sees no mask.
+    It departs from the published one, which clips where this has tanh, and the second step of which sees the mask.
     By default as wide as that. Raises ValueError for a width that does not divide by 4.
     """
     return deepfill(channels, width, plain_conv, ContextualAttention())
@@ -186,9 +188,7 @@ class Branches(nn.Module):
         return torch.cat([self.imagining(image), borrowed], dim=1)
 
 
-def context_encoder(
-    channels: int = 3, *, width: int = 64, bottleneck: int = 4000, norm: Norm = "batch"
-) -> Inpainter:
+def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 4000, norm: Norm = "batch") -> Inpainter:
     """Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) for holes of any form, in one step.
 
     Five halvings, 64-64-128-256-512 channels; 4000 numbers for what is seen; and back with 512-256-128-64-64.

@@ -151,9 +151,9 @@ def test_padding_of_tensorflow(kernel: int, stride: int, dilation: int) -> None:
     before = missing // 2
     x = torch.rand(1, 1, size, size)
     padded = nn.functional.pad(x, (before, missing - before) * 2)
-    a, b = nn.functional.conv2d(
-        padded, conv.conv.weight, conv.conv.bias, stride=stride, dilation=dilation
-    ).chunk(2, dim=1)
+    a, b = nn.functional.conv2d(padded, conv.conv.weight, conv.conv.bias, stride=stride, dilation=dilation).chunk(
+        2, dim=1
+    )
     torch.testing.assert_close(conv(x), nn.functional.elu(a) * b.sigmoid())
 
 

@@ -52,7 +52,11 @@ def test_stored_outputs(name: str) -> None:
 def nested_layers() -> dict[str, list[tuple[str, int, int]]]:
     """Parts → (name, channels, dilation); a stride shows in the name. Kernels are 5 in the first layer, then 3."""
     dilations = (1, 2, 4, 8, 16)
-    ends = [("up_block1.conv1_upsample.conv", 4, 1), ("up_block1.conv2", 4, 1), ("up_block2.conv1_upsample.conv", 2, 1)]
+    ends = [
+        ("up_block1.conv1_upsample.conv", 4, 1),
+        ("up_block1.conv2", 4, 1),
+        ("up_block2.conv1_upsample.conv", 2, 1),
+    ]
     ends = [*ends, ("up_block2.conv2", 1, 1), ("conv_to_rgb", 0, 1)]
     narrow = [("conv1", 2, 1), ("down_block1.conv1_downsample", 2, 1), ("down_block1.conv2", 4, 1)]
     coarse = [("conv1", 2, 1), ("down_block1.conv1_downsample", 4, 1), ("down_block1.conv2", 4, 1)]
@@ -97,7 +101,7 @@ def random_state(layers: dict[str, list[tuple[str, int, int]]], width: int, chan
             outputs = quarters * width // 2 if quarters else channels
             kernel = 5 if index == 0 and part in ("coarse", "conv", "ca") else 3
             weight = torch.randn(outputs, last, kernel, kernel, generator=random)
-            state[f"{name}.conv.weight"] = weight * (1.5 / (last * kernel**2) ** 0.5)
+            state[f"{name}.conv.weight"] = weight * (2.3 / (last * kernel**2) ** 0.5)
             state[f"{name}.conv.bias"] = torch.randn(outputs, generator=random) * 0.1
             last = outputs // 2
     return state
@@ -112,9 +116,7 @@ def run(state: State, chain: list[tuple[str, int, int]], x: Tensor, *, same: boo
         reach = dilation * (weight.shape[-1] - 1)
         before = (reach + 1 - stride) // 2 if same else reach // 2
         after = reach + 1 - stride - before if same else reach // 2
-        x = functional.conv2d(
-            functional.pad(x, (before, after) * 2), weight, bias, stride=stride, dilation=dilation
-        )
+        x = functional.conv2d(functional.pad(x, (before, after) * 2), weight, bias, stride=stride, dilation=dilation)
         if not quarters:
             return torch.tanh(x)
         features, gates = x.chunk(2, dim=1)

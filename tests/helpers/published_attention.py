@@ -12,9 +12,7 @@ from torch.nn import functional
 def attention(features: Tensor, mask: Tensor, *, fuse: bool, aligned: bool) -> Tensor:
     """N×C×h×w features and an N×1×H×W mask → N×C×h×w."""
     factor = mask.shape[-1] // features.shape[-1]
-    return torch.cat(
-        [one(f[None], m[None], factor, fuse, aligned) for f, m in zip(features, mask, strict=True)]
-    )
+    return torch.cat([one(f[None], m[None], factor, fuse, aligned) for f, m in zip(features, mask, strict=True)])
 
 
 def halve(x: Tensor, factor: int, aligned: bool) -> Tensor:
