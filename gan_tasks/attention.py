@@ -50,18 +50,24 @@ class ContextualAttention(nn.Module):
         small = reduce(features, STRIDE)
         height, width = small.shape[-2:]
         holes = reduce(mask, mask.shape[-1] // width)
-        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).flatten(2).transpose(1, 2)
+        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).to(features.dtype)
 
         patches = unfold(small, PATCH, 1).flatten(2)
         norms = patches.square().sum(1, keepdim=True).clamp_min(SMALLEST_NORM**2).sqrt()
         # N × places to take from × places to fill
         scores = torch.bmm((patches / norms).transpose(1, 2), patches)
+        pasted = unfold(features, PASTED, STRIDE)
+        scale = SOFTMAX_SCALE
         if self.fuse:
-            scores = fused(scores, height, width)
-        # As published: what is not whole counts as 0 in the softmax, and is left out after it.
-        weights = torch.softmax(scores * whole * SOFTMAX_SCALE, dim=1) * whole
-        pasted = unfold(features, PASTED, STRIDE).flatten(2)
-        taken = torch.bmm(pasted, weights).unflatten(2, (height, width))
+            scores, whole, pasted = fused(scores, height, width), by_columns(whole), by_columns(pasted)
+            scale *= 9  # means of three, twice, stand for sums
+        whole = whole.flatten(2)
+        # As published, what is not whole counts in the softmax with a score of 0, and is not taken.
+        scores = scores * (whole.transpose(1, 2) * scale)
+        # The softmax written out, for which ONNX Runtime needs half the memory.
+        odds = (scores - scores.amax(1, keepdim=True)).exp()
+        taken = torch.bmm(pasted.flatten(2) * whole, odds / odds.sum(1, keepdim=True))
+        taken = by_columns(taken.unflatten(2, (width, height))) if self.fuse else taken.unflatten(2, (height, width))
         return fold(taken, PASTED, STRIDE) / (PASTED // STRIDE) ** 2
 
 
@@ -84,20 +90,30 @@ def aligned_places(size: int, factor: int, device: torch.device) -> Tensor:
     return nearest
 
 
+def by_columns(x: Tensor) -> Tensor:
+    """N×C×H×W → N×C×W×H: flat, the places are then counted along the columns."""
+    return x.transpose(2, 3)
+
+
 def fused(scores: Tensor, height: int, width: int) -> Tensor:
-    """Each score and those of the next and the last place, to be filled and taken from alike: counted along the rows
-    of the image, then of the result along its columns. N×(h·w)×(h·w) → the same."""
-    shape = scores.shape
-    by_columns = diagonal_sums(scores).unflatten(2, (height, width)).unflatten(1, (height, width)).transpose(1, 2)
-    summed = diagonal_sums(by_columns.transpose(3, 4).reshape(shape))
-    by_rows = summed.unflatten(2, (width, height)).unflatten(1, (width, height)).transpose(1, 2)
-    return by_rows.transpose(3, 4).reshape(shape)
+    """Each score with those of the next and the last place, to be filled and taken from alike: counted along the rows
+    of the image, then of the result along its columns. N×(h·w)×(h·w) → means, of the same shape, by columns."""
+    places = height * width
+    means = diagonal_means(scores).reshape(-1, height, width, height, width)
+    return diagonal_means(means.permute(0, 2, 1, 4, 3).reshape(-1, places, places))
 
 
-def diagonal_sums(scores: Tensor) -> Tensor:
-    """Every number and its two neighbours on the diagonal, zeros outside; the convolution with an identity of 3×3."""
-    padded = functional.pad(scores, (1, 1, 1, 1))
-    return scores + padded[:, :-2, :-2] + padded[:, 2:, 2:]
+def diagonal_means(scores: Tensor) -> Tensor:
+    """Of every number and its two neighbours on the diagonal, zeros outside; N×L×L → the same.
+
+    A third of the convolution with an identity of 3×3, for which ONNX Runtime would take 16 times the memory.
+    """
+    places = scores.shape[1]
+    padded = functional.pad(scores, (0, 1, 0, 2))
+    # In a table that is one column wider, the next number of a diagonal is the one below.
+    table = padded.reshape(-1, 1, places + 1, places + 2)
+    means = functional.avg_pool2d(table, (3, 1), stride=1, padding=(1, 0))
+    return means.reshape(-1, places + 2, places + 1)[:, :places, :places]
 
 
 def unfold(x: Tensor, size: int, stride: int) -> Tensor:

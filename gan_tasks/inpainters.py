@@ -108,7 +108,7 @@ def deepfill_v2(channels: int = 3, *, width: int = 48, tensorflow: bool = False)
 def deepfill_v1(channels: int = 3, *, width: int = 64) -> Inpainter:
     """DeepFill v1 (Yu et al. 2018, https://arxiv.org/abs/1801.07892), in the layout of v2: plain convolutions.
 
-    It departs from the published one in that tanh ends it, where that clips, and in that the second step sees no mask.
+    It departs from the published one, which clips where this has tanh, and the second step of which sees the mask.
     By default as wide as that. Raises ValueError for a width that does not divide by 4.
     """
     return deepfill(channels, width, plain_conv, ContextualAttention())

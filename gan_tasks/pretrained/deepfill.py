@@ -131,7 +131,7 @@ def is_discriminator(state: State) -> bool:
 
 
 def build_discriminator(state: State) -> PatchLogits:
-    names = {}
+    names: dict[str, str] = {}
     for i in range(6):
         ours, theirs = f"stages.{i}.0", f"conv{i + 1}.conv_sn"
         names |= {ours: theirs, f"{ours}.parametrizations.weight.original": f"{theirs}.weight"}
@@ -146,7 +146,7 @@ def with_singular_vectors(state: State) -> dict[str, Tensor]:
     """With both vectors of each spectral norm, of which the published code keeps one, u.
 
     It divides the weights in their place, so that those in the file count as they are. v has the length for which
-    their norm, uᵀWv, is 1; its direction, which is all that is read of it in training, is that of the power iteration.
+    their norm, uᵀWv, is 1. Its direction is that of the power iteration, and training reads no more of it.
     """
     full = dict(state)
     for key, u in state.items():
