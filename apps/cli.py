@@ -15,6 +15,7 @@ import tyro
 from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation_options import EvaluationOptions
+from gan_tasks.export.fill_options import HoleFiles
 from gan_tasks.tasks import find_task
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -109,14 +110,16 @@ class Apply:
     """Of the network's features, such as 512MB; images that need more are run in tiles. 2GiB if not given."""
     overwrite: bool = False
     """Make everything again, and replace files that other programs made."""
+    holes: HoleFiles = HoleFiles()
 
     def run(self) -> int:
         from gan_tasks.apps.memory import memory_bytes
         from gan_tasks.export.apply import apply_to_files, files_to_do
+        from gan_tasks.export.fill_files import fills_of, without_masks
         from gan_tasks.export.model import load
         from gan_tasks.export.resuming import version_of
 
-        pairs = files_to_do(self.input, self.output)
+        pairs = without_masks(files_to_do(self.input, self.output), self.holes)
         model = load(
             self.model,
             device=self.device,
@@ -130,7 +133,10 @@ class Apply:
         if self.max_memory:
             model.max_memory_bytes = memory_bytes(self.max_memory)
         version = version_of(model, self.model)
-        done = apply_to_files(model, pairs, model_version=version, overwrite=self.overwrite)
+        fills = fills_of(model, self.holes, pairs, self.input)
+        done = apply_to_files(model, pairs, model_version=version, fills=fills, overwrite=self.overwrite)
+        for note in done.notes:
+            say(note)
         for failure in done.failures:
             say(f"not done: {failure}")
         kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""

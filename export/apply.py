@@ -10,6 +10,7 @@ from gan_tasks import __version__
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import IMAGE_SUFFIXES, Picture, read, write
+from gan_tasks.export.fill_files import Fills
 from gan_tasks.export.model import Model
 from gan_tasks.export.pipeline import pipelined
 from gan_tasks.export.provenance import xmp
@@ -27,12 +28,14 @@ class Done:
     written: results; tiled: how many of them were run in tiles, because memory is limited.
     kept: results of the same model, and of the same inputs, that were there already.
     failures: what could not be done.
+    notes: what a person should know of how it was done, beginning with the input's path.
     """
 
     written: int
     tiled: int
     kept: int
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
@@ -88,6 +91,9 @@ class Job:
     source: str
     """`sha256:…` of the input file."""
     in_tiles: bool = False
+    untouched: bool = False
+    """The result is the input: there was nothing to do."""
+    notes: tuple[str, ...] = ()
 
 
 def apply_to_files(
@@ -95,6 +101,7 @@ def apply_to_files(
     pairs: Sequence[tuple[Path, Path]],
     *,
     model_version: str,
+    fills: Fills | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
@@ -106,26 +113,39 @@ def apply_to_files(
 
     Args:
         model_version: as `version_of` gives it.
+        fills: for a model that fills holes, see `fills_of`.
     """
+    source_of = sha256_of if fills is None else fills.source_of
+    model_version = model_version if fills is None else fills.version(model_version)
     atomic.remove_leftovers(after for _, after in pairs)
-    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version)
+    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, model_version, source_of)
     begun = len(pairs) - len(to_do)
     kept = begun - len(failures)
     tiled: list[bool] = []
+    notes: list[str] = []
 
     def read_input(pair: tuple[Path, Path]) -> Job:
-        return Job(*pair, read(pair[0]), sha256_of(pair[0]))
+        return Job(*pair, read(pair[0]), source_of(pair[0]))
 
     def run(job: Job) -> Job:
+        if fills is not None:
+            return filled(fills, job)
         pixels = job.picture.pixels
         in_tiles = model.runs_in_tiles(*pixels.shape[:2])
         return replace(job, picture=Picture(model(pixels), job.picture.icc_profile), in_tiles=in_tiles)
 
-    def write_result(job: Job) -> bool:
+    def write_result(job: Job) -> tuple[bool, tuple[str, ...]]:
         job.after.parent.mkdir(parents=True, exist_ok=True)
-        mark = xmp(model.title, __version__, model_version=model_version, source=job.source)
+        mark = xmp(
+            model.title,
+            __version__,
+            composite=fills is not None,
+            untouched=job.untouched,
+            model_version=model_version,
+            source=job.source,
+        )
         write(job.after, job.picture, xmp=mark)
-        return job.in_tiles
+        return job.in_tiles, job.notes
 
     with track(len(pairs), "Applying", "images", done=begun, quiet=quiet or len(to_do) <= 1) as advance:
         results = pipelined(to_do, read_input, run, write_result)
@@ -133,6 +153,15 @@ def apply_to_files(
             if isinstance(result, UserError):
                 failures.append(Failure(before, str(result)))
             else:
-                tiled.append(result)
+                tiled.append(result[0])
+                notes += (f"{before}: {note}" for note in result[1])
             advance(1)
-    return Done(len(tiled), sum(tiled), kept, tuple(failures))
+    return Done(len(tiled), sum(tiled), kept, tuple(failures), tuple(notes))
+
+
+def filled(fills: Fills, job: Job) -> Job:
+    """Raises UserError as `Fills.run` does."""
+    before = job.picture.pixels
+    done = fills.run(job.before, before)
+    picture = Picture(done.pixels, job.picture.icc_profile)
+    return replace(job, picture=picture, untouched=done.pixels is before, notes=done.notes)
