@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
 from gan_tasks.ready_made import find_ready_made
+
+Made = TypeVar("Made")
 
 
 class BusyError(UserError):
@@ -94,10 +98,14 @@ class Service:
         Raises BusyError at once where the queue is full. The future raises UserError for a picture that cannot
         be read, is over the limits, or does not fit the model.
         """
+        return self.enqueue(partial(self._run, served, source, file, on_white))
+
+    def enqueue(self, job: Callable[[], Made]) -> Future[Made]:
+        """Queue any job that decodes pictures or runs a model. Raises BusyError at once where the queue is full."""
         if not self._places.acquire(blocking=False):
             raise BusyError(f"{self.limits.queue_size} pictures are waiting already: try again in a few seconds")
         try:
-            future = self._worker.submit(self._run, served, source, file, on_white)
+            future = self._worker.submit(job)
         except RuntimeError as error:  # closed
             self._places.release()
             raise BusyError("the server is stopping and takes no more pictures") from error

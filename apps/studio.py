@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
-from gan_tasks.apps import pix2pix_page, restyle_page
+from gan_tasks.apps import fill_page, pix2pix_page, restyle_page
 from gan_tasks.apps.service import Service, Tab
 from gan_tasks.apps.theme import CSS, build_theme
 
@@ -21,7 +21,7 @@ KEPT_SECONDS = 3600
 """Uploads and results are deleted when they are older."""
 
 PAGES: dict[str, Callable[[Service, Tab], None]] = {"pix2pix": pix2pix_page.build}
-"""By the task's name; restyle_page is that of all others."""
+"""By the task's name; fill_page is that of models that take a mask, restyle_page that of all others."""
 
 
 def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
@@ -79,7 +79,9 @@ def build_studio(service: Service) -> gr.Blocks:
 
 
 def build_page(service: Service, tab: Tab) -> None:
-    PAGES.get(tab.ways[0].model.name, restyle_page.build)(service, tab)
+    model = tab.ways[0].model
+    build = fill_page.build if "mask" in model.inputs else PAGES.get(model.name, restyle_page.build)
+    build(service, tab)
 
 
 def header(title: str) -> str:
