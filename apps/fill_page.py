@@ -106,10 +106,10 @@ def editor_input(*, follows_sketch: bool) -> Component:
 
 
 def instructions(*, follows_sketch: bool) -> str:
-    red = '<span class="paint" style="background: {}"></span>'
-    text = f"{red.format(HOLE_COLOUR)} covers what is filled; the eraser takes it away again."
+    dot = '<span class="paint" style="background: {}"></span>'
+    text = f"Paint {dot.format(HOLE_COLOUR)} covers what is to be filled; the eraser takes it away again."
     if follows_sketch:
-        text += f" {red.format(SKETCH_COLOUR)}, among the brush's colours, draws lines that the fill follows."
+        text += f" Lines in {dot.format(SKETCH_COLOUR)}, the brush's other colour, are followed by the fill."
     return f'<p class="hint">{text}</p>'
 
 
@@ -236,18 +236,23 @@ class FillPage:
         shown = [component for component in vars(self.outputs).values() if component is not None]
         files = [component for component in (self.mask, self.sketch) if component is not None]
         inside = [self.history, self.start, self.work, self.editor, self.undo, *files, *shown]
-        quiet = {"show_progress_on": [self.outputs.message, self.outputs.slider], "api_visibility": "private"}
+        wished = {self.history, self.editor, *files, *self.options.components()}
         self.picture.upload(  # type: ignore[attr-defined]
             self.on_open, {self.picture}, inside, api_visibility="private", show_progress_on=[self.picture]
         )
         fill.click(
             self.on_fill,
-            {self.history, self.editor, *files, *self.options.components()},
+            wished,
             inside,
-            scroll_to_output=False,
-            **quiet,
+            api_visibility="private",
+            show_progress_on=[self.editor, self.outputs.message, self.outputs.slider],
         )
-        self.undo.click(self.on_undo, {self.history}, inside, **quiet)
+        self.undo.click(
+            self.on_undo, {self.history}, inside, api_visibility="private", show_progress_on=[self.editor]
+        )
+        self.editor.clear(  # type: ignore[attr-defined]
+            self.on_clear, {self.history}, [self.editor], api_visibility="private", show_progress="hidden"
+        )
         another.click(self.on_another, None, [self.picture, *inside], api_visibility="private")
 
     async def on_open(self, values: Values) -> Values:
@@ -258,7 +263,7 @@ class FillPage:
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
         except UserError as error:
-            return self.refusal(error)
+            return self.refusal(error, ())
         return self.show((step,))
 
     async def on_fill(self, values: Values) -> Values:
@@ -268,7 +273,7 @@ class FillPage:
                 raise UserError("There is no picture yet: put one in first.")
             step = await asyncio.wrap_future(self.service.enqueue(self.job(history, values)))
         except UserError as error:
-            return self.refusal(error)
+            return self.refusal(error, history)
         return self.show((*history, step))
 
     def job(self, history: History, values: Values) -> Callable[[], Step]:
@@ -294,6 +299,11 @@ class FillPage:
         *before, last = values[self.history]
         return self.show(tuple(before), paint=last.paint) if before else {}
 
+    def on_clear(self, values: Values) -> Values:
+        """The editor clears the picture away with the paint: here it is again."""
+        history: History = values[self.history]
+        return {self.editor: painting(history[-1].preview, ())} if history else {}
+
     def on_another(self) -> Values:
         import gradio as gr
 
@@ -303,8 +313,8 @@ class FillPage:
         """The last picture, ready to be painted on, beside the first, if it is another."""
         import gradio as gr
 
-        files = {component: None for component in (self.mask, self.sketch) if component is not None}
-        changed = {
+        files: Values = {component: None for component in (self.mask, self.sketch) if component is not None}
+        changed: Values = {
             self.history: history,
             self.start: gr.update(visible=False),
             self.work: gr.update(visible=bool(history)),
@@ -318,7 +328,7 @@ class FillPage:
         import gradio as gr
 
         outputs, step = self.outputs, history[-1]
-        sketch = {}
+        sketch: Values = {}
         if outputs.sketch is not None:
             sketch = {outputs.sketch: gr.update(value=step.sketch, visible=step.sketch is not None)}
         return {
@@ -341,8 +351,14 @@ class FillPage:
             self.outputs.result: gr.update(visible=False),
         }
 
-    def refusal(self, error: UserError) -> Values:
-        return self.nothing(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
+    def refusal(self, error: UserError, history: History) -> Values:
+        """What is wrong, in place of a result, or above that of an earlier fill."""
+        import gradio as gr
+
+        if len(history) < 2:
+            return self.nothing(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
+        sentence = f'<p class="note refusal" role="alert">{escape(str(error))}</p>'
+        return {self.outputs.message: gr.update(value=sentence, visible=True)}
 
     def facts(self, history: History) -> dict[str, str]:
         height, width = history[-1].size

@@ -116,7 +116,9 @@ def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: b
     """Hole and lines in a picture of this (height, width), from what was painted on its preview."""
     hole, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     for layer in layers:
-        paint = fit_channels(read(layer, max_pixels=4 * MAX_PREVIEW_SIDE_PX**2).pixels, 4)
+        paint = fit_channels(read(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
+        if size_of(paint) != preview_size(size):
+            raise UserError("What is painted does not have the picture's size: choose the picture again.")
         is_painted = paint[..., 3] >= PAINTED
         hole |= resize_hole(is_painted, *size)
         if follows_sketch:
@@ -126,23 +128,28 @@ def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: b
 
 def preview_of(picture: Picture, file: Path) -> Path:
     """The picture's own file, where that will do."""
-    height, width = size_of(picture.pixels)
-    if picture.pixels.dtype == np.uint8 and max(height, width) <= MAX_PREVIEW_SIDE_PX:
+    size = size_of(picture.pixels)
+    if picture.pixels.dtype == np.uint8 and size == preview_size(size):
         return file
     preview = file.with_name("preview.png")
     write(preview, Picture(small(picture.pixels), picture.icc_profile))
     return preview
 
 
+def preview_size(size: tuple[int, int]) -> tuple[int, int]:
+    """At most MAX_PREVIEW_SIDE_PX a side."""
+    factor = min(1.0, MAX_PREVIEW_SIDE_PX / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def small(pixels: Pixels) -> Pixels:
-    """8 bits, at most MAX_PREVIEW_SIDE_PX a side; averaged over areas."""
+    """8 bits, of the preview's size; averaged over areas."""
     from PIL import Image
 
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((MAX_PREVIEW_SIDE_PX, MAX_PREVIEW_SIDE_PX), Image.Resampling.BOX)
-    values = np.asarray(image)
+    values = np.asarray(image.resize(preview_size(size_of(pixels))[::-1], Image.Resampling.BOX))
     return values[..., None] if values.ndim == 2 else values
 
 
@@ -154,6 +161,19 @@ def size_of(pixels: Pixels) -> tuple[int, int]:
 def write_mask(path: Path, hole: Hole) -> Path:
     write(path, Picture(hole[..., None].astype(np.uint8) * np.uint8(255)))
     return path
+
+
+def fill_once(model: Model, image: bytes, mask: bytes, sketch: bytes | None, file: Path, *, max_pixels: int) -> None:
+    """Fill what is white in the mask, with the default options; the result goes to `file`."""
+    picture = read(image, max_pixels=max_pixels)
+    size = size_of(picture.pixels)
+    hole = fillable(
+        read(mask, max_pixels=max_pixels).pixels, size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask"
+    )
+    lines = None if sketch is None else to_hole(read(sketch, max_pixels=max_pixels).pixels)
+    filled = fill(model, picture.pixels, hole, lines)
+    mark = xmp(model.title, __version__, composite=True, untouched=not hole.any())
+    write(file, Picture(filled.pixels, picture.icc_profile), xmp=mark)
 
 
 def kept(path: Path, data: bytes) -> Path:

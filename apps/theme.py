@@ -170,6 +170,12 @@ CSS += """
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
+.hint { margin: 0; font-size: .875rem; color: var(--body-text-color-subdued); text-wrap: pretty; }
+.hint .paint {
+  display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .25em; vertical-align: -.05em;
+}
+.note { margin: 0 0 .5rem; padding-left: .75rem; border-left: 3px solid var(--link-text-color); }
+
 .command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem 1.5rem; margin: 0;

@@ -270,7 +270,9 @@ def known_of(served: ServedModel) -> dict[str, str]:
         entries |= {"Licence": model.card.licence}
     entries |= {"Training data": model.training_data}
     stated = {term: text or "not stated" for term, text in entries.items()}
-    return stated | {"HTTP": f"POST /api/{served.key}/run with the file `image` in a multipart form"}
+    files = " and ".join(f"`{name}`" for name in model.inputs)
+    what = f"the file {files}" if len(model.inputs) == 1 else f"the files {files}"
+    return stated | {"HTTP": f"POST /api/{served.key}/run with {what} in a multipart form"}
 
 
 def description_list(entries: dict[str, str], css_class: str) -> str:
