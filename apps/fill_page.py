@@ -28,6 +28,7 @@ from gan_tasks.export.fill_options import FillOptions, Strategy
 
 if TYPE_CHECKING:
     import gradio as gr
+    from gradio.blocks import Block
     from gradio.components.base import Component
 
 STRATEGIES: dict[str, Strategy] = {
@@ -55,7 +56,7 @@ def build(service: Service, tab: Tab) -> None:
                 picture = workbench.picture_input()
             with gr.Column(visible=False) as work:
                 editor = editor_input(follows_sketch=follows_sketch)
-                gr.HTML(instructions(follows_sketch=follows_sketch), container=False)
+                hint = gr.HTML(instructions(follows_sketch=follows_sketch), container=False)
                 with gr.Row():
                     fill = workbench.run_button("Fill")
                     undo = gr.Button("Undo the last fill", interactive=False)
@@ -67,7 +68,9 @@ def build(service: Service, tab: Tab) -> None:
         with gr.Column():
             outputs = build_outputs(follows_sketch=follows_sketch)
     workbench.about(tab)
-    page = FillPage(service, served, gr.State(()), picture, start, work, editor, mask, sketch, options, undo, outputs)
+    page = FillPage(
+        service, served, gr.State(()), picture, start, work, editor, hint, mask, sketch, options, undo, outputs
+    )
     page.join(fill=fill, another=another)
 
 
@@ -226,6 +229,7 @@ class FillPage:
     start: gr.Column
     work: gr.Column
     editor: Component
+    hint: gr.HTML
     mask: Component
     sketch: Component | None
     options: OptionInputs
@@ -236,7 +240,7 @@ class FillPage:
         shown = [component for component in vars(self.outputs).values() if component is not None]
         files = [component for component in (self.mask, self.sketch) if component is not None]
         inside = [self.history, self.start, self.work, self.editor, self.undo, *files, *shown]
-        wished = {self.history, self.editor, *files, *self.options.components()}
+        wished: set[Block] = {self.history, self.editor, *files, *self.options.components()}
         self.picture.upload(  # type: ignore[attr-defined]
             self.on_open, {self.picture}, inside, api_visibility="private", show_progress_on=[self.picture]
         )
@@ -245,11 +249,9 @@ class FillPage:
             wished,
             inside,
             api_visibility="private",
-            show_progress_on=[self.editor, self.outputs.message, self.outputs.slider],
+            show_progress_on=[self.hint, self.outputs.message, self.outputs.slider],
         )
-        self.undo.click(
-            self.on_undo, {self.history}, inside, api_visibility="private", show_progress_on=[self.editor]
-        )
+        self.undo.click(self.on_undo, {self.history}, inside, api_visibility="private", show_progress_on=[self.hint])
         self.editor.clear(  # type: ignore[attr-defined]
             self.on_clear, {self.history}, [self.editor], api_visibility="private", show_progress="hidden"
         )
