@@ -83,7 +83,7 @@ def editor_input(*, follows_sketch: bool) -> Component:
 
     paint: list[str | tuple[str, float]] = [(HOLE_COLOUR, HOLE_OPACITY)]
     editor = gr.ImageEditor(
-        label="Paint over what is to be filled",
+        label="Paint",
         sources=(),
         transforms=(),
         layers=gr.LayerOptions(disabled=True),

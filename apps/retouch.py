@@ -24,7 +24,7 @@ from gan_tasks.export.provenance import xmp
 
 MAX_PREVIEW_SIDE_PX = 1600
 """Larger pictures are painted on in a smaller copy; browsers are slow on larger canvases."""
-HOLE_COLOUR, HOLE_OPACITY = "#e5484d", 0.6
+HOLE_COLOUR, HOLE_OPACITY = "#ff00c8", 0.6
 """Of the paint that covers what is to be filled; what is under it can still be seen."""
 SKETCH_COLOUR = "#0a3cff"
 """Of lines that the fill follows; they are told from the other paint by having more blue than red."""

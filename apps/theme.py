@@ -190,6 +190,7 @@ CSS += """
 @media (max-width: 36rem) {
   .bench > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
+  .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }
 }
 
