@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -38,7 +38,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 MAX_DILATE_PX, MAX_FEATHER_PX = 64, 64
 
-History = tuple[Step, ...]
+Steps = tuple[Step, ...]
 """The upload and what each fill made of the one before."""
 Values = dict[Any, Any]
 """What components hold, or are to."""
@@ -69,7 +69,7 @@ def build(service: Service, tab: Tab) -> None:
             outputs = build_outputs(follows_sketch=follows_sketch)
     workbench.about(tab)
     page = FillPage(
-        service, served, gr.State(()), picture, start, work, editor, hint, mask, sketch, options, undo, outputs
+        service, served, gr.State(Visit()), picture, start, work, editor, hint, mask, sketch, options, undo, outputs
     )
     page.join(fill=fill, another=another)
 
@@ -219,12 +219,20 @@ EMPTY = '<p class="empty">Upload and result appear here.</p>'
 
 
 @dataclass(frozen=True)
+class Visit:
+    """What a person has come to. paint: layers that are to lie on the last picture."""
+
+    steps: Steps = ()
+    paint: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class FillPage:
     """The parts of a page that its buttons join to the model."""
 
     service: Service
     served: ServedModel
-    history: gr.State
+    visit: gr.State
     picture: Component
     start: gr.Column
     work: gr.Column
@@ -237,25 +245,25 @@ class FillPage:
     outputs: FillOutputs
 
     def join(self, *, fill: gr.Button, another: gr.Button) -> None:
-        shown = [component for component in vars(self.outputs).values() if component is not None]
         files = [component for component in (self.mask, self.sketch) if component is not None]
-        inside = [self.history, self.start, self.work, self.editor, self.undo, *files, *shown]
-        wished: set[Block] = {self.history, self.editor, *files, *self.options.components()}
+        wished: set[Block] = {self.visit, self.editor, *files, *self.options.components()}
+        shown = [component for component in vars(self.outputs).values() if component is not None]
+        parts = [self.visit, self.start, self.work, self.undo, *shown]
+        progress: list[Component] = [self.hint, self.outputs.message, self.outputs.slider]
         self.picture.upload(  # type: ignore[attr-defined]
-            self.on_open, {self.picture}, inside, api_visibility="private", show_progress_on=[self.picture]
+            self.on_open, {self.picture}, parts, api_visibility="private", show_progress_on=[self.picture]
         )
-        fill.click(
-            self.on_fill,
-            wished,
-            inside,
-            api_visibility="private",
-            show_progress_on=[self.hint, self.outputs.message, self.outputs.slider],
+        fill.click(self.on_fill, wished, parts, api_visibility="private", show_progress_on=progress)
+        self.undo.click(self.on_undo, {self.visit}, parts, api_visibility="private", show_progress_on=[self.hint])
+        another.click(self.on_another, None, [self.picture, *parts], api_visibility="private")
+        # Events of their own, because these always give a value: an input that an event leaves as it is counts as
+        # updated, and loses its own way of reading what comes (see workbench.picture_input).
+        self.visit.change(
+            self.repaint, {self.visit}, [self.editor, *files], api_visibility="private", show_progress="hidden"
         )
-        self.undo.click(self.on_undo, {self.history}, inside, api_visibility="private", show_progress_on=[self.hint])
         self.editor.clear(  # type: ignore[attr-defined]
-            self.on_clear, {self.history}, [self.editor], api_visibility="private", show_progress="hidden"
+            self.on_clear, {self.visit}, [self.editor], api_visibility="private", show_progress="hidden"
         )
-        another.click(self.on_another, None, [self.picture, *inside], api_visibility="private")
 
     async def on_open(self, values: Values) -> Values:
         path: Path | None = values[self.picture]
@@ -265,84 +273,84 @@ class FillPage:
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
         except UserError as error:
-            return self.refusal(error, ())
-        return self.show((step,))
+            return self.refusal(error, Visit())
+        return self.show(Visit((step,)))
 
     async def on_fill(self, values: Values) -> Values:
-        history: History = values[self.history]
+        visit: Visit = values[self.visit]
         try:
-            if not history:
-                raise UserError("There is no picture yet: put one in first.")
-            step = await asyncio.wrap_future(self.service.enqueue(self.job(history, values)))
+            step = await asyncio.wrap_future(self.service.enqueue(self.job(visit, values)))
         except UserError as error:
-            return self.refusal(error, history)
-        return self.show((*history, step))
+            return self.refusal(error, visit)
+        return self.show(Visit((*visit.steps, step)))
 
-    def job(self, history: History, values: Values) -> Callable[[], Step]:
+    def job(self, visit: Visit, values: Values) -> Callable[[], Step]:
+        """Raises UserError where there is nothing to do."""
+        if not visit.steps:
+            raise UserError("There is no picture yet: put one in first.")
         wish = Wish(
             paint=values[self.editor],
             mask=values[self.mask],
             sketch=None if self.sketch is None else values[self.sketch],
             options=self.options.chosen(values),
         )
-        name = f"{Path(history[0].name).stem[:50]}-{self.served.key}-{len(history)}.png"
         return partial(
             fill_picture,
             self.served.model,
-            history[-1],
+            visit.steps[-1],
             wish,
             new_folder(),
-            name=name,
+            name=f"{Path(visit.steps[0].name).stem[:50]}-{self.served.key}-{len(visit.steps)}.png",
             max_pixels=self.service.limits.max_pixels,
         )
 
     def on_undo(self, values: Values) -> Values:
         """Back to the picture before the last fill, with the paint on it that was filled."""
-        *before, last = values[self.history]
-        return self.show(tuple(before), paint=last.paint) if before else {}
+        *before, last = values[self.visit].steps
+        return self.show(Visit(tuple(before), last.paint))
+
+    def on_another(self) -> Values:
+        return self.show(Visit()) | {self.picture: None}
+
+    def repaint(self, values: Values) -> Values:
+        """The last picture, ready to be painted on; masks were for the fill before."""
+        visit: Visit = values[self.visit]
+        files: Values = {component: None for component in (self.mask, self.sketch) if component is not None}
+        return files | {self.editor: painting(visit)}
 
     def on_clear(self, values: Values) -> Values:
         """The editor clears the picture away with the paint: here it is again."""
-        history: History = values[self.history]
-        return {self.editor: painting(history[-1].preview, ())} if history else {}
+        return {self.editor: painting(replace(values[self.visit], paint=()))}
 
-    def on_another(self) -> Values:
+    def show(self, visit: Visit) -> Values:
+        """The picture that came last, beside the first, if it is another."""
         import gradio as gr
 
-        return self.show(()) | {self.picture: None, self.start: gr.update(visible=True)}
-
-    def show(self, history: History, *, paint: tuple[Path, ...] = ()) -> Values:
-        """The last picture, ready to be painted on, beside the first, if it is another."""
-        import gradio as gr
-
-        files: Values = {component: None for component in (self.mask, self.sketch) if component is not None}
         changed: Values = {
-            self.history: history,
-            self.start: gr.update(visible=False),
-            self.work: gr.update(visible=bool(history)),
-            self.editor: painting(history[-1].preview, paint) if history else None,
-            self.undo: gr.update(interactive=len(history) > 1),
-            **files,
+            self.visit: visit,
+            self.start: gr.update(visible=not visit.steps),
+            self.work: gr.update(visible=bool(visit.steps)),
+            self.undo: gr.update(interactive=len(visit.steps) > 1),
         }
-        return changed | (self.result(history) if len(history) > 1 else self.nothing())
+        return changed | (self.result(visit.steps) if len(visit.steps) > 1 else self.nothing())
 
-    def result(self, history: History) -> Values:
+    def result(self, steps: Steps) -> Values:
         import gradio as gr
 
-        outputs, step = self.outputs, history[-1]
+        outputs, step = self.outputs, steps[-1]
         sketch: Values = {}
         if outputs.sketch is not None:
             sketch = {outputs.sketch: gr.update(value=step.sketch, visible=step.sketch is not None)}
         return {
             outputs.message: gr.update(visible=False),
             outputs.result: gr.update(visible=True),
-            outputs.slider: (history[0].file, step.file),
+            outputs.slider: (steps[0].file, step.file),
             outputs.notes: "".join(f'<p class="note" role="status">{escape(note)}</p>' for note in step.notes),
-            outputs.facts: workbench.description_list(self.facts(history), "facts"),
+            outputs.facts: workbench.description_list(self.facts(steps), "facts"),
             outputs.download: gr.update(value=step.file),
             outputs.mask: gr.update(value=step.mask),
             **sketch,
-            outputs.command: shlex.join(self.command(history)),
+            outputs.command: shlex.join(self.command(steps)),
         }
 
     def nothing(self, message: str = EMPTY) -> Values:
@@ -353,27 +361,27 @@ class FillPage:
             self.outputs.result: gr.update(visible=False),
         }
 
-    def refusal(self, error: UserError, history: History) -> Values:
+    def refusal(self, error: UserError, visit: Visit) -> Values:
         """What is wrong, in place of a result, or above that of an earlier fill."""
         import gradio as gr
 
-        if len(history) < 2:
+        if len(visit.steps) < 2:
             return self.nothing(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
         sentence = f'<p class="note refusal" role="alert">{escape(str(error))}</p>'
         return {self.outputs.message: gr.update(value=sentence, visible=True)}
 
-    def facts(self, history: History) -> dict[str, str]:
-        height, width = history[-1].size
+    def facts(self, steps: Steps) -> dict[str, str]:
+        height, width = steps[-1].size
         return {
             "Result": f"{width} × {height} px",
-            "Fills": str(len(history) - 1),
-            "Time": f"{history[-1].seconds:.3f} s",
+            "Fills": str(len(steps) - 1),
+            "Time": f"{steps[-1].seconds:.3f} s",
             "Provider": self.served.model.runs_on,
         }
 
-    def command(self, history: History) -> list[str]:
+    def command(self, steps: Steps) -> list[str]:
         """What does the last fill on the command line, with the files that can be downloaded."""
-        before, step = history[-2:]
+        before, step = steps[-2:]
         chosen, default = step.options, FillOptions()
         words = ["gan-tasks", "apply", str(self.served.path), before.name, step.name, "--mask", "mask.png"]
         words += ["--sketch", "sketch.png"] if step.sketch else []
@@ -383,8 +391,12 @@ class FillPage:
         return words + ([] if chosen.match_colour else ["--no-match-colour"]) + list(self.served.options)
 
 
-def painting(preview: Path, paint: tuple[Path, ...]) -> dict[str, Any]:
-    return {"background": str(preview), "layers": [str(layer) for layer in paint], "composite": str(preview)}
+def painting(visit: Visit) -> dict[str, Any] | None:
+    """What the editor is to hold."""
+    if not visit.steps:
+        return None
+    preview = str(visit.steps[-1].preview)
+    return {"background": preview, "layers": [str(layer) for layer in visit.paint], "composite": preview}
 
 
 def new_folder() -> Path:

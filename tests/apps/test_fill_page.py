@@ -234,7 +234,7 @@ def test_lines_in_the_other_colour_are_a_sketch(browser: Browser, folder: Path, 
         put_in(page, folder / "photo.png")
         stroke(page, length=100)
         page.get_by_role("button", name="Color", exact=True).click()
-        page.get_by_role("button", name="Select color: #0a3cff").click()
+        page.locator(".retouch button.color").nth(1).click()
         stroke(page, length=20)
         fills(page, 1)
         lines = read(download(page, tmp_path / "lines.png", "Download the sketch")).pixels[..., 0] > 0
