@@ -60,16 +60,30 @@ def build(service: Service, tab: Tab) -> None:
                 with gr.Row():
                     fill = workbench.run_button("Fill")
                     undo = gr.Button("Undo the last fill", interactive=False)
+                alert = gr.HTML(visible=False, container=False)
                 another = gr.Button("Another picture", size="sm")
                 with gr.Accordion("Mask from a file", open=False):
-                    mask = file_input("Mask: white where the picture is to be filled, of the picture's size")
-                    sketch = file_input("Sketch: white lines that the fill follows") if follows_sketch else None
+                    mask = file_input("Mask: white in the hole")
+                    sketch = file_input("Sketch: white lines to follow") if follows_sketch else None
                 options = option_inputs()
         with gr.Column():
             outputs = build_outputs(follows_sketch=follows_sketch)
     workbench.about(tab)
     page = FillPage(
-        service, served, gr.State(Visit()), picture, start, work, editor, hint, mask, sketch, options, undo, outputs
+        service,
+        served,
+        gr.State(Visit()),
+        picture,
+        start,
+        work,
+        editor,
+        hint,
+        alert,
+        mask,
+        sketch,
+        options,
+        undo,
+        outputs,
     )
     page.join(fill=fill, another=another)
 
@@ -238,6 +252,8 @@ class FillPage:
     work: gr.Column
     editor: Component
     hint: gr.HTML
+    alert: gr.HTML
+    """What is wrong with a fill that was asked for; beside the button, for on a phone results are far below it."""
     mask: Component
     sketch: Component | None
     options: OptionInputs
@@ -248,7 +264,7 @@ class FillPage:
         files = [component for component in (self.mask, self.sketch) if component is not None]
         wished: set[Block] = {self.visit, self.editor, *files, *self.options.components()}
         shown = [component for component in vars(self.outputs).values() if component is not None]
-        parts = [self.visit, self.start, self.work, self.undo, *shown]
+        parts = [self.visit, self.start, self.work, self.undo, self.alert, *shown]
         progress: list[Component] = [self.hint, self.outputs.message, self.outputs.slider]
         self.picture.upload(  # type: ignore[attr-defined]
             self.on_open, {self.picture}, parts, api_visibility="private", show_progress_on=[self.picture]
@@ -331,6 +347,7 @@ class FillPage:
             self.start: gr.update(visible=not visit.steps),
             self.work: gr.update(visible=bool(visit.steps)),
             self.undo: gr.update(interactive=len(visit.steps) > 1),
+            self.alert: gr.update(visible=False),
         }
         return changed | (self.result(visit.steps) if len(visit.steps) > 1 else self.nothing())
 
@@ -362,13 +379,12 @@ class FillPage:
         }
 
     def refusal(self, error: UserError, visit: Visit) -> Values:
-        """What is wrong, in place of a result, or above that of an earlier fill."""
         import gradio as gr
 
-        if len(visit.steps) < 2:
+        if not visit.steps:
             return self.nothing(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
         sentence = f'<p class="note refusal" role="alert">{escape(str(error))}</p>'
-        return {self.outputs.message: gr.update(value=sentence, visible=True)}
+        return {self.alert: gr.update(value=sentence, visible=True)}
 
     def facts(self, steps: Steps) -> dict[str, str]:
         height, width = steps[-1].size

@@ -174,7 +174,8 @@ CSS += """
 .hint .paint {
   display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .25em; vertical-align: -.05em;
 }
-.note { margin: 0 0 .5rem; padding-left: .75rem; border-left: 3px solid var(--link-text-color); }
+.note { margin: 0 0 .5rem; padding: 0 0 0 .75rem; border-left: 3px solid var(--link-text-color); }
+.note.refusal { margin: 0; padding: 0 0 0 .75rem; border-color: currentColor; }
 
 .command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {
