@@ -38,6 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chr
 
 LIMITS = Limits(max_pixels=2000 * 1000)
 SIZE = (240, 320)
+SETTLING_MS = 3000
+"""For a canvas, which says nowhere that it has drawn what it was given, on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def put_in(page: Page, path: Path) -> None:
     """Upload a picture to be painted on."""
     choose_file(page, path)
     canvas(page).wait_for()
-    page.wait_for_timeout(1500)  # the canvas takes the picture's size some time after it is there
+    page.wait_for_timeout(SETTLING_MS)  # the canvas takes the picture's size some time after it is there
 
 
 def canvas(page: Page) -> Locator:
@@ -106,7 +108,7 @@ def fills(page: Page, count: int) -> None:
     """Fill, and wait until the page says that it was done for so many times."""
     press(page, "Fill")
     expect(fact(page, "Fills")).to_have_text(str(count), timeout=PATIENCE_MS)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(SETTLING_MS)
 
 
 def changed(before: Pixels, after: Pixels) -> Any:
@@ -149,10 +151,11 @@ def test_paint_fill_again_undo_download(page: Page, folder: Path, tmp_path: Path
     undo.click()
     expect(fact(page, "Fills")).to_have_text("1", timeout=PATIENCE_MS)
     assert np.array_equal(read(download(page, tmp_path / "again.png")).pixels, first)
+    page.wait_for_timeout(SETTLING_MS)
     undo.click()
     expect(page.get_by_text("Upload and result appear here.")).to_be_visible(timeout=PATIENCE_MS)
     expect(undo).to_be_disabled()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(SETTLING_MS)
     fills(page, 1)  # what was painted is there again
     assert np.array_equal(read(download(page, tmp_path / "again.png")).pixels, first)
 
@@ -215,7 +218,7 @@ def test_clearing_takes_the_paint_and_leaves_the_picture(page: Page, folder: Pat
     put_in(page, folder / "photo.png")
     stroke(page)
     page.get_by_role("button", name="Clear canvas").click()
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(SETTLING_MS)
     press(page, "Fill")
     expect(page.get_by_role("alert")).to_contain_text("Nothing is covered", timeout=PATIENCE_MS)
     stroke(page, down=-60)
