@@ -15,6 +15,7 @@ import tyro
 from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation_options import EvaluationOptions, HoleOptions
+from gan_tasks.export.fill_options import HoleFiles
 from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
@@ -123,16 +124,18 @@ class Apply:
     mixed."""
     overwrite: bool = False
     """Make everything again, and replace files that other programs made."""
+    holes: HoleFiles = HoleFiles()
 
     def run(self) -> int:
         from gan_tasks.apps.memory import memory_bytes
         from gan_tasks.export.apply import apply_to_files, files_to_do
         from gan_tasks.export.enlarging import Enlarging
+        from gan_tasks.export.fill_files import fills_of, without_masks
         from gan_tasks.export.model import load
         from gan_tasks.export.resuming import version_of
         from gan_tasks.export.video_formats import is_video
 
-        pairs = files_to_do(self.input, self.output)
+        pairs = without_masks(files_to_do(self.input, self.output), self.holes)
         model = load(
             self.model,
             device=self.device,
@@ -151,8 +154,11 @@ class Apply:
             pairs,
             model_version=version,
             enlarging=Enlarging(self.scale, self.strength),
+            fills=fills_of(model, self.holes, pairs, self.input),
             overwrite=self.overwrite,
         )
+        for note in done.notes:
+            say(note)
         for failure in done.failures:
             say(f"not done: {failure}")
         for video in done.videos:

@@ -152,7 +152,8 @@ def mark_lines(path: Path) -> Iterator[str]:
 
     if mark := read_xmp(path):
         model = f" by the model {mark.model}" if mark.model else ""
-        yield f"marked as made{model} ({mark.source_type}), written with {mark.creator_tool or 'an unnamed program'}"
+        made = f"marked as made{model} ({mark.source_type}), " if mark.source_type else ""
+        yield f"{made}written with {mark.creator_tool or 'an unnamed program'}"
 
 
 def differences(chosen: dict[str, Any], default_config: Any) -> list[str]:

@@ -3,6 +3,7 @@
 GET  /                  the page (studio.py)
 GET  /healthz           {"status": "ok"}, at any load
 POST /api/{model}/run   a multipart form with the file `image` → PNG; errors are {"detail": sentence}
+                        for a model that fills holes also `mask`, white in the hole, and maybe `sketch`
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gan_tasks.apps.retouch import fill_once
 from gan_tasks.apps.service import BusyError, Limits, ServedModel, Service, open_models
 from gan_tasks.datasets.errors import UserError
 
@@ -142,13 +145,15 @@ def add_run_route(app: FastAPI, service: Service) -> None:
         served = service.models.get(key)
         if served is None:
             raise HTTPException(404, f"no model {key!r}: expected {' or '.join(service.models)}")
-        async with request.form(max_files=1) as form:
-            upload = form.get("image")
-            if not isinstance(upload, UploadFile):
-                raise HTTPException(422, "no picture came: send a multipart form with a file called `image`")
-            data = await upload.read()
+        async with request.form(max_files=len(served.model.inputs)) as form:
+            files = {name: form.get(name) for name in served.model.inputs}
+            data = {name: await file.read() for name, file in files.items() if isinstance(file, UploadFile)}
+        for name in ("image", "mask"):
+            if name in files and name not in data:
+                what = "picture" if name == "image" else name
+                raise HTTPException(422, f"no {what} came: send a multipart form with a file called `{name}`")
         try:
-            png = await run_to_png(service, served, data)
+            png = await run_to_png(service, served, **data)
         except BusyError as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
         except UserError as error:
@@ -160,10 +165,18 @@ def add_run_route(app: FastAPI, service: Service) -> None:
     app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
 
 
-async def run_to_png(service: Service, served: ServedModel, data: bytes) -> bytes:
+async def run_to_png(
+    service: Service, served: ServedModel, image: bytes, mask: bytes | None = None, sketch: bytes | None = None
+) -> bytes:
     with TemporaryDirectory() as folder:
-        result = await asyncio.wrap_future(service.submit(served, data, Path(folder, "result.png")))
-        return await asyncio.to_thread(result.file.read_bytes)
+        file = Path(folder, "result.png")
+        if mask is None:
+            await asyncio.wrap_future(service.submit(served, image, file))
+        else:
+            limit = service.limits.max_pixels
+            job = partial(fill_once, served.model, image, mask, sketch, file, max_pixels=limit)
+            await asyncio.wrap_future(service.enqueue(job))
+        return await asyncio.to_thread(file.read_bytes)
 
 
 class Guard:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +30,8 @@ from gan_tasks.ready_made import find_ready_made
 
 SUPER_RESOLUTION = "super-resolution"
 """The task whose models share a tab: they are ways to enlarge the same picture."""
+
+Made = TypeVar("Made")
 
 
 class BusyError(UserError):
@@ -156,10 +160,14 @@ class Service:
         be read, is over the limits, or does not fit the model, and StoppedError where the watch stopped it. While
         the job waits, cancelling the future gives its place free.
         """
+        return self.enqueue(partial(self._run, served, source, file, on_white, scale, watch or Watch()))
+
+    def enqueue(self, job: Callable[[], Made]) -> Future[Made]:
+        """Queue any job that decodes pictures or runs a model. Raises BusyError at once where the queue is full."""
         if not self._places.acquire(blocking=False):
             raise BusyError(f"{self.limits.queue_size} pictures are waiting already: try again in a few seconds")
         try:
-            future = self._worker.submit(self._run, served, source, file, on_white, scale, watch or Watch())
+            future = self._worker.submit(job)
         except RuntimeError as error:  # closed
             self._places.release()
             raise BusyError("the server is stopping and takes no more pictures") from error

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
-from gan_tasks.apps import pix2pix_page, restyle_page, upscale_page
+from gan_tasks.apps import fill_page, pix2pix_page, restyle_page, upscale_page
 from gan_tasks.apps.service import SUPER_RESOLUTION, Service, Tab
 from gan_tasks.apps.theme import CSS, build_theme
 
@@ -24,7 +24,7 @@ PAGES: dict[str, Callable[[Service, Tab], None]] = {
     "pix2pix": pix2pix_page.build,
     SUPER_RESOLUTION: upscale_page.build,
 }
-"""By the task's name; restyle_page is that of all others."""
+"""By the task's name; fill_page is that of models that take a mask, restyle_page that of all others."""
 
 
 def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
@@ -82,7 +82,9 @@ def build_studio(service: Service) -> gr.Blocks:
 
 
 def build_page(service: Service, tab: Tab) -> None:
-    PAGES.get(tab.ways[0].model.name, restyle_page.build)(service, tab)
+    model = tab.ways[0].model
+    build = fill_page.build if "mask" in model.inputs else PAGES.get(model.name, restyle_page.build)
+    build(service, tab)
 
 
 def header(title: str) -> str:

@@ -188,8 +188,14 @@ CSS += """
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
-.hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
-@media (hover: none) { .hint { display: none; } }
+.zoom-hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
+@media (hover: none) { .zoom-hint { display: none; } }
+.hint { margin: 0; font-size: .875rem; color: var(--body-text-color-subdued); text-wrap: pretty; }
+.hint .paint {
+  display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .25em; vertical-align: -.05em;
+}
+.note { margin: 0 0 .5rem; padding: 0 0 0 .75rem; border-left: 3px solid var(--link-text-color); }
+.note.refusal { margin: 0; padding: 0 0 0 .75rem; border-color: currentColor; }
 
 .command textarea { font-family: var(--font-mono); font-size: .875rem; }
 .facts {
@@ -205,6 +211,7 @@ CSS += """
 @media (max-width: 36rem) {
   .bench > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
+  .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }
 }
 

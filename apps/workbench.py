@@ -243,7 +243,7 @@ def build_outputs() -> Outputs:
             slider = gr.ImageSlider(
                 label="Before and after", format="png", max_height=640, elem_classes="result-slider"
             )
-            gr.HTML('<p class="hint">Scroll on the picture to look closer.</p>', container=False)
+            gr.HTML('<p class="zoom-hint">Scroll on the picture to look closer.</p>', container=False)
             return Outputs(
                 message,
                 stop,
@@ -414,7 +414,9 @@ def known_of(served: ServedModel) -> dict[str, str]:
         entries |= {"Licence": model.card.licence}
     entries |= {"Training data": model.training_data}
     stated = {term: text or "not stated" for term, text in entries.items()}
-    return stated | {"HTTP": f"POST /api/{served.key}/run with the file `image` in a multipart form"}
+    files = " and ".join(f"`{name}`" for name in model.inputs)
+    what = f"the file {files}" if len(model.inputs) == 1 else f"the files {files}"
+    return stated | {"HTTP": f"POST /api/{served.key}/run with {what} in a multipart form"}
 
 
 def description_list(entries: dict[str, str], css_class: str) -> str:

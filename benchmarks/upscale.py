@@ -3,8 +3,8 @@
     python benchmarks/upscale.py [--size 96] [--rounds 7] [--threads 2] [--models realesrgan-x4plus ...]
 
 The plain form is float32 torch in inference mode on N×C×H×W in rows, as the published code runs it. Every form has a
-process of its own, is given a numpy array and asked for one, and has its turn in every round, so that all see the same
-moods of the machine; a ratio is of one round. The fidelity is the PSNR to the plain form, of values in [0, 1].
+process of its own, is given a numpy array and asked for one, and has its turn in every round, so that all see the
+same moods of the machine; a ratio is of one round. The fidelity is the PSNR to the plain form, of values in [0, 1].
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class Done:
     kept: results of the same model, and of the same inputs, that were there already.
     failures: what could not be done, or not of all of the input.
     videos: what was written of each, for people.
+    notes: what a person should know of how images were done, beginning with the input's path.
     """
 
     written: int
@@ -40,6 +41,7 @@ class Done:
     kept: int
     failures: tuple[Failure, ...]
     videos: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
@@ -215,9 +217,7 @@ def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun
     return Done(len(tiled), sum(tiled), 0, tuple(failures), notes=tuple(notes))
 
 
-def apply_to_videos(
-    recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool
-) -> Done:
+def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool) -> Done:
     """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:

@@ -6,7 +6,6 @@ Given pixels come back as they were, to the bit. Imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -14,35 +13,14 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
 from gan_tasks.datasets.masks import Hole
 from gan_tasks.export.blending import correction, dilated
+from gan_tasks.export.fill_options import FillOptions
 from gan_tasks.export.model import FloatImages, Model, split_alpha, to_uint16
 from gan_tasks.export.regions import regions, whole
-
-Strategy = Literal["crop", "resize", "original"]
 
 WORKING_SIDE_PX = 512
 """Larger parts are made smaller for the network: it has learned from 256 px, and sees no farther than about this."""
 ATTENTION_BYTES = 12
 """Memory for each pair of places that contextual attention compares; it has a place for 8×8 pixels."""
-
-
-@dataclass(frozen=True)
-class FillOptions:
-    """How holes are filled. A value out of range raises UserError."""
-
-    strategy: Strategy = "crop"
-    """What the network sees: each hole with its surroundings, the whole picture made smaller, or the picture as it is
-    (where memory allows; else crop)."""
-    dilate_px: int = 0
-    """Pixels by which holes are grown first, for masks that leave a rim of what they should cover."""
-    feather_px: int = 8
-    """Width of the band inside a hole's edge in which the fill is led over to what is around it; 0 = a hard edge."""
-    match_colour: bool = True
-    """Make the fill's colours agree with those at the hole's edge."""
-
-    def __post_init__(self) -> None:
-        for name in ("dilate_px", "feather_px"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: give 0 or more")
 
 
 @dataclass(frozen=True)

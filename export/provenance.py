@@ -31,7 +31,8 @@ PROGRAM = "gan-tasks"
 class Mark:
     """What an image says of its making; empty where it says nothing.
 
-    source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`.
+    source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`; empty where only the program is
+        named.
     model_version, source: as `apply` writes them, `sha256:…` of the model's file and of the image that it was given.
     """
 
@@ -42,13 +43,22 @@ class Mark:
     source: str = ""
 
 
-def xmp(model: str, version: str, *, composite: bool = False, model_version: str = "", source: str = "") -> bytes:
+def xmp(
+    model: str,
+    version: str,
+    *,
+    composite: bool = False,
+    untouched: bool = False,
+    model_version: str = "",
+    source: str = "",
+) -> bytes:
     """An XMP packet in UTF-8, for `datasets.image.write`.
 
     Args:
         model: the model's name; characters that cannot be printed are left out, for XML has no place for them.
         version: of gan-tasks.
         composite: only a part of the image is the model's, as in inpainting.
+        untouched: nothing of it is. Then program and source are told, and no model.
         model_version, source: see `Mark`; left out where empty.
     """
     properties = {
@@ -58,6 +68,8 @@ def xmp(model: str, version: str, *, composite: bool = False, model_version: str
         "dc:source": source,
         "xmp:CreatorTool": f"{PROGRAM} {version}",
     }
+    if untouched:
+        properties = {name: value for name, value in properties.items() if not name.startswith("Iptc4xmpExt")}
     attributes = "\n   ".join(f"{name}={quoteattr(value)}" for name, value in properties.items() if value)
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -90,16 +102,14 @@ def read_xmp(path: Path) -> Mark | None:
         tree = ElementTree.fromstring(packet)
     except ElementTree.ParseError:
         return None
-    source_type = find_property(tree, IPTC, "DigitalSourceType")
-    if not source_type:
-        return None
-    return Mark(
-        source_type=source_type.rpartition("/")[2],
+    mark = Mark(
+        source_type=find_property(tree, IPTC, "DigitalSourceType").rpartition("/")[2],
         model=find_property(tree, IPTC, "AISystemUsed"),
         creator_tool=find_property(tree, XMP, "CreatorTool"),
         model_version=find_property(tree, IPTC, "AISystemVersionUsed"),
         source=find_property(tree, DC, "source"),
     )
+    return mark if mark.source_type or mark.creator_tool.startswith(PROGRAM) else None
 
 
 def find_property(tree: ElementTree.Element, namespace: str, name: str) -> str:

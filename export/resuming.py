@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,18 @@ class Failure:
         return self.reason if str(self.path) in self.reason else f"{self.path}: {self.reason}"
 
 
-def missing(pairs: Sequence[tuple[Path, Path]], model_version: str) -> tuple[list[tuple[Path, Path]], list[Failure]]:
-    """The pairs whose results are not there yet, and those whose results would replace another program's files."""
+def missing(
+    pairs: Sequence[tuple[Path, Path]], model_version: str, source_of: Callable[[Path], str]
+) -> tuple[list[tuple[Path, Path]], list[Failure]]:
+    """The pairs whose results are not there yet, and those whose results would replace another program's files.
+
+    source_of: what is noted of an input in the result's mark, such as `sha256_of`.
+    """
     to_do, failures = [], []
     with reported("Looking for what is done", "images") as report:
         for number, (before, after) in enumerate(pairs):
             try:
-                if not is_done(before, after, model_version):
+                if not is_done(before, after, model_version, source_of):
                     to_do.append((before, after))
             except (UserError, OSError) as error:
                 failures.append(Failure(before, str(error)))
@@ -39,7 +44,7 @@ def missing(pairs: Sequence[tuple[Path, Path]], model_version: str) -> tuple[lis
     return to_do, failures
 
 
-def is_done(before: Path, after: Path, model_version: str) -> bool:
+def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[Path], str]) -> bool:
     """Whether the output is this model's, of this input as it is now.
 
     Raises UserError for one of another program, and for all that can be made of a broken input.
@@ -52,9 +57,11 @@ def is_done(before: Path, after: Path, model_version: str) -> bool:
             f"{after} is there already, and gan-tasks did not make it: "
             "give another place for the results, or --overwrite to replace it"
         )
-    if (mark.creator_tool, mark.model_version) != (f"{PROGRAM} {__version__}", model_version):
+    if mark.creator_tool != f"{PROGRAM} {__version__}":
         return False
-    source = sha256_of(before)
+    if mark.source_type and mark.model_version != model_version:  # what no model has touched is of every one
+        return False
+    source = source_of(before)
     if mark.source == broken(source):
         raise UserError(f"{before} is broken: {after} has what can be read of it")
     return mark.source == source

@@ -235,8 +235,7 @@ def recognise(layers: list[Layer]) -> list[str]:
     kinds = [layer.kind for layer in layers]
     convs = kinds.count("Convolution")
     shuffles, folds = (
-        [layer.factor() for layer in layers if layer.kind == kind]
-        for kind in ("PixelShuffle", "Reorg")
+        [layer.factor() for layer in layers if layer.kind == kind] for kind in ("PixelShuffle", "Reorg")
     )
     if "PReLU" in kinds:
         title, chain = "SRVGGNetCompact", srvgg_chain(convs - 1, shuffles[0] if shuffles else 1)

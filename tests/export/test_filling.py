@@ -12,7 +12,8 @@ from tiny import photo
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, to_float
 from gan_tasks.export.blending import correction, depth, dilated, extended
-from gan_tasks.export.filling import FillOptions, fill
+from gan_tasks.export.fill_options import FillOptions
+from gan_tasks.export.filling import fill
 from gan_tasks.export.model import FloatImages, Model
 from gan_tasks.export.regions import regions
 

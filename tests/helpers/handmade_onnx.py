@@ -73,3 +73,44 @@ def write_onnx(path: Path, **options: Any) -> Path:
     graph = {name: options.pop(name) for name in ("more_nodes", "cases") if name in options}
     path.write_bytes(make_proto(make_card(**options), **graph).SerializeToString())
     return path
+
+
+FILL = (0.8, 0.4, 0.2)
+"""Of a filler, in [0, 1]: orange."""
+
+
+def filler_proto(card: Card, *, sketch: bool = False) -> onnx.ModelProto:
+    """A model that fills holes with one colour, in which the lines of a sketch, if it takes one, are black. What is
+    around the holes comes out a little too dark."""
+    sizes = {"image": card.in_channels, "mask": 1} | ({"sketch": 1} if sketch else {})
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
+        for name, channels in sizes.items()
+    ]
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", card.out_channels, "h", "w"])
+    colour = np.array(FILL[: card.in_channels], np.float32)[None, :, None, None]
+    nodes = [
+        helper.make_node("Sub", ["one", "mask"], ["known"]),
+        helper.make_node("Mul", ["image", "known"], ["given"]),
+        helper.make_node("Mul", ["given", "dim"], ["kept"]),
+        helper.make_node("Mul", ["colour", "mask"], ["paint"]),
+        helper.make_node("Add", ["kept", "paint"], ["filled" if sketch else "output"]),
+    ]
+    if sketch:
+        nodes += [
+            helper.make_node("Sub", ["one", "sketch"], ["paper"]),
+            helper.make_node("Mul", ["filled", "paper"], ["output"]),
+        ]
+    numbers = {"colour": colour, "one": np.ones(1, np.float32), "dim": np.full(1, 0.9, np.float32)}
+    weights = [numpy_helper.from_array(value, name) for name, value in numbers.items()]
+    graph = helper.make_graph(nodes, "filler", inputs, [output], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    checksum = {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
+    helper.set_model_props(proto, card.to_metadata() | checksum)
+    return proto
+
+
+def write_filler(path: Path, *, sketch: bool = False, **card: Any) -> Path:
+    card = {"task": "inpainting", "model_name": "Orange"} | card
+    path.write_bytes(filler_proto(make_card(**card), sketch=sketch).SerializeToString())
+    return path

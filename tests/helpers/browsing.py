@@ -1,0 +1,105 @@
+"""The page in a browser: served, opened, and what a person does with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+from gan_tasks.apps.server import build_app, make_server
+from gan_tasks.apps.service import Service
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE_MS = 20_000  # on a busy machine
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
+
+
+@contextmanager
+def served(service: Service, folder: Path) -> Iterator[str]:
+    """The address of a page on the models; uploads go into the folder."""
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        server = make_server(build_app(service), service)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://localhost:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
+        assert not thread.is_alive(), "open pages do not keep the server from ending"
+
+
+@contextmanager
+def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
+    """The page, open; it must neither log an error nor ask another server for anything."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE_MS)
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
+    page.goto(address)
+    page.get_by_role("button", name="Drop an image file here to upload").first.wait_for()
+    try:
+        yield page
+    finally:
+        page.context.close()
+    assert not wrong
+
+
+def is_elsewhere(url: str, address: str) -> bool:
+    return not url.startswith((address, "data:", "blob:"))
+
+
+def shown(elements: Locator) -> Locator:
+    """Those of the tab that is open."""
+    return elements.filter(visible=True)
+
+
+def choose_file(page: Page, path: Path) -> None:
+    """In the first field for an image that is shown and empty."""
+    dropping = shown(page.get_by_role("button", name="Drop an image file here to upload")).first
+    with page.expect_file_chooser() as chooser:
+        dropping.click()
+    chooser.value.set_files(path)
+
+
+def press(page: Page, name: str) -> None:
+    shown(page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$"))).click()  # the mark of what can be folded
+
+
+def download(page: Page, path: Path, name: str = "Download PNG") -> Path:
+    with page.expect_download() as event:
+        shown(page.get_by_role("button", name=name)).click()
+    event.value.save_as(path)
+    return path
+
+
+def fact(page: Page, term: str) -> Locator:
+    return shown(page.locator(".facts div").filter(has=page.get_by_text(term, exact=True)).locator("dd"))
+
+
+def sizes_in_slider(page: Page) -> list[list[int]]:
+    """Width and height of before and after, pixels of the files."""
+    pictures = shown(page.locator(".result-slider img"))
+    sizes: list[list[int]] = pictures.evaluate_all("all => all.map(one => [one.naturalWidth, one.naturalHeight])")
+    return sizes
+
+
+def check_look(page: Page, axe: Any, name: str) -> None:
+    """Nothing is wider than the screen and axe-core finds nothing; the screenshot is for looking at."""
+    page.wait_for_timeout(700)  # what fades in has its colours only then
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    violations = axe.run(page).response["violations"]
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == []
