@@ -40,16 +40,16 @@ class ContextualAttention(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         # Ten times a sum of products: in bf16 the softmax would be of rounding errors.
-        if features.dtype == torch.float32:
-            return self.attend(features, mask)
-        with torch.autocast(features.device.type, enabled=False):
-            return self.attend(features.float(), mask.float()).to(features.dtype)
+        device = features.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self.attend(features.float(), mask.float()).to(features.dtype)
+        return self.attend(features, mask)
 
     def attend(self, features: Tensor, mask: Tensor) -> Tensor:
         reduce = nearest_aligned if self.tensorflow else nearest
         small = reduce(features, STRIDE)
-        height, width = small.shape[-2:]
-        holes = reduce(mask, mask.shape[-1] // width)
+        holes = reduce(mask, mask.shape[-1] // small.shape[-1])
         whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).to(features.dtype)
 
         patches = unfold(small, PATCH, 1).flatten(2)
@@ -57,18 +57,48 @@ class ContextualAttention(nn.Module):
         # N × places to take from × places to fill
         scores = torch.bmm((patches / norms).transpose(1, 2), patches)
         pasted = unfold(features, PASTED, STRIDE)
-        scale = SOFTMAX_SCALE
-        if self.fuse:
-            scores, whole, pasted = fused(scores, height, width), by_columns(whole), by_columns(pasted)
-            scale *= 9  # means of three, twice, stand for sums
-        whole = whole.flatten(2)
-        # As published, what is not whole counts in the softmax with a score of 0, and is not taken.
-        scores = scores * (whole.transpose(1, 2) * scale)
-        # The softmax written out, for which ONNX Runtime needs half the memory.
-        odds = (scores - scores.amax(1, keepdim=True)).exp()
-        taken = torch.bmm(pasted.flatten(2) * whole, odds / odds.sum(1, keepdim=True))
-        taken = by_columns(taken.unflatten(2, (width, height))) if self.fuse else taken.unflatten(2, (height, width))
-        return fold(taken, PASTED, STRIDE) / (PASTED // STRIDE) ** 2
+        paste = paste_in_little_memory if torch.compiler.is_exporting() else paste_as_published
+        return paste(scores, whole, pasted, fuse=self.fuse) / (PASTED // STRIDE) ** 2
+
+
+def paste_as_published(scores: Tensor, whole: Tensor, pasted: Tensor, *, fuse: bool) -> Tensor:
+    """Mix and put back the patches, in the order in which the published code rounds: its results come out to the bit.
+
+    Args:
+        scores: N×L×L, places to take from × places to fill.
+        whole: N×1×h×w, 0 where a patch holds something of the hole.
+        pasted: N×16C×h×w, the patches to take.
+    """
+    height, width = whole.shape[-2:]
+    if fuse:
+        summed = diagonal_sums(by_columns_and_back(diagonal_sums(scores), height, width))
+        scores = by_columns_and_back(summed, width, height)
+    counts = whole.flatten(2).transpose(1, 2)
+    # What is not whole counts in the softmax with a score of 0, and is not taken.
+    weights = torch.softmax(scores * counts * SOFTMAX_SCALE, dim=1) * counts
+    kernels = pasted.flatten(2).transpose(1, 2).unflatten(2, (-1, PASTED, PASTED))
+    return torch.cat(
+        [
+            functional.conv_transpose2d(weight[None].unflatten(2, (height, width)), kernel, stride=STRIDE, padding=1)
+            for weight, kernel in zip(weights, kernels, strict=True)
+        ]
+    )
+
+
+def paste_in_little_memory(scores: Tensor, whole: Tensor, pasted: Tensor, *, fuse: bool) -> Tensor:
+    """The same for any N in an exported graph, where ONNX Runtime needs half as much memory for it."""
+    height, width = whole.shape[-2:]
+    scale = SOFTMAX_SCALE
+    if fuse:
+        scores, whole, pasted = fused(scores, height, width), by_columns(whole), by_columns(pasted)
+        scale *= 9  # means of three, twice, stand for sums
+    whole = whole.flatten(2)
+    scores = scores * (whole.transpose(1, 2) * scale)
+    # The softmax written out, for which ONNX Runtime needs half the memory.
+    odds = (scores - scores.amax(1, keepdim=True)).exp()
+    taken = torch.bmm(pasted.flatten(2) * whole, odds / odds.sum(1, keepdim=True))
+    taken = by_columns(taken.unflatten(2, (width, height))) if fuse else taken.unflatten(2, (height, width))
+    return fold(taken, PASTED, STRIDE)
 
 
 def nearest(x: Tensor, factor: int) -> Tensor:
@@ -101,6 +131,18 @@ def fused(scores: Tensor, height: int, width: int) -> Tensor:
     places = height * width
     means = diagonal_means(scores).reshape(-1, height, width, height, width)
     return diagonal_means(means.permute(0, 2, 1, 4, 3).reshape(-1, places, places))
+
+
+def diagonal_sums(scores: Tensor) -> Tensor:
+    """Every number and its two neighbours on the diagonal, zeros outside; N×L×L → the same."""
+    padded = functional.pad(scores, (1, 1, 1, 1))
+    return padded[:, :-2, :-2] + scores + padded[:, 2:, 2:]
+
+
+def by_columns_and_back(scores: Tensor, height: int, width: int) -> Tensor:
+    """Both kinds of places, counted along the rows of height × width ones, counted along their columns."""
+    places = height * width
+    return scores.reshape(-1, height, width, height, width).permute(0, 2, 1, 4, 3).reshape(-1, places, places)
 
 
 def diagonal_means(scores: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.blocks import GatedConv
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.inpainters import Inpainter, context_encoder, deepfill_v1, deepfill_v2
 
@@ -159,15 +160,17 @@ def test_padding_of_tensorflow(kernel: int, stride: int, dilation: int) -> None:
 
 def test_the_patch_discriminator_judges_any_size_at_several_scales() -> None:
     judges = MultiScaleDiscriminator(lambda: SNPatchDiscriminator(4, width=4), scales=2)
-    outputs: list[list[Tensor]] = judges(torch.rand(2, 3, 130, 64), torch.rand(2, 1, 130, 64))
-    assert [layers[-1].shape for layers in outputs] == [(2, 16, 3, 1), (2, 16, 2, 1)]
-    assert SNPatchDiscriminator(4, width=4)(torch.rand(1, 4, 1, 1))[-1].shape == (1, 16, 1, 1)
+    outputs: list[list[Tensor]] = judges(torch.rand(2, 3, 130, 66), torch.rand(2, 1, 130, 66))
+    assert [layers[-1].shape for layers in outputs] == [(2, 16, 3, 2), (2, 16, 2, 1)]
+    assert SNPatchDiscriminator(4, width=4)(torch.rand(1, 4, 33, 40))[-1].shape == (1, 16, 1, 1)
+    with pytest.raises(UserError, match="32×40 px, and needs 33"):
+        SNPatchDiscriminator(4, width=4)(torch.rand(1, 4, 32, 40))
 
 
 def test_its_convolutions_have_a_spectral_norm_of_one() -> None:
     judge = SNPatchDiscriminator(4, width=4)
     for _ in range(40):  # each step in train mode brings the estimate nearer
-        judge(torch.rand(1, 4, 8, 8))
+        judge(torch.rand(1, 4, 33, 33))
     for stage in judge.eval().stages:
         assert isinstance(stage, nn.Sequential)
         norm = torch.linalg.matrix_norm(stage[0].weight.flatten(1), 2)
