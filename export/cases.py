@@ -120,12 +120,16 @@ def blocks(names: Sequence[str], in_channels: int, height: int, width: int) -> d
 
 
 def noise(names: Sequence[str], in_channels: int, batch: int, height: int, width: int) -> dict[str, FloatImages]:
-    """Random images and masks, N×C×H×W, to compare two runs of a graph with; always the same."""
+    """Random images, and masks of random blocks, N×C×H×W, to compare two runs of a graph with; always the same."""
     rng = np.random.default_rng(0)
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+
+    def mask() -> FloatImages:
+        blocks = rng.integers(0, 2, (batch, 1, rows, columns)).astype(np.float32)
+        return blocks.repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :height, :width]
+
     return {
-        name: rng.random((batch, in_channels, height, width), np.float32)
-        if name == "image"
-        else rng.integers(0, 2, (batch, 1, height, width)).astype(np.float32)
+        name: rng.random((batch, in_channels, height, width), np.float32) if name == "image" else mask()
         for name in names
     }
 

@@ -14,8 +14,6 @@ from gan_tasks.pretrained import load_published
 from gan_tasks.run import load_trained
 from gan_tasks.task import Task
 
-PARTS = ("stem", "downs", "trunk", "ups", "head")
-
 
 def initialise(task: Task[Any, Any], source: Path) -> list[str]:
     """Give a built task's generators what fits of another model; says what was taken, a line for each generator.
@@ -54,7 +52,7 @@ def weights_for(name: str, source: Path) -> Mapping[str, Tensor]:
 
 
 def weights(network: nn.Module, source: Path) -> Mapping[str, Tensor]:
-    if not isinstance(network, Generator):
+    if not any(isinstance(part, Generator) for part in network.modules()):
         raise UserError(f"{source} holds no generator to start from: give a run, or a published generator's file")
     return network.state_dict()
 
@@ -66,13 +64,12 @@ def match(generator: nn.Module, found: Mapping[str, Tensor]) -> tuple[dict[str, 
     misfits = {layer_of(key) for key in common if own[key].shape != found[key].shape}
     fitting = {key: found[key] for key in own if key in common and layer_of(key) not in misfits}
     counts = []
-    for part in PARTS:
+    for part in dict.fromkeys(key.split(".")[0] for key in own):  # stem, downs, trunk …, or coarse and refine
         keys = [key for key in own if key.split(".")[0] == part]
-        if keys:
-            taken = sum(key in fitting for key in keys)
-            obstacle = next((key for key in keys if key in common and own[key].shape != found[key].shape), None)
-            why = f" ({obstacle}: {sizes(found[obstacle])} → {sizes(own[obstacle])})" if obstacle else ""
-            counts.append(f"{part} {taken} of {len(keys)} tensors{why}")
+        taken = sum(key in fitting for key in keys)
+        obstacle = next((key for key in keys if key in common and own[key].shape != found[key].shape), None)
+        why = f" ({obstacle}: {sizes(found[obstacle])} → {sizes(own[obstacle])})" if obstacle else ""
+        counts.append(f"{part} {taken} of {len(keys)} tensors{why}")
     return fitting, ", ".join(counts)
 
 

@@ -22,7 +22,7 @@ class Inpainter(nn.Module):
     """Fills holes in one step, or in two: a coarse image, and what is made of it once it stands in the holes.
 
     Args:
-        coarse: sees [image · (1 - mask), 1 - sketch, mask], C + 2 channels.
+        coarse: sees [image · (1 - mask), 1 - sketch · mask, mask], C + 2 channels.
         refine: sees [coarse · mask + image · (1 - mask), mask], C + 1 channels.
     """
 
@@ -45,7 +45,8 @@ class Inpainter(nn.Module):
         Args:
             image: N×C×H×W in [-1, 1]; what it holds in the holes is not seen.
             mask: N×1×H×W, 1 in holes and 0 elsewhere.
-            sketch: N×1×H×W, 1 on lines that the result should follow and 0 elsewhere; none if not given.
+            sketch: N×1×H×W, 1 on lines that the result should follow and 0 elsewhere; none if not given. Outside
+                the holes it is not seen.
         """
         height, width = image.shape[-2:]
         sketch = torch.zeros_like(mask) if sketch is None else sketch
@@ -53,7 +54,7 @@ class Inpainter(nn.Module):
             pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
         )
         known = image * (1 - mask)
-        images = [self.coarse.body(torch.cat([known, 1 - sketch, mask], dim=1))]
+        images = [self.coarse.body(torch.cat([known, 1 - sketch * mask, mask], dim=1))]
         if self.refine is not None:
             images.append(self.refine.body(torch.cat([images[0] * mask + known, mask], dim=1)))
         return tuple(made[..., :height, :width] for made in images)

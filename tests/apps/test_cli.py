@@ -83,8 +83,12 @@ def test_train_resume_evaluate_apply_inspect(
     assert "## Figures" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
 
     source = pairs / "test" / "A" / "000.png"
-    assert gan_tasks("apply", run, source, tmp_path / "one.png") == 0
-    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all") == 0
+    mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
+    mask[5:9, 5:20] = 255
+    write(tmp_path / "mask.png", Picture(mask))
+    holes = ("--mask", tmp_path / "mask.png") if task == "inpainting" else ()
+    assert gan_tasks("apply", run, source, tmp_path / "one.png", *holes) == 0
+    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *holes) == 0
     written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
     assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
     one = read(tmp_path / "one.png").pixels

@@ -86,7 +86,10 @@ def test_a_sketch_is_seen_and_an_empty_one_is_none(name: str) -> None:
     network = small(name)
     assert torch.equal(network(image, mask), network(image, mask, lines))
     lines[..., 16, :] = 1
+    mask[..., 12:20, :] = 1
     assert (network(image, mask) - network(image, mask, lines)).abs().max() > 1e-4
+    mask[..., 12:20, :] = 0
+    assert torch.equal(network(image, mask), network(image, mask, lines)), "outside the hole nothing is to be drawn"
 
 
 @pytest.mark.parametrize("name", SMALL)
