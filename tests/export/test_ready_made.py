@@ -125,6 +125,20 @@ def test_tiles_change_next_to_nothing(name: str, crop: tuple[int, int, int, int]
 
 
 @needs_package
+@pytest.mark.slow
+def test_odd_sizes_and_kinds_of_pixels_are_enlarged() -> None:
+    model = gan_tasks.load("realesrgan-animevideov3", device="cpu")
+    for height, width, channels in ((1, 1, 3), (3, 2000, 3), (17, 31, 1), (17, 31, 2), (17, 31, 4)):
+        gray = photo(60, 0, 17, 500)[..., :1].repeat(4, axis=1)[:height, :width]
+        deep = gray.repeat(channels, axis=2).astype(np.uint16) * 257
+        result = model(deep)
+        assert result.shape == (4 * height, 4 * width, 4 if channels in (2, 4) else 3)
+        assert result.dtype == np.uint16
+        in_levels = model(gray.repeat(channels, axis=2)).astype(int)
+        assert np.abs(result / 257 - in_levels)[..., :3].max() < 1
+
+
+@needs_package
 def test_too_small_an_overlap_would_be_seen() -> None:
     """Else the test above would prove nothing."""
     model = gan_tasks.load("realesrgan-animevideov3", device="cpu")
