@@ -240,7 +240,7 @@ def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]
 
 
 def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> int:
-    """Estimate of the memory in use, to a pixel of input: RUNTIME_FACTOR times the features alive at once in torch."""
+    """Estimate of the memory in use, to a pixel of input: RUNTIME_FACTOR times the features alive in torch."""
     images = noise(graph.inputs, in_channels, 1, *size)
     peak = peak_bytes(graph, [torch.from_numpy(images[name]).to("meta") for name in graph.inputs])
     return math.ceil(RUNTIME_FACTOR * peak / (size[0] * size[1]))
