@@ -20,7 +20,7 @@ from gan_tasks.runtime import pick_device
 Mode = Literal["eval", "train"]
 
 WORKSPACE_FACTOR = 1.05
-"""Memory in use over the features that are alive at once. Measured on the CPU: 1.0 for RRDBNet, SRVGG-16 and ResNet-9."""
+"""Memory in use over the features that are alive at once. On the CPU: 1.0 for RRDBNet, SRVGG-16 and ResNet-9."""
 
 
 @dataclass(frozen=True)
