@@ -115,7 +115,7 @@ class Apply:
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """Which way, for the run of a task that learns both; as in its options if not given."""
     max_memory: str = ""
-    """Of the network's features, such as 512MB; images that need more are run in tiles. 1.5GB if not given; the
+    """Of the network's features, such as 512MB; images that need more are run in tiles. 2.4GB if not given; the
     program itself, the image and its result come on top."""
     scale: float | None = None
     """Of super-resolution: output pixels to an input pixel along a side, such as 2.5; as the model if not given."""
@@ -168,7 +168,7 @@ class Apply:
         what = "images and videos" if len(kinds) > 1 else "videos" if kinds == {True} else "images"
         say(f"{done.written} of {len(pairs)} {what} written to {self.output}{kept}")
         if done.tiled:
-            limit = self.max_memory or "1.5GB"
+            limit = self.max_memory or "2.4GB"
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
         return BAD_INPUT if done.failures else OK
 

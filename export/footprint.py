@@ -43,23 +43,5 @@ def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
     return live.peak
 
 
-def largest_layer_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Bytes of the input and output of the layer that has most; the inputs lie on the meta device, which computes
-    nothing."""
-    largest: int = 0
-
-    def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, sum(x.nbytes for x in (*inputs, output)))
-
-    layers = [module for module in network.modules() if not list(module.children())]
-    hooks = [layer.register_forward_hook(measure) for layer in layers]
-    with torch.inference_mode():
-        functional_call(network, on_meta(network), tuple(inputs))
-    for hook in hooks:
-        hook.remove()
-    return largest
-
-
 def on_meta(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.to("meta") for name, tensor in network.state_dict().items()}

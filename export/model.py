@@ -27,7 +27,7 @@ FloatImages = NDArray[np.float32]
 
 SUPER_RESOLUTION = "super-resolution"
 """The task whose models enlarge photographs."""
-MAX_MEMORY_BYTES = 1_500_000_000
+MAX_MEMORY_BYTES = 2_400_000_000
 """Where nothing else is asked for."""
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")

@@ -10,7 +10,7 @@ from torch import nn
 from gan_tasks.backbone import Generator
 from gan_tasks.blocks import Residual, rrdb_block
 
-FARTHEST_REACH = 33
+FARTHEST_REACH = 48
 """Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a few levels of 255,
 and blended as in export/tiling.py by two at most."""
 

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from handmade_onnx import write_onnx
+from PIL import ExifTags, Image, ImageCms
 from tiny_runs import make_run
 
 from gan_tasks.apps.cli import main
@@ -258,3 +260,49 @@ def test_a_run_keeps_to_little_memory_too(tmp_path: Path) -> None:
     assert run.runs_in_tiles(300, 400)
     with pytest.raises(UserError, match="allow more memory"):
         run(noise(300, 400).pixels)
+
+
+def test_profile_orientation_and_depth_are_kept(model: Path, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (tmp_path / "in").mkdir()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    picture = Image.fromarray(noise(12, 9).pixels)
+    picture.save(tmp_path / "in" / "turned.jpg", exif=turned, icc_profile=profile)
+    deep = Picture(RNG.integers(0, 65536, (12, 9, 3), np.uint16), profile)
+    write(tmp_path / "in" / "deep.png", deep)
+    write(tmp_path / "in" / "gray.png", noise(12, 9, channels=1))
+    assert apply(model, tmp_path / "in", tmp_path / "out").written == 3
+    upright, same, gray = (read(tmp_path / "out" / name) for name in ("turned.jpg", "deep.png", "gray.png"))
+    assert upright.pixels.shape == (9, 12, 3) and upright.icc_profile == profile
+    assert same.pixels.dtype == np.uint16 and same.icc_profile == profile
+    np.testing.assert_array_equal(same.pixels, load(model)(deep.pixels))
+    assert gray.pixels.shape == (12, 9, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (37, 61)])
+def test_any_size_is_done_in_tiles_too(size: tuple[int, int], tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", scale=2, bytes_per_pixel=1000)
+    write(tmp_path / "in.png", noise(*size))
+    whole, tiled = load(path), load(path)
+    tiled.max_memory_bytes = 10**6
+    pixels = read(tmp_path / "in.png").pixels
+    assert tiled.runs_in_tiles(*size) == (size != (1, 1))
+    for image in (pixels, pixels.astype(np.uint16) * 257):
+        result = tiled(image)
+        assert result.shape == (2 * size[0], 2 * size[1], 3) and result.dtype == image.dtype
+        assert np.abs(result.astype(int) - whole(image)).max() <= 1
+
+
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "large.png"
+    Image.new("1", (12_000, 12_000)).save(path)
+    tracemalloc.start()
+    assert command_line(model, path, tmp_path / "out.png") == BAD_INPUT
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "12000 × 12000 px with 4 channels is over the limit of 100,000,000 px" in capsys.readouterr().err
+    assert peak_bytes < 20e6
+    assert not (tmp_path / "out.png").exists()

@@ -125,11 +125,11 @@ def test_tiles_keep_to_the_limit_unless_they_are_the_smallest(rows: int, columns
         assert tile[0] * tile[1] <= max_pixels
 
 
-@pytest.mark.parametrize("size", [(1000, 1000), (2000, 3000), (3000, 4000), (4000, 6000), (300, 8000)])
+@pytest.mark.parametrize("size", [(1000, 1000), (2000, 3000), (3000, 4000), (300, 8000)])
 def test_little_of_a_photograph_is_run_twice(size: tuple[int, int]) -> None:
-    """As RRDBNet is run by default, of 23 blocks, with 2.55 kB to a pixel in 1.5 GB."""
+    """Of up to 12 megapixels, as RRDBNet of 23 blocks is run by default: 2.43 kB to a pixel in 2.4 GB."""
     overlap = overlap_of(FARTHEST_REACH, size_multiple=1, minimum_size=1)
-    tile = tile_size(*size, max_pixels=MAX_MEMORY_BYTES // 2548, overlap=overlap, multiple=1)
+    tile = tile_size(*size, max_pixels=MAX_MEMORY_BYTES // 2432, overlap=overlap, multiple=1)
     rows, columns = (spans(length, side, overlap, 1) for length, side in zip(size, tile, strict=True))
     assert len(rows) * tile[0] * len(columns) * tile[1] <= 1.25 * size[0] * size[1]
 

@@ -77,6 +77,18 @@ def test_what_is_farther_than_the_reach_changes_nothing(name: str) -> None:
     assert int(rows.max()) - side // 2 <= network.reach
 
 
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [(1, 1), (16, 5), (17, 9), (150, 4)])
+def test_bands_change_nothing(name: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = SMALL[name](4).eval().double()
+    image = torch.rand(2, 3, *size, dtype=torch.double)
+    with torch.no_grad():
+        whole = network(image)
+        network.in_bands = True
+        torch.testing.assert_close(network(image), whole)
+
+
 def test_the_pixel_discriminator_judges_every_pixel_of_any_size() -> None:
     judge = UNetDiscriminator(3, width=4).eval()
     for height, width in ((8, 8), (33, 47), (64, 24)):
