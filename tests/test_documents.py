@@ -14,6 +14,7 @@ from gan_tasks.apps.cli import COMMANDS, main
 from gan_tasks.apps.exporting import export_jy
 from gan_tasks.apps.service import open_models
 from gan_tasks.datasets.image import Picture, write
+from gan_tasks.tasks import TASKS
 from gan_tasks.training import Loop, TrainConfig, train
 
 ROOT = Path(__file__).parents[1]
@@ -79,8 +80,7 @@ def test_the_readme_shows_every_command() -> None:
 def test_options_in_a_document_exist(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for command in (
-        ["train", "pix2pix"],
-        ["train", "cyclegan"],
+        *(["train", entry.name] for entry in TASKS),
         *([name] for name in COMMANDS if name != "train"),
         [],
     ):

@@ -5,10 +5,7 @@ Screenshots are kept in build/screenshots, or in the folder that the environment
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +19,11 @@ pytest.importorskip("gradio")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("playwright")
 
+from browsing import CHROMIUM, PATIENCE_MS, check_look, fact, opened, press, served, shown, sizes_in_slider
 from handmade_onnx import write_onnx
 from onnx import helper
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from gan_tasks.apps.server import build_app, make_server
 from gan_tasks.apps.service import Limits, Service, open_models
 from gan_tasks.datasets.image import Picture, read, write
 from gan_tasks.datasets.resize import bicubic
@@ -34,12 +31,9 @@ from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
 from gan_tasks.export.session import OnnxModel
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 
 LIMITS = Limits(max_pixels=300 * 300)
-PATIENCE_MS = 20_000  # on a busy machine
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
 BOTH_WAYS = "Seasons"
 """The tab of the two models that go in different directions."""
 
@@ -69,38 +63,6 @@ def address(folder: Path) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def served(service: Service, folder: Path, *, behind: str = "") -> Iterator[str]:
-    """The address of a page on the models; with `behind`, under that path of a proxy, which takes it off."""
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
-        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
-        address = f"http://localhost:{listener.getsockname()[1]}{behind}"
-        app = build_app(service, public_url=address if behind else "")
-        server = make_server(app, service)
-        if behind:
-            server.config.app = without_path(app, behind)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield address
-        finally:
-            server.should_exit = True
-            thread.join(30)
-        assert not thread.is_alive(), "open pages do not keep the server from ending"
-
-
-def without_path(app: Any, path: str) -> Any:
-    """The app as it is seen through a proxy that knows nothing but this path."""
-
-    async def proxied(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers ask for that by themselves
-            inside = scope["path"].startswith(f"{path}/")
-            scope = scope | {"path": scope["path"].removeprefix(path) if inside else "/outside"}
-        await app(scope, receive, send)
-
-    return proxied
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -115,28 +77,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
         yield page
 
 
-@contextmanager
-def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
-    """The page, open; it must neither log an error nor ask another server for anything."""
-    page = browser.new_page(**options)
-    page.set_default_timeout(PATIENCE_MS)
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
-    page.goto(address)
-    page.locator(".run").first.wait_for()
-    try:
-        yield page
-    finally:
-        page.context.close()
-    assert not wrong
-
-
-def is_elsewhere(url: str, address: str) -> bool:
-    return not url.startswith((address, "data:", "blob:"))
-
-
 def open_tab(page: Page, name: str) -> Page:
     more = page.get_by_role("button", name="More tabs")  # on a narrow screen
     if more.is_visible():
@@ -148,11 +88,6 @@ def open_tab(page: Page, name: str) -> Page:
     return page
 
 
-def shown(elements: Locator) -> Locator:
-    """Those of the tab that is open."""
-    return elements.filter(visible=True)
-
-
 def upload(page: Page, path: Path) -> None:
     dropping = shown(page.get_by_role("button", name="Drop an image file here to upload"))
     with page.expect_file_chooser() as chooser:
@@ -161,27 +96,11 @@ def upload(page: Page, path: Path) -> None:
     shown(page.get_by_role("button", name="Remove Image")).wait_for()
 
 
-def press(page: Page, name: str) -> None:
-    button = page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$"))  # the mark of what can be folded
-    shown(button).click()
-
-
 def download(page: Page, path: Path) -> Path:
     with page.expect_download() as event:
         shown(page.get_by_role("button", name=re.compile("^Download (PNG|TIF|WEBP)$"))).click()
     event.value.save_as(path)
     return path
-
-
-def fact(page: Page, term: str) -> Locator:
-    return shown(page.locator(".facts div").filter(has=page.get_by_text(term, exact=True)).locator("dd"))
-
-
-def sizes_in_slider(page: Page) -> list[list[int]]:
-    """Width and height of before and after, pixels of the files."""
-    pictures = shown(page.locator(".result-slider img"))
-    sizes: list[list[int]] = pictures.evaluate_all("all => all.map(one => [one.naturalWidth, one.naturalHeight])")
-    return sizes
 
 
 def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -461,11 +380,3 @@ def test_the_look(browser: Browser, address: str, folder: Path, width: int, sche
         press(page, "Run")
         shown(page.get_by_role("button", name="Download PNG")).wait_for()
         check_look(page, axe, f"both-ways-{form}")
-
-
-def check_look(page: Page, axe: Any, name: str) -> None:
-    page.wait_for_timeout(700)  # what fades in has its colours only then
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    violations = axe.run(page).response["violations"]
-    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == []

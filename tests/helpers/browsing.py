@@ -24,19 +24,35 @@ SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / "bu
 
 
 @contextmanager
-def served(service: Service, folder: Path) -> Iterator[str]:
-    """The address of a page on the models; uploads go into the folder."""
+def served(service: Service, folder: Path, *, behind: str = "") -> Iterator[str]:
+    """The address of a page on the models; with `behind`, under that path of a proxy, which takes it off."""
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
-        server = make_server(build_app(service), service)
+        address = f"http://localhost:{listener.getsockname()[1]}{behind}"
+        app = build_app(service, public_url=address if behind else "")
+        server = make_server(app, service)
+        if behind:
+            server.config.app = without_path(app, behind)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield f"http://localhost:{listener.getsockname()[1]}"
+            yield address
         finally:
             server.should_exit = True
             thread.join(30)
         assert not thread.is_alive(), "open pages do not keep the server from ending"
+
+
+def without_path(app: Any, path: str) -> Any:
+    """The app as it is seen through a proxy that knows nothing but this path."""
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers ask for that by themselves
+            inside = scope["path"].startswith(f"{path}/")
+            scope = scope | {"path": scope["path"].removeprefix(path) if inside else "/outside"}
+        await app(scope, receive, send)
+
+    return proxied
 
 
 @contextmanager
@@ -49,7 +65,7 @@ def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
     page.goto(address)
-    page.get_by_role("button", name="Drop an image file here to upload").first.wait_for()
+    page.locator(".run, .retouch").first.wait_for()
     try:
         yield page
     finally:
