@@ -126,7 +126,7 @@ def noise(names: Sequence[str], in_channels: int, batch: int, height: int, width
 
     def mask() -> FloatImages:
         blocks = rng.integers(0, 2, (batch, 1, rows, columns)).astype(np.float32)
-        return blocks.repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :height, :width]
+        return np.ascontiguousarray(blocks.repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :height, :width])
 
     return {
         name: rng.random((batch, in_channels, height, width), np.float32) if name == "image" else mask()

@@ -185,7 +185,8 @@ def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: in
     proto: ModelProto = program.model_proto
     # Told the shapes between the layers, ONNX Runtime keeps memory of one layer for any later one of the same shape:
     # two networks in a row, DeepFill v2, took 915 MiB instead of 450.
-    del proto.graph.value_info[:]
+    if len(graph.inputs) > 1:
+        del proto.graph.value_info[:]
     for node in proto.graph.node:
         node.ClearField("metadata_props")
     return proto
