@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -107,12 +108,10 @@ def missing(provider: Provider) -> str | None:
         return WINOGRAD_REMEDY
     if provider.engine == OPENVINO:
         try:
-            import openvino
+            core = openvino_core()
         except (ImportError, OSError):
             return provider.remedy
-        if provider.precision == "bf16" and "BF16" not in openvino.Core().get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if provider.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             return "this CPU has no bf16 (AVX512-BF16 or AMX): take openvino"
         return None
     try:
@@ -254,6 +253,19 @@ class Value:
     shape: tuple[int, ...]
 
 
+@cache
+def openvino_core() -> Any:
+    """The process's one openvino.Core. Raises ImportError or OSError where OpenVINO is missing.
+
+    It is never freed. OpenVINO 2026.4 gives the thread that first asks for its CPU plugin a stack for signal handlers,
+    and frees that with the plugin: where another thread did so, the next signal ended the process (PyTorch's loader
+    handles SIGCHLD).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoSession:
     """A graph compiled by OpenVINO for the CPU. Several threads may use it; they are served in turn."""
 
@@ -266,7 +278,7 @@ class OpenVinoSession:
             **configuration.provider.options,
         }
         try:
-            core = openvino.Core()
+            core = openvino_core()
             model = core.read_model(file.data)
             compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:

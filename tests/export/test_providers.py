@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -77,6 +78,27 @@ def test_openvino_tells_names_and_shapes_as_onnx_runtime(tmp_path: Path) -> None
     assert (output.name, output.shape[1]) == (OUTPUT, 3)
 
 
+def test_signals_can_be_handled_after_another_thread_let_go_of_openvino(tmp_path: Path) -> None:
+    """The first to ask gives the plugin's signal stack to its thread, and the last to let go used to take it away."""
+    path = write_onnx(tmp_path / "model.onnx")
+    need("openvino")
+    code = f"""
+import gc, os, signal, threading
+from gan_tasks.export.model import load
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+sessions = [load({str(path)!r}, provider="openvino")]
+def let_go():
+    sessions.clear()
+    gc.collect()
+thread = threading.Thread(target=let_go)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_a_graph_that_openvino_refuses_is_an_error_for_people(tmp_path: Path) -> None:
     nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
     path = write_onnx(tmp_path / "model.onnx", more_nodes=nodes)
@@ -91,6 +113,7 @@ def test_a_missing_provider_is_refused_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setitem(sys.modules, "openvino", None)
+    providers.openvino_core.cache_clear()
     expected = r"pip install 'gan-tasks\[openvino\]'" if "openvino" in name else "onnxruntime-gpu"
     with pytest.raises(UserError, match=f"{name} cannot be used here.*{expected}"):
         load(write_onnx(tmp_path / "model.onnx"), provider=name)
@@ -98,7 +121,7 @@ def test_a_missing_provider_is_refused_with_the_remedy(
 
 def test_bf16_is_refused_on_a_cpu_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     core = types.SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"])
-    monkeypatch.setitem(sys.modules, "openvino", types.SimpleNamespace(Core=lambda: core))
+    monkeypatch.setattr(providers, "openvino_core", lambda: core)
     with pytest.raises(UserError, match="no bf16"):
         load(write_onnx(tmp_path / "model.onnx"), provider="openvino-bf16")
     assert missing(find_provider("openvino")) is None
