@@ -257,8 +257,8 @@ class Value:
 def openvino_core() -> Any:
     """The process's one openvino.Core. Raises ImportError or OSError where OpenVINO is missing.
 
-    It is never freed. OpenVINO 2026.4 gives the thread that first asks for its CPU plugin a stack for signal handlers,
-    and frees that with the plugin: where another thread did so, the next signal ended the process (PyTorch's loader
+    It is never freed. OpenVINO 2026.4 gives the thread that first asks for its CPU plugin a stack for signals, and
+    frees that with the plugin: where another thread did so, the next signal ended the process (PyTorch's loader
     handles SIGCHLD).
     """
     import openvino
