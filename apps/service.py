@@ -20,16 +20,13 @@ import numpy as np
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, fit_channels, read, write
-from gan_tasks.datasets.resize import bicubic
 from gan_tasks.export.cases import cases_of
-from gan_tasks.export.model import NCNN_SUFFIX, WEIGHTS_SUFFIXES, Model, load
+from gan_tasks.export.model import NCNN_SUFFIX, SUPER_RESOLUTION, WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
+from gan_tasks.export.resizing import resized
 from gan_tasks.export.tiling import watching_tiles
 from gan_tasks.ready_made import find_ready_made
-
-SUPER_RESOLUTION = "super-resolution"
-"""The task whose models share a tab: they are ways to enlarge the same picture."""
 
 Made = TypeVar("Made")
 
@@ -201,7 +198,7 @@ class Service:
 def at_scale(made: Pixels, before: Pixels, scale: int) -> Pixels:
     """What a model made of a picture, in `scale` times the picture's size."""
     height, width = before.shape[:2]
-    return bicubic(made, (height * scale, width * scale))
+    return resized(made, (height * scale, width * scale), "lanczos")
 
 
 def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
 from gan_tasks.apps import fill_page, pix2pix_page, restyle_page, upscale_page
-from gan_tasks.apps.service import SUPER_RESOLUTION, Service, Tab
+from gan_tasks.apps.service import Service, Tab
 from gan_tasks.apps.theme import CSS, build_theme
+from gan_tasks.export.model import SUPER_RESOLUTION
 
 if TYPE_CHECKING:
     import gradio as gr

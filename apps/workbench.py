@@ -15,10 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gan_tasks.apps.service import (
-    SUPER_RESOLUTION,
     Result,
     ServedModel,
     Service,
@@ -28,7 +25,9 @@ from gan_tasks.apps.service import (
     direction_label,
 )
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, Pixels, write
+from gan_tasks.datasets.image import Picture, write
+from gan_tasks.export.model import SUPER_RESOLUTION
+from gan_tasks.export.resizing import resized
 from gan_tasks.export.session import OnnxModel
 
 if TYPE_CHECKING:
@@ -307,9 +306,9 @@ async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGene
     except UserError as error:
         yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
         return
-    # The command line makes what the model makes, in no other size.
     served = order.served
-    command = ["gan-tasks", "apply", str(served.path), order.name, f"result{order.suffix}", *served.options]
+    scale = ["--scale", str(order.scale)] if order.scale not in (0, served.model.scale) else []
+    command = ["gan-tasks", "apply", str(served.path), order.name, f"result{order.suffix}", *served.options, *scale]
     yield {
         outputs.message: gr.update(visible=False),
         outputs.stop: gr.update(visible=False),
@@ -317,7 +316,7 @@ async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGene
         outputs.slider: (before, after),
         outputs.facts: description_list(facts(served, result), "facts"),
         outputs.download: gr.update(value=file, label=f"Download {order.suffix.removeprefix('.').upper()}"),
-        outputs.command: gr.update(value=shlex.join(command), visible=order.scale in (0, served.model.scale)),
+        outputs.command: shlex.join(command),
     }
 
 
@@ -372,19 +371,7 @@ def write_previews(result: Result) -> tuple[Path, Path]:
 
 def enlarged(picture: Picture, height: int, width: int) -> Picture:
     """The picture in the size of a result that it lies beside, by bicubic interpolation."""
-    if picture.pixels.shape[:2] == (height, width):
-        return picture
-    from PIL import Image
-
-    def larger(plane: Pixels) -> Pixels:
-        values = np.asarray(
-            Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-        )
-        levels: Pixels = np.rint(np.clip(values, 0, np.iinfo(plane.dtype).max)).astype(plane.dtype)
-        return levels
-
-    planes = np.moveaxis(picture.pixels, 2, 0)
-    return Picture(np.stack([larger(plane) for plane in planes], axis=2), picture.icc_profile)
+    return Picture(resized(picture.pixels, (height, width), "bicubic"), picture.icc_profile)
 
 
 def write_examples(served: ServedModel) -> list[Path]:

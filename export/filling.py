@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
+from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float
 from gan_tasks.datasets.masks import Hole
 from gan_tasks.export.blending import correction, dilated
 from gan_tasks.export.fill_options import FillOptions
-from gan_tasks.export.model import FloatImages, Model, split_alpha, to_uint16
+from gan_tasks.export.model import FloatImages, Model, from_float, split_alpha
 from gan_tasks.export.regions import regions, whole
 
 WORKING_SIDE_PX = 512
@@ -136,5 +136,4 @@ def fitted(
     """The network's image for a part, its colours and edges brought to those around the hole, as pixels."""
     given = to_float(fit_channels(part, model.out_channels))
     made = made + correction(made, given, hole, feather_px=options.feather_px, match_colour=options.match_colour)
-    pixels = to_uint8(made) if dtype == np.uint8 else to_uint16(made)
-    return fit_channels(pixels, part.shape[2])
+    return fit_channels(from_float(made, dtype), part.shape[2])

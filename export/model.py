@@ -16,6 +16,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import ImageError, Pixels, fit_channels, to_float, to_uint8
 from gan_tasks.datasets.mask_files import to_hole
 from gan_tasks.export.alpha import spread_colour
+from gan_tasks.export.resizing import resized
 from gan_tasks.ready_made import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Model(ABC):
         pixels = self.run_pixels(fit_channels(colour, self.in_channels))
         if alpha is None or self.out_channels not in (1, 3):
             return pixels
-        return np.concatenate([pixels, enlarge(alpha, self.scale)], axis=2)
+        return np.concatenate([pixels, resized(alpha, pixels.shape[:2], "bicubic")], axis=2)
 
     def fill(self, image: Pixels, mask: Pixels | None, sketch: Pixels | None) -> Pixels:
         from gan_tasks.export.filling import fill
@@ -135,19 +136,6 @@ def to_uint16(image: FloatImages) -> NDArray[np.uint16]:
     """C×H×W in [-1, 1] → H×W×C, rounded and clipped."""
     levels = np.rint((np.clip(image, -1, 1).astype(np.float64) + 1) * 32767.5)
     return np.ascontiguousarray(levels.transpose(1, 2, 0)).astype(np.uint16)
-
-
-def enlarge(alpha: Pixels, scale: int) -> Pixels:
-    """H×W×1 to s·H×s·W×1, smoothly."""
-    if scale == 1:
-        return alpha
-    from PIL import Image
-
-    height, width = alpha.shape[:2]
-    plane = Image.fromarray(alpha[..., 0].astype(np.float32))
-    enlarged = np.asarray(plane.resize((width * scale, height * scale), Image.Resampling.BICUBIC))
-    levels: Pixels = np.rint(np.clip(enlarged, 0, np.iinfo(alpha.dtype).max)).astype(alpha.dtype)
-    return levels[..., None]
 
 
 def load(

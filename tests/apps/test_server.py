@@ -45,9 +45,9 @@ from gan_tasks.apps.service import (
 from gan_tasks.apps.workbench import Order, answers, build_outputs, duration, stop_job
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, Pixels, read
-from gan_tasks.datasets.resize import bicubic
 from gan_tasks.export.model import load
 from gan_tasks.export.provenance import read_xmp
+from gan_tasks.export.resizing import resized
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 LIMITS = Limits(max_pixels=10_000, max_upload_bytes=2**20, queue_size=5)
@@ -370,7 +370,7 @@ def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int
     service.close()
     own = load(path)(pixels)
     assert own.shape == (80, 60, 4)
-    expected = own if scale == 0 else bicubic(own, (40 * scale, 30 * scale))
+    expected = own if scale == 0 else resized(own, (40 * scale, 30 * scale), "lanczos")
     assert np.array_equal(read(result.file).pixels, expected)
 
 

@@ -9,7 +9,8 @@ import pytest
 from handmade_onnx import write_onnx
 
 from gan_tasks.export.alpha import spread_colour
-from gan_tasks.export.model import SUPER_RESOLUTION, enlarge, load
+from gan_tasks.export.model import SUPER_RESOLUTION, load
+from gan_tasks.export.resizing import resized
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -19,14 +20,14 @@ def test_enlarging_keeps_a_ramp_and_its_extremes(scale: int, dtype: type) -> Non
     rows, columns = np.mgrid[0:12, 0:15]
     step = largest // 40
     ramp = (step * (rows + columns)).astype(dtype)[..., None]
-    result = enlarge(ramp, scale)[..., 0]
+    result = resized(ramp, (12 * scale, 15 * scale), "bicubic")[..., 0]
     assert result.dtype == dtype and result.shape == (12 * scale, 15 * scale)
     # Cubic interpolation reproduces a plane; output pixel i lies at (i + 1/2) / scale - 1/2 of the input.
     at = (np.mgrid[0 : 12 * scale, 0 : 15 * scale] + 0.5) / scale - 0.5
     inner = slice(2 * scale, -2 * scale)
     np.testing.assert_allclose(result[inner, inner], (step * at.sum(axis=0))[inner, inner], atol=0.51)
     edge = np.repeat([0, largest], 6).astype(dtype)[None, :, None].repeat(8, axis=0)
-    overshot = enlarge(edge, scale)
+    overshot = resized(edge, (8 * scale, 12 * scale), "bicubic")
     assert (overshot[:, 0] == 0).all() and (overshot[:, -1] == largest).all(), "clipped, not wrapped around"
 
 

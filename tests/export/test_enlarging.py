@@ -15,9 +15,10 @@ from gan_tasks.apps.cli import main
 from gan_tasks.datasets import resize
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import Picture, read, write
-from gan_tasks.export import enlarging
-from gan_tasks.export.enlarging import mixed, resized
+from gan_tasks.export import resizing
+from gan_tasks.export.enlarging import mixed
 from gan_tasks.export.model import SUPER_RESOLUTION, Model, load
+from gan_tasks.export.resizing import resized
 
 RNG = np.random.default_rng(0)
 
@@ -35,7 +36,7 @@ def test_bands_are_resized_as_the_whole(height: int, width: int, to_height: int,
     plane = Image.fromarray(image[..., 0].astype(np.float32))
     whole = np.asarray(plane.resize((to_width, to_height), Image.Resampling[kernel.upper()]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(enlarging, "BAND_PIXELS", 5 * to_width)
+        patch.setattr(resizing, "BAND_PIXELS", 5 * to_width)
         result = resized(image, (to_height, to_width), kernel)
     assert result.dtype == np.uint16
     np.testing.assert_allclose(result[..., 0], np.clip(whole, 0, 65535), atol=0.6)
