@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
@@ -253,7 +253,6 @@ class Value:
     shape: tuple[int, ...]
 
 
-@cache
 def openvino_core() -> Any:
     """The process's one openvino.Core. Raises ImportError or OSError where OpenVINO is missing.
 
@@ -263,7 +262,12 @@ def openvino_core() -> Any:
     """
     import openvino
 
-    return openvino.Core()
+    return one_of(openvino.Core)
+
+
+@cache
+def one_of(kind: Callable[[], Any]) -> Any:
+    return kind()
 
 
 class OpenVinoSession:
