@@ -108,12 +108,8 @@ _FINAL_SINC = 0.8
 _JPEG_LAST = 0.5
 
 
-def draw_degradation(rng: np.random.Generator, scale: int) -> Degradation:
-    """All that is random in the degradation of one sample, from `rng` alone.
-
-    scale: how many times larger the picture is than its degraded form, 1 or more. The published values do not depend
-        on it.
-    """
+def draw_degradation(rng: np.random.Generator) -> Degradation:
+    """All that is random in the degradation of one sample, from `rng` alone. As published, no scale has its own."""
     return Degradation(
         first=_draw_stage(rng, _FIRST),
         second=_draw_stage(rng, _SECOND),

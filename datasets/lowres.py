@@ -177,7 +177,7 @@ class LowResImages:
             from gan_tasks.datasets.degradations import degrade, draw_degradation
             from gan_tasks.datasets.usm import sharpen
 
-            return degrade(sharpen(_to_bytes(high)), draw_degradation(rng, config.scale), config.scale)
+            return degrade(sharpen(_to_bytes(high)), draw_degradation(rng), config.scale)
         return bicubic(high, (high.shape[0] // config.scale, high.shape[1] // config.scale))
 
     def _read(self, path: Path) -> Pixels:

@@ -171,7 +171,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         if not config.degrades_on_device:
             return x
         rng = np.random.default_rng((int(self.step.generator.initial_seed()), self.step.rank))
-        draws = [draw_degradation(rng, config.scale) for _ in x.high]
+        draws = [draw_degradation(rng) for _ in x.high]
         low = degrade_batch(sharpen((x.high + 1) / 2), draws, config.scale) * 2 - 1
         return LowRes(cut(low, DEGRADED_MARGIN), cut(x.high, DEGRADED_MARGIN * config.scale))
 

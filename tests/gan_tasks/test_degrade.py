@@ -28,7 +28,7 @@ IDENTITY = Degradation(first=NOTHING, second=NOTHING, interpolation="area", sinc
 
 
 def drawn(seed: int) -> Degradation:
-    return draw_degradation(np.random.default_rng(seed), 4)
+    return draw_degradation(np.random.default_rng(seed))
 
 
 def quiet(draw: Degradation, *, keep_jpeg: bool = False) -> Degradation:
