@@ -19,12 +19,12 @@ import numpy as np
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, Pixels, fit_channels, read, write
+from gan_tasks.datasets.image import Picture, fit_channels, read, write
 from gan_tasks.export.cases import cases_of
+from gan_tasks.export.enlarging import Enlarging, enlarge_with
 from gan_tasks.export.model import NCNN_SUFFIX, SUPER_RESOLUTION, WEIGHTS_SUFFIXES, Model, load
 from gan_tasks.export.onnx_file import read_onnx
 from gan_tasks.export.provenance import xmp
-from gan_tasks.export.resizing import resized
 from gan_tasks.export.tiling import watching_tiles
 from gan_tasks.ready_made import find_ready_made
 
@@ -187,18 +187,12 @@ class Service:
             before = lay_on_white(before)
         start = time.perf_counter()
         with watching_tiles(watch.on_tile):
-            pixels = model(before.pixels)
+            pixels = enlarge_with(model, before.pixels, Enlarging(scale or None))
         seconds = time.perf_counter() - start
         watch.check()  # for what did not run in tiles
-        after = Picture(at_scale(pixels, before.pixels, scale or model.scale), before.icc_profile)
+        after = Picture(pixels, before.icc_profile)
         write(file, after, xmp=xmp(model.title, __version__))
         return Result(before, after, file, seconds)
-
-
-def at_scale(made: Pixels, before: Pixels, scale: int) -> Pixels:
-    """What a model made of a picture, in `scale` times the picture's size."""
-    height, width = before.shape[:2]
-    return resized(made, (height * scale, width * scale), "lanczos")
 
 
 def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:

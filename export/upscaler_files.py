@@ -16,6 +16,7 @@ from gan_tasks.backbone import Generator
 from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.cases import legal_sizes, noise
+from gan_tasks.export.model import SUPER_RESOLUTION
 from gan_tasks.export.onnx import HALF_TOLERANCE, NotProvenError
 from gan_tasks.export.parity import TOLERANCE
 from gan_tasks.export.published import in_our_range
@@ -107,7 +108,7 @@ def generator_of(model: TorchModel) -> Generator:
     Raises UserError for any other model.
     """
     generators = [module for module in model.network.modules() if isinstance(module, Generator)]
-    if model.name != "super-resolution" or len(generators) != 1:
+    if model.name != SUPER_RESOLUTION or len(generators) != 1:
         raise UserError(
             f"{model.title} is a model of {model.name}, and this takes super-resolution's alone. Every model can be "
             "exported with --format onnx, pix2pix's with --format jy too"

@@ -363,7 +363,7 @@ def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
 
 @pytest.mark.parametrize("scale", [0, 1, 3])
 def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int) -> None:
-    path = write_onnx(tmp_path / "double.onnx", scale=2)
+    path = write_onnx(tmp_path / "double.onnx", task="super-resolution", scale=2)
     service = Service(open_models([path]), LIMITS)
     pixels = np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)  # alpha too
     result = service.submit(service.models["double"], png(pixels), tmp_path / "out.png", scale=scale).result(30)
