@@ -40,6 +40,7 @@ class Generator(nn.Module):
         minimum_size: the smallest H and W that `body` takes, in pixels.
         scale: how many output pixels there are to an input pixel along a side.
         shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
+        limit: what the sum goes through, if anything.
         reach: how far to each side of a place the image decides what is made there, in pixels of input; where
             that is farther than can be seen, as far as it can.
         tail_reach: the same of ups and head, in pixels of the trunk's features; None where it is not known.
@@ -64,6 +65,7 @@ class Generator(nn.Module):
         minimum_size: int = 1,
         scale: int = 1,
         shortcut: nn.Module | None = None,
+        limit: nn.Module | None = None,
         reach: int = 24,
         tail_reach: int | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Generator(nn.Module):
         self.minimum_size = minimum_size
         self.scale = scale
         self.shortcut = shortcut
+        self.limit = limit
         self.reach = reach
         self.tail_reach = tail_reach
         init_weights(self)
@@ -90,7 +93,12 @@ class Generator(nn.Module):
 
     def body(self, x: Tensor) -> Tensor:
         """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
-        base = self.shortcut(x) if self.shortcut is not None else None
+        y = self._made(x)
+        if self.shortcut is not None:
+            y = y + self.shortcut(x)
+        return y if self.limit is None else self.limit(y)
+
+    def _made(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         kept = []
         for down in self.downs:
@@ -98,14 +106,13 @@ class Generator(nn.Module):
             x = down(x)
         x = self.trunk(x)
         if self.in_bands and self.tail_reach is not None:
-            whole = self._tail_in_bands(x, self.tail_reach)
-            return whole if base is None else whole + base
+            return self._tail_in_bands(x, self.tail_reach)
         for up in self.ups:
             x = up(x)
             if self.skips:
                 x = torch.cat([kept.pop(), x], dim=1)
         y: Tensor = self.head(x)
-        return y if base is None else y + base
+        return y
 
     def _tail_in_bands(self, x: Tensor, reach: int) -> Tensor:
         height = x.shape[-2]
@@ -119,6 +126,36 @@ class Generator(nn.Module):
             step = band.shape[-2] // (last - first)
             made.append(band[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
         return torch.cat(made, dim=-2)
+
+
+class Leading(nn.Module):
+    """The first channels: N×C×H×W → N×count×H×W."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.count]
+
+
+def as_change(generator: Generator, channels: int) -> Generator:
+    """The generator as one that changes an image, beginning with no change at all.
+
+    What its head makes, without tanh, is added to the first channels of the input, and the sum is clipped to [-1, 1]
+    (DeblurGAN, Kupyn et al. 2018, https://arxiv.org/abs/1711.07064). The last layer begins at zero.
+
+    Raises ValueError where the head does not end with tanh.
+    """
+    *parts, tanh = generator.head.children()
+    if not isinstance(tanh, nn.Tanh):
+        raise ValueError(f"a generator that becomes a change has a head that ends with tanh, got {generator.head}")
+    for parameter in parts[-1].parameters():
+        nn.init.zeros_(parameter)
+    # One level deeper: by its names, the head of a generator that makes whole images must not fit this one.
+    generator.head = nn.Sequential(nn.Sequential(*parts))
+    generator.shortcut, generator.limit = Leading(channels), nn.Hardtanh()
+    return generator
 
 
 def translation_generator(

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.attention import ContextualAttention
-from gan_tasks.backbone import Generator
+from gan_tasks.backbone import Generator, as_change
 from gan_tasks.blocks import GatedConv, Norm, needs_bias, norm_layer, pad_to_multiple
+from gan_tasks.smooth_fill import SmoothFill
 
 FARTHEST_REACH = 64
 """Pixels. These networks look as far as the image goes; this much around a hole they should be shown."""
@@ -24,12 +25,14 @@ class Inpainter(nn.Module):
     Args:
         coarse: sees [image · (1 - mask), 1 - sketch · mask, mask], C + 2 channels.
         refine: sees [coarse · mask + image · (1 - mask), mask], C + 1 channels.
+        start: fills the holes of the image that coarse sees; without it they hold zeros.
     """
 
-    def __init__(self, coarse: Generator, refine: Generator | None = None) -> None:
+    def __init__(self, coarse: Generator, refine: Generator | None = None, start: SmoothFill | None = None) -> None:
         super().__init__()
         self.coarse = coarse
         self.refine = refine
+        self.start = start
         parts = [coarse] if refine is None else [coarse, refine]
         self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
         self.minimum_size = max(part.minimum_size for part in parts)
@@ -54,10 +57,19 @@ class Inpainter(nn.Module):
             pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
         )
         known = image * (1 - mask)
-        images = [self.coarse.body(torch.cat([known, 1 - sketch * mask, mask], dim=1))]
+        seen = known if self.start is None else known + self.start(image, mask) * mask
+        images = [self.coarse.body(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
         if self.refine is not None:
             images.append(self.refine.body(torch.cat([images[0] * mask + known, mask], dim=1)))
         return tuple(made[..., :height, :width] for made in images)
+
+
+def as_change_of_smooth_fill(inpainter: Inpainter, channels: int) -> Inpainter:
+    """The inpainter as one that changes a smooth fill of the holes, and begins with that as it is."""
+    for part in (inpainter.coarse, inpainter.refine):
+        if part is not None:
+            as_change(part, channels)
+    return Inpainter(inpainter.coarse, inpainter.refine, SmoothFill())
 
 
 class MakeConv(Protocol):

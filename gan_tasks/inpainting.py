@@ -25,7 +25,7 @@ from gan_tasks.datasets.masked import FoundMasked, Masked, MaskedConfig, MaskedI
 from gan_tasks.datasets.masks import Hole
 from gan_tasks.datasets.pixels import Pixels
 from gan_tasks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
-from gan_tasks.inpainters import Inpainter, context_encoder, deepfill_v1, deepfill_v2
+from gan_tasks.inpainters import Inpainter, as_change_of_smooth_fill, context_encoder, deepfill_v1, deepfill_v2
 from gan_tasks.losses import AdversarialConfig, at_least_float32
 from gan_tasks.measures.baselines import (
     Answer,
@@ -56,6 +56,8 @@ class InpaintingConfig:
     width: int = 48
     """Channels after its first halving; cost grows with the square. As published 48, for DeepFill v1 and the Context
     Encoder 64."""
+    change: bool = False
+    """The generator changes a smooth fill of the hole, and begins with that as it is, instead of with nothing."""
     local_discriminator: bool = False
     """A second discriminator looks at the surroundings of the hole alone, of half the image's height and width."""
     d_width: int = 64
@@ -215,6 +217,11 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
 
 def make_generator(config: InpaintingConfig) -> Inpainter:
+    inpainter = published_inpainter(config)
+    return as_change_of_smooth_fill(inpainter, config.data.image_channels) if config.change else inpainter
+
+
+def published_inpainter(config: InpaintingConfig) -> Inpainter:
     channels = config.data.image_channels
     match config.network:
         case "deepfill-v2":

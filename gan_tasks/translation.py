@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from gan_tasks.backbone import Generator, TranslationNetwork, translation_generator
+from gan_tasks.backbone import Generator, TranslationNetwork, as_change, translation_generator
 from gan_tasks.blocks import Norm, Upsampling
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import translation_discriminator
 from gan_tasks.losses import AdversarialConfig
 from gan_tasks.optimisation import OptimisationConfig
@@ -29,6 +30,9 @@ class TranslationConfig:
     """Channels of a generator's first layer; cost grows with its square."""
     upsampling: Upsampling = "transposed"
     """How a generator enlarges: by transposed convolution, or by resizing and a convolution (no checkerboard)."""
+    change: bool = False
+    """A generator makes a change that is added to its input, and begins without any: for looks that are near each
+    other. Input and output need as many channels."""
     norm: Norm = "batch"
     """Normalisation in generators and discriminators."""
     dropout: bool = True
@@ -62,7 +66,7 @@ MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
-    return translation_generator(
+    generator = translation_generator(
         config.generator,
         in_channels,
         out_channels,
@@ -71,6 +75,14 @@ def make_generator(config: TranslationConfig, in_channels: int, out_channels: in
         dropout=config.dropout,
         upsampling=config.upsampling,
     )
+    if not config.change:
+        return generator
+    if in_channels != out_channels:
+        raise UserError(
+            f"--change adds to the input, which has {in_channels} channels and the output {out_channels}: "
+            "read both with as many channels, or leave it out"
+        )
+    return as_change(generator, in_channels)
 
 
 def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) -> nn.Module:

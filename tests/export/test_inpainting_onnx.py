@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gan_tasks.export.cases import blocks, to_feeds
 from gan_tasks.export.model import FloatImages
 from gan_tasks.export.onnx import Graph, to_file, to_onnx
 from gan_tasks.export.providers import Session
 from gan_tasks.export.session import open_session, run_session
-from gan_tasks.inpainters import Inpainter, context_encoder, deepfill_v1, deepfill_v2
+from gan_tasks.inpainters import Inpainter, as_change_of_smooth_fill, context_encoder, deepfill_v1, deepfill_v2
 
 TOLERANCE = 1e-4
 INPUTS = ("image", "mask")
@@ -24,6 +25,7 @@ NETWORKS: dict[str, Callable[[], Inpainter]] = {
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
+    "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
 }
 
 
@@ -32,6 +34,9 @@ def exported(name: str) -> tuple[Graph, Session]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = NETWORKS[name]().eval()
+        for part in (network.coarse, network.refine) if name == "v2-change" else ():
+            assert part is not None
+            nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)  # else no change is made
     graph = Graph(network, INPUTS)
     proto = to_onnx(graph, 3, network.size_multiple, network.minimum_size)
     assert not proto.graph.value_info, "told the shapes between layers, ONNX Runtime holds twice the memory"
@@ -61,6 +66,9 @@ def draw(height: int, width: int) -> dict[str, FloatImages]:
         ("v2-tensorflow", 256, 264),
         ("v1", 64, 72),
         ("context", 128, 160),
+        ("v2-change", 8, 8),
+        ("v2-change", 256, 264),
+        ("v2-change", 520, 680),
     ],
 )
 def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:

@@ -29,7 +29,7 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
     opened = OnnxModel(path, device="cpu")
     rng = np.random.default_rng(1)
     for height, width in SIZES:
-        if (height, width) == (1, 1) and kind == "resnet-6":
+        if (height, width) == (1, 1) and kind.startswith("resnet-6"):
             continue  # padded it is flat, and what instance norm makes of a flat image is rounding errors
         images = rng.uniform(-1, 1, (2, model.in_channels, height, width)).astype(np.float32)
         expected = model.run(images)

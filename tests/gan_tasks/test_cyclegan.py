@@ -146,10 +146,25 @@ def test_identity_of_unlike_channels_is_refused_with_the_remedy() -> None:
         CycleGAN(data=UnpairedConfig(a_channels=1, b_channels=3)).build(for_training=True)
 
 
+@pytest.mark.parametrize("network", ["resnet-6", "unet-128", "global"])
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_generators_of_a_change_begin_with_none(network: str, upsampling: str) -> None:
+    task = built(tiny_task("cyclegan", "--change", "--generator", network, "--upsampling", upsampling))
+    x = torch.rand(2, 3, 70, 50) * 2 - 1
+    with task.evaluating(task.generators):
+        assert torch.equal(task.infer(x), x)
+
+
+def test_a_change_of_unlike_channels_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="1 channels and the output 3"):
+        built(tiny_task("cyclegan", "--change", "--a-channels", "1", "--identity", "0"))
+
+
 OPTIONS = {
     "u-net": ("--generator", "unet-128", "--crop-size", "128", "128"),
     "three scales": ("--d-scales", "3", "--d-layers", "1"),
     "resize-convolution": ("--upsampling", "resize"),
+    "change": ("--change", "--upsampling", "resize"),
     "no adversary": ("--gan", "0"),
     "wgan-gp": ("--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "relativistic, r1, r2": ("--adversarial", "relativistic", "--r1", "1", "--r2", "1"),

@@ -163,3 +163,11 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_there_again(pairs: P
     assert all(same(parts[part], tensors) for part, tensors in expected.items())
     shutil.rmtree(source)
     resume(died, max_steps=2)  # from its own checkpoint: the source is needed no more
+
+
+def test_a_generator_of_a_change_takes_no_head_that_makes_whole_images(tmp_path: Path) -> None:
+    run, _ = run_of(tmp_path / "run", "cyclegan")
+    task = built(tiny_task("cyclegan", "--change"))
+    lines = initialise(task, run)
+    assert all("trunk 24 of 24 tensors" in line and "head 0 of 2 tensors" in line for line in lines)
+    assert not any(tensor.any() for key, tensor in generator(task, "a-to-b").items() if key.startswith("head"))

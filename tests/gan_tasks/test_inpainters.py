@@ -7,17 +7,21 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gan_tasks.blocks import GatedConv
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
-from gan_tasks.inpainters import Inpainter, context_encoder, deepfill_v1, deepfill_v2
+from gan_tasks.inpainters import Inpainter, as_change_of_smooth_fill, context_encoder, deepfill_v1, deepfill_v2
+from gan_tasks.smooth_fill import SmoothFill
 
 SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2": lambda: deepfill_v2(width=8),
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
+    "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
+    "context-change": lambda: as_change_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
 }
 
 
@@ -25,7 +29,10 @@ def small(name: str) -> Inpainter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = SMALL[name]().eval()
-        if name == "context":  # whose norms would have to learn first what makes up for its small weights
+        for part in (network.coarse, network.refine) if "change" in name else ():
+            if part is not None:  # which begins with no change
+                nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)
+        if "context" in name:  # whose norms would have to learn first what makes up for its small weights
             for weight in (parameter for parameter in network.parameters() if parameter.ndim > 1):
                 weight.data.normal_(0, 1.5 * weight[0].numel() ** -0.5)
         return network
@@ -55,7 +62,7 @@ def test_any_size(name: str, height: int, width: int) -> None:
     image, mask = draw(2, height, width)
     network = small(name)
     stages = network.stages(image, mask)
-    assert [stage.shape for stage in stages] == [image.shape] * (1 if name == "context" else 2)
+    assert [stage.shape for stage in stages] == [image.shape] * (1 if "context" in name else 2)
     assert all(stage.abs().max() <= 1 for stage in stages)
     assert torch.equal(network(image, mask), stages[-1])
 
@@ -98,6 +105,17 @@ def test_empty_and_full_masks_give_finite_images(name: str) -> None:
     network = small(name)
     for value in (0.0, 1.0):
         assert network(image, torch.full((1, 1, 24, 32), value)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["v2", "v1", "context"])
+def test_as_a_change_it_begins_with_the_smooth_fill(name: str) -> None:
+    network = as_change_of_smooth_fill(small(name), 3)
+    image, mask = draw(2, 128, 136)  # the context encoder pads to multiples of 32
+    for stage in network.stages(image, mask):
+        where = (mask > 0).expand_as(image)
+        padded = (functional.pad(x, (0, 24, 0, 0), mode="reflect") for x in (image, mask))
+        smooth = SmoothFill()(*padded)[..., :136] if name == "context" else SmoothFill()(image, mask)
+        torch.testing.assert_close(stage[where], smooth[where], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["v2", "v2-tensorflow", "v1"])

@@ -21,6 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet-128 in float16": {"generator": "unet-128", "norm": "instance"},
     "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
     "global": {"generator": "global", "norm": "batch"},
+    "resnet-6 as a change": {"generator": "resnet-6", "norm": "instance", "change": True},
 }
 
 
@@ -40,10 +41,18 @@ def export_tiny(folder: Path, kind: str) -> Exported:
     return Exported(model, out, report)
 
 
-def make_run(folder: Path, *, generator: Any, norm: Any, channels: tuple[int, int] = (3, 3), width: int = 4) -> Path:
+def make_run(
+    folder: Path,
+    *,
+    generator: Any,
+    norm: Any,
+    channels: tuple[int, int] = (3, 3),
+    width: int = 4,
+    change: bool = False,
+) -> Path:
     """The folder of a run with one checkpoint, of weights large enough for every layer to matter."""
     data = PairedConfig(source_channels=channels[0], target_channels=channels[1])
-    task = Pix2Pix(Pix2PixConfig(generator=generator, norm=norm, width=width, data=data))
+    task = Pix2Pix(Pix2PixConfig(generator=generator, norm=norm, width=width, change=change, data=data))
     task.build(for_training=False)
     torch.manual_seed(0)
     for module in task.generators.modules():
