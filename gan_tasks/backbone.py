@@ -17,6 +17,7 @@ from gan_tasks.blocks import (
     ResidualBlock,
     Upsampling,
     double_size,
+    init_convs,
     init_weights,
     needs_bias,
     norm_layer,
@@ -216,7 +217,7 @@ def resnet(
         conv = double_size(upsampling, inputs, outputs, kernel=3, bias=bias)
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
 
-    return Generator(
+    generator = Generator(
         stem=nn.Sequential(
             nn.ReflectionPad2d(3),
             nn.Conv2d(in_channels, width, 7, bias=bias),
@@ -231,6 +232,10 @@ def resnet(
         # The trunk pads by reflection, which needs features of 2×2; the stem needs 4×4 pixels.
         minimum_size=max(4, 2 ** (downs + 1)),
     )
+    if norm == "none":  # which would make up for weights as small as those published
+        init_convs(generator, 1.0)
+        init_convs(generator.trunk, 0.1)
+    return generator
 
 
 def unet(

@@ -165,3 +165,11 @@ def init_weights(module: nn.Module) -> None:
         elif isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.weight, 1.0, 0.02)
             nn.init.zeros_(part.bias)
+
+
+def init_convs(module: nn.Module, gain: float) -> None:
+    """Normal weights of He et al. 2015 times the gain; with a small one a sum of residuals begins as its input."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
+            part.weight.data.mul_(gain)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gan_tasks.attention import ContextualAttention
 from gan_tasks.backbone import Generator, as_change
@@ -26,17 +27,21 @@ class Inpainter(nn.Module):
         coarse: sees [image · (1 - mask), 1 - sketch · mask, mask], C + 2 channels.
         refine: sees [coarse · mask + image · (1 - mask), mask], C + 1 channels.
         start: fills the holes of the image that coarse sees; without it they hold zeros.
+        reduce: both see means over blocks of so many pixels a side, and what they change is enlarged.
     """
 
-    def __init__(self, coarse: Generator, refine: Generator | None = None, start: SmoothFill | None = None) -> None:
+    def __init__(
+        self, coarse: Generator, refine: Generator | None = None, start: SmoothFill | None = None, *, reduce: int = 1
+    ) -> None:
         super().__init__()
         self.coarse = coarse
         self.refine = refine
         self.start = start
+        self.reduce = reduce
         parts = [coarse] if refine is None else [coarse, refine]
-        self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
-        self.minimum_size = max(part.minimum_size for part in parts)
-        self.reach = max(part.reach for part in parts)
+        self.size_multiple = reduce * math.lcm(*(part.size_multiple for part in parts))
+        self.minimum_size = reduce * max(part.minimum_size for part in parts)
+        self.reach = reduce * max(part.reach for part in parts)
 
     def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> Tensor:
         """The last of `stages`: a whole image, of which the holes are to be used."""
@@ -56,20 +61,40 @@ class Inpainter(nn.Module):
         image, mask, sketch = (
             pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
         )
-        known = image * (1 - mask)
-        seen = known if self.start is None else known + self.start(image, mask) * mask
-        images = [self.coarse.body(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
-        if self.refine is not None:
-            images.append(self.refine.body(torch.cat([images[0] * mask + known, mask], dim=1)))
+        seen = image * (1 - mask)
+        if self.start is not None:
+            seen = seen + self.start(image, mask) * mask
+        images = self._made(seen, mask, sketch) if self.reduce == 1 else self._made_small(seen, mask, sketch)
         return tuple(made[..., :height, :width] for made in images)
 
+    def _made(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
+        images = [self.coarse.body(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
+        if self.refine is not None:
+            filled = images[0] * mask + seen * (1 - mask)
+            images.append(self.refine.body(torch.cat([filled, mask], dim=1)))
+        return images
 
-def as_change_of_smooth_fill(inpainter: Inpainter, channels: int) -> Inpainter:
-    """The inpainter as one that changes a smooth fill of the holes, and begins with that as it is."""
+    def _made_small(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
+        small = functional.avg_pool2d(seen, self.reduce)
+        hole, lines = (functional.max_pool2d(x, self.reduce) for x in (mask, sketch * mask))
+        images = []
+        for made in self._made(small, hole, lines):
+            # Zero around the hole, so that the change fades in from its edge.
+            change = ((made - small) * hole).float()
+            enlarged = functional.interpolate(change, scale_factor=float(self.reduce), mode="bilinear")
+            images.append((seen + enlarged * mask).clamp(-1, 1))
+        return images
+
+
+def as_change_of_smooth_fill(inpainter: Inpainter, channels: int, *, reduce: int = 1) -> Inpainter:
+    """The inpainter as one that changes a smooth fill of the holes, and begins with that as it is.
+
+    reduce: what it changes is worked out on means over blocks of so many pixels a side.
+    """
     for part in (inpainter.coarse, inpainter.refine):
         if part is not None:
             as_change(part, channels)
-    return Inpainter(inpainter.coarse, inpainter.refine, SmoothFill())
+    return Inpainter(inpainter.coarse, inpainter.refine, SmoothFill(), reduce=reduce)
 
 
 class MakeConv(Protocol):

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gan_tasks.adversarial import d_game, g_game
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.image import to_float, to_uint8
 from gan_tasks.datasets.masked import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.datasets.masks import Hole
@@ -43,6 +44,10 @@ from gan_tasks.task import Losses, Outputs, Split, Stage, Task
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
 
+ReconstructionLoss = Literal["l1", "l2", "psnr"]
+
+GOOD_ENOUGH = 1e-3
+"""Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not rule it."""
 RIM_PX = 4
 """Width of the band along the hole's edge, inside it, that `rim_weight` counts for."""
 
@@ -58,6 +63,9 @@ class InpaintingConfig:
     Encoder 64."""
     change: bool = False
     """The generator changes a smooth fill of the hole, and begins with that as it is, instead of with nothing."""
+    reduce: int = 1
+    """Work the change out on means over blocks of so many pixels a side, and enlarge it: sees across large holes at
+    a fraction of the cost, and draws no detail. Starts well from a training on pictures as much smaller."""
     local_discriminator: bool = False
     """A second discriminator looks at the surroundings of the hole alone, of half the image's height and width."""
     d_width: int = 64
@@ -66,8 +74,9 @@ class InpaintingConfig:
     """How many resolutions a discriminator looks at, each half the one before."""
     reconstruction: float = 1.0
     """Weight of the difference to the whole image, of the rough result and of the fine one each."""
-    reconstruction_loss: Literal["l1", "l2"] = "l1"
-    """Mean absolute or mean squared difference."""
+    reconstruction_loss: ReconstructionLoss = "l1"
+    """Mean absolute or mean squared difference; or psnr, the negative PSNR in dB, for which a picture that is filled
+    easily counts as much as one that is not."""
     hole_weight: float = 1.0
     """How many times as much as a given pixel one of the hole counts in it,"""
     rim_weight: float = 1.0
@@ -79,6 +88,12 @@ class InpaintingConfig:
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=16, lr=1e-4)
     schedule: ScheduleConfig = ScheduleConfig(schedule="constant", epochs=1000)
     data: MaskedConfig = MaskedConfig()
+
+    def __post_init__(self) -> None:
+        if self.reduce < 1 or (self.reduce > 1 and not self.change):
+            raise UserError(
+                f"reduce is {self.reduce}" + ("; it must be 1 or more" if self.reduce < 1 else ": add --change to it")
+            )
 
 
 DEEPFILL_V1 = InpaintingConfig(
@@ -218,7 +233,9 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
 def make_generator(config: InpaintingConfig) -> Inpainter:
     inpainter = published_inpainter(config)
-    return as_change_of_smooth_fill(inpainter, config.data.image_channels) if config.change else inpainter
+    if not config.change:
+        return inpainter
+    return as_change_of_smooth_fill(inpainter, config.data.image_channels, reduce=config.reduce)
 
 
 def published_inpainter(config: InpaintingConfig) -> Inpainter:
@@ -246,11 +263,17 @@ def composed(made: Tensor, x: Masked[Tensor]) -> Tensor:
     return torch.lerp(x.image.to(made.dtype), made, x.mask.to(made.dtype))
 
 
-def weighted_difference(kind: Literal["l1", "l2"], made: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean over pixels, each as often as its weight says: made and target N×C×H×W, weights N×1×H×W."""
+def weighted_difference(kind: ReconstructionLoss, made: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean over pixels, each as often as its weight says: made and target N×C×H×W in [-1, 1], weights N×1×H×W.
+
+    psnr: of each sample, then the mean of samples; above 36 dB it hardly falls any more.
+    """
     difference = at_least_float32(made) - at_least_float32(target)
     each = difference.abs() if kind == "l1" else difference.square()
-    return (each * weights).sum() / (weights.sum() * each.shape[1])
+    if kind != "psnr":
+        return (each * weights).sum() / (weights.sum() * each.shape[1])
+    squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1])
+    return 10 * torch.log10((squared + GOOD_ENOUGH) / 4).mean()
 
 
 def around_hole(image: Tensor, mask: Tensor) -> Tensor:

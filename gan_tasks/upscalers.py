@@ -8,7 +8,7 @@ import math
 from torch import nn
 
 from gan_tasks.backbone import Generator
-from gan_tasks.blocks import Residual, rrdb_block
+from gan_tasks.blocks import Residual, init_convs, rrdb_block
 
 FARTHEST_REACH = 48
 """Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a few levels of 255,
@@ -164,11 +164,3 @@ def reach_of(convs: int, steps: tuple[int, ...], unshuffle: int = 1) -> int:
     """Pixels of input: 3×3 convolutions at the resolution of the trunk, one more after each step, two in the head."""
     after = sum(1 / math.prod(steps[: i + 1]) for i in range(len(steps))) + 2 / math.prod(steps)
     return min(math.ceil(unshuffle * (convs + after)), FARTHEST_REACH)
-
-
-def init_convs(module: nn.Module, gain: float) -> None:
-    """Normal weights of He et al. 2015 times the gain; with a small one a sum of residuals begins as its input."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight)
-            part.weight.data.mul_(gain)

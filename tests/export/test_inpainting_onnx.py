@@ -26,6 +26,7 @@ NETWORKS: dict[str, Callable[[], Inpainter]] = {
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
     "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
+    "v2-reduced": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3, reduce=4),
 }
 
 
@@ -34,7 +35,7 @@ def exported(name: str) -> tuple[Graph, Session]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = NETWORKS[name]().eval()
-        for part in (network.coarse, network.refine) if name == "v2-change" else ():
+        for part in (network.coarse, network.refine) if network.start is not None else ():
             assert part is not None
             nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)  # else no change is made
     graph = Graph(network, INPUTS)
@@ -69,6 +70,7 @@ def draw(height: int, width: int) -> dict[str, FloatImages]:
         ("v2-change", 8, 8),
         ("v2-change", 256, 264),
         ("v2-change", 520, 680),
+        ("v2-reduced", 256, 288),
     ],
 )
 def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:

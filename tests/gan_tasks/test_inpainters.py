@@ -21,6 +21,7 @@ SMALL: dict[str, Callable[[], Inpainter]] = {
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
     "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
+    "v1-reduced": lambda: as_change_of_smooth_fill(deepfill_v1(width=8), 3, reduce=2),
     "context-change": lambda: as_change_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
 }
 
@@ -29,7 +30,7 @@ def small(name: str) -> Inpainter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = SMALL[name]().eval()
-        for part in (network.coarse, network.refine) if "change" in name else ():
+        for part in (network.coarse, network.refine) if network.start is not None else ():
             if part is not None:  # which begins with no change
                 nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)
         if "context" in name:  # whose norms would have to learn first what makes up for its small weights
@@ -107,14 +108,15 @@ def test_empty_and_full_masks_give_finite_images(name: str) -> None:
         assert network(image, torch.full((1, 1, 24, 32), value)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["v2", "v1", "context"])
-def test_as_a_change_it_begins_with_the_smooth_fill(name: str) -> None:
-    network = as_change_of_smooth_fill(small(name), 3)
-    image, mask = draw(2, 128, 136)  # the context encoder pads to multiples of 32
+@pytest.mark.parametrize(("name", "reduce"), [("v2", 1), ("v1", 1), ("context", 1), ("v2", 4)])
+def test_as_a_change_it_begins_with_the_smooth_fill(name: str, reduce: int) -> None:
+    network = as_change_of_smooth_fill(small(name), 3, reduce=reduce)
+    image, mask = draw(2, 128, 136)  # some pad the width to 160
     for stage in network.stages(image, mask):
         where = (mask > 0).expand_as(image)
         padded = (functional.pad(x, (0, 24, 0, 0), mode="reflect") for x in (image, mask))
-        smooth = SmoothFill()(*padded)[..., :136] if name == "context" else SmoothFill()(image, mask)
+        pads = network.size_multiple == 32
+        smooth = SmoothFill()(*padded)[..., :136] if pads else SmoothFill()(image, mask)
         torch.testing.assert_close(stage[where], smooth[where], rtol=0, atol=1e-6)
 
 
@@ -196,3 +198,17 @@ def test_its_convolutions_have_a_spectral_norm_of_one() -> None:
         assert isinstance(stage, nn.Sequential)
         norm = torch.linalg.matrix_norm(stage[0].weight.flatten(1), 2)
         assert float(norm.detach()) == pytest.approx(1, abs=0.02)
+
+
+def test_a_reduced_one_changes_as_it_does_at_the_smaller_size() -> None:
+    """Where blocks are all hole or all given, the means of its image are what the network makes of the means."""
+    network = small("v2-change")
+    reduced = Inpainter(network.coarse, network.refine, SmoothFill(), reduce=4)
+    image, mask = draw(1, 128, 128)
+    means = functional.avg_pool2d(SmoothFill()(image, mask), 4)
+    alone = Inpainter(network.coarse, network.refine)  # which starts from what it is given, holes included
+    expected = alone._made(means, functional.max_pool2d(mask, 4), torch.zeros(1, 1, 32, 32))[-1]
+    made = functional.avg_pool2d(reduced(image, mask), 4)
+    inner = -functional.max_pool2d(-functional.max_pool2d(mask, 4), 3, stride=1, padding=1) > 0
+    change = (expected - means)[inner.expand_as(means)]
+    assert (made - means)[inner.expand_as(means)].sub(change).abs().mean() < 0.5 * change.abs().mean()

@@ -11,6 +11,7 @@ import torch
 from tiny import built, game_stage, tiny_batch, tiny_task, write_run
 
 import gan_tasks
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.masked import Masked
 from gan_tasks.inpainting import (
     CONTEXT_ENCODER,
@@ -85,6 +86,19 @@ def test_the_difference_is_weighted_by_hole_and_rim(task: Inpainting) -> None:
     made[:, :, 15, 18] = 2  # and here one of 1, weighing 3 of all weights
     total = float(weights.sum())
     assert float(weighted_difference("l1", made, target, weights)) == pytest.approx(0.5 + 0.5 * 3 / total)
+
+
+def test_the_psnr_loss_is_the_negative_psnr_of_each_sample() -> None:
+    target, weights = torch.zeros(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
+    made = torch.stack([torch.full((3, 4, 4), 0.2), torch.full((3, 4, 4), 0.8)])  # 20 and 7.96 dB, peak to peak 2
+    loss = weighted_difference("psnr", made, target, weights)
+    assert float(loss) == pytest.approx(-(20 + 7.96) / 2, abs=0.1)
+    assert float(weighted_difference("psnr", target, target, weights)) == pytest.approx(-36.02, abs=0.01)
+
+
+def test_reducing_without_a_change_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="add --change"):
+        InpaintingConfig(reduce=4)
 
 
 def test_without_a_hole_losses_are_finite(task: Inpainting, pairs: Path) -> None:
