@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gan_tasks.backbone import Generator
 from gan_tasks.export.torch_model import Mode, TorchModel
+from gan_tasks.inpainters import Inpainter
 from gan_tasks.run import load_trained, read_run
 from gan_tasks.task import Task
 
@@ -35,7 +36,7 @@ class TrainedModel(TorchModel):
         self.in_channels, self.out_channels = self.task.channels()
         self.scale = self.task.scale
         self.task_options = json.dumps(without_paths(self.task.config))
-        parts = [part for part in self.network.modules() if isinstance(part, Generator)]
+        parts = [part for part in self.network.modules() if isinstance(part, Generator | Inpainter)]
         self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
         self.minimum_size = max((part.minimum_size for part in parts), default=1)
         self.reach = max((part.reach for part in parts), default=self.reach)

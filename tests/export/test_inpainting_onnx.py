@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_task, write_run
 from torch import nn
 
 from gan_tasks.export.cases import blocks, to_feeds
 from gan_tasks.export.model import FloatImages
-from gan_tasks.export.onnx import Graph, to_file, to_onnx
+from gan_tasks.export.onnx import Graph, export_onnx, to_file, to_onnx
 from gan_tasks.export.providers import Session
 from gan_tasks.export.session import open_session, run_session
+from gan_tasks.export.trained import TrainedModel
 from gan_tasks.inpainters import Inpainter, as_change_of_smooth_fill, context_encoder, deepfill_v1, deepfill_v2
 
 TOLERANCE = 1e-4
@@ -81,3 +83,13 @@ def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:
     assert np.abs(made - graph.run(feeds)).max() <= TOLERANCE
     alone = run_session(session, {key: value[1:] for key, value in feeds.items()})
     assert np.abs(made[1:] - alone).max() <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_a_run_that_works_at_half_the_size_is_exported(tmp_path: Path) -> None:
+    model = TrainedModel(
+        write_run(tmp_path / "run", tiny_task("inpainting", "--change", "--reduce", "2")), device="cpu"
+    )
+    assert (model.size_multiple, model.minimum_size) == (16, 16)
+    report = export_onnx(model, tmp_path / "model.onnx", model_name="half")
+    assert report.proof.ok and report.max_error <= TOLERANCE
