@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_tasks.blocks import autocasts
+
 PATCH = 3
 """Places along a side of the patches that are compared, at half the features' resolution;"""
 PASTED = 4
@@ -40,9 +42,8 @@ class ContextualAttention(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         # Ten times a sum of products: in bf16 the softmax would be of rounding errors.
-        device = features.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
+        if autocasts(features):
+            with torch.autocast(features.device.type, enabled=False):
                 return self.attend(features.float(), mask.float()).to(features.dtype)
         return self.attend(features, mask)
 

@@ -155,6 +155,12 @@ def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
     return functional.pad(x, (0, right, 0, below), mode=mode)
 
 
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on where the tensor is."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def init_weights(module: nn.Module) -> None:
     """The initialisation of DCGAN and pix2pix: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0."""
     for part in module.modules():
