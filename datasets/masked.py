@@ -46,6 +46,8 @@ class MaskedConfig:
     image_channels: int = 0
     """Channels of the pictures; 0 = as the first file has. Alpha is left out."""
     framing: FramingConfig = FramingConfig(load_size=0, keep_aspect=True)
+    swap_colours: bool = False
+    """Put the colour channels of each sample in an order drawn at random: more variety, where pictures are few."""
     holes: MaskConfig = MaskConfig()
     masks: Path | None = None
     """Folder of mask files, or of the folders train, val and test with them; without it, holes are drawn."""
@@ -157,6 +159,8 @@ class MaskedImages:
             framed, hole = self._framed(pixels, own_hole, rng)
             if hole.any() and not hole.all():
                 break
+        if self.config.swap_colours and not is_held_out:
+            framed = framed[..., rng.permutation(framed.shape[2])]
         image = to_float(framed)
         sketch = np.zeros_like(hole)
         if self.config.sketch and rng.random() < 0.5:

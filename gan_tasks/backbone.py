@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gan_tasks.blocks import (
     Norm,
@@ -23,6 +24,7 @@ from gan_tasks.blocks import (
     norm_layer,
     pad_to_multiple,
 )
+from gan_tasks.datasets.errors import UserError
 
 BANDS, MIN_BAND_ROWS = 8, 16
 """See `Generator.in_bands`."""
@@ -42,6 +44,7 @@ class Generator(nn.Module):
         scale: how many output pixels there are to an input pixel along a side.
         shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
         limit: what the sum goes through, if anything.
+        reduce: what is added to the shortcut is worked out on means over blocks of this many pixels a side
         reach: how far to each side of a place the image decides what is made there, in pixels of input; where
             that is farther than can be seen, as far as it can.
         tail_reach: the same of ups and head, in pixels of the trunk's features; None where it is not known.
@@ -67,6 +70,7 @@ class Generator(nn.Module):
         scale: int = 1,
         shortcut: nn.Module | None = None,
         limit: nn.Module | None = None,
+        reduce: int = 1,
         reach: int = 24,
         tail_reach: int | None = None,
     ) -> None:
@@ -82,6 +86,7 @@ class Generator(nn.Module):
         self.scale = scale
         self.shortcut = shortcut
         self.limit = limit
+        self.reduce = reduce
         self.reach = reach
         self.tail_reach = tail_reach
         init_weights(self)
@@ -94,7 +99,10 @@ class Generator(nn.Module):
 
     def body(self, x: Tensor) -> Tensor:
         """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
-        y = self._made(x)
+        if self.reduce == 1:
+            y = self._made(x)
+        else:
+            y = enlarged(self._made(functional.avg_pool2d(x, self.reduce)), self.reduce)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         return y if self.limit is None else self.limit(y)
@@ -129,6 +137,11 @@ class Generator(nn.Module):
         return torch.cat(made, dim=-2)
 
 
+def enlarged(x: Tensor, factor: int) -> Tensor:
+    """N×C×h×w → N×C×(factor·h)×(factor·w), bilinear, in float32."""
+    return functional.interpolate(x.float(), scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
 class Leading(nn.Module):
     """The first channels: N×C×H×W → N×count×H×W."""
 
@@ -140,11 +153,13 @@ class Leading(nn.Module):
         return x[:, : self.count]
 
 
-def as_change(generator: Generator, channels: int) -> Generator:
+def as_change(generator: Generator, channels: int, *, reduce: int = 1) -> Generator:
     """The generator as one that changes an image, beginning with no change at all.
 
     What its head makes, without tanh, is added to the first channels of the input, and the sum is clipped to [-1, 1]
     (DeblurGAN, Kupyn et al. 2018, https://arxiv.org/abs/1711.07064). The last layer begins at zero.
+
+    reduce: the change is worked out on means over blocks of so many pixels a side.
 
     Raises ValueError where the head does not end with tanh.
     """
@@ -156,7 +171,19 @@ def as_change(generator: Generator, channels: int) -> Generator:
     # One level deeper: by its names, the head of a generator that makes whole images must not fit this one.
     generator.head = nn.Sequential(nn.Sequential(*parts))
     generator.shortcut, generator.limit = Leading(channels), nn.Hardtanh()
+    generator.reduce = reduce
+    generator.size_multiple *= reduce
+    generator.minimum_size *= reduce
+    generator.reach *= reduce
     return generator
+
+
+def check_reduce(reduce: int, change: bool) -> None:
+    """Raises UserError for options that do not go together."""
+    if reduce < 1:
+        raise UserError(f"reduce is {reduce}; it must be 1 or more")
+    if reduce > 1 and not change:
+        raise UserError(f"reduce is {reduce}: add --change to it, for it is a change that is worked out on less")
 
 
 def translation_generator(

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gan_tasks.adversarial import d_game, g_game
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.backbone import check_reduce
 from gan_tasks.datasets.image import to_float, to_uint8
 from gan_tasks.datasets.masked import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.datasets.masks import Hole
@@ -90,10 +90,7 @@ class InpaintingConfig:
     data: MaskedConfig = MaskedConfig()
 
     def __post_init__(self) -> None:
-        if self.reduce < 1 or (self.reduce > 1 and not self.change):
-            raise UserError(
-                f"reduce is {self.reduce}" + ("; it must be 1 or more" if self.reduce < 1 else ": add --change to it")
-            )
+        check_reduce(self.reduce, self.change)
 
 
 DEEPFILL_V1 = InpaintingConfig(

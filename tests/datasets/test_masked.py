@@ -1,6 +1,7 @@
 """Folders of pictures and masks: what is found, what is refused, and the samples drawn."""
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_held_out_holes_are_the_same_whatever_the_seed_and_the_epoch(tmp_path: P
         assert equal(samples[0][0, index], samples[1][5, index])
     same = np.stack([resize_hole(samples[0][0, index].mask[0] > 0, 30, 50) for index in range(4)])
     assert (same[0] != same[1:]).any(axis=(1, 2)).all()  # but each picture has its own
+
+
+def test_colours_are_swapped_in_every_order_and_in_training_alone(tmp_path: Path) -> None:
+    put_all(tmp_path / "train", "a")
+    put_all(tmp_path / "test", "a")
+    swapping = replace(CROPS, swap_colours=True)
+    swapped, plain = (open_masked(tmp_path, "train", config, 0, True)[0] for config in (swapping, CROPS))
+    orders = set()
+    for epoch in range(40):
+        sample, as_it_is = swapped[epoch, 0], plain[epoch, 0]
+        order = [
+            int(np.argmin([np.abs(channel - other).sum() for other in as_it_is.image])) for channel in sample.image
+        ]
+        assert np.array_equal(sample.image, as_it_is.image[order])
+        assert np.array_equal(sample.mask, as_it_is.mask)
+        orders.add(tuple(order))
+    assert orders == set(permutations(range(3)))
+    held_out = [open_masked(tmp_path, "test", config, 0, False)[0][0, 0] for config in (swapping, CROPS)]
+    assert equal(*held_out)
 
 
 def test_samples_are_the_same_at_any_number_of_workers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import built, game_stage, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
+from torch.nn import functional
 
 import gan_tasks
 from gan_tasks.backbone import resnet, unet
@@ -155,6 +157,27 @@ def test_generators_of_a_change_begin_with_none(network: str, upsampling: str) -
         assert torch.equal(task.infer(x), x)
 
 
+def test_a_reduced_change_keeps_details_and_is_that_of_the_smaller_image() -> None:
+    options = ("cyclegan", "--change", "--generator", "resnet-6", "--norm", "none")
+    plain, reduced = (built(tiny_task(*options, *more)).generators["a-to-b"] for more in ((), ("--reduce", "4")))
+    for parameter in plain.head.parameters():
+        nn.init.normal_(parameter, 0, 0.02)
+    reduced.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 3, 80, 64) - 0.5
+    with torch.no_grad():
+        means = functional.avg_pool2d(x, 4)
+        change = plain(means) - means
+        assert change.abs().max() > 1e-3
+        torch.testing.assert_close(reduced(x), x + functional.interpolate(change, scale_factor=4.0, mode="bilinear"))
+    assert reduced(x[..., :70, :50]).shape == (1, 3, 70, 50)
+
+
+@pytest.mark.parametrize(("options", "says"), [({"reduce": 2}, "add --change"), ({"reduce": 0}, "1 or more")])
+def test_a_reduction_of_nothing_is_refused_with_the_remedy(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        CycleGAN(**options)
+
+
 def test_a_change_of_unlike_channels_is_refused_with_the_remedy() -> None:
     with pytest.raises(UserError, match="1 channels and the output 3"):
         built(tiny_task("cyclegan", "--change", "--a-channels", "1", "--identity", "0"))
@@ -165,6 +188,7 @@ OPTIONS = {
     "three scales": ("--d-scales", "3", "--d-layers", "1"),
     "resize-convolution": ("--upsampling", "resize"),
     "change": ("--change", "--upsampling", "resize"),
+    "reduced change": ("--change", "--reduce", "2", "--norm", "none", "--upsampling", "resize"),
     "no adversary": ("--gan", "0"),
     "wgan-gp": ("--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "relativistic, r1, r2": ("--adversarial", "relativistic", "--r1", "1", "--r2", "1"),

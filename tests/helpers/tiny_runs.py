@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
     "global": {"generator": "global", "norm": "batch"},
     "resnet-6 as a change": {"generator": "resnet-6", "norm": "instance", "change": True},
+    "resnet-6 as a change of half the size": {"generator": "resnet-6", "norm": "none", "change": True, "reduce": 2},
 }
 
 
@@ -49,10 +50,12 @@ def make_run(
     channels: tuple[int, int] = (3, 3),
     width: int = 4,
     change: bool = False,
+    reduce: int = 1,
 ) -> Path:
     """The folder of a run with one checkpoint, of weights large enough for every layer to matter."""
     data = PairedConfig(source_channels=channels[0], target_channels=channels[1])
-    task = Pix2Pix(Pix2PixConfig(generator=generator, norm=norm, width=width, change=change, data=data))
+    config = Pix2PixConfig(generator=generator, norm=norm, width=width, change=change, reduce=reduce, data=data)
+    task = Pix2Pix(config)
     task.build(for_training=False)
     torch.manual_seed(0)
     for module in task.generators.modules():
