@@ -23,7 +23,14 @@ from gan_tasks.losses import AdversarialConfig, l1
 from gan_tasks.pool import ImagePool
 from gan_tasks.progress import reported
 from gan_tasks.task import Losses, Outputs, Split, Stage, Task
-from gan_tasks.translation import MODERN_GAME, MODERN_OPTIMISATION, TranslationConfig, add_judges, make_generator
+from gan_tasks.translation import (
+    MODERN_GAME,
+    MODERN_OPTIMISATION,
+    TranslationConfig,
+    add_judges,
+    judged,
+    make_generator,
+)
 
 Direction = Literal["a-to-b", "b-to-a"]
 
@@ -109,8 +116,9 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
 
     def d_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
         losses: Losses = {}
-        for side, real in (("a", x.a), ("b", x.b)):
-            fake = self.pools[side].exchange(y[f"fake_{side}"], self.step)
+        for side, image in (("a", x.a), ("b", x.b)):
+            real = judged(self.config, image)
+            fake = self.pools[side].exchange(judged(self.config, y[f"fake_{side}"]), self.step)
             losses |= d_game(self, self.config.adversarial, judge_of(self, side), real, fake, name=side)
         return losses
 
@@ -121,7 +129,8 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             back = y[f"back_{side}"]
             losses[f"cycle_{side}"] = config.cycle * l1(back, real)
             if config.gan:
-                game = g_game(self, config.adversarial, judge_of(self, side), real, y[f"fake_{side}"])
+                images = judged(config, real), judged(config, y[f"fake_{side}"])
+                game = g_game(self, config.adversarial, judge_of(self, side), *images)
                 losses[f"{side}_adversarial"] = config.gan * game
             if config.identity:
                 losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)

@@ -19,7 +19,14 @@ from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImag
 from gan_tasks.losses import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
 from gan_tasks.task import Losses, Outputs, Split, Stage, Task
-from gan_tasks.translation import MODERN_GAME, MODERN_OPTIMISATION, TranslationConfig, add_judges, make_generator
+from gan_tasks.translation import (
+    MODERN_GAME,
+    MODERN_OPTIMISATION,
+    TranslationConfig,
+    add_judges,
+    judged,
+    make_generator,
+)
 
 
 @dataclass(frozen=True)
@@ -78,18 +85,18 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return {"fake": self.generators["g"](x.source)}
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
-        d, condition = judge_of(self, "d"), self.condition(x)
-        return d_game(self, self.config.adversarial, d, x.target, y["fake"], condition=condition)
+        real, fake = (judged(self.config, image) for image in (x.target, y["fake"]))
+        return d_game(self, self.config.adversarial, judge_of(self, "d"), real, fake, condition=self.condition(x))
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         losses = {"l1": config.l1 * l1(fake, x.target)}
         if config.gan:
             seen = one_view(self, config.adversarial, judge_of(self, "d"), len(fake), self.condition(x))
-            d_fake = seen(fake)
+            d_fake = seen(judged(config, fake))
             needs_real = config.feature_matching or config.adversarial.is_relativistic
             with torch.no_grad():
-                d_real = seen(x.target) if needs_real else None
+                d_real = seen(judged(config, x.target)) if needs_real else None
             losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
             if config.feature_matching and d_real is not None:
                 losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
@@ -99,7 +106,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
 
     def condition(self, x: Pair[Tensor]) -> Tensor | None:
         """What the discriminator sees beside the image."""
-        return x.source if self.config.d_conditional else None
+        return judged(self.config, x.source) if self.config.d_conditional else None
 
     def infer(self, *images: Tensor) -> Tensor:
         (source,) = images

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from gan_tasks.backbone import Generator, TranslationNetwork, as_change, check_reduce, translation_generator
 from gan_tasks.blocks import Norm, Upsampling
@@ -35,7 +36,7 @@ class TranslationConfig:
     other. Input and output need as many channels."""
     reduce: int = 1
     """Work the change out on means over blocks of so many pixels a side, and enlarge it: for colours and light, at a
-    fraction of the cost; every detail stays. Starts well from a training on pictures as much smaller."""
+    fraction of the cost, and every detail stays. The discriminators see these means, too."""
     norm: Norm = "batch"
     """Normalisation in generators and discriminators."""
     dropout: bool = True
@@ -102,6 +103,11 @@ def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) ->
         norm=config.norm if config.d_norm == "same" else config.d_norm,
         spectral=config.d_spectral,
     )
+
+
+def judged(config: TranslationConfig, image: Tensor) -> Tensor:
+    """What a discriminator sees of N×C×H×W: all, or what a change can be made to."""
+    return functional.avg_pool2d(image, config.reduce) if config.reduce > 1 else image
 
 
 def add_judges(task: Task[Any, Any], judged: Mapping[str, Sequence[int]]) -> None:
