@@ -61,6 +61,10 @@ def find_masks(
     Raises UserError, with all problems, if no mask can be used.
     """
     files, problems = pictures_in(folder)
+    if not files and not problems:
+        raise UserError(
+            f"{folder} holds no mask files; expected are masks in it, or in a folder of each split: train, test"
+        )
     findings: dict[Path, _Finding] = {}
     for path, finding in _inspect(files, threshold, invert, on_progress):  # in the order of the files
         if isinstance(finding, Problem):

@@ -321,7 +321,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds the mask files"):
         open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "nowhere"), 0, True)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match="no usable mask"):
+    with pytest.raises(UserError, match="no mask files; expected"):
         open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, True)
     (tmp_path / "train" / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match="the file is empty"):
