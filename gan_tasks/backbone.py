@@ -17,6 +17,7 @@ from gan_tasks.blocks import (
     Norm,
     ResidualBlock,
     Upsampling,
+    clipped,
     double_size,
     init_convs,
     init_weights,
@@ -43,7 +44,7 @@ class Generator(nn.Module):
         minimum_size: the smallest H and W that `body` takes, in pixels.
         scale: how many output pixels there are to an input pixel along a side.
         shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
-        limit: what the sum goes through, if anything.
+        clips: hold the sum within [-1, 1].
         reduce: what is added to the shortcut is worked out on means over blocks of this many pixels a side
         reach: how far to each side of a place the image decides what is made there, in pixels of input; where
             that is farther than can be seen, as far as it can.
@@ -69,7 +70,7 @@ class Generator(nn.Module):
         minimum_size: int = 1,
         scale: int = 1,
         shortcut: nn.Module | None = None,
-        limit: nn.Module | None = None,
+        clips: bool = False,
         reduce: int = 1,
         reach: int = 24,
         tail_reach: int | None = None,
@@ -85,7 +86,7 @@ class Generator(nn.Module):
         self.minimum_size = minimum_size
         self.scale = scale
         self.shortcut = shortcut
-        self.limit = limit
+        self.clips = clips
         self.reduce = reduce
         self.reach = reach
         self.tail_reach = tail_reach
@@ -105,7 +106,7 @@ class Generator(nn.Module):
             y = enlarged(self._made(functional.avg_pool2d(x, self.reduce)), self.reduce)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
-        return y if self.limit is None else self.limit(y)
+        return clipped(y) if self.clips else y
 
     def _made(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -170,7 +171,7 @@ def as_change(generator: Generator, channels: int, *, reduce: int = 1) -> Genera
         nn.init.zeros_(parameter)
     # One level deeper: by its names, the head of a generator that makes whole images must not fit this one.
     generator.head = nn.Sequential(nn.Sequential(*parts))
-    generator.shortcut, generator.limit = Leading(channels), nn.Hardtanh()
+    generator.shortcut, generator.clips = Leading(channels), True
     generator.reduce = reduce
     generator.size_multiple *= reduce
     generator.minimum_size *= reduce

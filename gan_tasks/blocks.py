@@ -1,6 +1,6 @@
 """Small parts that the generators and discriminators are made of."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,27 @@ def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
         return x
     mode = "reflect" if below < height and right < width else "replicate"
     return functional.pad(x, (0, right, 0, below), mode=mode)
+
+
+def clipped(x: Tensor) -> Tensor:
+    """x held within [-1, 1]; where it lies outside, gradients that lead back pass, or it would never come back."""
+    if torch.compiler.is_exporting() or not x.requires_grad:
+        return x.clamp(-1, 1)
+    y: Tensor = _Clipped.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        leads_back = (x.abs() <= 1) | (gradient * x > 0)
+        return gradient * leads_back
 
 
 def autocasts(x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gan_tasks.attention import ContextualAttention
 from gan_tasks.backbone import Generator, as_change
-from gan_tasks.blocks import GatedConv, Norm, needs_bias, norm_layer, pad_to_multiple
+from gan_tasks.blocks import GatedConv, Norm, clipped, needs_bias, norm_layer, pad_to_multiple
 from gan_tasks.smooth_fill import SmoothFill
 
 FARTHEST_REACH = 64
@@ -82,7 +82,7 @@ class Inpainter(nn.Module):
             # Zero around the hole, so that the change fades in from its edge.
             change = ((made - small) * hole).float()
             enlarged = functional.interpolate(change, scale_factor=float(self.reduce), mode="bilinear")
-            images.append((seen + enlarged * mask).clamp(-1, 1))
+            images.append(clipped(seen + enlarged * mask))
         return images
 
 
