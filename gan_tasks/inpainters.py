@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.attention import ContextualAttention
-from gan_tasks.backbone import Generator, as_change
+from gan_tasks.backbone import Generator, as_change, enlarged
 from gan_tasks.blocks import GatedConv, Norm, clipped, needs_bias, norm_layer, pad_to_multiple
 from gan_tasks.smooth_fill import SmoothFill
 
@@ -75,14 +75,14 @@ class Inpainter(nn.Module):
         return images
 
     def _made_small(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
-        small = functional.avg_pool2d(seen, self.reduce)
-        hole, lines = (functional.max_pool2d(x, self.reduce) for x in (mask, sketch * mask))
+        small, share = (functional.avg_pool2d(x, self.reduce) for x in (seen, mask))
+        hole = (share > 0.5).to(mask.dtype)  # narrower holes stay filled smoothly
+        lines = functional.max_pool2d(sketch * mask, self.reduce)
         images = []
         for made in self._made(small, hole, lines):
             # Zero around the hole, so that the change fades in from its edge.
-            change = ((made - small) * hole).float()
-            enlarged = functional.interpolate(change, scale_factor=float(self.reduce), mode="bilinear")
-            images.append(clipped(seen + enlarged * mask))
+            change = enlarged((made - small) * hole, self.reduce)
+            images.append(clipped(seen + change * mask))
         return images
 
 
