@@ -16,7 +16,7 @@ from gan_tasks.datasets.errors import UserError
 Hole = NDArray[np.bool_]
 """H×W, True where the picture is missing."""
 
-MaskKind = Literal["free-form", "strokes", "box", "blobs", "border", "damage"]
+MaskKind = Literal["free-form", "strokes", "box", "inverse", "blobs", "border", "damage"]
 
 _PUBLISHED_DIAGONAL = hypot(256, 256)  # the size that the published numbers in px are meant for
 _ATTEMPTS = 20
@@ -27,8 +27,9 @@ class MaskConfig:
     """What drawn holes look like, and how large they are. Defaults as published for DeepFill v2."""
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
-    """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, blobs are like objects,
-    border is what lies outside a smaller picture, damage is that of old photographs. Repeat one for more of it."""
+    """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, inverse all that such ones
+    leave, blobs are like objects, border is what lies outside a smaller picture, damage is that of old photographs.
+    Repeat one for more of it."""
     min_hole: float = 0.0
     """Smallest share of a picture, 0 to 1, that is hole."""
     max_hole: float = 1.0
@@ -161,6 +162,15 @@ def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Hole:
     return draw_box(rng, height, width) | draw_strokes(rng, height, width)
 
 
+def draw_inverse(rng: np.random.Generator, height: int, width: int) -> Hole:
+    """All that free-form holes leave, which are added up until they cover 35–90 % of the picture."""
+    given = np.zeros((height, width), np.bool_)
+    wanted = rng.uniform(0.35, 0.9)
+    while given.mean() < wanted:
+        given |= draw_strokes(rng, height, width) if rng.random() < 0.5 else draw_free_form(rng, height, width)
+    return ~given
+
+
 def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
     """1–3 smooth shapes, like objects cut out, longer than wide; of a square's side their radius is 10–30 %."""
     canvas = np.zeros((height, width), np.uint8)
@@ -205,6 +215,7 @@ _DRAW: dict[MaskKind, Callable[[np.random.Generator, int, int], Hole]] = {
     "free-form": draw_free_form,
     "strokes": draw_strokes,
     "box": draw_box,
+    "inverse": draw_inverse,
     "blobs": draw_blobs,
     "border": draw_border,
     "damage": draw_damage,

@@ -20,12 +20,13 @@ from gan_tasks.datasets.masks import (
     draw_damage,
     draw_free_form,
     draw_hole,
+    draw_inverse,
     draw_strokes,
     drawn_shares,
     resize_outline,
 )
 
-KINDS: tuple[MaskKind, ...] = ("free-form", "strokes", "box", "blobs", "border", "damage")
+KINDS: tuple[MaskKind, ...] = ("free-form", "strokes", "box", "inverse", "blobs", "border", "damage")
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -82,7 +83,7 @@ def test_strokes_are_as_wide_as_the_published_ones() -> None:
 
 @pytest.mark.parametrize("size", [(128, 128), (256, 256), (512, 512), (192, 320)])
 def test_shares_hardly_depend_on_the_size(size: tuple[int, int]) -> None:
-    for kind in ("free-form", "blobs", "border"):
+    for kind in ("free-form", "inverse", "blobs", "border"):
         config = MaskConfig(mask_kinds=(kind,))
         assert abs(drawn_shares(config, size, 100).mean - drawn_shares(config, (256, 256), 100).mean) < 0.06
 
@@ -105,6 +106,17 @@ def test_free_form_is_strokes_and_a_box() -> None:
         generator = rng(seed)
         box, strokes = draw_box(generator, 96, 128), draw_strokes(generator, 96, 128)
         np.testing.assert_array_equal(draw_free_form(rng(seed), 96, 128), box | strokes)
+
+
+def test_inverse_is_what_strokes_and_boxes_leave() -> None:
+    holes = [draw_inverse(rng(seed), 256, 256) for seed in range(200)]
+    shares = [hole.mean() for hole in holes]
+    assert 0 <= min(shares) < 0.1 and 0.5 < max(shares) <= 0.65
+    at_the_rim = [np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]]).mean() for hole in holes]
+    assert np.mean(at_the_rim) > 1.3 * np.mean(shares)  # where strokes and boxes seldom reach
+    for hole in holes[:20]:  # all that is given is as wide as a stroke of 12 px or more
+        opened = ndimage.binary_opening(np.pad(~hole, 12, mode="edge"), np.ones((7, 7)))[12:-12, 12:-12]
+        assert (opened != ~hole).mean() < 0.03
 
 
 def test_blobs_are_few_and_smooth() -> None:
@@ -180,6 +192,7 @@ def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
         "free-form": draw_free_form,
         "strokes": draw_strokes,
         "box": draw_box,
+        "inverse": draw_inverse,
         "blobs": draw_blobs,
         "border": draw_border,
         "damage": draw_damage,
