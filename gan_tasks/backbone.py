@@ -139,8 +139,9 @@ class Generator(nn.Module):
 
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
-    """N×C×h×w → N×C×(factor·h)×(factor·w), bilinear, in float32."""
-    return functional.interpolate(x.float(), scale_factor=float(factor), mode="bilinear", align_corners=False)
+    """N×C×h×w → N×C×(factor·h)×(factor·w), bilinear, in float32 or float64."""
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    return functional.interpolate(precise, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 class Leading(nn.Module):
