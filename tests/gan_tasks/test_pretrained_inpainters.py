@@ -22,8 +22,8 @@ TOLERANCE = 1e-4
 """Random weights make scores of 1400 in the stored cases: the last bit of one is a ten-thousandth of the softmax."""
 
 ROUNDS_AS_STORED = torch.backends.cpu.get_cpu_capability() == "AVX512"
-"""The stored cases were made with these instructions, and their weights magnify rounding: they differ from float64 by up
-to 0.29 themselves. With others, a result may be as far from them as a few times its own distance to float64."""
+"""The stored cases were made with these instructions, and their weights magnify rounding: they differ from float64 by
+up to 0.29 themselves. With others, a result may be as far from them as a few times its own distance to float64."""
 
 State = dict[str, Tensor]
 
