@@ -6,17 +6,15 @@ Sizes in px are those for 256 × 256 and grow with the picture, so that the shar
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, hypot, pi, sqrt
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.mask_kinds import MaskKind
 
 Hole = NDArray[np.bool_]
 """H×W, True where the picture is missing."""
-
-MaskKind = Literal["free-form", "strokes", "box", "inverse", "blobs", "border", "damage"]
 
 _PUBLISHED_DIAGONAL = hypot(256, 256)  # the size that the published numbers in px are meant for
 _ATTEMPTS = 20

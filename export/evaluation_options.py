@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.mask_kinds import MaskKind
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,16 @@ class HoleOptions:
 
     masks: Path | None = None
     """For tasks with masks: take the holes from a folder of mask files, or of the folders val and test with them."""
+    mask_kinds: tuple[MaskKind, ...] = ()
+    """Or draw holes of these kinds, whatever the model was trained with."""
     min_hole: float | None = None
-    """Smallest share of an image, 0 to 1, that is hole; if not given, 0 for --masks, else as in the training."""
+    """Smallest share of an image, 0 to 1, that is hole; 0 with --masks or --mask-kinds, else as in the training."""
     max_hole: float | None = None
-    """Largest share of an image, 0 to 1, that is hole; if not given, 1 for --masks, else as in the training."""
+    """Largest share of an image, 0 to 1, that is hole; 1 with --masks or --mask-kinds, else as in the training."""
+
+    def __post_init__(self) -> None:
+        if self.masks and self.mask_kinds:
+            raise UserError("holes come from --masks or are drawn by --mask-kinds: give one of the two")
 
     @property
     def asked(self) -> bool:

@@ -26,14 +26,17 @@ def with_holes(task: Task[Any, Any], options: HoleOptions) -> Task[Any, Any]:
         return task
     data = getattr(task.config, "data", None)
     if not isinstance(data, MaskedConfig):
-        raise UserError(f"{task.name} fills no holes: leave --masks, --min-hole and --max-hole out")
-    least, most = (0.0, 1.0) if options.masks else (data.holes.min_hole, data.holes.max_hole)
+        raise UserError(f"{task.name} fills no holes: leave --masks, --mask-kinds, --min-hole and --max-hole out")
+    others = options.masks or options.mask_kinds
+    least, most = (0.0, 1.0) if others else (data.holes.min_hole, data.holes.max_hole)
     holes = replace(
         data.holes,
+        mask_kinds=options.mask_kinds or data.holes.mask_kinds,
         min_hole=least if options.min_hole is None else options.min_hole,
         max_hole=most if options.max_hole is None else options.max_hole,
     )
-    return type(task)(replace(task.config, data=replace(data, holes=holes, masks=options.masks or data.masks)))
+    masks = None if options.mask_kinds else options.masks or data.masks
+    return type(task)(replace(task.config, data=replace(data, holes=holes, masks=masks)))
 
 
 def with_drawn_holes(task: Task[Any, Any]) -> Task[Any, Any]:

@@ -12,9 +12,10 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.image import Picture, to_float, write
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.mask_files import resize_hole
+from gan_tasks.datasets.mask_kinds import MaskKind
 from gan_tasks.datasets.mask_pairing import MaskPairing
 from gan_tasks.datasets.masked import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
-from gan_tasks.datasets.masks import MaskConfig, MaskKind
+from gan_tasks.datasets.masks import MaskConfig
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.stream import ImageStream
 from gan_tasks.datasets.transforms import FramingConfig

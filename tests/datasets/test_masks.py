@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.mask_kinds import MaskKind
 from gan_tasks.datasets.masks import (
     MaskConfig,
-    MaskKind,
     draw_blobs,
     draw_border,
     draw_box,

@@ -236,6 +236,20 @@ def test_holes_of_a_folder_take_the_place_of_the_trained_ones(photos: Path, mask
     assert all(0.49 < share < 0.61 for share in shares_of(larger, photos))  # type: ignore[arg-type]
 
 
+def test_holes_are_drawn_of_other_kinds_than_the_trained_ones(photos: Path, masks: Path) -> None:
+    trained = Filling(
+        FillingConfig(MaskedConfig(image_channels=3, holes=MaskConfig(("box",), 0.2, 0.25), masks=masks))
+    )
+    framed = with_holes(trained, HoleOptions(mask_kinds=("border",)))
+    data, _ = framed.open_data(photos, "test", augment=False, seed=0)
+    hole = data[(0, 0)].mask[0] > 0
+    assert hole[0].all() and hole[:, 0].all() and not hole.all()
+    drawn = shares_of(framed, photos)  # type: ignore[arg-type]
+    assert len(set(drawn)) > 2 and not all(0.19 < share < 0.26 for share in drawn)
+    bounded = with_holes(trained, HoleOptions(mask_kinds=("border",), min_hole=0.5, max_hole=0.6))
+    assert all(0.49 < share < 0.61 for share in shares_of(bounded, photos))  # type: ignore[arg-type]
+
+
 def test_masks_of_the_test_split_alone_will_do(photos: Path, tmp_path: Path) -> None:
     """The training's pictures are looked at too, and need none."""
     write_masks(tmp_path / "test", 20)
@@ -249,6 +263,8 @@ def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) ->
         with_holes(Pix2Pix(), HoleOptions(masks=masks))
     with pytest.raises(UserError, match="between 0 and 1"):
         with_holes(Filling(), HoleOptions(min_hole=0.5, max_hole=0.4))
+    with pytest.raises(UserError, match="one of the two"):
+        HoleOptions(masks=masks, mask_kinds=("box",))
     task = with_holes(Filling(), HoleOptions(masks=tmp_path / "none"))
     with pytest.raises(UserError, match="not a folder"):
         evaluate(OffBy(0.1), photos, task=task, options=NO_FEATURES, quiet=True)
