@@ -27,8 +27,8 @@ def with_holes(task: Task[Any, Any], options: HoleOptions) -> Task[Any, Any]:
     data = getattr(task.config, "data", None)
     if not isinstance(data, MaskedConfig):
         raise UserError(f"{task.name} fills no holes: leave --masks, --mask-kinds, --min-hole and --max-hole out")
-    others = options.masks or options.mask_kinds
-    least, most = (0.0, 1.0) if others else (data.holes.min_hole, data.holes.max_hole)
+    other_holes = options.masks or options.mask_kinds  # for which the training's bounds were not meant
+    least, most = (0.0, 1.0) if other_holes else (data.holes.min_hole, data.holes.max_hole)
     holes = replace(
         data.holes,
         mask_kinds=options.mask_kinds or data.holes.mask_kinds,
