@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gan_tasks import __version__
-from gan_tasks.datasets.image import Picture, read, write
-from gan_tasks.export.apply import apply_to_files, files_to_do
-from gan_tasks.export.model import Model, load
-from gan_tasks.export.provenance import xmp
-from gan_tasks.export.resuming import sha256_of
+from gan_tasks.datasets.images import Picture, read, write
+from gan_tasks.export.inference.apply import apply_to_files, files_to_do
+from gan_tasks.export.inference.provenance import xmp
+from gan_tasks.export.inference.resume import sha256_of
+from gan_tasks.export.models.base import Model, load
 
 Pairs = list[tuple[Path, Path]]
 

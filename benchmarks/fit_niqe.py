@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from gan_tasks.measures import niqe
+from gan_tasks.metrics import niqe
 
 PHOTOS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "rocket")
 STRIDE_PX = 24

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_tasks.export.bench import fidelity_db
-from gan_tasks.export.cases import blocks, to_feeds
-from gan_tasks.export.model import FloatImages
-from gan_tasks.export.onnx_file import read_onnx
-from gan_tasks.export.providers import Configuration, configurations, start_session
-from gan_tasks.export.session import OUTPUT
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.benchmark import fidelity_db
+from gan_tasks.export.onnx.file import read_onnx
+from gan_tasks.export.onnx.model import OUTPUT
+from gan_tasks.export.onnx.providers import Configuration, configurations, start_session
+from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 
 NETWORKS = {"resnet-9": "instance", "unet-256": "batch"}
 """Generator → norm, as published."""
@@ -40,8 +40,8 @@ def make_graph(name: str) -> object:
     from torch import nn
 
     from gan_tasks.datasets.paired import PairedConfig
-    from gan_tasks.export.onnx import Graph
-    from gan_tasks.pix2pix import Pix2Pix
+    from gan_tasks.export.onnx.export import Graph
+    from gan_tasks.tasks.pix2pix import Pix2Pix
 
     torch.manual_seed(0)
     data = PairedConfig(source_channels=3, target_channels=3)
@@ -58,7 +58,7 @@ def make_graph(name: str) -> object:
 
 
 def export(name: str, path: Path) -> None:
-    from gan_tasks.export.onnx import to_onnx
+    from gan_tasks.export.onnx.export import to_onnx
 
     graph = make_graph(name)
     network = graph.network

@@ -26,16 +26,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.backbone import resnet, unet
-from gan_tasks.cyclegan import CycleGAN
 from gan_tasks.datasets.paired import Pair, PairedConfig
 from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
-from gan_tasks.discriminators import PatchDiscriminator
-from gan_tasks.optimisation import OptimisationConfig
-from gan_tasks.pix2pix import Pix2Pix
-from gan_tasks.runtime import Runtime, pick_device, start_runtime
-from gan_tasks.task import Task
-from gan_tasks.trainer import Trainer
+from gan_tasks.networks.backbone import resnet, unet
+from gan_tasks.networks.discriminators import PatchDiscriminator
+from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.cyclegan import CycleGAN
+from gan_tasks.tasks.pix2pix import Pix2Pix
+from gan_tasks.training.runtime import Runtime, pick_device, start_runtime
+from gan_tasks.training.step import Trainer
 
 Step = Callable[[Any], None]
 KINDS = ("plain", "gan-tasks")

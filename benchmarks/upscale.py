@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_tasks.datasets.image import fit_channels, read, to_float
-from gan_tasks.export.bench import fidelity_db
-from gan_tasks.export.model import FloatImages
-from gan_tasks.ready_made import find_ready_made
+from gan_tasks.datasets.images import fit_channels, read, to_float
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.benchmark import fidelity_db
+from gan_tasks.pretrained.bundled import find_ready_made
 
 MODELS = ("realesrgan-x4plus", "realesrgan-animevideov3")
 PLAIN, OWN, NCNN = "torch, plain", "torch, ours", "ncnn"
@@ -47,16 +47,16 @@ def runner(form: str, contest: Contest) -> Run:
     if form == NCNN:
         return ncnn_runner(contest)
     if form in PROVIDERS:
-        from gan_tasks.export.onnx_file import read_onnx
-        from gan_tasks.export.providers import Configuration, find_provider, start_session
-        from gan_tasks.export.session import OUTPUT
+        from gan_tasks.export.onnx.file import read_onnx
+        from gan_tasks.export.onnx.model import OUTPUT
+        from gan_tasks.export.onnx.providers import Configuration, find_provider, start_session
 
         session = start_session(read_onnx(contest.onnx), Configuration(find_provider(form), contest.threads))
         return lambda image: session.run([OUTPUT], {"image": image})[0]
 
     import torch
 
-    from gan_tasks.export.published import PublishedModel
+    from gan_tasks.export.models.pretrained_model import PublishedModel
 
     torch.set_num_threads(contest.threads)
     model = PublishedModel(ready_made_path(contest.model), device="cpu")
@@ -172,8 +172,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of every form")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
-    from gan_tasks.export.model import load
-    from gan_tasks.export.onnx import export_onnx
+    from gan_tasks.export.models.base import load
+    from gan_tasks.export.onnx.export import export_onnx
 
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:

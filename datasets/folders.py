@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_tasks.datasets.check import Problem
-from gan_tasks.datasets.image import IMAGE_SUFFIXES
+from gan_tasks.datasets.images import IMAGE_SUFFIXES
+from gan_tasks.datasets.validation import Problem
 
 
 def visible_files(folder: Path) -> list[Path]:

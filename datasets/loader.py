@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from gan_tasks.datasets.stream import ImageStream, Key
+from gan_tasks.datasets.sampler import ImageStream, Key
 
 
 class KeyedDataset(Protocol):

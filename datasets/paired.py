@@ -9,12 +9,12 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.check import Problem, Progress, Shape, inspect_files
+from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import listed, pictures_in
-from gan_tasks.datasets.image import Pixels, channels_fit, fit_channels, read, to_float
-from gan_tasks.datasets.stream import Key
-from gan_tasks.datasets.transforms import FramingConfig, PairAugmentation, sample_seed
+from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
 Layout = Literal["folders", "aligned"]
 Split = Literal["train", "val", "test"]

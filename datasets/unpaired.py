@@ -9,13 +9,13 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.check import Problem, Progress, inspect_files
+from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import listed, pictures_in
-from gan_tasks.datasets.image import channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
-from gan_tasks.datasets.stream import Key
-from gan_tasks.datasets.transforms import Framing, FramingConfig, sample_seed
+from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
 Image = TypeVar("Image")
 

@@ -13,12 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan_tasks.cyclegan import CycleGAN, CycleGANConfig
-    from gan_tasks.export.model import load
-    from gan_tasks.inpainting import Inpainting, InpaintingConfig
-    from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
-    from gan_tasks.super_resolution import SuperResolution, SuperResolutionConfig
-    from gan_tasks.training import TrainConfig, resume, train
+    from gan_tasks.export.models.base import load
+    from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
+    from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
+    from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
+    from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig
+    from gan_tasks.training.loop import TrainConfig, resume, train
 
 __all__ = [
     "CycleGAN",
@@ -38,18 +38,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
-    "CycleGAN": "gan_tasks.cyclegan",
-    "CycleGANConfig": "gan_tasks.cyclegan",
-    "Inpainting": "gan_tasks.inpainting",
-    "InpaintingConfig": "gan_tasks.inpainting",
-    "Pix2Pix": "gan_tasks.pix2pix",
-    "Pix2PixConfig": "gan_tasks.pix2pix",
-    "SuperResolution": "gan_tasks.super_resolution",
-    "SuperResolutionConfig": "gan_tasks.super_resolution",
-    "TrainConfig": "gan_tasks.training",
-    "load": "gan_tasks.export.model",
-    "resume": "gan_tasks.training",
-    "train": "gan_tasks.training",
+    "CycleGAN": "gan_tasks.tasks.cyclegan",
+    "CycleGANConfig": "gan_tasks.tasks.cyclegan",
+    "Inpainting": "gan_tasks.tasks.inpainting",
+    "InpaintingConfig": "gan_tasks.tasks.inpainting",
+    "Pix2Pix": "gan_tasks.tasks.pix2pix",
+    "Pix2PixConfig": "gan_tasks.tasks.pix2pix",
+    "SuperResolution": "gan_tasks.tasks.super_resolution",
+    "SuperResolutionConfig": "gan_tasks.tasks.super_resolution",
+    "TrainConfig": "gan_tasks.training.loop",
+    "load": "gan_tasks.export.models.base",
+    "resume": "gan_tasks.training.loop",
+    "train": "gan_tasks.training.loop",
 }
 
 

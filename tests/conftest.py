@@ -19,7 +19,7 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fifth_task() -> Iterator[None]:
+def crisp_edges() -> Iterator[None]:
     """The example's one line in TASKS: everything that runs over the tasks runs over it too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "TASKS", (*tasks.TASKS, CRISP))

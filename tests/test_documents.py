@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tiny import TINY, photo, tiny_task
 
-from gan_tasks.apps import server
-from gan_tasks.apps.cli import COMMANDS, main
-from gan_tasks.apps.exporting import export_jy
-from gan_tasks.apps.service import open_models
-from gan_tasks.datasets.image import Picture, write
+from gan_tasks.apps.cli.commands.export import export_jy
+from gan_tasks.apps.cli.main import COMMANDS, main
+from gan_tasks.apps.web import server
+from gan_tasks.apps.web.job_queue import open_models
+from gan_tasks.datasets.images import Picture, write
 from gan_tasks.tasks import TASKS
-from gan_tasks.training import Loop, TrainConfig, train
+from gan_tasks.training.loop import Loop, TrainConfig, train
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")

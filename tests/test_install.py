@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from tiny_runs import export_tiny
 
-from gan_tasks.datasets.image import read
-from gan_tasks.export.model import load
+from gan_tasks.datasets.images import read
+from gan_tasks.export.models.base import load
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -68,7 +68,7 @@ def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: 
     assert modules == expected
     assert set(names.values()) == {1}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gan_tasks"}
-    assert {"gan_tasks/py.typed", "gan_tasks/measures/niqe_own_fit.npz"} <= set(names)
+    assert {"gan_tasks/py.typed", "gan_tasks/metrics/niqe_own_fit.npz"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -131,7 +131,7 @@ def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path
     assert_theirs_is_whole()
     environment.install("--no-deps", str(wheel))
     assert_theirs_is_whole()
-    assert environment.found_at("gan_tasks.datasets.image") == environment.packages / "gan_tasks/datasets/image.py"
+    assert environment.found_at("gan_tasks.datasets.images") == environment.packages / "gan_tasks/datasets/image.py"
     environment.pip("uninstall", "--yes", "--quiet", "gan-tasks")
     assert_theirs_is_whole()
     assert not (environment.packages / "gan_tasks").exists()
@@ -142,7 +142,7 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
     environment.install("--no-deps", str(wheel))
     dependencies = Path(sysconfig.get_path("purelib"))
     where = environment.output_of(
-        environment.python, "-c", "import gan_tasks.apps.cli as c; print(c.__file__)", beside=dependencies
+        environment.python, "-c", "import gan_tasks.apps.cli.main as c; print(c.__file__)", beside=dependencies
     )
     assert Path(where) == environment.packages / "gan_tasks/apps/cli.py"
     version = environment.output_of(environment.scripts / "gan-tasks", "--version", beside=dependencies)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.blocks import Norm
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.blocks import Norm
 
 State = Mapping[str, Tensor]
 ModuleNames = Mapping[str, str]

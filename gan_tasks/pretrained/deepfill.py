@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.discriminators import SNPatchDiscriminator
-from gan_tasks.inpainters import Inpainter, deepfill_v2
+from gan_tasks.networks.discriminators import SNPatchDiscriminator
+from gan_tasks.networks.inpainting import Inpainter, deepfill_v2
 from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
 from gan_tasks.pretrained.jy import PatchLogits
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gan_tasks.backbone import Generator
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.discriminators import UNetDiscriminator
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.discriminators import UNetDiscriminator
+from gan_tasks.networks.super_resolution import rrdb
 from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
 from gan_tasks.pretrained.jy import PatchLogits
-from gan_tasks.upscalers import rrdb
 
 MAX_UPS = 4
 NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"

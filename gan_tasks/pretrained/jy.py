@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.backbone import Generator, resnet, unet
-from gan_tasks.blocks import Norm, ResidualBlock
-from gan_tasks.datasets import atomic
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
+from gan_tasks.datasets.images import atomic
+from gan_tasks.networks.backbone import Generator, resnet, unet
+from gan_tasks.networks.blocks import Norm, ResidualBlock
+from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
 from gan_tasks.pretrained.conversion import (
     Architecture,
     State,

@@ -8,7 +8,7 @@ import re
 
 from torch import Tensor, nn
 
-from gan_tasks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels, find_norm
 from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, patch_names, translator_usage
 

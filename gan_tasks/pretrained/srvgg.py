@@ -3,11 +3,11 @@
 import math
 import re
 
-from gan_tasks.backbone import Generator
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.super_resolution import srvgg
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels
 from gan_tasks.pretrained.esrgan import upscaler_usage
-from gan_tasks.upscalers import srvgg
 
 KEY = re.compile(r"body\.\d+\.(?:weight|bias)")
 

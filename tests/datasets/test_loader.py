@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from gan_tasks.datasets.image import Picture, write
+from gan_tasks.datasets.augmentations import FramingConfig
+from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.paired import Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.datasets.stream import ImageStream
-from gan_tasks.datasets.transforms import FramingConfig
+from gan_tasks.datasets.sampler import ImageStream
 
 CONFIG = PairedConfig(framing=FramingConfig(load_size=30, crop_size=(16, 16)), photometric=0.5, denoise=3.0)
 

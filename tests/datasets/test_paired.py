@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.image import Picture, fit_channels, read, to_float, write
+from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig, PairedImages, find_pairs, open_pairs
-from gan_tasks.datasets.transforms import FramingConfig
 
 AS_IS = PairedConfig(framing=FramingConfig(load_size=0, crop_size=(0, 0), flip=False))
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from gan_tasks.apps.server import build_app, make_server
-from gan_tasks.apps.service import Service
+from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.server import build_app, make_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 20_000  # on a busy machine

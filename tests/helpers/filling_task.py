@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tiny import photo
 from torch import Tensor
 
-from gan_tasks.datasets.image import Picture, to_float, to_uint8, write
-from gan_tasks.datasets.masked import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
-from gan_tasks.export.model import FloatImages, Model
-from gan_tasks.measures.baselines import Answer, Example, fill_harmonic, fill_telea
-from gan_tasks.task import Losses, Outputs, Split, Stage, Task
+from gan_tasks.datasets.images import Picture, to_float, to_uint8, write
+from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
+from gan_tasks.export.models.base import FloatImages, Model
+from gan_tasks.metrics.baselines import Answer, Example, fill_harmonic, fill_telea
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 
 
 @dataclass(frozen=True)

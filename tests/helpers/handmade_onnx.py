@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_tasks.export.card import Card
-from gan_tasks.export.cases import Case, blocks, cases_to_metadata
-from gan_tasks.export.model import FloatImages
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.test_vectors import Case, blocks, cases_to_metadata
 
 
 def make_card(**changes: Any) -> Card:

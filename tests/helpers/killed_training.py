@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tiny import tiny_task
 
-from gan_tasks.training import TrainConfig, resume, train
+from gan_tasks.training.loop import TrainConfig, resume, train
 
 STEPS, EVERY = 6, 2
 CONFIG = TrainConfig(

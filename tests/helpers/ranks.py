@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gan_tasks import tasks
-from gan_tasks.datasets.stream import ImageStream
-from gan_tasks.runtime import Runtime, start_runtime
-from gan_tasks.trainer import Trainer
+from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.training.runtime import Runtime, start_runtime
+from gan_tasks.training.step import Trainer
 
 
 def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size: int) -> dict[str, Tensor]:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.image import Picture, write
-from gan_tasks.task import Stage, Task
+from gan_tasks.datasets.images import Picture, write
 from gan_tasks.tasks import TASKS, TaskEntry, find_task
+from gan_tasks.tasks.base import Stage, Task
 
-CRISP = TaskEntry("crisp", "translate pairs with crisp edges", "fifth_task:Crisp")
+CRISP = TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp")
 ALL_TASKS = tuple(entry.name for entry in (*TASKS, CRISP))
 
 
@@ -47,7 +47,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 
 def tiny_task(name: str, *more: str) -> Task[Any, Any]:
     """The task with its tiny options (and `more`), channel counts filled in, not yet built."""
-    from gan_tasks.apps.train_options import parse_train
+    from gan_tasks.apps.cli.train_options import parse_train
 
     task_class = find_task(name).load()
     options = (*TINY[name], *CHANNELS[name], *more)
@@ -108,11 +108,11 @@ def write_pairs(root: Path, *, train: int = 6, test: int = 2, val: int = 0, size
 
 def write_run(path: Path, task: Task[Any, Any]) -> Path:
     """A run folder with one checkpoint of an untrained task."""
-    from gan_tasks.checkpoint import save_checkpoint
-    from gan_tasks.run import create_run
-    from gan_tasks.runtime import start_runtime
-    from gan_tasks.trainer import Trainer
-    from gan_tasks.training import Position, TrainConfig
+    from gan_tasks.runs.checkpoint import save_checkpoint
+    from gan_tasks.runs.folder import create_run
+    from gan_tasks.training.loop import Position, TrainConfig
+    from gan_tasks.training.runtime import start_runtime
+    from gan_tasks.training.step import Trainer
 
     run = create_run(path, task, TrainConfig(), path, "test")
     with start_runtime("cpu", "fp32") as runtime:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_tasks.checkpoint import save_checkpoint
 from gan_tasks.datasets.paired import PairedConfig
-from gan_tasks.export.onnx import ExportReport, export_onnx
-from gan_tasks.export.trained import TrainedModel
-from gan_tasks.pix2pix import Pix2Pix, Pix2PixConfig
-from gan_tasks.run import create_run
+from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.onnx.export import ExportReport, export_onnx
+from gan_tasks.runs.checkpoint import save_checkpoint
+from gan_tasks.runs.folder import create_run
+from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
 
 KINDS: dict[str, dict[str, Any]] = {
     "unet-256": {"generator": "unet-256", "norm": "batch"},

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.image import Picture, write
+from gan_tasks.datasets.images import Picture, write
 
 SIZE, CELL = 32, 16
 TURNS_DEGREES = {"disc": 120.0, "cross": -120.0}

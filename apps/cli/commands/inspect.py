@@ -1,0 +1,177 @@
+"""`gan-tasks inspect`: what is this file?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import IMAGE_SUFFIXES, read
+from gan_tasks.export.inference.video.containers import is_video, require_av
+from gan_tasks.export.models.base import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+
+
+def inspect(path: Path) -> Iterator[str]:
+    """Lines that describe a run folder, a checkpoint, an exported model, a file of weights, an image or a video.
+
+    Raises UserError where it is none of these.
+    """
+    if (path / "config.json").is_file():
+        yield from run_lines(path)
+    elif (path / "state.json").is_file():
+        yield from checkpoint_lines(path)
+    elif path.suffix.lower() == ".onnx" and path.is_file():
+        yield from onnx_lines(path)
+    elif path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
+        yield from weights_lines(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        yield from image_lines(path)
+    elif is_video(path) and path.is_file():
+        yield from video_lines(path)
+    else:
+        what = "is none of these" if path.exists() else "does not exist"
+        raise UserError(
+            f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
+            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), an image or a video"
+        )
+
+
+def run_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.runs.checkpoint import list_checkpoints
+    from gan_tasks.runs.folder import RunFolder, read_run
+
+    task, content = read_run(path)
+    run = RunFolder(path)
+    yield f"run of {task.name} on {content['data']}"
+    yield f"command: {content['command']}"
+    yield f"hardware: {content['hardware']}"
+    changed = differences(content["task_config"], type(task).Config())
+    yield f"options that are not the default: {', '.join(changed) or 'none'}"
+    task.build(for_training=True)
+    for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
+        count = sum(parameter.numel() for parameter in networks.parameters())
+        if count:
+            yield f"{name}: {count:,} parameters"
+    checkpoints = list_checkpoints(run.checkpoints)
+    yield f"checkpoints: {', '.join(c.name for c in checkpoints) or 'none'}"
+    if run.best:
+        yield f"best: {run.best.name}"
+    for stage, checkpoint in run.stage_ends.items():
+        yield f"end of {stage}: {checkpoint.name}"
+    if checkpoints:
+        yield from checkpoint_lines(checkpoints[-1])
+    if (card := path / "model-card.md").is_file():
+        yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
+
+
+def checkpoint_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.runs.checkpoint import load_state
+
+    state = load_state(path)
+    position = state["position"]
+    yield f"checkpoint {path.name}: {position['images']:,} images shown, {position['skipped']} steps skipped"
+    for name, size in state["parts"].items():
+        yield f"  {name}: {size / 1e6:,.1f} MB"
+
+
+def onnx_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.onnx.file import read_onnx
+    from gan_tasks.export.onnx.metadata import Card
+
+    entries = asdict(Card.of(read_onnx(path)))
+    card = entries.pop("model_card")
+    for name, value in entries.items():
+        yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
+    if card:
+        yield f"\n{card.rstrip()}"
+
+
+def weights_lines(path: Path) -> Iterator[str]:
+    """Of a published checkpoint what it was found to be; of any other .safetensors file, its tensors."""
+    try:
+        from gan_tasks.pretrained.load import load_published
+
+        published = load_published(path)
+    except (UserError, ModuleNotFoundError):  # tensors are listed without torch
+        if path.suffix.lower() != ".safetensors":
+            raise
+        yield from tensor_lines(path)
+        return
+    count = sum(parameter.numel() for parameter in published.network.parameters())
+    yield f"{published.architecture.title}: {count:,} parameters"
+    if usage := published.usage:
+        yield f"width {usage.width}, {usage.in_channels} → {usage.out_channels} channels, task {usage.task}"
+        yield f"any size; without padding, multiples of {usage.size_multiple} from {usage.minimum_size} pixels on"
+        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx').name}"
+
+
+def tensor_lines(path: Path) -> Iterator[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no whole safetensors file: {error}") from error
+    total = sum(product(shape) for shape in shapes.values())
+    yield f"{len(names)} tensors, {total:,} numbers"
+    for name in names[:8]:
+        yield f"  {name} {list(shapes[name])}"
+    if len(names) > 8:
+        yield f"  … and {len(names) - 8} more"
+    for key, value in metadata.items():
+        yield f"{key}: {value}"
+
+
+def image_lines(path: Path) -> Iterator[str]:
+    picture = read(path)
+    height, width, channels = picture.pixels.shape
+    kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
+    yield f"image of {height}×{width} pixels (height × width), {kinds.get(channels, f'{channels} channels')}"
+    yield f"{picture.pixels.dtype}, {'with' if picture.icc_profile else 'without'} ICC profile"
+    yield from mark_lines(path)
+
+
+def video_lines(path: Path) -> Iterator[str]:
+    require_av()
+    from gan_tasks.export.inference.video.reader import probe
+
+    video = probe(path)
+    yield f"video of {video.height}×{video.width} pixels (height × width), {video.frame_count} frames"
+    yield f"{float(video.rate):.4g} frames/s on average, {'more than 8' if video.deep else '8'} bits a channel"
+    yield from mark_lines(path)
+
+
+def mark_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.inference.provenance import read_xmp
+
+    if mark := read_xmp(path):
+        model = f" by the model {mark.model}" if mark.model else ""
+        made = f"marked as made{model} ({mark.source_type}), " if mark.source_type else ""
+        yield f"{made}written with {mark.creator_tool or 'an unnamed program'}"
+
+
+def differences(chosen: dict[str, Any], default_config: Any) -> list[str]:
+    """`name=value` of the options that differ from the default, nested ones by their own name."""
+    from gan_tasks.runs.folder import to_json
+
+    def walk(chosen: dict[str, Any], default: dict[str, Any]) -> Iterator[str]:
+        for key, value in chosen.items():
+            if isinstance(value, dict):
+                yield from walk(value, default.get(key, {}))
+            elif value != default.get(key):
+                yield f"{key}={json.dumps(value)}"
+
+    return list(walk(chosen, to_json(default_config)))
+
+
+def product(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total

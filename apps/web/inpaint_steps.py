@@ -1,0 +1,181 @@
+"""A picture that is filled again and again: what is painted on it, what becomes of it, and the way back.
+
+Runs in the thread of the service's jobs. Imports no web framework and no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, write
+from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, fillable, resize_hole, to_hole
+from gan_tasks.export.inference.inpaint import fill
+from gan_tasks.export.inference.inpaint_options import FillOptions
+from gan_tasks.export.inference.provenance import xmp
+from gan_tasks.export.models.base import Model
+
+MAX_PREVIEW_SIDE_PX = 1600
+"""Larger pictures are painted on in a smaller copy; browsers are slow on larger canvases."""
+HOLE_COLOUR, HOLE_OPACITY = "#ff00c8", 0.6
+"""Of the paint that covers what is to be filled; what is under it can still be seen."""
+SKETCH_COLOUR = "#0a3cff"
+"""Of lines that the fill follows; they are told from the other paint by having more blue than red."""
+PAINTED = round(255 * HOLE_OPACITY / 2)
+"""Alpha from which on a pixel is painted: at a stroke's soft edge, the nearer half."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A picture, as it was uploaded or as a fill left it.
+
+    file: a PNG of all its pixels, marked if something of it was filled. name: what a person knows it as.
+    preview: what is painted on, an 8-bit PNG; smaller than the picture if that is large.
+    """
+
+    file: Path
+    name: str
+    preview: Path
+    size: tuple[int, int]
+    """Height and width of the picture, px."""
+    mask: Path | None = None
+    """What was filled to make it, before it was grown; white in the hole. None of an upload."""
+    sketch: Path | None = None
+    paint: tuple[Path, ...] = ()
+    """Layers that were painted on the step before it."""
+    options: FillOptions = FillOptions()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to fill. paint: layers over the preview, encoded; mask, sketch: files of the picture's own size."""
+
+    paint: tuple[bytes, ...] = ()
+    mask: Path | None = None
+    sketch: Path | None = None
+    options: FillOptions = FillOptions()
+
+
+def open_picture(source: Path, folder: Path, *, max_pixels: int) -> Step:
+    """Take an upload; the step's files go into the folder. Raises UserError for what cannot be read or filled."""
+    picture = read(source.read_bytes(), max_pixels=max_pixels)  # its path would tell where the server keeps files
+    if picture.pixels.dtype == np.float32 or picture.pixels.shape[2] > 4:
+        raise ImageError("pictures of 8 or 16 bits are filled, gray or RGB, with or without alpha")
+    file = folder / f"{source.stem[:50]}.png"
+    write(file, picture)
+    return Step(file, source.name, preview_of(picture, file), size_of(picture.pixels))
+
+
+def fill_picture(model: Model, step: Step, wish: Wish, folder: Path, *, name: str, max_pixels: int) -> Step:
+    """The next step: what is painted, and what is white in the mask, filled.
+
+    Raises UserError where nothing or everything is covered, where a mask or sketch has another size, and where the
+    step's file is gone.
+    """
+    if not step.file.is_file():
+        raise UserError("The picture was deleted, as all are after a while: choose it again.")
+    picture = read(step.file)
+    hole, lines = painted(wish.paint, step.size, follows_sketch="sketch" in model.inputs)
+    if wish.mask is not None:
+        mask = read(wish.mask.read_bytes(), max_pixels=max_pixels).pixels
+        hole |= fillable(mask, step.size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask")
+    if wish.sketch is not None:
+        lines |= to_hole(read(wish.sketch.read_bytes(), max_pixels=max_pixels).pixels)
+    if not hole.any():
+        raise UserError("Nothing is covered: paint over what is to be filled, or put in a mask.")
+    start = time.perf_counter()
+    filled = fill(model, picture.pixels, hole, lines if lines.any() else None, wish.options)
+    seconds = time.perf_counter() - start
+    file = folder / name
+    after = Picture(filled.pixels, picture.icc_profile)
+    write(file, after, xmp=xmp(model.title, __version__, composite=True))
+    return Step(
+        file,
+        name,
+        preview_of(after, file),
+        step.size,
+        mask=write_mask(folder / "mask.png", hole),
+        sketch=write_mask(folder / "sketch.png", lines) if lines.any() else None,
+        paint=tuple(kept(folder / f"paint-{number}.png", layer) for number, layer in enumerate(wish.paint)),
+        options=wish.options,
+        notes=filled.notes,
+        seconds=seconds,
+    )
+
+
+def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool) -> tuple[Hole, Hole]:
+    """Hole and lines in a picture of this (height, width), from what was painted on its preview."""
+    hole, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    for layer in layers:
+        paint = fit_channels(read(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
+        if size_of(paint) != preview_size(size):
+            raise UserError("What is painted does not have the picture's size: choose the picture again.")
+        is_painted = paint[..., 3] >= PAINTED
+        hole |= resize_hole(is_painted, *size)
+        if follows_sketch:
+            lines |= resize_hole(is_painted & (paint[..., 2] > paint[..., 0]), *size)
+    return hole, lines
+
+
+def preview_of(picture: Picture, file: Path) -> Path:
+    """The picture's own file, where that will do."""
+    size = size_of(picture.pixels)
+    if picture.pixels.dtype == np.uint8 and size == preview_size(size):
+        return file
+    preview = file.with_name("preview.png")
+    write(preview, Picture(small(picture.pixels), picture.icc_profile))
+    return preview
+
+
+def preview_size(size: tuple[int, int]) -> tuple[int, int]:
+    """At most MAX_PREVIEW_SIDE_PX a side."""
+    factor = min(1.0, MAX_PREVIEW_SIDE_PX / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def small(pixels: Pixels) -> Pixels:
+    """8 bits, of the preview's size; averaged over areas."""
+    from PIL import Image
+
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    values = np.asarray(image.resize(preview_size(size_of(pixels))[::-1], Image.Resampling.BOX))
+    return values[..., None] if values.ndim == 2 else values
+
+
+def size_of(pixels: Pixels) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    return height, width
+
+
+def write_mask(path: Path, hole: Hole) -> Path:
+    write(path, Picture(hole[..., None].astype(np.uint8) * np.uint8(255)))
+    return path
+
+
+def fill_once(model: Model, image: bytes, mask: bytes, sketch: bytes | None, file: Path, *, max_pixels: int) -> None:
+    """Fill what is white in the mask, with the default options; the result goes to `file`."""
+    picture = read(image, max_pixels=max_pixels)
+    size = size_of(picture.pixels)
+    hole = fillable(
+        read(mask, max_pixels=max_pixels).pixels, size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask"
+    )
+    lines = None if sketch is None else to_hole(read(sketch, max_pixels=max_pixels).pixels)
+    filled = fill(model, picture.pixels, hole, lines)
+    mark = xmp(model.title, __version__, composite=True, untouched=not hole.any())
+    write(file, Picture(filled.pixels, picture.icc_profile), xmp=mark)
+
+
+def kept(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path

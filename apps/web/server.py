@@ -1,0 +1,239 @@
+"""The host of the web page: health, limits, a plain HTTP endpoint, and a clean end. Imports no torch.
+
+GET  /                  the page (studio.py)
+GET  /healthz           {"status": "ok"}, at any load
+POST /api/{model}/run   a multipart form with the file `image` → PNG; errors are {"detail": sentence}
+                        for a model that fills holes also `mask`, white in the hole, and maybe `sketch`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import webbrowser
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gan_tasks.apps.web.inpaint_steps import fill_once
+from gan_tasks.apps.web.job_queue import BusyError, Limits, ServedModel, Service, open_models
+from gan_tasks.datasets.errors import UserError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.datastructures import Headers
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+RETRY_AFTER_SECONDS = 5
+REPLY_TIMEOUT_SECONDS = 10
+"""For sending off finished results when the server stops; the jobs themselves are waited for without a limit."""
+TERMINATED = 128 + signal.SIGTERM
+
+
+def serve(
+    models: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    max_pixels: int = Limits.max_pixels,
+    queue_size: int = Limits.queue_size,
+    provider: str = "auto",
+    public_url: str = "",
+    open_browser: bool = False,
+) -> None:
+    """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
+
+    Args:
+        models: .onnx files and run folders; each has a tab, those of one training share it, as do those of
+            super-resolution.
+        host: the address to listen on; 0.0.0.0 is every one of this machine.
+        port: 0 takes a free one.
+        max_pixels: height × width of the largest picture taken; what is made of it may have four times as many.
+        queue_size: pictures that may wait; more are answered with 503.
+        provider: what runs the .onnx files (see `export/onnx/model.py`).
+        public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
+            takes the path off before it passes a request on.
+
+    Raises UserError for what is no model and an address that cannot be used, SystemExit(143) after SIGTERM.
+    """
+    if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
+        raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
+    limits = Limits(max_pixels=max_pixels, queue_size=queue_size)
+    with open_socket(host, port) as listener, TemporaryDirectory(prefix="gan-tasks-") as folder:
+        # For Gradio's uploads and results; it is read when a page is built.
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
+        signal.signal(signal.SIGTERM, exit_as_terminated)
+        service = Service(open_models(models, provider=provider), limits)
+        app = build_app(service, host=host, public_url=public_url)
+        address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
+        print(f"serving {', '.join(tab.title for tab in service.tabs)} on {address}")
+        print("Ctrl+C stops", file=sys.stderr, flush=True)
+        if open_browser:
+            webbrowser.open(address)
+        make_server(app, service).run(sockets=[listener])
+
+
+def exit_as_terminated(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket; opened before the models are loaded, so that a port in use is told at once."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot listen on {host} port {port} ({reason}): choose another with --port") from error
+
+
+def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
+    """A uvicorn server that ends when the jobs taken are done, however many pages are still open."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await asyncio.to_thread(service.close)
+            app.state.stop_page.set()
+            await super().shutdown(sockets)
+
+    return Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=REPLY_TIMEOUT_SECONDS,
+            server_header=False,
+        )
+    )
+
+
+def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = "") -> FastAPI:
+    """The whole site; see `serve`. `app.state.stop_page` is an event that ends the connections of open pages."""
+    from fastapi import FastAPI
+
+    from gan_tasks.apps.web.app import mount_studio
+
+    # The pages that describe the endpoints load scripts from elsewhere: this site makes no such request.
+    app = FastAPI(title="gan-tasks", openapi_url=None)
+    app.add_api_route("/healthz", health, methods=["GET"])
+    add_run_route(app, service)
+    app.state.stop_page = mount_studio(app, service, public_url=public_url)
+    hosts = {host, urlsplit(public_url).hostname or host}
+    app.add_middleware(Guard, hosts=hosts, max_upload_bytes=service.limits.max_upload_bytes)
+    return app
+
+
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def add_run_route(app: FastAPI, service: Service) -> None:
+    from fastapi import HTTPException, Request, Response
+    from starlette.datastructures import UploadFile
+
+    async def run(key: str, request: Request) -> Response:
+        served = service.models.get(key)
+        if served is None:
+            raise HTTPException(404, f"no model {key!r}: expected {' or '.join(service.models)}")
+        async with request.form(max_files=len(served.model.inputs)) as form:
+            files = {name: form.get(name) for name in served.model.inputs}
+            data = {name: await file.read() for name, file in files.items() if isinstance(file, UploadFile)}
+        for name in ("image", "mask"):
+            if name in files and name not in data:
+                what = "picture" if name == "image" else name
+                raise HTTPException(422, f"no {what} came: send a multipart form with a file called `{name}`")
+        try:
+            png = await run_to_png(service, served, **data)
+        except BusyError as error:
+            raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
+        return Response(png, media_type="image/png")
+
+    # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
+    run.__annotations__ = {"key": str, "request": Request}
+    app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
+
+
+async def run_to_png(
+    service: Service, served: ServedModel, image: bytes, mask: bytes | None = None, sketch: bytes | None = None
+) -> bytes:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "result.png")
+        if mask is None:
+            await asyncio.wrap_future(service.submit(served, image, file))
+        else:
+            limit = service.limits.max_pixels
+            job = partial(fill_once, served.model, image, mask, sketch, file, max_pixels=limit)
+            await asyncio.wrap_future(service.enqueue(job))
+        return await asyncio.to_thread(file.read_bytes)
+
+
+class Guard:
+    """Refuses, before anything is read, requests for a host that this is not and bodies that are too long.
+
+    The host check stops pages of other sites that point their own name at this machine (DNS rebinding). An address
+    in numbers cannot be used for that and is taken as it is.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: set[str], max_upload_bytes: int) -> None:
+        self.app = app
+        self.hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
+        self.max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self.refuse(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def refuse(self, scope: Scope) -> Response | None:
+        from starlette.datastructures import Headers
+        from starlette.responses import JSONResponse
+
+        headers = Headers(scope=scope)
+        if not self.is_known(host_name(headers)):
+            return JSONResponse({"detail": f"{host_name(headers)!r} is not a name of this server"}, 400)
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return None
+        length = headers.get("content-length", "")
+        if not length.isdecimal():
+            return JSONResponse({"detail": "the request does not say its Content-Length"}, 411)
+        if int(length) > self.max_upload_bytes:
+            limit = f"{self.max_upload_bytes / 2**20:,.0f} MiB"
+            return JSONResponse({"detail": f"the upload has {int(length):,} bytes and {limit} are allowed"}, 413)
+        return None
+
+    def is_known(self, name: str) -> bool:
+        return name in self.hosts or is_address(name)
+
+
+def host_name(headers: Headers) -> str:
+    """The host that a request is for, without port and brackets."""
+    host = headers.get("host", "").lower()
+    if host.startswith("["):  # IPv6
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether `localhost` leads to what listens on the host."""
+    return host == "localhost" or (
+        is_address(host) and (ipaddress.ip_address(host).is_loopback or ipaddress.ip_address(host).is_unspecified)
+    )

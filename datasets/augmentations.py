@@ -1,0 +1,142 @@
+"""Augmentation, seeded: albumentations behind one adapter. Every draw comes from (seed, epoch, index)."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images.pixels import Pixels, to_float
+
+
+@dataclass(frozen=True)
+class FramingConfig:
+    """What part of a picture is trained on, and at what size. Defaults as published for pix2pix and CycleGAN."""
+
+    load_size: int = 286
+    """Size in px to which height and width are resized before cropping; 0 = keep the file's size."""
+    crop_size: tuple[int, int] = (256, 256)
+    """Height and width in px of the random crop; smaller pictures are reflected at the border; 0 0 = no crop."""
+    keep_aspect: bool = False
+    """Keep the shape when resizing: load_size is then the shorter side."""
+    flip: bool = True
+    """Mirror half of the samples left to right."""
+
+    def __post_init__(self) -> None:
+        if self.load_size < 0:
+            raise UserError(f"load_size is {self.load_size}; it must be 0 or more")
+        if self.crop_size != (0, 0) and min(self.crop_size) < 1:
+            raise UserError(f"crop_size is {self.crop_size}; give a height and a width of 1 px or more, or 0 0")
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """A 32-bit seed for one sample: neighbouring keys give unrelated ones (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1)[0])
+
+
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Resize H×W×C pixels of any type: by area along an axis that shrinks, bicubic along one that grows."""
+    import cv2
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.shape[2] > 4:  # OpenCV's limit
+        parts = [resize(part, height, width) for part in (pixels[..., :4], pixels[..., 4:])]
+        return np.concatenate(parts, axis=2)
+    # One after the other: where one axis grows, OpenCV interpolates along the other too, which aliases.
+    shrunk = (min(width, pixels.shape[1]), min(height, pixels.shape[0]))
+    resized = cv2.resize(np.ascontiguousarray(pixels), shrunk, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(resized).reshape(height, width, -1)  # OpenCV drops a single channel's axis
+
+
+class Framing:
+    """Resize, crop and flip one picture, or several of one size alike, as a FramingConfig says."""
+
+    def __init__(self, config: FramingConfig, *, images: int = 1) -> None:
+        self._config = config
+        self._names = ["image", *(f"image{number}" for number in range(1, images))]
+        self._geometry = _geometry(config.crop_size, config.flip, self._names[1:])
+
+    def __call__(self, rng: np.random.Generator, *pictures: Pixels) -> list[Pixels]:
+        """H×W×C pixels of equal H and W (uint8, uint16, float32) to pixels of the crop's size."""
+        resized = [self._resized(pixels) for pixels in pictures]
+        framed = _seeded(self._geometry, rng)(**dict(zip(self._names, resized, strict=True)))
+        return [framed[name] for name in self._names]
+
+    def _resized(self, pixels: Pixels) -> Pixels:
+        config = self._config
+        if not config.load_size:
+            return pixels
+        height, width = pixels.shape[:2]
+        scale = config.load_size / min(height, width)
+        if config.keep_aspect:
+            return resize(pixels, round(height * scale), round(width * scale))
+        return resize(pixels, config.load_size, config.load_size)
+
+
+class PairAugmentation:
+    """One framing for both pictures of a pair; changes of value on the source alone.
+
+    photometric: 0–1; up to ± half of it in brightness, contrast and saturation, ± a tenth of it in hue.
+    denoise: standard deviation, in 8-bit grey levels, of Gaussian noise. It and photometric leave alpha alone.
+    """
+
+    def __init__(self, framing: FramingConfig, *, photometric: float, denoise: float, source_channels: int) -> None:
+        self._framing, self._denoise = Framing(framing, images=2), denoise
+        self._colours = {2: 1, 4: 3}.get(source_channels, source_channels)  # the last of 2 or 4 is alpha
+        self._photometric = _photometric(photometric, self._colours) if photometric else None
+
+    def __call__(
+        self, source: Pixels, target: Pixels, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """H×W×C pixels of equal H and W (uint8, uint16, float32) to C×H×W float32 in [-1, 1]."""
+        source, target = self._framing(rng, source, target)
+        return self._degraded(to_float(source), rng), to_float(target)
+
+    def _degraded(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        colour, alpha = image[: self._colours], image[self._colours :]
+        if self._photometric is not None:
+            unit = np.ascontiguousarray((colour.transpose(1, 2, 0) + 1) / 2)  # float, as it takes no uint16
+            colour = _seeded(self._photometric, rng)(image=unit)["image"].transpose(2, 0, 1) * 2 - 1
+        if self._denoise:
+            sigma = self._denoise * 2 / 255
+            colour = colour + sigma * rng.standard_normal(colour.shape, np.float32)
+        return np.concatenate([np.clip(colour, -1, 1), alpha]).astype(np.float32)
+
+
+def _geometry(crop_size: tuple[int, int], flip: bool, more_images: list[str]) -> Any:
+    import cv2
+
+    A = _albumentations()
+    steps = []
+    if crop_size != (0, 0):
+        steps.append(A.RandomCrop(*crop_size, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101))
+    if flip:
+        steps.append(A.HorizontalFlip(p=0.5))
+    return A.Compose(steps, additional_targets=dict.fromkeys(more_images, "image"))
+
+
+def _photometric(strength: float, channels: int) -> Any:
+    A = _albumentations()
+    half = strength / 2
+    if channels not in (1, 3):  # saturation and hue mean nothing there
+        return A.Compose([A.RandomBrightnessContrast(half, half, p=1)])
+    around_1 = (1 - half, 1 + half)
+    hue = (-strength / 10, strength / 10)
+    return A.Compose([A.ColorJitter(around_1, around_1, around_1, hue, p=1)])
+
+
+def _seeded(compose: Any, rng: np.random.Generator) -> Any:
+    """Albumentations keeps a generator of its own, the same in every worker and epoch: set it for each sample."""
+    compose.set_random_seed(int(rng.integers(2**32)))
+    return compose
+
+
+def _albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for a newer version
+    import albumentations
+
+    return albumentations

@@ -1,0 +1,1 @@
+"""How sharp photographs become the small, damaged inputs of super-resolution."""

@@ -1,0 +1,1 @@
+"""The same degradations on batches of tensors, for the GPU."""

@@ -1,0 +1,300 @@
+"""What happens to a picture before someone wants it enlarged: Real-ESRGAN's second-order degradation, on the CPU.
+
+Twice in a row it is blurred, resized, made noisy and compressed as a JPEG; then it is brought to its final size and,
+mostly, filtered with a sinc, before or after the second compression. All that is random stands in a `Degradation`,
+so the same one gives the same result. Probabilities and ranges are those of Real-ESRGAN's published options, which
+are the same for each of its scales. Xintao Wang et al. 2021, https://arxiv.org/abs/2107.10833
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.degradations.kernels import LARGEST_KERNEL, Bell, Blur, Profile, Sinc
+
+Interpolation = Literal["area", "bilinear", "bicubic"]
+Size: TypeAlias = tuple[int, int]
+_Unit: TypeAlias = NDArray[np.float32]  # H×W×3, in [0, 1] but for overshoots
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise that is the same each time it is added."""
+
+    kind: Literal["gaussian", "poisson"]
+    strength: float
+    """gaussian: its standard deviation in 8-bit grey levels; poisson: a factor on the noise of the image's light."""
+    gray: bool
+    """The three channels get the same noise."""
+    seed: int
+    """Below 2^32."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round of blur, resize, noise and JPEG; None leaves that step out."""
+
+    blur: Blur | None
+    zoom: float
+    """Factor on the sides: of the picture as it comes in the first stage, of the final size in the second."""
+    interpolation: Interpolation
+    noise: Noise | None
+    jpeg_quality: int | None
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """All that is drawn for one sample."""
+
+    first: Stage
+    second: Stage
+    interpolation: Interpolation
+    """Of the resize to the final size."""
+    sinc: Sinc | None
+    """The filter after it."""
+    jpeg_last: bool
+    """The second stage's JPEG comes after both of them, or else before."""
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """What one stage is drawn from."""
+
+    blurred: float
+    sigma_px: tuple[float, float]
+    enlarged_reduced_kept: tuple[float, float, float]
+    zoom: tuple[float, float]
+    gaussian: tuple[float, float]
+    poisson: tuple[float, float]
+
+
+_FIRST = _Ranges(
+    blurred=1.0,
+    sigma_px=(0.2, 3.0),
+    enlarged_reduced_kept=(0.2, 0.7, 0.1),
+    zoom=(0.15, 1.5),
+    gaussian=(1, 30),
+    poisson=(0.05, 3.0),
+)
+_SECOND = _Ranges(
+    blurred=0.8,
+    sigma_px=(0.2, 1.5),
+    enlarged_reduced_kept=(0.3, 0.4, 0.3),
+    zoom=(0.3, 1.2),
+    gaussian=(1, 25),
+    poisson=(0.05, 2.5),
+)
+
+_SINC = 0.1
+_BELLS: tuple[tuple[Profile, bool], ...] = (  # the second says whether it is round
+    ("gaussian", True),
+    ("gaussian", False),
+    ("generalized", True),
+    ("generalized", False),
+    ("plateau", True),
+    ("plateau", False),
+)
+_BELL_PROBABILITIES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+_BETA: dict[Profile, tuple[float, float]] = {"gaussian": (1, 1), "generalized": (0.5, 4), "plateau": (1, 2)}
+_KERNEL_SIZES = tuple(range(7, LARGEST_KERNEL + 1, 2))
+_INTERPOLATIONS: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic")
+_GAUSSIAN_NOISE, _GRAY_NOISE = 0.5, 0.4
+_JPEG_QUALITY = (30, 95)
+_FINAL_SINC = 0.8
+_JPEG_LAST = 0.5
+
+
+def draw_degradation(rng: np.random.Generator) -> Degradation:
+    """All that is random in the degradation of one sample, from `rng` alone. As published, no scale has its own."""
+    return Degradation(
+        first=_draw_stage(rng, _FIRST),
+        second=_draw_stage(rng, _SECOND),
+        interpolation=_one_of(rng, _INTERPOLATIONS),
+        sinc=_draw_sinc(rng, math.pi / 3) if rng.random() < _FINAL_SINC else None,
+        jpeg_last=bool(rng.random() < _JPEG_LAST),
+    )
+
+
+def _draw_stage(rng: np.random.Generator, ranges: _Ranges) -> Stage:
+    return Stage(
+        blur=_draw_blur(rng, ranges.sigma_px) if rng.random() < ranges.blurred else None,
+        zoom=_draw_zoom(rng, ranges),
+        interpolation=_one_of(rng, _INTERPOLATIONS),
+        noise=_draw_noise(rng, ranges),
+        jpeg_quality=int(rng.integers(*_JPEG_QUALITY, endpoint=True)),
+    )
+
+
+def _draw_blur(rng: np.random.Generator, sigma_px: tuple[float, float]) -> Blur:
+    if rng.random() < _SINC:
+        return _draw_sinc(rng, math.pi / 5)
+    profile, is_round = _one_of(rng, _BELLS, _BELL_PROBABILITIES)
+    sigma = rng.uniform(*sigma_px)
+    return Bell(
+        profile=profile,
+        size=_one_of(rng, _KERNEL_SIZES),
+        sigmas=(sigma, sigma if is_round else rng.uniform(*sigma_px)),
+        angle=0.0 if is_round else rng.uniform(-math.pi, math.pi),
+        beta=_draw_beta(rng, *_BETA[profile]),
+    )
+
+
+def _draw_beta(rng: np.random.Generator, lowest: float, highest: float) -> float:
+    """More peaked than a Gaussian as often as flatter."""
+    return rng.uniform(lowest, 1) if rng.random() < 0.5 else rng.uniform(1, highest)
+
+
+def _draw_sinc(rng: np.random.Generator, lowest_cutoff: float) -> Sinc:
+    size = _one_of(rng, _KERNEL_SIZES)
+    if size < 13:  # too few taps for a low cutoff
+        lowest_cutoff = math.pi / 3
+    return Sinc(size, cutoff=rng.uniform(lowest_cutoff, math.pi))
+
+
+def _draw_zoom(rng: np.random.Generator, ranges: _Ranges) -> float:
+    smallest, largest = ranges.zoom
+    return rng.uniform(*_one_of(rng, ((1, largest), (smallest, 1), (1, 1)), ranges.enlarged_reduced_kept))
+
+
+def _draw_noise(rng: np.random.Generator, ranges: _Ranges) -> Noise:
+    is_gaussian = rng.random() < _GAUSSIAN_NOISE
+    return Noise(
+        kind="gaussian" if is_gaussian else "poisson",
+        strength=rng.uniform(*(ranges.gaussian if is_gaussian else ranges.poisson)),
+        gray=bool(rng.random() < _GRAY_NOISE),
+        seed=int(rng.integers(2**32)),
+    )
+
+
+def _one_of(rng: np.random.Generator, choices: tuple[_T, ...], probabilities: tuple[float, ...] | None = None) -> _T:
+    return choices[int(rng.choice(len(choices), p=probabilities))]
+
+
+def sizes(high: Size, degradation: Degradation, scale: int) -> tuple[Size, Size, Size]:
+    """The (height, width) after the first stage's resize, after the second's, and of the result.
+
+    high: that of the picture. What is left over where `scale` does not divide it is ignored, so that each pixel of
+        the result stands for scale×scale whole ones.
+
+    Raises ValueError if nothing would be left.
+    """
+    low = (high[0] // scale, high[1] // scale)
+    if min(low) < 1:
+        raise ValueError(f"a picture of {high[0]}×{high[1]} px cannot be made {scale} times smaller")
+    whole = (low[0] * scale, low[1] * scale)
+    return _zoomed(whole, degradation.first.zoom), _zoomed(low, degradation.second.zoom), low
+
+
+def _zoomed(size: Size, zoom: float) -> Size:
+    return max(1, int(size[0] * zoom)), max(1, int(size[1] * zoom))
+
+
+def degrade(
+    image: NDArray[np.uint8] | NDArray[np.float32], degradation: Degradation, scale: int
+) -> NDArray[np.uint8]:
+    """H×W×3 RGB, uint8 or float32 in [0, 1] → (H // scale)×(W // scale)×3 uint8.
+
+    Where `scale` does not divide H or W, the last rows or columns are ignored.
+    Real-ESRGAN degrades the picture after sharpening it (`datasets/degradations/unsharp_mask.py`).
+
+    Raises ValueError for an image that is smaller than scale×scale.
+    """
+    first, second = degradation.first, degradation.second
+    size_1, size_2, size = sizes((image.shape[0], image.shape[1]), degradation, scale)
+    low = _to_unit(image[: size[0] * scale, : size[1] * scale])
+
+    low = _resized(_filtered(low, first.blur), size_1, first.interpolation)
+    low = _compressed(_noisy(low, first.noise), first.jpeg_quality)
+
+    low = _resized(_filtered(low, second.blur), size_2, second.interpolation)
+    low = _noisy(low, second.noise)
+
+    if not degradation.jpeg_last:
+        low = _compressed(low, second.jpeg_quality)
+    low = _filtered(_resized(low, size, degradation.interpolation), degradation.sinc)
+    if degradation.jpeg_last:
+        low = _compressed(low, second.jpeg_quality)
+    return _to_uint8(low)
+
+
+def _filtered(image: _Unit, blur: Blur | None) -> _Unit:
+    import cv2
+
+    if blur is None:
+        return image
+    return np.asarray(cv2.filter2D(image, -1, blur.kernel(), borderType=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _resized(image: _Unit, size: Size, interpolation: Interpolation) -> _Unit:
+    import cv2
+
+    if image.shape[:2] == size:
+        return image
+    if interpolation == "area" and (size[0] > image.shape[0] or size[1] > image.shape[1]):
+        return _enlarged_by_area(image, size)  # OpenCV's rounding may take the neighbour of the right pixel there
+    flags = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=flags[interpolation]), np.float32)
+
+
+def _enlarged_by_area(image: _Unit, size: Size) -> _Unit:
+    rows, columns = (area_weights(old, new) for old, new in zip(image.shape[:2], size, strict=True))
+    resized = np.tensordot(columns, np.tensordot(rows, image, axes=1), axes=(1, 1))  # W×H×3
+    return np.asarray(np.ascontiguousarray(resized.transpose(1, 0, 2)), np.float32)
+
+
+def area_weights(old: int, new: int) -> NDArray[np.float32]:
+    """new×old: how much of each new pixel an old one covers, in a row of pixels that is resized by area."""
+    edges = np.arange(new + 1) * old / new
+    pixels = np.arange(old)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (covered.clip(min=0) * new / old).astype(np.float32)
+
+
+def _noisy(image: _Unit, noise: Noise | None) -> _Unit:
+    if noise is None:
+        return image
+    rng = np.random.default_rng(noise.seed)
+    if noise.kind == "gaussian":
+        shape = (*image.shape[:2], 1 if noise.gray else 3)
+        added = rng.standard_normal(shape, np.float32) * np.float32(noise.strength / 255)
+    else:
+        added = _shot_noise(_luma(image) if noise.gray else image, rng) * np.float32(noise.strength)
+    return np.clip(image + added, 0, 1)
+
+
+def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
+    """As if each pixel's light had been counted; the fewer levels the picture has, the less light there was."""
+    levels = _to_uint8(image)
+    photons = np.float32(2 ** math.ceil(math.log2(len(np.unique(levels)))))
+    light = levels.astype(np.float32) / 255
+    return (rng.poisson(light * photons) / photons - light).astype(np.float32)
+
+
+def _luma(image: _Unit) -> _Unit:
+    """H×W×1, by ITU-R BT.601."""
+    return np.asarray(image @ np.array([[0.299], [0.587], [0.114]], np.float32), np.float32)
+
+
+def _compressed(image: _Unit, quality: int | None) -> _Unit:
+    import cv2
+
+    if quality is None:
+        return image
+    # Not simplejpeg: it takes the fast transform, which is less exact than what cameras and most programs write.
+    blue_first = np.ascontiguousarray(_to_uint8(image)[..., ::-1])
+    _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
+
+
+def _to_unit(image: NDArray[np.uint8] | NDArray[np.float32]) -> _Unit:
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / np.float32(255)
+    return image.astype(np.float32)
+
+
+def _to_uint8(image: _Unit) -> NDArray[np.uint8]:
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Masks of inpainting: drawn, read from files, matched to images."""

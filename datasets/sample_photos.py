@@ -1,0 +1,114 @@
+"""The built-in photos: a small set of pairs that needs no download, for a first training run.
+
+The target is a photo, the source a "painting by numbers" made from it: few flat regions, each in the colour of its
+number, which says nothing of the colour in the photo. The photos are files inside scikit-image's wheel. By its
+documentation astronaut (NASA) and rocket (SpaceX) are in the public domain, chelsea and coffee CC0; motorcycle is
+from the Middlebury 2014 stereo benchmark (Scharstein et al.), without a licence named.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from colorsys import hsv_to_rgb
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, Pixels, read, write
+
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+TEST_SIZE = 128
+"""Height and width in px of the test pictures."""
+
+_TRAIN_SIZE = 256  # px, about: the training part of a photo is divided evenly
+_SMOOTHING = 1.5  # px, standard deviation
+_COLOURS = 24
+_GOLDEN_RATIO = 0.618034
+_PALETTE = np.array(
+    [
+        hsv_to_rgb(number * _GOLDEN_RATIO % 1, (0.85, 0.5)[number % 2], (1.0, 0.75, 0.5)[number % 3])
+        for number in range(_COLOURS)
+    ]
+)
+_PALETTE = np.rint(_PALETTE * 255).astype(np.uint8)
+"""RGB of each number. The numbers count the photos' colours from dark to light; the palette keeps no such order, so
+that no simple change of colours turns a painting into the photo."""
+
+
+def photo_pairs(out: Path) -> Path:
+    """Write the pairs as out/{train,test}/{A,B}/*.png (A: painting, B: photo; RGB, 8 bits) and return `out`.
+
+    The right of each photo is for test only, in 128 × 128 px pictures; the rest, in larger ones, is for training.
+    The result is the same on every run.
+
+    Raises UserError if scikit-image, which brings the photos, is not installed.
+    """
+    photos = {Path(name).stem: read(_photo_folder() / name).pixels for name in PHOTOS}
+    paintings = dict(zip(photos, paint_by_numbers(list(photos.values())), strict=True))
+    for name, photo in photos.items():
+        for split, region in regions(*photo.shape[:2]):
+            top, left = region[0].start, region[1].start
+            for side, pixels in (("A", paintings[name]), ("B", photo)):
+                folder = out / split / side
+                folder.mkdir(parents=True, exist_ok=True)
+                write(folder / f"{name}-y{top:03}-x{left:03}.png", Picture(pixels[region]))
+    return out
+
+
+def regions(height: int, width: int) -> Iterator[tuple[str, tuple[slice, slice]]]:
+    """The split and the (rows, columns) of each picture cut from a photo. No two overlap."""
+    test_columns = 2 if 0.45 * width > 2 * TEST_SIZE else 1
+    train_width = width - test_columns * TEST_SIZE
+    for top in range(0, height - TEST_SIZE + 1, TEST_SIZE):
+        for left in range(train_width, width, TEST_SIZE):
+            yield "test", (slice(top, top + TEST_SIZE), slice(left, left + TEST_SIZE))
+    for rows in _divided(height):
+        for columns in _divided(train_width):
+            yield "train", (rows, columns)
+
+
+def _divided(length: int) -> list[slice]:
+    parts = max(1, round(length / _TRAIN_SIZE))
+    borders = [length * part // parts for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(borders)]
+
+
+def paint_by_numbers(photos: list[Pixels]) -> list[Pixels]:
+    """Paint each photo (H×W×3) in the colours of the palette, the same number for the same colour in all.
+
+    Colours are clustered in CIELAB over all photos together (k-means); a vote among neighbours smooths the regions.
+    """
+    import cv2
+
+    lab: list[Pixels] = [cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for photo in photos]
+    sample = np.concatenate([image[::4, ::4].reshape(-1, 3) for image in lab])
+    cv2.setRNGSeed(0)
+    numbers = np.empty((len(sample), 1), np.int32)  # filled by k-means, not needed
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 50, 0.1)
+    _, _, found = cv2.kmeans(sample, len(_PALETTE), numbers, until, 3, cv2.KMEANS_PP_CENTERS)
+    centres = np.asarray(sorted(found, key=lambda centre: centre[0]))  # from dark to light
+    return [_PALETTE[_numbers(image, centres)] for image in lab]
+
+
+def _numbers(lab: Pixels, centres: NDArray[Any]) -> NDArray[np.intp]:
+    """The number of the nearest centre, H×W: each pixel's vote counts for its neighbourhood."""
+    import cv2
+
+    nearest = np.stack([((lab - centre) ** 2).sum(axis=2) for centre in centres]).argmin(axis=0)
+    votes = np.stack(
+        [
+            cv2.GaussianBlur((nearest == number).astype(np.float32), (0, 0), _SMOOTHING)
+            for number in range(len(centres))
+        ]
+    )
+    return np.asarray(votes.argmax(axis=0))
+
+
+def _photo_folder() -> Path:
+    package = importlib.util.find_spec("skimage")
+    if package is None or not package.submodule_search_locations:
+        raise UserError("the built-in photos come with scikit-image: pip install scikit-image")
+    return Path(package.submodule_search_locations[0]) / "data"

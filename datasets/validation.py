@@ -1,0 +1,120 @@
+"""Read every file of a folder once, say what is wrong with it, and remember the answer."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_tasks.datasets.images import ImageError, atomic, read
+
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all)."""
+
+Shape = tuple[int, int, int]
+"""(height, width, channels) of a decoded picture."""
+
+_MANIFEST_VERSION = 1  # raise it when `read` accepts or refuses other files than before
+_Stamp = tuple[int, int]  # (bytes, mtime in ns): when it changes, the file is read again
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that will not be used, and why, in words for a person."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None) -> dict[Path, Shape | Problem]:
+    """Decode every picture in full: its shape, or what is wrong with it, in the order given.
+
+    The answers are kept in the user's cache folder ($XDG_CACHE_HOME or ~/.cache, there gan-tasks/), one manifest a
+    folder, and hold until a file's size or modification time changes. A damaged or unwritable cache does no harm.
+    """
+    stamps = {path: _stamp(path) for path in paths}
+    manifests = {folder: _load_manifest(folder) for folder in {path.parent for path in paths}}
+    findings: dict[Path, Shape | str] = {}
+    for path in paths:
+        stamp, finding = manifests[path.parent].get(path.name, (None, ""))
+        if stamp is not None and stamp == stamps[path]:
+            findings[path] = finding
+
+    unread = [path for path in paths if path not in findings]
+    known = len(paths) - len(unread)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, (path, finding) in enumerate(zip(unread, pool.map(_inspect, unread), strict=True), known + 1):
+            findings[path] = finding
+            if on_progress is not None:
+                on_progress(done, len(paths))
+
+    _save_manifests(manifests, unread, stamps, findings)
+    return {path: Problem(path, finding) if isinstance(finding := findings[path], str) else finding for path in paths}
+
+
+def _inspect(path: Path) -> Shape | str:
+    try:
+        height, width, channels = read(path).pixels.shape
+    except ImageError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return height, width, channels
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+_Manifest = dict[str, tuple[_Stamp, Shape | str]]  # by file name
+
+
+def _manifest_path(folder: Path) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "gan-tasks" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]}.json"
+
+
+def _load_manifest(folder: Path) -> _Manifest:
+    try:
+        content = json.loads(_manifest_path(folder).read_bytes())
+        if content["version"] != _MANIFEST_VERSION:
+            return {}
+        return {
+            name: ((int(size), int(mtime_ns)), finding if isinstance(finding, str) else _shape(finding))
+            for name, (size, mtime_ns, finding) in content["files"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}  # none yet, or damaged: every file is read
+
+
+def _shape(values: Iterable[object]) -> Shape:
+    height, width, channels = (int(str(value)) for value in values)
+    return height, width, channels
+
+
+def _save_manifests(
+    manifests: dict[Path, _Manifest],
+    unread: Sequence[Path],
+    stamps: dict[Path, _Stamp | None],
+    findings: dict[Path, Shape | str],
+) -> None:
+    for path in unread:
+        stamp = stamps[path]
+        if stamp is not None:
+            manifests[path.parent][path.name] = (stamp, findings[path])
+    for folder in {path.parent for path in unread}:
+        files = {name: [*stamp, finding] for name, (stamp, finding) in manifests[folder].items()}
+        content = {"version": _MANIFEST_VERSION, "folder": str(folder.resolve()), "files": files}
+        manifest_path = _manifest_path(folder)
+        try:
+            manifest_path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_bytes(manifest_path, json.dumps(content).encode())
+        except OSError:
+            pass  # a cache that cannot be written costs time, nothing else

@@ -1,0 +1,101 @@
+"""A task of one's own in one file: translate pairs, and get the edges right.
+
+It has a new loss, the difference of the images' gradients, beside a hinge GAN with two scales and spectral norm.
+To use it, put this file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+
+    TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
+
+Then `gan-tasks train crisp --data DIR --out RUN` trains it; measuring, applying and all the rest follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
+from gan_tasks.losses.functional import AdversarialConfig, adversarial_d_loss, adversarial_g_loss, l1
+from gan_tasks.networks.backbone import resnet
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.optimization.lr_schedules import ScheduleConfig
+from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+
+
+def edge_loss(image: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the gradients of two N×C×H×W images, over both directions."""
+    return l1(image.diff(dim=-1), target.diff(dim=-1)) + l1(image.diff(dim=-2), target.diff(dim=-2))
+
+
+@dataclass(frozen=True)
+class CrispConfig:
+    """Options of the example task."""
+
+    width: int = 32
+    """Channels of the generator's and the discriminator's first layer."""
+    l1: float = 10.0
+    """Weight of the mean absolute difference to the target."""
+    edges: float = 10.0
+    """Weight of the difference in the gradients."""
+    adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
+    optimisation: OptimisationConfig = OptimisationConfig(batch_size=4)
+    schedule: ScheduleConfig = ScheduleConfig(epochs=50, decay_epochs=25)
+    data: PairedConfig = PairedConfig()
+
+
+class Crisp(Task[CrispConfig, Pair[Tensor]]):
+    name = "crisp"
+    Config = CrispConfig
+
+    # The data, and what follows from it.
+
+    def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
+        return open_pairs(root, split, self.config.data, seed, augment)
+
+    def resolved(self, data: PairedImages) -> Crisp:
+        return Crisp(replace(self.config, data=data.config))
+
+    def channels(self) -> tuple[int, int]:
+        return self.config.data.source_channels, self.config.data.target_channels
+
+    def build(self, *, for_training: bool) -> None:
+        source, target = self.channels()
+        self.generators["g"] = resnet(source, target, width=self.config.width, blocks=6)
+        if for_training:
+            width = self.config.width
+            self.discriminators["d"] = MultiScaleDiscriminator(
+                lambda: PatchDiscriminator(source + target, width=width, norm="none", spectral=True), scales=2
+            )
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config = self.config
+        images = config.schedule.epochs * dataset_size
+        return (Stage("adversarial", images, config.optimisation, config.schedule, players=("d", "g")),)
+
+    # The four methods.
+
+    def generate(self, x: Pair[Tensor]) -> Outputs:
+        return {"fake": self.generators["g"](x.source)}
+
+    def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        d, adversarial = self.discriminators["d"], self.config.adversarial
+        return {"adversarial": adversarial_d_loss(adversarial, d(x.source, x.target), d(x.source, y["fake"]))}
+
+    def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        fake = y["fake"]
+        judged = self.discriminators["d"](x.source, fake)
+        return {
+            "adversarial": adversarial_g_loss(self.config.adversarial, judged),
+            "l1": self.config.l1 * l1(fake, x.target),
+            "edges": self.config.edges * edge_loss(fake, x.target),
+        }
+
+    def infer(self, *images: Tensor) -> Tensor:
+        (source,) = images
+        image: Tensor = self.generators["g"](source)
+        return image
+
+    def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (x.source,), x.target

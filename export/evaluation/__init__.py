@@ -1,0 +1,1 @@
+"""How good models are on images that they have not seen."""

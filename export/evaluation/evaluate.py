@@ -1,0 +1,335 @@
+"""How good models are on images they have not seen, beside what needs no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.images import channels_fit, fit_channels
+from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.export.evaluation import metrics as rulers
+from gan_tasks.export.evaluation.mask_ratios import by_hole_size
+from gan_tasks.export.evaluation.masks import given_back, hole_of, with_drawn_holes, with_gray_hole
+from gan_tasks.export.evaluation.metrics import Measurer, Rulers, Search
+from gan_tasks.export.evaluation.options import EvaluationOptions
+from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
+from gan_tasks.export.models.base import FloatImages, Model, load
+from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.metrics.baselines import Answer, Example
+from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES
+from gan_tasks.progress import track
+from gan_tasks.runs.folder import from_json, to_json
+from gan_tasks.tasks import find_task
+from gan_tasks.tasks.base import Data, Task
+from gan_tasks.training.validation import Indices, arrays, digest, distinct
+
+LARGEST_FIT = 200
+"""Training examples that the trivial answers are fitted to: enough for a mean and an affine map."""
+LARGEST_SEARCH = 2000
+"""Training images among which the nearest to each output is sought; of more, so many are taken evenly."""
+
+
+def evaluate(
+    model: Model,
+    root: Path,
+    *,
+    task: Task[Any, Any] | None = None,
+    options: EvaluationOptions | None = None,
+    quiet: bool = False,
+) -> Evaluation:
+    """Measure a model on a split of a data folder, beside the trivial answers where the task is of pairs.
+
+    What is measured how: `gan_tasks.metrics.catalogue`. Figures are means over images with bootstrap intervals of
+    95 %; sets of images are compared by the features of a named network, if one is here.
+
+    Args:
+        task: reads the data; `task_of(model)` if not given.
+
+    Raises UserError where the data has no such split or it does not fit the model.
+    """
+    return compare({model.title: model}, root, task=task, options=options, quiet=quiet)
+
+
+def compare(
+    models: Mapping[str, Model],
+    root: Path,
+    *,
+    task: Task[Any, Any] | None = None,
+    options: EvaluationOptions | None = None,
+    quiet: bool = False,
+) -> Evaluation:
+    """Measure models on the same images, and test which differences between them are more than noise.
+
+    Args:
+        models: by the name that they go by in the result.
+        task: reads the data, for all; that of the first model if not given.
+
+    Raises UserError as `evaluate` does, and where models go different ways or make other channels.
+    """
+    options = options or EvaluationOptions()
+    first = next(iter(models.values()))
+    task = task or common_task(models)
+    if len({model.out_channels for model in models.values()}) > 1:
+        made = ", ".join(f"{name} {model.out_channels}" for name, model in models.items())
+        raise UserError(f"models that make different numbers of channels ({made}) cannot be compared")
+    data, in_folder = task.open_data(root, options.split, augment=False, seed=0)
+    indices = distinct(task, data, options.limit)
+    if not indices.any:
+        raise UserError(f"{root} holds no {options.split} images to measure on")
+    train = open_train(task, root)
+    answers = trivial_answers(first, task, train, quiet=quiet) if task.paired else {}
+    channels = first.in_channels, first.out_channels
+    images = set_size(task, data, indices, options.patch)
+    tools = rulers.choose(options, task, images=images, channels=channels, quiet=quiet)
+
+    measured = {name: Measurer(name, tools, paired=task.paired) for name in (*models, *answers)}
+    real, inputs = Measurer("real images", tools, paired=False), Measurer("untranslated", tools, paired=False)
+    names, sizes, hole_shares = [], [], []
+    with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
+        for index in indices.any:
+            sample = run_models(models, task, data, index)
+            if index in indices.sources:
+                names.append(sample.name)
+                sizes.append(sample.inputs[0].shape[1:])
+                if sample.hole is not None:
+                    hole_shares.append(float(sample.hole.mean()))
+                if not options.patch or task.scale == 1:  # patches of smaller images would show more of the scene
+                    inputs.add_to_set(with_gray_hole(sample.inputs[0], sample.hole))
+                for name, output in sample.outputs.items():
+                    measured[name].add(output, sample.target, sample.hole)
+                    measured[name].add_to_set(output)
+                for name, answer in answers.items():
+                    answered = with_channels(answer(*sample.inputs), first.out_channels)
+                    answered = given_back(answered, sample.inputs[0], sample.hole)
+                    measured[name].add(answered, sample.target, sample.hole)
+                    measured[name].add_to_set(answered)
+            if index in indices.targets:
+                real.add(sample.target, None)
+                real.add_to_set(sample.target)
+            advance(1)
+    has_search = not options.patch and options.split != "train"
+    search = train_search(first, task, train, tools, quiet=quiet) if has_search else None
+    own_source = not task.paired and not options.patch
+    chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
+    baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in answers]
+    rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in baselines]
+    tests = pairwise_tests(rivals)
+    if (real_rows := real.rows()) is not None:
+        rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}
+        tests += kernel_distance_tests(real_rows, rows, [(a.name, b.name) for a, b in rivals])
+    areas = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    evaluation = Evaluation(
+        task=task.name,
+        data=str(root),
+        split=options.split,
+        names=tuple(names),
+        samples=tuple(sorted(indices.sources)),
+        sizes=(areas[0], areas[-1]),
+        mode="train" if any(is_training(model) for model in models.values()) else "eval",
+        crop_px=options.crop,
+        models=tuple(chosen),
+        baselines=tuple(baselines),
+        inputs=inputs.set_measures(real) if real_rows is not None and inputs.rows() is not None else None,
+        real=real.per_image(),
+        features=tools.network.name if tools.network else "",
+        floor=real.floor(),
+        tests=tuple(tests),
+        notes=tuple(tools.notes),
+        holes=in_folder.summary if hole_shares else "",
+        hole_shares=tuple(hole_shares),
+        hole_sizes=by_hole_size(hole_shares, [*chosen, *baselines]),
+    )
+    return evaluation.with_verdict(verdict(evaluation))
+
+
+# --- Models and data -----------------------------------------------------------------------------------------
+
+
+def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
+    """As `load`; of a training that learned several directions, the one asked for."""
+    model = load(path, device=device, mode=mode)
+    if direction and isinstance(model, TrainedModel) and direction in model.task.directions:
+        return TrainedModel(path, device=device, mode=mode, direction=direction)
+    return model
+
+
+def is_training(model: Model) -> bool:
+    network = getattr(model, "network", None)
+    return network is not None and bool(network.training)
+
+
+def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
+    """The task that reads data for a model, with the options of its training where they are known.
+
+    Args:
+        name: of another task than the model says.
+        direction: a-to-b or b-to-a, instead of that of the training.
+
+    Raises UserError for a task that there is not, or that knows no direction, or a model that goes another one.
+    """
+    task_class = find_task(name or model.name).load()
+    options = to_json(task_class.Config())
+    if model.task_options and name in ("", model.name):
+        try:
+            options |= json.loads(model.task_options)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
+    if not model.task_options and "scale" in options.get("data", {}):
+        # No part of an image is trained on, but its size has to fit the scale.
+        options["data"] |= {"scale": model.scale, "crop_size": 32 * model.scale}
+    known = options.get("direction") if model.task_options and name in ("", model.name) else None
+    if direction and task_class.directions and known not in (None, direction):
+        raise UserError(f"{model.title} goes {known}: to go {direction}, give the run or the file of that direction")
+    if direction and not task_class.directions:
+        if "direction" not in options.get("data", {}):
+            raise UserError(f"{task_class.name} has one direction only: leave --direction out")
+        options["data"]["direction"] = direction
+    task = task_class(from_json(task_class.Config, options))
+    return task.facing(direction) if direction and task_class.directions else task
+
+
+def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
+    """The first model's. Raises UserError where another is known to go another way or to be of another kind."""
+    found = {name: task_of(model) for name, model in models.items()}
+    (first_name, first), *others = found.items()
+    for name, task in others:
+        if models[name].task_options and models[first_name].task_options and way(task) != way(first):
+            raise UserError(
+                f"{first_name} goes {way(first)} and {name} goes {way(task)}: compare models of one direction, "
+                "or say which with --direction"
+            )
+        if task.paired != first.paired:
+            raise UserError(
+                f"{first_name} is of {first.name} and {name} of {task.name}: say with --task how to read the data"
+            )
+    return first
+
+
+def way(task: Task[Any, Any]) -> str:
+    options = to_json(task.config)
+    return str(options.get("direction") or options.get("data", {}).get("direction") or "one way")
+
+
+def open_train(task: Task[Any, Any], root: Path) -> Data | None:
+    try:
+        return with_drawn_holes(task).open_data(root, "train", augment=False, seed=0)[0]
+    except MissingSplitError:
+        return None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image that models were given, what they made of it and what should come of it, C×H×W in [-1, 1].
+
+    Where there are no pairs the target is one of its kind.
+    """
+
+    name: str
+    inputs: tuple[FloatImages, ...]
+    """The image, in the first model's channels, and masks."""
+    outputs: dict[str, FloatImages]
+    """By model, with what was given of the image as it was."""
+    target: FloatImages
+    hole: Hole | None
+    """H×W, True where the image was missing; None for a task without masks."""
+
+
+def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
+    """Run models over one sample; in mode train with dropout that depends on the sample alone.
+
+    Raises UserError where what one makes of a pair's source is not of the target's size.
+    """
+    given, outputs = [], {}
+    for name, model in models.items():
+        inputs, target = example(model, task, data, index)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(index)
+            output = model.run(*(each[None] for each in inputs))[0]
+        if task.paired and output.shape != target.shape:
+            raise UserError(
+                f"{data.name(index)}: the model makes {describe(output)} of {describe(inputs[0])}, and the target is "
+                f"{describe(target)}: give data as the model was trained on"
+            )
+        given.append(inputs)
+        outputs[name] = output
+    hole = hole_of(task, given[0])
+    outputs = {name: given_back(output, given[0][0], hole) for name, output in outputs.items()}
+    return Sample(data.name(index), given[0], outputs, target, hole)
+
+
+def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
+    """Of the smaller set, that of the outputs or the real one: its images, or its patches as far as more matter."""
+    if not patch_px:
+        return indices.fewest
+    outputs = real = 0
+    for index in indices.any:
+        (source, *_), target = arrays(task, data, index)
+        made = tuple(task.scale * length for length in source.shape[1:])
+        outputs += rulers.count_patches(made, patch_px) * (index in indices.sources)
+        real += rulers.count_patches(target.shape[1:], patch_px) * (index in indices.targets)
+        if min(outputs, real) >= FRECHET_LEAST_IMAGES:
+            break
+    return min(outputs, real)
+
+
+def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
+    """The task's answers that need no network, those left out whose channels cannot be made the model's."""
+    indices = range(min(len(train), LARGEST_FIT) if train else 0)
+
+    def examples() -> Iterator[Example]:
+        with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
+            for index in indices:
+                assert train is not None
+                yield example(model, task, train, index)
+                advance(1)
+
+    answers = task.baselines(examples())
+    fits = channels_fit(model.in_channels, model.out_channels)
+    return {name: answer for name, answer in answers.items() if fits or name != "source itself"}
+
+
+def train_search(
+    model: Model, task: Task[Any, Any], train: Data | None, tools: Rulers, *, quiet: bool
+) -> Search | None:
+    """The features of the training's targets, to look for outputs that repeat one; None without any."""
+    if train is None or tools.network is None:
+        return None
+    count = min(len(train), LARGEST_SEARCH)
+    chosen = [index * len(train) // count for index in range(count)]
+    names: dict[bytes, str] = {}
+    search = Measurer("training images", tools, paired=False)
+    with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
+        for index in chosen:
+            _, target = example(model, task, train, index)
+            if names.setdefault(digest(target), train.name(index)) == train.name(index):
+                search.add_to_set(target)
+            advance(1)
+    if count < len(train):
+        tools.notes.append(f"Repeated training images were sought among {count:,} of {len(train):,}.")
+    rows = search.rows()
+    return None if rows is None else Search(tuple(names.values()), rows)
+
+
+def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
+    """The inputs of a sample and its target, C×H×W in the model's channels."""
+    (image, *masks), target = arrays(task, data, index)
+    return (with_channels(image, model.in_channels), *masks), with_channels(target, model.out_channels)
+
+
+def with_channels(image: FloatImages, channels: int) -> FloatImages:
+    """C×H×W, as `fit_channels` does for pixels."""
+    return np.ascontiguousarray(fit_channels(image.transpose(1, 2, 0), channels).transpose(2, 0, 1))
+
+
+def describe(image: FloatImages) -> str:
+    channels, height, width = image.shape
+    return f"{height}×{width} pixels of {channels} channels"

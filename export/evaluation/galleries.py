@@ -1,0 +1,87 @@
+"""The pictures of an evaluation: best and worst images, and outputs beside their nearest training image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_tasks.datasets.images import to_uint8
+from gan_tasks.export.evaluation.evaluate import example, open_train, run_models
+from gan_tasks.export.evaluation.report import Gallery
+from gan_tasks.export.evaluation.result import Evaluation, Subject
+from gan_tasks.export.models.base import FloatImages, Model
+from gan_tasks.metrics.catalogue import L1, L1_HOLE, NIQE, TO_REAL, Measure
+from gan_tasks.runs.image_grid import grid
+from gan_tasks.tasks.base import Task
+
+ROWS = 3
+NEAREST = 4
+
+
+def draw_galleries(
+    evaluation: Evaluation, models: Mapping[str, Model], root: Path, task: Task[Any, Any]
+) -> list[Gallery]:
+    """Run the models again on the images that say most, and lay them out."""
+    data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
+    titles = [*task.inputs, *(models if len(models) > 1 else ["output"]), *(["real"] if task.paired else [])]
+
+    def rows(places: Sequence[int]) -> list[list[Any]]:
+        found = []
+        for place in places:
+            sample = run_models(models, task, data, evaluation.samples[place])
+            images = [*shown(sample.inputs), *sample.outputs.values(), *([sample.target] if task.paired else [])]
+            found.append([to_uint8(image) for image in images])
+        return found
+
+    galleries = []
+    for subject in evaluation.models:
+        measure = ranking(subject)
+        if measure is None:
+            continue
+        values = np.asarray(subject.per_image[measure.key])
+        order = [int(i) for i in np.argsort(values if measure.lower_is_better else -values) if np.isfinite(values[i])]
+        for word, places in (("Best", order[:ROWS]), ("Worst", order[::-1][:ROWS])):
+            listed = ", ".join(f"{evaluation.names[i]} ({values[i]:.{measure.digits}f})" for i in places)
+            of = f" of {subject.name}" if len(models) > 1 else ""
+            heading = f"{word} images{of}, by {measure.heading}"
+            galleries.append(Gallery(heading, f"From above: {listed}.", grid(rows(places), titles)))
+    galleries += [
+        gallery
+        for subject in evaluation.models
+        if (gallery := nearest(evaluation, subject, models[subject.name], root, task))
+    ]
+    return galleries
+
+
+def shown(inputs: Sequence[FloatImages]) -> list[FloatImages]:
+    """As pictures in [-1, 1]: what a mask, the first of them, takes away is gray."""
+    image, *masks = inputs
+    return [image * (1 - masks[0]) if masks else image, *(mask * 2 - 1 for mask in masks)]
+
+
+def ranking(subject: Subject) -> Measure | None:
+    """What tells good images from bad ones."""
+    return next((measure for measure in (L1_HOLE, L1, TO_REAL, NIQE) if measure.key in subject.per_image), None)
+
+
+def nearest(
+    evaluation: Evaluation, subject: Subject, model: Model, root: Path, task: Task[Any, Any]
+) -> Gallery | None:
+    """The outputs that come nearest to a training image, beside it."""
+    train = open_train(task, root)
+    if subject.memory is None or train is None:
+        return None
+    data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
+    index_of = {train.name(index): index for index in reversed(range(len(train)))}
+    rows, listed = [], []
+    for place in np.argsort(subject.memory.distance)[:NEAREST]:
+        sample = run_models({subject.name: model}, task, data, evaluation.samples[place])
+        name = subject.memory.nearest[place]
+        _, found = example(model, task, train, index_of[name])
+        rows.append([to_uint8(sample.outputs[subject.name]), to_uint8(found)])
+        listed.append(f"{sample.name} – {name} ({subject.memory.distance[place]:.2f})")
+    heading = f"Outputs{f' of {subject.name}' if len(evaluation.models) > 1 else ''} nearest to a training image"
+    return Gallery(heading, f"From above: {', '.join(listed)}.", grid(rows, ["output", "training"]))

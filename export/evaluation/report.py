@@ -1,0 +1,318 @@
+"""An evaluation as one self-contained HTML page: tables, tests, pictures. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.images import atomic
+from gan_tasks.export.evaluation.mask_ratios import MEASURES
+from gan_tasks.export.evaluation.result import (
+    Evaluation,
+    Figure,
+    InceptionValues,
+    SetMeasures,
+    Subject,
+    table_of_images,
+)
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Measure, measure_called
+from gan_tasks.runs.html import RIGHT, embedded, page, section, table
+
+MOST_ROWS = 500
+FLOOR, UNTRANSLATED = "floor: halves of the real images", "untranslated inputs"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    heading: str
+    caption: str
+    picture: NDArray[np.uint8]
+    """H×W×3."""
+
+
+def write_evaluation_report(path: Path, evaluation: Evaluation, galleries: Sequence[Gallery]) -> None:
+    """Write the page; everything on it is within it."""
+    atomic.write_bytes(path, report(evaluation, galleries).encode())
+
+
+def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:
+    several = len(evaluation.models) > 1
+    title = " against ".join(model.name for model in evaluation.models)
+    return page(
+        f"{'Comparison' if several else 'Evaluation'} · {title}",
+        [
+            head(evaluation, title),
+            section("What to know", notes(evaluation)),
+            section("Means over images", means(evaluation)),
+            section("By size of the hole", hole_sizes(evaluation)),
+            section("Is the difference more than noise?", tests(evaluation)),
+            section("Sets of images", sets(evaluation)),
+            section("Inception", inception(evaluation)),
+            section("Do outputs repeat training images?", memory(evaluation)),
+            *(section(gallery.heading, figure(gallery)) for gallery in galleries),
+            section("Each image", each_image(evaluation)),
+            section("How it was measured", conventions(evaluation)),
+        ],
+    )
+
+
+def head(evaluation: Evaluation, title: str) -> str:
+    small, large = (f"{height} × {width}" for height, width in evaluation.sizes)
+    facts = {
+        "Task": evaluation.task,
+        "Images": f"{evaluation.images:,} ({evaluation.split})",
+        "Size, px (height × width)": small if small == large else f"{small} to {large}",
+        "Features": evaluation.features or "none",
+    }
+    items = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return (
+        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(evaluation.verdict)}</p>'
+        f'<dl class="facts">{items}</dl></header>'
+    )
+
+
+def notes(evaluation: Evaluation) -> str:
+    items = "".join(
+        f'<li class="panel note"><strong>Note</strong><span>{escape(n)}</span></li>' for n in evaluation.notes
+    )
+    return f'<ul class="findings">{items}</ul>' if items else ""
+
+
+def means(evaluation: Evaluation) -> str:
+    """Every model and trivial answer; the best of each column in bold."""
+    subjects = [*evaluation.models, *evaluation.baselines]
+    measures = evaluation.measures
+    rows = []
+    for subject in subjects:
+        cells = []
+        for measure in measures:
+            figure = subject.measures.get(measure.key)
+            values = [s.measures[measure.key].mean for s in subjects if measure.key in s.measures]
+            best = min(values) if measure.lower_is_better else max(values)
+            cells.append(cell(figure, measure, best=figure is not None and figure.mean == best))
+        rows.append((subject.name, cells))
+    for key, values in evaluation.real.items():
+        mean = float(np.nanmean(values))
+        rows.append(
+            (
+                "real images",
+                [f"<td{RIGHT}>{mean:.{m.digits}f}</td>" if m.key == key else EMPTY for m in measures],
+            )
+        )
+    heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in measures]
+    caption = f"Means over {evaluation.images:,} images, with bootstrap intervals of 95 % under them."
+    return table("Means over images", "Answer", heads, rows) + quiet(caption)
+
+
+def hole_sizes(evaluation: Evaluation) -> str:
+    """Every model and trivial answer in each group; the best of a group in bold."""
+    rows = []
+    for group in evaluation.hole_sizes:
+        for name, figures in group.figures.items():
+            cells = [f"<td>{escape(name)}</td>"]
+            for measure in MEASURES:
+                values = [other[measure.key].mean for other in group.figures.values() if measure.key in other]
+                figure = figures.get(measure.key)
+                best = figure is not None and figure.mean == (min if measure.lower_is_better else max)(values)
+                cells.append(cell(figure, measure, best=best))
+            rows.append((f"{group.heading}, {group.images:,} images", cells))
+    if not rows:
+        return ""
+    caption = (
+        "By the share of an image that is hole, above the first number and up to the second. Means over the images "
+        "of a group, with bootstrap intervals of 95 % under them; whole images with what was given put back."
+    )
+    heads = ["Answer", *(measure.heading for measure in MEASURES)]
+    return table("By size of the hole", "Hole", heads, rows, words=("Answer",)) + quiet(caption)
+
+
+def tests(evaluation: Evaluation) -> str:
+    if not evaluation.tests:
+        return ""
+    several = len(evaluation.models) > 1
+    between = "Between" if several else "Against"
+    rows = []
+    for test in evaluation.tests:
+        measure = measure_called(test.measure)
+        difference = scaled(Figure(test.difference, test.low, test.high), measure)
+        better = f"<strong>{escape(test.better)}</strong> better" if test.better else "no difference shown"
+        rows.append(
+            (
+                measure.heading,
+                [
+                    f"<td>{escape(f'{test.first} − {test.second}' if several else test.second)}</td>",
+                    cell(difference, measure),
+                    f"<td{RIGHT}>{p_text(test.p)}</td>",
+                    f"<td>{better}</td>",
+                ],
+            )
+        )
+    caption = (
+        "p: how often a difference as large would come about if outputs of one image were swapped at random "
+        "between the two (for values of images, the sign of each difference flipped); corrected after Holm for the "
+        "number of pairs within a measure. Below 0.05 a difference counts as more than noise."
+    )
+    heads = [between, "Difference", "p", "Verdict"]
+    return table("Paired tests", "Measure", heads, rows, words=(between, "Verdict")) + quiet(caption)
+
+
+def sets(evaluation: Evaluation) -> str:
+    if not evaluation.features:
+        return ""
+    columns = set_columns(evaluation)
+    rows = [
+        (name, [f"<td{RIGHT}>{escape(cells.get(name, '–'))}</td>" for _, cells in columns])
+        for name in set_names(evaluation)
+    ]
+    caption = (
+        f"By the pooled features of {evaluation.features}, and to be set beside figures of no other network. Kernel "
+        "distance: squared maximum mean discrepancy to the real images, 0 on average for images of one kind; what "
+        "lies within the floor is as good as this number of images can tell. Precision: share of the outputs among "
+        "the real images; recall: share of the real images among the outputs. Diversity: 1 = as varied as the "
+        "real images."
+    )
+    if any(
+        subject.set_measures and subject.set_measures.own_source_share is not None for subject in evaluation.models
+    ):
+        caption += " Own source: share of the outputs whose nearest input is the one they were made from."
+    if evaluation.hole_shares:
+        caption += " Untranslated inputs: gray in their holes."
+    return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
+
+
+def set_names(evaluation: Evaluation) -> list[str]:
+    subjects = (*evaluation.models, *evaluation.baselines)
+    return [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else []), FLOOR]
+
+
+def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
+    """(heading, text by row) of what was measured of sets of images; columns without any value are left out."""
+    subjects = (*evaluation.models, *evaluation.baselines)
+    found: dict[str, SetMeasures] = {s.name: s.set_measures for s in subjects if s.set_measures}
+    if evaluation.inputs:
+        found[UNTRANSLATED] = evaluation.inputs
+    kernel = {name: text(scaled(one.kernel_distance, KERNEL_DISTANCE), 1) for name, one in found.items()}
+    if evaluation.floor:
+        kernel[FLOOR] = text(scaled(evaluation.floor, KERNEL_DISTANCE), 1)
+    columns = [
+        ("Kernel distance ×10³ ↓", kernel),
+        ("Precision ↑", {name: f"{one.precision:.2f}" for name, one in found.items()}),
+        ("Recall ↑", {name: f"{one.recall:.2f}" for name, one in found.items()}),
+        ("Diversity", {name: f"{one.diversity:.2f}" for name, one in found.items()}),
+        (
+            "Fréchet distance ↓",
+            {name: f"{one.frechet_distance:.1f}" for name, one in found.items() if one.frechet_distance is not None},
+        ),
+        (
+            "Own source ↑",
+            {name: f"{one.own_source_share:.0%}" for name, one in found.items() if one.own_source_share is not None},
+        ),
+    ]
+    return [(heading, cells) for heading, cells in columns if cells]
+
+
+def inception(evaluation: Evaluation) -> str:
+    subjects = (*evaluation.models, *evaluation.baselines)
+    values = {subject.name: subject.inception for subject in subjects if subject.inception}
+    if not values:
+        return ""
+
+    def row(name: str, found: InceptionValues) -> tuple[str, list[str]]:
+        score = f"{found.inception_score:.2f} ± {found.inception_score_deviation:.2f}"
+        frechet = f"{found.fid:.1f}" if found.fid is not None else "–"
+        return name, [
+            cell(scaled(found.kid, KERNEL_DISTANCE), KERNEL_DISTANCE),
+            *(f"<td{RIGHT}>{x}</td>" for x in (frechet, score)),
+        ]
+
+    first = next(iter(values.values()))
+    rows = [row(name, found) for name, found in values.items()]
+    rows += [
+        (name, [cell(scaled(figure, KERNEL_DISTANCE), KERNEL_DISTANCE), EMPTY, EMPTY])
+        for name, figure in ((UNTRANSLATED, first.kid_untranslated), (FLOOR, first.kid_floor))
+        if figure is not None
+    ]
+    return table("Inception", "Outputs of", ["KID ×10³", "FID", "Inception Score"], rows)
+
+
+def memory(evaluation: Evaluation) -> str:
+    sentences = []
+    for subject in evaluation.models:
+        if subject.memory:
+            sentences.append(f"<p>{escape(memory_sentence(subject))}</p>")
+    return f'<div class="panel">{"".join(sentences)}</div>' if sentences else ""
+
+
+def memory_sentence(subject: Subject) -> str:
+    assert subject.memory is not None
+    ratio, searched = subject.memory.ratio, subject.memory.searched
+    meaning = (
+        "outputs lie nearer to training images than real images do: look at the pairs below"
+        if ratio < 0.5
+        else "no sign of repeating"
+    )
+    return (
+        f"{subject.name}: the nearest of {searched:,} training images is {ratio:.2f} times as far from an output as "
+        f"from a held-out real image (medians): {meaning}."
+    )
+
+
+def each_image(evaluation: Evaluation) -> str:
+    headings, rows = table_of_images(evaluation)
+    shown = [
+        (str(name), [f"<td{RIGHT}>{escape(c if isinstance(c, str) else f'{c:.4g}')}</td>" for c in cells])
+        for name, *cells in rows[:MOST_ROWS]
+    ]
+    more = quiet(f"The first {MOST_ROWS} of {len(rows):,}; the CSV file has all.") if len(rows) > MOST_ROWS else ""
+    return table("Each image", "Image", [escape(heading) for heading in headings[1:]], shown) + more
+
+
+def conventions(evaluation: Evaluation) -> str:
+    items = "".join(f"<dt>{escape(m.heading)}</dt><dd>{escape(m.convention)}</dd>" for m in evaluation.measures)
+    facts = {
+        "Data": f"{evaluation.data}, split {evaluation.split}",
+        **({"Holes": evaluation.holes} if evaluation.holes else {}),
+        "Mode of the networks": evaluation.mode,
+        "Left out at each side": f"{evaluation.crop_px} px",
+    }
+    items += "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f'<dl class="how panel">{items}</dl>'
+
+
+def figure(gallery: Gallery) -> str:
+    return embedded(gallery.picture, gallery.heading, gallery.caption)
+
+
+EMPTY = f"<td{RIGHT}>–</td>"
+
+
+def cell(figure: Figure | None, measure: Measure, *, best: bool = False) -> str:
+    if figure is None:
+        return EMPTY
+    digits = measure.digits
+    return (
+        f'<td class="right{" best" if best else ""}">{figure.mean:.{digits}f}'
+        f"<small>{figure.low:.{digits}f} to {figure.high:.{digits}f}</small></td>"
+    )
+
+
+def text(figure: Figure | None, digits: int) -> str:
+    return "–" if figure is None else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def scaled(figure: Figure, measure: Measure) -> Figure:
+    """As it is shown."""
+    return Figure(measure.scale * figure.mean, measure.scale * figure.low, measure.scale * figure.high)
+
+
+def p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def quiet(sentence: str) -> str:
+    return f'<p class="quiet">{escape(sentence)}</p>'

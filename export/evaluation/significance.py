@@ -1,0 +1,126 @@
+"""Which differences between models are more than noise. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, measure_called
+from gan_tasks.metrics.distribution import Features, compare_kernel_distances
+from gan_tasks.metrics.statistics import compare, holm
+
+
+def pairwise_tests(pairs: Sequence[tuple[Subject, Subject]]) -> list[PairedTest]:
+    """Each pair by each measure that both have, with Holm's correction over the pairs.
+
+    An image without a finite value of both, such as the PSNR of equal images, does not count.
+    """
+    tests = []
+    for key in dict.fromkeys(key for first, _ in pairs for key in first.per_image):
+        found = []
+        for first, second in pairs:
+            a, b = (np.asarray(subject.per_image.get(key, [])) for subject in (first, second))
+            if len(a) != len(b) or not (usable := np.isfinite(a) & np.isfinite(b)).any():
+                continue
+            test = compare(a[usable], b[usable])
+            found.append(
+                PairedTest(key, first.name, second.name, test.difference, test.low, test.high, test.p, test.images)
+            )
+        tests += corrected(found)
+    return tests
+
+
+def kernel_distance_tests(
+    real: Features, outputs: Mapping[str, Features], pairs: Sequence[tuple[str, str]]
+) -> list[PairedTest]:
+    """The same by kernel distance, of each pair's answers to the same inputs."""
+    found = []
+    for first, second in pairs:
+        test = compare_kernel_distances(real, outputs[first], outputs[second])
+        images = len(outputs[first])
+        found.append(
+            PairedTest(KERNEL_DISTANCE.key, first, second, test.difference, test.low, test.high, test.p, images)
+        )
+    return corrected(found)
+
+
+def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    p_values = holm({str(index): test.p for index, test in enumerate(tests)})
+    return [replace(test, p=p_values[str(index)]) for index, test in enumerate(tests)]
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """The evaluation in a sentence or two."""
+    if len(evaluation.models) > 1:
+        return verdict_on_several(evaluation)
+    (model,) = evaluation.models
+    if evaluation.baselines:
+        return verdict_on_pairs(model, evaluation)
+    distances = model.set_measures
+    if distances is None or evaluation.inputs is None or evaluation.floor is None:
+        return "Nothing to judge it by: there is no right answer, and sets of images were not compared."
+    own, before, floor = distances.kernel_distance, evaluation.inputs.kernel_distance, evaluation.floor
+    figures = f"kernel distance ×10³ {1e3 * own.mean:.1f}, untranslated {1e3 * before.mean:.1f}"
+    if own.mean <= floor.high:
+        return (
+            f"Not told apart from real images by this number of them: {figures}, floor up to {1e3 * floor.high:.1f}."
+        )
+    if own.high < before.low:
+        return f"Nearer to the real images than the untranslated ones, and not among them yet: {figures}."
+    return f"No nearer to the real images than the untranslated ones are: {figures}."
+
+
+def verdict_on_pairs(model: Subject, evaluation: Evaluation) -> str:
+    """By L1, against the best trivial answer, and by kernel distance if better than all of them."""
+    by_kernel = [test.better for test in evaluation.tests if test.measure == KERNEL_DISTANCE.key]
+    beats_all = len(by_kernel) == len(evaluation.baselines) and set(by_kernel) == {model.name}
+    also = " By kernel distance nearer to the real images than every trivial answer, by more than noise."
+    return verdict_by_l1(model, evaluation) + (also if beats_all else "")
+
+
+def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
+    best = min(evaluation.baselines, key=lambda subject: subject.measures["l1"].mean)
+    reached, other = model.measures["l1"].mean, best.measures["l1"].mean
+    figures = f"L1 {reached:.4f}, {best.name} {other:.4f}"
+    test = next((t for t in evaluation.tests if t.measure == "l1" and t.second == best.name), None)
+    if test is None or test.better is None:
+        return f"By L1 no difference from the best trivial answer is shown: {figures}."
+    if test.better == model.name:
+        return f"By L1 better than every trivial answer, by more than noise: {figures}."
+    return f"By L1 worse than a trivial answer: {figures}. Such an error rewards blur: look at the pictures too."
+
+
+def verdict_on_several(evaluation: Evaluation) -> str:
+    wins: dict[str, list[str]] = {}
+    open_measures = []
+    for key in dict.fromkeys(test.measure for test in evaluation.tests):
+        tests = [test for test in evaluation.tests if test.measure == key]
+        heading = "kernel distance" if key == KERNEL_DISTANCE.key else measure_called(key).heading
+        best = best_of(tests)
+        if best is None:
+            open_measures.append(heading)
+        else:
+            wins.setdefault(best, []).append(heading)
+    sentences = [f"{name} is better by {listed(measures)}" for name, measures in wins.items()]
+    if open_measures:
+        several = "no single best one" if len(evaluation.models) > 2 else "no difference shown"
+        sentences.append(f"{several} by {listed(open_measures)}")
+    text = "; ".join(sentences) or "nothing could be compared"
+    return f"{text[0].upper() if not wins else text[0]}{text[1:]}."
+
+
+def best_of(tests: Sequence[PairedTest]) -> str | None:
+    """Who is shown to be better than each of the others."""
+    names = {name for test in tests for name in (test.first, test.second)}
+    for name in sorted(names):
+        own = [test for test in tests if name in (test.first, test.second)]
+        if len(own) == len(names) - 1 and all(test.better == name for test in own):
+            return name
+    return None
+
+
+def listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,1 @@
+"""Weights files of other programs, written from our models."""

@@ -1,0 +1,60 @@
+"""Generators of super-resolution as BasicSR and Real-ESRGAN name them: https://github.com/XPixelGroup/BasicSR.
+
+What reads these names is in `esrgan.py`, `srvgg.py` and `msrresnet.py`.
+"""
+
+import io
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.blocks import DenseBlock
+from gan_tasks.pretrained.conversion import ModuleNames, State, rename_modules
+from gan_tasks.pretrained.esrgan import new_naming
+from gan_tasks.pretrained.msrresnet import msr_resnet_names
+from gan_tasks.pretrained.srvgg import srvgg_names
+
+WRAPPER = "params_ema"
+"""Where the loaders of both projects look first."""
+
+
+def to_basicsr(generator: Generator) -> dict[str, Tensor]:
+    """A copy of the generator's tensors, on the CPU, under exactly the keys that BasicSR's own code loads.
+
+    Raises UserError for a generator that BasicSR does not have.
+    """
+    names, state = names_in_basicsr(generator), generator.state_dict()
+    if names is None or any(key.rpartition(".")[0] not in names for key in state):
+        raise UserError(
+            "this generator has no counterpart in BasicSR or Real-ESRGAN: expected an RRDBNet of scale 1, 2 or 4, an "
+            "SRVGGNetCompact, or an MSRResNet of scale 2, 3 or 4"
+        )
+    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
+    return rename_modules(copies, names)
+
+
+def names_in_basicsr(generator: Generator) -> ModuleNames | None:
+    """Ours → BasicSR's; None for a network that is none of its three."""
+    dense_blocks = sum(isinstance(module, DenseBlock) for module in generator.modules())
+    ups = range(1, len(generator.ups) + 1)
+    if dense_blocks:
+        # RRDBNet always doubles twice; smaller scales fold pixels first.
+        if len(ups) != 2:
+            return None
+        return new_naming(tuple(f"conv_up{i}" for i in ups)).names(dense_blocks // 3)
+    if not isinstance(generator.shortcut, nn.Upsample) or not isinstance(generator.trunk, nn.Sequential):
+        return None
+    if generator.shortcut.mode == "nearest":
+        return srvgg_names(len(generator.trunk))
+    if generator.scale not in (2, 3, 4):
+        return None
+    return msr_resnet_names(len(generator.trunk), tuple(f"upconv{i}" for i in ups))
+
+
+def basicsr_bytes(state: State) -> bytes:
+    """The content of a `.pth` file."""
+    buffer = io.BytesIO()
+    torch.save({WRAPPER: dict(state)}, buffer)
+    return buffer.getvalue()

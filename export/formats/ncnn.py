@@ -1,0 +1,100 @@
+"""A generator of super-resolution as ncnn's two files, written layer by layer as `ncnn.py` reads them."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.export.formats.basicsr import to_basicsr
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.pretrained.conversion import State
+from gan_tasks.pretrained.esrgan import is_rrdb
+from gan_tasks.pretrained.files.ncnn import (
+    FLOAT16,
+    FLOAT32,
+    MAGIC,
+    Chain,
+    Params,
+    msr_resnet_chain,
+    rrdb_chain,
+    srvgg_chain,
+)
+from gan_tasks.pretrained.srvgg import is_srvgg
+
+INPUT, OUTPUT = "data", "output"
+"""What Real-ESRGAN's files call the image and its result, and the programs that run them expect."""
+
+
+def to_ncnn(generator: Generator, *, half: bool = False) -> tuple[bytes, bytes]:
+    """The contents of the `.param` and of the `.bin`. Images are C×H×W in [0, 1], as everywhere in Real-ESRGAN.
+
+    half: store the weights of convolutions as float16, as the published files do; biases and slopes stay float32.
+
+    Raises UserError as `to_basicsr` does.
+    """
+    state = to_basicsr(generator)
+    chain = chain_of(generator, state)
+    return param_text(chain, state).encode(), b"".join(packed(state, name, half=half) for name in chain.names)
+
+
+def chain_of(generator: Generator, state: State) -> Chain:
+    if is_srvgg(state):
+        return srvgg_chain(sum(tensor.ndim == 4 for tensor in state.values()) - 1, generator.scale)
+    if is_rrdb(state):
+        folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
+        blocks = sum(key.endswith(".rdb1.conv1.weight") for key in state)
+        return rrdb_chain(blocks, len(generator.ups), folded[0] if folded else 1)
+    shuffles = [part.upscale_factor for part in generator.ups.modules() if isinstance(part, nn.PixelShuffle)]
+    return msr_resnet_chain(sum(key.endswith(".conv1.weight") for key in state), shuffles)
+
+
+def param_text(chain: Chain, state: State) -> str:
+    """One line a layer. A result that several layers read is split: each then has a blob of its own."""
+    readers = Counter(number for layer in chain.layers for number in layer.inputs)
+    weighted = iter(chain.names)
+    waiting: dict[int, list[str]] = {}
+    lines, blob_count, last = [], 0, len(chain.layers) - 1
+    for number, layer in enumerate(chain.layers):
+        blob = INPUT if number == 0 else OUTPUT if number == last else str(number)
+        params = dict(layer.params)
+        if layer.kind in ("Convolution", "PReLU"):
+            params = {**sizes(state[f"{next(weighted)}.weight"]), **params}
+        lines.append(line(layer.kind, number, [waiting[i].pop() for i in layer.inputs], [blob], params))
+        waiting[number] = [blob]
+        blob_count += 1
+        if readers[number] > 1:
+            waiting[number] = [f"{blob}_splitncnn_{i}" for i in range(readers[number])]
+            lines.append(line("Split", number, [blob], waiting[number], {}))
+            blob_count += readers[number]
+    return "\n".join([MAGIC, f"{len(lines)} {blob_count}", *lines, ""])
+
+
+def line(kind: str, number: int, inputs: list[str], outputs: list[str], params: Params) -> str:
+    # ncnn takes a number for an integer unless it is written with a point, and then reads its bits as a float's.
+    values = (
+        f"{key}={','.join(f'{value:e}' if isinstance(value, float) else str(value) for value in params[key])}"
+        for key in sorted(params, key=abs)
+    )
+    name = f"{kind.lower()}_{number}"
+    return " ".join([f"{kind:<24} {name:<24} {len(inputs)} {len(outputs)}", *inputs, *outputs, *values])
+
+
+def sizes(weight: Tensor) -> Params:
+    """A convolution's outputs and how many weights it has, or a PReLU's slopes."""
+    return {0: (len(weight),)} if weight.ndim == 1 else {0: (len(weight),), 6: (weight.numel(),)}
+
+
+def packed(state: State, name: str, *, half: bool) -> bytes:
+    weight = state[f"{name}.weight"]
+    if weight.ndim == 1:
+        return raw(weight, torch.float32)
+    weights = raw(weight, torch.float16 if half else torch.float32)
+    tag = struct.pack("<I", FLOAT16 if half else FLOAT32)
+    return tag + weights + b"\0" * (-len(weights) % 4) + raw(state[f"{name}.bias"], torch.float32)
+
+
+def raw(tensor: Tensor, dtype: torch.dtype) -> bytes:
+    return tensor.to(dtype).contiguous().numpy().tobytes()

@@ -1,0 +1,168 @@
+"""A model of super-resolution as the files of other projects, proven before they are left in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import atomic
+from gan_tasks.export.formats.basicsr import basicsr_bytes, to_basicsr
+from gan_tasks.export.formats.ncnn import to_ncnn
+from gan_tasks.export.models.base import SUPER_RESOLUTION
+from gan_tasks.export.models.pretrained_model import in_our_range
+from gan_tasks.export.models.torch_model import TorchModel
+from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotProvenError
+from gan_tasks.export.onnx.test_vectors import legal_sizes, noise
+from gan_tasks.export.onnx.verify import TOLERANCE
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.pretrained.conversion import State, describe
+from gan_tasks.pretrained.esrgan import upscaler_usage
+from gan_tasks.pretrained.files.ncnn import BIN_SUFFIX, PARAM_SUFFIX
+from gan_tasks.pretrained.load import load_network
+
+UPSCALER_RANGE = (0.0, 1.0)
+"""Of images, in all of these projects."""
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """What was written, and how far what is read from it is from the model: of values in [0, 1]."""
+
+    paths: tuple[Path, ...]
+    size_bytes: int
+    max_error: float
+    tolerance: float
+
+    def lines(self) -> Iterator[str]:
+        yield f"{', '.join(map(str, self.paths))}: {self.size_bytes / 1e6:,.1f} MB"
+        yield f"read back, against the model: largest difference {self.max_error:.1e} (allowed {self.tolerance:.0e})"
+
+
+def export_basicsr(model: TorchModel, out: Path) -> FilesReport:
+    """Write a `.pth` that BasicSR's and Real-ESRGAN's own code loads: {"params_ema": state dict}, new names.
+
+    Raises UserError for a network that they do not have, and NotProvenError where what is read back differs.
+    """
+    return write_basicsr(generator_of(model), model.network, out)
+
+
+def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesReport:
+    """Write ncnn's `.param`, which is `out`, and the `.bin` beside it; the blobs are called as in Real-ESRGAN's.
+
+    half: store the weights as float16, as the published files do.
+
+    Raises UserError and NotProvenError as `export_basicsr` does.
+    """
+    if out.suffix != PARAM_SUFFIX:
+        raise UserError(f"{out} should end in {PARAM_SUFFIX}; the {BIN_SUFFIX} is written beside it")
+    generator = generator_of(model)
+    param, weights = to_ncnn(generator, half=half)
+    # The list of layers comes last: without it nobody takes the weights for a network.
+    files = {out.with_suffix(BIN_SUFFIX): weights, out: param}
+    return write_proven(files, out, generator, model.network, half=half)
+
+
+def export_blend(first: TorchModel, second: TorchModel, alpha: float, out: Path) -> FilesReport:
+    """Write a `.pth` as `export_basicsr` does, its weights (1 - alpha) of the first model and alpha of the second.
+
+    Network interpolation (ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.4): between a model
+    trained to come close and the same trained on to look real, it trades the one for the other.
+
+    alpha: 0 is the first, 1 the second, both to the bit.
+
+    Raises UserError for an alpha outside [0, 1], and for models of different architecture, naming the first
+    difference; and as `export_basicsr` does.
+    """
+    if not 0 <= alpha <= 1:
+        raise UserError(
+            f"alpha is {alpha}: give a number from 0, which is {first.title}, to 1, which is {second.title}"
+        )
+    ours, theirs = generator_of(first), generator_of(second)
+    check_same_shapes(to_basicsr(ours), to_basicsr(theirs), first.title, second.title)
+    blend, other = copy.deepcopy(ours), theirs.state_dict()
+    blend.load_state_dict({key: torch.lerp(tensor, other[key], alpha) for key, tensor in ours.state_dict().items()})
+    return write_basicsr(blend, in_our_range(blend, UPSCALER_RANGE), out)
+
+
+def check_same_shapes(first: State, second: State, first_title: str, second_title: str) -> None:
+    for key in {**first, **second}:
+        one, other = first.get(key), second.get(key)
+        if one is None or other is None or one.shape != other.shape:
+            raise UserError(
+                f"only models of one architecture can be blended: {key} is {describe(one)} in {first_title} and "
+                f"{describe(other)} in {second_title}"
+            )
+
+
+def generator_of(model: TorchModel) -> Generator:
+    """The generator of a super-resolution model that BasicSR has too; it works on images in UPSCALER_RANGE.
+
+    Raises UserError for any other model.
+    """
+    generators = [module for module in model.network.modules() if isinstance(module, Generator)]
+    if model.name != SUPER_RESOLUTION or len(generators) != 1:
+        raise UserError(
+            f"{model.title} is a model of {model.name}, and this takes super-resolution's alone. Every model can be "
+            "exported with --format onnx, pix2pix's with --format jy too"
+        )
+    try:
+        to_basicsr(generators[0])
+    except UserError as error:
+        raise UserError(f"{model.title}: {error}. Every model can be exported with --format onnx") from error
+    return generators[0]
+
+
+def write_basicsr(generator: Generator, network: nn.Module, out: Path) -> FilesReport:
+    if out.suffix != ".pth":
+        raise UserError(f"{out} should end in .pth")
+    return write_proven({out: basicsr_bytes(to_basicsr(generator))}, out, generator, network)
+
+
+def write_proven(
+    files: dict[Path, bytes], named: Path, generator: Generator, network: nn.Module, *, half: bool = False
+) -> FilesReport:
+    """Write the files once the network that is read from them, by the name of one, does what `network` does.
+
+    network: on images in [-1, 1]; its generator says which sizes it takes.
+    """
+    with TemporaryDirectory() as folder:
+        for path, data in files.items():
+            (Path(folder) / path.name).write_bytes(data)
+        found = in_our_range(load_network(Path(folder) / named.name), UPSCALER_RANGE)
+        max_error = largest_difference(found, network, generator)
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    if not max_error <= tolerance:
+        raise NotProvenError(
+            f"{named} was not written: what is read from it differs from the model by {max_error:.1e}, and at most "
+            f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
+        )
+    named.parent.mkdir(parents=True, exist_ok=True)
+    for path, data in files.items():
+        atomic.write_bytes(path, data)
+    return FilesReport(tuple(files), sum(map(len, files.values())), max_error, tolerance)
+
+
+def largest_difference(found: nn.Module, expected: nn.Module, generator: Generator) -> float:
+    """Of values in [0, 1], at five sizes; not a number where either gives none, infinite where the sizes differ."""
+    device = next(generator.parameters()).device
+    channels = upscaler_usage(generator).in_channels
+    differences = []
+    for size in legal_sizes(generator.size_multiple, generator.minimum_size):
+        images = torch.from_numpy(noise(("image",), channels, 1, *size)["image"]) * 2 - 1
+        with torch.inference_mode():
+            one, other = seen(found(images)), seen(expected(images.to(device)))
+        differences.append(float((one - other).abs().max()) if one.shape == other.shape else float("inf"))
+    return float(np.max(differences))
+
+
+def seen(images: Tensor) -> Tensor:
+    """From [-1, 1] to [0, 1], what lies outside as the nearer end: a run's model clips, the published ones do not."""
+    return images.float().cpu().clamp(-1, 1) / 2 + 0.5

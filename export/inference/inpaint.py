@@ -1,0 +1,139 @@
+"""Filling the holes of a picture with a model: which part the network sees, and how its answer is put back.
+
+Given pixels come back as they were, to the bit. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import ImageError, Pixels, fit_channels, to_float
+from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.export.inference.blending import correction, dilated
+from gan_tasks.export.inference.inpaint_options import FillOptions
+from gan_tasks.export.inference.regions import regions, whole
+from gan_tasks.export.models.base import FloatImages, Model, from_float, split_alpha
+
+WORKING_SIDE_PX = 512
+"""Larger parts are made smaller for the network: it has learned from 256 px, and sees no farther than about this."""
+ATTENTION_BYTES = 12
+"""Memory for each pair of places that contextual attention compares; it has a place for 8×8 pixels."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The picture with its holes filled, H×W×C as it came, and what a person should know of how that was done."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def fill(
+    model: Model, image: Pixels, hole: Hole, sketch: Hole | None = None, options: FillOptions | None = None
+) -> Filled:
+    """Fill the hole of H×W×C pixels, uint8 or uint16; alpha stays as it is.
+
+    Args:
+        hole, sketch: H×W bool; True in the hole, and where a line is drawn that the fill shall follow.
+
+    A picture without a hole comes back as it is. Raises ImageError for a hole or sketch of another size and a hole
+    that leaves nothing to go by, UserError for a sketch that the model has not learned to follow.
+    """
+    options = options or FillOptions()
+    check(model, image, hole, sketch)
+    if not hole.any():
+        return Filled(image, ("the mask is empty: there is nothing to fill",))
+    hole = dilated(hole, options.dilate_px)
+    if hole.all():
+        raise ImageError("the mask covers the whole picture: nothing is left to fill it from")
+    result, notes = image.copy(), []
+    colour, _ = split_alpha(result, model.in_channels)  # a view: what is filled there is filled in the result
+    strategy = options.strategy
+    if strategy == "original" and not fits(model, hole.shape):
+        strategy = "crop"
+        notes.append(
+            f"the picture as a whole needs more than {model.max_memory_bytes / 2**30:.1f} GiB: "
+            "each hole was filled with its surroundings instead"
+        )
+    left = hole.copy()
+    for region in regions(hole) if strategy == "crop" else [whole(hole)]:
+        part = colour[region.place]
+        lines = None if sketch is None else sketch[region.place]
+        size = region.size if strategy == "original" else working_size(model, region.size)
+        if size != region.size and strategy == "crop":
+            notes.append(f"a hole was filled at {size[0] / region.size[0]:.0%} of its size, the largest that is done")
+        made = run_at(model, part, left[region.place], lines, size)
+        part[region.hole] = fitted(model, made, part, left[region.place], options, image.dtype)[region.hole]
+        left[region.place] &= ~region.hole
+    return Filled(result, tuple(dict.fromkeys(notes)))
+
+
+def check(model: Model, image: Pixels, hole: Hole, sketch: Hole | None) -> None:
+    if "mask" not in model.inputs:
+        raise UserError(f"{model.title} fills no holes: call it with the picture alone")
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
+    for name, each in (("mask", hole), ("sketch", sketch)):
+        if each is not None and each.shape != image.shape[:2]:
+            (height, width), (rows, columns) = each.shape, image.shape[:2]
+            raise ImageError(
+                f"the {name} is {width} × {height} px and the picture {columns} × {rows} px: give one of its size"
+            )
+    if sketch is not None and "sketch" not in model.inputs:
+        raise UserError(f"{model.title} has not learned to follow a sketch: leave it out")
+
+
+def fits(model: Model, size: tuple[int, ...]) -> bool:
+    """Whether a picture of this (height, width) can be filled at once within the model's memory."""
+    height, width = size
+    attention = ATTENTION_BYTES * (height * width / 64) ** 2
+    return not model.runs_in_tiles(height, width) and attention <= model.max_memory_bytes
+
+
+def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) at which a part is shown to the network: its own, or as much smaller as need be."""
+    factor = min(1.0, WORKING_SIDE_PX / (size[0] * size[1]) ** 0.5)
+    while True:
+        smaller = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        if fits(model, smaller):
+            return smaller
+        if max(smaller) <= 64:
+            raise UserError(
+                f"{model.title} needs more than the {model.max_memory_bytes / 2**20:,.0f} MiB that are allowed, even "
+                "for 64×64 pixels: allow more memory"
+            )
+        factor /= 2
+
+
+def run_at(model: Model, part: Pixels, hole: Hole, sketch: Hole | None, size: tuple[int, int]) -> FloatImages:
+    """The network's whole image for a part, C×H×W in [-1, 1] at the part's own size; it works at `size`."""
+    own_size = part.shape[:2]
+    image = to_float(fit_channels(part, model.in_channels))
+    masks = [hole] if "sketch" not in model.inputs else [hole, np.zeros_like(hole) if sketch is None else sketch]
+    if size != own_size:
+        # What is in the hole must not reach its surroundings when these are averaged.
+        blank = np.where(hole, image[:, ~hole].mean(axis=1)[:, None, None], image)
+        image = resized(blank, size)
+        masks = [resized(mask[None].astype(np.float32), size)[0] > 1e-3 for mask in masks]
+    made = model.run(image[None], *(mask[None, None].astype(np.float32) for mask in masks))[0]
+    return made if size == own_size else resized(made, own_size)
+
+
+def resized(image: FloatImages, size: tuple[int, int]) -> FloatImages:
+    """C×H×W in [-1, 1], bicubic, antialiased."""
+    from PIL import Image
+
+    planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC) for plane in image]
+    return np.clip(np.stack([np.asarray(plane, np.float32) for plane in planes]), -1, 1)
+
+
+def fitted(
+    model: Model, made: FloatImages, part: Pixels, hole: Hole, options: FillOptions, dtype: np.dtype[np.generic]
+) -> Pixels:
+    """The network's image for a part, its colours and edges brought to those around the hole, as pixels."""
+    given = to_float(fit_channels(part, model.out_channels))
+    made = made + correction(made, given, hole, feather_px=options.feather_px, match_colour=options.match_colour)
+    return fit_channels(from_float(made, dtype), part.shape[2])

@@ -1,0 +1,154 @@
+"""Run a model over a video, frame by frame and in constant memory; go on where an interrupted run stopped.
+
+Finished parts lie in a hidden folder beside the result until it is whole. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import chain, count, islice
+from pathlib import Path
+
+import av
+from av.video.frame import VideoFrame
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Pixels
+from gan_tasks.export.inference.pipeline import pipelined
+from gan_tasks.export.inference.provenance import PROGRAM, xmp
+from gan_tasks.export.inference.resume import broken, sha256_of
+from gan_tasks.export.inference.video.parts import PART_FRAMES, finished_parts, open_parts, part_path, remove_parts
+from gan_tasks.export.inference.video.reader import Damage, Video, probe, read_frames, to_pixels
+from gan_tasks.export.inference.video.writer import Plan, join, plan, to_frame, write_part
+from gan_tasks.export.models.base import Model
+from gan_tasks.progress import Advance, track
+
+
+@dataclass(frozen=True)
+class VideoDone:
+    """A video that was written.
+
+    in_tiles: its frames were run in tiles, because memory is limited.
+    summary: what was written and what was left out, for people.
+    damage: what is broken in the source, so that the result is not all of it; empty for a whole one.
+    """
+
+    in_tiles: bool
+    summary: str
+    damage: str
+
+
+def apply_to_video(
+    model: Model,
+    before: Path,
+    after: Path,
+    *,
+    model_version: str,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> VideoDone:
+    """Make `after`, in the container that its suffix names, and put it in place in one step.
+
+    Frames are turned upright, keep their times and colours, and grow by the model's scale. Sound and subtitles are
+    copied as they are. Parts that an interrupted run left are used, unless with `overwrite`.
+
+    Raises UserError for what cannot be read at all, or not be written in this container.
+    """
+    video = probe(before)
+    how = plan(video, after, model.scale)
+    source = sha256_of(before)
+    recipe = {
+        "program": __version__,
+        "av": av.__version__,
+        "model": model_version,
+        "source": source,
+        "encoder": asdict(how.encoder),
+        "size": [how.height, how.width],
+    }
+    after.parent.mkdir(parents=True, exist_ok=True)
+    folder = open_parts(after, json.dumps(recipe, sort_keys=True), overwrite=overwrite)
+    damage = Damage()
+    begun = len(finished_parts(folder)) * PART_FRAMES
+    what = f"Applying to {before.name}"
+    comment = f"Made by the model {model.title} with {PROGRAM} {__version__}"
+    try:
+        with track(max(video.frame_count, begun), what, "frames", done=begun, quiet=quiet) as advance:
+            frame_count, end_s = make_parts(model, video, how, folder, damage, advance)
+        made_of = broken(source) if str(damage) else source
+        mark = xmp(model.title, __version__, model_version=model_version, source=made_of)
+        join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
+    except UserError:
+        remove_parts(after)  # it would come to the same end again
+        raise
+    remove_parts(after)
+    return VideoDone(
+        in_tiles=model.runs_in_tiles(*upright_size(video)),
+        summary=summary(frame_count, how),
+        damage=str(damage),
+    )
+
+
+def make_parts(
+    model: Model, video: Video, how: Plan, folder: Path, damage: Damage, advance: Advance
+) -> tuple[int, Fraction]:
+    """Make those that are not there; gives the count of frames and when the last one ends, in seconds."""
+    begun = len(finished_parts(folder))
+    frames, end_s, frame_count = read_frames(video, damage), Fraction(0), 0
+
+    def seen(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        nonlocal end_s, frame_count
+        for frame in frames:
+            assert frame.pts is not None  # `read_frames` sees to it
+            end_s, frame_count = (frame.pts + frame.duration) * video.time_base, frame_count + 1
+            yield frame
+
+    frames = seen(frames)
+    for _ in islice(frames, begun * PART_FRAMES):  # decoding again is exact, and nothing beside the model's work
+        pass
+
+    def read(frame: VideoFrame) -> tuple[VideoFrame, Pixels]:
+        return frame, to_pixels(frame, video)
+
+    def run(item: tuple[VideoFrame, Pixels]) -> tuple[VideoFrame, Pixels]:
+        return item[0], model(item[1])
+
+    def convert(item: tuple[VideoFrame, Pixels]) -> VideoFrame:
+        return to_frame(item[1], item[0], video, how)
+
+    with closing(raised(pipelined(frames, read, run, convert))) as results:
+        for number in count(begun):
+            first = next(results, None)
+            if first is None:
+                break
+            rest = counted(chain([first], islice(results, PART_FRAMES - 1)), advance)
+            if write_part(part_path(folder, number), rest, video, how) < PART_FRAMES:
+                break
+    return frame_count, end_s
+
+
+def raised(results: Iterable[VideoFrame | UserError]) -> Generator[VideoFrame]:
+    for result in results:
+        if isinstance(result, UserError):
+            raise result
+        yield result
+
+
+def counted(frames: Iterable[VideoFrame], advance: Advance) -> Iterator[VideoFrame]:
+    for frame in frames:
+        yield frame
+        advance(1)
+
+
+def upright_size(video: Video) -> tuple[int, int]:
+    return (video.width, video.height) if video.turn.transposed else (video.height, video.width)
+
+
+def summary(frame_count: int, how: Plan) -> str:
+    copied = f"{', '.join(how.copied.values())} copied as it is" if how.copied else "no sound"
+    what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
+    return "; ".join((what, *how.remarks))

@@ -1,0 +1,97 @@
+"""A model that runs an image in tiles where the whole would need too much memory. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+
+from gan_tasks.datasets.images import Pixels, to_float
+from gan_tasks.export.models.base import FloatImages, Model, from_float
+from gan_tasks.export.models.tiling import Planes, fitting_tile, run_in_tiles
+
+
+class TiledModel(Model):
+    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py).
+
+    size_multiple, minimum_size: of the sizes in pixels that the network takes without padding.
+    """
+
+    size_multiple: int
+    minimum_size: int
+
+    @property
+    @abstractmethod
+    def overlap(self) -> int:
+        """Pixels that neighbouring tiles share."""
+
+    @property
+    @abstractmethod
+    def bytes_per_pixel(self) -> int:
+        """Estimate of the memory in use, to a pixel of input."""
+
+    @abstractmethod
+    def run_network(self, *inputs: FloatImages) -> FloatImages:
+        """As `run`, each image as a whole."""
+
+    def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
+        below, right = padding_to_multiple(height, width, self.size_multiple, self.minimum_size)
+        return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
+
+    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
+        if masks or not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
+            return self.run_network(images, *masks)
+        return np.stack([self._run_in_tiles(image[None], in_levels=False) for image in images])
+
+    def run_pixels(self, pixels: Pixels) -> Pixels:
+        if not self.runs_in_tiles(*pixels.shape[:2]):
+            return super().run_pixels(pixels)
+        return np.ascontiguousarray(
+            self._run_in_tiles(pixels.transpose(2, 0, 1)[None], in_levels=True).transpose(1, 2, 0)
+        )
+
+    def _run_in_tiles(self, image: Planes, *, in_levels: bool) -> Planes:
+        """1×C×H×W, integers where `in_levels`, to C'×(s·H)×(s·W) of the same type."""
+
+        def run_levels(tile: Planes) -> Planes:
+            output = self.run_network(to_float(tile[0].transpose(1, 2, 0))[None])[0]
+            return from_float(output, image.dtype).transpose(2, 0, 1)[None]
+
+        height, width = image.shape[-2:]
+        (padded,) = pad_to_multiple(image, self.size_multiple, self.minimum_size)
+        tile = fitting_tile(
+            *padded.shape[-2:],
+            bytes_per_pixel=self.bytes_per_pixel,
+            max_memory_bytes=self.max_memory_bytes,
+            overlap=self.overlap,
+            multiple=self.size_multiple,
+            title=self.title,
+        )
+        result = run_in_tiles(
+            run_levels if in_levels else self.run_network,
+            padded,
+            tile=tile,
+            overlap=self.overlap,
+            multiple=self.size_multiple,
+            scale=self.scale,
+        )
+        return result[..., : height * self.scale, : width * self.scale]
+
+
+def pad_to_multiple(images: Planes, multiple: int, minimum: int) -> Planes:
+    """As `gan_tasks.networks.blocks.pad_to_multiple`, which needs torch: N×C×H×W, padded below and to the right."""
+    height, width = images.shape[-2:]
+    below, right = padding_to_multiple(height, width, multiple, minimum)
+    if not below and not right:
+        return images
+    padding = ((0, 0), (0, 0), (0, below), (0, right))
+    if below < height and right < width:
+        return np.pad(images, padding, mode="reflect")
+    return np.pad(images, padding, mode="edge")
+
+
+def padding_to_multiple(height: int, width: int, multiple: int, minimum: int) -> tuple[int, int]:
+    """Pixels to add below and to the right."""
+    below = max(minimum, -(-height // multiple) * multiple) - height
+    right = max(minimum, -(-width // multiple) * multiple) - width
+    return below, right

@@ -1,0 +1,151 @@
+"""Measure every provider at hand on one exported model, and choose the fastest that keeps to float32's result.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.file import OnnxFile
+from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.model import check_fit, run_session
+from gan_tasks.export.onnx.providers import Configuration, Session, configurations, start_session
+from gan_tasks.export.onnx.test_vectors import blocks, cases_of, to_feeds
+from gan_tasks.progress import track
+
+MIN_FIDELITY_DB = 45.0
+"""A provider further from float32 on the CPU is not chosen: at 45 dB the mean difference is 1.4 levels of 255."""
+MIN_GAIN = 1.05
+"""What is chosen instead of the CPU has to be so many times as fast: less is within the noise."""
+MEASURING_S = 20.0
+MIN_ROUNDS, MAX_ROUNDS = 5, 50
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One configuration; in place of figures `problem` says why there are none.
+
+    latencies_s: one a round; every configuration has its turn in each round.
+    fidelity_db: of the worst input, to float32 on the CPU; infinite where nothing differs.
+    """
+
+    configuration: Configuration
+    load_s: float = float("nan")
+    latencies_s: tuple[float, ...] = ()
+    fidelity_db: float = float("nan")
+    problem: str = ""
+
+    @property
+    def latency_s(self) -> float:
+        return statistics.median(self.latencies_s)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """size: (height, width) in pixels that was timed. measured: float32 on the CPU first."""
+
+    size: tuple[int, int]
+    measured: tuple[Measured, ...]
+    chosen: Measured
+
+
+def bench(
+    file: OnnxFile, *, size: int = 256, tried: Sequence[Configuration] | None = None, quiet: bool = False
+) -> Bench:
+    """Measure configurations on a model, in turns, so that the machine's moods meet all alike.
+
+    Fidelity is measured on the inputs of the file's own cases and on the image that is timed.
+
+    Args:
+        size: height and width of the image that is timed, in pixels; rounded up to what the graph takes.
+        tried: the first is what the others are held against; by default all that can be tried here.
+
+    Raises UserError where the first cannot run the model.
+    """
+    card = Card.of(file)
+    side = -(-max(size, card.minimum_size) // card.size_multiple) * card.size_multiple
+    tried = configurations() if tried is None else tried
+    if not tried:
+        raise UserError("there is nothing to run an .onnx file with: `pip install 'gan-tasks[cpu]'`")
+    feeds = [case.feeds() for case in cases_of(file)]
+    first = open_and_run(file, card, tried[0], feeds, side)
+    opened: list[Opened | Measured] = [first]
+    for configuration in tried[1:]:
+        try:
+            opened.append(open_and_run(file, card, configuration, feeds, side))
+        except Exception as error:  # a runtime raises anything; it is this row's alone
+            opened.append(Measured(configuration, problem=str(error) or type(error).__name__))
+    running = [one for one in opened if isinstance(one, Opened)]
+    round_s = sum(one.run() for one in running)
+    rounds = int(min(MAX_ROUNDS, max(MIN_ROUNDS, MEASURING_S / round_s)))
+    latencies: list[list[float]] = [[] for _ in running]
+    with track(rounds, "Measuring", "rounds", quiet=quiet) as advance:
+        for _ in range(rounds):
+            for taken, one in zip(latencies, running, strict=True):
+                taken.append(one.run())
+            advance(1)
+    in_turn = iter(latencies)
+    measured = tuple(one.measured(first, next(in_turn)) if isinstance(one, Opened) else one for one in opened)
+    return Bench((side, side), measured, choose(measured))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session that has run every input once; the last of them is timed."""
+
+    configuration: Configuration
+    session: Session
+    load_s: float
+    timed: dict[str, FloatImages]
+    outputs: tuple[FloatImages, ...]
+
+    def run(self) -> float:
+        """Run the image that is timed; returns the seconds taken."""
+        start = time.perf_counter()
+        run_session(self.session, self.timed)
+        return time.perf_counter() - start
+
+    def measured(self, first: Opened, latencies_s: Sequence[float]) -> Measured:
+        fidelity = min(map(fidelity_db, self.outputs, first.outputs))
+        return Measured(self.configuration, self.load_s, tuple(latencies_s), fidelity)
+
+
+def open_and_run(
+    file: OnnxFile, card: Card, configuration: Configuration, feeds: Sequence[dict[str, FloatImages]], side: int
+) -> Opened:
+    start = time.perf_counter()
+    session = start_session(file, configuration)
+    load_s = time.perf_counter() - start
+    check_fit(file, card, session)
+    timed = to_feeds(blocks([value.name for value in session.get_inputs()], card.in_channels, side, side))
+    outputs = tuple(run_session(session, inputs) for inputs in (*feeds, timed))
+    return Opened(configuration, session, load_s, timed, outputs)
+
+
+def choose(measured: Sequence[Measured]) -> Measured:
+    """The fastest of those close enough to the first; the first itself where the gain is too small."""
+    first = measured[0]
+    rest = [one for one in measured[1:] if one.latencies_s and one.fidelity_db >= MIN_FIDELITY_DB]
+    best = max(rest, key=lambda one: speed_up(first, one), default=first)
+    return best if speed_up(first, best) >= MIN_GAIN else first
+
+
+def speed_up(slow: Measured, fast: Measured) -> float:
+    """How many times as fast, as the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(slow.latencies_s, fast.latencies_s, strict=True))
+
+
+def fidelity_db(output: FloatImages, expected: FloatImages) -> float:
+    """Peak signal-to-noise ratio of values in [0, 1]; minus infinity where the output is not finite or misshapen."""
+    if output.shape != expected.shape or not np.isfinite(output).all():
+        return float("-inf")
+    error = float(np.mean(np.square(output.astype(np.float64) - expected)))
+    return float(-10 * np.log10(error)) if error else float("inf")

@@ -1,0 +1,255 @@
+"""Export a model to one ONNX file that is proven to equal it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import atomic
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.models.memory import peak_bytes
+from gan_tasks.export.models.torch_model import TorchModel, run_in_bands
+from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, parse_onnx
+from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.model import OUTPUT, open_session, run_session
+from gan_tasks.export.onnx.test_vectors import (
+    Case,
+    blocks,
+    case_sizes,
+    cases_to_metadata,
+    legal_sizes,
+    noise,
+    to_feeds,
+)
+from gan_tasks.export.onnx.verify import TOLERANCE, Proof, prove_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+HALF_TOLERANCE = 0.02
+"""As TOLERANCE, for weights of float16: five levels of 255."""
+BATCHES = (1, 2)
+RUNTIME_FACTOR = 1.7
+"""On the CPU: ONNX Runtime 1.6 and OpenVINO 1.3 for RRDBNet, 0.8 and 0.9 for SRVGG-16."""
+
+
+class NotProvenError(UserError):
+    """The exported graph does not do what the network does. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how far it is from torch: the largest difference, of values in [0, 1]."""
+
+    path: Path
+    size_bytes: int
+    max_error: float
+    tolerance: float
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) that were compared, each in batches of one and of two."""
+    proof: Proof
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.path}: {self.size_bytes / 1e6:,.1f} MB"
+        yield f"ONNX Runtime against torch: largest difference {self.max_error:.1e} (allowed {self.tolerance:.0e})"
+        yield from self.proof.lines()
+
+
+def export_onnx(
+    model: TorchModel,
+    out: Path,
+    *,
+    half: bool = False,
+    model_name: str,
+    licence: str = "",
+    training_data: str = "",
+    model_card: str = "",
+) -> ExportReport:
+    """Write one ONNX file, once it is proven to do what the model does in torch, always in eval mode.
+
+    Input `image` (and whatever else the model takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
+    card's `size_multiple`; output `output`, in [0, 1]. N, H and W are free. `session.OnnxModel` runs it on any size.
+
+    Proven means: ONNX's checker accepts it, and ONNX Runtime on the CPU agrees with torch at five sizes and two
+    batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
+
+    Args:
+        half: store the weights as float16, which halves the file. The arithmetic stays of float32: features
+            cannot overflow, and the speed is the same.
+        model_name, licence, training_data, model_card: for people; kept in the file.
+
+    Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's
+    and for packages that are not installed.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise UserError(f"{out} should end in .onnx")
+    if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
+        raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
+    graph = Graph(copy.deepcopy(model.network).cpu().eval(), model.inputs)
+    run_in_bands(graph, False)  # a graph has no loops
+    size_multiple, minimum_size = model.size_multiple, model.minimum_size
+    sizes = legal_sizes(size_multiple, minimum_size)
+    proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
+    if half:
+        halve_weights(proto)
+    cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
+    noises = [noise(model.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
+    bare = to_file(proto, out)
+    max_error = compare(graph, bare, [*noises, *(case.feeds() for case in cases)])
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    if not max_error <= tolerance:
+        raise NotProvenError(
+            f"{out} was not written: ONNX Runtime differs from torch by {max_error:.1e}, and at most "
+            f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
+        )
+    card = Card(
+        task=model.name,
+        model_name=model_name,
+        licence=licence,
+        training_data=training_data,
+        gan_tasks=__version__,
+        in_channels=model.in_channels,
+        out_channels=model.out_channels,
+        scale=model.scale,
+        size_multiple=size_multiple,
+        minimum_size=minimum_size,
+        overlap=model.overlap,
+        bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
+        weights="float16" if half else "float32",
+        graph_sha256=graph_sha256(bare),
+        max_error=max_error,
+        direction=model.direction,
+        task_options=model.task_options,
+        model_card=model_card,
+        **asdict(model.origin()),
+    )
+    for key, value in (card.to_metadata() | cases_to_metadata(cases)).items():
+        proto.metadata_props.add(key=key, value=value)
+    file = to_file(proto, out)
+    proof = prove_file(file)
+    if not proof.ok:
+        raise NotProvenError("\n".join([f"{out} was not written:", *proof.lines()]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(out, file.data)
+    return ExportReport(out, len(file.data), max_error, tolerance, sizes, proof)
+
+
+class Graph(nn.Module):
+    """What is exported: the network on images in [0, 1] instead of [-1, 1]; masks stay as they are."""
+
+    def __init__(self, network: nn.Module, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs = inputs
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        named = zip(self.inputs, inputs, strict=True)
+        made: Tensor = self.network(*(x * 2 - 1 if name == "image" else x for name, x in named))
+        return made * 0.5 + 0.5
+
+    def run(self, feeds: dict[str, FloatImages]) -> FloatImages:
+        with torch.inference_mode():
+            output: FloatImages = self(*(torch.from_numpy(feeds[name]) for name in self.inputs)).numpy()
+        return output
+
+
+def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: int) -> ModelProto:
+    """The graph with free N, H and W, without what torch notes about our source code."""
+    least = -(-minimum_size // size_multiple)
+    rows, columns = (torch.export.Dim(name, min=least) for name in ("rows", "columns"))
+    free = {0: torch.export.Dim("batch"), 2: size_multiple * rows, 3: size_multiple * columns}
+    names = graph.inputs
+    # An example at the limits, or with two sides alike, would be taken for a rule.
+    example = noise(names, in_channels, 2, (least + 1) * size_multiple, (least + 2) * size_multiple)
+    with quiet():
+        exported = torch.export.export(
+            graph,
+            tuple(torch.from_numpy(example[name]) for name in names),
+            dynamic_shapes=(tuple(free for _ in names),),
+        )
+        program = torch.onnx.export(
+            exported,
+            input_names=names,
+            output_names=[OUTPUT],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # with dynamo=True it never is
+    proto: ModelProto = program.model_proto
+    # Told the shapes between the layers, ONNX Runtime keeps memory of one layer for any later one of the same shape:
+    # two networks in a row, DeepFill v2, took 915 MiB instead of 450.
+    if len(graph.inputs) > 1:
+        del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+    return proto
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that are not installed and on its own future."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def halve_weights(proto: ModelProto) -> None:
+    """Store the weights as float16, each with a node that turns it into float32 when the model is loaded."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weights in proto.graph.initializer:
+        if weights.data_type != TensorProto.FLOAT or len(weights.dims) < 2:
+            continue  # biases and constants are few
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found when comparing
+            values = numpy_helper.to_array(weights).astype(np.float16)
+        stored = numpy_helper.from_array(values, f"{weights.name}.half")
+        casts.append(helper.make_node("Cast", [stored.name], [weights.name], to=TensorProto.FLOAT))
+        weights.CopyFrom(stored)
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def to_file(proto: ModelProto, out: Path) -> OnnxFile:
+    return parse_onnx(proto.SerializeToString(), str(out))
+
+
+def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
+    """What torch gives for blocks of these sizes (height, width)."""
+    inputs = [blocks(graph.inputs, in_channels, *size) for size in sizes]
+    return tuple(Case.of(images, graph.run(to_feeds(images))) for images in inputs)
+
+
+def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]]) -> float:
+    """Largest difference between ONNX Runtime and torch; not a number where either gives none."""
+    session = open_session(file, device="cpu")
+    return float(np.max([np.abs(run_session(session, inputs) - graph.run(inputs)).max() for inputs in feeds]))
+
+
+def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> int:
+    """Estimate of the memory in use, to a pixel of input: RUNTIME_FACTOR times the features alive in torch."""
+    images = noise(graph.inputs, in_channels, 1, *size)
+    peak = peak_bytes(graph, [torch.from_numpy(images[name]).to("meta") for name in graph.inputs])
+    return math.ceil(RUNTIME_FACTOR * peak / (size[0] * size[1]))

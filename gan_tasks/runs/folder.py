@@ -1,0 +1,208 @@
+"""The run folder: what a training is told and what it leaves.
+
+config.json     task, options, data, command, versions, hardware
+journal.jsonl   every logged number and event
+samples/        step-NNNNNNNN.png, always of the same images
+checkpoints/    step-NNNNNNNN/, see checkpoint.py
+best            the name of the checkpoint with the best held-out measure
+end-of-STAGE    the name of the checkpoint with which a stage that has another after it ended
+report.html     all of it on one page
+model-card.md   what the model is, for others
+evaluation.*    the figures of the last `gan-tasks evaluate`, as .json, .csv and .html
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.checkpoint import (
+    CheckpointError,
+    DamagedCheckpointError,
+    list_checkpoints,
+    load_part,
+    load_state,
+    write_atomically,
+)
+from gan_tasks.tasks import find_task
+from gan_tasks.tasks.base import Task
+
+END_OF = "end-of-"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths within a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path | None:
+        """The checkpoint with the best held-out measure, where one was measured and is still there."""
+        return self._pointed_at(self.path / "best")
+
+    @property
+    def stage_ends(self) -> dict[str, Path]:
+        """The checkpoints that ended stages, by the stage's name."""
+        ends = {path.name.removeprefix(END_OF): self._pointed_at(path) for path in self.path.glob(f"{END_OF}*")}
+        return {name: checkpoint for name, checkpoint in ends.items() if checkpoint}
+
+    def kept(self) -> set[Path]:
+        """The checkpoints that are kept however old they are."""
+        return {*self.stage_ends.values(), *([self.best] if self.best else [])}
+
+    def set_best(self, checkpoint: Path) -> None:
+        write_atomically(self.path / "best", checkpoint.name.encode())
+
+    def end_stage(self, name: str, checkpoint: Path) -> None:
+        """Keep this checkpoint; what was the best so far is not to be compared with what the next stage makes."""
+        (self.path / "best").unlink(missing_ok=True)
+        write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
+
+    def _pointed_at(self, pointer: Path) -> Path | None:
+        checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
+        return checkpoint if checkpoint and checkpoint.is_dir() else None
+
+
+def create_run(
+    path: Path,
+    task: Task[Any, Any],
+    train_config: Any,
+    data: Path,
+    hardware: str,
+    *,
+    init_from: Path | None = None,
+) -> RunFolder:
+    """Make the folder and write `config.json`. Raises UserError where a run is there already."""
+    run = RunFolder(path)
+    if run.config.exists():
+        raise UserError(
+            f"{path} holds a run already: go on with `gan-tasks train --resume {path}`, or give another --out"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    content = {
+        "task": task.name,
+        "task_config": to_json(task.config),
+        "train_config": to_json(train_config),
+        "data": str(data.absolute()),
+        "init_from": None if init_from is None else str(init_from),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions(),
+        "hardware": hardware,
+    }
+    write_atomically(run.config, json.dumps(content, indent=1).encode())
+    return run
+
+
+def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
+    """The task of a run, not yet built, and the whole of its config.json.
+
+    Raises UserError where the folder is no run or its options are not this version's.
+    """
+    run = RunFolder(path)
+    if not run.config.is_file():
+        raise UserError(
+            f"{path} is not a run folder: it has no config.json. Expected what `gan-tasks train --out` wrote"
+        )
+    try:
+        content = json.loads(run.config.read_bytes())
+        task_class = find_task(content["task"]).load()
+        config = from_json(task_class.Config, content["task_config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.config} cannot be used: {error}") from error
+    return task_class(config), content
+
+
+def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Path]:
+    """A run's (or one checkpoint folder's) task with its trained generators, and the checkpoint they are from.
+
+    Takes the run's best checkpoint, else its newest; the average of the weights where one was kept. `direction`
+    chooses where a task has several.
+    Raises UserError where there is no checkpoint that can be read, and for an unknown direction.
+    """
+    if (path / "state.json").is_file():
+        run_path, candidates = path.parent.parent, [path]
+    else:
+        run_path, run = path, RunFolder(path)
+        candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
+    task, _ = read_run(run_path)
+    if direction:
+        task = task.facing(direction)
+    task.build(for_training=False)
+    for checkpoint in candidates:
+        try:
+            part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
+            weights = load_part(checkpoint, part)
+            for name, generator in task.generators.items():
+                own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+                generator.load_state_dict(own)
+        except DamagedCheckpointError as error:
+            damage = error
+            continue
+        task.generators.eval().requires_grad_(False)
+        return task, checkpoint
+    if candidates:
+        raise damage
+    raise CheckpointError(f"{run_path} has no checkpoint yet: train on with `gan-tasks train --resume {run_path}`")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Restore it, or move it away.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected an object. Restore it, or move it away.")
+    return content
+
+
+def to_json(config: Any) -> Any:
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def from_json(config_type: type[Any], content: Any) -> Any:
+    """A config dataclass of its JSON form. Raises UserError naming each option that does not fit."""
+    try:
+        return TypeAdapter(config_type).validate_python(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError(f"options do not fit this version of gan-tasks: {wrong}") from error
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("gan-tasks", "torch", "albumentations", "kornia", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,382 @@
+"""`RUN/report.html`: what a run was, how it went and what to do, on one page that needs nothing else.
+
+Curves are inline SVG and pictures are embedded; there are no scripts and no requests. Whatever comes from a
+file is escaped.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_tasks.metrics.catalogue import (
+    KERNEL_DISTANCE,
+    L1,
+    LPIPS,
+    MS_SSIM,
+    MS_SSIM_Y,
+    NIQE,
+    PSNR,
+    PSNR_Y,
+    SSIM,
+    SSIM_Y,
+    Measure,
+)
+from gan_tasks.runs import charts as curves
+from gan_tasks.runs.charts import Chart, Line
+from gan_tasks.runs.diagnosis import Finding, diagnose
+from gan_tasks.runs.folder import read_object
+from gan_tasks.runs.html import PICTURE_WIDTH_PX, embedded, page, section
+from gan_tasks.runs.journal import read_journal, series
+
+STRIP_LENGTH = 8  # earlier sample grids shown
+STRIP_WIDTH_PX = 480
+MOST_EVENTS = 200
+NETWORK_NAMES = {"g": "generator", "d": "discriminator"}
+LEVEL_NAMES = {"good": "Good", "note": "Note", "warning": "Warning"}
+
+
+MEASURES = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, KERNEL_DISTANCE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds; parts that are not there (yet) are empty."""
+
+    name: str
+    config: Mapping[str, Any]
+    journal: Sequence[Mapping[str, Any]]
+    samples: Sequence[Path]
+    evaluation: Mapping[str, Any]
+    before_after: Path
+
+
+def write_report(run: Path) -> Path:
+    """Write `run/report.html` from what the run folder holds and return its path.
+
+    Needs `journal.jsonl`; uses `config.json`, `samples/step-NNNNNNNN.png`, `evaluation.json` and
+    `before-after.png` where they are there. May be called while the run is training.
+    Raises `UserError` if `run` has no journal or one of the JSON files is damaged.
+    """
+    page = _page(_read_run(run))
+    report = run / "report.html"
+    unfinished = run / "report.html.tmp"
+    unfinished.write_text(page, encoding="utf-8")
+    return unfinished.replace(report)
+
+
+def _read_run(run: Path) -> Run:
+    return Run(
+        name=run.resolve().name,
+        config=read_object(run / "config.json"),
+        journal=read_journal(run / "journal.jsonl"),
+        samples=sorted((run / "samples").glob(f"step-{8 * '[0-9]'}.png")),
+        evaluation=read_object(run / "evaluation.json"),
+        before_after=run / "before-after.png",
+    )
+
+
+def _page(run: Run) -> str:
+    findings = diagnose(run.journal)
+    title = " · ".join([str(run.config.get("task", "Training run")), run.name])
+    sections = (
+        _head(run, title, findings),
+        _before_after(run.before_after),
+        section("What the curves say", _findings(findings)),
+        section("Held-out images", _evaluation(run.evaluation)),
+        section("Curves", _charts(run.journal)),
+        section("Samples", _samples(run)),
+        section("How it was trained", _how(run.config)),
+        section("Events", _events(run.journal)),
+        _config(run.config),
+    )
+    return page(title, sections)
+
+
+# --- The top of the page -----------------------------------------------------------------------------------
+
+
+def _head(run: Run, title: str, findings: Sequence[Finding]) -> str:
+    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(run.journal))
+    return (
+        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(_verdict(run, findings))}</p>'
+        f'<dl class="facts">{facts}</dl></header>'
+    )
+
+
+def _verdict(run: Run, findings: Sequence[Finding]) -> str:
+    """The evaluation's own words, or what can be said without one."""
+    if verdict := run.evaluation.get("verdict"):
+        return str(verdict)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if warnings:
+        return f"Not evaluated yet, and the curves give {warnings} warning{'s' if warnings > 1 else ''}."
+    return "Not evaluated yet; the curves give no warning."
+
+
+def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    if not journal:
+        return
+    seconds = _seconds_trained(journal)
+    images = journal[-1]["images"]
+    yield "Training images seen", f"{images:,}"
+    yield "Time taken", _duration_text(seconds)
+    _, speeds = series(journal, "speed/images_per_second")
+    if len(speeds):
+        yield "Speed", f"{curves.number_text(float(np.median(speeds)))} images/s"
+    for measure in MEASURES:
+        _, values = series(journal, f"val/{measure.key}")
+        if len(values):
+            best = float(np.nanmin(values) if measure.lower_is_better else np.nanmax(values))
+            yield f"Best held-out {measure.heading}", _value_text(best, measure)
+
+
+def _seconds_trained(journal: Sequence[Mapping[str, Any]]) -> float:
+    """The time between the first line and the last, without the pauses before a run was resumed."""
+    gaps = (
+        float(later["time"] - earlier["time"])
+        for earlier, later in pairwise(journal)
+        if later.get("event") != "resumed"
+    )
+    return sum(gaps)
+
+
+def _duration_text(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _before_after(path: Path) -> str:
+    if not path.exists():
+        return ""
+    caption = "Held-out images: what goes in, what the model makes of it, and the truth where it is known."
+    return f"<section>{_figure(path, PICTURE_WIDTH_PX, 'Before and after', caption)}</section>"
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return '<p class="panel">Nothing stands out: no warning, and nothing to change.</p>'
+    items = (
+        f'<li class="panel {finding.level}"><strong>{LEVEL_NAMES[finding.level]}</strong>'
+        f"<span>{_with_code(finding.sentence)}</span></li>"
+        for finding in findings
+    )
+    return f'<ul class="findings">{"".join(items)}</ul>'
+
+
+def _with_code(sentence: str) -> str:
+    """Escaped text, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
+
+
+# --- Held-out measures -------------------------------------------------------------------------------------
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> str:
+    """A table of the model beside its baselines, the best of each column in bold."""
+    rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
+    measures = [m for m in MEASURES if any(_mean(row.get(m.key)) is not None for row in rows.values())]
+    if not measures:
+        return ""
+    heads = "".join(
+        f'<th scope="col" class="right">{measure.heading}'
+        f"<small>{'lower' if measure.lower_is_better else 'higher'} is better</small></th>"
+        for measure in measures
+    )
+    body = "".join(
+        f'<tr{_class("model" if index == 0 else "")}><th scope="row">{escape(name)}</th>'
+        f"{''.join(_cell(row, measure, rows.values()) for measure in measures)}</tr>"
+        for index, (name, row) in enumerate(rows.items())
+    )
+    count = evaluation.get("images")
+    caption = f'<p class="quiet">Measured on {count:,} images that were not trained on.</p>' if count else ""
+    return (
+        '<div class="panel scroll" tabindex="0" role="region" aria-label="Held-out measures">'
+        f'<table><thead><tr><th scope="col">Method</th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"{caption}"
+    )
+
+
+def _cell(row: Mapping[str, Any], measure: Measure, rows: Iterable[Mapping[str, Any]]) -> str:
+    entry = row.get(measure.key)
+    mean = _mean(entry)
+    if mean is None:
+        return '<td class="right">–</td>'
+    means = [other for r in rows if (other := _mean(r.get(measure.key))) is not None]
+    best = mean == (min(means) if measure.lower_is_better else max(means))
+    interval = ""
+    if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
+        low, high = (_value_text(entry[end], measure, unit=False) for end in ("low", "high"))
+        interval = f"<small>{low} to {high}</small>"
+    return f"<td{_class('right best' if best else 'right')}>{_value_text(mean, measure)}{interval}</td>"
+
+
+def _mean(entry: Any) -> float | None:
+    """The figure in `0.12` and in `{"mean": 0.12, "low": …, "high": …}`."""
+    value = entry.get("mean") if isinstance(entry, Mapping) else entry
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _value_text(value: float, measure: Measure, unit: bool = True) -> str:
+    value *= measure.scale
+    if measure.unit == "dB":
+        return f"{value:.2f} dB" if unit else f"{value:.2f}"
+    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+
+
+# --- Curves ------------------------------------------------------------------------------------------------
+
+
+def _charts(journal: Sequence[Mapping[str, Any]]) -> str:
+    drawn = "".join(curves.draw(chart) for chart in _chart_list(journal))
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    keys = list(dict.fromkeys(key for line in journal for key in line if "event" not in line))
+    accuracies = [key for key in keys if key.startswith("d/") and key.endswith("_accuracy")]
+    g_losses = _losses([key for key in keys if key.startswith("g/")])
+    d_losses = _losses([key for key in keys if key.startswith("d/") and key not in accuracies])
+    return [
+        Chart("Generator losses", "weighted loss", [_line(journal, key) for key in g_losses]),
+        Chart("Discriminator losses", "weighted loss", [_line(journal, key) for key in d_losses]),
+        Chart(
+            "Discriminator accuracy",
+            "% right (50 = undecided)",
+            [_line(journal, key, scale=100, drop="_accuracy") for key in accuracies],
+            y_range=(0, 100),
+        ),
+        *(_measure_chart(journal, measure) for measure in MEASURES),
+        Chart("Variety of the outputs", "1 = as varied as the targets", [_line(journal, "outputs/diversity")]),
+        Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
+        Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
+    ]
+
+
+def _losses(keys: Sequence[str]) -> Sequence[str]:
+    """The keys to draw: without the total where it has a single part, and so the same curve."""
+    return [key for key in keys if not key.endswith("/total")] if len(keys) == 2 else keys
+
+
+def _line(
+    journal: Sequence[Mapping[str, Any]], key: str, *, scale: float = 1, drop: str = "", noisy: bool = True
+) -> Line:
+    images, values = series(journal, key)
+    name = key.split("/", 1)[1].removesuffix(drop)
+    return Line(NETWORK_NAMES.get(name, name), images, values * scale, noisy=noisy)
+
+
+def _measure_chart(journal: Sequence[Mapping[str, Any]], measure: Measure) -> Chart:
+    images, values = series(journal, f"val/{measure.key}")
+    _, low = series(journal, f"val/{measure.key}_low")
+    _, high = series(journal, f"val/{measure.key}_high")
+    has_interval = len(low) == len(high) == len(values)
+    values, low, high = measure.scale * values, measure.scale * low, measure.scale * high
+    line = Line(measure.key, images, values, low if has_interval else None, high if has_interval else None)
+    return Chart(f"Held-out {measure.heading}", measure.unit, [line])
+
+
+# --- Pictures ----------------------------------------------------------------------------------------------
+
+
+def _samples(run: Run) -> str:
+    """The latest grid large, and under it a strip of earlier ones, evenly spread over the run."""
+    if not run.samples:
+        return ""
+    *earlier, last = run.samples
+    images_at = {line["step"]: line["images"] for line in run.journal}
+    spread = np.linspace(0, len(earlier) - 1, min(STRIP_LENGTH, len(earlier))).round().astype(int)
+    strip = "".join(
+        _figure(earlier[pick], STRIP_WIDTH_PX, "Samples", _sample_caption(earlier[pick], images_at))
+        for pick in spread
+    )
+    scroller = (
+        f'<div class="strip" tabindex="0" role="region" aria-label="Earlier samples">{strip}</div>' if strip else ""
+    )
+    latest = _figure(last, PICTURE_WIDTH_PX, "Latest samples", _sample_caption(last, images_at))
+    return latest + scroller
+
+
+def _sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
+    step = int(path.stem.removeprefix("step-"))
+    return f"Image {images_at[step]:,} (step {step:,})" if step in images_at else f"Step {step:,}"
+
+
+def _figure(path: Path, width_px: int, alt: str, caption: str) -> str:
+    """A picture from a file; in words if it is damaged."""
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, SyntaxError):  # PIL raises SyntaxError for some broken PNGs
+        return f'<p class="quiet">{escape(path.name)} could not be read.</p>'
+    return embedded(picture, alt, caption, width_px=width_px)
+
+
+# --- What the run was --------------------------------------------------------------------------------------
+
+
+def _how(config: Mapping[str, Any]) -> str:
+    rows = [
+        ("Task", escape(str(config.get("task", "")))),
+        ("Data", escape(_pairs_text(config.get("data")))),
+        ("Command", f"<code>{escape(str(config['command']))}</code>" if config.get("command") else ""),
+        ("Hardware", escape(str(config.get("hardware", "")))),
+        ("Versions", escape(_pairs_text(config.get("versions")))),
+    ]
+    items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows if value)
+    return f'<dl class="how panel">{items}</dl>' if items else ""
+
+
+def _events(journal: Sequence[Mapping[str, Any]]) -> str:
+    events = [line for line in journal if "event" in line]
+    if not events:
+        return ""
+    rows = "".join(
+        f'<tr><td class="time">{datetime.fromtimestamp(line["time"], tz=UTC):%Y-%m-%d %H:%M}</td>'
+        f'<td class="right">{line["images"]:,}</td><td class="right">{line["step"]:,}</td>'
+        f'<td>{escape(str(line["event"]))}</td><td class="details">{escape(_pairs_text(_details(line)))}</td></tr>'
+        for line in events[-MOST_EVENTS:]
+    )
+    left_out = len(events) - MOST_EVENTS
+    note = f'<p class="quiet">{left_out:,} earlier events are in journal.jsonl.</p>' if left_out > 0 else ""
+    return (
+        '<div class="panel scroll" tabindex="0" role="region" aria-label="Events"><table><thead><tr>'
+        '<th scope="col">Time (UTC)</th><th scope="col" class="right">Image</th>'
+        '<th scope="col" class="right">Step</th><th scope="col">Event</th><th scope="col">Details</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+    )
+
+
+def _details(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in ("step", "images", "time", "event")}
+
+
+def _pairs_text(value: Any) -> str:
+    """A flat mapping as "torch 2.13, numpy 2.4"; anything else as it prints."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return "" if value is None else str(value)
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    if not config:
+        return ""
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    return (
+        f"<section><details><summary><h2>Configuration</h2></summary>"
+        f'<pre class="panel">{escape(text)}</pre></details></section>'
+    )
+
+
+def _class(names: str) -> str:
+    return f' class="{names}"' if names else ""

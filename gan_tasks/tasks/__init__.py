@@ -1,0 +1,48 @@
+"""The tasks there are. A new one is its file and one line here.
+
+A line says where the task is, so that listing the tasks imports none of them, nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gan_tasks.datasets.errors import UserError
+
+if TYPE_CHECKING:
+    from gan_tasks.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    name: str
+    summary: str
+    where: str
+    """`module:class`."""
+
+    def load(self) -> type[Task[Any, Any]]:
+        module, class_name = self.where.split(":")
+        task: type[Task[Any, Any]] = getattr(importlib.import_module(module), class_name)
+        return task
+
+
+TASKS: tuple[TaskEntry, ...] = (
+    TaskEntry("pix2pix", "translate images, learned from pairs", "gan_tasks.tasks.pix2pix:Pix2Pix"),
+    TaskEntry("cyclegan", "translate images both ways, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"),
+    TaskEntry(
+        "super-resolution",
+        "enlarge photographs, learned from sharp ones",
+        "gan_tasks.tasks.super_resolution:SuperResolution",
+    ),
+    TaskEntry("inpainting", "fill holes, learned from photographs", "gan_tasks.tasks.inpainting:Inpainting"),
+)
+
+
+def find_task(name: str) -> TaskEntry:
+    """Raises UserError for a name that is not in TASKS."""
+    for entry in TASKS:
+        if entry.name == name:
+            return entry
+    raise UserError(f"no task is called {name!r}: expected {' or '.join(entry.name for entry in TASKS)}")

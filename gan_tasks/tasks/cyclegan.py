@@ -1,0 +1,164 @@
+"""CycleGAN: translate between two kinds of images, learned from a folder of each, without pairs.
+
+Two generators turn A into B and B into A; a discriminator for each side says whether an image is one of its kind,
+and an image that goes there and back must come out as it was (Zhu et al. 2017, https://arxiv.org/abs/1703.10593).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
+from gan_tasks.losses.adversarial import d_game, g_game, judge_of
+from gan_tasks.losses.functional import AdversarialConfig, l1
+from gan_tasks.networks.backbone import TranslationNetwork
+from gan_tasks.networks.blocks import Norm
+from gan_tasks.progress import reported
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.image_pool import ImagePool
+from gan_tasks.tasks.translation import (
+    MODERN_GAME,
+    MODERN_OPTIMISATION,
+    TranslationConfig,
+    add_judges,
+    judged,
+    make_generator,
+)
+
+Direction = Literal["a-to-b", "b-to-a"]
+
+
+@dataclass(frozen=True)
+class CycleGANConfig(TranslationConfig):
+    """Options of CycleGAN. The defaults are the published recipe."""
+
+    direction: Direction = "a-to-b"
+    """Which way a model is used if nothing is said; both ways are learned."""
+    generator: TranslationNetwork = "resnet-9"
+    """Architecture of both generators; any image size works with each."""
+    norm: Norm = "instance"
+    """Normalisation in generators and discriminators."""
+    dropout: bool = False
+    """Dropout in the generators while they learn."""
+    cycle: float = 10.0
+    """Weight of the mean absolute difference between an image and itself, there and back."""
+    identity: float = 5.0
+    """Weight of the mean absolute difference that a generator makes to images which are of its target kind already;
+    0 leaves it out."""
+    pool_images: int = 50
+    """Generated images of earlier steps that the discriminators see again, on each side; 0 = none."""
+    adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")
+    data: UnpairedConfig = UnpairedConfig()
+
+
+MODERN = CycleGANConfig(d_norm="none", pool_images=0, adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
+
+
+class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
+    name = "cyclegan"
+    Config = CycleGANConfig
+    presets = MappingProxyType({"modern": MODERN})
+    directions = ("a-to-b", "b-to-a")
+    paired = False
+
+    def open_data(
+        self, root: Path, split: Split, *, augment: bool, seed: int
+    ) -> tuple[UnpairedImages, FoundUnpaired]:
+        with reported("Reading every file once", "files") as on_progress:
+            return open_unpaired(root, split, self.config.data, seed, augment, on_progress=on_progress)
+
+    def resolved(self, data: UnpairedImages) -> CycleGAN:
+        return CycleGAN(replace(self.config, data=data.config))
+
+    def facing(self, direction: str) -> CycleGAN:
+        match direction:
+            case "a-to-b" | "b-to-a":
+                return CycleGAN(replace(self.config, direction=direction))
+        raise UserError(f"no direction {direction!r}: expected {' or '.join(self.directions)}")
+
+    def build(self, *, for_training: bool) -> None:
+        config = self.config
+        if for_training and config.identity and config.data.a_channels != config.data.b_channels:
+            raise UserError(
+                f"A has {config.data.a_channels} channels and B {config.data.b_channels}, and the identity loss "
+                "compares them: give --identity 0, or read both alike with --a-channels and --b-channels"
+            )
+        for direction in self.directions if for_training else (config.direction,):
+            self.generators[direction] = make_generator(config, *self.facing(direction).channels())
+        if for_training:
+            add_judges(self, {"a": (config.data.a_channels,), "b": (config.data.b_channels,)})
+        self.pools = {side: ImagePool(config.pool_images) for side in ("a", "b")}
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config = self.config
+        return (
+            Stage(
+                name="adversarial" if config.gan else "reconstruction",
+                images=config.schedule.epochs * dataset_size,
+                optimisation=config.optimisation,
+                schedule=config.schedule,
+                players=("g", "d") if config.gan else ("g",),
+                best_by=None,
+            ),
+        )
+
+    def generate(self, x: Unpaired[Tensor]) -> Outputs:
+        a_to_b, b_to_a = self.generators["a-to-b"], self.generators["b-to-a"]
+        fake_b, fake_a = a_to_b(x.a), b_to_a(x.b)
+        return {"fake_b": fake_b, "back_a": b_to_a(fake_b), "fake_a": fake_a, "back_b": a_to_b(fake_a)}
+
+    def d_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
+        losses: Losses = {}
+        for side, image in (("a", x.a), ("b", x.b)):
+            real = judged(self.config, image)
+            fake = self.pools[side].exchange(judged(self.config, y[f"fake_{side}"]), self.step)
+            losses |= d_game(self, self.config.adversarial, judge_of(self, side), real, fake, name=side)
+        return losses
+
+    def g_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
+        config = self.config
+        losses: Losses = {}
+        for side, real, direction in (("a", x.a, "b-to-a"), ("b", x.b, "a-to-b")):
+            back = y[f"back_{side}"]
+            losses[f"cycle_{side}"] = config.cycle * l1(back, real)
+            if config.gan:
+                images = judged(config, real), judged(config, y[f"fake_{side}"])
+                game = g_game(self, config.adversarial, judge_of(self, side), *images)
+                losses[f"{side}_adversarial"] = config.gan * game
+            if config.identity:
+                losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)
+            if config.perceptual.perceptual:
+                losses[f"perceptual_{side}"] = config.perceptual.perceptual * self.frozen["perceptual"](back, real)
+        return losses
+
+    def infer(self, *images: Tensor) -> Tensor:
+        (source,) = images
+        image: Tensor = self.generators[self.config.direction](source)
+        return image
+
+    def channels(self) -> tuple[int, int]:
+        a, b = self.config.data.a_channels, self.config.data.b_channels
+        return (a, b) if self.config.direction == "a-to-b" else (b, a)
+
+    def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        source, of_its_kind = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)
+        return (source,), of_its_kind
+
+    def pictures(self, x: Unpaired[Tensor], output: Tensor) -> dict[str, Tensor]:
+        y = self.generate(x)
+        there = {"A": x.a, "A to B": y["fake_b"], "A to B to A": y["back_a"]}
+        return there | {"B": x.b, "B to A": y["fake_a"], "B to A to B": y["back_b"]}
+
+    def state(self) -> dict[str, Tensor]:
+        return {key: image for side, pool in self.pools.items() for key, image in pool.state(side).items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for side, pool in self.pools.items():
+            pool.load_state(side, state)

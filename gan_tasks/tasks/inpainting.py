@@ -1,0 +1,293 @@
+"""Inpainting: fill the holes of photographs, learned from photographs in which holes are drawn.
+
+A generator fills the hole roughly and then finely, copying from what is around; a discriminator judges each place
+(DeepFill v2, Yu et al. 2019, https://arxiv.org/abs/1806.03589). With plain convolutions and a discriminator for the
+whole and one for the hole it is DeepFill v1 (Yu et al. 2018, https://arxiv.org/abs/1801.07892); with a bottleneck
+instead of all that, the Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gan_tasks.datasets.images import to_float, to_uint8
+from gan_tasks.datasets.images.pixels import Pixels
+from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
+from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.losses.adversarial import d_game, g_game
+from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
+from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.metrics.baselines import Answer, Example, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
+from gan_tasks.networks.backbone import check_reduce
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
+from gan_tasks.networks.inpainting import (
+    Inpainter,
+    as_change_of_smooth_fill,
+    context_encoder,
+    deepfill_v1,
+    deepfill_v2,
+)
+from gan_tasks.optimization.lr_schedules import ScheduleConfig
+from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.progress import reported
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+
+Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
+
+ReconstructionLoss = Literal["l1", "l2", "psnr"]
+
+GOOD_ENOUGH = 1e-3
+"""Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not rule it."""
+RIM_PX = 4
+"""Width of the band along the hole's edge, inside it, that `rim_weight` counts for."""
+
+
+@dataclass(frozen=True)
+class InpaintingConfig:
+    """Options of inpainting. The defaults are DeepFill v2's recipe."""
+
+    network: Network = "deepfill-v2"
+    """Architecture of the generator."""
+    width: int = 48
+    """Channels after its first halving; cost grows with the square. As published 48, for DeepFill v1 and the Context
+    Encoder 64."""
+    change: bool = False
+    """The generator changes a smooth fill of the hole, and begins with that as it is, instead of with nothing."""
+    reduce: int = 1
+    """Work the change out on means over blocks of so many pixels a side, and enlarge it: sees across large holes at
+    a fraction of the cost, and draws no detail. Starts well from a training on pictures as much smaller."""
+    local_discriminator: bool = False
+    """A second discriminator looks at the surroundings of the hole alone, of half the image's height and width."""
+    d_width: int = 64
+    """Channels of the discriminators' first layer."""
+    d_scales: int = 1
+    """How many resolutions a discriminator looks at, each half the one before."""
+    reconstruction: float = 1.0
+    """Weight of the difference to the whole image, of the rough result and of the fine one each."""
+    reconstruction_loss: ReconstructionLoss = "l1"
+    """Mean absolute or mean squared difference; or psnr, the negative PSNR in dB, for which a picture that is filled
+    easily counts as much as one that is not."""
+    hole_weight: float = 1.0
+    """How many times as much as a given pixel one of the hole counts in it,"""
+    rim_weight: float = 1.0
+    """and how many times as much again in the outer 4 px of the hole."""
+    gan: float = 1.0
+    """Weight of the adversarial loss; 0 trains without a discriminator."""
+    adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
+    perceptual: PerceptualConfig = PerceptualConfig()
+    optimisation: OptimisationConfig = OptimisationConfig(batch_size=16, lr=1e-4)
+    schedule: ScheduleConfig = ScheduleConfig(schedule="constant", epochs=1000)
+    data: MaskedConfig = MaskedConfig()
+
+    def __post_init__(self) -> None:
+        check_reduce(self.reduce, self.change)
+
+
+DEEPFILL_V1 = InpaintingConfig(
+    network="deepfill-v1",
+    width=64,
+    local_discriminator=True,
+    reconstruction=1.2,
+    gan=1e-3,
+    adversarial=AdversarialConfig(adversarial="wasserstein", gradient_penalty=10.0),
+)
+CONTEXT_ENCODER = InpaintingConfig(
+    network="context-encoder",
+    width=64,
+    reconstruction=0.999,
+    reconstruction_loss="l2",
+    rim_weight=10.0,
+    gan=1e-3,
+    adversarial=AdversarialConfig(adversarial="vanilla"),
+    optimisation=OptimisationConfig(batch_size=64, lr=2e-3, lr_d=2e-4),
+)
+
+
+class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
+    name = "inpainting"
+    Config = InpaintingConfig
+    presets = MappingProxyType({"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER})
+    default_preset = "deepfill-v2"
+
+    def __init__(self, config: InpaintingConfig | None = None, **options: object) -> None:
+        super().__init__(config, **options)
+        self.inputs = ("image", "mask", "sketch") if self.config.data.sketch else ("image", "mask")
+
+    def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
+        with reported("Reading every file once", "files") as on_progress:
+            return open_masked(root, split, self.config.data, seed, augment, on_progress=on_progress)
+
+    def resolved(self, data: MaskedImages) -> Inpainting:
+        return Inpainting(replace(self.config, data=data.config))
+
+    def build(self, *, for_training: bool) -> None:
+        config = self.config
+        self.generators["g"] = make_generator(config)
+        if not for_training:
+            return
+        if config.gan:
+            for name in self.judges():
+                self.discriminators[name] = MultiScaleDiscriminator(
+                    lambda: SNPatchDiscriminator(config.data.image_channels + 1, width=config.d_width),
+                    scales=config.d_scales,
+                )
+        if config.perceptual.perceptual:
+            with reported("Downloading the perceptual network", "bytes") as on_progress:
+                self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config = self.config
+        return (
+            Stage(
+                name="adversarial" if config.gan else "reconstruction",
+                images=config.schedule.epochs * dataset_size,
+                optimisation=config.optimisation,
+                schedule=config.schedule,
+                players=("d", "g") if config.gan else ("g",),
+            ),
+        )
+
+    def generate(self, x: Masked[Tensor]) -> Outputs:
+        *rough, fine = self.network.stages(*self.given(x))
+        made = {"fine": fine, "fake": composed(fine, x)}
+        return made | ({"rough": rough[0]} if rough else {})
+
+    def d_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
+        losses: Losses = {}
+        for name in self.judges():
+            real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
+            game = self.config.adversarial
+            losses |= d_game(self, game, self.discriminators[name], real, fake, condition=mask, name=name)
+        return losses
+
+    def g_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
+        config = self.config
+        weights = self.pixel_weights(x.mask)
+        losses: Losses = {
+            name: config.reconstruction * weighted_difference(config.reconstruction_loss, y[name], x.image, weights)
+            for name in ("rough", "fine")
+            if name in y
+        }
+        for name in self.judges() if config.gan else ():
+            real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
+            game = g_game(self, config.adversarial, self.discriminators[name], real, fake, condition=mask)
+            losses[f"{name}_adversarial"] = config.gan * game
+        if config.perceptual.perceptual:
+            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](y["fake"], x.image)
+        return losses
+
+    @property
+    def network(self) -> Inpainter:
+        return cast(Inpainter, self.generators["g"])
+
+    def judges(self) -> tuple[str, ...]:
+        return ("whole", "local") if self.config.local_discriminator else ("whole",)
+
+    def view(self, judge: str, image: Tensor, mask: Tensor) -> Tensor:
+        """What a discriminator looks at."""
+        return around_hole(image, mask) if judge == "local" else image
+
+    def pixel_weights(self, mask: Tensor) -> Tensor:
+        config = self.config
+        inner = -functional.max_pool2d(-mask, 2 * RIM_PX + 1, stride=1, padding=RIM_PX)
+        return torch.where(mask == 0, 1.0, config.hole_weight * torch.where(inner == 0, config.rim_weight, 1.0))
+
+    def given(self, x: Masked[Tensor]) -> tuple[Tensor, ...]:
+        """The inputs of `infer`."""
+        return (x.image, x.mask, x.sketch) if self.config.data.sketch else (x.image, x.mask)
+
+    def infer(self, *images: Tensor) -> Tensor:
+        image, mask = images[:2]
+        made: Tensor = self.network(*images)
+        return torch.where(mask > 0, made.clamp(-1, 1), image)
+
+    def channels(self) -> tuple[int, int]:
+        return self.config.data.image_channels, self.config.data.image_channels
+
+    def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return self.given(x), x.image
+
+    def pictures(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
+        seen = {"with hole": x.image * (1 - x.mask)}
+        if self.config.data.sketch:
+            seen["sketch"] = 1 - 2 * x.sketch
+        return seen | {"output": output, "target": x.image}
+
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+        fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
+        return {name: classical(fill) for name, fill in fills.items()}
+
+
+def make_generator(config: InpaintingConfig) -> Inpainter:
+    inpainter = published_inpainter(config)
+    if not config.change:
+        return inpainter
+    return as_change_of_smooth_fill(inpainter, config.data.image_channels, reduce=config.reduce)
+
+
+def published_inpainter(config: InpaintingConfig) -> Inpainter:
+    channels = config.data.image_channels
+    match config.network:
+        case "deepfill-v2":
+            return deepfill_v2(channels, width=config.width)
+        case "deepfill-v1":
+            return deepfill_v1(channels, width=config.width)
+        case "context-encoder":
+            return context_encoder(channels, width=config.width)
+
+
+def classical(fill: Callable[[Pixels, Hole], Pixels]) -> Answer:
+    """A fill of pixels as an answer to what a model is given."""
+
+    def answer(image: FloatImage, mask: FloatImage, *sketch: FloatImage) -> FloatImage:
+        return np.where(mask > 0, to_float(fill(to_uint8(image), mask[0] > 0)), image)
+
+    return answer
+
+
+def composed(made: Tensor, x: Masked[Tensor]) -> Tensor:
+    """The given pixels as they are, those of the hole as they were made."""
+    return torch.lerp(x.image.to(made.dtype), made, x.mask.to(made.dtype))
+
+
+def weighted_difference(kind: ReconstructionLoss, made: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean over pixels, each as often as its weight says: made and target N×C×H×W in [-1, 1], weights N×1×H×W.
+
+    psnr: of each sample, then the mean of samples; above 36 dB it hardly falls any more.
+    """
+    difference = at_least_float32(made) - at_least_float32(target)
+    each = difference.abs() if kind == "l1" else difference.square()
+    if kind != "psnr":
+        return (each * weights).sum() / (weights.sum() * each.shape[1])
+    squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1])
+    return 10 * torch.log10((squared + GOOD_ENOUGH) / 4).mean()
+
+
+def around_hole(image: Tensor, mask: Tensor) -> Tensor:
+    """N×C×H×W to N×C×H/2×W/2: the part of each image about the middle of its own hole, within the image.
+
+    mask: N×1×H×W, 1 = hole.
+    """
+    height, width = image.shape[-2:]
+    size = height // 2, width // 2
+    parts = []
+    for each, hole in zip(image, mask[:, 0] > 0, strict=True):
+        corner = [middle(hole.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
+        parts.append(each[:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]])
+    return torch.stack(parts)
+
+
+def middle(is_hole: Tensor, length: int) -> int:
+    """Where a stretch of this length begins that has the hole's rows in its middle, as far as the image allows."""
+    rows = is_hole.nonzero()
+    centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_hole) // 2
+    return min(max(0, centre - length // 2), len(is_hole) - length)

@@ -1,0 +1,120 @@
+"""pix2pix: translate one kind of image into another, learned from pairs.
+
+A generator turns the source into the target; a discriminator looks at source and target together and says
+whether they belong (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With `--generator global`, two
+or three scales, feature matching and perceptual loss it is pix2pixHD's first stage (Wang et al. 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
+from gan_tasks.losses.adversarial import d_game, judge_of, one_view
+from gan_tasks.losses.functional import adversarial_g_loss, feature_matching, l1
+from gan_tasks.progress import reported
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.translation import (
+    MODERN_GAME,
+    MODERN_OPTIMISATION,
+    TranslationConfig,
+    add_judges,
+    judged,
+    make_generator,
+)
+
+
+@dataclass(frozen=True)
+class Pix2PixConfig(TranslationConfig):
+    """Options of pix2pix. The defaults are the published recipe."""
+
+    d_conditional: bool = True
+    """The discriminator sees the source beside the target."""
+    d_steps: int = 1
+    """Steps of the discriminator to one of the generator (Wasserstein GANs: 5)."""
+    d_warmup_images: int = 0
+    """Images that the discriminator learns on alone, at the start."""
+    l1: float = 100.0
+    """Weight of the mean absolute difference to the target."""
+    feature_matching: float = 0.0
+    """Weight of the difference in the discriminator's features (pix2pixHD: 10)."""
+    data: PairedConfig = PairedConfig()
+
+
+MODERN = Pix2PixConfig(norm="instance", d_norm="none", adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
+
+
+class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
+    name = "pix2pix"
+    Config = Pix2PixConfig
+    presets = MappingProxyType({"modern": MODERN})
+
+    def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
+        with reported("Reading every file once", "files") as on_progress:
+            return open_pairs(root, split, self.config.data, seed, augment, on_progress=on_progress)
+
+    def resolved(self, data: PairedImages) -> Pix2Pix:
+        return Pix2Pix(replace(self.config, data=data.config))
+
+    def build(self, *, for_training: bool) -> None:
+        source, target = self.channels()
+        self.generators["g"] = make_generator(self.config, source, target)
+        if for_training:
+            add_judges(self, {"d": (source, target) if self.config.d_conditional else (target,)})
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config = self.config
+        return (
+            Stage(
+                name="adversarial" if config.gan else "reconstruction",
+                images=config.schedule.epochs * dataset_size,
+                optimisation=config.optimisation,
+                schedule=config.schedule,
+                players=("d", "g") if config.gan else ("g",),
+                g_interval_steps=config.d_steps,
+                d_warmup_images=config.d_warmup_images,
+            ),
+        )
+
+    def generate(self, x: Pair[Tensor]) -> Outputs:
+        return {"fake": self.generators["g"](x.source)}
+
+    def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        real, fake = (judged(self.config, image) for image in (x.target, y["fake"]))
+        return d_game(self, self.config.adversarial, judge_of(self, "d"), real, fake, condition=self.condition(x))
+
+    def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
+        config, fake = self.config, y["fake"]
+        losses = {"l1": config.l1 * l1(fake, x.target)}
+        if config.gan:
+            seen = one_view(self, config.adversarial, judge_of(self, "d"), len(fake), self.condition(x))
+            d_fake = seen(judged(config, fake))
+            needs_real = config.feature_matching or config.adversarial.is_relativistic
+            with torch.no_grad():
+                d_real = seen(judged(config, x.target)) if needs_real else None
+            losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
+            if config.feature_matching and d_real is not None:
+                losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
+        if config.perceptual.perceptual:
+            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, x.target)
+        return losses
+
+    def condition(self, x: Pair[Tensor]) -> Tensor | None:
+        """What the discriminator sees beside the image."""
+        return judged(self.config, x.source) if self.config.d_conditional else None
+
+    def infer(self, *images: Tensor) -> Tensor:
+        (source,) = images
+        image: Tensor = self.generators["g"](source)
+        return image
+
+    def channels(self) -> tuple[int, int]:
+        return self.config.data.source_channels, self.config.data.target_channels
+
+    def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (x.source,), x.target

@@ -1,0 +1,264 @@
+"""Super-resolution: enlarge photographs, learned from sharp ones that are made small.
+
+First the generator learns to come close, pixel by pixel (SRResNet, RRDB); then, from the average of its weights, to
+look real: against a discriminator, with a perceptual loss (SRGAN, Ledig et al. 2017, https://arxiv.org/abs/1609.04802;
+ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219; Real-ESRGAN, Wang et al. 2021,
+https://arxiv.org/abs/2107.10833). One command walks both stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.degradations.on_device.real_esrgan import degrade_batch
+from gan_tasks.datasets.degradations.on_device.unsharp_mask import sharpen
+from gan_tasks.datasets.degradations.real_esrgan import draw_degradation
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import to_float, to_uint8
+from gan_tasks.datasets.super_resolution import (
+    DEGRADED_MARGIN,
+    FoundPhotographs,
+    LowRes,
+    LowResConfig,
+    LowResImages,
+    open_lowres,
+)
+from gan_tasks.losses.adversarial import d_game, g_game
+from gan_tasks.losses.functional import AdversarialConfig, l1
+from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.metrics.baselines import Answer, Example, FloatImage, upscale_bicubic
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
+from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.optimization.lr_schedules import ScheduleConfig
+from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.progress import reported
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+
+Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet"]
+
+
+@dataclass(frozen=True)
+class SuperResolutionConfig:
+    """Options of super-resolution. The defaults are ESRGAN's recipe."""
+
+    network: Network = "rrdb"
+    """Architecture: ESRGAN's; Real-ESRGAN's compact one; BasicSR's MSRResNet, for scales 2, 3, 4, 8; or SRGAN's."""
+    width: int = 64
+    """Channels of the features; cost grows with the square."""
+    blocks: int = 23
+    """Blocks of the network; of srvgg, its inner convolutions."""
+    discriminator: Literal["patch", "unet"] = "patch"
+    """Judge patches of 70×70 pixels, or each pixel with Real-ESRGAN's U-Net."""
+    d_width: int = 64
+    """Channels of the discriminator's first layer."""
+    d_scales: int = 1
+    """How many resolutions the discriminator looks at, each half the one before."""
+    reconstruction_l1: float = 1.0
+    """Weight of the mean absolute difference to the sharp image, of values in [0, 1], in the first stage,"""
+    l1: float = 0.01
+    """and in the adversarial stage."""
+    gan: float = 0.005
+    """Weight of the adversarial loss."""
+    sharpen_targets: bool = False
+    """Let the generator come close to the sharp image sharpened once more, as Real-ESRGAN does."""
+    adversarial_epochs: int = 800
+    """Passes over the training images in the adversarial stage; 0 leaves it out."""
+    adversarial_lr: float = 1e-4
+    """Learning rate of the adversarial stage, which is halved after 1/8, 1/4, 1/2 and 3/4 of it."""
+    adversarial: AdversarialConfig = AdversarialConfig(adversarial="relativistic-average")
+    perceptual: PerceptualConfig = PerceptualConfig(perceptual=1.0, perceptual_layers="esrgan")
+    optimisation: OptimisationConfig = OptimisationConfig(
+        batch_size=16, lr=2e-4, betas=(0.9, 0.99), ema_halflife_images=11_000
+    )
+    schedule: ScheduleConfig = ScheduleConfig(schedule="cosine-restarts", epochs=2000)
+    data: LowResConfig = LowResConfig()
+
+    def __post_init__(self) -> None:
+        if self.adversarial_epochs < 0:
+            raise UserError(f"adversarial_epochs is {self.adversarial_epochs}: give 0 (no such stage) or more")
+        if self.network == "srresnet" and self.data.scale == 1:
+            raise UserError("srresnet only enlarges: for scale 1 take --network rrdb")
+
+
+ESRGAN = SuperResolutionConfig()
+SRGAN = replace(
+    ESRGAN,
+    network="srresnet",
+    blocks=16,
+    l1=0.0,
+    gan=1e-3,
+    adversarial=AdversarialConfig(adversarial="vanilla"),
+    perceptual=PerceptualConfig(perceptual=0.006, perceptual_layers="esrgan"),
+)
+REAL_ESRGAN = replace(
+    ESRGAN,
+    discriminator="unet",
+    l1=1.0,
+    gan=0.1,
+    sharpen_targets=True,
+    adversarial=AdversarialConfig(adversarial="vanilla"),
+    perceptual=PerceptualConfig(perceptual=1.0, perceptual_layers="real-esrgan"),
+    data=LowResConfig(degradation="real-esrgan", crop_size=256),
+)
+COMPACT = replace(ESRGAN, network="srvgg", blocks=16, adversarial_epochs=0)
+
+
+class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
+    name = "super-resolution"
+    Config = SuperResolutionConfig
+    presets = MappingProxyType({"srgan": SRGAN, "real-esrgan": REAL_ESRGAN, "compact": COMPACT})
+    default_preset = "esrgan"
+
+    def __init__(self, config: SuperResolutionConfig | None = None, **options: object) -> None:
+        super().__init__(config, **options)
+        self.scale = self.config.data.scale
+
+    def open_data(
+        self, root: Path, split: Split, *, augment: bool, seed: int
+    ) -> tuple[LowResImages, FoundPhotographs]:
+        config = self.config.data
+        if config.degrade_on == "auto":
+            config = replace(config, degrade_on="device" if torch.cuda.is_available() else "workers")
+        with reported("Reading every file once", "files") as on_progress:
+            return open_lowres(root, split, config, seed, augment, on_progress=on_progress)
+
+    def resolved(self, data: LowResImages) -> SuperResolution:
+        return SuperResolution(replace(self.config, data=data.config))
+
+    def build(self, *, for_training: bool) -> None:
+        config = self.config
+        self.generators["g"] = make_generator(config)
+        if for_training and config.adversarial_epochs:
+            self.discriminators["d"] = make_discriminator(config)
+            if config.perceptual.perceptual:
+                with reported("Downloading the perceptual network", "bytes") as on_progress:
+                    self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+
+    def stages(self, dataset_size: int) -> tuple[Stage, ...]:
+        config, epochs = self.config, self.config.adversarial_epochs
+        reconstruction = Stage(
+            name="reconstruction",
+            images=config.schedule.epochs * dataset_size,
+            optimisation=config.optimisation,
+            schedule=config.schedule,
+            players=("g",),
+            best_by="psnr",
+        )
+        if not epochs:
+            return (reconstruction,)
+        adversarial = Stage(
+            name="adversarial",
+            images=epochs * dataset_size,
+            optimisation=replace(config.optimisation, lr=config.adversarial_lr),
+            schedule=ScheduleConfig(schedule="halving", epochs=epochs),
+            players=("g", "d"),
+            best_by=None,  # what looks real is farther from the one right answer
+        )
+        return reconstruction, adversarial
+
+    def prepared(self, x: LowRes[Tensor]) -> LowRes[Tensor]:
+        """With small images made on the device, where the data set leaves it to us."""
+        config = self.config.data
+        if not config.degrades_on_device:
+            return x
+        rng = np.random.default_rng((int(self.step.generator.initial_seed()), self.step.rank))
+        draws = [draw_degradation(rng) for _ in x.high]
+        low = degrade_batch(sharpen((x.high + 1) / 2), draws, config.scale) * 2 - 1
+        return LowRes(cut(low, DEGRADED_MARGIN), cut(x.high, DEGRADED_MARGIN * config.scale))
+
+    def generate(self, x: LowRes[Tensor]) -> Outputs:
+        return {"fake": self.enlarge(x.low)}
+
+    def d_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
+        return d_game(self, self.config.adversarial, self.discriminators["d"], x.high, y["fake"])
+
+    def g_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
+        config, fake = self.config, y["fake"]
+        target = self.target(x.high)
+        # Weights are published for images in [0, 1]; ours have twice the range.
+        distance = l1(fake, target) / 2
+        if "d" not in self.step.stage.players:
+            return {"l1": config.reconstruction_l1 * distance}
+        d = self.discriminators["d"]
+        losses = {"adversarial": config.gan * g_game(self, config.adversarial, d, x.high, fake)}
+        if config.l1:
+            losses["l1"] = config.l1 * distance
+        if config.perceptual.perceptual:
+            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, target)
+        return losses
+
+    def target(self, high: Tensor) -> Tensor:
+        """What the generator is to come close to."""
+        return sharpen((high + 1) / 2) * 2 - 1 if self.config.sharpen_targets else high
+
+    def enlarge(self, low: Tensor) -> Tensor:
+        """The published networks work on images in [0, 1], and so do ours: weights go from one to the other."""
+        image: Tensor = self.generators["g"]((low + 1) / 2)
+        return image * 2 - 1
+
+    def infer(self, *images: Tensor) -> Tensor:
+        (low,) = images
+        return self.enlarge(low).clamp(-1, 1)
+
+    def channels(self) -> tuple[int, int]:
+        return self.config.data.channels, self.config.data.channels
+
+    def inputs_and_target(self, x: LowRes[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (x.low,), x.high
+
+    def pictures(self, x: LowRes[Tensor], output: Tensor) -> dict[str, Tensor]:
+        bicubic = torch.from_numpy(np.stack([self.by_bicubic(image.float().cpu().numpy()) for image in x.low]))
+        return {"small": x.low, "bicubic": bicubic, "output": output, "target": x.high}
+
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+        return {"bicubic": self.by_bicubic}
+
+    def by_bicubic(self, low: FloatImage) -> FloatImage:
+        """C×H×W in [-1, 1], enlarged by MATLAB's bicubic."""
+        return to_float(upscale_bicubic(to_uint8(low), self.scale))
+
+
+def make_generator(config: SuperResolutionConfig) -> Generator:
+    """Raises UserError for a scale that the network does not do."""
+    channels, scale = config.data.channels, config.data.scale
+    match config.network:
+        case "rrdb":
+            # As Real-ESRGAN: small scales work on pixels folded into channels, at the cost of scale 4.
+            unshuffle = {1: 4, 2: 2}.get(scale, 1)
+            return rrdb(
+                channels,
+                channels,
+                scale=scale,
+                unshuffle=unshuffle,
+                width=config.width,
+                growth=config.width // 2,
+                blocks=config.blocks,
+            )
+        case "srvgg":
+            return srvgg(channels, channels, scale=scale, width=config.width, convs=config.blocks)
+        case "msr-resnet":
+            return msr_resnet(channels, channels, scale=scale, width=config.width, blocks=config.blocks)
+        case "srresnet":
+            return srresnet(channels, channels, scale=scale, width=config.width, blocks=config.blocks)
+
+
+def make_discriminator(config: SuperResolutionConfig) -> nn.Module:
+    def make_scale() -> nn.Module:
+        if config.discriminator == "unet":
+            return UNetDiscriminator(config.data.channels, width=config.d_width)
+        return PatchDiscriminator(config.data.channels, width=config.d_width, norm="none", spectral=True)
+
+    return MultiScaleDiscriminator(make_scale, scales=config.d_scales)
+
+
+def cut(images: Tensor, margin: int) -> Tensor:
+    return images[..., margin:-margin, margin:-margin]

@@ -1,0 +1,494 @@
+"""The one training loop: data, stages, journal, samples, checkpoints, signals. `trainer.py` takes the steps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.metrics.catalogue import measure_called
+from gan_tasks.optimization import lr_schedules as schedules
+from gan_tasks.progress import Advance, track
+from gan_tasks.runs.checkpoint import (
+    DamagedCheckpointError,
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
+from gan_tasks.runs.journal import Journal
+from gan_tasks.runs.model_card import write_model_card
+from gan_tasks.runs.report import write_report
+from gan_tasks.tasks.base import BestBy, Data, Split, Stage, Task
+from gan_tasks.training.init_from import initialise
+from gan_tasks.training.runtime import Precision, Runtime, start_runtime
+from gan_tasks.training.step import Trainer, mix_seed
+from gan_tasks.training.validation import SetJudge, measure, save_samples
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the loop runs; nothing here belongs to a task."""
+
+    seed: int = 0
+    """Of everything that is random."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Precision = "auto"
+    """auto takes bf16 where the hardware multiplies it fast."""
+    compile: bool = False
+    """Compile the networks: a slow start, then faster steps on a GPU."""
+    workers: int = 2
+    """Processes that read images; 0 reads them in the training process."""
+    max_steps: int = 0
+    """Stop after so many steps and keep a checkpoint; 0 = the whole training."""
+    log_every_steps: int = 50
+    """Steps between two lines of the journal."""
+    sample_every_steps: int = 1000
+    """Steps between two sample grids."""
+    evaluate_every_steps: int = 1000
+    """Steps between two measurements on the val images, where there are any."""
+    checkpoint_every_steps: int = 1000
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest to keep, beside the best."""
+    max_evaluated_images: int = 50
+    """At most so many held-out images are measured while training."""
+    best_by: BestBy | None = None
+    """The measure of the val images that chooses the best checkpoint and that patience and plateau follow; the task's
+    own if not given. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
+    patience: int = 0
+    """End a stage after so many measurements in a row without a better one; 0 = never."""
+    max_skipped_steps: int = 20
+    """Stop after so many steps with losses or gradients that are not finite."""
+    quiet: bool = False
+    """Show no progress."""
+
+
+class TrainingError(RuntimeError):
+    """Training had to stop; the message says why and what is left."""
+
+
+class Interrupted(SystemExit):
+    """A signal asked to stop; all is saved. The exit code is 128 + the signal's number."""
+
+
+def train(
+    task: Task[Any, Any],
+    *,
+    data: Path | str,
+    out: Path | str,
+    config: TrainConfig | None = None,
+    init_from: Path | str | None = None,
+) -> Path:
+    """Train a task on a folder of images; returns the run folder (see run.py).
+
+    The generators start from what fits of the model `init_from`, see `initialise`.
+    Raises UserError for bad input, TrainingError where losses stay non-finite, Interrupted after a signal
+    (SIGTERM, SIGINT), with a checkpoint saved.
+    """
+    config = config or TrainConfig()
+    source = None if init_from is None else Path(init_from).absolute()
+    with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
+        task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
+        run = RunFolder(Path(out))
+        # Refuses what cannot be trained before a folder is made.
+        loop = Loop(task, data_sets, run, config, runtime, init_from=source)
+        if runtime.is_main:
+            create_run(run.path, task, config, Path(data), runtime.describe(), init_from=source)
+        loop.run_to_end()
+    return run.path
+
+
+def resume(run_path: Path | str, **changes: Any) -> Path:
+    """Go on with a run from its newest whole checkpoint, bit for bit as if it had never stopped.
+
+    `changes` replace fields of the run's TrainConfig, such as workers or max_steps.
+    """
+    run = RunFolder(Path(run_path))
+    task, content = read_run(run.path)
+    config = replace(from_json(TrainConfig, content["train_config"]), **changes)
+    with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
+        quiet = config.quiet or not runtime.is_main
+        task, data_sets = open_data(task, Path(content["data"]), config.seed, quiet=quiet)
+        source = None if list_checkpoints(run.checkpoints) else content.get("init_from")
+        Loop(task, data_sets, run, config, runtime, init_from=source and Path(source)).run_to_end()
+    return run.path
+
+
+@dataclass(frozen=True)
+class DataSets:
+    train: Data
+    held_out: Data | None
+    shown: Data
+    """Whole images for the sample grids: ones that are not trained on, where there are any."""
+
+
+def open_data(task: Task[Any, Any], root: Path, seed: int, *, quiet: bool) -> tuple[Task[Any, Any], DataSets]:
+    """The data of a run, and the task with what depends on it filled in.
+
+    Only `val` images decide anything (the best checkpoint, a plateau); `test` ones may be looked at.
+    """
+    train_data, found = task.open_data(root, "train", augment=True, seed=seed)
+    task = task.resolved(train_data)
+    held_out = open_split(task, root, "val", seed)
+    shown = held_out or open_split(task, root, "test", seed) or open_split(task, root, "train", seed)
+    assert shown is not None  # there are training images
+    if not quiet:
+        for problem in found.problems:
+            print(f"left out: {problem}", file=sys.stderr)
+        print(found.summary, file=sys.stderr)
+    return task, DataSets(train_data, held_out, shown)
+
+
+def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Data | None:
+    """The split's whole images, or None where there is no such split."""
+    try:
+        return task.open_data(root, split, augment=False, seed=seed)[0]
+    except MissingSplitError:
+        return None
+
+
+def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: TrainConfig) -> None:
+    """Raises UserError where something is to follow a measure that cannot be taken."""
+    best_by = config.best_by or stage.best_by
+    if best_by not in (None, "kernel-distance") and not task.paired:
+        raise UserError(f"{task.name} has no pairs to measure {best_by} on: give --best-by kernel-distance")
+    follows = [f"--best-by {config.best_by}"] if config.best_by else []
+    follows += [f"--patience {config.patience}"] if config.patience else []
+    follows += ["--schedule plateau"] if stage.schedule.schedule == "plateau" else []
+    if not follows:
+        return
+    if data.held_out is None:
+        raise UserError(
+            f"{follows[0]} follows held-out images, and there are none: put some into val/, or leave it out"
+        )
+    if best_by is None:
+        raise UserError(
+            f"{follows[0]} follows a measure, and stage {stage.name} of {task.name} aims at no right answer: "
+            "give --best-by kernel-distance"
+        )
+    if "--schedule plateau" not in follows and not config.evaluate_every_steps:
+        raise UserError(f"{follows[0]} needs measurements: give --evaluate-every-steps")
+
+
+@dataclass
+class Position:
+    """How far a run is: together with the seed, all that data, schedules and random numbers depend on."""
+
+    step: int = 0
+    images: int = 0
+    stage: int = 0
+    stage_images: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    evaluated_step: int = 0
+    journal_bytes: int = 0
+    history: list[float] = field(default_factory=list)
+    """The deciding measure at every measurement, oldest first; negated where higher is better."""
+
+
+class Loop:
+    """A run, from wherever its folder stands to its end."""
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        data: DataSets,
+        run: RunFolder,
+        config: TrainConfig,
+        runtime: Runtime,
+        *,
+        init_from: Path | None = None,
+    ) -> None:
+        self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
+        self.stages = task.stages(len(data.train))
+        for stage in self.stages:
+            check_best_by(task, data, stage, config)
+        torch.manual_seed(mix_seed(config.seed))
+        task.build(for_training=True)
+        self.init_from = init_from
+        self.taken = initialise(task, init_from) if init_from else []
+        self.position = Position()
+        self.meters: dict[str, list[Tensor]] = {}
+        self.shown: dict[str, float] = {}
+        self.logged_at, self.logged_images = time.monotonic(), 0
+        self.journal: Journal | None = None
+        self.judge: SetJudge | None = None
+        if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
+            self.judge = SetJudge(task, data.held_out, limit=config.max_evaluated_images)
+
+    def run_to_end(self) -> None:
+        if self.runtime.is_main:
+            self.journal = Journal(self.run.journal, tensorboard_dir=self.run.path / "tensorboard")
+        self.trainer = self.restore() or self.make_trainer()
+        if self.is_finished():
+            self.say(f"{self.run.path} is trained to its end already")
+            return
+        self.logged_images = self.position.images
+        total_images = sum(stage.images for stage in self.stages)
+        if not self.position.step:
+            self.event("started", total_images=total_images)
+        for taken in self.taken:
+            self.event("initialised", source=str(self.init_from), taken=taken)
+            if not self.config.quiet:
+                self.say(f"from {self.init_from}: {taken}")
+        quiet = self.config.quiet or not self.runtime.is_main
+        with (
+            stop_signals() as signals,
+            track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance,
+        ):
+            while not self.is_finished() and self.walk_stage(signals, advance):
+                self.position.stage += 1
+                self.position.stage_images = 0
+                if not self.is_finished():
+                    self.change_stage()
+        self.wind_up(hurry=bool(signals))
+        if signals:
+            self.say(f"stopped by signal {signals[0]}; go on with `gan-tasks train --resume {self.run.path}`")
+            raise Interrupted(128 + signals[0])
+
+    @property
+    def stage(self) -> Stage:
+        return self.stages[min(self.position.stage, len(self.stages) - 1)]
+
+    @property
+    def best_by(self) -> BestBy | None:
+        return self.config.best_by or self.stage.best_by
+
+    def is_finished(self) -> bool:
+        return self.position.stage >= len(self.stages)
+
+    def is_out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= schedules.stale(self.position.history)
+
+    def make_trainer(self) -> Trainer:
+        return Trainer(self.task, self.stage, self.runtime, seed=self.config.seed)
+
+    def change_stage(self) -> None:
+        """Begin the stage with what the one before it made, and keep that: its measures do not compare."""
+        if self.runtime.is_main:
+            # Before it is saved: a run that is killed in between ends the stage once more.
+            self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
+        self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
+        self.position.history = []
+        self.trainer = self.make_trainer()
+        self.save()
+        self.event("stage", name=self.trainer.stage.name)
+
+    def walk_stage(self, signals: list[int], advance: Advance) -> bool:
+        """Take steps until the stage is over (True) or something asks to stop (False)."""
+        stage, position, config = self.trainer.stage, self.position, self.config
+        batch_size = stage.optimisation.batch_size
+        images_a_step = batch_size * self.runtime.world_size
+        stream = ImageStream(
+            dataset_size=len(self.data.train),
+            batch_size=batch_size,
+            seed=config.seed,
+            rank=self.runtime.rank,
+            world_size=self.runtime.world_size,
+            start_image=position.images,
+        )
+        pin_memory = self.runtime.device.type == "cuda"
+        for batch in make_loader(self.data.train, stream, workers=config.workers, pin_memory=pin_memory):
+            if position.stage_images >= stage.images:
+                return True
+            if self.is_out_of_patience():
+                self.event("stopped-early", measurements=len(position.history), patience=config.patience)
+                return True
+            if self.runtime.any(bool(signals)) or (config.max_steps and position.step >= config.max_steps):
+                return False
+            epoch = position.stage_images // len(self.data.train) + 1
+            values = self.trainer.step(
+                batch,
+                index=position.step,
+                lr_factor=schedules.factor(stage.schedule, epoch, position.history),
+                stage_images=position.stage_images,
+            )
+            position.step += 1
+            position.images += images_a_step
+            position.stage_images += images_a_step
+            self.count(values)
+            advance(images_a_step, **self.shown)
+            self.do_what_is_due(stage, epoch)
+        raise AssertionError("the stream of images has no end")
+
+    def count(self, values: dict[str, Tensor]) -> None:
+        """Take a step's losses and diagnostics into the means for the journal's next line."""
+        position = self.position
+        skipped = bool(values.pop("skipped"))
+        position.skipped += skipped
+        position.skipped_in_a_row = position.skipped_in_a_row + 1 if skipped else 0
+        if skipped:
+            self.event("skipped-step", reason="losses or gradients that are not finite")
+        else:
+            for name, value in values.items():
+                self.meters.setdefault(name, []).append(value)
+        if position.skipped_in_a_row >= self.config.max_skipped_steps:
+            newest = list_checkpoints(self.run.checkpoints)[-1:]
+            kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
+            raise TrainingError(
+                f"{position.skipped_in_a_row} steps in a row had losses or gradients that are not finite: "
+                f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
+            )
+
+    def do_what_is_due(self, stage: Stage, epoch: int) -> None:
+        position, config = self.position, self.config
+
+        def due(every_steps: int) -> bool:
+            return every_steps > 0 and position.step % every_steps == 0
+
+        if due(config.log_every_steps):
+            self.log()
+        if due(config.sample_every_steps):
+            self.sample()
+        if stage.schedule.schedule == "plateau":
+            evaluate = position.stage_images // len(self.data.train) + 1 > epoch
+        else:
+            evaluate = due(config.evaluate_every_steps)
+        is_best = evaluate and self.evaluate()
+        if is_best or due(config.checkpoint_every_steps):
+            self.save(is_best=is_best)
+
+    def log(self) -> None:
+        """Write the means since the last line to the journal."""
+        if not self.meters:
+            return
+        values = {name: float(torch.stack(numbers).float().mean()) for name, numbers in self.meters.items()}
+        values = self.runtime.mean(values)
+        self.meters = {}
+        for player, optimizer in self.trainer.optimizers.items():
+            values[f"lr/{player}"] = optimizer.param_groups[0]["lr"]
+        now, images = time.monotonic(), self.position.images
+        values["speed/images_per_second"] = (images - self.logged_images) / max(now - self.logged_at, 1e-9)
+        values["skipped"] = self.position.skipped
+        self.logged_at, self.logged_images = now, images
+        self.shown = {name: values[name] for name in ("d/total", "g/total") if name in values}
+        self.write(values)
+
+    def sample(self) -> None:
+        """Draw the sample grid, and note how varied the outputs are."""
+        if self.runtime.is_main:
+            path = self.run.samples / f"step-{self.position.step:08d}.png"
+            generators = self.trainer.best_generators
+            diversity = save_samples(path, self.task, generators, self.data.shown, self.runtime)
+            self.write({"outputs/diversity": diversity})
+
+    def evaluate(self) -> bool:
+        """Measure on held-out images; returns whether this is the best so far."""
+        if self.data.held_out is None or self.best_by is None:
+            return False
+        measured = {}
+        if self.runtime.is_main:
+            limit = self.config.max_evaluated_images
+            generators = self.trainer.best_generators
+            measured = measure(
+                self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime, judge=self.judge
+            )
+            self.write({f"val/{name}": value for name, value in measured.items()})
+        deciding = measure_called(self.best_by.replace("-", "_"))
+        value: float = self.runtime.gather(measured)[0][deciding.key]
+        self.position.history = [*self.position.history, value if deciding.lower_is_better else -value]
+        self.position.evaluated_step = self.position.step
+        is_best = schedules.stale(self.position.history) == 0
+        if is_best:
+            self.event("best", measure=self.best_by, value=value)
+        return is_best
+
+    def save(self, *, is_best: bool = False) -> None:
+        self.log()  # so that a resumed run's means begin where this one's do
+        parts = self.trainer.parts()
+        if self.journal:
+            self.position.journal_bytes = self.journal.size_bytes()
+        if self.runtime.is_main:
+            state = {"position": asdict(self.position)}
+            checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
+            if is_best:
+                self.run.set_best(checkpoint)
+            prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
+        self.runtime.barrier()
+
+    def wind_up(self, *, hurry: bool) -> None:
+        """The last measurement, grid, checkpoint and report; in a hurry, after a signal, without looking at all."""
+        measured = self.position.evaluated_step == self.position.step
+        is_best = self.is_finished() and not measured and self.evaluate()
+        if not hurry:
+            self.sample()
+        self.save(is_best=is_best)
+        if self.runtime.is_main:
+            write_report(self.run.path)
+            write_model_card(self.run.path)
+
+    def restore(self) -> Trainer | None:
+        """The trainer as the newest whole checkpoint has it, and the position with it; None without one."""
+        damage: DamagedCheckpointError | None = None
+        trainer = None
+        for checkpoint in reversed(list_checkpoints(self.run.checkpoints)):
+            try:
+                parts, state = load_checkpoint(checkpoint)
+            except DamagedCheckpointError as error:
+                damage = error
+                self.say(f"{error}; going back to the checkpoint before it")
+                continue
+            self.position = Position(**state["position"])
+            trainer = self.make_trainer()
+            trainer.load_parts(parts)
+            break
+        if trainer is None and damage is not None:
+            raise damage
+        if self.journal:
+            self.journal.rewind(self.position.journal_bytes)
+        if trainer:
+            self.event("resumed", checkpoint=checkpoint.name)
+        return trainer
+
+    def write(self, values: dict[str, float]) -> None:
+        if self.journal:
+            self.journal.write(self.position.step, self.position.images, values)
+
+    def event(self, kind: str, **details: str | float) -> None:
+        if self.journal:
+            self.journal.event(self.position.step, self.position.images, kind, **details)
+
+    def say(self, sentence: str) -> None:
+        if self.runtime.is_main:
+            print(sentence, file=sys.stderr)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them, so that the loop can save first.
+
+    A second SIGINT interrupts at once. Outside the main thread, where signals cannot be caught, nothing is.
+    """
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

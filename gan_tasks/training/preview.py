@@ -1,0 +1,58 @@
+"""What the networks will see: the first samples of a training as pictures, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from gan_tasks.datasets.images import Picture, to_uint8, write
+from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.tasks.base import Task
+from gan_tasks.training.loop import TrainConfig, open_data
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.step import stand_at
+
+SAMPLES = 16
+
+
+def preview(task: Task[Any, Any], *, data: Path, out: Path, config: TrainConfig) -> list[Path]:
+    """Write the first SAMPLES samples that `train` with this config takes, augmented and prepared as there.
+
+    Each image of a sample becomes a file of 8 bits a channel, named by the sample's place and the image's name in the
+    task's batch: 000-source.png, 000-target.png. Of images with more than four channels the first three are shown.
+    Raises UserError as `train` does for its data.
+    """
+    with start_runtime(config.device, config.precision) as runtime:
+        task, data_sets = open_data(task, data, config.seed, quiet=config.quiet or not runtime.is_main)
+        stage = task.stages(len(data_sets.train))[0]
+        batches = iter(
+            ImageStream(
+                dataset_size=len(data_sets.train),
+                batch_size=stage.optimisation.batch_size,
+                seed=config.seed,
+                rank=runtime.rank,
+                world_size=runtime.world_size,
+            )
+        )
+        samples: list[dict[str, Tensor]] = []
+        step = 0
+        while len(samples) < SAMPLES:
+            stand_at(task, stage, runtime, seed=config.seed, index=step)
+            x = task.prepared(runtime.to_device(default_collate([data_sets.train[key] for key in next(batches)])))
+            samples += [dict(zip(x._fields, images, strict=True)) for images in zip(*x, strict=True)]
+            step += 1
+        return write_samples(samples[:SAMPLES], out) if runtime.is_main else []
+
+
+def write_samples(samples: list[dict[str, Tensor]], out: Path) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, sample in enumerate(samples):
+        for name, image in sample.items():
+            paths.append(out / f"{number:03d}-{name}.png")
+            shown = image if len(image) <= 4 else image[:3]
+            write(paths[-1], Picture(to_uint8(shown.float().cpu().numpy())))
+    return paths

@@ -1,0 +1,320 @@
+"""The command line, from a person's side: what it prints, what it leaves, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import ALL_TASKS, TINY, photo, write_pairs
+
+from gan_tasks.apps.cli import main as cli
+from gan_tasks.apps.cli.main import COMMANDS, main
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, read, write
+from gan_tasks.export.models.base import load
+from gan_tasks.tasks import find_task
+
+LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")
+BAD_INPUT = 2
+
+every_task = pytest.mark.parametrize("task", ALL_TASKS)
+
+
+def gan_tasks(*arguments: str | Path) -> int:
+    """The exit code of a command, run in this process."""
+    with pytest.raises(SystemExit) as exited:
+        main([str(argument) for argument in arguments])
+    code = exited.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def train(pairs: Path, run: Path, *options: str, task: str = "pix2pix", max_steps: int = 2) -> int:
+    steps = ("--max-steps", str(max_steps))
+    return gan_tasks("train", task, "--data", pairs, "--out", run, *TINY[task], *LOOP, *steps, *options)
+
+
+@pytest.fixture(scope="module")
+def run_folder(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps; not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert train(pairs, run) == 0
+    return run
+
+
+# From a folder of pairs to a picture.
+
+
+@every_task
+def test_train_resume_evaluate_apply_inspect(
+    task: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(pairs, run, task=task) == 0
+    said = capsys.readouterr().err
+    paired = find_task(task).load().paired
+    found = "6 pairs" if task in ("pix2pix", "crisp") else "6 pictures"
+    assert found in said and "report.html" in said and f"gan-tasks apply {run}" in said
+
+    assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
+    assert (run / "report.html").is_file()
+    capsys.readouterr()
+
+    assert gan_tasks("evaluate", run, "--data", pairs, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == len(result["names"]) == 2
+    measures = {"l1", "psnr", "ssim"} if paired else set()
+    if task == "inpainting":
+        measures |= {"l1_hole", "psnr_hole", "ssim_hole"}
+    assert set(result["model"]) == set(result["per_image"]) == measures
+    if task == "super-resolution":
+        assert set(result["baselines"]) == {"bicubic"}
+    elif task == "inpainting":
+        assert set(result["baselines"]) == {"harmonic fill", "Telea", "Navier–Stokes"}
+    elif paired:
+        assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
+        # The sources are the targets' negatives, which an affine map of the colours turns back exactly.
+        assert result["baselines"]["affine map of the colours"]["l1"]["mean"] < 0.01
+    assert "## Figures" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
+
+    source = pairs / "test" / "A" / "000.png"
+    mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
+    mask[5:9, 5:20] = 255
+    write(tmp_path / "mask.png", Picture(mask))
+    holes = ("--mask", tmp_path / "mask.png") if task == "inpainting" else ()
+    assert gan_tasks("apply", run, source, tmp_path / "one.png", *holes) == 0
+    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *holes) == 0
+    written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
+    assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
+    one = read(tmp_path / "one.png").pixels
+    height, width, channels = read(source).pixels.shape
+    scale = load(run).scale
+    assert one.shape == (scale * height, scale * width, channels)
+    assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
+    capsys.readouterr()
+
+    assert gan_tasks("inspect", run) == 0
+    described = capsys.readouterr().out
+    assert (
+        f"run of {task}" in described
+        and "Model card" in described
+        and "step-00000004" in described
+        and "parameters" in described
+    )
+
+
+def test_evaluate_prints_a_table_of_model_and_trivial_answers(
+    run_folder: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1") == 0
+    printed = capsys.readouterr().out
+    for word in ("1 images", "model", "source itself", "L1", "PSNR", "SSIM"):
+        assert word in printed
+
+
+def test_apply_to_a_folder_does_what_it_can_and_says_what_it_could_not(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "good.png", Picture(photo(20, 30, seed=0)))
+    (tmp_path / "in" / "text.png").write_text("not a picture")
+    assert gan_tasks("apply", run_folder, tmp_path / "in", tmp_path / "out") == BAD_INPUT
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    said = capsys.readouterr().err
+    assert "text.png" in said and "known format" in said and "1 of 2 images" in said
+
+
+def test_inspect_describes_weights_and_images(
+    run_folder: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run_folder / "checkpoints" / "step-00000002"
+    assert gan_tasks("inspect", checkpoint) == 0
+    assert "2 images shown" in capsys.readouterr().out
+    assert gan_tasks("inspect", checkpoint / "generators.safetensors") == 0
+    assert "tensors" in capsys.readouterr().out
+    assert gan_tasks("inspect", pairs / "train" / "A" / "000.png") == 0
+    assert "40×36" in capsys.readouterr().out
+
+
+def test_check_lists_the_problems_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = write_pairs(tmp_path / "pairs")
+    assert gan_tasks("check", pairs, "--task", "pix2pix") == 0
+    assert "no problems" in capsys.readouterr().out
+    (pairs / "train" / "A" / "000.png").write_bytes(b"")
+    (pairs / "test" / "B" / "001.png").unlink()
+    assert gan_tasks("check", pairs, "--task", "pix2pix") == 1
+    printed = capsys.readouterr().out
+    assert "000.png: the file is empty" in printed and "no partner called 001" in printed
+
+
+def test_doctor_names_versions_and_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    code = gan_tasks("doctor", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert code == (1 if report["problems"] else 0)
+    assert report["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert any(package["name"] == "torch" for package in report["packages"])
+    assert any("CPU" in device for device in report["devices"])
+
+
+@pytest.mark.slow
+def test_quickstart_that_learns_nothing_says_so_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "quickstart"
+    assert gan_tasks("quickstart", "--lr", "0", "--epochs", "1", "--out", out) == 1
+    assert "It does not work: held-out L1" in capsys.readouterr().out
+    for name in ("before-after.png", "run/report.html", "run/evaluation.json"):
+        assert (out / name).is_file()
+    evaluation = json.loads((out / "run" / "evaluation.json").read_text())
+    best = min(measures["l1"]["mean"] for measures in evaluation["baselines"].values())
+    assert evaluation["model"]["l1"]["mean"] > 0.85 * best
+
+
+# Bad input: one clear sentence, exit code 2, nothing written.
+
+
+def test_bad_input_is_answered_in_a_sentence(
+    run_folder: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, text, out = tmp_path / "missing", tmp_path / "text.png", tmp_path / "out"
+    text.write_text("not a picture")
+    photo_file = pairs / "test" / "A" / "000.png"
+    weights = ("--perceptual", "10", "--perceptual-weights")
+    commands: list[tuple[tuple[str | Path, ...], str]] = [
+        (("train", "pix2pix", "--data", missing, "--out", out), "is not a folder"),
+        (("train", "pix2pix", "--data", run_folder, "--out", out), "holds no train pairs"),
+        (("train", "pix2pix", "--data", pairs, "--out", run_folder), "holds a run already"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--crop-size", "0", "5"), "crop_size"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--device", "tpu"), "unknown device"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--schedule", "plateau"), "put some into val/"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, *weights, missing), "there is no file"),
+        (("train", "nothing", "--data", pairs, "--out", out), "no task is called 'nothing'"),
+        (("train", "--resume", pairs), "is not a run folder"),
+        (("train", "--resume", missing), "is not a run folder"),
+        (("evaluate", pairs, "--data", pairs), "`gan-tasks train --out`"),
+        (("evaluate", missing, "--data", pairs), "`gan-tasks train --out`"),
+        (("evaluate", run_folder, "--data", pairs, "--split", "val"), "holds no val pairs"),
+        (("evaluate", run_folder, "--data", pairs, "--masks", pairs), "pix2pix fills no holes"),
+        (("compare", run_folder, run_folder, "--data", pairs, "--min-hole", "0.1"), "pix2pix fills no holes"),
+        (("apply", run_folder, missing, out), "does not exist"),
+        (("apply", run_folder, photo_file, photo_file), "would replace its own input"),
+        (("apply", run_folder, text, out / "text.png"), "known format"),
+        (("apply", missing, photo_file, out), "does not exist"),
+        (("inspect", text), "known format"),
+        (("inspect", missing), "does not exist"),
+        (("check", missing), "is not a folder"),
+        (("nothing",), "no command 'nothing'"),
+    ]
+    for command, sentence in commands:
+        code = gan_tasks(*command)
+        said = capsys.readouterr()
+        assert (code, sentence in said.err) == (BAD_INPUT, True), f"{command} exits {code} and says: {said.err}"
+        assert "Traceback" not in said.err
+        assert not out.exists(), f"{command} wrote into {out}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "pix2pix", "--data", "a"),
+        ("train", "pix2pix", "--data", "a", "--out", "b", "--no-such-option", "1"),
+        ("train", "pix2pix", "--data", "a", "--out", "b", "--width", "wide"),
+        ("train", "pix2pix", "--data", "a", "--out", "b", "--generator", "transformer"),
+        ("evaluate", "a"),
+        ("apply", "a", "b"),
+        ("train",),
+        (),
+    ],
+)
+def test_a_wrong_call_exits_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan_tasks(*arguments) == BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out + said.err and "Traceback" not in said.err
+
+
+def test_strict_stops_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = write_pairs(tmp_path / "pairs")
+    (pairs / "train" / "A" / "000.png").write_text("not a picture")
+    assert train(pairs, tmp_path / "run", "--strict") == BAD_INPUT
+    assert "000.png" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert train(pairs, tmp_path / "run", max_steps=1) == 0
+    said = capsys.readouterr().err
+    assert "left out: " in said and "5 pairs" in said
+
+
+def test_a_checkpoint_without_one_of_its_parts_is_named(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(pairs, run, max_steps=1) == 0
+    (run / "checkpoints" / "step-00000001" / "discriminators.safetensors").unlink()
+    capsys.readouterr()
+    assert gan_tasks("train", "--resume", run, "--max-steps", "2") == BAD_INPUT
+    assert "lacks its part discriminators.safetensors" in capsys.readouterr().err
+
+
+def test_losses_that_are_not_finite_stop_the_training_with_1(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pairs, tmp_path / "run", "--l1", "inf", "--max-skipped-steps", "2", max_steps=5) == 1
+    said = capsys.readouterr().err
+    assert "not finite" in said and "--lr" in said and "Traceback" not in said
+
+
+def test_the_traceback_is_shown_with_debug_alone() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gan_tasks.apps.cli.main", "inspect", "missing", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    plain, debug = run(), run("--debug")
+    assert plain.returncode == BAD_INPUT and plain.stderr.startswith("error: missing does not exist")
+    assert debug.returncode != 0 and "Traceback" in debug.stderr and UserError.__name__ in debug.stderr
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "train"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan_tasks(command, "--help") == 0
+    assert "usage: gan-tasks " + command in capsys.readouterr().out
+
+
+@every_task
+def test_the_help_of_a_task_shows_its_options_and_those_of_the_loop(
+    task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gan_tasks("train", task, "--help") == 0
+    printed = capsys.readouterr().out
+    for option in ("--data", "--out", "--lr", "--epochs", "--crop-size", "--seed", "--workers"):
+        assert option in printed
+
+
+def test_overviews_list_commands_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan_tasks("--help") == 0
+    overview = capsys.readouterr().out
+    assert gan_tasks("train", "--help") == 0
+    tasks = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in overview] == []
+    assert [name for name in ALL_TASKS if name not in tasks] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch", "train"), ("onnx.checker", "export"), ("onnxruntime", "cpu"), ("gradio", "page"), ("av", "video")],
+)
+def test_what_is_not_installed_is_named_with_its_remedy(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(arguments: list[str]) -> int:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(cli, "run", missing)
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["train"])
+    assert exited.value.code == 1
+    assert f"gan-tasks[{extra}]" in capsys.readouterr().err

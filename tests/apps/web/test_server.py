@@ -1,0 +1,581 @@
+"""The server takes what it can do, refuses the rest at once and in one sentence, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio")
+pytest.importorskip("onnxruntime")
+
+import httpx
+from fastapi.testclient import TestClient
+from handmade_onnx import mean_filter, write_onnx
+from PIL import Image
+
+from gan_tasks.apps.web import job_queue as service_module
+from gan_tasks.apps.web.components import Order, answers, build_outputs, duration, stop_job
+from gan_tasks.apps.web.job_queue import (
+    BusyError,
+    Limits,
+    Service,
+    StoppedError,
+    Watch,
+    direction_label,
+    free_key,
+    open_models,
+    tabs_of,
+)
+from gan_tasks.apps.web.server import build_app, serve
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, Pixels, read
+from gan_tasks.export.inference.provenance import read_xmp
+from gan_tasks.export.models.base import load
+from gan_tasks.export.models.resizing import resized
+
+HELPERS = Path(__file__).parents[2] / "helpers"
+LIMITS = Limits(max_pixels=10_000, max_upload_bytes=2**20, queue_size=5)
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+
+
+def png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header alone claims the size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("models")
+    paths = [write_onnx(folder / "Mean.onnx"), write_onnx(folder / "gray.onnx", in_channels=1, out_channels=1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        service = Service(open_models(paths), LIMITS)
+        yield service
+        service.close()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[TestClient]:
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        yield client
+
+
+def run(client: TestClient, data: bytes, *, model: str = "mean", name: str = "image.png") -> httpx.Response:
+    return client.post(f"/api/{model}/run", files={"image": (name, data)})
+
+
+def test_health(client: TestClient) -> None:
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_picture_in_gives_the_model_s_picture_out(client: TestClient, tmp_path: Path) -> None:
+    answer = run(client, png(PIXELS))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    filtered = mean_filter(np.pad(PIXELS, ((0, 0), (0, 2), (0, 0)), mode="reflect").transpose(2, 0, 1)[None] / 255)
+    expected = (filtered[0] * 255).transpose(1, 2, 0)[:, :30]
+    assert np.abs(read(answer.content).pixels - expected).max() <= 0.51
+    (tmp_path / "result.png").write_bytes(answer.content)
+    mark = read_xmp(tmp_path / "result.png")
+    assert mark is not None
+    assert (mark.source_type, mark.model) == ("trainedAlgorithmicMedia", "Mean <3×3> & more")
+
+
+def test_each_model_has_its_own_address(client: TestClient) -> None:
+    assert read(run(client, png(PIXELS), model="gray").content).pixels.shape == (40, 30, 1)
+    missing = run(client, png(PIXELS), model="other")
+    assert (missing.status_code, missing.json()) == (404, {"detail": "no model 'other': expected mean or gray"})
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"just text", "not a picture in a known format"),
+        (b"", "empty"),
+        (png(PIXELS)[:200], "cannot be decoded"),
+        (bomb(30_000, 30_000), "30000 × 30000 px"),
+        (png(np.zeros((101, 100, 3), np.uint8)), "over the limit of 10,000 px"),
+    ],
+    ids=["text", "empty", "cut short", "bomb", "just too large"],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(client: TestClient, data: bytes, words: str) -> None:
+    answer = run(client, data)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    assert "/" not in answer.json()["detail"], "no path of the server"
+
+
+def test_a_form_without_a_picture(client: TestClient) -> None:
+    answer = client.post("/api/mean/run", data={"image": "text"})
+    assert answer.status_code == 422
+    assert "a file called `image`" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/mean/run", "/gradio_api/upload"])
+def test_an_upload_that_is_too_long_is_not_read(client: TestClient, path: str) -> None:
+    unread = iter([b"x", AssertionError("the body was read")])
+    headers = {"Content-Length": str(LIMITS.max_upload_bytes + 1), "Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post(path, content=unread, headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 413
+    assert "1 MiB are allowed" in answer.json()["detail"]
+
+
+def test_an_upload_of_unknown_length_is_refused(client: TestClient) -> None:
+    assert client.post("/api/mean/run", content=iter([b"x"])).status_code == 411
+
+
+@pytest.mark.parametrize("name", ["../../../outside.png", "/tmp/outside.png", "..\\outside.png", "a\0b.png"])
+def test_the_name_of_an_upload_leads_nowhere(client: TestClient, name: str, tmp_path: Path) -> None:
+    assert run(client, png(PIXELS), name=name).content == run(client, png(PIXELS)).content
+    uploaded = client.post("/gradio_api/upload", files={"files": (name, png(PIXELS))})
+    for path in uploaded.json() if uploaded.status_code == 200 else []:
+        assert Path(path).resolve().is_relative_to(Path(service_folder()).resolve())
+
+
+def service_folder() -> str:
+    from gradio.utils import get_upload_folder
+
+    return str(get_upload_folder())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../etc/passwd",
+        f"/gradio_api/file={Path(__file__)}",
+        "/gradio_api/file=pyproject.toml",
+        "/api/..%2f..%2fetc/run",
+        "/static/..%2f..%2f..%2fpyproject.toml",
+    ],
+)
+def test_files_of_the_server_are_not_given_away(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code in (400, 403, 404, 405)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:7860", 200),
+        ("127.0.0.1:7860", 200),
+        ("192.168.1.20", 200),
+        ("[::1]:7860", 200),
+        (socket.gethostname(), 200),
+        ("attacker.example", 400),
+        ("localhost.attacker.example", 400),
+        ("", 400),
+    ],
+)
+def test_only_requests_for_this_host_are_answered(client: TestClient, host: str, status: int) -> None:
+    for path in ("/healthz", "/"):
+        assert client.get(path, headers={"Host": host}).status_code == status
+
+
+def test_the_queue_cannot_be_passed_by(client: TestClient) -> None:
+    config = client.get("/config").json()
+    for dependency in config["dependencies"]:
+        body = {"data": [], "fn_index": dependency["id"], "session_hash": "x"}
+        assert client.post("/gradio_api/run/predict", json=body).status_code >= 400
+        assert dependency["api_visibility"] != "public"
+
+
+def test_the_page_reads_no_file_but_uploads(client: TestClient, tmp_path: Path) -> None:
+    (uploaded,) = client.post("/gradio_api/upload", files={"files": ("a.png", png(PIXELS))}).json()
+    (tmp_path / "secret.png").write_bytes(png(PIXELS))
+    assert "Download PNG" in run_on_page(client, uploaded)
+    assert "Download PNG" not in run_on_page(client, str(tmp_path / "secret.png"))
+
+
+def run_on_page(client: TestClient, path: str) -> str:
+    """What the page's server sends when the first Run is pressed, with a picture at a path of its disk."""
+    picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    config = client.get("/config").json()
+    runs = [each["id"] for each in config["components"] if each["props"].get("value") == "Run"]
+    fn_index = next(each["id"] for each in config["dependencies"] if each["targets"][0] == [runs[0], "click"])
+    body = {"data": [picture, ".png"], "fn_index": fn_index, "session_hash": path}
+    client.post("/gradio_api/queue/join", json=body)
+    return client.get("/gradio_api/queue/data", params={"session_hash": path}).text
+
+
+def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job that runs is held until all have asked, so that exactly one and the queue are served."""
+    everyone_asked = threading.Event()
+
+    def held_read(data: bytes, *, max_pixels: int) -> Picture:
+        assert everyone_asked.wait(30)
+        return read(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(service_module, "read", held_read)
+
+    async def ask() -> tuple[list[httpx.Response], list[float]]:
+        transport = httpx.ASGITransport(build_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            files = {"image": ("image.png", png(PIXELS))}
+            asked = [asyncio.create_task(client.post("/api/mean/run", files=files)) for _ in range(20)]
+            while sum(task.done() for task in asked) < 20 - LIMITS.queue_size - 1:
+                await asyncio.sleep(0.01)
+            waits = []
+            for _ in range(5):
+                start = time.perf_counter()
+                assert (await client.get("/healthz")).status_code == 200
+                waits.append(time.perf_counter() - start)
+            everyone_asked.set()
+            return await asyncio.gather(*asked), waits
+
+    answers, waits = asyncio.run(ask())
+    served = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert (len(served), len(refused)) == (LIMITS.queue_size + 1, 20 - LIMITS.queue_size - 1)
+    assert {answer.content for answer in served} == {served[0].content}
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        assert run(client, png(PIXELS)).content == served[0].content, "and places are free again"
+    for answer in refused:
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "waiting already" in answer.json()["detail"]
+    assert min(waits) < 0.25
+
+
+@pytest.mark.parametrize("in_tiles", [True, False])
+def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> None:
+    """Between two tiles, or after the model where it runs whole; nothing is written, and the place is free again."""
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=0))
+    served = service.models["mean"]
+    if in_tiles:
+        served.model.max_memory_bytes = 16 * 16 * 100
+    seen: list[tuple[int, int]] = []
+
+    class Impatient(Watch):
+        def on_tile(self, done: int, count: int) -> None:
+            super().on_tile(done, count)
+            seen.append((done, count))
+            self.stopped = done == 2
+
+        def begin(self) -> None:
+            super().begin()
+            self.stopped = not in_tiles
+
+    job = service.submit(served, png(PIXELS), tmp_path / "out.png", watch=Impatient())
+    with pytest.raises(StoppedError):
+        job.result(30)
+    assert seen == ([(0, 12), (1, 12), (2, 12)] if in_tiles else [])
+    assert not (tmp_path / "out.png").exists()
+    watch = Watch()
+    assert service.submit(served, png(PIXELS), tmp_path / "out.png", watch=watch).result(30).file.exists()
+    assert (watch.tiles_done, watch.tiles) == ((12, 12) if in_tiles else (0, 0))
+    service.close()
+
+
+def test_a_job_that_is_cancelled_while_it_waits_gives_its_place_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+
+    def held_read(data: bytes, *, max_pixels: int) -> Picture:
+        assert go.wait(30)
+        return read(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(service_module, "read", held_read)
+    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
+    second = service.submit(served, png(PIXELS), tmp_path / "second.png")
+    with pytest.raises(BusyError):
+        service.submit(served, png(PIXELS), tmp_path / "late.png")
+    while not first.running():
+        time.sleep(0.001)
+    assert second.cancel()
+    third = service.submit(served, png(PIXELS), tmp_path / "third.png")
+    go.set()
+    assert first.result(30).file.exists()
+    assert third.result(30).file.exists()
+    assert not (tmp_path / "second.png").exists()
+    service.close()
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: bool
+) -> None:
+    import gradio
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+
+    def held_read(data: bytes, *, max_pixels: int) -> Picture:
+        assert go.wait(30)
+        return read(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(service_module, "read", held_read)
+    with gradio.Blocks():
+        outputs = build_outputs()
+
+    async def wait_and_stop() -> list[str]:
+        said = []
+        async with aclosing(answers(service, outputs, Order(served, png(PIXELS), "a.png", ".png"))) as shown:
+            async for values in shown:
+                said.append(values[outputs.message]["value"])
+                if leave:
+                    break
+                if outputs.watch in values:
+                    stop_job(values[outputs.watch])
+        return said
+
+    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
+    while not first.running():
+        time.sleep(0.001)
+    said = asyncio.run(wait_and_stop())
+    assert "Waiting for other pictures" in said[0]
+    assert leave or "Stopped: there is no result." in said[-1]
+    third = service.submit(served, png(PIXELS), tmp_path / "third.png")  # while the first still runs
+    go.set()
+    assert first.result(30).file.exists()
+    assert third.result(30).file.exists()
+    service.close()
+
+
+@pytest.mark.parametrize("scale", [0, 1, 3])
+def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int) -> None:
+    path = write_onnx(tmp_path / "double.onnx", task="super-resolution", scale=2)
+    service = Service(open_models([path]), LIMITS)
+    pixels = np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)  # alpha too
+    result = service.submit(service.models["double"], png(pixels), tmp_path / "out.png", scale=scale).result(30)
+    service.close()
+    own = load(path)(pixels)
+    assert own.shape == (80, 60, 4)
+    expected = own if scale == 0 else resized(own, (40 * scale, 30 * scale), "lanczos")
+    assert np.array_equal(read(result.file).pixels, expected)
+
+
+def test_a_result_has_at_most_four_times_the_pixels_that_a_picture_may_have(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "quadruple.onnx", scale=4)]), Limits(max_pixels=4 * 1200))
+    served = service.models["quadruple"]
+    assert service.submit(served, png(PIXELS), tmp_path / "out.png").result(30).after.pixels.shape == (160, 120, 3)
+    for rows, scale in ((41, 0), (41, 2), (40, 5)):
+        picture = png(np.zeros((rows, 30, 3), np.uint8))
+        with pytest.raises(UserError, match="over the limit of"):
+            service.submit(served, picture, tmp_path / "out.png", scale=scale).result(30)
+    service.close()
+
+
+def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    served = service.models["mean"]
+    taken = [service.submit(served, png(PIXELS), tmp_path / f"{number}.png") for number in range(3)]
+    service.close()
+    assert all(future.result(timeout=0).after.pixels.shape == (40, 30, 3) for future in taken)
+    for _ in range(2 * LIMITS.queue_size):
+        with pytest.raises(BusyError, match="stopping"):
+            service.submit(served, png(PIXELS), tmp_path / "late.png")
+
+
+def test_a_drawing_is_laid_on_white(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    drawing = np.full((1, 2, 4), (10, 20, 30, 255), np.uint8)
+    drawing[0, 1, 3] = 0
+    result = service.submit(service.models["mean"], png(drawing), tmp_path / "out.png", on_white=True).result()
+    service.close()
+    assert result.before.pixels.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_keys_are_plain_and_differ() -> None:
+    taken: set[str] = set()
+    for name in ("Facades (v2)", "facades v2", "日本", "../etc"):
+        taken.add(free_key(name, taken))
+    assert taken == {"facades-v2", "facades-v2-2", "model", "etc"}
+
+
+def test_models_of_one_training_share_a_tab(tmp_path: Path) -> None:
+    seasons = {"task": "cyclegan", "source": "seasons step-9", "training_data": "summer2winter"}
+    others: dict[str, dict[str, str]] = {
+        "winter": seasons | {"direction": "a-to-b"},
+        "mean": {},
+        "summer": seasons | {"direction": "b-to-a"},
+        "again": seasons | {"direction": "a-to-b"},
+        "later": seasons | {"direction": "b-to-a", "source": "seasons step-10"},
+        "plain": {},
+    }
+    models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
+    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    assert tabs == [
+        ("seasons step-9", ["winter", "summer"]),
+        ("mean", ["mean"]),
+        ("again", ["again"]),
+        ("later", ["later"]),
+        ("plain", ["plain"]),
+    ]
+
+
+def test_models_that_enlarge_share_a_tab(tmp_path: Path) -> None:
+    enlarging = {"task": "super-resolution", "scale": 2}
+    others: dict[str, dict[str, Any]] = {"first": enlarging, "mean": {}, "second": enlarging | {"scale": 4}}
+    models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
+    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    assert tabs == [("Super-resolution", ["first", "second"]), ("mean", ["mean"])]
+    assert tabs_of(models[:2])[0].title == "first"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (99.4, "99 s"), (100, "2 min"), (5400, "90 min"), (7800, "2 h 10 min")]
+)
+def test_the_time_left_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("training_data", "direction", "label"),
+    [
+        ("summer2winter_yosemite", "a-to-b", "summer to winter"),
+        ("horse2zebra", "b-to-a", "zebra to horse"),
+        ("photos", "b-to-a", "B to A"),
+        ("holiday 2024", "a-to-b", "A to B"),
+        ("", "a-to-b", "A to B"),
+    ],
+)
+def test_a_direction_is_named_after_the_data(tmp_path: Path, training_data: str, direction: str, label: str) -> None:
+    model = load(write_onnx(tmp_path / "a.onnx", training_data=training_data, direction=direction))
+    assert direction_label(model) == label
+
+
+@pytest.mark.slow
+def test_a_run_that_learned_both_ways_is_served_in_both_and_its_files_say_theirs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tiny import tiny_task, write_run
+
+    from gan_tasks.apps.cli.commands.export import export_proven
+
+    run_folder = write_run(tmp_path / "seasons", tiny_task("cyclegan"))
+    export_proven(run_folder, tmp_path / "back.onnx", direction="b-to-a")
+    service = Service(open_models([run_folder, tmp_path / "back.onnx"]), LIMITS)
+    both, back = service.tabs
+    assert (both.title, back.title) == ("seasons step-00000000", "back")
+    assert [way.options for way in both.ways] == [("--direction", "a-to-b"), ("--direction", "b-to-a")]
+    exported = back.ways[0].model
+    assert (exported.direction, exported.source) == ("b-to-a", both.ways[1].model.source)
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        results = {key: read(run(client, png(PIXELS), model=key).content).pixels for key in service.models}
+    service.close()
+    assert np.abs(results["seasons-b-to-a"].astype(int) - results["back"]).max() <= 1
+    assert np.abs(results["seasons-b-to-a"].astype(int) - results["seasons-a-to-b"]).max() > 1
+
+
+def test_behind_a_proxy_the_page_says_where_browsers_find_it(service: Service) -> None:
+    app = build_app(service, public_url="https://paint.example/models/")
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        assert client.get("/config").json()["root"] == "https://paint.example/models"
+        assert client.get("/healthz", headers={"Host": "paint.example"}).status_code == 200
+        assert client.get("/healthz", headers={"Host": "other.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("address", ["/models", "paint.example", "ftp://paint.example"])
+def test_a_public_address_that_is_none(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UserError, match="expected all of it"):
+        serve([tmp_path / "missing.onnx"], port=0, public_url=address)
+
+
+def test_no_model_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="no model to serve"):
+        open_models([])
+
+
+SERVE = """
+import sys
+from pathlib import Path
+import handmade_onnx, gan_tasks.apps.web.job_queue as service
+from gan_tasks.apps.server import serve
+
+class Slow:
+    def __init__(self, model): self.model = model
+    def __getattr__(self, name): return getattr(self.model, name)
+    def __call__(self, pixels):
+        import time
+        print("running", flush=True)
+        time.sleep(1.5)
+        return self.model(pixels)
+
+load = service.load
+service.load = lambda path, **options: Slow(load(path, **options))
+try:
+    serve([Path(sys.argv[1])], port=0)
+finally:
+    import json, os
+    heavy = sorted({"torch", "kornia", "albumentations"} & sys.modules.keys())
+    print(json.dumps({"heavy": heavy, "left": Path(os.environ["GRADIO_TEMP_DIR"]).exists()}))
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_the_job_in_flight_without_torch_ever_loaded(tmp_path: Path) -> None:
+    model = write_onnx(tmp_path / "mean.onnx")
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(model)], cwd=HELPERS, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[-1]
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{address}/api/mean/run", files={"image": png(PIXELS)}, timeout=30))
+
+        with httpx.stream("GET", f"{address}/gradio_api/heartbeat/session", timeout=60) as open_page:
+            next(open_page.iter_raw())
+            asking = threading.Thread(target=ask)
+            asking.start()
+            assert server.stdout.readline() == "running\n"
+            server.send_signal(signal.SIGTERM)
+            asking.join()
+            output = server.stdout.read()
+        assert server.wait(20) == 143
+    assert answers[0].status_code == 200
+    assert read(answers[0].content).pixels.shape == (40, 30, 3)
+    assert json.loads(output.splitlines()[-1]) == {"heavy": [], "left": False}
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(UserError, match="choose another with --port"),
+    ):
+        serve([tmp_path / "missing.onnx"], port=taken.getsockname()[1])
+
+
+def test_the_page_looks_as_the_report_does() -> None:
+    from dataclasses import asdict
+
+    from gan_tasks.apps.web.theme import DARK, LIGHT
+    from gan_tasks.runs.style import STYLE
+
+    light, dark = STYLE.split("prefers-color-scheme: dark", 1)
+    for tokens, style in ((LIGHT, light), (DARK, dark)):
+        shared = {role: colour for role, colour in asdict(tokens).items() if f"--{role.replace('_', '-')}:" in style}
+        assert len(shared) >= 7
+        for role, colour in shared.items():
+            assert f"--{role}: {colour};" in style

@@ -1,0 +1,346 @@
+"""What `read` makes of every kind of file, against arrays built by hand."""
+
+import io
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from gan_tasks.datasets.images import ImageError, read
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (13, 17), dtype=np.uint8)
+RGB16 = RNG.integers(0, 65536, (13, 17, 3), dtype=np.uint16)
+GRAY16 = RNG.integers(0, 65536, (13, 17), dtype=np.uint16)
+
+
+def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def tiff(values: NDArray[np.generic], **options: object) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def by_opencv(suffix: str, values: NDArray[np.generic], *options: int) -> bytes:
+    return cv2.imencode(suffix, values, options)[1].tobytes()
+
+
+def png(
+    width: int, height: int, depth: int, colour_type: int, rows: bytes, *, interlaced: bool = False, trns: bytes = b""
+) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)
+    chunks = [(b"IHDR", header), *([(b"tRNS", trns)] if trns else []), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*entry) for entry in chunks)
+
+
+def png16(values: NDArray[np.uint16], colour_type: int, *, adam7: bool = False, transparent: bool = False) -> bytes:
+    """Unfiltered rows, in one pass or the seven of the PNG specification (8.2); pixel (3, 4) may be transparent."""
+    starts_and_steps = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
+    big_endian = values.astype(">u2")
+    passes = [big_endian[y::dy, x::dx] for y, x, dy, dx in (starts_and_steps if adam7 else [(0, 0, 1, 1)])]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes for row in part)
+    height, width = values.shape[:2]
+    trns = big_endian[3, 4:5].tobytes() if transparent else b""
+    return png(width, height, 16, colour_type, rows, interlaced=adam7, trns=trns)
+
+
+def with_tag(data: bytes, name: str, value: int) -> bytes:
+    """A little-endian TIFF whose tag of type SHORT has another value."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        offset = file.pages.first.tags[name].valueoffset
+    return data[:offset] + struct.pack("<H", value) + data[offset + 2 :]
+
+
+def npy(values: NDArray[np.generic], **options: bool) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, **options)
+    return file.getvalue()
+
+
+RGBA = np.dstack([RGB, GRAY])
+BITS = GRAY > 127
+PALETTE = np.array([(255, 0, 0), (0, 255, 0), (10, 20, 30)], np.uint8)
+INDICES = GRAY % 3
+
+
+def palette_image() -> Image.Image:
+    image = Image.fromarray(INDICES, "L")
+    image = Image.frombytes("P", image.size, image.tobytes())
+    image.putpalette(PALETTE.tobytes())
+    return image
+
+
+LA16 = np.dstack([GRAY16, GRAY16[::-1]])
+RGBA16 = np.dstack([RGB16, GRAY16])
+LZW16 = by_opencv(".tif", RGB16[..., ::-1], cv2.IMWRITE_TIFF_COMPRESSION, 5)
+GRAY16_LZW = by_opencv(".tif", GRAY16, cv2.IMWRITE_TIFF_COMPRESSION, 5)
+FLOATS = (GRAY / 300).astype(np.float32)
+
+
+def with_alpha(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Alpha 0 where the colour is that of pixel (3, 4)."""
+    return np.dstack([values, np.where((values == values[3, 4]).all(axis=2), 0, 65535).astype(np.uint16)])
+
+
+LOSSLESS = {
+    "RGB png": (encoded(Image.fromarray(RGB)), RGB),
+    "RGB bmp": (encoded(Image.fromarray(RGB), "BMP"), RGB),
+    "RGB webp": (encoded(Image.fromarray(RGB), "WEBP", lossless=True), RGB),
+    "RGB tiff": (encoded(Image.fromarray(RGB), "TIFF"), RGB),
+    "RGB tiff LZW": (encoded(Image.fromarray(RGB), "TIFF", compression="tiff_lzw"), RGB),
+    "RGB tiff planar": (tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate"), RGB),
+    "RGBA png": (encoded(Image.fromarray(RGBA)), RGBA),
+    "RGBA tiff": (tiff(RGBA, photometric="rgb", extrasamples=["unassalpha"]), RGBA),
+    "RGB with a transparent colour": (
+        encoded(Image.fromarray(RGB), transparency=tuple(map(int, RGB[3, 4]))),
+        np.dstack([RGB, np.where((RGB[3, 4] == RGB).all(axis=2), 0, 255).astype(np.uint8)]),
+    ),
+    "L png": (encoded(Image.fromarray(GRAY)), GRAY[..., None]),
+    "L tiff, white is zero": (tiff(255 - GRAY, photometric="miniswhite"), GRAY[..., None]),
+    "LA png": (encoded(Image.fromarray(RGBA[..., 2:])), RGBA[..., 2:]),
+    "1-bit png": (encoded(Image.fromarray(BITS)), np.where(BITS, 255, 0).astype(np.uint8)[..., None]),
+    "1-bit tiff": (
+        encoded(Image.fromarray(BITS), "TIFF", compression="group4"),
+        np.where(BITS, 255, 0).astype(np.uint8)[..., None],
+    ),
+    "palette png": (encoded(palette_image()), PALETTE[INDICES]),
+    "palette gif": (encoded(palette_image(), "GIF"), PALETTE[INDICES]),
+    "palette tiff": (encoded(palette_image(), "TIFF"), PALETTE[INDICES]),
+    "palette with transparency": (
+        encoded(palette_image(), transparency=1),
+        np.dstack([PALETTE[INDICES], np.where(INDICES == 1, 0, 255).astype(np.uint8)]),
+    ),
+    "gray 16 png": (encoded(Image.fromarray(GRAY16)), GRAY16[..., None]),
+    "gray 16 tiff": (tiff(GRAY16), GRAY16[..., None]),
+    "gray 16 tiff LZW": (GRAY16_LZW, GRAY16[..., None]),
+    "gray 16 tiff LZW, white is zero": (
+        with_tag(GRAY16_LZW, "PhotometricInterpretation", 0),
+        65535 - GRAY16[..., None],
+    ),
+    "gray 16 tiff LZW, big-endian": (
+        encoded(Image.frombytes("I;16B", (17, 13), GRAY16.astype(">u2").tobytes()), "TIFF", compression="tiff_lzw"),
+        GRAY16[..., None],
+    ),
+    "gray + alpha 16 png": (png16(LA16, 4), LA16),
+    "gray + alpha 16 png, interlaced": (png16(LA16, 4, adam7=True), LA16),
+    "gray 16 png with a transparent colour": (png16(GRAY16, 0, transparent=True), with_alpha(GRAY16[..., None])),
+    "RGB 16 png": (by_opencv(".png", RGB16[..., ::-1]), RGB16),
+    "RGB 16 png, interlaced": (png16(RGB16, 2, adam7=True), RGB16),
+    "RGB 16 png with a transparent colour": (png16(RGB16, 2, transparent=True), with_alpha(RGB16)),
+    "RGB 16 tiff": (tiff(RGB16, photometric="rgb"), RGB16),
+    "RGB 16 tiff, big-endian": (tiff(RGB16, photometric="rgb", byteorder=">"), RGB16),
+    "RGB 16 tiff LZW": (LZW16, RGB16),
+    "RGBA 16 png": (by_opencv(".png", RGBA16[..., [2, 1, 0, 3]]), RGBA16),
+    "RGBA 16 png, interlaced": (png16(RGBA16, 6, adam7=True), RGBA16),
+    "RGBA 16 tiff LZW": (by_opencv(".tif", RGBA16[..., [2, 1, 0, 3]], cv2.IMWRITE_TIFF_COMPRESSION, 5), RGBA16),
+    "7 channels, 16-bit tiff": (
+        tiff(np.dstack([RGB16, RGB16, GRAY16]), photometric="minisblack", planarconfig="contig"),
+        np.dstack([RGB16, RGB16, GRAY16]),
+    ),
+    "2 channels, 8-bit tiff": (tiff(RGBA[..., 2:], photometric="minisblack", planarconfig="contig"), RGBA[..., 2:]),
+    "float tiff": (tiff(GRAY.astype(np.float64) / 300), FLOATS[..., None]),
+    "float tiff LZW": (by_opencv(".tif", FLOATS, cv2.IMWRITE_TIFF_COMPRESSION, 5), FLOATS[..., None]),
+    "npy": (npy(RGB16), RGB16),
+    "npy, Fortran order, no channel axis": (npy(np.asfortranarray(GRAY)), GRAY[..., None]),
+    "npy, big-endian": (npy(RGB16.astype(">u2")), RGB16),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_lossless_files_give_their_exact_pixels(kind: str) -> None:
+    data, expected = LOSSLESS[kind]
+    pixels = read(data).pixels
+    assert pixels.dtype == expected.dtype
+    assert pixels.dtype.isnative
+    assert pixels.shape == expected.shape
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_16_bit_ramp_is_not_saturated() -> None:
+    ramp = np.linspace(0, 65535, 256 * 4).astype(np.uint16).reshape(4, 256)
+    for data in (encoded(Image.fromarray(ramp)), tiff(ramp), npy(ramp)):
+        assert len(np.unique(read(data).pixels)) == len(np.unique(ramp))
+
+
+SMOOTH = np.dstack(np.meshgrid(np.linspace(0, 250, 40), np.linspace(20, 230, 30), indexing="xy")).astype(np.uint8)
+SMOOTH = np.dstack([SMOOTH, SMOOTH[..., 0] // 2])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_equals_the_reference_decoder(mode: str) -> None:
+    data = encoded(Image.fromarray(SMOOTH).convert(mode), "JPEG", quality=90)
+    expected = np.atleast_3d(np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_allclose(read(data).pixels.astype(int), expected.astype(int), atol=1)
+
+
+def test_cmyk_without_a_profile_has_the_right_colours() -> None:
+    cmyk = np.zeros((16, 32, 4), np.uint8)
+    cmyk[:, :16, 1:3] = 255  # magenta + yellow = red
+    cmyk[:, 16:, 3] = 128  # half black = gray
+    image = Image.frombytes("CMYK", (32, 16), cmyk.tobytes())
+    for data in (encoded(image, "JPEG", quality=95), encoded(image, "TIFF")):
+        pixels = read(data).pixels
+        assert pixels.shape == (16, 32, 3)
+        np.testing.assert_allclose(pixels[:, :12].mean((0, 1)), (255, 0, 0), atol=3)
+        np.testing.assert_allclose(pixels[:, 20:].mean((0, 1)), (127, 127, 127), atol=3)
+
+
+def test_cmyk_with_a_profile_that_is_not_for_cmyk_falls_back() -> None:
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    picture = read(encoded(image, "JPEG", icc_profile=SRGB))
+    assert picture.icc_profile is None
+    np.testing.assert_allclose(picture.pixels.mean((0, 1)), (255, 0, 0), atol=3)
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_profile_is_kept(file_format: str) -> None:
+    assert read(encoded(Image.fromarray(RGB), file_format, icc_profile=SRGB)).icc_profile == SRGB
+    assert read(encoded(Image.fromarray(RGB), file_format)).icc_profile is None
+
+
+# What a viewer must do to the stored pixels (EXIF 2.32, tag 274), written independently of the code.
+UPRIGHT = {
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: np.swapaxes(p, 0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(np.swapaxes(p, 0, 1), 2),
+    8: lambda p: np.rot90(p, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    tag = [(274, 3, 1, orientation, True)]
+    tagged_lzw = encoded(Image.fromarray(RGB), "TIFF", exif=exif, compression="tiff_lzw")
+    for data in (encoded(Image.fromarray(RGB), exif=exif), tagged_lzw, tiff(RGB, photometric="rgb", extratags=tag)):
+        np.testing.assert_array_equal(read(data).pixels, UPRIGHT[orientation](RGB))
+    deep = tiff(RGB16, photometric="rgb", extratags=tag)
+    np.testing.assert_array_equal(read(deep).pixels, UPRIGHT[orientation](RGB16))
+    jpeg = read(encoded(Image.fromarray(SMOOTH), "JPEG", quality=95, subsampling=0, exif=exif)).pixels
+    np.testing.assert_allclose(jpeg.astype(int), UPRIGHT[orientation](SMOOTH).astype(int), atol=12)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_damaged_exif_block_does_no_harm() -> None:
+    data = encoded(Image.fromarray(SMOOTH), "JPEG", exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff")
+    assert read(data).pixels.shape == SMOOTH.shape
+
+
+FRAMES = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+REFUSED = {
+    "empty": (b"", "empty"),
+    "text": (b"not a picture at all, but long enough", "known format"),
+    "half a png": (encoded(Image.fromarray(RGB))[:300], "decoded"),
+    "half a 16-bit png": (by_opencv(".png", RGB16[..., ::-1])[:600], "decoded"),
+    "half a jpeg": (encoded(Image.fromarray(RGB), "JPEG")[:-200], "decoded"),
+    "half a tiff": (tiff(RGB16)[:-400], "decoded"),
+    "half an npy": (npy(RGB)[:-10], "decoded"),
+    "animated gif": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "animated"),
+    "animated png": (encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "animated"),
+    "animated webp": (encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animated"),
+    "half a 16-bit tiff LZW": (LZW16[: len(LZW16) // 2], "decoded"),
+    "16-bit tiff LZW, plane after plane": (with_tag(LZW16, "PlanarConfiguration", 2), "save it with Deflate"),
+    "several tiff pages": (tiff(np.stack([RGB, RGB]), photometric="rgb"), "pages"),
+    "npy with objects": (npy(np.array([[{}]]), allow_pickle=True), "pickled"),
+    "npy of one axis": (npy(np.arange(5, dtype=np.uint8)), "shape"),
+    "npy of integers": (npy(np.zeros((3, 3), np.int64)), "int64"),
+    "not a number": (npy(np.full((3, 3), np.nan, np.float32)), "finite"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n" + b" " * 30, "known format"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_unusable_files_are_refused_by_name_and_reason(kind: str, tmp_path: Path) -> None:
+    data, reason = REFUSED[kind]
+    path = tmp_path / "some picture.png"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=reason) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        read(tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40, 100, 200])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_a_cut_file_never_raises_anything_else(file_format: str, cut: int) -> None:
+    with pytest.raises(ImageError):
+        read(encoded(Image.fromarray(RGB), file_format)[:cut])
+
+
+def bomb_tiff() -> bytes:
+    data = tiff(np.zeros((1, 1), np.uint8))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        offsets = [file.pages.first.tags[tag].valueoffset for tag in ("ImageWidth", "ImageLength")]
+    for offset in offsets:
+        data = data[:offset] + struct.pack("<I", 30_000) + data[offset + 4 :]
+    return data
+
+
+def bomb_npy() -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (30_000, 30_000, 3)})
+    return file.getvalue()
+
+
+def bomb_jpeg() -> bytes:
+    data = bytearray(encoded(Image.fromarray(RGB), "JPEG"))
+    frame = data.index(b"\xff\xc0") + 5
+    data[frame : frame + 4] = struct.pack(">HH", 30_000, 30_000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png(30_000, 30_000, 8, 2, b""), png(30_000, 30_000, 16, 0, b""), bomb_tiff(), bomb_npy(), bomb_jpeg()],
+    ids=["png", "16-bit png", "tiff", "npy", "jpeg"],
+)
+def test_a_pixel_bomb_is_refused_before_decoding(data: bytes) -> None:
+    with pytest.raises(ImageError):
+        read(b"\x89PNG")  # imports outside the measured time
+    start = time.process_time()
+    with pytest.raises(ImageError, match="30000 × 30000"):
+        read(data)
+    assert time.process_time() - start < 0.05
+
+
+def test_the_pixel_limit_can_be_moved() -> None:
+    data = encoded(Image.fromarray(RGB))
+    assert read(data, max_pixels=13 * 17).pixels.shape == RGB.shape
+    with pytest.raises(ImageError, match="220"):
+        read(data, max_pixels=13 * 17 - 1)

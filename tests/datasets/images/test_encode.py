@@ -1,0 +1,139 @@
+"""What `write` puts into files, read back by other decoders and by our own."""
+
+import os
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageCms
+
+from gan_tasks.datasets.images import ImageError, Picture, atomic, read, write
+
+RNG = np.random.default_rng(0)
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/">made by a machine – ü</x:xmpmeta>'.encode()
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SMOOTH = np.dstack([np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1))] * 3)
+
+
+def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
+    return RNG.integers(0, np.iinfo(dtype).max + 1, (11, 14, channels), dtype=dtype)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lossless_formats_return_what_was_written(suffix: str, channels: int, dtype: type, tmp_path: Path) -> None:
+    pixels = noise(channels, dtype)
+    write(tmp_path / f"x{suffix}", Picture(pixels))
+    back = read(tmp_path / f"x{suffix}").pixels
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, pixels)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    pixels=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4])).flatmap(
+        lambda shape: arrays(np.uint16, shape)
+    )
+)
+def test_16_bit_png_is_read_the_same_by_opencv(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("png") / "x.png"
+    write(path, Picture(pixels))
+    values = np.atleast_3d(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    np.testing.assert_array_equal(values[..., order], pixels)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_floats_and_many_channels(suffix: str, channels: int, tmp_path: Path) -> None:
+    pixels = RNG.uniform(-1, 1, (6, 5, channels)).astype(np.float32)
+    write(tmp_path / f"x{suffix}", Picture(pixels))
+    np.testing.assert_array_equal(read(tmp_path / f"x{suffix}").pixels, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".bmp"])
+def test_16_bits_are_rounded_where_8_are_the_limit(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    write(path, Picture(np.minimum(SMOOTH, 254).astype(np.uint16) * 257 + 100))
+    np.testing.assert_allclose(read(path).pixels.astype(int), SMOOTH.astype(int), atol=8)
+
+
+def test_quality_changes_the_size(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".webp"):
+        sizes = []
+        for quality in (20, 95):
+            write(tmp_path / f"x{suffix}", Picture(noise(3)), quality=quality)
+            sizes.append((tmp_path / f"x{suffix}").stat().st_size)
+        assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_profile_and_xmp_are_in_the_file(suffix: str, dtype: type, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    write(path, Picture(noise(3, dtype), SRGB), xmp=XMP)
+    assert read(path).icc_profile == SRGB
+    if suffix == ".tif":
+        with tifffile.TiffFile(path) as file:
+            assert bytes(file.pages.first.tags.valueof(700)) == XMP
+            return
+    with Image.open(path) as image:
+        assert image.info["icc_profile"] == SRGB
+        found = image.info.get("xmp") or image.info["XML:com.adobe.xmp"]
+        assert (found.encode() if isinstance(found, str) else found) == XMP
+
+
+def test_a_profile_for_other_channels_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "gray.png", Picture(noise(1), SRGB))
+    assert read(tmp_path / "gray.png").icc_profile is None
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "reason"),
+    [
+        ("x.jpg", noise(4), "png"),
+        ("x.jpg", noise(2), "png"),
+        ("x.png", noise(5), "5 channels"),
+        ("x.png", np.zeros((3, 3, 3), np.float32), "float"),
+        ("x.gif", noise(3), "cannot write .gif"),
+        ("x", noise(3), "without a suffix"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(name: str, pixels: np.ndarray, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=reason):
+        write(tmp_path / name, Picture(pixels))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x.bmp", "x.npy"])
+def test_a_mark_that_has_no_place_is_refused_not_dropped(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="XMP"):
+        write(tmp_path / name, Picture(noise(3)), xmp=XMP)
+
+
+def test_writing_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.png"
+    write(path, Picture(SMOOTH))
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write(path, Picture(255 - SMOOTH))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.png"]
+    np.testing.assert_array_equal(read(path).pixels, SMOOTH)
+
+
+def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    atomic.write_bytes(tmp_path / "atomic", b"")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "atomic")}
+    assert len(modes) == 1

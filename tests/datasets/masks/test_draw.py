@@ -1,0 +1,247 @@
+"""Drawn holes: the published numbers, the share kept within its bounds, and what each kind looks like."""
+
+from math import ceil, cos, floor, hypot, pi, sin
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.masks.draw import (
+    MaskConfig,
+    draw_blobs,
+    draw_border,
+    draw_box,
+    draw_damage,
+    draw_free_form,
+    draw_hole,
+    draw_inverse,
+    draw_strokes,
+    drawn_shares,
+    resize_outline,
+)
+from gan_tasks.datasets.masks.kinds import MaskKind
+
+KINDS: tuple[MaskKind, ...] = ("free-form", "strokes", "box", "inverse", "blobs", "border", "damage")
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def parts_of(hole: np.ndarray) -> tuple[np.ndarray, int]:
+    """Connected parts, corners included, numbered from 1."""
+    labels, count = ndimage.label(hole, np.ones((3, 3)))
+    return labels, count
+
+
+def published_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
+    """DeepFill v2's strokes written out, drawn by PIL as there."""
+    diagonal = hypot(size, size)
+    image = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(image)
+    for _ in range(generator.integers(1, 4)):
+        segments = generator.integers(4, 12)
+        smallest, largest = (2 * pi / 5 + sign * generator.uniform(0, 2 * pi / 15) for sign in (-1, 1))
+        joints = [(int(generator.integers(size)), int(generator.integers(size)))]
+        for number in range(segments):
+            angle = generator.uniform(smallest, largest)
+            angle = 2 * pi - angle if number % 2 == 0 else angle
+            length = np.clip(generator.normal(diagonal / 8, diagonal / 16), 0, diagonal / 4)
+            x = np.clip(joints[-1][0] + length * cos(angle), 0, size)
+            y = np.clip(joints[-1][1] + length * sin(angle), 0, size)
+            joints.append((int(x), int(y)))
+        width = int(generator.uniform(12, 40))
+        draw.line(joints, fill=1, width=width)
+        for column, row in joints:
+            draw.ellipse((column - width // 2, row - width // 2, column + width // 2, row + width // 2), fill=1)
+    return np.asarray(image, bool)
+
+
+def test_strokes_cover_what_the_published_ones_do() -> None:
+    ours = [draw_strokes(rng(seed), 256, 256).mean() for seed in range(600)]
+    theirs = [published_strokes(rng(seed), 256).mean() for seed in range(600)]
+    # The mean of 600 with the deviation 0.081 is certain to 0.0033; of the difference of two, three deviations.
+    assert abs(np.mean(ours) - np.mean(theirs)) < 0.014
+    np.testing.assert_allclose(np.quantile(ours, [0.1, 0.5, 0.9]), np.quantile(theirs, [0.1, 0.5, 0.9]), atol=0.025)
+
+
+def test_strokes_are_as_wide_as_the_published_ones() -> None:
+    def widest(hole: np.ndarray) -> float:
+        return float(ndimage.distance_transform_edt(np.pad(hole, 1)).max())
+
+    ours = [widest(draw_strokes(rng(seed), 256, 256)) for seed in range(300)]
+    theirs = [widest(published_strokes(rng(seed), 256)) for seed in range(300)]
+    np.testing.assert_allclose(np.quantile(ours, [0.1, 0.5, 0.9]), np.quantile(theirs, [0.1, 0.5, 0.9]), atol=2)
+    assert 6 <= min(ours) < 8  # of those with strokes of about 12 px alone
+
+
+@pytest.mark.parametrize("size", [(128, 128), (256, 256), (512, 512), (192, 320)])
+def test_shares_hardly_depend_on_the_size(size: tuple[int, int]) -> None:
+    for kind in ("free-form", "inverse", "blobs", "border"):
+        config = MaskConfig(mask_kinds=(kind,))
+        assert abs(drawn_shares(config, size, 100).mean - drawn_shares(config, (256, 256), 100).mean) < 0.06
+
+
+def test_a_box_has_half_the_size_less_up_to_16_px_a_side() -> None:
+    heights, widths, corners = [], [], set()
+    for seed in range(600):
+        rows, columns = np.nonzero(draw_box(rng(seed), 256, 256))
+        height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+        assert len(rows) == height * width
+        heights.append(height)
+        widths.append(width)
+        corners.add((rows[0] < 64, columns[0] < 64))
+    assert set(heights) == set(widths) == set(range(96, 129, 2))
+    assert len(corners) == 4
+
+
+def test_free_form_is_strokes_and_a_box() -> None:
+    for seed in range(10):
+        generator = rng(seed)
+        box, strokes = draw_box(generator, 96, 128), draw_strokes(generator, 96, 128)
+        np.testing.assert_array_equal(draw_free_form(rng(seed), 96, 128), box | strokes)
+
+
+def test_inverse_is_what_strokes_and_boxes_leave() -> None:
+    holes = [draw_inverse(rng(seed), 256, 256) for seed in range(200)]
+    shares = [hole.mean() for hole in holes]
+    assert 0 <= min(shares) < 0.1 and 0.5 < max(shares) <= 0.65
+    at_the_rim = [np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]]).mean() for hole in holes]
+    assert np.mean(at_the_rim) > 1.3 * np.mean(shares)  # where strokes and boxes seldom reach
+    for hole in holes[:20]:  # all that is given is as wide as a stroke of 12 px or more
+        opened = ndimage.binary_opening(np.pad(~hole, 12, mode="edge"), np.ones((7, 7)))[12:-12, 12:-12]
+        assert (opened != ~hole).mean() < 0.03
+
+
+def test_blobs_are_few_and_smooth() -> None:
+    for seed in range(60):
+        hole = draw_blobs(rng(seed), 256, 256)
+        _, count = parts_of(hole)
+        assert 1 <= count <= 3
+        smoothed = ndimage.gaussian_filter(hole.astype(float), 2, mode="nearest") >= 0.5
+        assert (smoothed != hole).mean() < 0.005  # a ragged edge would go
+
+
+def test_border_holes_lie_at_one_side_two_or_all() -> None:
+    seen = set()
+    for seed in range(200):
+        hole = draw_border(rng(seed), 60, 90)
+        rows, columns = np.nonzero(~hole)
+        given = np.zeros_like(hole)
+        given[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        np.testing.assert_array_equal(given, ~hole)  # what is left is one rectangle
+        seen.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
+    assert {sum(sides) for sides in seen} == {1, 2, 4}
+    assert len(seen) == 4 + 6 + 1
+
+
+def test_scratches_are_thin_and_long() -> None:
+    longest = []
+    for seed in range(60):
+        hole = draw_damage(rng(seed), 256, 256)
+        thin = hole & ~ndimage.binary_opening(hole, np.ones((7, 7)))  # without the stains
+        labels, count = parts_of(thin)
+        extents = [hypot(*(axis.stop - axis.start for axis in part)) for part in ndimage.find_objects(labels)]
+        longest.append(max(extents))
+        assert count > 5  # dust
+    assert np.median(longest) > 150
+    assert drawn_shares(MaskConfig(mask_kinds=("damage",))).most < 0.2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    bounds=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    seed=st.integers(0, 2**32),
+)
+def test_shares_stay_within_any_bounds(
+    kind: MaskKind, size: tuple[int, int], bounds: tuple[float, float], seed: int
+) -> None:
+    low, high = sorted(bounds)
+    hole = draw_hole(rng(seed), *size, MaskConfig(mask_kinds=(kind,), min_hole=low, max_hole=high))
+    pixels = size[0] * size[1]
+    assert hole.shape == size
+    assert hole.dtype == np.bool_
+    assert hole.any()
+    assert pixels == 1 or not hole.all()
+    # To whole pixels, and with one at least on either side.
+    assert min(ceil(low * pixels), pixels - 1) <= hole.sum() <= max(floor(high * pixels), ceil(low * pixels), 1)
+
+
+@kinds
+def test_a_draw_depends_on_the_generator_alone(kind: MaskKind) -> None:
+    config = MaskConfig(mask_kinds=(kind,))
+    holes = [draw_hole(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
+    assert holes == [draw_hole(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
+    assert len(set(holes)) == 20
+
+
+@kinds
+def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
+    """Nothing is grown or shrunk where drawing again will do."""
+    free = drawn_shares(MaskConfig(mask_kinds=(kind,)), (64, 64), 100)
+    config = MaskConfig(mask_kinds=(kind,), max_hole=free.mean)
+    functions: dict[MaskKind, Any] = {
+        "free-form": draw_free_form,
+        "strokes": draw_strokes,
+        "box": draw_box,
+        "inverse": draw_inverse,
+        "blobs": draw_blobs,
+        "border": draw_border,
+        "damage": draw_damage,
+    }
+    for seed in range(20):
+        bounded, generator = draw_hole(rng(seed), 64, 64, config), rng(seed)
+        generator.integers(1)  # the kind
+        drawn = (functions[kind](generator, 64, 64) for _ in range(20))
+        assert any(np.array_equal(bounded, hole) for hole in drawn)
+
+
+def test_more_damage_is_more_scratches_not_thicker_ones() -> None:
+    config = MaskConfig(mask_kinds=("damage",), min_hole=0.2, max_hole=0.3)
+    assert drawn_shares(MaskConfig(mask_kinds=("damage",))).mean < 0.08
+    holes = np.stack([draw_hole(rng(seed), 256, 256, config) for seed in range(10)])
+    thick = np.stack([ndimage.binary_opening(hole, np.ones((9, 9))) for hole in holes])
+    assert thick.sum() < 0.4 * holes.sum()
+
+
+def test_kinds_are_drawn_as_often_as_they_are_named() -> None:
+    config = MaskConfig(mask_kinds=("border", "box", "box", "box"))
+    corners = [draw_hole(rng(seed), 32, 32, config) for seed in range(400)]
+    is_border = [hole[0].all() or hole[-1].all() or hole[:, 0].all() or hole[:, -1].all() for hole in corners]
+    assert abs(np.mean(is_border) - 0.25) < 0.07
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 999), wanted=st.integers(1, 899))
+def test_an_outline_moves_evenly(seed: int, wanted: int) -> None:
+    hole = draw_blobs(rng(seed), 30, 30)
+    resized = resize_outline(hole, wanted, wanted)
+    assert resized.sum() == wanted
+    assert (hole <= resized).all() if wanted >= hole.sum() else (resized <= hole).all()
+    distance = ndimage.distance_transform_edt(~hole if wanted >= hole.sum() else hole)
+    moved = resized ^ hole
+    stayed = ~resized if wanted >= hole.sum() else resized
+    assert not moved.any() or not stayed.any() or distance[moved].max() <= distance[stayed].min() + 1e-3
+
+
+def test_shares_are_reported() -> None:
+    shares = drawn_shares(MaskConfig(mask_kinds=("box",)), (256, 256), 300)
+    assert 0.14 < shares.least < 0.15 < shares.mean < 0.24 < shares.most <= 0.25
+    assert abs(shares.mean - (112 / 256) ** 2) < 0.005
+    assert "19% of a picture on average, 14% to 25%" in str(shares)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"mask_kinds": ()}, {"mask_kinds": ("circle",)}, {"min_hole": 0.6, "max_hole": 0.5}, {"max_hole": 1.5}]
+)
+def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(bad))):
+        MaskConfig(**bad)

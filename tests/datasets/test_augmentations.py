@@ -1,0 +1,145 @@
+"""One geometry on both sides, changes of value on the source alone, everything seeded."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, resize, sample_seed
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import to_float
+
+AS_IS: dict[str, Any] = {"load_size": 0, "crop_size": (0, 0), "flip": False}
+
+
+def augmentation(
+    *, photometric: float = 0.0, denoise: float = 0.0, source_channels: int = 3, **framing: Any
+) -> PairAugmentation:
+    """One that does nothing but what is asked for."""
+    return PairAugmentation(
+        FramingConfig(**AS_IS | framing), photometric=photometric, denoise=denoise, source_channels=source_channels
+    )
+
+
+def noise(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
+
+
+def positions(height: int, width: int, dtype: type = np.uint16) -> np.ndarray:
+    """Two channels that hold each pixel's row and column."""
+    return np.dstack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).astype(dtype)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    crop=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    load_size=st.sampled_from([0, 8, 25]),
+    keep_aspect=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_both_sides_get_one_geometry(
+    size: tuple[int, int], crop: tuple[int, int], load_size: int, keep_aspect: bool, seed: int
+) -> None:
+    pixels = noise(*size, 3)
+    augment = augmentation(load_size=load_size, keep_aspect=keep_aspect, crop_size=crop, flip=True)
+    source, target = augment(pixels, pixels.copy(), rng(seed))
+    assert source.shape == (3, *crop)
+    np.testing.assert_array_equal(source, target)
+
+
+@pytest.mark.parametrize(("source_channels", "target_channels"), [(1, 3), (4, 1), (2, 6), (7, 3)])
+def test_sides_may_differ_in_channels_and_depth(source_channels: int, target_channels: int) -> None:
+    pair = noise(30, 30, source_channels, np.uint16), noise(30, 30, target_channels)
+    augment = augmentation(
+        load_size=20, crop_size=(16, 16), flip=True, photometric=1.0, denoise=3.0, source_channels=source_channels
+    )
+    source, target = augment(*pair, rng())
+    assert source.shape == (source_channels, 16, 16)
+    assert target.shape == (target_channels, 16, 16)
+    for side in (source, target):
+        assert side.dtype == np.float32
+        assert np.abs(side).max() <= 1
+
+
+def test_a_crop_is_a_window_of_the_picture_and_flips_half_the_time() -> None:
+    augment = augmentation(crop_size=(5, 6), flip=True, source_channels=2)
+    generator, flipped, corners = rng(), 0, set()
+    for _ in range(200):
+        source, _ = augment(positions(20, 30), noise(20, 30, 3), generator)
+        rows, columns = np.rint((source + 1) * 32767.5).astype(int)
+        assert (np.diff(rows, axis=0) == 1).all()
+        assert (np.abs(np.diff(columns, axis=1)) == 1).all()
+        flipped += columns[0, 0] > columns[0, 1]
+        corners.add((rows.min(), columns.min()))
+    assert 70 < flipped < 130
+    assert len(corners) > 100
+
+
+def test_a_crop_larger_than_the_picture_is_filled_by_reflection() -> None:
+    pixels = noise(4, 3, 3)
+    source, _ = augmentation(crop_size=(4, 7))(pixels, pixels, rng())
+    expected = np.pad(pixels, ((0, 0), (2, 2), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(source, to_float(expected))
+
+
+@pytest.mark.parametrize("change", [{"photometric": 0.8}, {"denoise": 20.0}])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_changes_of_value_touch_the_source_alone(change: dict[str, float], dtype: type) -> None:
+    source_pixels, target_pixels = noise(16, 16, 4, dtype), noise(16, 16, 3, dtype)
+    source, target = augmentation(source_channels=4, **change)(source_pixels, target_pixels, rng())
+    np.testing.assert_array_equal(target, to_float(target_pixels))
+    np.testing.assert_array_equal(source[3], to_float(source_pixels)[3])  # alpha
+    assert np.abs(source[:3] - to_float(source_pixels)[:3]).mean() > 0.01
+
+
+def test_noise_has_the_deviation_asked_for() -> None:
+    gray = np.full((200, 200, 3), 128, np.uint8)
+    source, _ = augmentation(denoise=10.0)(gray, gray, rng())
+    np.testing.assert_allclose((source - to_float(gray)).std() * 255 / 2, 10, rtol=0.02)
+
+
+def test_the_same_generator_gives_the_same_sample_whatever_came_before() -> None:
+    options: dict[str, Any] = {"crop_size": (8, 8), "flip": True, "photometric": 0.5, "denoise": 2.0}
+    pixels = noise(30, 30, 3)
+    fresh, used = augmentation(**options), augmentation(**options)
+    for seed in range(5):
+        used(pixels, pixels, rng(seed + 100))
+    for mine, theirs in zip(fresh(pixels, pixels, rng(7)), used(pixels, pixels, rng(7)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6, 11])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(10, 8), (35, 50), (5, 60)])
+def test_resizing_keeps_type_channels_and_mean(channels: int, dtype: type, size: tuple[int, int]) -> None:
+    ramp = np.linspace(0, np.iinfo(dtype).max, 20 * 24 * channels).reshape(20, 24, channels).astype(dtype)
+    resized = resize(ramp, *size)
+    assert resized.shape == (*size, channels)
+    assert resized.dtype == dtype
+    np.testing.assert_allclose(resized.mean((0, 1)), ramp.mean((0, 1)), rtol=0.02)
+
+
+def test_halving_averages() -> None:
+    pixels = noise(8, 8, 3).astype(np.float32)
+    expected = pixels.reshape(4, 2, 4, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(resize(pixels, 4, 4), expected, rtol=1e-5)
+
+
+def test_seeds_are_32_bit_and_distinct() -> None:
+    seeds = {sample_seed(seed, epoch, index) for seed in range(10) for epoch in range(10) for index in range(100)}
+    assert len(seeds) > 9_990  # of 10 000; about 0.01 collisions are expected
+    assert 0 <= min(seeds) <= max(seeds) < 2**32
+    assert max(seeds) > 2**31
+
+
+@pytest.mark.parametrize("bad", [{"load_size": -1}, {"crop_size": (0, 8)}])
+def test_impossible_framings_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(bad))):
+        FramingConfig(**bad)

