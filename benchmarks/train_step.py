@@ -30,7 +30,7 @@ from gan_tasks.datasets.paired import Pair, PairedConfig
 from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
 from gan_tasks.networks.backbone import resnet, unet
 from gan_tasks.networks.discriminators import PatchDiscriminator
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.cyclegan import CycleGAN
 from gan_tasks.tasks.pix2pix import Pix2Pix

@@ -131,7 +131,10 @@ def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path
     assert_theirs_is_whole()
     environment.install("--no-deps", str(wheel))
     assert_theirs_is_whole()
-    assert environment.found_at("gan_tasks.datasets.images") == environment.packages / "gan_tasks/datasets/image.py"
+    assert (
+        environment.found_at("gan_tasks.datasets.images")
+        == environment.packages / "gan_tasks/datasets/images/__init__.py"
+    )
     environment.pip("uninstall", "--yes", "--quiet", "gan-tasks")
     assert_theirs_is_whole()
     assert not (environment.packages / "gan_tasks").exists()
@@ -144,7 +147,7 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
     where = environment.output_of(
         environment.python, "-c", "import gan_tasks.apps.cli.main as c; print(c.__file__)", beside=dependencies
     )
-    assert Path(where) == environment.packages / "gan_tasks/apps/cli.py"
+    assert Path(where) == environment.packages / "gan_tasks/apps/cli/main.py"
     version = environment.output_of(environment.scripts / "gan-tasks", "--version", beside=dependencies)
     assert wheel.name.startswith(f"gan_tasks-{version}-")
 

@@ -15,10 +15,10 @@ import torch
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import channels_fit, fit_channels
 from gan_tasks.datasets.masks.draw import Hole
-from gan_tasks.export.evaluation import metrics as rulers
+from gan_tasks.export.evaluation import evaluator as rulers
+from gan_tasks.export.evaluation.evaluator import Measurer, Rulers, Search
 from gan_tasks.export.evaluation.mask_ratios import by_hole_size
 from gan_tasks.export.evaluation.masks import given_back, hole_of, with_drawn_holes, with_gray_hole
-from gan_tasks.export.evaluation.metrics import Measurer, Rulers, Search
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict

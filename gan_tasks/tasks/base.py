@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.metrics.baselines import Answer, Example, translation_baselines
-from gan_tasks.optimization.lr_schedules import ScheduleConfig
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 
 Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]

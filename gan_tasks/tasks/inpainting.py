@@ -36,8 +36,8 @@ from gan_tasks.networks.inpainting import (
     deepfill_v1,
     deepfill_v2,
 )
-from gan_tasks.optimization.lr_schedules import ScheduleConfig
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 

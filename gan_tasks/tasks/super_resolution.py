@@ -38,8 +38,8 @@ from gan_tasks.metrics.baselines import Answer, Example, FloatImage, upscale_bic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
-from gan_tasks.optimization.lr_schedules import ScheduleConfig
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 

@@ -15,8 +15,8 @@ from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.networks.backbone import Generator, TranslationNetwork, as_change, check_reduce, translation_generator
 from gan_tasks.networks.blocks import Norm, Upsampling
 from gan_tasks.networks.discriminators import translation_discriminator
-from gan_tasks.optimization.lr_schedules import ScheduleConfig
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Task
 

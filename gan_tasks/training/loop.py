@@ -20,7 +20,7 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import measure_called
-from gan_tasks.optimization import lr_schedules as schedules
+from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
     DamagedCheckpointError,

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.optimization.ema import copy_for_average, update_average
-from gan_tasks.optimization.optimizers import make_optimizer
+from gan_tasks.optim.ema import copy_for_average, update_average
+from gan_tasks.optim.optimizers import make_optimizer
 from gan_tasks.runs.checkpoint import CheckpointError, Parts
 from gan_tasks.tasks.base import Player, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime

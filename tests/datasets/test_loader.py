@@ -62,7 +62,7 @@ PROGRAM = """
 import os, signal, sys
 import numpy as np
 from gan_tasks.datasets.loader import make_loader
-from gan_tasks.datasets.stream import ImageStream
+from gan_tasks.datasets.sampler import ImageStream
 
 class Numbers:
     def __len__(self): return 100

@@ -13,8 +13,8 @@ from gan_tasks.datasets.sample_photos import photo_pairs
 from gan_tasks.export.evaluation.evaluate import evaluate
 from gan_tasks.export.evaluation.result import Evaluation, write_json
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.optimization.lr_schedules import ScheduleConfig
-from gan_tasks.optimization.optimizers import OptimisationConfig
+from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.runs.image_grid import grid
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report

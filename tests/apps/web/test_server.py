@@ -509,7 +509,7 @@ SERVE = """
 import sys
 from pathlib import Path
 import handmade_onnx, gan_tasks.apps.web.job_queue as service
-from gan_tasks.apps.server import serve
+from gan_tasks.apps.web.server import serve
 
 class Slow:
     def __init__(self, model): self.model = model

@@ -338,8 +338,8 @@ def test_subtitles_and_chapters_go_along(model: Path, tmp_path: Path) -> None:
 def test_it_is_done_without_torch(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     code = f"""import sys
-from gan_tasks.apps.cli import main
-from gan_tasks.apps.inspection import inspect
+from gan_tasks.apps.cli.main import main
+from gan_tasks.apps.cli.commands.inspect import inspect
 try:
     main(["apply", {str(model)!r}, {str(source)!r}, {str(tmp_path / "out.mp4")!r}])
 except SystemExit as exited:

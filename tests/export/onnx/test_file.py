@@ -101,7 +101,7 @@ def test_it_is_refused_before_a_runtime_is_even_imported(tmp_path: Path) -> None
     path.write_bytes(proto.SerializeToString())
     code = f"""
 import sys
-from gan_tasks.export.model import load
+from gan_tasks.export.models.base import load
 try:
     load({str(path)!r})
 except ValueError:

@@ -184,10 +184,10 @@ def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -
 import json, sys
 import numpy as np
 from pathlib import Path
-from gan_tasks.export.model import load
+from gan_tasks.export.models.base import load
 load({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
 light = sorted(set(sys.modules) & {{"torch", "onnx"}})
-from gan_tasks.export.parity import prove
+from gan_tasks.export.onnx.verify import prove
 assert prove(Path({str(path)!r})).ok
 print(json.dumps([light, "torch" in sys.modules]))
 """

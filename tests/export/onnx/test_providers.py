@@ -84,7 +84,7 @@ def test_signals_can_be_handled_after_another_thread_let_go_of_openvino(tmp_path
     need("openvino")
     code = f"""
 import gc, os, signal, threading
-from gan_tasks.export.model import load
+from gan_tasks.export.models.base import load
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
 sessions = [load({str(path)!r}, provider="openvino")]
 def let_go():

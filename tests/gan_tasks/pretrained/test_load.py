@@ -691,7 +691,7 @@ REFUSE_ALL = """
 import resource, sys
 from pathlib import Path
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained import load_network
+from gan_tasks.pretrained.load import load_network
 
 for path in sorted(Path(sys.argv[1]).iterdir()):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

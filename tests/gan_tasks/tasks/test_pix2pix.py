@@ -195,7 +195,7 @@ def test_odd_and_rectangular_crops_train(pairs: Path) -> None:
 
 def test_lr_falls_as_published() -> None:
     """Reference: the factor of a 1-based epoch written out, and torch's own functional form of it."""
-    from gan_tasks.optimization import lr_schedules as schedules
+    from gan_tasks.optim import lr_schedules as schedules
 
     config = Pix2Pix().config.schedule
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)

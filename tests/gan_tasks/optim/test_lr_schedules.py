@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.optimization.lr_schedules import ScheduleConfig, factor
+from gan_tasks.optim.lr_schedules import ScheduleConfig, factor
 
 
 def factors_of(make_scheduler, epochs: int, measures: list[float] | None = None) -> list[float]:
