@@ -24,7 +24,7 @@ import numpy as np
 from gan_tasks.datasets.images import fit_channels, read, to_float
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.benchmark import fidelity_db
-from gan_tasks.pretrained.bundled import find_ready_made
+from gan_tasks.pretrained.bundled import find_bundled
 
 MODELS = ("realesrgan-x4plus", "realesrgan-animevideov3")
 PLAIN, OWN, NCNN = "torch, plain", "torch, ours", "ncnn"
@@ -56,14 +56,14 @@ def runner(form: str, contest: Contest) -> Run:
 
     import torch
 
-    from gan_tasks.export.models.pretrained_model import PublishedModel
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
 
     torch.set_num_threads(contest.threads)
-    model = PublishedModel(ready_made_path(contest.model), device="cpu")
+    model = PretrainedModel(bundled_path(contest.model), device="cpu")
     if form == OWN:
         return lambda image: model.run_network(image * 2 - 1) / 2 + 0.5
     for part in model.network.modules():
-        part.in_bands = False
+        part.strip_wise = False
     plain = model.network.network.to(memory_format=torch.contiguous_format)
 
     def run(image: FloatImages) -> FloatImages:
@@ -81,7 +81,7 @@ def ncnn_runner(contest: Contest) -> Run:
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
     net.opt.num_threads = contest.threads
-    path = ready_made_path(contest.model)
+    path = bundled_path(contest.model)
     if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
         raise RuntimeError(f"ncnn cannot load {path}")
 
@@ -96,8 +96,8 @@ def ncnn_runner(contest: Contest) -> Run:
     return run
 
 
-def ready_made_path(name: str) -> Path:
-    ready_made = find_ready_made(Path(name))
+def bundled_path(name: str) -> Path:
+    ready_made = find_bundled(Path(name))
     if ready_made is None:
         raise SystemExit(f"no ready-made model is called {name}, or a folder of that name hides it")
     return ready_made.find()

@@ -12,8 +12,8 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import listed, pictures_in
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
-from gan_tasks.datasets.masks.draw import Hole, MaskConfig, draw_hole, drawn_shares
-from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, resize_hole, to_hole
+from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_shares
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.sampler import Key
@@ -46,9 +46,9 @@ class MaskedConfig:
     image_channels: int = 0
     """Channels of the pictures; 0 = as the first file has. Alpha is left out."""
     framing: FramingConfig = FramingConfig(load_size=0, keep_aspect=True)
-    swap_colours: bool = False
+    channel_shuffle: bool = False
     """Put the colour channels of each sample in an order drawn at random: more variety, where pictures are few."""
-    holes: MaskConfig = MaskConfig()
+    drawn_masks: MaskConfig = MaskConfig()
     masks: Path | None = None
     """Folder of mask files, or of the folders train, val and test with them; without it, holes are drawn."""
     mask_pairing: MaskPairing = "auto"
@@ -93,7 +93,7 @@ def open_masked(
 
     The pictures of a split lie in root/<split>, for "train" also directly in root; its masks in config.masks/<split>,
     or directly in config.masks. By name a mask must have its picture's size, and stays as it is; drawn at random it
-    must cover a share between min_hole and max_hole, and is resized by the nearest pixel.
+    must cover a share between min_mask_ratio and max_mask_ratio, and is resized by the nearest pixel.
 
     Problems are, beside files that cannot be read: channels that cannot be converted, masks without any hole or that
     are all hole; by name also pictures without a mask, masks of another size, and several of one name.
@@ -111,8 +111,8 @@ def open_masked(
     if config.strict and problems:
         raise UserError(f"{listed(problems)}\nfix or remove these files, or go on without them: not strict")
     left_out = f", {len(problems)} files with problems left out" if problems else ""
-    holes = f"{masks.origin}, {masks.shares}" if masks is not None else _drawn(config)
-    summary = f"{len(pictures)} pictures in {folder}{left_out}; holes {holes}"
+    origin = f"{masks.origin}, {masks.shares}" if masks is not None else _drawn(config)
+    summary = f"{len(pictures)} pictures in {folder}{left_out}; holes {origin}"
     return MaskedImages(pictures, masks, config, seed, augment), FoundMasked(
         pictures, masks, tuple(problems), summary
     )
@@ -154,40 +154,40 @@ class MaskedImages:
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
         pixels = fit_channels(read(self.pictures[index]).pixels, self.config.image_channels)
-        own_hole = self._own_hole(self.pictures[index])
+        own_mask = self._own_mask(self.pictures[index])
         for _ in range(_ATTEMPTS):
-            framed, hole = self._framed(pixels, own_hole, rng)
-            if hole.any() and not hole.all():
+            framed, mask = self._framed(pixels, own_mask, rng)
+            if mask.any() and not mask.all():
                 break
-        if self.config.swap_colours and not is_held_out:
+        if self.config.channel_shuffle and not is_held_out:
             framed = framed[..., rng.permutation(framed.shape[2])]
         image = to_float(framed)
-        sketch = np.zeros_like(hole)
+        sketch = np.zeros_like(mask)
         if self.config.sketch and rng.random() < 0.5:
-            sketch = edge_lines(image) & hole
-        return Masked(image, hole[None].astype(np.float32), sketch[None].astype(np.float32))
+            sketch = edge_lines(image) & mask
+        return Masked(image, mask[None].astype(np.float32), sketch[None].astype(np.float32))
 
-    def _framed(self, pixels: Pixels, own_hole: Hole | None, rng: np.random.Generator) -> tuple[Pixels, Hole]:
-        if own_hole is None:
+    def _framed(self, pixels: Pixels, own_mask: Mask | None, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+        if own_mask is None:
             framed = pixels if self._framing is None else self._framing(rng, pixels)[0]
-            return framed, self._random_hole(rng, *framed.shape[:2])
+            return framed, self._random_mask(rng, *framed.shape[:2])
         if self._framing_with_mask is None:
-            return pixels, own_hole
-        framed, mask = self._framing_with_mask(rng, pixels, own_hole[..., None].astype(np.uint8) * np.uint8(255))
+            return pixels, own_mask
+        framed, mask = self._framing_with_mask(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
         return framed, mask[..., 0] >= 128
 
-    def _own_hole(self, picture: Path) -> Hole | None:
+    def _own_mask(self, picture: Path) -> Mask | None:
         if self.masks is None or self.masks.by_picture is None:
             return None
-        return self._read_hole(self.masks.by_picture[picture])
+        return self._read_mask(self.masks.by_picture[picture])
 
-    def _random_hole(self, rng: np.random.Generator, height: int, width: int) -> Hole:
+    def _random_mask(self, rng: np.random.Generator, height: int, width: int) -> Mask:
         if self.masks is None:
-            return draw_hole(rng, height, width, self.config.holes)
-        return resize_hole(self._read_hole(self.masks.paths[rng.integers(len(self.masks.paths))]), height, width)
+            return draw_mask(rng, height, width, self.config.drawn_masks)
+        return resize_mask(self._read_mask(self.masks.paths[rng.integers(len(self.masks.paths))]), height, width)
 
-    def _read_hole(self, path: Path) -> Hole:
-        return to_hole(read(path).pixels, self.config.mask_threshold, self.config.invert_mask)
+    def _read_mask(self, path: Path) -> Mask:
+        return to_mask(read(path).pixels, self.config.mask_threshold, self.config.invert_mask)
 
 
 def edge_lines(image: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -241,8 +241,8 @@ def _open_masks(
         pairing=config.mask_pairing,
         threshold=config.mask_threshold,
         invert=config.invert_mask,
-        min_hole=config.holes.min_hole,
-        max_hole=config.holes.max_hole,
+        min_mask_ratio=config.drawn_masks.min_mask_ratio,
+        max_mask_ratio=config.drawn_masks.max_mask_ratio,
         all_have_pictures=has_split,
         on_progress=on_progress,
     )
@@ -250,4 +250,5 @@ def _open_masks(
 
 def _drawn(config: MaskedConfig) -> str:
     size = config.framing.crop_size if config.framing.crop_size != (0, 0) else (256, 256)
-    return f"drawn for each sample ({', '.join(config.holes.mask_kinds)}), {drawn_shares(config.holes, size)}"
+    kinds = ", ".join(config.drawn_masks.mask_kinds)
+    return f"drawn for each sample ({kinds}), {drawn_shares(config.drawn_masks, size)}"

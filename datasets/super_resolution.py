@@ -35,7 +35,7 @@ class LowRes(NamedTuple, Generic[Image]):
 
 
 @dataclass(frozen=True)
-class LowResConfig:
+class SuperResolutionDataConfig:
     """Which images are read, how small ones are made of them, and what part is trained on."""
 
     scale: int = 4
@@ -90,15 +90,15 @@ class FoundPhotographs:
     """One line for the person: what was found, and how it is read."""
 
 
-def open_lowres(
+def open_super_resolution(
     root: Path,
     split: Split,
-    config: LowResConfig,
+    config: SuperResolutionDataConfig,
     seed: int,
     augment: bool,
     *,
     on_progress: Progress | None = None,
-) -> tuple["LowResImages", FoundPhotographs]:
+) -> tuple["SuperResolutionImages", FoundPhotographs]:
     """Read each file once (see check.py) and make a dataset of those without a problem.
 
     A split is a folder of sharp photographs, root/<split>, or one that holds the folders HR and LR (or high and low)
@@ -123,16 +123,18 @@ def open_lowres(
     made = "beside small ones" if good[0].low else f"made {config.scale}× smaller, {config.degradation}"
     left_out = f"; {len(problems)} files with problems left out" if problems else ""
     summary = f"{len(good)} pictures in {folder}, {made}{left_out}"
-    return LowResImages(good, config, seed, augment), FoundPhotographs(tuple(good), tuple(problems), summary)
+    return SuperResolutionImages(good, config, seed, augment), FoundPhotographs(tuple(good), tuple(problems), summary)
 
 
-class LowResImages:
+class SuperResolutionImages:
     """A map-style dataset keyed by (epoch, index): the sample depends on the seed and the key alone.
 
     augment: a random crop, flipped and turned; otherwise images come whole, cut to a multiple of the scale.
     """
 
-    def __init__(self, images: Sequence[HighAndLow], config: LowResConfig, seed: int, augment: bool) -> None:
+    def __init__(
+        self, images: Sequence[HighAndLow], config: SuperResolutionDataConfig, seed: int, augment: bool
+    ) -> None:
         self.images, self.config, self.seed, self.augment = tuple(images), config, seed, augment
 
     def __len__(self) -> int:
@@ -276,7 +278,9 @@ def _by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return by_stem
 
 
-def _problems(files: HighAndLow, findings: dict[Path, Shape | Problem], config: LowResConfig) -> Iterator[Problem]:
+def _problems(
+    files: HighAndLow, findings: dict[Path, Shape | Problem], config: SuperResolutionDataConfig
+) -> Iterator[Problem]:
     shapes = []
     for path in (files.high, files.low):
         finding = findings[path] if path is not None else None

@@ -72,7 +72,7 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
         images = config.schedule.epochs * dataset_size
-        return (Stage("adversarial", images, config.optimisation, config.schedule, players=("d", "g")),)
+        return (Stage("adversarial", images, config.optimisation, config.schedule, update_order=("d", "g")),)
 
     # The four methods.
 

@@ -160,7 +160,7 @@ def test_without_torch_a_small_installation_translates_a_photograph(wheel: Path,
     environment.install(f"{wheel}[cpu]")
     assert not [name for name in ("torch", "cv2") if (environment.packages / name).exists()]
     command = environment.scripts / "gan-tasks"
-    assert environment.output_of(command, "prove", exported.path).endswith("proven")
+    assert environment.output_of(command, "verify", exported.path).endswith("verified")
     environment.output_of(command, "apply", exported.path, photo, result)
     there, here = read(result).pixels, load(exported.path)(read(photo).pixels)
     assert there.shape == (300, 451, 3)

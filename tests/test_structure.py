@@ -1,4 +1,4 @@
-"""The rules of the house: what may import what, what starts quickly, what lies in the tree."""
+"""The structure: what may import what, what starts quickly, what lies in the tree."""
 
 import ast
 import importlib
@@ -18,27 +18,27 @@ import pytest
 import gan_tasks
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("datasets", "gan_tasks", "export", "apps")  # from the ground up: each may import what lies below it
-FRONT_DOOR = ROOT / "gan_tasks" / "__init__.py"  # names what users need from every floor, and so is exempt
+LAYERS = ("datasets", "gan_tasks", "export", "apps")  # lowest first: each may import what lies below it
+PUBLIC_MODULE = ROOT / "gan_tasks" / "__init__.py"  # names what users need from every layer, and so is exempt
 LARGEST_FILE_BYTES = 6_000_000
 LARGEST_HELP_CPU_SECONDS = 0.5
 
 
-def sources(floor: str) -> list[Path]:
+def sources(layer: str) -> list[Path]:
     """Its Python files; the links gan_tasks/{datasets,export,apps} are not followed."""
-    return [path for path in sorted((ROOT / floor).rglob("*.py")) if floor_of_file(path) == floor]
+    return [path for path in sorted((ROOT / layer).rglob("*.py")) if layer_of_file(path) == layer]
 
 
-def floor_of_file(path: Path) -> str:
+def layer_of_file(path: Path) -> str:
     return path.resolve().relative_to(ROOT).parts[0]
 
 
-def floor_of_module(name: str) -> str | None:
-    """The floor of a module by its import name; None for what is not ours."""
+def layer_of_module(name: str) -> str | None:
+    """The layer of a module by its import name; None for what is not ours."""
     first, *rest = name.split(".")
     if first != "gan_tasks":
         return None
-    return rest[0] if rest and rest[0] in FLOORS else "gan_tasks"
+    return rest[0] if rest and rest[0] in LAYERS else "gan_tasks"
 
 
 def imported_modules(source: str) -> Iterator[str]:
@@ -52,31 +52,31 @@ def imported_modules(source: str) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def forbidden_imports(source: str, floor: str) -> list[str]:
-    allowed = FLOORS[: FLOORS.index(floor) + 1]
-    through_the_front_door = {f"gan_tasks.{name}" for name in gan_tasks.__all__ if name != "__version__"}
+def forbidden_imports(source: str, layer: str) -> list[str]:
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    through_the_public_module = {f"gan_tasks.{name}" for name in gan_tasks.__all__ if name != "__version__"}
     return [
         name
         for name in imported_modules(source)
         if name.startswith(".")
         or name.split(".")[0] in ("datasets", "export", "apps")
-        or name in through_the_front_door
-        or floor_of_module(name) not in (None, *allowed)
+        or name in through_the_public_module
+        or layer_of_module(name) not in (None, *allowed)
     ]
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_imports_run_one_way_only(floor: str) -> None:
-    files = [path for path in sources(floor) if path != FRONT_DOOR]
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_run_one_way_only(layer: str) -> None:
+    files = [path for path in sources(layer) if path != PUBLIC_MODULE]
     assert files
     found = {
-        str(path.relative_to(ROOT)): bad for path in files if (bad := forbidden_imports(path.read_text(), floor))
+        str(path.relative_to(ROOT)): bad for path in files if (bad := forbidden_imports(path.read_text(), layer))
     }
-    assert not found, f"{floor} may import {FLOORS[: FLOORS.index(floor) + 1]} alone, by their full names"
+    assert not found, f"{layer} may import {LAYERS[: LAYERS.index(layer) + 1]} alone, by their full names"
 
 
 @pytest.mark.parametrize(
-    ("source", "floor"),
+    ("source", "layer"),
     [
         ("from gan_tasks.apps import cli", "export"),
         ("def f():\n    import gan_tasks.export.models.base", "gan_tasks"),
@@ -89,9 +89,9 @@ def test_imports_run_one_way_only(floor: str) -> None:
         ("from .model import load", "export"),
     ],
 )
-def test_the_check_of_imports_sees_each_way_to_write_a_forbidden_one(source: str, floor: str) -> None:
-    assert forbidden_imports(source, floor)
-    assert not forbidden_imports("from gan_tasks.datasets.images import read\nimport numpy", floor)
+def test_the_check_of_imports_sees_each_way_to_write_a_forbidden_one(source: str, layer: str) -> None:
+    assert forbidden_imports(source, layer)
+    assert not forbidden_imports("from gan_tasks.datasets.images import read\nimport numpy", layer)
 
 
 @pytest.mark.parametrize("folder", ["datasets", "export", "apps"])
@@ -155,7 +155,7 @@ def test_help_takes_less_than_half_a_second() -> None:
     assert min(cpu_seconds() for _ in range(3)) < LARGEST_HELP_CPU_SECONDS
 
 
-def test_the_front_door_leads_to_what_it_names() -> None:
+def test_the_public_module_leads_to_what_it_names() -> None:
     assert set(gan_tasks.__all__) <= {*dir(gan_tasks), *gan_tasks._HOME}
     for name, module in gan_tasks._HOME.items():
         assert getattr(gan_tasks, name) is getattr(importlib.import_module(module), name)

@@ -14,8 +14,8 @@ import tyro
 
 from gan_tasks import __version__, tasks
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.evaluation.options import EvaluationOptions, HoleOptions
-from gan_tasks.export.inference.inpaint_options import HoleFiles
+from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
+from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Evaluate:
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     options: EvaluationOptions = EvaluationOptions()
-    holes: HoleOptions = HoleOptions()
+    mask_options: MaskOptions = MaskOptions()
 
     def run(self) -> int:
         from gan_tasks.apps.cli.commands.evaluate import evaluate_command
@@ -83,7 +83,7 @@ class Compare:
     mode: Literal["eval", "train"] = "eval"
     """train keeps dropout and the batch's own statistics, as the published pix2pix is tested."""
     options: EvaluationOptions = EvaluationOptions()
-    holes: HoleOptions = HoleOptions()
+    mask_options: MaskOptions = MaskOptions()
 
     def run(self) -> int:
         from gan_tasks.apps.cli.commands.evaluate import compare_command
@@ -119,23 +119,23 @@ class Apply:
     program itself, the image and its result come on top."""
     scale: float | None = None
     """Of super-resolution: output pixels to an input pixel along a side, such as 2.5; as the model if not given."""
-    strength: float = 1.0
+    blend_weight: float = 1.0
     """Of super-resolution: 1 is the model alone, 0 the image enlarged by bicubic interpolation; between they are
     mixed."""
     overwrite: bool = False
     """Make everything again, and replace files that other programs made."""
-    holes: HoleFiles = HoleFiles()
+    mask_files: MaskFiles = MaskFiles()
 
     def run(self) -> int:
         from gan_tasks.apps.cli.memory import memory_bytes
         from gan_tasks.export.inference.apply import apply_to_files, files_to_do
-        from gan_tasks.export.inference.inpaint_files import fills_of, without_masks
+        from gan_tasks.export.inference.inpaint_files import inpainting_of, without_masks
         from gan_tasks.export.inference.resume import version_of
         from gan_tasks.export.inference.upscale import Enlarging
         from gan_tasks.export.inference.video.containers import is_video
         from gan_tasks.export.models.base import load
 
-        pairs = without_masks(files_to_do(self.input, self.output), self.holes)
+        pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
         model = load(
             self.model,
             device=self.device,
@@ -153,8 +153,8 @@ class Apply:
             model,
             pairs,
             model_version=version,
-            enlarging=Enlarging(self.scale, self.strength),
-            fills=fills_of(model, self.holes, pairs, self.input),
+            enlarging=Enlarging(self.scale, self.blend_weight),
+            fills=inpainting_of(model, self.mask_files, pairs, self.input),
             overwrite=self.overwrite,
         )
         for note in done.notes:
@@ -175,7 +175,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a model as a file for other programs, once it is proven to do the same."""
+    """Write a model as a file for other programs, once it is verified to do the same."""
 
     model: tyro.conf.Positional[Path]
     """A run folder, one of its checkpoints, a published .pth, .safetensors or .param, or a ready-made model."""
@@ -196,7 +196,7 @@ class Export:
     """onnx: what it was trained on; as the run says, or unknown, if not given."""
 
     def run(self) -> int:
-        from gan_tasks.apps.cli.commands.export import export_jy, export_proven, export_upscaler
+        from gan_tasks.apps.cli.commands.export import export_jy, export_upscaler, export_verified
 
         direction = self.direction or ""
         if self.format == "jy":
@@ -206,7 +206,7 @@ class Export:
         if self.format != "onnx":
             tell(*export_upscaler(self.model, self.output, self.format, direction=direction, half=self.half))
             return OK
-        report = export_proven(
+        report = export_verified(
             self.model,
             self.output,
             direction=direction,
@@ -239,26 +239,26 @@ class Blend:
     """How much of B: 0 is A, 1 is B."""
 
     def run(self) -> int:
-        from gan_tasks.apps.cli.commands.export import blend_models
+        from gan_tasks.apps.cli.commands.export import interpolate_networks
 
-        tell(*blend_models(self.a, self.b, self.output, alpha=self.alpha))
+        tell(*interpolate_networks(self.a, self.b, self.output, alpha=self.alpha))
         return OK
 
 
 @dataclass(frozen=True)
-class Prove:
+class Verify:
     """Check an exported model here, without torch: does it do what it did when it was exported?"""
 
     model: tyro.conf.Positional[Path]
     """An .onnx file."""
 
     def run(self) -> int:
-        from gan_tasks.export.onnx.verify import prove
+        from gan_tasks.export.onnx.verify import verify
 
-        proof = prove(self.model)
-        for line in proof.lines():
+        verification = verify(self.model)
+        for line in verification.lines():
             print(line)
-        return OK if proof.ok else FAILED
+        return OK if verification.ok else FAILED
 
 
 @dataclass(frozen=True)
@@ -414,8 +414,8 @@ COMMANDS: dict[str, Any] = {
     "compare": Compare,
     "apply": Apply,
     "export": Export,
-    "blend": Blend,
-    "prove": Prove,
+    "interpolate-networks": Blend,
+    "verify": Verify,
     "serve": Serve,
     "inspect": Inspect,
     "check": Check,

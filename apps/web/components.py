@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_tasks.apps.web.job_queue import Result, ServedModel, Service, StoppedError, Tab, Watch, direction_label
+from gan_tasks.apps.web.job_queue import JobProgress, Result, ServedModel, Service, StoppedError, Tab, direction_label
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.models.base import SUPER_RESOLUTION
@@ -52,8 +52,8 @@ class Outputs:
 
     message: gr.HTML
     stop: gr.Button
-    watch: gr.State
-    """The `Watch` of the job that runs."""
+    progress: gr.State
+    """The `JobProgress` of the job that runs."""
     result: gr.Column
     slider: gr.ImageSlider
     facts: gr.HTML
@@ -75,7 +75,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Order:
+class JobRequest:
     """What a run is asked for; see `Service.submit`. `name` is the source's file, `suffix` that of the download."""
 
     served: ServedModel
@@ -104,32 +104,32 @@ class Workbench:
     def run_source(self, button: gr.Button, source: Component, *, name: str = "", on_white: bool = False) -> None:
         """Let the button run what the component holds: a path, or bytes of a file called `name`."""
 
-        def order(values: Values) -> Order:
+        def request(values: Values) -> JobRequest:
             held: Path | bytes | None = values[source]
             called = name or (held.name if isinstance(held, Path) else "")
             return self._order(values, held, called, on_white=on_white)
 
-        self._on_click(button, order, source)
+        self._on_click(button, request, source)
 
     def run_examples(self, buttons: list[gr.Button]) -> None:
         """Let each button run the chosen way's example of its place."""
         paths = {way.key: write_examples(way) for way in self.tab.ways}
         for place, button in enumerate(buttons):
 
-            def order(values: Values, *, place: int = place) -> Order:
+            def request(values: Values, *, place: int = place) -> JobRequest:
                 path = paths[self._way(values).key][place]
                 return self._order(values, path, path.name)
 
-            self._on_click(button, order)
+            self._on_click(button, request)
 
     def _way(self, values: Values) -> ServedModel:
         return self.tab.ways[0] if self.way is None else self.service.models[values[self.way]]
 
-    def _order(self, values: Values, source: Path | bytes | None, name: str, *, on_white: bool = False) -> Order:
+    def _order(self, values: Values, source: Path | bytes | None, name: str, *, on_white: bool = False) -> JobRequest:
         scale = 0 if self.scale is None else values[self.scale]
-        return Order(self._way(values), source, name, values[self.suffix], scale, on_white)
+        return JobRequest(self._way(values), source, name, values[self.suffix], scale, on_white)
 
-    def _on_click(self, button: gr.Button, order: Callable[[Values], Order], *sources: Component) -> None:
+    def _on_click(self, button: gr.Button, request: Callable[[Values], JobRequest], *sources: Component) -> None:
         import gradio as gr
 
         outputs = self.outputs
@@ -138,7 +138,7 @@ class Workbench:
         async def run(values: Values) -> AsyncIterator[Values]:
             yield dict.fromkeys(self.buttons, gr.update(interactive=False))
             try:
-                async with aclosing(answers(self.service, outputs, order(values))) as shown:
+                async with aclosing(run_job(self.service, outputs, request(values))) as shown:
                     async for each in shown:
                         yield each
             except Exception:  # the page says that there was one, the log which
@@ -228,8 +228,8 @@ def build_outputs() -> Outputs:
     with gr.Column(elem_classes="outputs"):
         message = gr.HTML(EMPTY, container=False)
         stop = gr.Button("Stop", visible=False, elem_classes="stop")
-        watch = gr.State()
-        stop.click(stop_job, watch, show_progress="hidden", api_visibility="private")
+        progress = gr.State()
+        stop.click(stop_job, progress, show_progress="hidden", api_visibility="private")
         with gr.Column(visible=False) as result:
             slider = gr.ImageSlider(
                 label="Before and after", format="png", max_height=640, elem_classes="result-slider"
@@ -238,7 +238,7 @@ def build_outputs() -> Outputs:
             return Outputs(
                 message,
                 stop,
-                watch,
+                progress,
                 result,
                 slider,
                 facts=gr.HTML(container=False, padding=False),
@@ -249,9 +249,9 @@ def build_outputs() -> Outputs:
             )
 
 
-def stop_job(watch: Watch | None) -> None:
-    if watch is not None:
-        watch.stop()
+def stop_job(progress: JobProgress | None) -> None:
+    if progress is not None:
+        progress.stop()
 
 
 def about(tab: Tab) -> None:
@@ -265,28 +265,28 @@ def about(tab: Tab) -> None:
 # What a run gives.
 
 
-async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGenerator[Values, None]:
+async def run_job(service: Service, outputs: Outputs, request: JobRequest) -> AsyncGenerator[Values, None]:
     """Run the model; show how far it is, then the result, or what is wrong. Closed early, it stops the job."""
     import gradio as gr
 
     try:
-        if order.source is None:
+        if request.source is None:
             raise UserError("There is no picture yet: put one in first.")
-        if order.suffix not in FORMATS.values():
-            raise UserError(f"no format {order.suffix!r}: expected {', '.join(FORMATS)}")
-        file, watch = result_path(order), Watch()
+        if request.suffix not in FORMATS.values():
+            raise UserError(f"no format {request.suffix!r}: expected {', '.join(FORMATS)}")
+        file, progress = result_path(request), JobProgress()
         job = service.submit(
-            order.served, order.source, file, on_white=order.on_white, scale=order.scale, watch=watch
+            request.served, request.source, file, on_white=request.on_white, scale=request.scale, progress=progress
         )
         ended = asyncio.wrap_future(job)
         try:
-            yield outputs.say(progress(watch), running=True) | {outputs.watch: watch}
+            yield outputs.say(progress_html(progress), running=True) | {outputs.progress: progress}
             while not (await asyncio.wait([ended], timeout=REFRESH_S))[0]:
-                if watch.stopped:
+                if progress.stopped:
                     job.cancel()  # if it still waits for others
-                yield outputs.say(progress(watch), running=True)
+                yield outputs.say(progress_html(progress), running=True)
         finally:  # the page may have been left
-            watch.stop()
+            progress.stop()
             ended.cancel()
         if job.cancelled():
             raise StoppedError("the job was stopped before its turn")
@@ -298,35 +298,43 @@ async def answers(service: Service, outputs: Outputs, order: Order) -> AsyncGene
     except UserError as error:
         yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
         return
-    served = order.served
-    scale = ["--scale", str(order.scale)] if order.scale not in (0, served.model.scale) else []
-    command = ["gan-tasks", "apply", str(served.path), order.name, f"result{order.suffix}", *served.options, *scale]
+    served = request.served
+    scale = ["--scale", str(request.scale)] if request.scale not in (0, served.model.scale) else []
+    command = [
+        "gan-tasks",
+        "apply",
+        str(served.path),
+        request.name,
+        f"result{request.suffix}",
+        *served.options,
+        *scale,
+    ]
     yield {
         outputs.message: gr.update(visible=False),
         outputs.stop: gr.update(visible=False),
         outputs.result: gr.update(visible=True),
         outputs.slider: (before, after),
         outputs.facts: description_list(facts(served, result), "facts"),
-        outputs.download: gr.update(value=file, label=f"Download {order.suffix.removeprefix('.').upper()}"),
+        outputs.download: gr.update(value=file, label=f"Download {request.suffix.removeprefix('.').upper()}"),
         outputs.command: shlex.join(command),
     }
 
 
-def progress(watch: Watch) -> str:
+def progress_html(progress: JobProgress) -> str:
     """What is shown of a job before its end, as HTML."""
     bar, left = "<progress></progress>", ""
-    if watch.stopped:
-        what = "Stopping…" if watch.tiles == 0 else "Stopping after this tile…"
-    elif watch.began_s is None:
+    if progress.stopped:
+        what = "Stopping…" if progress.tiles == 0 else "Stopping after this tile…"
+    elif progress.began_s is None:
         what = "Waiting for other pictures…"
-    elif watch.tiles == 0:
+    elif progress.tiles == 0:
         what = "Running…"
-    elif watch.tiles_done == watch.tiles:
+    elif progress.tiles_done == progress.tiles:
         what = "Writing the result…"
     else:
-        what = f"Tile {watch.tiles_done + 1} of {watch.tiles}"
-        bar = f'<progress max="{watch.tiles}" value="{watch.tiles_done}"></progress>'
-        left = "" if (left_s := watch.left_s()) is None else f"about {duration(left_s)} left"
+        what = f"Tile {progress.tiles_done + 1} of {progress.tiles}"
+        bar = f'<progress max="{progress.tiles}" value="{progress.tiles_done}"></progress>'
+        left = "" if (left_s := progress.left_s()) is None else f"about {duration(left_s)} left"
     return (
         f'<div class="empty"><div class="working"><label><span>{what}</span>{bar}</label>'
         f'<p class="left">{left or "&nbsp;"}</p></div></div>'
@@ -341,13 +349,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def result_path(order: Order) -> Path:
+def result_path(request: JobRequest) -> Path:
     """Where Gradio serves files from and deletes them by their age; named after the source and the model."""
     from gradio.utils import get_upload_folder
 
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
-    return folder / f"{Path(order.name).stem[:50]}-{order.served.key}{order.suffix}"
+    return folder / f"{Path(request.name).stem[:50]}-{request.served.key}{request.suffix}"
 
 
 def write_previews(result: Result) -> tuple[Path, Path]:
@@ -368,7 +376,7 @@ def enlarged(picture: Picture, height: int, width: int) -> Picture:
 
 def write_examples(served: ServedModel) -> list[Path]:
     names = [f"test-pattern-{number}" for number in range(1, len(served.examples) + 1)]
-    paths = [result_path(Order(served, None, name, ".png")) for name in names]
+    paths = [result_path(JobRequest(served, None, name, ".png")) for name in names]
     for path, picture in zip(paths, served.examples, strict=True):
         write(path, picture)
     return paths
@@ -390,7 +398,7 @@ def known_of(served: ServedModel) -> dict[str, str]:
     entries = {"Direction": direction_label(model)} if model.direction else {}
     entries |= {"Task": model.name, "Model": model.title, "File": served.path.name, "Provider": model.runs_on}
     if isinstance(model, OnnxModel):
-        entries |= {"Licence": model.card.licence}
+        entries |= {"Licence": model.metadata.licence}
     entries |= {"Training data": model.training_data}
     stated = {term: text or "not stated" for term, text in entries.items()}
     files = " and ".join(f"`{name}`" for name in model.inputs)

@@ -15,20 +15,20 @@ import numpy as np
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, write
-from gan_tasks.datasets.masks.draw import Hole
-from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, fillable, resize_hole, to_hole
+from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, fillable, resize_mask, to_mask
 from gan_tasks.export.inference.inpaint import fill
-from gan_tasks.export.inference.inpaint_options import FillOptions
+from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.models.base import Model
 
 MAX_PREVIEW_SIDE_PX = 1600
 """Larger pictures are painted on in a smaller copy; browsers are slow on larger canvases."""
-HOLE_COLOUR, HOLE_OPACITY = "#ff00c8", 0.6
+MASK_COLOUR, MASK_OPACITY = "#ff00c8", 0.6
 """Of the paint that covers what is to be filled; what is under it can still be seen."""
 SKETCH_COLOUR = "#0a3cff"
 """Of lines that the fill follows; they are told from the other paint by having more blue than red."""
-PAINTED = round(255 * HOLE_OPACITY / 2)
+PAINTED = round(255 * MASK_OPACITY / 2)
 """Alpha from which on a pixel is painted: at a stroke's soft edge, the nearer half."""
 
 
@@ -50,19 +50,19 @@ class Step:
     sketch: Path | None = None
     paint: tuple[Path, ...] = ()
     """Layers that were painted on the step before it."""
-    options: FillOptions = FillOptions()
+    options: InpaintOptions = InpaintOptions()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class InpaintRequest:
     """What to fill. paint: layers over the preview, encoded; mask, sketch: files of the picture's own size."""
 
     paint: tuple[bytes, ...] = ()
     mask: Path | None = None
     sketch: Path | None = None
-    options: FillOptions = FillOptions()
+    options: InpaintOptions = InpaintOptions()
 
 
 def open_picture(source: Path, folder: Path, *, max_pixels: int) -> Step:
@@ -75,7 +75,9 @@ def open_picture(source: Path, folder: Path, *, max_pixels: int) -> Step:
     return Step(file, source.name, preview_of(picture, file), size_of(picture.pixels))
 
 
-def fill_picture(model: Model, step: Step, wish: Wish, folder: Path, *, name: str, max_pixels: int) -> Step:
+def inpaint_picture(
+    model: Model, step: Step, request: InpaintRequest, folder: Path, *, name: str, max_pixels: int
+) -> Step:
     """The next step: what is painted, and what is white in the mask, filled.
 
     Raises UserError where nothing or everything is covered, where a mask or sketch has another size, and where the
@@ -84,16 +86,16 @@ def fill_picture(model: Model, step: Step, wish: Wish, folder: Path, *, name: st
     if not step.file.is_file():
         raise UserError("The picture was deleted, as all are after a while: choose it again.")
     picture = read(step.file)
-    hole, lines = painted(wish.paint, step.size, follows_sketch="sketch" in model.inputs)
-    if wish.mask is not None:
-        mask = read(wish.mask.read_bytes(), max_pixels=max_pixels).pixels
-        hole |= fillable(mask, step.size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask")
-    if wish.sketch is not None:
-        lines |= to_hole(read(wish.sketch.read_bytes(), max_pixels=max_pixels).pixels)
-    if not hole.any():
+    mask, lines = painted(request.paint, step.size, follows_sketch="sketch" in model.inputs)
+    if request.mask is not None:
+        mask_pixels = read(request.mask.read_bytes(), max_pixels=max_pixels).pixels
+        mask |= fillable(mask_pixels, step.size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask")
+    if request.sketch is not None:
+        lines |= to_mask(read(request.sketch.read_bytes(), max_pixels=max_pixels).pixels)
+    if not mask.any():
         raise UserError("Nothing is covered: paint over what is to be filled, or put in a mask.")
     start = time.perf_counter()
-    filled = fill(model, picture.pixels, hole, lines if lines.any() else None, wish.options)
+    filled = fill(model, picture.pixels, mask, lines if lines.any() else None, request.options)
     seconds = time.perf_counter() - start
     file = folder / name
     after = Picture(filled.pixels, picture.icc_profile)
@@ -103,27 +105,27 @@ def fill_picture(model: Model, step: Step, wish: Wish, folder: Path, *, name: st
         name,
         preview_of(after, file),
         step.size,
-        mask=write_mask(folder / "mask.png", hole),
+        mask=write_mask(folder / "mask.png", mask),
         sketch=write_mask(folder / "sketch.png", lines) if lines.any() else None,
-        paint=tuple(kept(folder / f"paint-{number}.png", layer) for number, layer in enumerate(wish.paint)),
-        options=wish.options,
+        paint=tuple(kept(folder / f"paint-{number}.png", layer) for number, layer in enumerate(request.paint)),
+        options=request.options,
         notes=filled.notes,
         seconds=seconds,
     )
 
 
-def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool) -> tuple[Hole, Hole]:
+def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool) -> tuple[Mask, Mask]:
     """Hole and lines in a picture of this (height, width), from what was painted on its preview."""
-    hole, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    mask, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     for layer in layers:
         paint = fit_channels(read(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
         if size_of(paint) != preview_size(size):
             raise UserError("What is painted does not have the picture's size: choose the picture again.")
         is_painted = paint[..., 3] >= PAINTED
-        hole |= resize_hole(is_painted, *size)
+        mask |= resize_mask(is_painted, *size)
         if follows_sketch:
-            lines |= resize_hole(is_painted & (paint[..., 2] > paint[..., 0]), *size)
-    return hole, lines
+            lines |= resize_mask(is_painted & (paint[..., 2] > paint[..., 0]), *size)
+    return mask, lines
 
 
 def preview_of(picture: Picture, file: Path) -> Path:
@@ -158,21 +160,27 @@ def size_of(pixels: Pixels) -> tuple[int, int]:
     return height, width
 
 
-def write_mask(path: Path, hole: Hole) -> Path:
-    write(path, Picture(hole[..., None].astype(np.uint8) * np.uint8(255)))
+def write_mask(path: Path, mask: Mask) -> Path:
+    write(path, Picture(mask[..., None].astype(np.uint8) * np.uint8(255)))
     return path
 
 
-def fill_once(model: Model, image: bytes, mask: bytes, sketch: bytes | None, file: Path, *, max_pixels: int) -> None:
+def inpaint_once(
+    model: Model, image: bytes, mask_file: bytes, sketch: bytes | None, file: Path, *, max_pixels: int
+) -> None:
     """Fill what is white in the mask, with the default options; the result goes to `file`."""
     picture = read(image, max_pixels=max_pixels)
     size = size_of(picture.pixels)
-    hole = fillable(
-        read(mask, max_pixels=max_pixels).pixels, size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask"
+    mask = fillable(
+        read(mask_file, max_pixels=max_pixels).pixels,
+        size,
+        threshold=DEFAULT_THRESHOLD,
+        invert=False,
+        name="the mask",
     )
-    lines = None if sketch is None else to_hole(read(sketch, max_pixels=max_pixels).pixels)
-    filled = fill(model, picture.pixels, hole, lines)
-    mark = xmp(model.title, __version__, composite=True, untouched=not hole.any())
+    lines = None if sketch is None else to_mask(read(sketch, max_pixels=max_pixels).pixels)
+    filled = fill(model, picture.pixels, mask, lines)
+    mark = xmp(model.title, __version__, composite=True, untouched=not mask.any())
     write(file, Picture(filled.pixels, picture.icc_profile), xmp=mark)
 
 

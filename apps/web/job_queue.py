@@ -23,10 +23,10 @@ from gan_tasks.datasets.images import Picture, fit_channels, read, write
 from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.inference.upscale import Enlarging, enlarge_with
 from gan_tasks.export.models.base import NCNN_SUFFIX, SUPER_RESOLUTION, WEIGHTS_SUFFIXES, Model, load
-from gan_tasks.export.models.tiling import watching_tiles
+from gan_tasks.export.models.tiling import reporting_tiles
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.test_vectors import cases_of
-from gan_tasks.pretrained.bundled import find_ready_made
+from gan_tasks.export.onnx.test_vectors import test_vectors_of
+from gan_tasks.pretrained.bundled import find_bundled
 
 Made = TypeVar("Made")
 
@@ -87,7 +87,7 @@ class Result:
 
 
 @dataclass
-class Watch:
+class JobProgress:
     """How far a job is, and a way to stop it. The job's thread writes what others read."""
 
     tiles_done: int = 0
@@ -142,7 +142,7 @@ class Service:
         *,
         on_white: bool = False,
         scale: int = 0,
-        watch: Watch | None = None,
+        progress: JobProgress | None = None,
     ) -> Future[Result]:
         """Queue a job: read the source, run the model, write the result to `file`, marked as made by the model.
 
@@ -157,7 +157,7 @@ class Service:
         be read, is over the limits, or does not fit the model, and StoppedError where the watch stopped it. While
         the job waits, cancelling the future gives its place free.
         """
-        return self.enqueue(partial(self._run, served, source, file, on_white, scale, watch or Watch()))
+        return self.enqueue(partial(self._run, served, source, file, on_white, scale, progress or JobProgress()))
 
     def enqueue(self, job: Callable[[], Made]) -> Future[Made]:
         """Queue any job that decodes pictures or runs a model. Raises BusyError at once where the queue is full."""
@@ -176,9 +176,9 @@ class Service:
         self._worker.shutdown(wait=True)
 
     def _run(
-        self, served: ServedModel, source: Path | bytes, file: Path, on_white: bool, scale: int, watch: Watch
+        self, served: ServedModel, source: Path | bytes, file: Path, on_white: bool, scale: int, progress: JobProgress
     ) -> Result:
-        watch.begin()
+        progress.begin()
         # A path is read here: in a message it would tell the person where the server keeps its files.
         data = source.read_bytes() if isinstance(source, Path) else source
         model = served.model
@@ -186,10 +186,10 @@ class Service:
         if on_white:
             before = lay_on_white(before)
         start = time.perf_counter()
-        with watching_tiles(watch.on_tile):
+        with reporting_tiles(progress.on_tile):
             pixels = enlarge_with(model, before.pixels, Enlarging(scale or None))
         seconds = time.perf_counter() - start
-        watch.check()  # for what did not run in tiles
+        progress.check()  # for what did not run in tiles
         after = Picture(pixels, before.icc_profile)
         write(file, after, xmp=xmp(model.title, __version__))
         return Result(before, after, file, seconds)
@@ -204,7 +204,7 @@ def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[Served
         raise UserError("no model to serve: give one or more .onnx files or run folders")
     opened: list[ServedModel] = []
     for path in paths:
-        if find_ready_made(path) or (path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()):
+        if find_bundled(path) or (path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()):
             exported = path.with_suffix(".onnx").name
             raise UserError(
                 f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
@@ -272,7 +272,7 @@ def examples_of(path: Path) -> tuple[Picture, ...]:
     """The inputs of the test cases that an ONNX file carries; none for a run folder."""
     if path.suffix.lower() != ".onnx":
         return ()
-    images = (case.inputs["image"].transpose(1, 2, 0) for case in cases_of(read_onnx(path)))
+    images = (vector.inputs["image"].transpose(1, 2, 0) for vector in test_vectors_of(read_onnx(path)))
     return tuple(Picture(np.ascontiguousarray(image)) for image in images)
 
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gan_tasks.apps.web.inpaint_steps import fill_once
+from gan_tasks.apps.web.inpaint_steps import inpaint_once
 from gan_tasks.apps.web.job_queue import BusyError, Limits, ServedModel, Service, open_models
 from gan_tasks.datasets.errors import UserError
 
@@ -174,7 +174,7 @@ async def run_to_png(
             await asyncio.wrap_future(service.submit(served, image, file))
         else:
             limit = service.limits.max_pixels
-            job = partial(fill_once, served.model, image, mask, sketch, file, max_pixels=limit)
+            job = partial(inpaint_once, served.model, image, mask, sketch, file, max_pixels=limit)
             await asyncio.wrap_future(service.enqueue(job))
         return await asyncio.to_thread(file.read_bytes)
 

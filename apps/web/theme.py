@@ -112,7 +112,7 @@ COLOURS = {
 }
 """What Gradio's variables for colours are set to."""
 
-MEASURES = {
+METRICS = {
     "block_border_width": "1px",
     "block_radius": "6px",
     "block_shadow": "none",
@@ -136,7 +136,7 @@ def build_theme() -> gr.themes.Base:
     theme = gr.themes.Base(font=FONT, font_mono=MONOSPACED, text_size=gr.themes.sizes.text_md)
     light = {variable: getattr(LIGHT, role) for variable, role in COLOURS.items()}
     dark = {f"{variable}_dark": getattr(DARK, role) for variable, role in COLOURS.items()}
-    return theme.set(**light, **dark, color_accent=LIGHT.note, **MEASURES)
+    return theme.set(**light, **dark, color_accent=LIGHT.note, **METRICS)
 
 
 # The accent is the one colour that Gradio has no dark variable for.

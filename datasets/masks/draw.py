@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.masks.kinds import MaskKind
 
-Hole = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 """H×W, True where the picture is missing."""
 
 _PUBLISHED_DIAGONAL = hypot(256, 256)  # the size that the published numbers in px are meant for
@@ -28,24 +28,25 @@ class MaskConfig:
     """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, inverse all that such ones
     leave, blobs are like objects, border is what lies outside a smaller picture, damage is that of old photographs.
     Repeat one for more of it."""
-    min_hole: float = 0.0
+    min_mask_ratio: float = 0.0
     """Smallest share of a picture, 0 to 1, that is hole."""
-    max_hole: float = 1.0
+    max_mask_ratio: float = 1.0
     """Largest share of a picture, 0 to 1, that is hole."""
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.mask_kinds if kind not in _DRAW]
         if unknown or not self.mask_kinds:
             raise UserError(f"mask_kinds is {self.mask_kinds}; give one or more of {', '.join(_DRAW)}")
-        if not 0 <= self.min_hole <= self.max_hole <= 1:
+        if not 0 <= self.min_mask_ratio <= self.max_mask_ratio <= 1:
             raise UserError(
-                f"min_hole is {self.min_hole} and max_hole {self.max_hole}; both must lie between 0 and 1, "
+                f"min_mask_ratio is {self.min_mask_ratio} and max_mask_ratio {self.max_mask_ratio}; "
+                "both must lie between 0 and 1, "
                 "the smaller one first"
             )
 
 
 @dataclass(frozen=True)
-class HoleShares:
+class MaskRatios:
     """What share of a picture, 0 to 1, several holes cover."""
 
     mean: float
@@ -56,19 +57,19 @@ class HoleShares:
         return f"{self.mean:.0%} of a picture on average, {self.least:.0%} to {self.most:.0%}"
 
 
-def hole_shares(shares: Sequence[float]) -> HoleShares:
+def mask_ratios(shares: Sequence[float]) -> MaskRatios:
     """Sum up the shares of one hole or more."""
-    return HoleShares(sum(shares) / len(shares), min(shares), max(shares))
+    return MaskRatios(sum(shares) / len(shares), min(shares), max(shares))
 
 
-def drawn_shares(config: MaskConfig, size: tuple[int, int] = (256, 256), samples: int = 200) -> HoleShares:
+def drawn_shares(config: MaskConfig, size: tuple[int, int] = (256, 256), samples: int = 200) -> MaskRatios:
     """What the holes of a config cover, in so many samples of this (height, width), seeded by 0, 1, 2 …"""
     generators = (np.random.default_rng(seed) for seed in range(samples))
-    return hole_shares([float(draw_hole(rng, *size, config).mean()) for rng in generators])
+    return mask_ratios([float(draw_mask(rng, *size, config).mean()) for rng in generators])
 
 
-def draw_hole(rng: np.random.Generator, height: int, width: int, config: MaskConfig) -> Hole:
-    """A hole of one of the configured kinds that covers a share between min_hole and max_hole.
+def draw_mask(rng: np.random.Generator, height: int, width: int, config: MaskConfig) -> Mask:
+    """A hole of one of the configured kinds that covers a share between min_mask_ratio and max_mask_ratio.
 
     Too small a hole is united with others of its kind, too large a one drawn again. What is still out of the range
     after 20 draws has its outline moved out or in until it fits, so it always does, up to the rounding to whole
@@ -82,35 +83,35 @@ def draw_hole(rng: np.random.Generator, height: int, width: int, config: MaskCon
             break
         drawn = _DRAW[kind](rng, height, width)
         united = united | drawn if united.sum() < least else drawn
-        closest = min(closest, united, key=lambda hole: _pixels_off(hole, least, most))
+        closest = min(closest, united, key=lambda mask: _pixels_off(mask, least, most))
     return resize_outline(closest, least, most)
 
 
-def resize_outline(hole: Hole, least: int, most: int) -> Hole:
+def resize_outline(mask: Mask, least: int, most: int) -> Mask:
     """Move the outline until the hole has least to most pixels; a hole that has them stays as it is.
 
     Pixels come and go in the order of their distance from the outline. No hole at all grows from the centre.
     """
     import cv2
 
-    pixels = int(hole.sum())
+    pixels = int(mask.sum())
     if least <= pixels <= most:
-        return hole
+        return mask
     wanted = least if pixels < least else most
-    if not pixels or pixels == hole.size:  # there is no outline to measure from
-        inside = np.zeros(hole.shape, np.bool_)
-        inside[hole.shape[0] // 2, hole.shape[1] // 2] = True
+    if not pixels or pixels == mask.size:  # there is no outline to measure from
+        inside = np.zeros(mask.shape, np.bool_)
+        inside[mask.shape[0] // 2, mask.shape[1] // 2] = True
     else:
-        inside = hole
+        inside = mask
     # How deep in the hole (above 0) or how far from it (below 0) each pixel lies; the largest are kept.
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth = depth - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    resized = np.zeros(hole.size, np.bool_)
+    resized = np.zeros(mask.size, np.bool_)
     resized[np.argsort(-depth, axis=None, kind="stable")[:wanted]] = True
-    return resized.reshape(hole.shape)
+    return resized.reshape(mask.shape)
 
 
-def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Mask:
     """Free-form strokes as DeepFill v2 draws them (Yu et al. 2019, https://arxiv.org/abs/1806.03589, its mask
     generator): 1–3 strokes of 4–11 segments that turn back and forth, 12–40 px wide, with discs at the joints.
 
@@ -136,31 +137,31 @@ def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Hole:
         _draw_line(canvas, np.array(points, np.int32), thickness)
         for point in points:
             cv2.circle(canvas, point, thickness // 2, 1, cv2.FILLED)
-    hole = canvas.astype(np.bool_)
-    hole = hole[:, ::-1] if rng.random() < 0.5 else hole
-    return np.ascontiguousarray(hole[::-1] if rng.random() < 0.5 else hole)
+    mask = canvas.astype(np.bool_)
+    mask = mask[:, ::-1] if rng.random() < 0.5 else mask
+    return np.ascontiguousarray(mask[::-1] if rng.random() < 0.5 else mask)
 
 
-def draw_box(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_box(rng: np.random.Generator, height: int, width: int) -> Mask:
     """A box of half the height and width (128 at 256), anywhere, then shrunk from each of its sides by 0–16 px, as
     much at the top as at the bottom and on the left as on the right (DeepFill v2)."""
-    hole = np.zeros((height, width), np.bool_)
+    mask = np.zeros((height, width), np.bool_)
     spans = []
     for length in (height, width):
         side = max(1, length // 2)
         start = int(rng.integers(length - side + 1))
         shrunk = min(int(rng.integers(17) * length / 256), (side - 1) // 2)
         spans.append(slice(start + shrunk, start + side - shrunk))
-    hole[spans[0], spans[1]] = True
-    return hole
+    mask[spans[0], spans[1]] = True
+    return mask
 
 
-def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Mask:
     """Strokes and a box together: what DeepFill v2 is trained with. Here every sample gets its own."""
     return draw_box(rng, height, width) | draw_strokes(rng, height, width)
 
 
-def draw_inverse(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_inverse(rng: np.random.Generator, height: int, width: int) -> Mask:
     """All that free-form holes leave, which are added up until they cover 35–90 % of the picture."""
     given = np.zeros((height, width), np.bool_)
     wanted = rng.uniform(0.35, 0.9)
@@ -169,7 +170,7 @@ def draw_inverse(rng: np.random.Generator, height: int, width: int) -> Hole:
     return ~given
 
 
-def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Mask:
     """1–3 smooth shapes, like objects cut out, longer than wide; of a square's side their radius is 10–30 %."""
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
@@ -178,18 +179,18 @@ def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Hole:
     return canvas.astype(np.bool_)
 
 
-def draw_border(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_border(rng: np.random.Generator, height: int, width: int) -> Mask:
     """What lies outside a smaller picture: a strip at one side (15–45 % of the length), at two sides (10–25 % each),
     or a frame (5–20 % each), one of the three."""
     sides, low, high = ((1, 0.15, 0.45), (2, 0.10, 0.25), (4, 0.05, 0.20))[rng.integers(3)]
-    hole = np.zeros((height, width), np.bool_)
+    mask = np.zeros((height, width), np.bool_)
     for side in rng.permutation(4)[:sides]:
-        turned = np.rot90(hole, side)  # a view: the strip at its top is one at any side of the hole
+        turned = np.rot90(mask, side)  # a view: the strip at its top is one at any side of the hole
         turned[: max(1, round(rng.uniform(low, high) * len(turned)))] = True
-    return hole
+    return mask
 
 
-def draw_damage(rng: np.random.Generator, height: int, width: int) -> Hole:
+def draw_damage(rng: np.random.Generator, height: int, width: int) -> Mask:
     """Scratches and stains as on old photographs: 2–8 scratches of 1 or 3 px that run on for 0.3 to 1.2 diagonals and
     hardly turn, 5–40 specks of dust, and up to 2 stains with uneven edges."""
     import cv2
@@ -209,7 +210,7 @@ def draw_damage(rng: np.random.Generator, height: int, width: int) -> Hole:
     return canvas.astype(np.bool_)
 
 
-_DRAW: dict[MaskKind, Callable[[np.random.Generator, int, int], Hole]] = {
+_DRAW: dict[MaskKind, Callable[[np.random.Generator, int, int], Mask]] = {
     "free-form": draw_free_form,
     "strokes": draw_strokes,
     "box": draw_box,
@@ -264,11 +265,11 @@ def _fill_blob(
 def _pixel_range(pixels: int, config: MaskConfig) -> tuple[int, int]:
     """The fewest and the most pixels of a hole; where no whole number fits, the nearest one."""
     at_most = max(1, pixels - 1)
-    least = min(max(1, ceil(config.min_hole * pixels)), at_most)
-    return least, min(max(least, floor(config.max_hole * pixels)), at_most)
+    least = min(max(1, ceil(config.min_mask_ratio * pixels)), at_most)
+    return least, min(max(least, floor(config.max_mask_ratio * pixels)), at_most)
 
 
-def _pixels_off(hole: Hole, least: int, most: int) -> int:
+def _pixels_off(mask: Mask, least: int, most: int) -> int:
     """How many are missing or too many."""
-    pixels = int(hole.sum())
+    pixels = int(mask.sum())
     return max(least - pixels, pixels - most, 0)

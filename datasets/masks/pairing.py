@@ -11,8 +11,8 @@ from typing import Literal
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import listed, pictures_in
 from gan_tasks.datasets.images import read
-from gan_tasks.datasets.masks.draw import HoleShares, hole_shares
-from gan_tasks.datasets.masks.files import to_hole, useless
+from gan_tasks.datasets.masks.draw import MaskRatios, mask_ratios
+from gan_tasks.datasets.masks.files import to_mask, useless
 from gan_tasks.datasets.validation import Problem, Progress, Shape
 
 MaskPairing = Literal["auto", "stem", "random"]
@@ -25,7 +25,7 @@ class FoundMasks:
     by_picture: Mapping[Path, Path] | None
     """The mask of each picture that has one; None: any mask goes with any picture."""
     paths: tuple[Path, ...]
-    shares: HoleShares
+    shares: MaskRatios
     problems: tuple[Problem, ...]
     origin: str
     """Part of a line for the person: where the masks come from, and how to have them read otherwise."""
@@ -46,16 +46,16 @@ def find_masks(
     pairing: MaskPairing,
     threshold: int,
     invert: bool,
-    min_hole: float,
-    max_hole: float,
+    min_mask_ratio: float,
+    max_mask_ratio: float,
     all_have_pictures: bool,
     on_progress: Progress | None = None,
 ) -> FoundMasks:
     """Read every mask once and find those that go with the pictures.
 
     pairing: by "stem" a mask belongs to the picture of its name and must have its size; at "random" it may have any
-        size and must cover a share between min_hole and max_hole. "auto" goes by stem if any picture has a mask of
-        its name.
+        size and must cover a share between min_mask_ratio and max_mask_ratio. "auto" goes by stem if any picture
+        has a mask of its name.
     all_have_pictures: whether a mask of no picture is a problem; it is none in a folder shared with other pictures.
 
     Raises UserError, with all problems, if no mask can be used.
@@ -83,18 +83,22 @@ def find_masks(
         origin = f"from the masks of the same names in {folder} (--mask-pairing random gives any to any)"
     else:
         used = None
-        chosen = tuple(path for path, finding in findings.items() if min_hole <= finding.share <= max_hole)
+        chosen = tuple(
+            path for path, finding in findings.items() if min_mask_ratio <= finding.share <= max_mask_ratio
+        )
         if findings and not chosen:
             raise UserError(
-                f"none of the {len(findings)} masks in {folder} covers a share from {min_hole} to {max_hole}; they "
-                f"cover {hole_shares([finding.share for finding in findings.values()])}: change min_hole or max_hole"
+                f"none of the {len(findings)} masks in {folder} covers a share from {min_mask_ratio} to "
+                f"{max_mask_ratio}; they "
+                f"cover {mask_ratios([finding.share for finding in findings.values()])}: "
+                "change min_mask_ratio or max_mask_ratio"
             )
         unfit = len(findings) - len(chosen)
         others = f", {unfit} with larger or smaller holes left out" if unfit else ""
         origin = f"from {len(chosen)} masks in {folder} at random{others} (--mask-pairing stem goes by names)"
     if not chosen:
         raise UserError(f"{folder} holds no usable mask. Problems:\n{listed(problems)}")
-    shares = hole_shares([findings[path].share for path in chosen])
+    shares = mask_ratios([findings[path].share for path in chosen])
     return FoundMasks(used, chosen, shares, tuple(problems), origin)
 
 
@@ -106,12 +110,12 @@ def _inspect(
     def inspect(path: Path) -> _Finding | Problem:
         try:
             pixels = read(path).pixels
-            hole = to_hole(pixels, threshold, invert)
+            mask = to_mask(pixels, threshold, invert)
         except UserError as error:
             return Problem(path, str(error).removeprefix(f"{path}: "))
-        reason = useless(hole, pixels)
-        height, width = hole.shape
-        return Problem(path, reason) if reason else _Finding((height, width), float(hole.mean()))
+        reason = useless(mask, pixels)
+        height, width = mask.shape
+        return Problem(path, reason) if reason else _Finding((height, width), float(mask.mean()))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done, (path, finding) in enumerate(zip(paths, pool.map(inspect, paths), strict=True), 1):

@@ -14,17 +14,17 @@ import torch
 
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import channels_fit, fit_channels
-from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.evaluation import evaluator as rulers
-from gan_tasks.export.evaluation.evaluator import Measurer, Rulers, Search
-from gan_tasks.export.evaluation.mask_ratios import by_hole_size
-from gan_tasks.export.evaluation.masks import given_back, hole_of, with_drawn_holes, with_gray_hole
+from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
+from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
+from gan_tasks.export.evaluation.masks import given_back, mask_of, with_drawn_masks, with_gray_mask
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
 from gan_tasks.export.models.base import FloatImages, Model, load
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.metrics.baselines import Answer, Example
+from gan_tasks.metrics.baselines import Baseline, Example
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES
 from gan_tasks.progress import track
 from gan_tasks.runs.folder import from_json, to_json
@@ -86,31 +86,31 @@ def compare(
     if not indices.any:
         raise UserError(f"{root} holds no {options.split} images to measure on")
     train = open_train(task, root)
-    answers = trivial_answers(first, task, train, quiet=quiet) if task.paired else {}
+    baselines = fit_baselines(first, task, train, quiet=quiet) if task.paired else {}
     channels = first.in_channels, first.out_channels
     images = set_size(task, data, indices, options.patch)
     tools = rulers.choose(options, task, images=images, channels=channels, quiet=quiet)
 
-    measured = {name: Measurer(name, tools, paired=task.paired) for name in (*models, *answers)}
-    real, inputs = Measurer("real images", tools, paired=False), Measurer("untranslated", tools, paired=False)
-    names, sizes, hole_shares = [], [], []
+    measured = {name: Evaluator(name, tools, paired=task.paired) for name in (*models, *baselines)}
+    real, inputs = Evaluator("real images", tools, paired=False), Evaluator("untranslated", tools, paired=False)
+    names, sizes, mask_ratios = [], [], []
     with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
         for index in indices.any:
             sample = run_models(models, task, data, index)
             if index in indices.sources:
                 names.append(sample.name)
                 sizes.append(sample.inputs[0].shape[1:])
-                if sample.hole is not None:
-                    hole_shares.append(float(sample.hole.mean()))
+                if sample.mask is not None:
+                    mask_ratios.append(float(sample.mask.mean()))
                 if not options.patch or task.scale == 1:  # patches of smaller images would show more of the scene
-                    inputs.add_to_set(with_gray_hole(sample.inputs[0], sample.hole))
+                    inputs.add_to_set(with_gray_mask(sample.inputs[0], sample.mask))
                 for name, output in sample.outputs.items():
-                    measured[name].add(output, sample.target, sample.hole)
+                    measured[name].add(output, sample.target, sample.mask)
                     measured[name].add_to_set(output)
-                for name, answer in answers.items():
-                    answered = with_channels(answer(*sample.inputs), first.out_channels)
-                    answered = given_back(answered, sample.inputs[0], sample.hole)
-                    measured[name].add(answered, sample.target, sample.hole)
+                for name, baseline in baselines.items():
+                    answered = with_channels(baseline(*sample.inputs), first.out_channels)
+                    answered = given_back(answered, sample.inputs[0], sample.mask)
+                    measured[name].add(answered, sample.target, sample.mask)
                     measured[name].add_to_set(answered)
             if index in indices.targets:
                 real.add(sample.target, None)
@@ -120,8 +120,8 @@ def compare(
     search = train_search(first, task, train, tools, quiet=quiet) if has_search else None
     own_source = not task.paired and not options.patch
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
-    baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in answers]
-    rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in baselines]
+    measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
+    rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
     tests = pairwise_tests(rivals)
     if (real_rows := real.rows()) is not None:
         rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}
@@ -137,16 +137,16 @@ def compare(
         mode="train" if any(is_training(model) for model in models.values()) else "eval",
         crop_px=options.crop,
         models=tuple(chosen),
-        baselines=tuple(baselines),
-        inputs=inputs.set_measures(real) if real_rows is not None and inputs.rows() is not None else None,
+        baselines=tuple(measured_baselines),
+        inputs=inputs.set_metrics(real) if real_rows is not None and inputs.rows() is not None else None,
         real=real.per_image(),
         features=tools.network.name if tools.network else "",
-        floor=real.floor(),
+        real_vs_real=real.real_vs_real(),
         tests=tuple(tests),
         notes=tuple(tools.notes),
-        holes=in_folder.summary if hole_shares else "",
-        hole_shares=tuple(hole_shares),
-        hole_sizes=by_hole_size(hole_shares, [*chosen, *baselines]),
+        mask_source=in_folder.summary if mask_ratios else "",
+        mask_ratios=tuple(mask_ratios),
+        mask_ratio_groups=by_mask_ratio(mask_ratios, [*chosen, *measured_baselines]),
     )
     return evaluation.with_verdict(verdict(evaluation))
 
@@ -194,7 +194,7 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
             raise UserError(f"{task_class.name} has one direction only: leave --direction out")
         options["data"]["direction"] = direction
     task = task_class(from_json(task_class.Config, options))
-    return task.facing(direction) if direction and task_class.directions else task
+    return task.in_direction(direction) if direction and task_class.directions else task
 
 
 def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
@@ -221,7 +221,7 @@ def way(task: Task[Any, Any]) -> str:
 
 def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     try:
-        return with_drawn_holes(task).open_data(root, "train", augment=False, seed=0)[0]
+        return with_drawn_masks(task).open_data(root, "train", augment=False, seed=0)[0]
     except MissingSplitError:
         return None
 
@@ -239,7 +239,7 @@ class Sample:
     outputs: dict[str, FloatImages]
     """By model, with what was given of the image as it was."""
     target: FloatImages
-    hole: Hole | None
+    mask: Mask | None
     """H×W, True where the image was missing; None for a task without masks."""
 
 
@@ -261,9 +261,9 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
             )
         given.append(inputs)
         outputs[name] = output
-    hole = hole_of(task, given[0])
-    outputs = {name: given_back(output, given[0][0], hole) for name, output in outputs.items()}
-    return Sample(data.name(index), given[0], outputs, target, hole)
+    mask = mask_of(task, given[0])
+    outputs = {name: given_back(output, given[0][0], mask) for name, output in outputs.items()}
+    return Sample(data.name(index), given[0], outputs, target, mask)
 
 
 def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
@@ -281,7 +281,7 @@ def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) 
     return min(outputs, real)
 
 
-def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Answer]:
+def fit_baselines(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Baseline]:
     """The task's answers that need no network, those left out whose channels cannot be made the model's."""
     indices = range(min(len(train), LARGEST_FIT) if train else 0)
 
@@ -292,13 +292,13 @@ def trivial_answers(model: Model, task: Task[Any, Any], train: Data | None, *, q
                 yield example(model, task, train, index)
                 advance(1)
 
-    answers = task.baselines(examples())
+    baselines = task.baselines(examples())
     fits = channels_fit(model.in_channels, model.out_channels)
-    return {name: answer for name, answer in answers.items() if fits or name != "source itself"}
+    return {name: baseline for name, baseline in baselines.items() if fits or name != "source itself"}
 
 
 def train_search(
-    model: Model, task: Task[Any, Any], train: Data | None, tools: Rulers, *, quiet: bool
+    model: Model, task: Task[Any, Any], train: Data | None, tools: MetricSet, *, quiet: bool
 ) -> Search | None:
     """The features of the training's targets, to look for outputs that repeat one; None without any."""
     if train is None or tools.network is None:
@@ -306,7 +306,7 @@ def train_search(
     count = min(len(train), LARGEST_SEARCH)
     chosen = [index * len(train) // count for index in range(count)]
     names: dict[bytes, str] = {}
-    search = Measurer("training images", tools, paired=False)
+    search = Evaluator("training images", tools, paired=False)
     with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
         for index in chosen:
             _, target = example(model, task, train, index)

@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_uint8
-from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.evaluation.options import EvaluationOptions
-from gan_tasks.export.evaluation.result import Figure, InceptionValues, Memory, PerImage, SetMeasures, Subject
+from gan_tasks.export.evaluation.result import Figure, InceptionValues, Memorization, PerImage, SetMetrics, Subject
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.metrics import distribution, reference
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES, KernelDistance
 from gan_tasks.metrics.feature_networks.published_weights import ALEXNET, is_published
 from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0, has_lite0, has_vgg16, vgg16
-from gan_tasks.metrics.fid import SCORE_SPLITS, InceptionFeatures, InceptionMeasures, fid, inception_score, kid
+from gan_tasks.metrics.fid import SCORE_SPLITS, InceptionFeatures, InceptionMetrics, fid, inception_score, kid
 from gan_tasks.metrics.lpips import LEAST_PX, Lpips, load_lpips
-from gan_tasks.metrics.masked_region import hole_measures
+from gan_tasks.metrics.masked_region import masked_metrics
 from gan_tasks.metrics.niqe import BLOCK_PX, niqe_own_fit
 from gan_tasks.metrics.reference import MS_SSIM_LEAST_PX
 from gan_tasks.progress import reported
 from gan_tasks.runs.folder import to_json
 from gan_tasks.tasks.base import Task
 
-SEEN_CHANNELS = (1, 2, 3, 4)
+NETWORK_CHANNELS = (1, 2, 3, 4)
 """What networks and NIQE can be shown; other numbers of channels are measured in full only."""
 LEAST_IMAGES = distribution.NEIGHBOURS + 1
 """Of a set that is compared with another."""
 
 
 @dataclass(frozen=True)
-class Rulers:
+class MetricSet:
     luma: bool
     crop_px: int
     patch_px: int
@@ -44,7 +44,7 @@ class Rulers:
     lpips: Lpips | None
     network: FeatureNetwork | None
     """Compares sets of images."""
-    inception: InceptionMeasures | None
+    inception: InceptionMetrics | None
     force: bool
     notes: list[str] = field(default_factory=list)
     """What a reader has to know of the choice."""
@@ -52,14 +52,14 @@ class Rulers:
 
 def choose(
     options: EvaluationOptions, task: Task[Any, Any], *, images: int, channels: tuple[int, int], quiet: bool
-) -> Rulers:
+) -> MetricSet:
     """The rulers for sets of so many images (or patches), by the channels that go in and come out.
 
     Raises UserError where what is asked for is not here.
     """
     notes: list[str] = []
     what = "patches" if options.patch else "images"
-    seen = set(channels) <= set(SEEN_CHANNELS)
+    seen = set(channels) <= set(NETWORK_CHANNELS)
     network = feature_network(options, task, notes, quiet=quiet) if seen and images >= LEAST_IMAGES else None
     if not seen:
         notes.append(f"Images of {max(channels)} channels are not shown to networks: no set of them is compared.")
@@ -67,9 +67,7 @@ def choose(
         notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} on; here are {images}.")
     if options.luma and channels[1] not in (1, 3):
         raise UserError(f"--luma needs RGB or gray, and the model makes {channels[1]} channels: leave it out")
-    inception = (
-        InceptionMeasures(options.inception) if options.inception and seen and images >= SCORE_SPLITS else None
-    )
+    inception = InceptionMetrics(options.inception) if options.inception and seen and images >= SCORE_SPLITS else None
     if (network or inception) and options.force and images < FRECHET_LEAST_IMAGES:
         notes.append(
             f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on): "
@@ -88,7 +86,7 @@ def choose(
         backbone, linear = options.lpips
         lpips = load_lpips("alex" if is_published(backbone, ALEXNET) else "vgg", backbone=backbone, linear=linear)
         notes.append(f"LPIPS is by {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
-    return Rulers(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
+    return MetricSet(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
 
 
 def feature_network(
@@ -128,10 +126,10 @@ class Search:
     rows: NDArray[np.float32]
 
 
-class Measurer:
+class Evaluator:
     """One subject, image after image; all are C×H×W in [-1, 1]."""
 
-    def __init__(self, name: str, tools: Rulers, *, paired: bool) -> None:
+    def __init__(self, name: str, tools: MetricSet, *, paired: bool) -> None:
         self.name, self.tools, self.paired = name, tools, paired
         self._values: dict[str, list[float]] = {}
         self._features = FeatureRows(tools.network) if tools.network else None
@@ -139,13 +137,13 @@ class Measurer:
         self._colours: list[NDArray[np.float64]] = []
         self._count = 0
 
-    def add(self, image: FloatImages, target: FloatImages | None, hole: Hole | None = None) -> None:
+    def add(self, image: FloatImages, target: FloatImages | None, mask: Mask | None = None) -> None:
         """Measure one image: against the target where the task is of pairs, also in its hole alone, and by itself."""
         values: dict[str, float] = {}
         if self.paired and target is not None:
             values = against(image, target, self.tools)
-            if hole is not None:
-                values |= within(hole, image, target, self.tools)
+            if mask is not None:
+                values |= within(mask, image, target, self.tools)
         values["niqe_own_fit"] = naturalness(image)
         for key, value in values.items():
             self._values.setdefault(key, []).append(value)
@@ -169,7 +167,7 @@ class Measurer:
             return None
         return self._features.taken()
 
-    def subject(self, real: Measurer, inputs: Measurer, search: Search | None, *, own_source: bool) -> Subject:
+    def subject(self, real: Evaluator, inputs: Evaluator, search: Search | None, *, own_source: bool) -> Subject:
         rows, real_rows, input_rows = self.rows(), real.rows(), inputs.rows()
         per_image = dict(self.per_image())
         found = Subject(self.name, per_image)
@@ -179,20 +177,20 @@ class Measurer:
         found = replace(found, colour_drift=tuple(map(float, drift)), inception=self._by_inception(real, inputs))
         if rows is None or real_rows is None:
             return found
-        set_measures = self.set_measures(real)
+        set_metrics = self.set_metrics(real)
         if own_source and input_rows is not None:
             own = distribution.nearest(rows, input_rows).index == np.arange(len(rows))
-            set_measures = replace(set_measures, own_source_share=float(own.mean()))
+            set_metrics = replace(set_metrics, own_source_share=float(own.mean()))
             per_image["to_real"] = distribution.nearest(rows, real_rows).distance.tolist()
-        return replace(found, set_measures=set_measures, memory=remembered(rows, real_rows, search))
+        return replace(found, set_metrics=set_metrics, memorization=memorization_of(rows, real_rows, search))
 
-    def set_measures(self, real: Measurer) -> SetMeasures:
+    def set_metrics(self, real: Evaluator) -> SetMetrics:
         """Of this set beside the real one; both have features."""
         rows, real_rows = self.rows(), real.rows()
         assert rows is not None and real_rows is not None
         both = distribution.precision_recall(real_rows, rows)
         enough = min(len(rows), len(real_rows)) >= FRECHET_LEAST_IMAGES
-        return SetMeasures(
+        return SetMetrics(
             kernel_distance=figure_of(distribution.kernel_distance(real_rows, rows)),
             precision=both.precision,
             recall=both.recall,
@@ -202,15 +200,15 @@ class Measurer:
             else None,
         )
 
-    def floor(self) -> Figure | None:
+    def real_vs_real(self) -> Figure | None:
         """Of a set of real images: the kernel distance between its halves."""
         rows = self.rows()
         if rows is None:
             return None
-        floor = distribution.kernel_distance(rows, rows).floor
-        return Figure(floor.value, floor.low, floor.high)
+        real_vs_real = distribution.kernel_distance(rows, rows).real_vs_real
+        return Figure(real_vs_real.value, real_vs_real.low, real_vs_real.high)
 
-    def _by_inception(self, real: Measurer, inputs: Measurer) -> InceptionValues | None:
+    def _by_inception(self, real: Evaluator, inputs: Evaluator) -> InceptionValues | None:
         tools = self.tools
         if tools.inception is None:
             return None
@@ -220,7 +218,9 @@ class Measurer:
         enough = min(len(own.pooled), len(theirs.pooled)) >= FRECHET_LEAST_IMAGES
         return InceptionValues(
             kid=figure_of(distance),
-            kid_floor=Figure(distance.floor.value, distance.floor.low, distance.floor.high),
+            kid_real_vs_real=Figure(
+                distance.real_vs_real.value, distance.real_vs_real.low, distance.real_vs_real.high
+            ),
             kid_untranslated=figure_of(kid(theirs, inputs._inception_features(tools.inception)))
             if inputs._count
             else None,
@@ -229,7 +229,7 @@ class Measurer:
             fid=fid(theirs, own, force=True).value if enough or tools.force else None,
         )
 
-    def _inception_features(self, inception: InceptionMeasures) -> InceptionFeatures:
+    def _inception_features(self, inception: InceptionMetrics) -> InceptionFeatures:
         assert self._inception is not None
         pooled = self._inception.taken()
         return InceptionFeatures(pooled, pooled @ inception.class_weights.T)
@@ -257,11 +257,13 @@ def figure_of(distance: KernelDistance) -> Figure:
     return Figure(distance.value, distance.low, distance.high)
 
 
-def remembered(rows: NDArray[np.float32], real: NDArray[np.float32], search: Search | None) -> Memory | None:
+def memorization_of(
+    rows: NDArray[np.float32], real: NDArray[np.float32], search: Search | None
+) -> Memorization | None:
     if search is None:
         return None
-    found = distribution.memorising(rows, real, search.rows)
-    return Memory(
+    found = distribution.memorization(rows, real, search.rows)
+    return Memorization(
         ratio=found.ratio,
         searched=len(search.names),
         nearest=tuple(search.names[index] for index in found.outputs.index),
@@ -269,7 +271,7 @@ def remembered(rows: NDArray[np.float32], real: NDArray[np.float32], search: Sea
     )
 
 
-def against(image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str, float]:
+def against(image: FloatImages, target: FloatImages, tools: MetricSet) -> dict[str, float]:
     """The full-reference measures of one image."""
     a, b = (
         reference.crop_border(torch.from_numpy(np.ascontiguousarray(x))[None], tools.crop_px) for x in (image, target)
@@ -283,10 +285,10 @@ def against(image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str,
     return values
 
 
-def within(hole: Hole, image: FloatImages, target: FloatImages, tools: Rulers) -> dict[str, float]:
+def within(mask: Mask, image: FloatImages, target: FloatImages, tools: MetricSet) -> dict[str, float]:
     """The same over the hole alone."""
-    a, b, where = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (image, target, hole[None]))
-    return {key: float(value) for key, value in hole_measures(a, b, where, border_px=tools.crop_px).items()}
+    a, b, where = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (image, target, mask[None]))
+    return {key: float(value) for key, value in masked_metrics(a, b, where, border_px=tools.crop_px).items()}
 
 
 def similarities(a: torch.Tensor, b: torch.Tensor, suffix: str) -> dict[str, float]:
@@ -299,6 +301,6 @@ def similarities(a: torch.Tensor, b: torch.Tensor, suffix: str) -> dict[str, flo
 
 def naturalness(image: FloatImages) -> float:
     """NIQE, by the project's own fit; nan where the image is too small or not to be seen."""
-    if min(image.shape[1:]) < BLOCK_PX or len(image) not in SEEN_CHANNELS:
+    if min(image.shape[1:]) < BLOCK_PX or len(image) not in NETWORK_CHANNELS:
         return math.nan
     return niqe_own_fit(to_uint8(image))

@@ -13,7 +13,7 @@ from gan_tasks.export.evaluation.evaluate import example, open_train, run_models
 from gan_tasks.export.evaluation.report import Gallery
 from gan_tasks.export.evaluation.result import Evaluation, Subject
 from gan_tasks.export.models.base import FloatImages, Model
-from gan_tasks.metrics.catalogue import L1, L1_HOLE, NIQE, TO_REAL, Measure
+from gan_tasks.metrics.catalogue import L1, L1_MASKED, NIQE, TO_REAL, Metric
 from gan_tasks.runs.image_grid import grid
 from gan_tasks.tasks.base import Task
 
@@ -38,15 +38,15 @@ def draw_galleries(
 
     galleries = []
     for subject in evaluation.models:
-        measure = ranking(subject)
-        if measure is None:
+        metric = ranking(subject)
+        if metric is None:
             continue
-        values = np.asarray(subject.per_image[measure.key])
-        order = [int(i) for i in np.argsort(values if measure.lower_is_better else -values) if np.isfinite(values[i])]
+        values = np.asarray(subject.per_image[metric.key])
+        order = [int(i) for i in np.argsort(values if metric.lower_is_better else -values) if np.isfinite(values[i])]
         for word, places in (("Best", order[:ROWS]), ("Worst", order[::-1][:ROWS])):
-            listed = ", ".join(f"{evaluation.names[i]} ({values[i]:.{measure.digits}f})" for i in places)
+            listed = ", ".join(f"{evaluation.names[i]} ({values[i]:.{metric.digits}f})" for i in places)
             of = f" of {subject.name}" if len(models) > 1 else ""
-            heading = f"{word} images{of}, by {measure.heading}"
+            heading = f"{word} images{of}, by {metric.heading}"
             galleries.append(Gallery(heading, f"From above: {listed}.", grid(rows(places), titles)))
     galleries += [
         gallery
@@ -62,9 +62,9 @@ def shown(inputs: Sequence[FloatImages]) -> list[FloatImages]:
     return [image * (1 - masks[0]) if masks else image, *(mask * 2 - 1 for mask in masks)]
 
 
-def ranking(subject: Subject) -> Measure | None:
+def ranking(subject: Subject) -> Metric | None:
     """What tells good images from bad ones."""
-    return next((measure for measure in (L1_HOLE, L1, TO_REAL, NIQE) if measure.key in subject.per_image), None)
+    return next((metric for metric in (L1_MASKED, L1, TO_REAL, NIQE) if metric.key in subject.per_image), None)
 
 
 def nearest(
@@ -72,16 +72,16 @@ def nearest(
 ) -> Gallery | None:
     """The outputs that come nearest to a training image, beside it."""
     train = open_train(task, root)
-    if subject.memory is None or train is None:
+    if subject.memorization is None or train is None:
         return None
     data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
     index_of = {train.name(index): index for index in reversed(range(len(train)))}
     rows, listed = [], []
-    for place in np.argsort(subject.memory.distance)[:NEAREST]:
+    for place in np.argsort(subject.memorization.distance)[:NEAREST]:
         sample = run_models({subject.name: model}, task, data, evaluation.samples[place])
-        name = subject.memory.nearest[place]
+        name = subject.memorization.nearest[place]
         _, found = example(model, task, train, index_of[name])
         rows.append([to_uint8(sample.outputs[subject.name]), to_uint8(found)])
-        listed.append(f"{sample.name} – {name} ({subject.memory.distance[place]:.2f})")
+        listed.append(f"{sample.name} – {name} ({subject.memorization.distance[place]:.2f})")
     heading = f"Outputs{f' of {subject.name}' if len(evaluation.models) > 1 else ''} nearest to a training image"
     return Gallery(heading, f"From above: {', '.join(listed)}.", grid(rows, ["output", "training"]))

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan_tasks.export.evaluation.result import Figure, HoleSizes, Subject, summarise
-from gan_tasks.metrics.catalogue import L1_HOLE, PSNR, PSNR_HOLE, SSIM
+from gan_tasks.export.evaluation.result import Figure, MaskRatioGroup, Subject, summarise
+from gan_tasks.metrics.catalogue import L1_MASKED, PSNR, PSNR_MASKED, SSIM
 
 BORDERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
 """Of the groups, as shares of an image: over the first and up to the second one, and so on (Liu et al. 2018,
 https://arxiv.org/abs/1804.07723, and after it the field, up to 60 %)."""
-MEASURES = (PSNR_HOLE, L1_HOLE, PSNR, SSIM)
+METRICS = (PSNR_MASKED, L1_MASKED, PSNR, SSIM)
 
 
-def by_hole_size(shares: Sequence[float], subjects: Sequence[Subject]) -> tuple[HoleSizes, ...]:
+def by_mask_ratio(shares: Sequence[float], subjects: Sequence[Subject]) -> tuple[MaskRatioGroup, ...]:
     """Those of the groups that occur, small holes first; images without a hole are in none.
 
     Args:
@@ -28,15 +28,15 @@ def by_hole_size(shares: Sequence[float], subjects: Sequence[Subject]) -> tuple[
         places = [place for place, group in enumerate(group_of) if group == number]
         if places:
             figures = {subject.name: figures_of(subject, places) for subject in subjects}
-            groups.append(HoleSizes(BORDERS[number - 1], BORDERS[number], len(places), figures))
+            groups.append(MaskRatioGroup(BORDERS[number - 1], BORDERS[number], len(places), figures))
     return tuple(groups)
 
 
 def figures_of(subject: Subject, places: Sequence[int]) -> dict[str, Figure]:
     """Over some of the images; measures without a value in any of them are left out."""
     figures = {}
-    for measure in MEASURES:
-        values = [subject.per_image[measure.key][place] for place in places if measure.key in subject.per_image]
+    for metric in METRICS:
+        values = [subject.per_image[metric.key][place] for place in places if metric.key in subject.per_image]
         if not np.isnan(values).all():
-            figures[measure.key] = summarise(values)
+            figures[metric.key] = summarise(values)
     return figures

@@ -43,16 +43,16 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class HoleOptions:
+class MaskOptions:
     """Which holes a model that fills holes is measured with. A run's own figures stay as they are if any is given."""
 
     masks: Path | None = None
     """For tasks with masks: take the holes from a folder of mask files, or of the folders val and test with them."""
     mask_kinds: tuple[MaskKind, ...] = ()
     """Or draw holes of these kinds, whatever the model was trained with."""
-    min_hole: float | None = None
+    min_mask_ratio: float | None = None
     """Smallest share of an image, 0 to 1, that is hole; 0 with --masks or --mask-kinds, else as in the training."""
-    max_hole: float | None = None
+    max_mask_ratio: float | None = None
     """Largest share of an image, 0 to 1, that is hole; 1 with --masks or --mask-kinds, else as in the training."""
 
     def __post_init__(self) -> None:
@@ -61,4 +61,4 @@ class HoleOptions:
 
     @property
     def asked(self) -> bool:
-        return self != HoleOptions()
+        return self != MaskOptions()

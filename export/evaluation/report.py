@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.images import atomic
-from gan_tasks.export.evaluation.mask_ratios import MEASURES
+from gan_tasks.export.evaluation.mask_ratios import METRICS
 from gan_tasks.export.evaluation.result import (
     Evaluation,
     Figure,
     InceptionValues,
-    SetMeasures,
+    SetMetrics,
     Subject,
     table_of_images,
 )
-from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Measure, measure_called
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Metric, metric_named
 from gan_tasks.runs.html import RIGHT, embedded, page, section, table
 
 MOST_ROWS = 500
@@ -49,11 +49,11 @@ def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:
             head(evaluation, title),
             section("What to know", notes(evaluation)),
             section("Means over images", means(evaluation)),
-            section("By size of the hole", hole_sizes(evaluation)),
+            section("By size of the hole", mask_ratio_groups(evaluation)),
             section("Is the difference more than noise?", tests(evaluation)),
             section("Sets of images", sets(evaluation)),
             section("Inception", inception(evaluation)),
-            section("Do outputs repeat training images?", memory(evaluation)),
+            section("Do outputs repeat training images?", memorization(evaluation)),
             *(section(gallery.heading, figure(gallery)) for gallery in galleries),
             section("Each image", each_image(evaluation)),
             section("How it was measured", conventions(evaluation)),
@@ -86,40 +86,40 @@ def notes(evaluation: Evaluation) -> str:
 def means(evaluation: Evaluation) -> str:
     """Every model and trivial answer; the best of each column in bold."""
     subjects = [*evaluation.models, *evaluation.baselines]
-    measures = evaluation.measures
+    metrics = evaluation.metrics
     rows = []
     for subject in subjects:
         cells = []
-        for measure in measures:
-            figure = subject.measures.get(measure.key)
-            values = [s.measures[measure.key].mean for s in subjects if measure.key in s.measures]
-            best = min(values) if measure.lower_is_better else max(values)
-            cells.append(cell(figure, measure, best=figure is not None and figure.mean == best))
+        for metric in metrics:
+            figure = subject.metrics.get(metric.key)
+            values = [s.metrics[metric.key].mean for s in subjects if metric.key in s.metrics]
+            best = min(values) if metric.lower_is_better else max(values)
+            cells.append(cell(figure, metric, best=figure is not None and figure.mean == best))
         rows.append((subject.name, cells))
     for key, values in evaluation.real.items():
         mean = float(np.nanmean(values))
         rows.append(
             (
                 "real images",
-                [f"<td{RIGHT}>{mean:.{m.digits}f}</td>" if m.key == key else EMPTY for m in measures],
+                [f"<td{RIGHT}>{mean:.{m.digits}f}</td>" if m.key == key else EMPTY for m in metrics],
             )
         )
-    heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in measures]
+    heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in metrics]
     caption = f"Means over {evaluation.images:,} images, with bootstrap intervals of 95 % under them."
     return table("Means over images", "Answer", heads, rows) + quiet(caption)
 
 
-def hole_sizes(evaluation: Evaluation) -> str:
+def mask_ratio_groups(evaluation: Evaluation) -> str:
     """Every model and trivial answer in each group; the best of a group in bold."""
     rows = []
-    for group in evaluation.hole_sizes:
+    for group in evaluation.mask_ratio_groups:
         for name, figures in group.figures.items():
             cells = [f"<td>{escape(name)}</td>"]
-            for measure in MEASURES:
-                values = [other[measure.key].mean for other in group.figures.values() if measure.key in other]
-                figure = figures.get(measure.key)
-                best = figure is not None and figure.mean == (min if measure.lower_is_better else max)(values)
-                cells.append(cell(figure, measure, best=best))
+            for metric in METRICS:
+                values = [other[metric.key].mean for other in group.figures.values() if metric.key in other]
+                figure = figures.get(metric.key)
+                best = figure is not None and figure.mean == (min if metric.lower_is_better else max)(values)
+                cells.append(cell(figure, metric, best=best))
             rows.append((f"{group.heading}, {group.images:,} images", cells))
     if not rows:
         return ""
@@ -127,7 +127,7 @@ def hole_sizes(evaluation: Evaluation) -> str:
         "By the share of an image that is hole, above the first number and up to the second. Means over the images "
         "of a group, with bootstrap intervals of 95 % under them; whole images with what was given put back."
     )
-    heads = ["Answer", *(measure.heading for measure in MEASURES)]
+    heads = ["Answer", *(metric.heading for metric in METRICS)]
     return table("By size of the hole", "Hole", heads, rows, words=("Answer",)) + quiet(caption)
 
 
@@ -138,15 +138,15 @@ def tests(evaluation: Evaluation) -> str:
     between = "Between" if several else "Against"
     rows = []
     for test in evaluation.tests:
-        measure = measure_called(test.measure)
-        difference = scaled(Figure(test.difference, test.low, test.high), measure)
+        metric = metric_named(test.metric)
+        difference = scaled(Figure(test.difference, test.low, test.high), metric)
         better = f"<strong>{escape(test.better)}</strong> better" if test.better else "no difference shown"
         rows.append(
             (
-                measure.heading,
+                metric.heading,
                 [
                     f"<td>{escape(f'{test.first} − {test.second}' if several else test.second)}</td>",
-                    cell(difference, measure),
+                    cell(difference, metric),
                     f"<td{RIGHT}>{p_text(test.p)}</td>",
                     f"<td>{better}</td>",
                 ],
@@ -158,7 +158,7 @@ def tests(evaluation: Evaluation) -> str:
         "number of pairs within a measure. Below 0.05 a difference counts as more than noise."
     )
     heads = [between, "Difference", "p", "Verdict"]
-    return table("Paired tests", "Measure", heads, rows, words=(between, "Verdict")) + quiet(caption)
+    return table("Paired tests", "Metric", heads, rows, words=(between, "Verdict")) + quiet(caption)
 
 
 def sets(evaluation: Evaluation) -> str:
@@ -176,11 +176,9 @@ def sets(evaluation: Evaluation) -> str:
         "the real images; recall: share of the real images among the outputs. Diversity: 1 = as varied as the "
         "real images."
     )
-    if any(
-        subject.set_measures and subject.set_measures.own_source_share is not None for subject in evaluation.models
-    ):
+    if any(subject.set_metrics and subject.set_metrics.own_source_share is not None for subject in evaluation.models):
         caption += " Own source: share of the outputs whose nearest input is the one they were made from."
-    if evaluation.hole_shares:
+    if evaluation.mask_ratios:
         caption += " Untranslated inputs: gray in their holes."
     return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
 
@@ -193,12 +191,12 @@ def set_names(evaluation: Evaluation) -> list[str]:
 def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
     """(heading, text by row) of what was measured of sets of images; columns without any value are left out."""
     subjects = (*evaluation.models, *evaluation.baselines)
-    found: dict[str, SetMeasures] = {s.name: s.set_measures for s in subjects if s.set_measures}
+    found: dict[str, SetMetrics] = {s.name: s.set_metrics for s in subjects if s.set_metrics}
     if evaluation.inputs:
         found[UNTRANSLATED] = evaluation.inputs
     kernel = {name: text(scaled(one.kernel_distance, KERNEL_DISTANCE), 1) for name, one in found.items()}
-    if evaluation.floor:
-        kernel[FLOOR] = text(scaled(evaluation.floor, KERNEL_DISTANCE), 1)
+    if evaluation.real_vs_real:
+        kernel[FLOOR] = text(scaled(evaluation.real_vs_real, KERNEL_DISTANCE), 1)
     columns = [
         ("Kernel distance ×10³ ↓", kernel),
         ("Precision ↑", {name: f"{one.precision:.2f}" for name, one in found.items()}),
@@ -234,23 +232,23 @@ def inception(evaluation: Evaluation) -> str:
     rows = [row(name, found) for name, found in values.items()]
     rows += [
         (name, [cell(scaled(figure, KERNEL_DISTANCE), KERNEL_DISTANCE), EMPTY, EMPTY])
-        for name, figure in ((UNTRANSLATED, first.kid_untranslated), (FLOOR, first.kid_floor))
+        for name, figure in ((UNTRANSLATED, first.kid_untranslated), (FLOOR, first.kid_real_vs_real))
         if figure is not None
     ]
     return table("Inception", "Outputs of", ["KID ×10³", "FID", "Inception Score"], rows)
 
 
-def memory(evaluation: Evaluation) -> str:
+def memorization(evaluation: Evaluation) -> str:
     sentences = []
     for subject in evaluation.models:
-        if subject.memory:
-            sentences.append(f"<p>{escape(memory_sentence(subject))}</p>")
+        if subject.memorization:
+            sentences.append(f"<p>{escape(memorization_sentence(subject))}</p>")
     return f'<div class="panel">{"".join(sentences)}</div>' if sentences else ""
 
 
-def memory_sentence(subject: Subject) -> str:
-    assert subject.memory is not None
-    ratio, searched = subject.memory.ratio, subject.memory.searched
+def memorization_sentence(subject: Subject) -> str:
+    assert subject.memorization is not None
+    ratio, searched = subject.memorization.ratio, subject.memorization.searched
     meaning = (
         "outputs lie nearer to training images than real images do: look at the pairs below"
         if ratio < 0.5
@@ -273,10 +271,10 @@ def each_image(evaluation: Evaluation) -> str:
 
 
 def conventions(evaluation: Evaluation) -> str:
-    items = "".join(f"<dt>{escape(m.heading)}</dt><dd>{escape(m.convention)}</dd>" for m in evaluation.measures)
+    items = "".join(f"<dt>{escape(m.heading)}</dt><dd>{escape(m.convention)}</dd>" for m in evaluation.metrics)
     facts = {
         "Data": f"{evaluation.data}, split {evaluation.split}",
-        **({"Holes": evaluation.holes} if evaluation.holes else {}),
+        **({"Holes": evaluation.mask_source} if evaluation.mask_source else {}),
         "Mode of the networks": evaluation.mode,
         "Left out at each side": f"{evaluation.crop_px} px",
     }
@@ -291,10 +289,10 @@ def figure(gallery: Gallery) -> str:
 EMPTY = f"<td{RIGHT}>–</td>"
 
 
-def cell(figure: Figure | None, measure: Measure, *, best: bool = False) -> str:
+def cell(figure: Figure | None, metric: Metric, *, best: bool = False) -> str:
     if figure is None:
         return EMPTY
-    digits = measure.digits
+    digits = metric.digits
     return (
         f'<td class="right{" best" if best else ""}">{figure.mean:.{digits}f}'
         f"<small>{figure.low:.{digits}f} to {figure.high:.{digits}f}</small></td>"
@@ -305,9 +303,9 @@ def text(figure: Figure | None, digits: int) -> str:
     return "–" if figure is None else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
-def scaled(figure: Figure, measure: Measure) -> Figure:
+def scaled(figure: Figure, metric: Metric) -> Figure:
     """As it is shown."""
-    return Figure(measure.scale * figure.mean, measure.scale * figure.low, measure.scale * figure.high)
+    return Figure(metric.scale * figure.mean, metric.scale * figure.low, metric.scale * figure.high)
 
 
 def p_text(p: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.images import atomic
-from gan_tasks.metrics.catalogue import Measure, measure_called
+from gan_tasks.metrics.catalogue import Metric, metric_named
 from gan_tasks.metrics.statistics import bootstrap_interval
 
 PerImage = Mapping[str, list[float]]
@@ -31,7 +31,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class SetMeasures:
+class SetMetrics:
     """How a set of images stands to the real ones, by one network's features."""
 
     kernel_distance: Figure
@@ -45,7 +45,7 @@ class SetMeasures:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memorization:
     """Whether outputs repeat training images, by features."""
 
     ratio: float
@@ -63,7 +63,7 @@ class InceptionValues:
     """By the published Inception network."""
 
     kid: Figure
-    kid_floor: Figure
+    kid_real_vs_real: Figure
     kid_untranslated: Figure | None
     """Of the inputs as they are, where these can be compared."""
     inception_score: float
@@ -77,19 +77,19 @@ class Subject:
 
     name: str
     per_image: PerImage
-    set_measures: SetMeasures | None = None
-    memory: Memory | None = None
+    set_metrics: SetMetrics | None = None
+    memorization: Memorization | None = None
     inception: InceptionValues | None = None
     colour_drift: tuple[float, ...] = ()
     """Mean of each channel of the outputs minus that of the real images, in levels of 255."""
 
     @cached_property
-    def measures(self) -> dict[str, Figure]:
-        return {measure: summarise(values) for measure, values in self.per_image.items()}
+    def metrics(self) -> dict[str, Figure]:
+        return {metric: summarise(values) for metric, values in self.per_image.items()}
 
 
 @dataclass(frozen=True)
-class HoleSizes:
+class MaskRatioGroup:
     """The images whose holes are about as large, measured."""
 
     over: float
@@ -109,7 +109,7 @@ class HoleSizes:
 class PairedTest:
     """Two subjects on the same images: is the difference more than chance?"""
 
-    measure: str
+    metric: str
     first: str
     second: str
     difference: float
@@ -126,7 +126,7 @@ class PairedTest:
         if not self.p < 0.05:
             return None
         first_lower = self.difference < 0
-        return self.first if first_lower == measure_called(self.measure).lower_is_better else self.second
+        return self.first if first_lower == metric_named(self.metric).lower_is_better else self.second
 
 
 @dataclass(frozen=True)
@@ -146,24 +146,24 @@ class Evaluation:
     crop_px: int
     models: tuple[Subject, ...]
     baselines: tuple[Subject, ...]
-    inputs: SetMeasures | None
+    inputs: SetMetrics | None
     """The untranslated inputs as a set, gray in their holes."""
     real: PerImage
     """What can be measured of the real images themselves."""
     features: str
     """The network of the set measures; empty where none was used."""
-    floor: Figure | None
+    real_vs_real: Figure | None
     """Kernel distance between random halves of the real images."""
     tests: tuple[PairedTest, ...]
     """Between models, and for a single one between it and each trivial answer."""
     notes: tuple[str, ...]
     """What a reader has to know, in sentences."""
     verdict: str = ""
-    holes: str = ""
+    mask_source: str = ""
     """Where the holes come from, for a task that fills them;"""
-    hole_shares: tuple[float, ...] = ()
+    mask_ratios: tuple[float, ...] = ()
     """of each image, what share is hole;"""
-    hole_sizes: tuple[HoleSizes, ...] = ()
+    mask_ratio_groups: tuple[MaskRatioGroup, ...] = ()
     """and what was measured by that."""
 
     @property
@@ -171,8 +171,8 @@ class Evaluation:
         return len(self.names)
 
     @property
-    def measures(self) -> list[Measure]:
-        return [measure_called(key) for key in self.models[0].per_image]
+    def metrics(self) -> list[Metric]:
+        return [metric_named(key) for key in self.models[0].per_image]
 
     def with_verdict(self, verdict: str) -> Evaluation:
         return replace(self, verdict=verdict)
@@ -191,16 +191,16 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """
     content = asdict(evaluation)
     content["images"] = evaluation.images
-    content["conventions"] = {measure.key: measure.convention for measure in evaluation.measures}
-    content["baselines"] = {subject.name: measures_of(subject) for subject in evaluation.baselines}
+    content["conventions"] = {metric.key: metric.convention for metric in evaluation.metrics}
+    content["baselines"] = {subject.name: metrics_of(subject) for subject in evaluation.baselines}
     content["baseline_sets"] = {
-        subject.name: asdict(subject.set_measures) for subject in evaluation.baselines if subject.set_measures
+        subject.name: asdict(subject.set_metrics) for subject in evaluation.baselines if subject.set_metrics
     }
     models = {subject.name: model_to_json(subject) for subject in evaluation.models}
     del content["models"]
     if len(models) == 1:
         ((name, model),) = models.items()
-        content |= {"name": name, "model": model.pop("measures"), **model}
+        content |= {"name": name, "model": model.pop("metrics"), **model}
     else:
         content["models"] = models
     result: dict[str, Any] = finite(content)
@@ -210,11 +210,11 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 def model_to_json(subject: Subject) -> dict[str, Any]:
     content = asdict(subject)
     del content["name"]
-    return {"measures": measures_of(subject), **content}
+    return {"metrics": metrics_of(subject), **content}
 
 
-def measures_of(subject: Subject) -> dict[str, dict[str, float]]:
-    return {key: asdict(figure) for key, figure in subject.measures.items()}
+def metrics_of(subject: Subject) -> dict[str, dict[str, float]]:
+    return {key: asdict(figure) for key, figure in subject.metrics.items()}
 
 
 def finite(value: Any) -> Any:
@@ -235,16 +235,16 @@ def table_of_images(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]
 
     headings: list[str] = ["image"]
     columns: list[list[Any]] = [list(evaluation.names)]
-    if evaluation.hole_shares:
-        headings.append("hole_share")
-        columns.append(list(evaluation.hole_shares))
+    if evaluation.mask_ratios:
+        headings.append("mask_ratio")
+        columns.append(list(evaluation.mask_ratios))
     for subject in evaluation.models:
         for key, values in subject.per_image.items():
             headings.append(heading(subject, key))
             columns.append(list(values))
-        if subject.memory:
+        if subject.memorization:
             headings += [heading(subject, "nearest_training_image"), heading(subject, "distance_to_it")]
-            columns += [list(subject.memory.nearest), list(subject.memory.distance)]
+            columns += [list(subject.memorization.nearest), list(subject.memorization.distance)]
     return headings, [list(row) for row in zip(*columns, strict=True)]
 
 

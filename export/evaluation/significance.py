@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
-from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, measure_called
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, metric_named
 from gan_tasks.metrics.distribution import Features, compare_kernel_distances
 from gan_tasks.metrics.statistics import compare, holm
 
@@ -59,14 +59,15 @@ def verdict(evaluation: Evaluation) -> str:
     (model,) = evaluation.models
     if evaluation.baselines:
         return verdict_on_pairs(model, evaluation)
-    distances = model.set_measures
-    if distances is None or evaluation.inputs is None or evaluation.floor is None:
+    distances = model.set_metrics
+    if distances is None or evaluation.inputs is None or evaluation.real_vs_real is None:
         return "Nothing to judge it by: there is no right answer, and sets of images were not compared."
-    own, before, floor = distances.kernel_distance, evaluation.inputs.kernel_distance, evaluation.floor
+    own, before, real_vs_real = distances.kernel_distance, evaluation.inputs.kernel_distance, evaluation.real_vs_real
     figures = f"kernel distance ×10³ {1e3 * own.mean:.1f}, untranslated {1e3 * before.mean:.1f}"
-    if own.mean <= floor.high:
+    if own.mean <= real_vs_real.high:
         return (
-            f"Not told apart from real images by this number of them: {figures}, floor up to {1e3 * floor.high:.1f}."
+            f"Not told apart from real images by this number of them: {figures}, "
+            f"real-vs-real baseline up to {1e3 * real_vs_real.high:.1f}."
         )
     if own.high < before.low:
         return f"Nearer to the real images than the untranslated ones, and not among them yet: {figures}."
@@ -75,17 +76,17 @@ def verdict(evaluation: Evaluation) -> str:
 
 def verdict_on_pairs(model: Subject, evaluation: Evaluation) -> str:
     """By L1, against the best trivial answer, and by kernel distance if better than all of them."""
-    by_kernel = [test.better for test in evaluation.tests if test.measure == KERNEL_DISTANCE.key]
+    by_kernel = [test.better for test in evaluation.tests if test.metric == KERNEL_DISTANCE.key]
     beats_all = len(by_kernel) == len(evaluation.baselines) and set(by_kernel) == {model.name}
     also = " By kernel distance nearer to the real images than every trivial answer, by more than noise."
     return verdict_by_l1(model, evaluation) + (also if beats_all else "")
 
 
 def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
-    best = min(evaluation.baselines, key=lambda subject: subject.measures["l1"].mean)
-    reached, other = model.measures["l1"].mean, best.measures["l1"].mean
+    best = min(evaluation.baselines, key=lambda subject: subject.metrics["l1"].mean)
+    reached, other = model.metrics["l1"].mean, best.metrics["l1"].mean
     figures = f"L1 {reached:.4f}, {best.name} {other:.4f}"
-    test = next((t for t in evaluation.tests if t.measure == "l1" and t.second == best.name), None)
+    test = next((t for t in evaluation.tests if t.metric == "l1" and t.second == best.name), None)
     if test is None or test.better is None:
         return f"By L1 no difference from the best trivial answer is shown: {figures}."
     if test.better == model.name:
@@ -95,19 +96,19 @@ def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
 
 def verdict_on_several(evaluation: Evaluation) -> str:
     wins: dict[str, list[str]] = {}
-    open_measures = []
-    for key in dict.fromkeys(test.measure for test in evaluation.tests):
-        tests = [test for test in evaluation.tests if test.measure == key]
-        heading = "kernel distance" if key == KERNEL_DISTANCE.key else measure_called(key).heading
+    open_metrics = []
+    for key in dict.fromkeys(test.metric for test in evaluation.tests):
+        tests = [test for test in evaluation.tests if test.metric == key]
+        heading = "kernel distance" if key == KERNEL_DISTANCE.key else metric_named(key).heading
         best = best_of(tests)
         if best is None:
-            open_measures.append(heading)
+            open_metrics.append(heading)
         else:
             wins.setdefault(best, []).append(heading)
-    sentences = [f"{name} is better by {listed(measures)}" for name, measures in wins.items()]
-    if open_measures:
+    sentences = [f"{name} is better by {listed(metrics)}" for name, metrics in wins.items()]
+    if open_metrics:
         several = "no single best one" if len(evaluation.models) > 2 else "no difference shown"
-        sentences.append(f"{several} by {listed(open_measures)}")
+        sentences.append(f"{several} by {listed(open_metrics)}")
     text = "; ".join(sentences) or "nothing could be compared"
     return f"{text[0].upper() if not wins else text[0]}{text[1:]}."
 

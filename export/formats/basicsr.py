@@ -44,13 +44,13 @@ def names_in_basicsr(generator: Generator) -> ModuleNames | None:
         if len(ups) != 2:
             return None
         return new_naming(tuple(f"conv_up{i}" for i in ups)).names(dense_blocks // 3)
-    if not isinstance(generator.shortcut, nn.Upsample) or not isinstance(generator.trunk, nn.Sequential):
+    if not isinstance(generator.shortcut, nn.Upsample) or not isinstance(generator.body, nn.Sequential):
         return None
     if generator.shortcut.mode == "nearest":
-        return srvgg_names(len(generator.trunk))
+        return srvgg_names(len(generator.body))
     if generator.scale not in (2, 3, 4):
         return None
-    return msr_resnet_names(len(generator.trunk), tuple(f"upconv{i}" for i in ups))
+    return msr_resnet_names(len(generator.body), tuple(f"upconv{i}" for i in ups))
 
 
 def basicsr_bytes(state: State) -> bytes:

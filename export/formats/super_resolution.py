@@ -1,4 +1,4 @@
-"""A model of super-resolution as the files of other projects, proven before they are left in place."""
+"""A model of super-resolution as the files of other projects, verified before they are left in place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gan_tasks.export.formats.ncnn import to_ncnn
 from gan_tasks.export.models.base import SUPER_RESOLUTION
 from gan_tasks.export.models.pretrained_model import in_our_range
 from gan_tasks.export.models.torch_model import TorchModel
-from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotProvenError
+from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotVerifiedError
 from gan_tasks.export.onnx.test_vectors import legal_sizes, noise
 from gan_tasks.export.onnx.verify import TOLERANCE
 from gan_tasks.networks.backbone import Generator
@@ -49,7 +49,7 @@ class FilesReport:
 def export_basicsr(model: TorchModel, out: Path) -> FilesReport:
     """Write a `.pth` that BasicSR's and Real-ESRGAN's own code loads: {"params_ema": state dict}, new names.
 
-    Raises UserError for a network that they do not have, and NotProvenError where what is read back differs.
+    Raises UserError for a network that they do not have, and NotVerifiedError where what is read back differs.
     """
     return write_basicsr(generator_of(model), model.network, out)
 
@@ -59,7 +59,7 @@ def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesRep
 
     half: store the weights as float16, as the published files do.
 
-    Raises UserError and NotProvenError as `export_basicsr` does.
+    Raises UserError and NotVerifiedError as `export_basicsr` does.
     """
     if out.suffix != PARAM_SUFFIX:
         raise UserError(f"{out} should end in {PARAM_SUFFIX}; the {BIN_SUFFIX} is written beside it")
@@ -67,10 +67,10 @@ def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesRep
     param, weights = to_ncnn(generator, half=half)
     # The list of layers comes last: without it nobody takes the weights for a network.
     files = {out.with_suffix(BIN_SUFFIX): weights, out: param}
-    return write_proven(files, out, generator, model.network, half=half)
+    return write_verified(files, out, generator, model.network, half=half)
 
 
-def export_blend(first: TorchModel, second: TorchModel, alpha: float, out: Path) -> FilesReport:
+def export_interpolated(first: TorchModel, second: TorchModel, alpha: float, out: Path) -> FilesReport:
     """Write a `.pth` as `export_basicsr` does, its weights (1 - alpha) of the first model and alpha of the second.
 
     Network interpolation (ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.4): between a model
@@ -123,10 +123,10 @@ def generator_of(model: TorchModel) -> Generator:
 def write_basicsr(generator: Generator, network: nn.Module, out: Path) -> FilesReport:
     if out.suffix != ".pth":
         raise UserError(f"{out} should end in .pth")
-    return write_proven({out: basicsr_bytes(to_basicsr(generator))}, out, generator, network)
+    return write_verified({out: basicsr_bytes(to_basicsr(generator))}, out, generator, network)
 
 
-def write_proven(
+def write_verified(
     files: dict[Path, bytes], named: Path, generator: Generator, network: nn.Module, *, half: bool = False
 ) -> FilesReport:
     """Write the files once the network that is read from them, by the name of one, does what `network` does.
@@ -140,7 +140,7 @@ def write_proven(
         max_error = largest_difference(found, network, generator)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if not max_error <= tolerance:
-        raise NotProvenError(
+        raise NotVerifiedError(
             f"{named} was not written: what is read from it differs from the model by {max_error:.1e}, and at most "
             f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
         )

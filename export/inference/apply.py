@@ -9,7 +9,7 @@ from pathlib import Path
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import IMAGE_SUFFIXES, Picture, atomic, read, write
-from gan_tasks.export.inference.inpaint_files import Fills
+from gan_tasks.export.inference.inpaint_files import FileInpainting
 from gan_tasks.export.inference.pipeline import pipelined
 from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.inference.resume import Failure, missing, sha256_of
@@ -118,7 +118,7 @@ class Recipe:
     model: Model
     version: str
     enlarging: Enlarging
-    fills: Fills | None
+    fills: FileInpainting | None
 
     def source_of(self, before: Path) -> str:
         return sha256_of(before) if self.fills is None else self.fills.source_of(before)
@@ -150,7 +150,7 @@ def apply_to_files(
     *,
     model_version: str,
     enlarging: Enlarging | None = None,
-    fills: Fills | None = None,
+    fills: FileInpainting | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Done:
@@ -163,7 +163,7 @@ def apply_to_files(
     Args:
         model_version: as `version_of` gives it.
         enlarging: of a model of super-resolution; results of other options are not kept.
-        fills: for a model that fills holes, see `fills_of`.
+        fills: for a model that fills holes, see `inpainting_of`.
 
     Raises UserError where the model cannot be used so.
     """
@@ -222,7 +222,7 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
     for before, after in pairs:
         try:
             if recipe.fills is not None or recipe.enlarging != Enlarging():
-                raise UserError("a video is run as it is: masks, --scale and --strength are for images")
+                raise UserError("a video is run as it is: masks, --scale and --blend-weight are for images")
             require_av()
             from gan_tasks.export.inference.video.process import apply_to_video
 

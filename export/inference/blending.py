@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.models.base import FloatImages
 
 COARSE_LEVELS = 3
@@ -13,7 +13,7 @@ COARSE_LEVELS = 3
 
 
 def correction(
-    made: FloatImages, given: FloatImages, hole: Hole, *, feather_px: int, match_colour: bool
+    made: FloatImages, given: FloatImages, mask: Mask, *, feather_px: int, match_colour: bool
 ) -> FloatImages:
     """What to add to the network's image in the hole, so that it goes on where the picture around it ends.
 
@@ -25,13 +25,13 @@ def correction(
         feather_px: width of the band inside the hole over which the fine part of the difference fades out.
         match_colour: lead the coarse part on through the whole hole.
     """
-    known = ~hole
+    known = ~mask
     difference = np.where(known, given - made, 0)
     coarse = extended(difference, known, skip=COARSE_LEVELS) if match_colour else np.zeros_like(made)
     if not feather_px:
         return coarse
     fine = extended(difference, known)
-    weight = np.clip(1 - (depth(hole, feather_px + 1) - 0.5) / feather_px, 0, 1).astype(np.float32)
+    weight = np.clip(1 - (depth(mask, feather_px + 1) - 0.5) / feather_px, 0, 1).astype(np.float32)
     return coarse + weight * (fine - coarse)
 
 
@@ -86,10 +86,10 @@ def doubled(image: FloatImages, size: tuple[int, ...]) -> FloatImages:
     return image[..., : size[-2], : size[-1]]
 
 
-def depth(hole: Hole, most: int) -> NDArray[np.int64]:
+def depth(mask: Mask, most: int) -> NDArray[np.int64]:
     """How many steps each pixel of the hole is from one outside it, diagonal ones included, at most `most`."""
-    inside = hole
-    steps = hole.astype(np.int64)
+    inside = mask
+    steps = mask.astype(np.int64)
     for _ in range(most - 1):
         padded = np.pad(inside, 1, constant_values=True)  # beyond the border nothing is known either
         rows = padded[:-2] & padded[1:-1] & padded[2:]
@@ -100,11 +100,11 @@ def depth(hole: Hole, most: int) -> NDArray[np.int64]:
     return steps
 
 
-def dilated(hole: Hole, pixels: int) -> Hole:
+def dilated(mask: Mask, pixels: int) -> Mask:
     """The hole grown by so many pixels to all sides, corners included."""
     if not pixels:
-        return hole
-    result = hole
+        return mask
+    result = mask
     for axis in (0, 1):
         padded = np.pad(result, [(pixels, pixels) if a == axis else (0, 0) for a in (0, 1)])
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * pixels + 1, axis=axis)

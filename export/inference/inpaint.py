@@ -11,9 +11,9 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Pixels, fit_channels, to_float
-from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.inference.blending import correction, dilated
-from gan_tasks.export.inference.inpaint_options import FillOptions
+from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.regions import regions, whole
 from gan_tasks.export.models.base import FloatImages, Model, from_float, split_alpha
 
@@ -24,7 +24,7 @@ ATTENTION_BYTES = 12
 
 
 @dataclass(frozen=True)
-class Filled:
+class Inpainted:
     """The picture with its holes filled, H×W×C as it came, and what a person should know of how that was done."""
 
     pixels: Pixels
@@ -32,8 +32,8 @@ class Filled:
 
 
 def fill(
-    model: Model, image: Pixels, hole: Hole, sketch: Hole | None = None, options: FillOptions | None = None
-) -> Filled:
+    model: Model, image: Pixels, mask: Mask, sketch: Mask | None = None, options: InpaintOptions | None = None
+) -> Inpainted:
     """Fill the hole of H×W×C pixels, uint8 or uint16; alpha stays as it is.
 
     Args:
@@ -42,41 +42,41 @@ def fill(
     A picture without a hole comes back as it is. Raises ImageError for a hole or sketch of another size and a hole
     that leaves nothing to go by, UserError for a sketch that the model has not learned to follow.
     """
-    options = options or FillOptions()
-    check(model, image, hole, sketch)
-    if not hole.any():
-        return Filled(image, ("the mask is empty: there is nothing to fill",))
-    hole = dilated(hole, options.dilate_px)
-    if hole.all():
+    options = options or InpaintOptions()
+    check(model, image, mask, sketch)
+    if not mask.any():
+        return Inpainted(image, ("the mask is empty: there is nothing to fill",))
+    mask = dilated(mask, options.dilate_px)
+    if mask.all():
         raise ImageError("the mask covers the whole picture: nothing is left to fill it from")
     result, notes = image.copy(), []
     colour, _ = split_alpha(result, model.in_channels)  # a view: what is filled there is filled in the result
     strategy = options.strategy
-    if strategy == "original" and not fits(model, hole.shape):
+    if strategy == "original" and not fits(model, mask.shape):
         strategy = "crop"
         notes.append(
             f"the picture as a whole needs more than {model.max_memory_bytes / 2**30:.1f} GiB: "
             "each hole was filled with its surroundings instead"
         )
-    left = hole.copy()
-    for region in regions(hole) if strategy == "crop" else [whole(hole)]:
+    left = mask.copy()
+    for region in regions(mask) if strategy == "crop" else [whole(mask)]:
         part = colour[region.place]
         lines = None if sketch is None else sketch[region.place]
         size = region.size if strategy == "original" else working_size(model, region.size)
         if size != region.size and strategy == "crop":
             notes.append(f"a hole was filled at {size[0] / region.size[0]:.0%} of its size, the largest that is done")
         made = run_at(model, part, left[region.place], lines, size)
-        part[region.hole] = fitted(model, made, part, left[region.place], options, image.dtype)[region.hole]
-        left[region.place] &= ~region.hole
-    return Filled(result, tuple(dict.fromkeys(notes)))
+        part[region.mask] = fitted(model, made, part, left[region.place], options, image.dtype)[region.mask]
+        left[region.place] &= ~region.mask
+    return Inpainted(result, tuple(dict.fromkeys(notes)))
 
 
-def check(model: Model, image: Pixels, hole: Hole, sketch: Hole | None) -> None:
+def check(model: Model, image: Pixels, mask: Mask, sketch: Mask | None) -> None:
     if "mask" not in model.inputs:
         raise UserError(f"{model.title} fills no holes: call it with the picture alone")
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
-    for name, each in (("mask", hole), ("sketch", sketch)):
+    for name, each in (("mask", mask), ("sketch", sketch)):
         if each is not None and each.shape != image.shape[:2]:
             (height, width), (rows, columns) = each.shape, image.shape[:2]
             raise ImageError(
@@ -108,17 +108,17 @@ def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
         factor /= 2
 
 
-def run_at(model: Model, part: Pixels, hole: Hole, sketch: Hole | None, size: tuple[int, int]) -> FloatImages:
+def run_at(model: Model, part: Pixels, mask: Mask, sketch: Mask | None, size: tuple[int, int]) -> FloatImages:
     """The network's whole image for a part, C×H×W in [-1, 1] at the part's own size; it works at `size`."""
     own_size = part.shape[:2]
     image = to_float(fit_channels(part, model.in_channels))
-    masks = [hole] if "sketch" not in model.inputs else [hole, np.zeros_like(hole) if sketch is None else sketch]
+    masks = [mask] if "sketch" not in model.inputs else [mask, np.zeros_like(mask) if sketch is None else sketch]
     if size != own_size:
         # What is in the hole must not reach its surroundings when these are averaged.
-        blank = np.where(hole, image[:, ~hole].mean(axis=1)[:, None, None], image)
+        blank = np.where(mask, image[:, ~mask].mean(axis=1)[:, None, None], image)
         image = resized(blank, size)
-        masks = [resized(mask[None].astype(np.float32), size)[0] > 1e-3 for mask in masks]
-    made = model.run(image[None], *(mask[None, None].astype(np.float32) for mask in masks))[0]
+        masks = [resized(each[None].astype(np.float32), size)[0] > 1e-3 for each in masks]
+    made = model.run(image[None], *(each[None, None].astype(np.float32) for each in masks))[0]
     return made if size == own_size else resized(made, own_size)
 
 
@@ -131,9 +131,9 @@ def resized(image: FloatImages, size: tuple[int, int]) -> FloatImages:
 
 
 def fitted(
-    model: Model, made: FloatImages, part: Pixels, hole: Hole, options: FillOptions, dtype: np.dtype[np.generic]
+    model: Model, made: FloatImages, part: Pixels, mask: Mask, options: InpaintOptions, dtype: np.dtype[np.generic]
 ) -> Pixels:
     """The network's image for a part, its colours and edges brought to those around the hole, as pixels."""
     given = to_float(fit_channels(part, model.out_channels))
-    made = made + correction(made, given, hole, feather_px=options.feather_px, match_colour=options.match_colour)
+    made = made + correction(made, given, mask, feather_px=options.feather_px, match_colour=options.match_colour)
     return fit_channels(from_float(made, dtype), part.shape[2])

@@ -12,43 +12,43 @@ from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import IMAGE_SUFFIXES, ImageError, Pixels, read
-from gan_tasks.datasets.masks.draw import Hole
-from gan_tasks.datasets.masks.files import check_threshold, fillable, to_hole
-from gan_tasks.export.inference.inpaint import Filled, fill
-from gan_tasks.export.inference.inpaint_options import HoleFiles
+from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.datasets.masks.files import check_threshold, fillable, to_mask
+from gan_tasks.export.inference.inpaint import Inpainted, fill
+from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.export.inference.resume import sha256_of
 from gan_tasks.export.models.base import Model
 
 
 @dataclass(frozen=True)
-class Fills:
+class FileInpainting:
     """How a model fills the holes of some images. Each call is for one, by its path."""
 
     model: Model
-    files: HoleFiles
+    files: MaskFiles
     masks: dict[Path, Path | UserError]
     """Of each image, or why there is none."""
     sketches: dict[Path, Path | UserError]
     """The same; empty where nothing was sketched."""
 
-    def run(self, image: Path, pixels: Pixels) -> Filled:
+    def run(self, image: Path, pixels: Pixels) -> Inpainted:
         """Raises UserError where the image's mask or sketch is missing, does not fit or is hole all over."""
         mask_file = found(self.masks[image])
-        mask = read(mask_file).pixels
-        hole = fillable(
-            mask,
+        mask_pixels = read(mask_file).pixels
+        mask = fillable(
+            mask_pixels,
             pixels.shape[:2],
             threshold=self.files.mask_threshold,
             invert=self.files.invert_mask,
             name=mask_file,
         )
-        return fill(self.model, pixels, hole, self._sketch(image, hole.shape), self.files.fill)
+        return fill(self.model, pixels, mask, self._sketch(image, mask.shape), self.files.fill)
 
-    def _sketch(self, image: Path, size: tuple[int, ...]) -> Hole | None:
+    def _sketch(self, image: Path, size: tuple[int, ...]) -> Mask | None:
         if not self.sketches:
             return None
         file = found(self.sketches[image])
-        lines = to_hole(read(file).pixels, self.files.mask_threshold)
+        lines = to_mask(read(file).pixels, self.files.mask_threshold)
         if lines.shape != size:
             (height, width), (rows, columns) = lines.shape, size
             raise ImageError(f"{file}: is {width} × {height} px but its picture is {columns} × {rows} px")
@@ -71,7 +71,9 @@ class Fills:
         )
 
 
-def fills_of(model: Model, files: HoleFiles, pairs: Sequence[tuple[Path, Path]], source: Path) -> Fills | None:
+def inpainting_of(
+    model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]], source: Path
+) -> FileInpainting | None:
     """How the model fills the inputs of (input, output) paths, found in `source`; None for one that fills no holes.
 
     Raises UserError for what does not go together: a mask and a model that takes none, a model that needs one and
@@ -80,7 +82,7 @@ def fills_of(model: Model, files: HoleFiles, pairs: Sequence[tuple[Path, Path]],
     """
     check_threshold(files.mask_threshold)
     if "mask" not in model.inputs:
-        if files != HoleFiles():
+        if files != MaskFiles():
             raise UserError(f"{model.title} fills no holes: leave out --mask and what goes with it")
         return None
     if files.mask is None:
@@ -94,10 +96,10 @@ def fills_of(model: Model, files: HoleFiles, pairs: Sequence[tuple[Path, Path]],
     for _, after in pairs:
         if after.resolve() in given:
             raise UserError(f"{after} would replace a mask or sketch: give another folder for the results")
-    return Fills(model, files, masks, sketches)
+    return FileInpainting(model, files, masks, sketches)
 
 
-def without_masks(pairs: Sequence[tuple[Path, Path]], files: HoleFiles) -> list[tuple[Path, Path]]:
+def without_masks(pairs: Sequence[tuple[Path, Path]], files: MaskFiles) -> list[tuple[Path, Path]]:
     """Leave out the masks and sketches, where they lie among the images."""
     given = [path.resolve() for path in (files.mask, files.sketch) if path is not None]
     return [pair for pair in pairs if not any(pair[0].resolve().is_relative_to(path) for path in given)]

@@ -12,7 +12,7 @@ Strategy = Literal["crop", "resize", "original"]
 
 
 @dataclass(frozen=True)
-class FillOptions:
+class InpaintOptions:
     """How holes are filled."""
 
     strategy: Strategy = "crop"
@@ -33,7 +33,7 @@ class FillOptions:
 
 
 @dataclass(frozen=True)
-class HoleFiles:
+class MaskFiles:
     """For models that fill holes, such as those of inpainting: where the holes are, and how they are filled."""
 
     mask: Path | None = None
@@ -45,4 +45,4 @@ class HoleFiles:
     """The darkest that counts as white, in masks and sketches, 1 to 255."""
     invert_mask: bool = False
     """Fill what is black in the mask."""
-    fill: FillOptions = FillOptions()
+    fill: InpaintOptions = InpaintOptions()

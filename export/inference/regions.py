@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.masks.draw import Hole
+from gan_tasks.datasets.masks.draw import Mask
 
 BLOCK_PX = 32
 """Holes are told apart by blocks: those closer than this are filled at once."""
@@ -27,7 +27,7 @@ class Region:
     bottom: int
     left: int
     right: int
-    hole: Hole
+    mask: Mask
     """Of the part's size: what is to be filled here. Other holes may reach into the part."""
 
     @property
@@ -39,29 +39,29 @@ class Region:
         return self.bottom - self.top, self.right - self.left
 
 
-def whole(hole: Hole) -> Region:
-    return Region(0, hole.shape[0], 0, hole.shape[1], hole)
+def whole(mask: Mask) -> Region:
+    return Region(0, mask.shape[0], 0, mask.shape[1], mask)
 
 
-def regions(hole: Hole) -> Iterator[Region]:
+def regions(mask: Mask) -> Iterator[Region]:
     """The holes of a picture one by one, from above, each with surroundings as wide as half of it or more."""
-    for blocks in connected(occupied_blocks(hole)):
+    for blocks in connected(occupied_blocks(mask)):
         rows, columns = blocks[:, 0], blocks[:, 1]
-        member = np.zeros(-(-np.array(hole.shape) // BLOCK_PX), np.bool_)
+        member = np.zeros(-(-np.array(mask.shape) // BLOCK_PX), np.bool_)
         member[rows, columns] = True
-        own = hole & member.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: hole.shape[0], : hole.shape[1]]
+        own = mask & member.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: mask.shape[0], : mask.shape[1]]
         (top, bottom), (left, right) = (span(np.flatnonzero(own.max(axis=1 - axis))) for axis in (0, 1))
         side = max(bottom - top, right - left)
         wanted = max(LEAST_SIDE_PX, side + 2 * max(LEAST_CONTEXT_PX, side // 2))
-        top, bottom = widened(top, bottom, wanted, hole.shape[0])
-        left, right = widened(left, right, wanted, hole.shape[1])
+        top, bottom = widened(top, bottom, wanted, mask.shape[0])
+        left, right = widened(left, right, wanted, mask.shape[1])
         yield Region(top, bottom, left, right, own[top:bottom, left:right])
 
 
-def occupied_blocks(hole: Hole) -> NDArray[np.bool_]:
+def occupied_blocks(mask: Mask) -> NDArray[np.bool_]:
     """Which blocks of BLOCK_PX have a pixel of a hole."""
-    below, right = (-length % BLOCK_PX for length in hole.shape)
-    padded = np.pad(hole, ((0, below), (0, right)))
+    below, right = (-length % BLOCK_PX for length in mask.shape)
+    padded = np.pad(mask, ((0, below), (0, right)))
     rows, columns = (length // BLOCK_PX for length in padded.shape)
     blocks: NDArray[np.bool_] = padded.reshape(rows, BLOCK_PX, columns, BLOCK_PX).max(axis=(1, 3))
     return blocks

@@ -76,10 +76,10 @@ def version_of(model: Model, path: Path) -> str:
     """What tells a model from others of its name: `sha256:…` of its file, or of the weights in its run folder."""
     if path.suffix.lower() == ".onnx":  # the one kind that has to do without torch
         return sha256_of(path)
-    from gan_tasks.export.models.pretrained_model import PublishedModel
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
     from gan_tasks.export.models.run_model import TrainedModel
 
-    if isinstance(model, PublishedModel):
+    if isinstance(model, PretrainedModel):
         return sha256_of(model.weights)
 
     assert isinstance(model, TrainedModel)  # what `load` gives for a folder

@@ -10,7 +10,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, fit_channels
 from gan_tasks.export.models.base import SUPER_RESOLUTION, Model
-from gan_tasks.export.models.resizing import bands, resized
+from gan_tasks.export.models.resizing import resized, strips
 
 LARGEST_SCALE = 16.0
 
@@ -24,7 +24,7 @@ class Enlarging:
     """
 
     scale: float | None = None
-    strength: float = 1.0
+    blend_weight: float = 1.0
 
     def check(self, model: Model) -> None:
         """Raises UserError for values out of range, and where the model is of another task."""
@@ -39,13 +39,15 @@ class Enlarging:
             raise UserError(
                 f"cannot enlarge by {self.scale:g}: expected a scale above 0, of at most {LARGEST_SCALE:g}"
             )
-        if not 0 <= self.strength <= 1:
-            raise UserError(f"the strength is {self.strength:g}: expected 0, bicubic alone, to 1, the model alone")
+        if not 0 <= self.blend_weight <= 1:
+            raise UserError(
+                f"the strength is {self.blend_weight:g}: expected 0, bicubic alone, to 1, the model alone"
+            )
 
     def __str__(self) -> str:
         """What is not as usual, each after a comma; it tells results of different options apart."""
         scale = "" if self.scale is None else f", scale {self.scale:.10g}"
-        return scale + ("" if self.strength == 1 else f", strength {self.strength:.10g}")
+        return scale + ("" if self.blend_weight == 1 else f", strength {self.blend_weight:.10g}")
 
 
 def enlarge_with(model: Model, image: Pixels, enlarging: Enlarging) -> Pixels:
@@ -59,15 +61,15 @@ def enlarge_with(model: Model, image: Pixels, enlarging: Enlarging) -> Pixels:
     if enlarging.scale is not None:
         height, width = (max(1, math.floor(side * enlarging.scale + 0.5)) for side in image.shape[:2])
         made = resized(made, (height, width), "lanczos")
-    if enlarging.strength < 1:
+    if enlarging.blend_weight < 1:
         plain = resized(fit_channels(image, made.shape[2]), made.shape[:2], "bicubic")
-        made = mixed(made, plain, enlarging.strength)
+        made = mixed(made, plain, enlarging.blend_weight)
     return made
 
 
-def mixed(made: Pixels, plain: Pixels, strength: float) -> Pixels:
+def mixed(made: Pixels, plain: Pixels, blend_weight: float) -> Pixels:
     result = np.empty_like(made)
-    for start, stop in bands(*made.shape[:2]):
-        weighted = made[start:stop] * np.float32(strength) + plain[start:stop] * np.float32(1 - strength)
+    for start, stop in strips(*made.shape[:2]):
+        weighted = made[start:stop] * np.float32(blend_weight) + plain[start:stop] * np.float32(1 - blend_weight)
         result[start:stop] = np.rint(weighted)
     return result

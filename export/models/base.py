@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Pixels, fit_channels, to_float, to_uint8
-from gan_tasks.datasets.masks.files import to_hole
+from gan_tasks.datasets.masks.files import to_mask
 from gan_tasks.export.models.alpha import spread_colour
 from gan_tasks.export.models.resizing import resized
-from gan_tasks.pretrained.bundled import LICENCE, NOTICE, READY_MADE, ReadyMade, find_ready_made
+from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, BundledModel, find_bundled
 
 if TYPE_CHECKING:
-    from gan_tasks.export.models.pretrained_model import PublishedModel
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
     from gan_tasks.export.models.run_model import TrainedModel
     from gan_tasks.export.onnx.model import OnnxModel
 
@@ -86,7 +86,7 @@ class Model(ABC):
         edge of what is visible. Raises ImageError for channels or a type that do not fit.
 
         mask, sketch: for a model that fills holes, of the image's size: white in the hole, and on lines that the fill
-            is to follow (see `to_hole`; `filling.fill` has more to say). Given pixels come back to the bit.
+            is to follow (see `to_mask`; `filling.fill` has more to say). Given pixels come back to the bit.
         """
         if "mask" in self.inputs:
             return self.fill(image, mask, sketch)
@@ -107,13 +107,13 @@ class Model(ABC):
 
         if mask is None:
             raise ImageError(f"{self.title} fills holes: give a mask of the picture's size, white in the hole")
-        return fill(self, image, to_hole(mask), None if sketch is None else to_hole(sketch)).pixels
+        return fill(self, image, to_mask(mask), None if sketch is None else to_mask(sketch)).pixels
 
-    def enlarged(self, image: Pixels, *, scale: float | None = None, strength: float = 1.0) -> Pixels:
+    def enlarged(self, image: Pixels, *, scale: float | None = None, blend_weight: float = 1.0) -> Pixels:
         """Of a model of super-resolution: as when called, in another scale or mixed; see `enlarging.Enlarging`."""
         from gan_tasks.export.inference.upscale import Enlarging, enlarge_with
 
-        return enlarge_with(self, image, Enlarging(scale, strength))
+        return enlarge_with(self, image, Enlarging(scale, blend_weight))
 
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """The network alone: H×W×C of uint8 or uint16 → (s·H)×(s·W)×C' of the same type."""
@@ -172,14 +172,14 @@ def load(
             raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
         return load_onnx(path, device=device, provider=provider)
     if path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
-        return load_published_model(path, device=device, mode=mode)
-    if ready_made := find_ready_made(path):
-        return load_ready_made(ready_made, device=device, mode=mode)
+        return load_pretrained_model(path, device=device, mode=mode)
+    if ready_made := find_bundled(path):
+        return load_bundled(ready_made, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "holds no model"
     raise UserError(
         f"{path} {what}: expected the folder of a run, as `gan-tasks train --out` writes it, an .onnx file, or a "
         f"published checkpoint ({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), or the name of a ready-made model "
-        f"({', '.join(ready_made.name for ready_made in READY_MADE)})"
+        f"({', '.join(ready_made.name for ready_made in BUNDLED_MODELS)})"
     )
 
 
@@ -195,13 +195,13 @@ def load_onnx(path: Path, *, device: str, provider: str) -> OnnxModel:
     return OnnxModel(path, device=device, provider=provider)
 
 
-def load_published_model(path: Path, *, device: str, mode: Literal["eval", "train"]) -> PublishedModel:
-    from gan_tasks.export.models.pretrained_model import PublishedModel
+def load_pretrained_model(path: Path, *, device: str, mode: Literal["eval", "train"]) -> PretrainedModel:
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
 
-    return PublishedModel(path, device=device, mode=mode)
+    return PretrainedModel(path, device=device, mode=mode)
 
 
-def load_ready_made(ready_made: ReadyMade, *, device: str, mode: Literal["eval", "train"]) -> PublishedModel:
-    model = load_published_model(ready_made.find(), device=device, mode=mode)
+def load_bundled(ready_made: BundledModel, *, device: str, mode: Literal["eval", "train"]) -> PretrainedModel:
+    model = load_pretrained_model(ready_made.find(), device=device, mode=mode)
     model.title, model.notice, model.licence = ready_made.name, NOTICE, LICENCE
     return model

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.torch_model import Mode, Origin, TorchModel
 from gan_tasks.pretrained.files.ncnn import BIN_SUFFIX, PARAM_SUFFIX
-from gan_tasks.pretrained.load import load_published
+from gan_tasks.pretrained.load import load_pretrained
 
 
-class PublishedModel(TorchModel):
+class PretrainedModel(TorchModel):
     """See `Model`. What the file holds is found from its tensors (see `pretrained/load.py`); the title is its name.
 
     weights: the file that holds them.
 
-    Raises UserError as `load_published` does, and for a discriminator, which makes no image.
+    Raises UserError as `load_pretrained` does, and for a discriminator, which makes no image.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval") -> None:
-        published = load_published(path)
+        published = load_pretrained(path)
         usage = published.usage
         if usage is None:
             raise UserError(
@@ -38,7 +38,11 @@ class PublishedModel(TorchModel):
         self.name, self.inputs, self.title = usage.task, usage.inputs, path.stem
         self.source = self.weights.name
         self.in_channels, self.out_channels, self.scale = usage.in_channels, usage.out_channels, usage.scale
-        self.size_multiple, self.minimum_size, self.reach = usage.size_multiple, usage.minimum_size, usage.reach
+        self.size_multiple, self.minimum_size, self.receptive_field = (
+            usage.size_multiple,
+            usage.minimum_size,
+            usage.receptive_field,
+        )
 
     def origin(self) -> Origin:
         with self.weights.open("rb") as file:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.images.pixels import Pixels
 
-BAND_PIXELS = 2**22
+STRIP_PIXELS = 2**22
 """Of the result, that are made at a time."""
 
 
@@ -31,19 +31,19 @@ def resized(pixels: Pixels, size: tuple[int, int], kernel: Literal["bicubic", "l
         return pixels
     result = np.empty((*size, pixels.shape[2]), pixels.dtype)
     step = height / size[0]
-    reach = math.ceil(3 * max(1.0, step)) + 2  # rows of the input that the kernel sees beyond a band
+    support = math.ceil(3 * max(1.0, step)) + 2  # rows of the input that the kernel sees beyond a band
     largest = np.iinfo(pixels.dtype).max
-    for start, stop in bands(*size):
-        first, last = max(0, math.floor(start * step) - reach), min(height, math.ceil(stop * step) + reach)
+    for start, stop in strips(*size):
+        first, last = max(0, math.floor(start * step) - support), min(height, math.ceil(stop * step) + support)
         box = (0, start * step - first, width, min(stop * step, height) - first)
         for channel in range(pixels.shape[2]):
             plane = Image.fromarray(pixels[first:last, :, channel].astype(np.float32))
-            band: NDArray[np.float32] = np.asarray(plane.resize((size[1], stop - start), resampling, box))
-            result[start:stop, :, channel] = np.rint(np.clip(band, 0, largest))
+            strip: NDArray[np.float32] = np.asarray(plane.resize((size[1], stop - start), resampling, box))
+            result[start:stop, :, channel] = np.rint(np.clip(strip, 0, largest))
     return result
 
 
-def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Rows from and to, of BAND_PIXELS at most."""
-    rows = max(1, BAND_PIXELS // width)
+def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows from and to, of STRIP_PIXELS at most."""
+    rows = max(1, STRIP_PIXELS // width)
     return ((start, min(height, start + rows)) for start in range(0, height, rows))

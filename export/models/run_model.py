@@ -39,7 +39,7 @@ class TrainedModel(TorchModel):
         parts = [part for part in self.network.modules() if isinstance(part, Generator | Inpainter)]
         self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
         self.minimum_size = max((part.minimum_size for part in parts), default=1)
-        self.reach = max((part.reach for part in parts), default=self.reach)
+        self.receptive_field = max((part.receptive_field for part in parts), default=self.receptive_field)
 
 
 class TaskNetwork(nn.Module):

@@ -25,7 +25,7 @@ _on_tile: ContextVar[OnTile] = ContextVar("on_tile", default=lambda done, count:
 
 
 @contextmanager
-def watching_tiles(on_tile: OnTile) -> Iterator[None]:
+def reporting_tiles(on_tile: OnTile) -> Iterator[None]:
     """Let `on_tile` be told of the tiles that this thread runs inside the block."""
     token = _on_tile.set(on_tile)
     try:
@@ -78,9 +78,9 @@ def rise(shared: int) -> NDArray[np.float32]:
     return weights
 
 
-def overlap_of(reach: int, *, size_multiple: int, minimum_size: int) -> int:
+def overlap_of(receptive_field: int, *, size_multiple: int, minimum_size: int) -> int:
     """Pixels that neighbouring tiles share, where the image decides what is made `reach` pixels away; see `rise`."""
-    return -(-max(math.ceil(8 * reach / 3), minimum_size) // size_multiple) * size_multiple
+    return -(-max(math.ceil(8 * receptive_field / 3), minimum_size) // size_multiple) * size_multiple
 
 
 def tile_size(height: int, width: int, *, max_pixels: int, overlap: int, multiple: int) -> tuple[int, int]:

@@ -49,20 +49,20 @@ class TorchModel(TiledModel):
 
     network: nn.Module
     device: torch.device
-    reach: int = 24
+    receptive_field: int = 24
 
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
         """Put the network where it runs. In mode `train` dropout stays, and each batch has its own statistics."""
         self.device = pick_device(device)
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
-        run_in_bands(self.network, True)
+        run_strip_wise(self.network, True)
 
     def origin(self) -> Origin:
         return Origin(self.source)
 
     @property
     def overlap(self) -> int:
-        return overlap_of(self.reach, size_multiple=self.size_multiple, minimum_size=self.minimum_size)
+        return overlap_of(self.receptive_field, size_multiple=self.size_multiple, minimum_size=self.minimum_size)
 
     @cached_property
     def bytes_per_pixel(self) -> int:
@@ -78,8 +78,8 @@ class TorchModel(TiledModel):
         return result
 
 
-def run_in_bands(network: nn.Module, in_bands: bool) -> None:
-    """See `Generator.in_bands`."""
+def run_strip_wise(network: nn.Module, strip_wise: bool) -> None:
+    """See `Generator.strip_wise`."""
     for part in network.modules():
         if isinstance(part, Generator):
-            part.in_bands = in_bands
+            part.strip_wise = strip_wise

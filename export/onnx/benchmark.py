@@ -15,10 +15,10 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.file import OnnxFile
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import check_fit, run_session
 from gan_tasks.export.onnx.providers import Configuration, Session, configurations, start_session
-from gan_tasks.export.onnx.test_vectors import blocks, cases_of, to_feeds
+from gan_tasks.export.onnx.test_vectors import blocks, test_vectors_of, to_feeds
 from gan_tasks.progress import track
 
 MIN_FIDELITY_DB = 45.0
@@ -70,17 +70,17 @@ def bench(
 
     Raises UserError where the first cannot run the model.
     """
-    card = Card.of(file)
-    side = -(-max(size, card.minimum_size) // card.size_multiple) * card.size_multiple
+    metadata = OnnxMetadata.of(file)
+    side = -(-max(size, metadata.minimum_size) // metadata.size_multiple) * metadata.size_multiple
     tried = configurations() if tried is None else tried
     if not tried:
         raise UserError("there is nothing to run an .onnx file with: `pip install 'gan-tasks[cpu]'`")
-    feeds = [case.feeds() for case in cases_of(file)]
-    first = open_and_run(file, card, tried[0], feeds, side)
+    feeds = [vector.feeds() for vector in test_vectors_of(file)]
+    first = open_and_run(file, metadata, tried[0], feeds, side)
     opened: list[Opened | Measured] = [first]
     for configuration in tried[1:]:
         try:
-            opened.append(open_and_run(file, card, configuration, feeds, side))
+            opened.append(open_and_run(file, metadata, configuration, feeds, side))
         except Exception as error:  # a runtime raises anything; it is this row's alone
             opened.append(Measured(configuration, problem=str(error) or type(error).__name__))
     running = [one for one in opened if isinstance(one, Opened)]
@@ -119,13 +119,17 @@ class Opened:
 
 
 def open_and_run(
-    file: OnnxFile, card: Card, configuration: Configuration, feeds: Sequence[dict[str, FloatImages]], side: int
+    file: OnnxFile,
+    metadata: OnnxMetadata,
+    configuration: Configuration,
+    feeds: Sequence[dict[str, FloatImages]],
+    side: int,
 ) -> Opened:
     start = time.perf_counter()
     session = start_session(file, configuration)
     load_s = time.perf_counter() - start
-    check_fit(file, card, session)
-    timed = to_feeds(blocks([value.name for value in session.get_inputs()], card.in_channels, side, side))
+    check_fit(file, metadata, session)
+    timed = to_feeds(blocks([value.name for value in session.get_inputs()], metadata.in_channels, side, side))
     outputs = tuple(run_session(session, inputs) for inputs in (*feeds, timed))
     return Opened(configuration, session, load_s, timed, outputs)
 

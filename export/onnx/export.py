@@ -1,4 +1,4 @@
-"""Export a model to one ONNX file that is proven to equal it."""
+"""Export a model to one ONNX file that is verified to equal it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.memory import peak_bytes
-from gan_tasks.export.models.torch_model import TorchModel, run_in_bands
+from gan_tasks.export.models.torch_model import TorchModel, run_strip_wise
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, parse_onnx
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import OUTPUT, open_session, run_session
 from gan_tasks.export.onnx.test_vectors import (
-    Case,
+    TestVector,
     blocks,
-    case_sizes,
-    cases_to_metadata,
     legal_sizes,
     noise,
+    test_vectors_to_metadata,
     to_feeds,
+    vector_sizes,
 )
-from gan_tasks.export.onnx.verify import TOLERANCE, Proof, prove_file
+from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -47,7 +47,7 @@ RUNTIME_FACTOR = 1.7
 """On the CPU: ONNX Runtime 1.6 and OpenVINO 1.3 for RRDBNet, 0.8 and 0.9 for SRVGG-16."""
 
 
-class NotProvenError(UserError):
+class NotVerifiedError(UserError):
     """The exported graph does not do what the network does. Nothing was written."""
 
 
@@ -61,12 +61,12 @@ class ExportReport:
     tolerance: float
     sizes: tuple[tuple[int, int], ...]
     """(height, width) that were compared, each in batches of one and of two."""
-    proof: Proof
+    verification: Verification
 
     def lines(self) -> Iterator[str]:
         yield f"{self.path}: {self.size_bytes / 1e6:,.1f} MB"
         yield f"ONNX Runtime against torch: largest difference {self.max_error:.1e} (allowed {self.tolerance:.0e})"
-        yield from self.proof.lines()
+        yield from self.verification.lines()
 
 
 def export_onnx(
@@ -79,7 +79,7 @@ def export_onnx(
     training_data: str = "",
     model_card: str = "",
 ) -> ExportReport:
-    """Write one ONNX file, once it is proven to do what the model does in torch, always in eval mode.
+    """Write one ONNX file, once it is verified to do what the model does in torch, always in eval mode.
 
     Input `image` (and whatever else the model takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
     card's `size_multiple`; output `output`, in [0, 1]. N, H and W are free. `session.OnnxModel` runs it on any size.
@@ -92,7 +92,7 @@ def export_onnx(
             cannot overflow, and the speed is the same.
         model_name, licence, training_data, model_card: for people; kept in the file.
 
-    Raises NotProvenError where the graph differs, and UserError for a path that is not an .onnx file's
+    Raises NotVerifiedError where the graph differs, and UserError for a path that is not an .onnx file's
     and for packages that are not installed.
     """
     if out.suffix.lower() != ".onnx":
@@ -100,23 +100,23 @@ def export_onnx(
     if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), model.inputs)
-    run_in_bands(graph, False)  # a graph has no loops
+    run_strip_wise(graph, False)  # a graph has no loops
     size_multiple, minimum_size = model.size_multiple, model.minimum_size
     sizes = legal_sizes(size_multiple, minimum_size)
     proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
     if half:
         halve_weights(proto)
-    cases = make_cases(graph, model.in_channels, case_sizes(size_multiple, minimum_size))
+    vectors = make_test_vectors(graph, model.in_channels, vector_sizes(size_multiple, minimum_size))
     noises = [noise(model.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
     bare = to_file(proto, out)
-    max_error = compare(graph, bare, [*noises, *(case.feeds() for case in cases)])
+    max_error = compare(graph, bare, [*noises, *(vector.feeds() for vector in vectors)])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if not max_error <= tolerance:
-        raise NotProvenError(
+        raise NotVerifiedError(
             f"{out} was not written: ONNX Runtime differs from torch by {max_error:.1e}, and at most "
             f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
         )
-    card = Card(
+    metadata = OnnxMetadata(
         task=model.name,
         model_name=model_name,
         licence=licence,
@@ -137,15 +137,15 @@ def export_onnx(
         model_card=model_card,
         **asdict(model.origin()),
     )
-    for key, value in (card.to_metadata() | cases_to_metadata(cases)).items():
+    for key, value in (metadata.to_metadata() | test_vectors_to_metadata(vectors)).items():
         proto.metadata_props.add(key=key, value=value)
     file = to_file(proto, out)
-    proof = prove_file(file)
-    if not proof.ok:
-        raise NotProvenError("\n".join([f"{out} was not written:", *proof.lines()]))
+    verification = verify_file(file)
+    if not verification.ok:
+        raise NotVerifiedError("\n".join([f"{out} was not written:", *verification.lines()]))
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(out, file.data)
-    return ExportReport(out, len(file.data), max_error, tolerance, sizes, proof)
+    return ExportReport(out, len(file.data), max_error, tolerance, sizes, verification)
 
 
 class Graph(nn.Module):
@@ -236,10 +236,10 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
     return parse_onnx(proto.SerializeToString(), str(out))
 
 
-def make_cases(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[Case, ...]:
+def make_test_vectors(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[TestVector, ...]:
     """What torch gives for blocks of these sizes (height, width)."""
     inputs = [blocks(graph.inputs, in_channels, *size) for size in sizes]
-    return tuple(Case.of(images, graph.run(to_feeds(images))) for images in inputs)
+    return tuple(TestVector.of(images, graph.run(to_feeds(images))) for images in inputs)
 
 
 def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]]) -> float:

@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
-class Card:
+class OnnxMetadata:
     """The metadata of an exported model; each field is one entry, as text."""
 
     task: str
@@ -66,7 +66,7 @@ class Card:
         return {key: str(value) for key, value in asdict(self).items()}
 
     @classmethod
-    def of(cls, file: OnnxFile) -> Card:
+    def of(cls, file: OnnxFile) -> OnnxMetadata:
         """Raises OnnxFileError where a file was not written by `gan-tasks export`, or its metadata were changed."""
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if missing := sorted(required - file.metadata.keys()):

@@ -12,7 +12,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.provider_cache import recall
 from gan_tasks.export.onnx.providers import (
     OPENVINO,
@@ -48,30 +48,30 @@ class OnnxModel(TiledModel):
         self, path: Path, *, device: str = "auto", provider: str = "auto", max_memory_bytes: int = MAX_MEMORY_BYTES
     ) -> None:
         file = read_onnx(path)
-        self.card = Card.of(file)
+        self.metadata = OnnxMetadata.of(file)
         picked = pick_session(file, device=device, provider=provider)
         self.session = picked.session
-        check_fit(file, self.card, self.session)
+        check_fit(file, self.metadata, self.session)
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
         self.inputs = tuple(value.name for value in self.session.get_inputs())
         self.runs_on = str(picked)
-        self.name = self.card.task
-        self.title = self.card.model_name
-        self.in_channels, self.out_channels = self.card.in_channels, self.card.out_channels
-        self.scale = self.card.scale
-        self.task_options = self.card.task_options
-        self.source, self.training_data = self.card.source, self.card.training_data
-        self.direction = self.card.direction
-        self.size_multiple, self.minimum_size = self.card.size_multiple, self.card.minimum_size
+        self.name = self.metadata.task
+        self.title = self.metadata.model_name
+        self.in_channels, self.out_channels = self.metadata.in_channels, self.metadata.out_channels
+        self.scale = self.metadata.scale
+        self.task_options = self.metadata.task_options
+        self.source, self.training_data = self.metadata.source, self.metadata.training_data
+        self.direction = self.metadata.direction
+        self.size_multiple, self.minimum_size = self.metadata.size_multiple, self.metadata.minimum_size
 
     @property
     def overlap(self) -> int:
-        return self.card.overlap
+        return self.metadata.overlap
 
     @property
     def bytes_per_pixel(self) -> int:
-        return self.card.bytes_per_pixel
+        return self.metadata.bytes_per_pixel
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         height, width = inputs[0].shape[-2:]
@@ -81,14 +81,14 @@ class OnnxModel(TiledModel):
         return output[..., : height * self.scale, : width * self.scale]
 
 
-def check_fit(file: OnnxFile, card: Card, session: Session) -> None:
+def check_fit(file: OnnxFile, metadata: OnnxMetadata, session: Session) -> None:
     """Raises OnnxFileError where the graph has other inputs, outputs or channels than its card says."""
     channels_in = {value.name: value.shape[1] for value in session.get_inputs() if len(value.shape) == 4}
     channels_out = {value.name: value.shape[1] for value in session.get_outputs() if len(value.shape) == 4}
-    if channels_in.get("image") != card.in_channels or channels_out != {OUTPUT: card.out_channels}:
+    if channels_in.get("image") != metadata.in_channels or channels_out != {OUTPUT: metadata.out_channels}:
         raise OnnxFileError(
             f"{file.name} takes channels {channels_in} and gives {channels_out}, but its metadata say "
-            f"{card.in_channels} and {card.out_channels}. Export it again"
+            f"{metadata.in_channels} and {metadata.out_channels}. Export it again"
         )
 
 

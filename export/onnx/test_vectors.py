@@ -26,7 +26,7 @@ MAX_BYTES = 2**26
 
 
 @dataclass(frozen=True)
-class Case:
+class TestVector:
     """An input and what must come of it.
 
     inputs: by name, C×H×W uint8, standing for [0, 1].
@@ -37,7 +37,7 @@ class Case:
     output: NDArray[np.uint16]
 
     @classmethod
-    def of(cls, inputs: Mapping[str, NDArray[np.uint8]], output: FloatImages) -> Case:
+    def of(cls, inputs: Mapping[str, NDArray[np.uint8]], output: FloatImages) -> TestVector:
         """From the whole output, 1×C'×H'×W' in [0, 1]."""
         return cls(inputs, np.rint(np.clip(sample(output), 0, 1) * 65535).astype(np.uint16))
 
@@ -63,7 +63,7 @@ class Case:
         return base64.b64encode(zlib.compress(save(arrays), 9)).decode()
 
     @classmethod
-    def from_text(cls, text: str) -> Case:
+    def from_text(cls, text: str) -> TestVector:
         """Raises ValueError for anything that `to_text` did not write."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
@@ -80,15 +80,15 @@ class Case:
         return cls(arrays, output)
 
 
-def cases_to_metadata(cases: Sequence[Case]) -> dict[str, str]:
-    return {f"case_{index}": case.to_text() for index, case in enumerate(cases)}
+def test_vectors_to_metadata(vectors: Sequence[TestVector]) -> dict[str, str]:
+    return {f"case_{index}": vector.to_text() for index, vector in enumerate(vectors)}
 
 
-def cases_of(file: OnnxFile) -> tuple[Case, ...]:
+def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
     """Raises OnnxFileError where one is damaged."""
     names = sorted(key for key in file.metadata if key.startswith("case_"))
     try:
-        return tuple(Case.from_text(file.metadata[name]) for name in names)
+        return tuple(TestVector.from_text(file.metadata[name]) for name in names)
     except ValueError as error:
         raise OnnxFileError(f"{file.name} has a damaged test case: {error}. Export it again") from error
 
@@ -142,7 +142,7 @@ def legal_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int],
     return tuple((rows * size_multiple, columns * size_multiple) for rows, columns in steps)
 
 
-def case_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int], ...]:
+def vector_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int], ...]:
     """A square and a rectangle, the smallest of 64 pixels or more.
 
     In smaller ones blocks make a nearly flat image, of which instance norm makes enlarged rounding errors.

@@ -1,4 +1,4 @@
-"""Prove an exported model, on the machine where it is to run: does it do what it did when it was exported?
+"""Verify an exported model, on the machine where it is to run: does it do what it did when it was exported?
 
 Imports no torch: what torch gave is in the file, as cases.
 """
@@ -14,10 +14,10 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, read_onnx
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import check_fit, open_session, run_session
 from gan_tasks.export.onnx.providers import Session
-from gan_tasks.export.onnx.test_vectors import Case, cases_of, legal_sizes, noise
+from gan_tasks.export.onnx.test_vectors import TestVector, legal_sizes, noise, test_vectors_of
 
 TOLERANCE = 1e-4
 """Largest difference, of values in [0, 1], that runtimes and machines may make."""
@@ -33,11 +33,11 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """Everything that was looked at. `providers` is what ONNX Runtime would run it on here, the preferred first."""
 
     name: str
-    card: Card
+    metadata: OnnxMetadata
     checks: tuple[Check, ...]
     providers: tuple[str, ...]
 
@@ -46,16 +46,16 @@ class Proof:
         return all(check.ok for check in self.checks)
 
     def lines(self) -> Iterator[str]:
-        card = self.card
-        yield f"{self.name}: {card.model_name}, {card.task}, exported by gan-tasks {card.gan_tasks}"
-        yield f"licence: {card.licence or 'not stated'}; training data: {card.training_data or 'not stated'}"
+        metadata = self.metadata
+        yield f"{self.name}: {metadata.model_name}, {metadata.task}, exported by gan-tasks {metadata.gan_tasks}"
+        yield f"licence: {metadata.licence or 'not stated'}; training data: {metadata.training_data or 'not stated'}"
         for check in self.checks:
             yield f"{'ok' if check.ok else 'FAILED':<8}{check.name}: {check.detail}"
         yield f"here it runs on {', '.join(self.providers)}"
-        yield "proven" if self.ok else "NOT proven: do not use this file; export the model again"
+        yield "verified" if self.ok else "NOT verified: do not use this file; export the model again"
 
 
-def prove(path: Path) -> Proof:
+def verify(path: Path) -> Verification:
     """Check an exported model in every way that needs no torch, on the CPU.
 
     Graph and weights are unchanged; ONNX's own checker accepts them, where the package onnx is installed; the cases
@@ -64,21 +64,21 @@ def prove(path: Path) -> Proof:
 
     Raises UserError for a file that is not an exported model or cannot be opened.
     """
-    return prove_file(read_onnx(path))
+    return verify_file(read_onnx(path))
 
 
-def prove_file(file: OnnxFile) -> Proof:
-    """As `prove`, of what has been read already."""
-    card, cases = Card.of(file), cases_of(file)
+def verify_file(file: OnnxFile) -> Verification:
+    """As `verify`, of what has been read already."""
+    metadata, vectors = OnnxMetadata.of(file), test_vectors_of(file)
     session = open_session(file, device="cpu")
-    check_fit(file, card, session)
+    check_fit(file, metadata, session)
     checks = (
-        attempt("contents", lambda: check_contents(file, card)),
+        attempt("contents", lambda: check_contents(file, metadata)),
         attempt("structure", lambda: check_structure(file)),
-        attempt("cases", lambda: check_cases(card, cases, session)),
-        attempt("sizes", lambda: check_sizes(card, session)),
+        attempt("cases", lambda: check_test_vectors(metadata, vectors, session)),
+        attempt("sizes", lambda: check_sizes(metadata, session)),
     )
-    return Proof(file.name, card, checks, tuple(open_session(file).get_providers()))
+    return Verification(file.name, metadata, checks, tuple(open_session(file).get_providers()))
 
 
 def attempt(name: str, check: Callable[[], str]) -> Check:
@@ -89,9 +89,9 @@ def attempt(name: str, check: Callable[[], str]) -> Check:
         return Check(name, False, str(error) or type(error).__name__)
 
 
-def check_contents(file: OnnxFile, card: Card) -> str:
+def check_contents(file: OnnxFile, metadata: OnnxMetadata) -> str:
     found = graph_sha256(file)
-    if found != card.graph_sha256:
+    if found != metadata.graph_sha256:
         raise UserError(f"the graph or its weights were changed since the export (SHA-256 {found})")
     return f"graph and weights as they were exported (SHA-256 {found[:16]}…)"
 
@@ -105,25 +105,25 @@ def check_structure(file: OnnxFile) -> str:
     return f"onnx {onnx.__version__} and ONNX Runtime accept it"
 
 
-def check_cases(card: Card, cases: Sequence[Case], session: Session) -> str:
-    if not cases:
+def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], session: Session) -> str:
+    if not vectors:
         raise UserError("the file holds none")
-    error = max(case.error(run_session(session, case.feeds())) for case in cases)
-    allowed = card.max_error + TOLERANCE
-    text = f"largest difference to torch {error:.1e} in {len(cases)} cases"
+    error = max(vector.error(run_session(session, vector.feeds())) for vector in vectors)
+    allowed = metadata.max_error + TOLERANCE
+    text = f"largest difference to torch {error:.1e} in {len(vectors)} cases"
     if not error <= allowed:
         raise UserError(f"{text}, more than {allowed:.1e}: the file is not what was exported, or the runtime errs")
-    return f"{text} (exported with {card.max_error:.1e}, weights {card.weights})"
+    return f"{text} (exported with {metadata.max_error:.1e}, weights {metadata.weights})"
 
 
-def check_sizes(card: Card, session: Session) -> str:
+def check_sizes(metadata: OnnxMetadata, session: Session) -> str:
     names = tuple(value.name for value in session.get_inputs())
-    sizes = legal_sizes(card.size_multiple, card.minimum_size)
+    sizes = legal_sizes(metadata.size_multiple, metadata.minimum_size)
     largest = 0.0
     for height, width in sizes:
-        feeds = noise(names, card.in_channels, 2, height, width)
+        feeds = noise(names, metadata.in_channels, 2, height, width)
         output = run_session(session, feeds)
-        expected = (2, card.out_channels, height * card.scale, width * card.scale)
+        expected = (2, metadata.out_channels, height * metadata.scale, width * metadata.scale)
         if output.shape != expected:
             raise UserError(f"{height}×{width} pixels gave the shape {output.shape} instead of {expected}")
         if not np.isfinite(output).all():

@@ -27,11 +27,11 @@ Judge = Callable[..., Scales]
 """A discriminator: called with N×C×H×W images, or with its condition and these."""
 
 
-def judge_of(task: Task[Any, Any], name: str) -> Judge:
+def discriminator_of(task: Task[Any, Any], name: str) -> Judge:
     """The task's discriminator of that name; one on features looks through the task's frozen network."""
     d = task.discriminators[name]
     if isinstance(d, FeatureHeads):
-        return partial(d.judge, cast(Perceptual, task.frozen["perceptual"]).seen)
+        return partial(d.judge, cast(Perceptual, task.auxiliary["perceptual"]).seen)
     return d
 
 
@@ -52,7 +52,7 @@ def one_view(
     return seen
 
 
-def d_game(
+def d_objective(
     task: Task[Any, Any],
     config: AdversarialConfig,
     judge: Judge,
@@ -72,7 +72,7 @@ def d_game(
     judge_fake, judge_real = (one_view(task, config, judge, len(image), condition) for image in (fake, real))
     d_fake, d_real = judge_fake(fake), judge_real(real)  # in the published order: running statistics depend on it
     real_right, fake_right = d_accuracy(config, d_real, d_fake)
-    task.note(**{f"d/{prefix}real_accuracy": real_right, f"d/{prefix}fake_accuracy": fake_right})
+    task.log(**{f"d/{prefix}real_accuracy": real_right, f"d/{prefix}fake_accuracy": fake_right})
     losses = {f"{prefix}adversarial": adversarial_d_loss(config, d_real, d_fake)}
     if config.gradient_penalty:
         mix = task.step.random(len(fake), 1, 1, 1, device=fake.device)
@@ -89,7 +89,7 @@ def d_game(
     return losses
 
 
-def g_game(
+def g_objective(
     task: Task[Any, Any],
     config: AdversarialConfig,
     judge: Judge,

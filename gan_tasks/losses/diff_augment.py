@@ -69,11 +69,11 @@ def cut_out(image: Tensor, draws: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     kept = torch.ones(len(image), 1, height, width)
     for one, (y, x) in zip(kept, draws.tolist(), strict=True):
-        one[:, hole(y, height), hole(x, width)] = 0
+        one[:, mask(y, height), mask(x, width)] = 0
     return image * kept.to(image)
 
 
-def hole(draw: float, side: int) -> slice:
+def mask(draw: float, side: int) -> slice:
     """Its rows or columns: the centre is anywhere along the side."""
     size = int(side * HOLE + 0.5)
     start = int(draw * (side + 1 - size % 2)) - size // 2

@@ -1,6 +1,6 @@
 """Answers that need no network: what a model has to beat.
 
-For pairs, `trivial_answers` fits three; for super-resolution there is `upscale_bicubic`; for holes the harmonic
+For pairs, `fit_baselines` fits three; for super-resolution there is `upscale_bicubic`; for holes the harmonic
 fill, which is the strongest of the classical ones, and OpenCV's two.
 """
 
@@ -17,12 +17,12 @@ from gan_tasks.datasets.images.resize import bicubic
 
 Image: TypeAlias = NDArray[Any]
 FloatImage: TypeAlias = NDArray[np.float32]
-Hole: TypeAlias = NDArray[np.bool_]
+Mask: TypeAlias = NDArray[np.bool_]
 """H×W, True where the image is missing."""
 
 Example: TypeAlias = tuple[tuple[FloatImage, ...], FloatImage]
 """What a model is given for a sample, in the order of the task's `inputs`, and the right answer; C×H×W in [-1, 1]."""
-Answer: TypeAlias = Callable[..., FloatImage]
+Baseline: TypeAlias = Callable[..., FloatImage]
 """A way to answer without a network: called with the inputs of a sample, gives C×H×W in [-1, 1]."""
 
 INPAINT_RADIUS_PX = 3.0
@@ -30,10 +30,10 @@ INPAINT_RADIUS_PX = 3.0
 
 
 @dataclass(frozen=True)
-class TrivialAnswers:
+class FittedBaselines:
     """Answers that need no network: a model of paired images has to do better than all three.
 
-    Each method takes one source, in either form that `trivial_answers` takes, and gives float32 C×H×W
+    Each method takes one source, in either form that `fit_baselines` takes, and gives float32 C×H×W
     in [-1, 1].
     """
 
@@ -60,11 +60,11 @@ class TrivialAnswers:
     def affine(self, source: Image) -> FloatImage:
         """Each pixel through the affine map of colours of least squared error on the training pairs."""
         image = _as_float(source)
-        answer = _pixels_and_one(image) @ self.affine_map
-        return np.clip(answer.T.reshape(-1, *image.shape[1:]), -1, 1).astype(np.float32)
+        baseline = _pixels_and_one(image) @ self.affine_map
+        return np.clip(baseline.T.reshape(-1, *image.shape[1:]), -1, 1).astype(np.float32)
 
 
-def trivial_answers(train_sources: Iterable[Image], train_targets: Iterable[Image]) -> TrivialAnswers:
+def fit_baselines(train_sources: Iterable[Image], train_targets: Iterable[Image]) -> FittedBaselines:
     """Fit the trivial answers to training pairs, in one pass and without holding the images.
 
     An image is either as in its file, uint8 or uint16 H×W×C, or as inside the project, float C×H×W
@@ -86,23 +86,23 @@ def trivial_answers(train_sources: Iterable[Image], train_targets: Iterable[Imag
         raise ValueError("no training pairs to fit the trivial answers to")
     gram, cross = np.sum(grams, axis=0), np.sum(crosses, axis=0)
     channel_sums, pixel_count = cross[-1], gram[-1, -1]  # the products with the constant 1
-    return TrivialAnswers(
+    return FittedBaselines(
         mean_colour=channel_sums / pixel_count,
         mean_image=target_sum / len(grams) if len(target_shapes) == 1 else None,
         affine_map=np.linalg.lstsq(gram, cross)[0],
     )
 
 
-def translation_baselines(examples: Iterable[Example]) -> Mapping[str, Answer]:
+def translation_baselines(examples: Iterable[Example]) -> Mapping[str, Baseline]:
     """The trivial answers to pairs by name, fitted to examples of the training; where there are none, the source."""
-    answers: dict[str, Answer] = {"source itself": lambda source: source}
+    baselines: dict[str, Baseline] = {"source itself": lambda source: source}
     stream = iter(examples)
     first = next(stream, None)
     if first is None:
-        return answers
+        return baselines
     for_sources, for_targets = tee(chain([first], stream))
-    fitted = trivial_answers((source for (source,), _ in for_sources), (target for _, target in for_targets))
-    return answers | {"mean image": fitted.mean, "affine map of the colours": fitted.affine}
+    fitted = fit_baselines((source for (source,), _ in for_sources), (target for _, target in for_targets))
+    return baselines | {"mean image": fitted.mean, "affine map of the colours": fitted.affine}
 
 
 def _as_float(image: Image) -> FloatImage:
@@ -119,7 +119,7 @@ def upscale_bicubic(image: Pixels, scale: int) -> Pixels:
     return bicubic(image, (image.shape[0] * scale, image.shape[1] * scale))
 
 
-def fill_harmonic(image: Pixels, hole: Hole) -> Pixels:
+def fill_harmonic(image: Pixels, mask: Mask) -> Pixels:
     """Fill the hole of H×W×C pixels with the solution of Laplace's equation, like a membrane held at its rim.
 
     Every pixel of the hole becomes the mean of its four neighbours (fewer at the image's border); all others stay as
@@ -129,16 +129,16 @@ def fill_harmonic(image: Pixels, hole: Hole) -> Pixels:
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import splu
 
-    _check_hole(image, hole)
-    if not hole.any():
+    _check_mask(image, mask)
+    if not mask.any():
         return image
-    number = np.full(hole.shape, -1)
-    number[hole] = np.arange(np.count_nonzero(hole))
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(np.count_nonzero(mask))
     unknowns = number.max() + 1
     neighbours, known_sum = np.zeros(unknowns), np.zeros((unknowns, image.shape[2]))
     rows, columns = [], []
     for here, there in _neighbours():
-        inside = hole[here]
+        inside = mask[here]
         index, other = number[here][inside], number[there][inside]
         neighbours[index] += 1
         known = other < 0
@@ -155,38 +155,38 @@ def fill_harmonic(image: Pixels, hole: Hole) -> Pixels:
     )
     filled = splu(laplacian.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(known_sum)
     result = image.copy()
-    result[hole] = np.rint(filled) if np.issubdtype(image.dtype, np.integer) else filled
+    result[mask] = np.rint(filled) if np.issubdtype(image.dtype, np.integer) else filled
     return result
 
 
-def fill_telea(image: Pixels, hole: Hole) -> Pixels:
+def fill_telea(image: Pixels, mask: Mask) -> Pixels:
     """Fill the hole of H×W×C uint8 pixels by OpenCV's fast marching. Telea 2004; raises as `fill_harmonic`."""
     import cv2
 
-    return _opencv_fill(image, hole, cv2.INPAINT_TELEA)
+    return _opencv_fill(image, mask, cv2.INPAINT_TELEA)
 
 
-def fill_navier_stokes(image: Pixels, hole: Hole) -> Pixels:
+def fill_navier_stokes(image: Pixels, mask: Mask) -> Pixels:
     """Fill the hole of H×W×C uint8 pixels by OpenCV's fluid dynamics. Bertalmio et al. 2001; raises likewise."""
     import cv2
 
-    return _opencv_fill(image, hole, cv2.INPAINT_NS)
+    return _opencv_fill(image, mask, cv2.INPAINT_NS)
 
 
-def _opencv_fill(image: Pixels, hole: Hole, method: int) -> Pixels:
+def _opencv_fill(image: Pixels, mask: Mask, method: int) -> Pixels:
     import cv2
 
-    _check_hole(image, hole)
+    _check_mask(image, mask)
     # Where a hole touches the image's border OpenCV looks at what is in it: the truth must not be there.
-    blank = np.where(hole[..., None], np.rint(image[~hole].mean(axis=0)), image).astype(np.uint8)
-    filled = cv2.inpaint(blank, hole.astype(np.uint8), INPAINT_RADIUS_PX, method)
-    return np.where(hole[..., None], filled.reshape(image.shape), image)
+    blank = np.where(mask[..., None], np.rint(image[~mask].mean(axis=0)), image).astype(np.uint8)
+    filled = cv2.inpaint(blank, mask.astype(np.uint8), INPAINT_RADIUS_PX, method)
+    return np.where(mask[..., None], filled.reshape(image.shape), image)
 
 
-def _check_hole(image: Pixels, hole: Hole) -> None:
-    if hole.shape != image.shape[:2] or hole.dtype != np.bool_:
-        raise ValueError(f"a hole of {hole.dtype} {hole.shape} in an image of {image.shape}: expected bool H×W")
-    if hole.all():
+def _check_mask(image: Pixels, mask: Mask) -> None:
+    if mask.shape != image.shape[:2] or mask.dtype != np.bool_:
+        raise ValueError(f"a hole of {mask.dtype} {mask.shape} in an image of {image.shape}: expected bool H×W")
+    if mask.all():
         raise ValueError("the hole is the whole image: there is nothing to fill it from")
 
 

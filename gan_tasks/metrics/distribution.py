@@ -42,7 +42,7 @@ class KernelDistance:
     """Lower end of the 95 % interval."""
     high: float
     """Upper end."""
-    floor: Interval
+    real_vs_real: Interval
     """The same between two random halves of the real images: mean and 95 % range over many such halves. A value
     within it is as good as this number of images can tell; halves being smaller, the range is on the wide side."""
 
@@ -72,8 +72,8 @@ def kernel_distance(real: Features, generated: Features, *, seed: int = 0) -> Ke
     half = _halves(len(x), rng)
     among_real = _mmd2(among_x, among_x, among_x, half, 1 - half)
     low, high = np.quantile(among_real, [0.025, 0.975])
-    floor = Interval(float(among_real.mean()), float(low), float(high))
-    return KernelDistance(value, value - error, value + error, floor)
+    real_vs_real = Interval(float(among_real.mean()), float(low), float(high))
+    return KernelDistance(value, value - error, value + error, real_vs_real)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def nearest(images: Features, among: Features) -> Nearest:
 
 
 @dataclass(frozen=True)
-class Memorising:
+class MemorizationRatio:
     """Whether a model's outputs repeat its training images."""
 
     outputs: Nearest
@@ -271,9 +271,9 @@ class Memorising:
         return float(np.median(self.outputs.distance) / np.median(self.held_out.distance))
 
 
-def memorising(outputs: Features, held_out: Features, training: Features) -> Memorising:
+def memorization(outputs: Features, held_out: Features, training: Features) -> MemorizationRatio:
     """Search the training images for each output, and for each held-out real image. Raises as `nearest` does."""
-    return Memorising(nearest(outputs, training), nearest(held_out, training))
+    return MemorizationRatio(nearest(outputs, training), nearest(held_out, training))
 
 
 def diversity(outputs: NDArray[Any], references: NDArray[Any]) -> float:

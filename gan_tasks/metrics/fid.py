@@ -23,7 +23,7 @@ SCORE_SPLITS = 10
 
 @dataclass(frozen=True)
 class InceptionFeatures:
-    """What the published network sees in a set of images; `InceptionMeasures.features` makes them."""
+    """What the published network sees in a set of images; `InceptionMetrics.features` makes them."""
 
     pooled: NDArray[np.float32]
     """N×2048."""
@@ -31,7 +31,7 @@ class InceptionFeatures:
     """N×1008, without the bias, as the Inception Score has always been computed."""
 
 
-class InceptionMeasures:
+class InceptionMetrics:
     """The network, loaded. Raises UserError where its weights cannot be had, or `weights` is another file.
 
     weights: `pt_inception-2015-12-05-6726825d.pth`; by default it is downloaded once.

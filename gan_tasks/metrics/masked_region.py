@@ -10,8 +10,8 @@ from gan_tasks.metrics.reference import SSIM_WINDOW_PX, crop_border, ssim_map
 
 
 @torch.no_grad()
-def hole_measures(image: Tensor, target: Tensor, hole: Tensor, *, border_px: int = 0) -> dict[str, Tensor]:
-    """{"l1_hole", "psnr_hole", "ssim_hole"}, N values each, as `reference` has them for whole images.
+def masked_metrics(image: Tensor, target: Tensor, mask: Tensor, *, border_px: int = 0) -> dict[str, Tensor]:
+    """{"l1_masked", "psnr_masked", "ssim_masked"}, N values each, as `reference` has them for whole images.
 
     L1 and PSNR are those of the hole's pixels; SSIM is the mean over windows with their centre in the hole. A value
     is nan where there is nothing to measure: no hole, or none in reach of a window's centre.
@@ -23,23 +23,23 @@ def hole_measures(image: Tensor, target: Tensor, hole: Tensor, *, border_px: int
 
     Raises ValueError where sizes differ.
     """
-    if image.shape != target.shape or hole.shape != (len(image), 1, *image.shape[-2:]):
+    if image.shape != target.shape or mask.shape != (len(image), 1, *image.shape[-2:]):
         raise ValueError(
-            f"cannot measure {tuple(image.shape)} against {tuple(target.shape)} in a hole of {tuple(hole.shape)}"
+            f"cannot measure {tuple(image.shape)} against {tuple(target.shape)} in a hole of {tuple(mask.shape)}"
         )
-    image, target, hole = (crop_border(x, border_px) for x in (image, target, hole))
+    image, target, mask = (crop_border(x, border_px) for x in (image, target, mask))
     difference = image.float() - target.float()
     similarity = torch.full((len(image),), torch.nan, device=image.device)
     if min(image.shape[-2:]) >= SSIM_WINDOW_PX:
-        similarity = mean_in(crop_border(hole, SSIM_WINDOW_PX // 2), ssim_map(image, target))
+        similarity = mean_in(crop_border(mask, SSIM_WINDOW_PX // 2), ssim_map(image, target))
     return {
-        "l1_hole": mean_in(hole, difference.abs()) / 2,
-        "psnr_hole": 10 * torch.log10(2**2 / mean_in(hole, difference.square())),
-        "ssim_hole": similarity,
+        "l1_masked": mean_in(mask, difference.abs()) / 2,
+        "psnr_masked": 10 * torch.log10(2**2 / mean_in(mask, difference.square())),
+        "ssim_masked": similarity,
     }
 
 
-def mean_in(hole: Tensor, values: Tensor) -> Tensor:
+def mean_in(mask: Tensor, values: Tensor) -> Tensor:
     """N means over the hole, N×1×H×W bool, of N×C×H×W values; nan where there is none."""
-    total = torch.where(hole, values, 0).sum(dim=(1, 2, 3), dtype=torch.float64)
-    return (total / (hole.sum(dim=(1, 2, 3)) * values.shape[1])).float()
+    total = torch.where(mask, values, 0).sum(dim=(1, 2, 3), dtype=torch.float64)
+    return (total / (mask.sum(dim=(1, 2, 3)) * values.shape[1])).float()

@@ -1,8 +1,8 @@
 """The one generator of all tasks, and its fillings.
 
-    image → stem → downs → trunk → ups → head → image
+    image → stem → downs → body → ups → head → image
 
-A filling chooses the parts: which convolution, which norm, what the trunk is made of, and whether each
+A filling chooses the parts: which convolution, which norm, what the body is made of, and whether each
 up joins the features that the matching down began from (U-Net). The frame itself knows no task.
 """
 
@@ -27,42 +27,42 @@ from gan_tasks.networks.blocks import (
     pad_to_multiple,
 )
 
-BANDS, MIN_BAND_ROWS = 8, 16
-"""See `Generator.in_bands`."""
+STRIPS, MIN_STRIP_ROWS = 8, 16
+"""See `Generator.strip_wise`."""
 
 TranslationNetwork = Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"]
 
 
 class Generator(nn.Module):
-    """stem → downs → trunk → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(s·H)×(s·W).
+    """stem → downs → body → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(s·H)×(s·W).
 
     Args:
-        stem, trunk, head: one module each.
+        stem, body, head: one module each.
         downs, ups: modules in the order they are run.
         skips: concatenate the features in front of `downs[i]` to the output of `ups[-1 - i]` (U-Net).
-        size_multiple: `body` needs H and W divisible by this; `forward` pads and crops, so takes any size.
-        minimum_size: the smallest H and W that `body` takes, in pixels.
+        size_multiple: `run` needs H and W divisible by this; `forward` pads and crops, so takes any size.
+        minimum_size: the smallest H and W that `run` takes, in pixels.
         scale: how many output pixels there are to an input pixel along a side.
-        shortcut: enlarges the input as `body` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
+        shortcut: enlarges the input as `run` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
         clips: hold the sum within [-1, 1].
         reduce: what is added to the shortcut is worked out on means over blocks of this many pixels a side
         reach: how far to each side of a place the image decides what is made there, in pixels of input; where
             that is farther than can be seen, as far as it can.
-        tail_reach: the same of ups and head, in pixels of the trunk's features; None where it is not known.
+        tail_receptive_field: the same of ups and head, in pixels of the body's features; None where it is not known.
 
     Attributes:
-        in_bands: where `tail_reach` is known, run ups and head on one band of rows after another, so that their large
-            features never exist for the whole image. For use: the result is the same. Not for export.
+        strip_wise: where `tail_receptive_field` is known, run ups and head on one strip of rows after another. Their
+            large features then never exist for the whole image. The result is the same. Not for export.
     """
 
-    in_bands: bool = False
+    strip_wise: bool = False
 
     def __init__(
         self,
         *,
         stem: nn.Module,
         downs: Sequence[nn.Module],
-        trunk: nn.Module,
+        body: nn.Module,
         ups: Sequence[nn.Module],
         head: nn.Module,
         skips: bool = False,
@@ -71,14 +71,14 @@ class Generator(nn.Module):
         scale: int = 1,
         shortcut: nn.Module | None = None,
         clips: bool = False,
-        reduce: int = 1,
-        reach: int = 24,
-        tail_reach: int | None = None,
+        residual_downscale: int = 1,
+        receptive_field: int = 24,
+        tail_receptive_field: int | None = None,
     ) -> None:
         super().__init__()
         self.stem = stem
         self.downs = nn.ModuleList(downs)
-        self.trunk = trunk
+        self.body = body
         self.ups = nn.ModuleList(ups)
         self.head = head
         self.skips = skips
@@ -87,23 +87,23 @@ class Generator(nn.Module):
         self.scale = scale
         self.shortcut = shortcut
         self.clips = clips
-        self.reduce = reduce
-        self.reach = reach
-        self.tail_reach = tail_reach
+        self.residual_downscale = residual_downscale
+        self.receptive_field = receptive_field
+        self.tail_receptive_field = tail_receptive_field
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any size: pads to what `body` takes and crops the result."""
+        """Any size: pads to what `run` takes and crops the result."""
         height, width = x.shape[-2:]
-        y = self.body(pad_to_multiple(x, self.size_multiple, self.minimum_size))
+        y = self.run(pad_to_multiple(x, self.size_multiple, self.minimum_size))
         return y[..., : height * self.scale, : width * self.scale]
 
-    def body(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
-        if self.reduce == 1:
+        if self.residual_downscale == 1:
             y = self._made(x)
         else:
-            y = enlarged(self._made(functional.avg_pool2d(x, self.reduce)), self.reduce)
+            y = enlarged(self._made(functional.avg_pool2d(x, self.residual_downscale)), self.residual_downscale)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         return clipped(y) if self.clips else y
@@ -114,9 +114,9 @@ class Generator(nn.Module):
         for down in self.downs:
             kept.append(x)
             x = down(x)
-        x = self.trunk(x)
-        if self.in_bands and self.tail_reach is not None:
-            return self._tail_in_bands(x, self.tail_reach)
+        x = self.body(x)
+        if self.strip_wise and self.tail_receptive_field is not None:
+            return self._tail_strip_wise(x, self.tail_receptive_field)
         for up in self.ups:
             x = up(x)
             if self.skips:
@@ -124,17 +124,17 @@ class Generator(nn.Module):
         y: Tensor = self.head(x)
         return y
 
-    def _tail_in_bands(self, x: Tensor, reach: int) -> Tensor:
+    def _tail_strip_wise(self, x: Tensor, receptive_field: int) -> Tensor:
         height = x.shape[-2]
-        rows = max(MIN_BAND_ROWS, -(-height // BANDS))
+        rows = max(MIN_STRIP_ROWS, -(-height // STRIPS))
         made = []
         for start in range(0, height, rows):
-            first, last = max(0, start - reach), min(height, start + rows + reach)
-            band: Tensor = x[..., first:last, :]
+            first, last = max(0, start - receptive_field), min(height, start + rows + receptive_field)
+            strip: Tensor = x[..., first:last, :]
             for part in (*self.ups, self.head):
-                band = part(band)
-            step = band.shape[-2] // (last - first)
-            made.append(band[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
+                strip = part(strip)
+            step = strip.shape[-2] // (last - first)
+            made.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
         return torch.cat(made, dim=-2)
 
 
@@ -155,7 +155,7 @@ class Leading(nn.Module):
         return x[:, : self.count]
 
 
-def as_change(generator: Generator, channels: int, *, reduce: int = 1) -> Generator:
+def as_residual(generator: Generator, channels: int, *, residual_downscale: int = 1) -> Generator:
     """The generator as one that changes an image, beginning with no change at all.
 
     What its head makes, without tanh, is added to the first channels of the input, and the sum is clipped to [-1, 1]
@@ -173,19 +173,22 @@ def as_change(generator: Generator, channels: int, *, reduce: int = 1) -> Genera
     # One level deeper: by its names, the head of a generator that makes whole images must not fit this one.
     generator.head = nn.Sequential(nn.Sequential(*parts))
     generator.shortcut, generator.clips = Leading(channels), True
-    generator.reduce = reduce
-    generator.size_multiple *= reduce
-    generator.minimum_size *= reduce
-    generator.reach *= reduce
+    generator.residual_downscale = residual_downscale
+    generator.size_multiple *= residual_downscale
+    generator.minimum_size *= residual_downscale
+    generator.receptive_field *= residual_downscale
     return generator
 
 
-def check_reduce(reduce: int, change: bool) -> None:
+def check_residual(residual_downscale: int, residual: bool) -> None:
     """Raises UserError for options that do not go together."""
-    if reduce < 1:
-        raise UserError(f"reduce is {reduce}; it must be 1 or more")
-    if reduce > 1 and not change:
-        raise UserError(f"reduce is {reduce}: add --change to it, for it is a change that is worked out on less")
+    if residual_downscale < 1:
+        raise UserError(f"residual_downscale is {residual_downscale}; it must be 1 or more")
+    if residual_downscale > 1 and not residual:
+        raise UserError(
+            f"residual_downscale is {residual_downscale}: add --residual, "
+            "only a residual can be computed at a fraction of the size"
+        )
 
 
 def translation_generator(
@@ -254,16 +257,16 @@ def resnet(
             nn.ReLU(inplace=True),
         ),
         downs=[down(widths[i], widths[i + 1]) for i in range(downs)],
-        trunk=nn.Sequential(*(ResidualBlock(widths[-1], norm=norm, dropout=dropout) for _ in range(blocks))),
+        body=nn.Sequential(*(ResidualBlock(widths[-1], norm=norm, dropout=dropout) for _ in range(blocks))),
         ups=[up(widths[i + 1], widths[i]) for i in reversed(range(downs))],
         head=nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()),
         size_multiple=2**downs,
-        # The trunk pads by reflection, which needs features of 2×2; the stem needs 4×4 pixels.
+        # The body pads by reflection, which needs features of 2×2; the stem needs 4×4 pixels.
         minimum_size=max(4, 2 ** (downs + 1)),
     )
     if norm == "none":  # which would make up for weights as small as those published
         init_convs(generator, 1.0)
-        init_convs(generator.trunk, 0.1)
+        init_convs(generator.body, 0.1)
     return generator
 
 
@@ -300,7 +303,7 @@ def unet(
     return Generator(
         stem=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=bias),
         downs=[down(widths[i - 1], widths[i], innermost=i == inner) for i in range(1, downs)],
-        trunk=nn.Identity(),
+        body=nn.Identity(),
         ups=[
             up(widths[i] * (1 if i == inner else 2), widths[i - 1], dropped=dropout and 4 <= i < inner)
             for i in reversed(range(1, downs))

@@ -48,10 +48,10 @@ class ContextualAttention(nn.Module):
         return self.attend(features, mask)
 
     def attend(self, features: Tensor, mask: Tensor) -> Tensor:
-        reduce = nearest_aligned if self.tensorflow else nearest
-        small = reduce(features, STRIDE)
-        holes = reduce(mask, mask.shape[-1] // small.shape[-1])
-        whole = (functional.max_pool2d(holes, PATCH, stride=1, padding=PATCH // 2) == 0).to(features.dtype)
+        residual_downscale = nearest_aligned if self.tensorflow else nearest
+        small = residual_downscale(features, STRIDE)
+        masks = residual_downscale(mask, mask.shape[-1] // small.shape[-1])
+        whole = (functional.max_pool2d(masks, PATCH, stride=1, padding=PATCH // 2) == 0).to(features.dtype)
 
         patches = unfold(small, PATCH, 1).flatten(2)
         norms = patches.square().sum(1, keepdim=True).clamp_min(SMALLEST_NORM**2).sqrt()

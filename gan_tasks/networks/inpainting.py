@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.networks.backbone import Generator, as_change, enlarged
+from gan_tasks.networks.backbone import Generator, as_residual, enlarged
 from gan_tasks.networks.blocks import GatedConv, Norm, clipped, needs_bias, norm_layer, pad_to_multiple
 from gan_tasks.networks.contextual_attention import ContextualAttention
 from gan_tasks.networks.push_pull import SmoothFill
 
-FARTHEST_REACH = 64
+LARGEST_RECEPTIVE_FIELD = 64
 """Pixels. These networks look as far as the image goes; this much around a hole they should be shown."""
 
 
@@ -31,17 +31,22 @@ class Inpainter(nn.Module):
     """
 
     def __init__(
-        self, coarse: Generator, refine: Generator | None = None, start: SmoothFill | None = None, *, reduce: int = 1
+        self,
+        coarse: Generator,
+        refine: Generator | None = None,
+        start: SmoothFill | None = None,
+        *,
+        residual_downscale: int = 1,
     ) -> None:
         super().__init__()
         self.coarse = coarse
         self.refine = refine
         self.start = start
-        self.reduce = reduce
+        self.residual_downscale = residual_downscale
         parts = [coarse] if refine is None else [coarse, refine]
-        self.size_multiple = reduce * math.lcm(*(part.size_multiple for part in parts))
-        self.minimum_size = reduce * max(part.minimum_size for part in parts)
-        self.reach = reduce * max(part.reach for part in parts)
+        self.size_multiple = residual_downscale * math.lcm(*(part.size_multiple for part in parts))
+        self.minimum_size = residual_downscale * max(part.minimum_size for part in parts)
+        self.receptive_field = residual_downscale * max(part.receptive_field for part in parts)
 
     def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> Tensor:
         """The last of `stages`: a whole image, of which the holes are to be used."""
@@ -64,37 +69,39 @@ class Inpainter(nn.Module):
         seen = image * (1 - mask)
         if self.start is not None:
             seen = seen + self.start(image, mask) * mask
-        images = self._made(seen, mask, sketch) if self.reduce == 1 else self._made_small(seen, mask, sketch)
+        images = (
+            self._made(seen, mask, sketch) if self.residual_downscale == 1 else self._made_small(seen, mask, sketch)
+        )
         return tuple(made[..., :height, :width] for made in images)
 
     def _made(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
-        images = [self.coarse.body(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
+        images = [self.coarse.run(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
         if self.refine is not None:
             filled = images[0] * mask + seen * (1 - mask)
-            images.append(self.refine.body(torch.cat([filled, mask], dim=1)))
+            images.append(self.refine.run(torch.cat([filled, mask], dim=1)))
         return images
 
     def _made_small(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
-        small, share = (functional.avg_pool2d(x, self.reduce) for x in (seen, mask))
-        hole = (share > 0.5).to(mask.dtype)  # narrower holes stay filled smoothly
-        lines = functional.max_pool2d(sketch * mask, self.reduce)
+        small, share = (functional.avg_pool2d(x, self.residual_downscale) for x in (seen, mask))
+        small_mask = (share > 0.5).to(mask.dtype)  # narrower holes stay filled smoothly
+        lines = functional.max_pool2d(sketch * mask, self.residual_downscale)
         images = []
-        for made in self._made(small, hole, lines):
+        for made in self._made(small, small_mask, lines):
             # Zero around the hole, so that the change fades in from its edge.
-            change = enlarged((made - small) * hole, self.reduce)
-            images.append(clipped(seen + change * mask))
+            residual = enlarged((made - small) * small_mask, self.residual_downscale)
+            images.append(clipped(seen + residual * mask))
         return images
 
 
-def as_change_of_smooth_fill(inpainter: Inpainter, channels: int, *, reduce: int = 1) -> Inpainter:
+def as_residual_of_smooth_fill(inpainter: Inpainter, channels: int, *, residual_downscale: int = 1) -> Inpainter:
     """The inpainter as one that changes a smooth fill of the holes, and begins with that as it is.
 
     reduce: what it changes is worked out on means over blocks of so many pixels a side.
     """
     for part in (inpainter.coarse, inpainter.refine):
         if part is not None:
-            as_change(part, channels)
-    return Inpainter(inpainter.coarse, inpainter.refine, SmoothFill(), reduce=reduce)
+            as_residual(part, channels)
+    return Inpainter(inpainter.coarse, inpainter.refine, SmoothFill(), residual_downscale=residual_downscale)
 
 
 class MakeConv(Protocol):
@@ -164,17 +171,17 @@ def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAtt
     def up(inputs: int, within: int, outputs: int) -> nn.Module:
         return nn.Sequential(nn.Upsample(scale_factor=2), conv(inputs, within), conv(within, outputs))
 
-    def generator(stem: nn.Module, downs: list[nn.Module], trunk: nn.Module) -> Generator:
+    def generator(stem: nn.Module, downs: list[nn.Module], body: nn.Module) -> Generator:
         return Generator(
             stem=stem,
             downs=downs,
-            trunk=trunk,
+            body=body,
             ups=[up(wide, width, width), up(width, half, width // 4)],
             head=nn.Sequential(nn.Conv2d(width // 4, channels, 3, padding=1), nn.Tanh()),
             # A quarter of the size is halved once more in the attention.
             size_multiple=8,
             minimum_size=8,
-            reach=FARTHEST_REACH,
+            receptive_field=LARGEST_RECEPTIVE_FIELD,
         )
 
     coarse = generator(
@@ -256,7 +263,7 @@ def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 400
         Generator(
             stem=nn.Sequential(first, nn.LeakyReLU(0.2, inplace=True)),
             downs=[down(widths[i], widths[i + 1]) for i in range(4)],
-            trunk=nn.Sequential(
+            body=nn.Sequential(
                 nn.Conv2d(widths[-1], bottleneck, 4, bias=bias),
                 norm_layer(norm, bottleneck),
                 nn.LeakyReLU(0.2, inplace=True),
@@ -268,7 +275,7 @@ def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 400
             head=nn.Sequential(last, nn.Tanh()),
             size_multiple=32,
             minimum_size=128,
-            reach=FARTHEST_REACH,
+            receptive_field=LARGEST_RECEPTIVE_FIELD,
         )
     )
 

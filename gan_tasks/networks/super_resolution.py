@@ -10,7 +10,7 @@ from torch import nn
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual, init_convs, rrdb_block
 
-FARTHEST_REACH = 48
+LARGEST_RECEPTIVE_FIELD = 48
 """Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a few levels of 255,
 and blended as in export/models/tiling.py by two at most."""
 
@@ -57,7 +57,7 @@ def rrdb(
             nn.Conv2d(in_channels * unshuffle**2, width, 3, padding=1),
         ),
         downs=[],
-        trunk=Residual(
+        body=Residual(
             *(rrdb_block(width, growth=growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1)
         ),
         ups=[up(step) for step in steps],
@@ -69,10 +69,10 @@ def rrdb(
         size_multiple=unshuffle,
         minimum_size=unshuffle,
         scale=scale,
-        reach=reach_of(convs, steps, unshuffle),
-        tail_reach=reach_of(0, steps),
+        receptive_field=receptive_field_of(convs, steps, unshuffle),
+        tail_receptive_field=receptive_field_of(0, steps),
     )
-    init_convs(generator.trunk, 0.1)
+    init_convs(generator.body, 0.1)
     return generator
 
 
@@ -84,12 +84,12 @@ def srvgg(
     generator = Generator(
         stem=nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.PReLU(width)),
         downs=[],
-        trunk=nn.Sequential(*layers),
+        body=nn.Sequential(*layers),
         ups=[],
         head=nn.Sequential(nn.Conv2d(width, out_channels * scale**2, 3, padding=1), nn.PixelShuffle(scale)),
         scale=scale,
         shortcut=nn.Upsample(scale_factor=scale),
-        reach=min(convs + 2, FARTHEST_REACH),
+        receptive_field=min(convs + 2, LARGEST_RECEPTIVE_FIELD),
     )
     init_convs(generator, 1.0)
     return generator
@@ -111,7 +111,7 @@ def msr_resnet(
     generator = Generator(
         stem=nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU(0.1, inplace=True)),
         downs=[],
-        trunk=nn.Sequential(*(block() for _ in range(blocks))),
+        body=nn.Sequential(*(block() for _ in range(blocks))),
         ups=[up(step) for step in steps],
         head=nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
@@ -120,10 +120,10 @@ def msr_resnet(
         ),
         scale=scale,
         shortcut=nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=False),
-        reach=reach_of(2 * blocks + 2, steps),
-        tail_reach=reach_of(1, steps),
+        receptive_field=receptive_field_of(2 * blocks + 2, steps),
+        tail_receptive_field=receptive_field_of(1, steps),
     )
-    init_convs(generator.trunk, 0.1)
+    init_convs(generator.body, 0.1)
     return generator
 
 
@@ -143,7 +143,7 @@ def srresnet(
     return Generator(
         stem=nn.Sequential(nn.Conv2d(in_channels, width, 9, padding=4), nn.PReLU()),
         downs=[],
-        trunk=Residual(
+        body=Residual(
             *(block() for _ in range(blocks)),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -151,7 +151,7 @@ def srresnet(
         ups=[up(step) for step in steps],
         head=nn.Conv2d(width, out_channels, 9, padding=4),
         scale=scale,
-        reach=reach_of(2 * blocks + 8, steps),
+        receptive_field=receptive_field_of(2 * blocks + 8, steps),
     )
 
 
@@ -160,7 +160,7 @@ def grow(width: int, step: int) -> nn.Conv2d:
     return nn.Conv2d(width, width * step**2, 3, padding=1)
 
 
-def reach_of(convs: int, steps: tuple[int, ...], unshuffle: int = 1) -> int:
-    """Pixels of input: 3×3 convolutions at the resolution of the trunk, one more after each step, two in the head."""
+def receptive_field_of(convs: int, steps: tuple[int, ...], unshuffle: int = 1) -> int:
+    """Pixels of input: 3×3 convolutions at the resolution of the body, one more after each step, two in the head."""
     after = sum(1 / math.prod(steps[: i + 1]) for i in range(len(steps))) + 2 / math.prod(steps)
-    return min(math.ceil(unshuffle * (convs + after)), FARTHEST_REACH)
+    return min(math.ceil(unshuffle * (convs + after)), LARGEST_RECEPTIVE_FIELD)

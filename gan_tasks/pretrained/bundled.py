@@ -19,7 +19,7 @@ LICENCE = "BSD-3-Clause, copyright (c) 2021 Xintao Wang"
 
 
 @dataclass(frozen=True)
-class ReadyMade:
+class BundledModel:
     """A model of Real-ESRGAN's (Wang et al. 2021) that makes images four times as large along a side."""
 
     name: str
@@ -41,14 +41,14 @@ class ReadyMade:
         return path
 
 
-READY_MADE: tuple[ReadyMade, ...] = (
-    ReadyMade("realesrgan-x4plus", "REALESRGAN_X4PLUS_UP4X", "photographs; slow"),
-    ReadyMade("realesrgan-x4plus-anime", "REALESRGAN_X4PLUSANIME_UP4X", "drawings"),
-    ReadyMade("realesrgan-animevideov3", "REALESRGAN_ANIMAVIDEOV3_UP4X", "drawings; fast"),
+BUNDLED_MODELS: tuple[BundledModel, ...] = (
+    BundledModel("realesrgan-x4plus", "REALESRGAN_X4PLUS_UP4X", "photographs; slow"),
+    BundledModel("realesrgan-x4plus-anime", "REALESRGAN_X4PLUSANIME_UP4X", "drawings"),
+    BundledModel("realesrgan-animevideov3", "REALESRGAN_ANIMAVIDEOV3_UP4X", "drawings; fast"),
 )
 
 
-def find_ready_made(path: Path) -> ReadyMade | None:
+def find_bundled(path: Path) -> BundledModel | None:
     """The model of this name, unless there is a file or folder of that name."""
-    named = next((model for model in READY_MADE if model.name == str(path)), None)
+    named = next((model for model in BUNDLED_MODELS if model.name == str(path)), None)
     return None if named is None or path.exists() else named

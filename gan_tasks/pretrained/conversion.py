@@ -42,7 +42,7 @@ class Usage:
     """Height and width that it takes without padding divide by this,"""
     minimum_size: int = 1
     """and are at least this, in pixels."""
-    reach: int = 24
+    receptive_field: int = 24
     """How far to each side of a place the image decides what is made there, in pixels; at most as can be seen."""
 
 

@@ -19,13 +19,13 @@ CONDITIONS = 2
 OURS = (
     "coarse.stem",
     *(f"coarse.downs.{i}.{part}" for i in range(2) for part in range(2)),
-    *(f"coarse.trunk.{i}" for i in range(7)),
+    *(f"coarse.body.{i}" for i in range(7)),
     *(f"coarse.ups.{i}.{part}" for i in range(2) for part in (1, 2)),
     "coarse.head.0",
-    *(f"refine.trunk.0.imagining.{i}" for i in range(10)),
-    *(f"refine.trunk.0.describing.{i}" for i in range(6)),
-    *(f"refine.trunk.0.borrowing.{i}" for i in range(2)),
-    *(f"refine.trunk.{i}" for i in (1, 2)),
+    *(f"refine.body.0.imagining.{i}" for i in range(10)),
+    *(f"refine.body.0.describing.{i}" for i in range(6)),
+    *(f"refine.body.0.borrowing.{i}" for i in range(2)),
+    *(f"refine.body.{i}" for i in (1, 2)),
     *(f"refine.ups.{i}.{part}" for i in range(2) for part in (1, 2)),
     "refine.head.0",
 )
@@ -122,7 +122,7 @@ def inpainter_usage(inpainter: Inpainter) -> Usage:
         inputs=("image", "mask"),
         size_multiple=inpainter.size_multiple,
         minimum_size=inpainter.minimum_size,
-        reach=inpainter.reach,
+        receptive_field=inpainter.receptive_field,
     )
 
 

@@ -33,11 +33,11 @@ class Naming:
 
     def names(self, blocks: int) -> dict[str, str]:
         """Ours → published."""
-        names = {"stem.1": self.first, f"trunk.layers.{blocks}": self.body}
+        names = {"stem.1": self.first, f"body.layers.{blocks}": self.body}
         for block in range(blocks):
             for dense in range(3):
                 for conv in range(5):
-                    ours = f"trunk.layers.{block}.layers.{dense}.convs.{conv}"
+                    ours = f"body.layers.{block}.layers.{dense}.convs.{conv}"
                     names[ours] = self.dense.format(block=block, dense=dense + 1, conv=conv + 1)
         names |= {f"ups.{i}.1": up for i, up in enumerate(self.ups)}
         return {**names, "head.0": self.high, "head.2": self.last}
@@ -90,7 +90,7 @@ def build_rrdb(state: State) -> Generator:
     naming, blocks = found
     names = naming.names(blocks)
     width, inputs = conv_channels(state, names["stem.1"])
-    growth, _ = conv_channels(state, names["trunk.layers.0.layers.0.convs.0"])
+    growth, _ = conv_channels(state, names["body.layers.0.layers.0.convs.0"])
     out_channels, _ = conv_channels(state, names["head.2"])
     # Folded pixels show as 4 or 16 channels in for each that comes out.
     unshuffle = math.isqrt(inputs // out_channels) if inputs in (4 * out_channels, 16 * out_channels) else 1
@@ -126,7 +126,7 @@ def upscaler_usage(generator: Generator) -> Usage:
         scale=generator.scale,
         size_multiple=generator.size_multiple,
         minimum_size=generator.minimum_size,
-        reach=generator.reach,
+        receptive_field=generator.receptive_field,
     )
 
 

@@ -67,7 +67,7 @@ def resnet_names(downs: int, blocks: int, *, dropout: bool, block: str = "conv_b
     for i in range(downs):
         names |= {f"downs.{i}.{part}": f"model.{4 + 3 * i + part}" for part in (0, 1)}
     for i in range(blocks):
-        ours, published = f"trunk.{i}.layers", f"model.{first_block + i}.{block}"
+        ours, published = f"body.{i}.layers", f"model.{first_block + i}.{block}"
         names |= {f"{ours}.{part}": f"{published}.{part}" for part in (1, 2)}
         names |= {f"{ours}.{6 + part}": f"{published}.{second_conv + part}" for part in (0, 1)}
     for i in range(downs):

@@ -11,7 +11,7 @@ from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_n
 from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict
 
-__all__ = ["ARCHITECTURES", "Published", "Usage", "load_network", "load_published", "read_state_dict"]
+__all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     vintagify.RESNET_GENERATOR,
@@ -33,7 +33,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 
 
 @dataclass(frozen=True)
-class Published:
+class Pretrained:
     """The network of a public checkpoint, as `load_network` gives it, and what it was found to be."""
 
     network: nn.Module
@@ -55,10 +55,10 @@ def load_network(path: Path | str) -> nn.Module:
     Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
     them but with a tensor too many, too few or of another shape.
     """
-    return load_published(path).network
+    return load_pretrained(path).network
 
 
-def load_published(path: Path | str) -> Published:
+def load_pretrained(path: Path | str) -> Pretrained:
     """As `load_network`, with what else the file tells."""
     path = Path(path)
     is_ncnn = path.suffix.lower() == PARAM_SUFFIX
@@ -69,7 +69,7 @@ def load_published(path: Path | str) -> Published:
                 network = architecture.build(state).eval().requires_grad_(False)
             except UserError as error:
                 raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
-            return Published(network, architecture, architecture.usage(network) if architecture.usage else None)
+            return Pretrained(network, architecture, architecture.usage(network) if architecture.usage else None)
     known = ", ".join(architecture.title for architecture in ARCHITECTURES)
     raise UserError(
         f"{path} holds no network that is known here: expected one of {known}; its first tensors are called "

@@ -18,7 +18,7 @@ def msr_resnet_names(blocks: int, ups: tuple[str, ...]) -> dict[str, str]:
     """Ours → published."""
     names = {"stem.0": "conv_first", "head.0": "conv_hr", "head.2": "conv_last"}
     for block in range(blocks):
-        names |= {f"trunk.{block}.layers.{2 * i}": f"body.{block}.conv{i + 1}" for i in range(2)}
+        names |= {f"body.{block}.layers.{2 * i}": f"body.{block}.conv{i + 1}" for i in range(2)}
     return names | {f"ups.{i}.0": up for i, up in enumerate(ups)}
 
 

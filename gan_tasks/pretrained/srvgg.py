@@ -19,7 +19,7 @@ def is_srvgg(state: State) -> bool:
 def srvgg_names(convs: int) -> dict[str, str]:
     """Ours → published, where even numbers are convolutions and odd ones their PReLUs."""
     names = {"stem.0": "body.0", "stem.1": "body.1", "head.0": f"body.{2 * convs + 2}"}
-    return names | {f"trunk.{i}.{part}": f"body.{2 * i + 2 + part}" for i in range(convs) for part in (0, 1)}
+    return names | {f"body.{i}.{part}": f"body.{2 * i + 2 + part}" for i in range(convs) for part in (0, 1)}
 
 
 def build_srvgg(state: State) -> Generator:

@@ -152,7 +152,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
     task, _ = read_run(run_path)
     if direction:
-        task = task.facing(direction)
+        task = task.in_direction(direction)
     task.build(for_training=False)
     for checkpoint in candidates:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Measure
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder, read_object
 from gan_tasks.tasks import find_task
@@ -65,7 +65,7 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
     return "\n".join(lines)
 
 
-def published_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:
+def pretrained_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:
     """Of a checkpoint that others published, which says next to nothing of itself."""
     lines = [
         f"# Model card: {source}",
@@ -108,30 +108,30 @@ def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
-    measures = [measure for measure in PER_IMAGE if measure.key in rows["This model"]]
-    if measures:
-        yield "| | " + " | ".join(measure.heading for measure in measures) + " |"
-        yield "|---|" + "---|" * len(measures)
+    metrics = [metric for metric in PER_IMAGE if metric.key in rows["This model"]]
+    if metrics:
+        yield "| | " + " | ".join(metric.heading for metric in metrics) + " |"
+        yield "|---|" + "---|" * len(metrics)
         for name, row in rows.items():
-            yield f"| {name} | " + " | ".join(figure_text(row.get(m.key), m) for m in measures) + " |"
+            yield f"| {name} | " + " | ".join(figure_text(row.get(m.key), m) for m in metrics) + " |"
         yield ""
-    if sets := evaluation.get("set_measures"):
+    if sets := evaluation.get("set_metrics"):
         distance = figure_text(sets["kernel_distance"], KERNEL_DISTANCE)
         untranslated = figure_text((evaluation.get("inputs") or {}).get("kernel_distance"), KERNEL_DISTANCE)
-        floor = figure_text(evaluation.get("floor"), KERNEL_DISTANCE)
+        real_vs_real = figure_text(evaluation.get("real_vs_real"), KERNEL_DISTANCE)
         yield (
             f"{KERNEL_DISTANCE.heading} by {evaluation['features']}: {distance}; untranslated inputs {untranslated}; "
-            f"halves of the real images {floor}."
+            f"halves of the real images {real_vs_real}."
         )
         yield ""
     yield str(evaluation.get("verdict", ""))
 
 
-def figure_text(figure: Any, measure: Measure) -> str:
+def figure_text(figure: Any, metric: Metric) -> str:
     if not isinstance(figure, Mapping):
         return "–"
-    mean, low, high = (float(figure[key]) * measure.scale for key in ("mean", "low", "high"))
-    return f"{mean:.{measure.digits}f} [{low:.{measure.digits}f}, {high:.{measure.digits}f}]"
+    mean, low, high = (float(figure[key]) * metric.scale for key in ("mean", "low", "high"))
+    return f"{mean:.{metric.digits}f} [{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
 
 
 def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
@@ -144,7 +144,7 @@ def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
     if drift := evaluation.get("colour_drift"):
         levels = ", ".join(f"{value:+.1f}" for value in drift)
         yield f"- Colour drift, mean of outputs minus that of real images, by channel in levels of 255: {levels}."
-    if memory := evaluation.get("memory"):
+    if memory := evaluation.get("memorization"):
         yield (
             f"- Repeating of training images: the nearest of {memory['searched']} is {memory['ratio']:.2f} times as "
             "far from an output as from a held-out real image (medians; far below 1, the model repeats)."
@@ -155,9 +155,9 @@ def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
 
 def worst_images(evaluation: Mapping[str, Any]) -> str:
     per_image = evaluation.get("per_image", {})
-    measure = next((measure for measure in PER_IMAGE if measure.key in per_image), None)
-    if measure is None:
+    metric = next((metric for metric in PER_IMAGE if metric.key in per_image), None)
+    if metric is None:
         return ""
-    numbered = [(float(value), name) for value, name in zip(per_image[measure.key], evaluation["names"], strict=True)]
-    worst = sorted(numbered, reverse=measure.lower_is_better)[:3]
-    return ", ".join(f"{name} ({measure.heading} {value:.{measure.digits}f})" for value, name in worst)
+    numbered = [(float(value), name) for value, name in zip(per_image[metric.key], evaluation["names"], strict=True)]
+    worst = sorted(numbered, reverse=metric.lower_is_better)[:3]
+    return ", ".join(f"{name} ({metric.heading} {value:.{metric.digits}f})" for value, name in worst)

@@ -28,7 +28,7 @@ from gan_tasks.metrics.catalogue import (
     PSNR_Y,
     SSIM,
     SSIM_Y,
-    Measure,
+    Metric,
 )
 from gan_tasks.runs import charts as curves
 from gan_tasks.runs.charts import Chart, Line
@@ -44,7 +44,7 @@ NETWORK_NAMES = {"g": "generator", "d": "discriminator"}
 LEVEL_NAMES = {"good": "Good", "note": "Note", "warning": "Warning"}
 
 
-MEASURES = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, KERNEL_DISTANCE)
+METRICS = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, KERNEL_DISTANCE)
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     _, speeds = series(journal, "speed/images_per_second")
     if len(speeds):
         yield "Speed", f"{curves.number_text(float(np.median(speeds)))} images/s"
-    for measure in MEASURES:
-        _, values = series(journal, f"val/{measure.key}")
+    for metric in METRICS:
+        _, values = series(journal, f"val/{metric.key}")
         if len(values):
-            best = float(np.nanmin(values) if measure.lower_is_better else np.nanmax(values))
-            yield f"Best held-out {measure.heading}", _value_text(best, measure)
+            best = float(np.nanmin(values) if metric.lower_is_better else np.nanmax(values))
+            yield f"Best held-out {metric.heading}", _value_text(best, metric)
 
 
 def _seconds_trained(journal: Sequence[Mapping[str, Any]]) -> float:
@@ -185,17 +185,17 @@ def _with_code(sentence: str) -> str:
 def _evaluation(evaluation: Mapping[str, Any]) -> str:
     """A table of the model beside its baselines, the best of each column in bold."""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
-    measures = [m for m in MEASURES if any(_mean(row.get(m.key)) is not None for row in rows.values())]
-    if not measures:
+    metrics = [m for m in METRICS if any(_mean(row.get(m.key)) is not None for row in rows.values())]
+    if not metrics:
         return ""
     heads = "".join(
-        f'<th scope="col" class="right">{measure.heading}'
-        f"<small>{'lower' if measure.lower_is_better else 'higher'} is better</small></th>"
-        for measure in measures
+        f'<th scope="col" class="right">{metric.heading}'
+        f"<small>{'lower' if metric.lower_is_better else 'higher'} is better</small></th>"
+        for metric in metrics
     )
     body = "".join(
         f'<tr{_class("model" if index == 0 else "")}><th scope="row">{escape(name)}</th>'
-        f"{''.join(_cell(row, measure, rows.values()) for measure in measures)}</tr>"
+        f"{''.join(_cell(row, metric, rows.values()) for metric in metrics)}</tr>"
         for index, (name, row) in enumerate(rows.items())
     )
     count = evaluation.get("images")
@@ -207,18 +207,18 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _cell(row: Mapping[str, Any], measure: Measure, rows: Iterable[Mapping[str, Any]]) -> str:
-    entry = row.get(measure.key)
+def _cell(row: Mapping[str, Any], metric: Metric, rows: Iterable[Mapping[str, Any]]) -> str:
+    entry = row.get(metric.key)
     mean = _mean(entry)
     if mean is None:
         return '<td class="right">–</td>'
-    means = [other for r in rows if (other := _mean(r.get(measure.key))) is not None]
-    best = mean == (min(means) if measure.lower_is_better else max(means))
+    means = [other for r in rows if (other := _mean(r.get(metric.key))) is not None]
+    best = mean == (min(means) if metric.lower_is_better else max(means))
     interval = ""
     if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
-        low, high = (_value_text(entry[end], measure, unit=False) for end in ("low", "high"))
+        low, high = (_value_text(entry[end], metric, unit=False) for end in ("low", "high"))
         interval = f"<small>{low} to {high}</small>"
-    return f"<td{_class('right best' if best else 'right')}>{_value_text(mean, measure)}{interval}</td>"
+    return f"<td{_class('right best' if best else 'right')}>{_value_text(mean, metric)}{interval}</td>"
 
 
 def _mean(entry: Any) -> float | None:
@@ -227,9 +227,9 @@ def _mean(entry: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _value_text(value: float, measure: Measure, unit: bool = True) -> str:
-    value *= measure.scale
-    if measure.unit == "dB":
+def _value_text(value: float, metric: Metric, unit: bool = True) -> str:
+    value *= metric.scale
+    if metric.unit == "dB":
         return f"{value:.2f} dB" if unit else f"{value:.2f}"
     return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
 
@@ -256,7 +256,7 @@ def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
             [_line(journal, key, scale=100, drop="_accuracy") for key in accuracies],
             y_range=(0, 100),
         ),
-        *(_measure_chart(journal, measure) for measure in MEASURES),
+        *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Variety of the outputs", "1 = as varied as the targets", [_line(journal, "outputs/diversity")]),
         Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
         Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
@@ -276,14 +276,14 @@ def _line(
     return Line(NETWORK_NAMES.get(name, name), images, values * scale, noisy=noisy)
 
 
-def _measure_chart(journal: Sequence[Mapping[str, Any]], measure: Measure) -> Chart:
-    images, values = series(journal, f"val/{measure.key}")
-    _, low = series(journal, f"val/{measure.key}_low")
-    _, high = series(journal, f"val/{measure.key}_high")
+def _metric_chart(journal: Sequence[Mapping[str, Any]], metric: Metric) -> Chart:
+    images, values = series(journal, f"val/{metric.key}")
+    _, low = series(journal, f"val/{metric.key}_low")
+    _, high = series(journal, f"val/{metric.key}_high")
     has_interval = len(low) == len(high) == len(values)
-    values, low, high = measure.scale * values, measure.scale * low, measure.scale * high
-    line = Line(measure.key, images, values, low if has_interval else None, high if has_interval else None)
-    return Chart(f"Held-out {measure.heading}", measure.unit, [line])
+    values, low, high = metric.scale * values, metric.scale * low, metric.scale * high
+    line = Line(metric.key, images, values, low if has_interval else None, high if has_interval else None)
+    return Chart(f"Held-out {metric.heading}", metric.unit, [line])
 
 
 # --- Pictures ----------------------------------------------------------------------------------------------

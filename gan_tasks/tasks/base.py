@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.metrics.baselines import Answer, Example, translation_baselines
+from gan_tasks.metrics.baselines import Baseline, Example, translation_baselines
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 
 Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
-Player = Literal["d", "g"]
+NetworkRole = Literal["d", "g"]
 Split = Literal["train", "val", "test"]
 BestBy = Literal["l1", "psnr", "ssim", "kernel-distance"]
 """Measures of held-out images that may choose the best checkpoint."""
@@ -72,7 +72,7 @@ class Stage:
     """Length in images shown, repeats counted."""
     optimisation: OptimisationConfig
     schedule: ScheduleConfig
-    players: tuple[Player, ...] = ("d", "g")
+    update_order: tuple[NetworkRole, ...] = ("d", "g")
     """Who takes a step on each batch, in this order: pix2pix moves D first, CycleGAN moves G first."""
     g_interval_steps: int = 1
     """G moves on every so manieth batch (Wasserstein GANs: 5)."""
@@ -114,10 +114,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """The frozen dataclass of the task's options."""
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Other configs to start from, by name."""
-    default_preset: ClassVar[str] = "published"
+    default_preset: ClassVar[str] = "paper"
     """What the config without any options is called among them."""
     directions: ClassVar[tuple[str, ...]] = ()
-    """Where one training learns to go both ways, what they are called; `facing` chooses."""
+    """Where one training learns to go both ways, what they are called; `in_direction` chooses."""
     paired: ClassVar[bool] = True
     """Whether there is a right answer to each input, and not only examples of its kind."""
 
@@ -128,11 +128,11 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """Names of what `infer` takes, in order: the image, and masks of one channel."""
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
-    frozen: nn.ModuleDict
+    auxiliary: nn.ModuleDict
     """Networks that are used but neither trained nor saved, such as the perceptual loss."""
     step: Step
     """Set by the loop before each step."""
-    notes: dict[str, Tensor]
+    diagnostics: dict[str, Tensor]
     """Diagnostics of the step, logged beside the losses."""
 
     d_weight_clip: float = 0.0
@@ -144,8 +144,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         self.config = config if config is not None else type(self).Config(**options)
         self.generators = nn.ModuleDict()
         self.discriminators = nn.ModuleDict()
-        self.frozen = nn.ModuleDict()
-        self.notes = {}
+        self.auxiliary = nn.ModuleDict()
+        self.diagnostics = {}
 
     # What a task says of itself.
 
@@ -163,7 +163,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:
-        """Fill `generators`, and for training `discriminators` and `frozen`, from the resolved config.
+        """Fill `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
 
         What `infer` has no need of may be left out when it is not for training.
         """
@@ -198,7 +198,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
         """What `infer` is given for a sample, and the image it should come to, or if not `paired` one of its kind."""
 
-    def facing(self, direction: str) -> Self:
+    def in_direction(self, direction: str) -> Self:
         """The same task, not yet built, used in one of its `directions`. Raises UserError where it has no such."""
         raise UserError(f"{self.name} goes one way only: there is no direction {direction!r} to choose")
 
@@ -207,7 +207,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         inputs, target = self.inputs_and_target(x)
         return dict(zip(self.inputs, inputs, strict=True)) | {"output": output, "target": target}
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
         """Answers that need no network, by name: what a model of a paired task is always shown beside.
 
         `examples` are of the train split, if there is one; take of them what has to be fitted.
@@ -226,12 +226,12 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     # Written once for all.
 
     def networks(self) -> tuple[nn.ModuleDict, ...]:
-        return self.generators, self.discriminators, self.frozen
+        return self.generators, self.discriminators, self.auxiliary
 
-    def note(self, **values: Tensor | float) -> None:
+    def log(self, **values: Tensor | float) -> None:
         """Log a diagnostic of this step, such as the discriminator's accuracy."""
         for key, value in values.items():
-            self.notes[key] = torch.as_tensor(value).detach()
+            self.diagnostics[key] = torch.as_tensor(value).detach()
 
     @contextmanager
     def evaluating(self, generators: nn.ModuleDict) -> Iterator[Self]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
-from gan_tasks.losses.adversarial import d_game, g_game, judge_of
+from gan_tasks.losses.adversarial import d_objective, discriminator_of, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.networks.backbone import TranslationNetwork
 from gan_tasks.networks.blocks import Norm
@@ -24,10 +24,10 @@ from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.image_pool import ImagePool
 from gan_tasks.tasks.translation import (
-    MODERN_GAME,
+    MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
     TranslationConfig,
-    add_judges,
+    add_discriminators,
     judged,
     make_generator,
 )
@@ -58,7 +58,9 @@ class CycleGANConfig(TranslationConfig):
     data: UnpairedConfig = UnpairedConfig()
 
 
-MODERN = CycleGANConfig(d_norm="none", pool_images=0, adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
+MODERN = CycleGANConfig(
+    d_norm="none", pool_images=0, adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
+)
 
 
 class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
@@ -77,7 +79,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     def resolved(self, data: UnpairedImages) -> CycleGAN:
         return CycleGAN(replace(self.config, data=data.config))
 
-    def facing(self, direction: str) -> CycleGAN:
+    def in_direction(self, direction: str) -> CycleGAN:
         match direction:
             case "a-to-b" | "b-to-a":
                 return CycleGAN(replace(self.config, direction=direction))
@@ -91,9 +93,9 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
                 "compares them: give --identity 0, or read both alike with --a-channels and --b-channels"
             )
         for direction in self.directions if for_training else (config.direction,):
-            self.generators[direction] = make_generator(config, *self.facing(direction).channels())
+            self.generators[direction] = make_generator(config, *self.in_direction(direction).channels())
         if for_training:
-            add_judges(self, {"a": (config.data.a_channels,), "b": (config.data.b_channels,)})
+            add_discriminators(self, {"a": (config.data.a_channels,), "b": (config.data.b_channels,)})
         self.pools = {side: ImagePool(config.pool_images) for side in ("a", "b")}
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
@@ -104,7 +106,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
                 images=config.schedule.epochs * dataset_size,
                 optimisation=config.optimisation,
                 schedule=config.schedule,
-                players=("g", "d") if config.gan else ("g",),
+                update_order=("g", "d") if config.gan else ("g",),
                 best_by=None,
             ),
         )
@@ -119,7 +121,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         for side, image in (("a", x.a), ("b", x.b)):
             real = judged(self.config, image)
             fake = self.pools[side].exchange(judged(self.config, y[f"fake_{side}"]), self.step)
-            losses |= d_game(self, self.config.adversarial, judge_of(self, side), real, fake, name=side)
+            losses |= d_objective(self, self.config.adversarial, discriminator_of(self, side), real, fake, name=side)
         return losses
 
     def g_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
@@ -130,12 +132,12 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             losses[f"cycle_{side}"] = config.cycle * l1(back, real)
             if config.gan:
                 images = judged(config, real), judged(config, y[f"fake_{side}"])
-                game = g_game(self, config.adversarial, judge_of(self, side), *images)
+                game = g_objective(self, config.adversarial, discriminator_of(self, side), *images)
                 losses[f"{side}_adversarial"] = config.gan * game
             if config.identity:
                 losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)
             if config.perceptual.perceptual:
-                losses[f"perceptual_{side}"] = config.perceptual.perceptual * self.frozen["perceptual"](back, real)
+                losses[f"perceptual_{side}"] = config.perceptual.perceptual * self.auxiliary["perceptual"](back, real)
         return losses
 
     def infer(self, *images: Tensor) -> Tensor:

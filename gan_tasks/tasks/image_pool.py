@@ -25,9 +25,9 @@ class ImagePool:
         if not self.size:
             return images
         draws = step.random(len(images), 2, device=torch.device("cpu")).tolist()
-        answers = []
+        baselines = []
         for image, (coin, place) in zip(images, draws, strict=True):
-            answer = image
+            baseline = image
             if len(self.images) < self.size:
                 if image.isfinite().all():  # a step that will be skipped leaves nothing behind
                     self.images.append(image.clone())
@@ -35,10 +35,10 @@ class ImagePool:
                 index = int(place * self.size)
                 older = self.images[index]
                 if older.shape == image.shape and image.isfinite().all():
-                    answer = older.to(image)
+                    baseline = older.to(image)
                     self.images[index] = image.clone()
-            answers.append(answer)
-        return torch.stack(answers)
+            baselines.append(baseline)
+        return torch.stack(baselines)
 
     def state(self, name: str) -> dict[str, Tensor]:
         return {f"{name}/{index}": image for index, image in enumerate(self.images)}

@@ -22,16 +22,16 @@ from torch.nn import functional
 from gan_tasks.datasets.images import to_float, to_uint8
 from gan_tasks.datasets.images.pixels import Pixels
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
-from gan_tasks.datasets.masks.draw import Hole
-from gan_tasks.losses.adversarial import d_game, g_game
+from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.metrics.baselines import Answer, Example, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
-from gan_tasks.networks.backbone import check_reduce
+from gan_tasks.metrics.baselines import Baseline, Example, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
+from gan_tasks.networks.backbone import check_residual
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting import (
     Inpainter,
-    as_change_of_smooth_fill,
+    as_residual_of_smooth_fill,
     context_encoder,
     deepfill_v1,
     deepfill_v2,
@@ -47,8 +47,8 @@ ReconstructionLoss = Literal["l1", "l2", "psnr"]
 
 GOOD_ENOUGH = 1e-3
 """Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not rule it."""
-RIM_PX = 4
-"""Width of the band along the hole's edge, inside it, that `rim_weight` counts for."""
+BOUNDARY_PX = 4
+"""Width of the band along the hole's edge, inside it, that `boundary_weight` counts for."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class InpaintingConfig:
     width: int = 48
     """Channels after its first halving; cost grows with the square. As published 48, for DeepFill v1 and the Context
     Encoder 64."""
-    change: bool = False
+    residual: bool = False
     """The generator changes a smooth fill of the hole, and begins with that as it is, instead of with nothing."""
-    reduce: int = 1
+    residual_downscale: int = 1
     """Work the change out on means over blocks of so many pixels a side, and enlarge it: sees across large holes at
     a fraction of the cost, and draws no detail. Starts well from a training on pictures as much smaller."""
     local_discriminator: bool = False
@@ -76,9 +76,9 @@ class InpaintingConfig:
     reconstruction_loss: ReconstructionLoss = "l1"
     """Mean absolute or mean squared difference; or psnr, the negative PSNR in dB, for which a picture that is filled
     easily counts as much as one that is not."""
-    hole_weight: float = 1.0
+    mask_weight: float = 1.0
     """How many times as much as a given pixel one of the hole counts in it,"""
-    rim_weight: float = 1.0
+    boundary_weight: float = 1.0
     """and how many times as much again in the outer 4 px of the hole."""
     gan: float = 1.0
     """Weight of the adversarial loss; 0 trains without a discriminator."""
@@ -89,7 +89,7 @@ class InpaintingConfig:
     data: MaskedConfig = MaskedConfig()
 
     def __post_init__(self) -> None:
-        check_reduce(self.reduce, self.change)
+        check_residual(self.residual_downscale, self.residual)
 
 
 DEEPFILL_V1 = InpaintingConfig(
@@ -105,7 +105,7 @@ CONTEXT_ENCODER = InpaintingConfig(
     width=64,
     reconstruction=0.999,
     reconstruction_loss="l2",
-    rim_weight=10.0,
+    boundary_weight=10.0,
     gan=1e-3,
     adversarial=AdversarialConfig(adversarial="vanilla"),
     optimisation=OptimisationConfig(batch_size=64, lr=2e-3, lr_d=2e-4),
@@ -142,7 +142,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
                 )
         if config.perceptual.perceptual:
             with reported("Downloading the perceptual network", "bytes") as on_progress:
-                self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+                self.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
@@ -152,21 +152,21 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
                 images=config.schedule.epochs * dataset_size,
                 optimisation=config.optimisation,
                 schedule=config.schedule,
-                players=("d", "g") if config.gan else ("g",),
+                update_order=("d", "g") if config.gan else ("g",),
             ),
         )
 
     def generate(self, x: Masked[Tensor]) -> Outputs:
-        *rough, fine = self.network.stages(*self.given(x))
-        made = {"fine": fine, "fake": composed(fine, x)}
-        return made | ({"rough": rough[0]} if rough else {})
+        *coarse, refined = self.network.stages(*self.given(x))
+        made = {"refined": refined, "fake": composed(refined, x)}
+        return made | ({"coarse": coarse[0]} if coarse else {})
 
     def d_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
         losses: Losses = {}
         for name in self.judges():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
             game = self.config.adversarial
-            losses |= d_game(self, game, self.discriminators[name], real, fake, condition=mask, name=name)
+            losses |= d_objective(self, game, self.discriminators[name], real, fake, condition=mask, name=name)
         return losses
 
     def g_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
@@ -174,15 +174,15 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         weights = self.pixel_weights(x.mask)
         losses: Losses = {
             name: config.reconstruction * weighted_difference(config.reconstruction_loss, y[name], x.image, weights)
-            for name in ("rough", "fine")
+            for name in ("coarse", "refined")
             if name in y
         }
         for name in self.judges() if config.gan else ():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            game = g_game(self, config.adversarial, self.discriminators[name], real, fake, condition=mask)
+            game = g_objective(self, config.adversarial, self.discriminators[name], real, fake, condition=mask)
             losses[f"{name}_adversarial"] = config.gan * game
         if config.perceptual.perceptual:
-            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](y["fake"], x.image)
+            losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](y["fake"], x.image)
         return losses
 
     @property
@@ -194,12 +194,12 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
     def view(self, judge: str, image: Tensor, mask: Tensor) -> Tensor:
         """What a discriminator looks at."""
-        return around_hole(image, mask) if judge == "local" else image
+        return around_mask(image, mask) if judge == "local" else image
 
     def pixel_weights(self, mask: Tensor) -> Tensor:
         config = self.config
-        inner = -functional.max_pool2d(-mask, 2 * RIM_PX + 1, stride=1, padding=RIM_PX)
-        return torch.where(mask == 0, 1.0, config.hole_weight * torch.where(inner == 0, config.rim_weight, 1.0))
+        inner = -functional.max_pool2d(-mask, 2 * BOUNDARY_PX + 1, stride=1, padding=BOUNDARY_PX)
+        return torch.where(mask == 0, 1.0, config.mask_weight * torch.where(inner == 0, config.boundary_weight, 1.0))
 
     def given(self, x: Masked[Tensor]) -> tuple[Tensor, ...]:
         """The inputs of `infer`."""
@@ -222,16 +222,18 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
             seen["sketch"] = 1 - 2 * x.sketch
         return seen | {"output": output, "target": x.image}
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
         fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
         return {name: classical(fill) for name, fill in fills.items()}
 
 
 def make_generator(config: InpaintingConfig) -> Inpainter:
     inpainter = published_inpainter(config)
-    if not config.change:
+    if not config.residual:
         return inpainter
-    return as_change_of_smooth_fill(inpainter, config.data.image_channels, reduce=config.reduce)
+    return as_residual_of_smooth_fill(
+        inpainter, config.data.image_channels, residual_downscale=config.residual_downscale
+    )
 
 
 def published_inpainter(config: InpaintingConfig) -> Inpainter:
@@ -245,13 +247,13 @@ def published_inpainter(config: InpaintingConfig) -> Inpainter:
             return context_encoder(channels, width=config.width)
 
 
-def classical(fill: Callable[[Pixels, Hole], Pixels]) -> Answer:
+def classical(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
     """A fill of pixels as an answer to what a model is given."""
 
-    def answer(image: FloatImage, mask: FloatImage, *sketch: FloatImage) -> FloatImage:
+    def baseline(image: FloatImage, mask: FloatImage, *sketch: FloatImage) -> FloatImage:
         return np.where(mask > 0, to_float(fill(to_uint8(image), mask[0] > 0)), image)
 
-    return answer
+    return baseline
 
 
 def composed(made: Tensor, x: Masked[Tensor]) -> Tensor:
@@ -272,7 +274,7 @@ def weighted_difference(kind: ReconstructionLoss, made: Tensor, target: Tensor, 
     return 10 * torch.log10((squared + GOOD_ENOUGH) / 4).mean()
 
 
-def around_hole(image: Tensor, mask: Tensor) -> Tensor:
+def around_mask(image: Tensor, mask: Tensor) -> Tensor:
     """N×C×H×W to N×C×H/2×W/2: the part of each image about the middle of its own hole, within the image.
 
     mask: N×1×H×W, 1 = hole.
@@ -280,14 +282,14 @@ def around_hole(image: Tensor, mask: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     size = height // 2, width // 2
     parts = []
-    for each, hole in zip(image, mask[:, 0] > 0, strict=True):
-        corner = [middle(hole.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
+    for each, where in zip(image, mask[:, 0] > 0, strict=True):
+        corner = [middle(where.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
         parts.append(each[:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]])
     return torch.stack(parts)
 
 
-def middle(is_hole: Tensor, length: int) -> int:
+def middle(is_masked: Tensor, length: int) -> int:
     """Where a stretch of this length begins that has the hole's rows in its middle, as far as the image allows."""
-    rows = is_hole.nonzero()
-    centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_hole) // 2
-    return min(max(0, centre - length // 2), len(is_hole) - length)
+    rows = is_masked.nonzero()
+    centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_masked) // 2
+    return min(max(0, centre - length // 2), len(is_masked) - length)

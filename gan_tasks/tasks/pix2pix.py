@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.losses.adversarial import d_game, judge_of, one_view
+from gan_tasks.losses.adversarial import d_objective, discriminator_of, one_view
 from gan_tasks.losses.functional import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.translation import (
-    MODERN_GAME,
+    MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
     TranslationConfig,
-    add_judges,
+    add_discriminators,
     judged,
     make_generator,
 )
@@ -46,7 +46,9 @@ class Pix2PixConfig(TranslationConfig):
     data: PairedConfig = PairedConfig()
 
 
-MODERN = Pix2PixConfig(norm="instance", d_norm="none", adversarial=MODERN_GAME, optimisation=MODERN_OPTIMISATION)
+MODERN = Pix2PixConfig(
+    norm="instance", d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
+)
 
 
 class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
@@ -65,7 +67,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         source, target = self.channels()
         self.generators["g"] = make_generator(self.config, source, target)
         if for_training:
-            add_judges(self, {"d": (source, target) if self.config.d_conditional else (target,)})
+            add_discriminators(self, {"d": (source, target) if self.config.d_conditional else (target,)})
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
@@ -75,7 +77,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
                 images=config.schedule.epochs * dataset_size,
                 optimisation=config.optimisation,
                 schedule=config.schedule,
-                players=("d", "g") if config.gan else ("g",),
+                update_order=("d", "g") if config.gan else ("g",),
                 g_interval_steps=config.d_steps,
                 d_warmup_images=config.d_warmup_images,
             ),
@@ -86,13 +88,15 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         real, fake = (judged(self.config, image) for image in (x.target, y["fake"]))
-        return d_game(self, self.config.adversarial, judge_of(self, "d"), real, fake, condition=self.condition(x))
+        return d_objective(
+            self, self.config.adversarial, discriminator_of(self, "d"), real, fake, condition=self.condition(x)
+        )
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         losses = {"l1": config.l1 * l1(fake, x.target)}
         if config.gan:
-            seen = one_view(self, config.adversarial, judge_of(self, "d"), len(fake), self.condition(x))
+            seen = one_view(self, config.adversarial, discriminator_of(self, "d"), len(fake), self.condition(x))
             d_fake = seen(judged(config, fake))
             needs_real = config.feature_matching or config.adversarial.is_relativistic
             with torch.no_grad():
@@ -101,7 +105,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
             if config.feature_matching and d_real is not None:
                 losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
         if config.perceptual.perceptual:
-            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, x.target)
+            losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](fake, x.target)
         return losses
 
     def condition(self, x: Pair[Tensor]) -> Tensor | None:

@@ -27,14 +27,14 @@ from gan_tasks.datasets.super_resolution import (
     DEGRADED_MARGIN,
     FoundPhotographs,
     LowRes,
-    LowResConfig,
-    LowResImages,
-    open_lowres,
+    SuperResolutionDataConfig,
+    SuperResolutionImages,
+    open_super_resolution,
 )
-from gan_tasks.losses.adversarial import d_game, g_game
+from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.metrics.baselines import Answer, Example, FloatImage, upscale_bicubic
+from gan_tasks.metrics.baselines import Baseline, Example, FloatImage, upscale_bicubic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
@@ -80,7 +80,7 @@ class SuperResolutionConfig:
         batch_size=16, lr=2e-4, betas=(0.9, 0.99), ema_halflife_images=11_000
     )
     schedule: ScheduleConfig = ScheduleConfig(schedule="cosine-restarts", epochs=2000)
-    data: LowResConfig = LowResConfig()
+    data: SuperResolutionDataConfig = SuperResolutionDataConfig()
 
     def __post_init__(self) -> None:
         if self.adversarial_epochs < 0:
@@ -107,7 +107,7 @@ REAL_ESRGAN = replace(
     sharpen_targets=True,
     adversarial=AdversarialConfig(adversarial="vanilla"),
     perceptual=PerceptualConfig(perceptual=1.0, perceptual_layers="real-esrgan"),
-    data=LowResConfig(degradation="real-esrgan", crop_size=256),
+    data=SuperResolutionDataConfig(degradation="real-esrgan", crop_size=256),
 )
 COMPACT = replace(ESRGAN, network="srvgg", blocks=16, adversarial_epochs=0)
 
@@ -124,14 +124,14 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
 
     def open_data(
         self, root: Path, split: Split, *, augment: bool, seed: int
-    ) -> tuple[LowResImages, FoundPhotographs]:
+    ) -> tuple[SuperResolutionImages, FoundPhotographs]:
         config = self.config.data
         if config.degrade_on == "auto":
             config = replace(config, degrade_on="device" if torch.cuda.is_available() else "workers")
         with reported("Reading every file once", "files") as on_progress:
-            return open_lowres(root, split, config, seed, augment, on_progress=on_progress)
+            return open_super_resolution(root, split, config, seed, augment, on_progress=on_progress)
 
-    def resolved(self, data: LowResImages) -> SuperResolution:
+    def resolved(self, data: SuperResolutionImages) -> SuperResolution:
         return SuperResolution(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
@@ -141,7 +141,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
             self.discriminators["d"] = make_discriminator(config)
             if config.perceptual.perceptual:
                 with reported("Downloading the perceptual network", "bytes") as on_progress:
-                    self.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+                    self.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config, epochs = self.config, self.config.adversarial_epochs
@@ -150,7 +150,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
             images=config.schedule.epochs * dataset_size,
             optimisation=config.optimisation,
             schedule=config.schedule,
-            players=("g",),
+            update_order=("g",),
             best_by="psnr",
         )
         if not epochs:
@@ -160,7 +160,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
             images=epochs * dataset_size,
             optimisation=replace(config.optimisation, lr=config.adversarial_lr),
             schedule=ScheduleConfig(schedule="halving", epochs=epochs),
-            players=("g", "d"),
+            update_order=("g", "d"),
             best_by=None,  # what looks real is farther from the one right answer
         )
         return reconstruction, adversarial
@@ -179,21 +179,21 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         return {"fake": self.enlarge(x.low)}
 
     def d_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
-        return d_game(self, self.config.adversarial, self.discriminators["d"], x.high, y["fake"])
+        return d_objective(self, self.config.adversarial, self.discriminators["d"], x.high, y["fake"])
 
     def g_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         target = self.target(x.high)
         # Weights are published for images in [0, 1]; ours have twice the range.
         distance = l1(fake, target) / 2
-        if "d" not in self.step.stage.players:
+        if "d" not in self.step.stage.update_order:
             return {"l1": config.reconstruction_l1 * distance}
         d = self.discriminators["d"]
-        losses = {"adversarial": config.gan * g_game(self, config.adversarial, d, x.high, fake)}
+        losses = {"adversarial": config.gan * g_objective(self, config.adversarial, d, x.high, fake)}
         if config.l1:
             losses["l1"] = config.l1 * distance
         if config.perceptual.perceptual:
-            losses["perceptual"] = config.perceptual.perceptual * self.frozen["perceptual"](fake, target)
+            losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](fake, target)
         return losses
 
     def target(self, high: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         bicubic = torch.from_numpy(np.stack([self.by_bicubic(image.float().cpu().numpy()) for image in x.low]))
         return {"small": x.low, "bicubic": bicubic, "output": output, "target": x.high}
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
         return {"bicubic": self.by_bicubic}
 
     def by_bicubic(self, low: FloatImage) -> FloatImage:

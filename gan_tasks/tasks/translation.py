@@ -12,7 +12,13 @@ from torch.nn import functional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.networks.backbone import Generator, TranslationNetwork, as_change, check_reduce, translation_generator
+from gan_tasks.networks.backbone import (
+    Generator,
+    TranslationNetwork,
+    as_residual,
+    check_residual,
+    translation_generator,
+)
 from gan_tasks.networks.blocks import Norm, Upsampling
 from gan_tasks.networks.discriminators import translation_discriminator
 from gan_tasks.optim.lr_schedules import ScheduleConfig
@@ -31,10 +37,10 @@ class TranslationConfig:
     """Channels of a generator's first layer; cost grows with its square."""
     upsampling: Upsampling = "transposed"
     """How a generator enlarges: by transposed convolution, or by resizing and a convolution (no checkerboard)."""
-    change: bool = False
+    residual: bool = False
     """A generator makes a change that is added to its input, and begins without any: for looks that are near each
     other. Input and output need as many channels."""
-    reduce: int = 1
+    residual_downscale: int = 1
     """Work the change out on means over blocks of so many pixels a side, and enlarge it: for colours and light, at a
     fraction of the cost, and every detail stays. The discriminators see these means, too."""
     norm: Norm = "batch"
@@ -62,10 +68,10 @@ class TranslationConfig:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:
-        check_reduce(self.reduce, self.change)
+        check_residual(self.residual_downscale, self.residual)
 
 
-MODERN_GAME = AdversarialConfig(
+MODERN_ADVERSARIAL = AdversarialConfig(
     adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
 )
 """The game of https://arxiv.org/abs/2501.05441, with augmentation for few images."""
@@ -82,14 +88,14 @@ def make_generator(config: TranslationConfig, in_channels: int, out_channels: in
         dropout=config.dropout,
         upsampling=config.upsampling,
     )
-    if not config.change:
+    if not config.residual:
         return generator
     if in_channels != out_channels:
         raise UserError(
             f"--change adds to the input, which has {in_channels} channels and the output {out_channels}: "
             "read both with as many channels, or leave it out"
         )
-    return as_change(generator, in_channels, reduce=config.reduce)
+    return as_residual(generator, in_channels, residual_downscale=config.residual_downscale)
 
 
 def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) -> nn.Module:
@@ -107,10 +113,10 @@ def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) ->
 
 def judged(config: TranslationConfig, image: Tensor) -> Tensor:
     """What a discriminator sees of N×C×H×W: all, or what a change can be made to."""
-    return functional.avg_pool2d(image, config.reduce) if config.reduce > 1 else image
+    return functional.avg_pool2d(image, config.residual_downscale) if config.residual_downscale > 1 else image
 
 
-def add_judges(task: Task[Any, Any], judged: Mapping[str, Sequence[int]]) -> None:
+def add_discriminators(task: Task[Any, Any], judged: Mapping[str, Sequence[int]]) -> None:
     """What a training needs beside the generators: a discriminator by each name, of images of these channels, and the
     network of the perceptual loss, as far as the config wants them."""
     config: TranslationConfig = task.config
@@ -120,4 +126,4 @@ def add_judges(task: Task[Any, Any], judged: Mapping[str, Sequence[int]]) -> Non
         task.d_weight_clip = config.adversarial.clip_weights
     if config.perceptual.perceptual or (config.gan and config.discriminator == "features"):
         with reported("Downloading the perceptual network", "bytes") as on_progress:
-            task.frozen["perceptual"] = load_perceptual(config.perceptual, on_progress)
+            task.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)

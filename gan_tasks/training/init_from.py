@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.pretrained.load import load_published
+from gan_tasks.pretrained.load import load_pretrained
 from gan_tasks.runs.folder import load_trained
 from gan_tasks.tasks.base import Task
 
 
-def initialise(task: Task[Any, Any], source: Path) -> list[str]:
+def init_from_model(task: Task[Any, Any], source: Path) -> list[str]:
     """Give a built task's generators what fits of another model; says what was taken, a line for each generator.
 
     source: a run of any task, one of its checkpoints, or a published file. Of a run the best checkpoint counts, else
@@ -43,7 +43,7 @@ def initialise(task: Task[Any, Any], source: Path) -> list[str]:
 def weights_for(name: str, source: Path) -> Mapping[str, Tensor]:
     """The source's weights for a generator of this name."""
     if source.is_file():
-        return weights(load_published(source).network, source)
+        return weights(load_pretrained(source).network, source)
     task, _ = load_trained(source)
     if name in task.directions:
         task, _ = load_trained(source, direction=name)
@@ -64,7 +64,7 @@ def match(generator: nn.Module, found: Mapping[str, Tensor]) -> tuple[dict[str, 
     misfits = {layer_of(key) for key in common if own[key].shape != found[key].shape}
     fitting = {key: found[key] for key in own if key in common and layer_of(key) not in misfits}
     counts = []
-    for part in dict.fromkeys(key.split(".")[0] for key in own):  # stem, downs, trunk …, or coarse and refine
+    for part in dict.fromkeys(key.split(".")[0] for key in own):  # stem, downs, body …, or coarse and refine
         keys = [key for key in own if key.split(".")[0] == part]
         taken = sum(key in fitting for key in keys)
         obstacle = next((key for key in keys if key in common and own[key].shape != found[key].shape), None)

@@ -19,7 +19,7 @@ from torch import Tensor
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.sampler import ImageStream
-from gan_tasks.metrics.catalogue import measure_called
+from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
@@ -35,10 +35,10 @@ from gan_tasks.runs.journal import Journal
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report
 from gan_tasks.tasks.base import BestBy, Data, Split, Stage, Task
-from gan_tasks.training.init_from import initialise
+from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
 from gan_tasks.training.step import Trainer, mix_seed
-from gan_tasks.training.validation import SetJudge, measure, save_samples
+from gan_tasks.training.validation import SetEvaluator, measure, save_samples
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def train(
 ) -> Path:
     """Train a task on a folder of images; returns the run folder (see run.py).
 
-    The generators start from what fits of the model `init_from`, see `initialise`.
+    The generators start from what fits of the model `init_from`, see `init_from_model`.
     Raises UserError for bad input, TrainingError where losses stay non-finite, Interrupted after a signal
     (SIGTERM, SIGINT), with a checkpoint saved.
     """
@@ -223,15 +223,15 @@ class Loop:
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
         self.init_from = init_from
-        self.taken = initialise(task, init_from) if init_from else []
+        self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
         self.meters: dict[str, list[Tensor]] = {}
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
-        self.judge: SetJudge | None = None
+        self.judge: SetEvaluator | None = None
         if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
-            self.judge = SetJudge(task, data.held_out, limit=config.max_evaluated_images)
+            self.judge = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
 
     def run_to_end(self) -> None:
         if self.runtime.is_main:
@@ -372,8 +372,8 @@ class Loop:
         values = {name: float(torch.stack(numbers).float().mean()) for name, numbers in self.meters.items()}
         values = self.runtime.mean(values)
         self.meters = {}
-        for player, optimizer in self.trainer.optimizers.items():
-            values[f"lr/{player}"] = optimizer.param_groups[0]["lr"]
+        for role, optimizer in self.trainer.optimizers.items():
+            values[f"lr/{role}"] = optimizer.param_groups[0]["lr"]
         now, images = time.monotonic(), self.position.images
         values["speed/images_per_second"] = (images - self.logged_images) / max(now - self.logged_at, 1e-9)
         values["skipped"] = self.position.skipped
@@ -401,7 +401,7 @@ class Loop:
                 self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime, judge=self.judge
             )
             self.write({f"val/{name}": value for name, value in measured.items()})
-        deciding = measure_called(self.best_by.replace("-", "_"))
+        deciding = metric_named(self.best_by.replace("-", "_"))
         value: float = self.runtime.gather(measured)[0][deciding.key]
         self.position.history = [*self.position.history, value if deciding.lower_is_better else -value]
         self.position.evaluated_step = self.position.step

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gan_tasks.optim.ema import copy_for_average, update_average
 from gan_tasks.optim.optimizers import make_optimizer
 from gan_tasks.runs.checkpoint import CheckpointError, Parts
-from gan_tasks.tasks.base import Player, Stage, Step, Task
+from gan_tasks.tasks.base import NetworkRole, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime
 
 
@@ -32,10 +32,10 @@ class Trainer:
             networks.train()
         self.average = copy_for_average(task.generators) if config.ema_halflife_images else None
         runtime.compile_networks(task.generators, task.discriminators)
-        self.players: dict[Player, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
+        self.update_order: dict[NetworkRole, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
         self.lr = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         self.optimizers = {
-            player: make_optimizer(config, [self.players[player]], self.lr[player]) for player in stage.players
+            role: make_optimizer(config, [self.update_order[role]], self.lr[role]) for role in stage.update_order
         }
 
     @property
@@ -56,10 +56,10 @@ class Trainer:
         x = runtime.to_device(batch)
         stand_at(task, stage, runtime, seed=self.seed, index=index)
         x = task.prepared(x)
-        for player, optimizer in self.optimizers.items():
+        for role, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = self.lr[player] * lr_factor
-        moving = [player for player in stage.players if player == "d" or self._g_moves(index, stage_images)]
+                group["lr"] = self.lr[role] * lr_factor
+        moving = [role for role in stage.update_order if role == "d" or self._g_moves(index, stage_images)]
         buffers = [buffer.clone() for buffer in self._buffers()]
 
         with runtime.autocast(), torch.set_grad_enabled("g" in moving):
@@ -68,20 +68,20 @@ class Trainer:
 
         log: dict[str, Tensor] = {}
         sound = True
-        for player in moving:
+        for role in moving:
             with runtime.autocast():
-                if player == "d":
+                if role == "d":
                     losses = task.d_losses(x, detached)
                 else:
                     # What flows through D to G needs no gradients of D's own weights.
                     task.discriminators.requires_grad_(False)
                     losses = task.g_losses(x, y)
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
-            norm = self._update(player, total)
+            norm = self._update(role, total)
             task.discriminators.requires_grad_(True)
             sound = sound and bool(torch.isfinite(norm))
-            log |= {f"{player}/{name}": loss.detach() for name, loss in losses.items()}
-            log |= {f"{player}/total": total.detach(), f"grad/{player}": norm}
+            log |= {f"{role}/{name}": loss.detach() for name, loss in losses.items()}
+            log |= {f"{role}/total": total.detach(), f"grad/{role}": norm}
         if not sound:
             for buffer, before in zip(self._buffers(), buffers, strict=True):
                 buffer.copy_(before)
@@ -89,14 +89,14 @@ class Trainer:
             images = len(x[0]) * runtime.world_size
             halflife = stage.optimisation.ema_halflife_images
             update_average(self.average, task.generators, images=images, halflife_images=halflife)
-        return log | task.notes | {"skipped": torch.tensor(float(not sound))}
+        return log | task.diagnostics | {"skipped": torch.tensor(float(not sound))}
 
     def _g_moves(self, index: int, stage_images: int) -> bool:
         return stage_images >= self.stage.d_warmup_images and index % self.stage.g_interval_steps == 0
 
-    def _update(self, player: Player, loss: Tensor) -> Tensor:
+    def _update(self, role: NetworkRole, loss: Tensor) -> Tensor:
         """Move one player; returns the norm of its gradient. A norm that is not finite moves nothing."""
-        optimizer = self.optimizers[player]
+        optimizer = self.optimizers[role]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -109,7 +109,7 @@ class Trainer:
             if largest and norm > largest:
                 torch._foreach_mul_(gradients, largest / norm)
             optimizer.step()
-            if player == "d" and self.task.d_weight_clip:
+            if role == "d" and self.task.d_weight_clip:
                 with torch.no_grad():
                     for parameter in parameters:
                         parameter.clamp_(-self.task.d_weight_clip, self.task.d_weight_clip)
@@ -135,9 +135,9 @@ class Trainer:
         }
         if self.average is not None:
             parts["average"] = dict(self.average.state_dict())
-        for player, optimizer in self.optimizers.items():
-            names = optimizer_names(self.players[player], optimizer)
-            parts[f"optimizer-{player}"] = {
+        for role, optimizer in self.optimizers.items():
+            names = optimizer_names(self.update_order[role], optimizer)
+            parts[f"optimizer-{role}"] = {
                 f"{name}/{key}": value
                 for parameter, name in names.items()
                 for key, value in optimizer.state[parameter].items()
@@ -158,9 +158,9 @@ class Trainer:
         self.task.load_state(
             {name.removeprefix(mine): t for name, t in parts["task"].items() if name.startswith(mine)}
         )
-        for player, optimizer in self.optimizers.items():
-            stored = parts[f"optimizer-{player}"]
-            for parameter, name in optimizer_names(self.players[player], optimizer).items():
+        for role, optimizer in self.optimizers.items():
+            stored = parts[f"optimizer-{role}"]
+            for parameter, name in optimizer_names(self.update_order[role], optimizer).items():
                 for key in ("step", "exp_avg", "exp_avg_sq"):
                     if (value := stored.get(f"{name}/{key}")) is not None:
                         # Like the parameter, memory layout included: a copy in another layout is slower.
@@ -173,7 +173,7 @@ def stand_at(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int,
     torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
     task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
-    task.notes = {}
+    task.diagnostics = {}
 
 
 def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

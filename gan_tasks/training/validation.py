@@ -55,7 +55,7 @@ def measure(
     *,
     limit: int,
     runtime: Runtime,
-    judge: SetJudge | None = None,
+    judge: SetEvaluator | None = None,
 ) -> dict[str, float]:
     """Of at most `limit` images: means of L1 (of [0, 1] pixel values), PSNR (dB) and SSIM for a paired task, and with
     a judge the kernel distance of the outputs as a set, with the ends of its interval."""
@@ -74,7 +74,7 @@ def measure(
     return means | (judge.judgement() if judge else {})
 
 
-class SetJudge:
+class SetEvaluator:
     """How far outputs are from the real held-out images, as sets, by EfficientNet-Lite0.
 
     Raises UserError where its weights are not installed, or for fewer than 4 images.

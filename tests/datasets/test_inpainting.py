@@ -14,7 +14,7 @@ from gan_tasks.datasets.images import Picture, to_float, write
 from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.masks.draw import MaskConfig
-from gan_tasks.datasets.masks.files import resize_hole
+from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.datasets.masks.kinds import MaskKind
 from gan_tasks.datasets.masks.pairing import MaskPairing
 from gan_tasks.datasets.paired import Split
@@ -96,14 +96,14 @@ def test_held_out_holes_are_the_same_whatever_the_seed_and_the_epoch(tmp_path: P
     for index in range(4):
         check_sample(samples[0][0, index], 3, 30 + index, 50)
         assert equal(samples[0][0, index], samples[1][5, index])
-    same = np.stack([resize_hole(samples[0][0, index].mask[0] > 0, 30, 50) for index in range(4)])
+    same = np.stack([resize_mask(samples[0][0, index].mask[0] > 0, 30, 50) for index in range(4)])
     assert (same[0] != same[1:]).any(axis=(1, 2)).all()  # but each picture has its own
 
 
 def test_colours_are_swapped_in_every_order_and_in_training_alone(tmp_path: Path) -> None:
     put_all(tmp_path / "train", "a")
     put_all(tmp_path / "test", "a")
-    swapping = replace(CROPS, swap_colours=True)
+    swapping = replace(CROPS, channel_shuffle=True)
     swapped, plain = (open_masked(tmp_path, "train", config, 0, True)[0] for config in (swapping, CROPS))
     orders = set()
     for epoch in range(40):
@@ -137,7 +137,7 @@ def test_shares_stay_within_the_bounds_in_training_and_held_out(tmp_path: Path) 
     put_all(tmp_path, "ab")
     put_all(tmp_path / "test", "ab")
     kinds: tuple[MaskKind, ...] = ("strokes", "damage", "blobs", "border")
-    config = replace(CROPS, holes=MaskConfig(mask_kinds=kinds, min_hole=0.2, max_hole=0.3))
+    config = replace(CROPS, drawn_masks=MaskConfig(mask_kinds=kinds, min_mask_ratio=0.2, max_mask_ratio=0.3))
     splits: tuple[tuple[Split, bool, int], ...] = (("train", True, 40), ("test", False, 1))
     for split, augment, epochs in splits:
         dataset, found = open_masked(tmp_path, split, config, 0, augment)
@@ -168,8 +168,8 @@ def test_a_mask_is_cropped_and_mirrored_with_its_picture(tmp_path: Path) -> None
     put(tmp_path / "masks" / "a.png", mask)
     dataset, _ = open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, True)
     for epoch in range(20):
-        image, hole, _ = dataset[epoch, 0]
-        np.testing.assert_array_equal(hole[0] == 1, np.rint((image[0] + 1) * 127.5) > 200)
+        image, drawn, _ = dataset[epoch, 0]
+        np.testing.assert_array_equal(drawn[0] == 1, np.rint((image[0] + 1) * 127.5) > 200)
 
 
 def test_a_crop_beside_the_hole_is_drawn_again(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ def test_masks_of_other_names_are_drawn_at_random_and_resized(tmp_path: Path) ->
     config = replace(CROPS, masks=tmp_path / "masks")
     dataset, found = open_masked(tmp_path, "test", config, 0, False)
     assert found.problems == () and "from 3 masks" in found.summary
-    resized = [resize_hole(mask[..., 0] > 0, 40, 48) for mask in masks.values()]
+    resized = [resize_mask(mask[..., 0] > 0, 40, 48) for mask in masks.values()]
     drawn = [dataset[0, index].mask[0] == 1 for index in range(6)]
-    assert all(any(np.array_equal(hole, mask) for mask in resized) for hole in drawn)
-    assert len({hole.tobytes() for hole in drawn}) > 1
+    assert all(any(np.array_equal(one, mask) for mask in resized) for one in drawn)
+    assert len({one.tobytes() for one in drawn}) > 1
 
     put_all(tmp_path / "train", "a")
     dataset, _ = open_masked(tmp_path, "train", config, 0, True)
-    resized = [resize_hole(mask[..., 0] > 0, 24, 32) for mask in masks.values()]
+    resized = [resize_mask(mask[..., 0] > 0, 24, 32) for mask in masks.values()]
     seen = {
         next(n for n, m in enumerate(resized) if np.array_equal(dataset[e, 0].mask[0] == 1, m)) for e in range(30)
     }
@@ -212,13 +212,13 @@ def test_masks_drawn_at_random_must_be_within_the_bounds(tmp_path: Path) -> None
             tmp_path / "masks" / f"{rows}.png",
             np.repeat([[255]] * rows + [[0]] * (40 - rows), 40, 1)[..., None].astype("u1"),
         )
-    config = replace(CROPS, masks=tmp_path / "masks", holes=MaskConfig(min_hole=0.2, max_hole=0.5))
+    config = replace(CROPS, masks=tmp_path / "masks", drawn_masks=MaskConfig(min_mask_ratio=0.2, max_mask_ratio=0.5))
     _, found = open_masked(tmp_path, "train", config, 0, True)
     assert found.masks is not None
     assert [path.stem for path in found.masks.paths] == ["10"]
     assert found.problems == () and "2 with larger or smaller holes left out" in found.summary
     with pytest.raises(UserError, match=r"none of the 3 masks .* 35% of a picture on average, 5% to 75%"):
-        open_masked(tmp_path, "train", replace(config, holes=MaskConfig(min_hole=0.8)), 0, True)
+        open_masked(tmp_path, "train", replace(config, drawn_masks=MaskConfig(min_mask_ratio=0.8)), 0, True)
 
 
 def test_pairing_can_be_set(tmp_path: Path) -> None:

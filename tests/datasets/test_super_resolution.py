@@ -13,7 +13,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, to_float, write
 from gan_tasks.datasets.images.resize import bicubic
-from gan_tasks.datasets.super_resolution import HighAndLow, LowResConfig, LowResImages, open_lowres
+from gan_tasks.datasets.super_resolution import (
+    HighAndLow,
+    SuperResolutionDataConfig,
+    SuperResolutionImages,
+    open_super_resolution,
+)
 
 BENCHMARK = Path(__file__).parents[2].parent / "shared" / "data" / "sr_x4"
 needs_benchmark = pytest.mark.skipif(not BENCHMARK.is_dir(), reason=f"no super-resolution benchmark at {BENCHMARK}")
@@ -38,8 +43,8 @@ def put(path: Path, pixels: Pixels) -> Path:
     return path
 
 
-def opened(root: Path, *, augment: bool = False, seed: int = 0, **options: object) -> LowResImages:
-    return open_lowres(root, "train", LowResConfig(**options), seed, augment)[0]  # type: ignore[arg-type]
+def opened(root: Path, *, augment: bool = False, seed: int = 0, **options: object) -> SuperResolutionImages:
+    return open_super_resolution(root, "train", SuperResolutionDataConfig(**options), seed, augment)[0]  # type: ignore[arg-type]
 
 
 def places(part: Pixels, whole: Pixels) -> list[tuple[int, int]]:
@@ -59,7 +64,7 @@ def shapes(sample: tuple[Pixels, ...]) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("name", ["Set5/HR/img_004.png", "Set14/HR/img_005.png", "Set14/HR/img_003.png"])
 def test_the_small_image_is_matlabs(name: str) -> None:
     high = BENCHMARK / name
-    data = LowResImages([HighAndLow(high, None)], LowResConfig(), seed=0, augment=False)
+    data = SuperResolutionImages([HighAndLow(high, None)], SuperResolutionDataConfig(), seed=0, augment=False)
     low, _ = data[(0, 0)]
     expected = to_float(fit_channels(read(BENCHMARK / name.replace("HR", "LR")).pixels, 3))
     np.testing.assert_allclose(low, expected, atol=1.01 * LEVEL)
@@ -115,8 +120,8 @@ def test_photographs_too_small_are_mirrored(
 ) -> None:
     height, width = max(height, scale), max(width, scale)
     path = put(tmp_path_factory.mktemp("small") / "a.png", noise(seed, height, width))
-    config = LowResConfig(scale=scale, crop_size=8 * scale, flip=False)
-    low, high = LowResImages([HighAndLow(path, None)], config, seed, augment=True)[(0, 0)]
+    config = SuperResolutionDataConfig(scale=scale, crop_size=8 * scale, flip=False)
+    low, high = SuperResolutionImages([HighAndLow(path, None)], config, seed, augment=True)[(0, 0)]
     assert shapes((low, high)) == [(3, 8, 8), (3, 8 * scale, 8 * scale)]
     around = to_float(np.pad(read(path).pixels, [(100, 100), (100, 100), (0, 0)], mode="symmetric"))
     assert places(high, around)
@@ -133,7 +138,7 @@ def test_pairs_are_read_from_two_folders(suffix: str, folder: str, names: tuple[
     for number, stem in enumerate("ba"):
         put(tmp_path / folder / names[0] / f"{stem}.png", noise(number, 32, 40))
         put(tmp_path / folder / names[1] / f"{stem}{suffix}.png", noise(10 + number, 8, 10))
-    data, found = open_lowres(tmp_path, "train", LowResConfig(crop_size=16), 0, False)
+    data, found = open_super_resolution(tmp_path, "train", SuperResolutionDataConfig(crop_size=16), 0, False)
     assert [data.name(index) for index in range(len(data))] == ["a", "b"] and not found.problems
     assert "2 pictures" in found.summary and "beside small ones" in found.summary
     low, high = data[(0, 0)]
@@ -259,7 +264,7 @@ def test_files_that_cannot_be_used_are_listed_and_the_others_used(tmp_path: Path
     put(low / "layers.png", noise(0, 4, 4))
     (high / "deep.png").write_bytes(b"")
     (low / "notes.txt").write_text("LR by bicubic")
-    data, found = open_lowres(tmp_path, "train", LowResConfig(crop_size=8), 0, False)
+    data, found = open_super_resolution(tmp_path, "train", SuperResolutionDataConfig(crop_size=8), 0, False)
     assert [data.name(index) for index in range(len(data))] == ["good"]
     problems = {(problem.path.parent.name, problem.path.name): problem.reason for problem in found.problems}
     assert problems.keys() == {
@@ -286,19 +291,19 @@ def test_files_that_cannot_be_used_are_listed_and_the_others_used(tmp_path: Path
 
 
 def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
-    config = LowResConfig()
+    config = SuperResolutionDataConfig()
     with pytest.raises(UserError, match="is not a folder"):
-        open_lowres(tmp_path / "missing", "train", config, 0, False)
+        open_super_resolution(tmp_path / "missing", "train", config, 0, False)
     with pytest.raises(MissingSplitError, match="folders HR and LR"):
-        open_lowres(tmp_path, "train", config, 0, False)
+        open_super_resolution(tmp_path, "train", config, 0, False)
     put(tmp_path / "a.png", noise(0, 16, 16))
-    assert len(open_lowres(tmp_path, "train", config, 0, False)[0]) == 1
+    assert len(open_super_resolution(tmp_path, "train", config, 0, False)[0]) == 1
     with pytest.raises(MissingSplitError, match="holds no test pictures"):
-        open_lowres(tmp_path, "test", config, 0, False)
+        open_super_resolution(tmp_path, "test", config, 0, False)
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "b.png").write_text("not a picture")
     with pytest.raises(UserError, match=r"no usable picture(.|\n)*b\.png"):
-        open_lowres(tmp_path, "test", config, 0, False)
+        open_super_resolution(tmp_path, "test", config, 0, False)
 
 
 @pytest.mark.parametrize(
@@ -316,4 +321,4 @@ def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
 )
 def test_options_out_of_range_are_refused(options: dict[str, int], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        LowResConfig(**options)  # type: ignore[arg-type]
+        SuperResolutionDataConfig(**options)  # type: ignore[arg-type]

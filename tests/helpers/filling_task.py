@@ -14,7 +14,7 @@ from torch import Tensor
 from gan_tasks.datasets.images import Picture, to_float, to_uint8, write
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.export.models.base import FloatImages, Model
-from gan_tasks.metrics.baselines import Answer, Example, fill_harmonic, fill_telea
+from gan_tasks.metrics.baselines import Baseline, Example, fill_harmonic, fill_telea
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 
 
@@ -37,11 +37,11 @@ class Filling(Task[FillingConfig, Masked[Tensor]]):
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.image, x.mask), x.image
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Answer]:
-        def answer(fill: Callable[..., NDArray[np.uint8]]) -> Answer:
+    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
+        def baseline(fill: Callable[..., NDArray[np.uint8]]) -> Baseline:
             return lambda image, mask: to_float(fill(to_uint8(image), mask[0] > 0))
 
-        return {"harmonic fill": answer(fill_harmonic), "Telea": answer(fill_telea)}
+        return {"harmonic fill": baseline(fill_harmonic), "Telea": baseline(fill_telea)}
 
     def channels(self) -> tuple[int, int]:
         return 3, 3

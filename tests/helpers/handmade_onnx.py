@@ -11,11 +11,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_tasks.export.models.base import FloatImages
-from gan_tasks.export.onnx.metadata import Card
-from gan_tasks.export.onnx.test_vectors import Case, blocks, cases_to_metadata
+from gan_tasks.export.onnx.metadata import OnnxMetadata
+from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata
 
 
-def make_card(**changes: Any) -> Card:
+def make_metadata(**changes: Any) -> OnnxMetadata:
     fields: dict[str, Any] = {
         "task": "pix2pix",
         "model_name": "Mean <3×3> & more",
@@ -33,7 +33,7 @@ def make_card(**changes: Any) -> Card:
         "graph_sha256": "",
         "max_error": 0.0,
     }
-    return Card(**{**fields, **changes})
+    return OnnxMetadata(**{**fields, **changes})
 
 
 def mean_filter(pixels: FloatImages) -> FloatImages:
@@ -44,34 +44,36 @@ def mean_filter(pixels: FloatImages) -> FloatImages:
     return np.mean(shifted, axis=0, dtype=np.float32)
 
 
-def make_proto(card: Card, *, more_nodes: tuple[onnx.NodeProto, ...] = (), cases: bool = True) -> onnx.ModelProto:
-    """The filter on each channel, enlarged `card.scale` times. `more_nodes` turn `enlarged` into `output`."""
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", card.in_channels, "h", "w"])
-    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", card.out_channels, "H", "W"])
-    kernel = np.full((card.in_channels, 1, 3, 3), 1 / 9, np.float32)
-    scales = np.array([1, 1, card.scale, card.scale], np.float32)
+def make_proto(
+    metadata: OnnxMetadata, *, more_nodes: tuple[onnx.NodeProto, ...] = (), vectors: bool = True
+) -> onnx.ModelProto:
+    """The filter on each channel, enlarged `metadata.scale` times. `more_nodes` turn `enlarged` into `output`."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", metadata.in_channels, "h", "w"])
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", metadata.out_channels, "H", "W"])
+    kernel = np.full((metadata.in_channels, 1, 3, 3), 1 / 9, np.float32)
+    scales = np.array([1, 1, metadata.scale, metadata.scale], np.float32)
     nodes = [
-        helper.make_node("Conv", ["image", "kernel"], ["filtered"], group=card.in_channels, pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["image", "kernel"], ["filtered"], group=metadata.in_channels, pads=[1, 1, 1, 1]),
         helper.make_node("Resize", ["filtered", "", "scales"], ["enlarged"], mode="nearest"),
         *(more_nodes or [helper.make_node("Identity", ["enlarged"], ["output"])]),
     ]
     weights = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(scales, "scales")]
     graph = helper.make_graph(nodes, "filter", [image], [output], weights)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    metadata = card.to_metadata() | {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
-    if cases:
-        inputs = blocks(["image"], card.in_channels, 16, 24)
+    properties = metadata.to_metadata() | {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
+    if vectors:
+        inputs = blocks(["image"], metadata.in_channels, 16, 24)
         expected = mean_filter(np.divide(inputs["image"][None], 255, dtype=np.float32))
-        expected = expected.repeat(card.scale, 2).repeat(card.scale, 3)
-        metadata |= cases_to_metadata([Case.of(inputs, expected)])
-    helper.set_model_props(proto, metadata)
+        expected = expected.repeat(metadata.scale, 2).repeat(metadata.scale, 3)
+        properties |= test_vectors_to_metadata([TestVector.of(inputs, expected)])
+    helper.set_model_props(proto, properties)
     return proto
 
 
 def write_onnx(path: Path, **options: Any) -> Path:
-    """The filter's file; options are the card's fields, or `more_nodes` and `cases`."""
-    graph = {name: options.pop(name) for name in ("more_nodes", "cases") if name in options}
-    path.write_bytes(make_proto(make_card(**options), **graph).SerializeToString())
+    """The filter's file; options are the metadata's fields, or `more_nodes` and `vectors`."""
+    graph = {name: options.pop(name) for name in ("more_nodes", "vectors") if name in options}
+    path.write_bytes(make_proto(make_metadata(**options), **graph).SerializeToString())
     return path
 
 
@@ -79,16 +81,16 @@ FILL = (0.8, 0.4, 0.2)
 """Of a filler, in [0, 1]: orange."""
 
 
-def filler_proto(card: Card, *, sketch: bool = False) -> onnx.ModelProto:
+def filler_proto(metadata: OnnxMetadata, *, sketch: bool = False) -> onnx.ModelProto:
     """A model that fills holes with one colour, in which the lines of a sketch, if it takes one, are black. What is
     around the holes comes out a little too dark."""
-    sizes = {"image": card.in_channels, "mask": 1} | ({"sketch": 1} if sketch else {})
+    sizes = {"image": metadata.in_channels, "mask": 1} | ({"sketch": 1} if sketch else {})
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
         for name, channels in sizes.items()
     ]
-    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", card.out_channels, "h", "w"])
-    colour = np.array(FILL[: card.in_channels], np.float32)[None, :, None, None]
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", metadata.out_channels, "h", "w"])
+    colour = np.array(FILL[: metadata.in_channels], np.float32)[None, :, None, None]
     nodes = [
         helper.make_node("Sub", ["one", "mask"], ["known"]),
         helper.make_node("Mul", ["image", "known"], ["given"]),
@@ -106,11 +108,11 @@ def filler_proto(card: Card, *, sketch: bool = False) -> onnx.ModelProto:
     graph = helper.make_graph(nodes, "filler", inputs, [output], weights)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     checksum = {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
-    helper.set_model_props(proto, card.to_metadata() | checksum)
+    helper.set_model_props(proto, metadata.to_metadata() | checksum)
     return proto
 
 
-def write_filler(path: Path, *, sketch: bool = False, **card: Any) -> Path:
-    card = {"task": "inpainting", "model_name": "Orange"} | card
-    path.write_bytes(filler_proto(make_card(**card), sketch=sketch).SerializeToString())
+def write_filler(path: Path, *, sketch: bool = False, **metadata: Any) -> Path:
+    metadata = {"task": "inpainting", "model_name": "Orange"} | metadata
+    path.write_bytes(filler_proto(make_metadata(**metadata), sketch=sketch).SerializeToString())
     return path

@@ -27,12 +27,12 @@ def halve(x: Tensor, factor: int, aligned: bool) -> Tensor:
 
 def one(features: Tensor, mask: Tensor, factor: int, fuse: bool, aligned: bool) -> Tensor:
     channels = features.shape[1]
-    small, holes = halve(features, 2, aligned), halve(mask, 2 * factor, aligned)
+    small, masks = halve(features, 2, aligned), halve(mask, 2 * factor, aligned)
     height, width = small.shape[-2:]
     places = height * width
     pasted = functional.unfold(features, 4, stride=2, padding=1)[0].T.reshape(places, channels, 4, 4)
     patches = functional.unfold(small, 3, padding=1)[0].T.reshape(places, channels, 3, 3)
-    whole = (functional.unfold(holes, 3, padding=1)[0].sum(0) == 0).to(features.dtype).reshape(1, places, 1, 1)
+    whole = (functional.unfold(masks, 3, padding=1)[0].sum(0) == 0).to(features.dtype).reshape(1, places, 1, 1)
     norms = patches.square().sum((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-4)
     scores = functional.conv2d(small, patches / norms, padding=1)
     if fuse:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tiny import CRISP, built, game_stage, tiny_task
+from tiny import CRISP, adversarial_stage, built, tiny_task
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -30,7 +30,7 @@ def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size:
     task = built(tiny_task(name, *options, "--batch-size", str(batch_size)))
     for networks in task.networks():
         networks.double()
-    stage = game_stage(task)
+    stage = adversarial_stage(task)
     samples, _ = task.open_data(data, "train", augment=True, seed=0)
     stream = ImageStream(
         dataset_size=len(samples),

@@ -60,10 +60,10 @@ def built(task: Task[Any, Any]) -> Task[Any, Any]:
     return task
 
 
-def game_stage(task: Task[Any, Any], dataset_size: int = 6) -> Stage:
+def adversarial_stage(task: Task[Any, Any], dataset_size: int = 6) -> Stage:
     """The first stage in which generators and discriminators learn; the first of all where there is no such."""
     stages = task.stages(dataset_size)
-    return next((stage for stage in stages if len(stage.players) == 2), stages[0])
+    return next((stage for stage in stages if len(stage.update_order) == 2), stages[0])
 
 
 def tiny_batch(task: Task[Any, Any], folder: Path, size: int = 2) -> Any:
@@ -116,6 +116,6 @@ def write_run(path: Path, task: Task[Any, Any]) -> Path:
 
     run = create_run(path, task, TrainConfig(), path, "test")
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(built(task), game_stage(task), runtime, seed=0)
+        trainer = Trainer(built(task), adversarial_stage(task), runtime, seed=0)
         save_checkpoint(run.checkpoints, 0, trainer.parts(), {"position": asdict(Position())})
     return path

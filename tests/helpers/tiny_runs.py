@@ -21,8 +21,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet-128 in float16": {"generator": "unet-128", "norm": "instance"},
     "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
     "global": {"generator": "global", "norm": "batch"},
-    "resnet-6 as a change": {"generator": "resnet-6", "norm": "instance", "change": True},
-    "resnet-6 as a change of half the size": {"generator": "resnet-6", "norm": "none", "change": True, "reduce": 2},
+    "resnet-6 as a change": {"generator": "resnet-6", "norm": "instance", "residual": True},
+    "resnet-6 as a change of half the size": {
+        "generator": "resnet-6",
+        "norm": "none",
+        "residual": True,
+        "residual_downscale": 2,
+    },
 }
 
 
@@ -49,12 +54,19 @@ def make_run(
     norm: Any,
     channels: tuple[int, int] = (3, 3),
     width: int = 4,
-    change: bool = False,
-    reduce: int = 1,
+    residual: bool = False,
+    residual_downscale: int = 1,
 ) -> Path:
     """The folder of a run with one checkpoint, of weights large enough for every layer to matter."""
     data = PairedConfig(source_channels=channels[0], target_channels=channels[1])
-    config = Pix2PixConfig(generator=generator, norm=norm, width=width, change=change, reduce=reduce, data=data)
+    config = Pix2PixConfig(
+        generator=generator,
+        norm=norm,
+        width=width,
+        residual=residual,
+        residual_downscale=residual_downscale,
+        data=data,
+    )
     task = Pix2Pix(config)
     task.build(for_training=False)
     torch.manual_seed(0)

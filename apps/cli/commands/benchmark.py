@@ -27,7 +27,7 @@ from gan_tasks.export.onnx.providers import (
 
 
 def bench_model(path: Path, *, size: int, provider: str, as_json: bool) -> None:
-    """Measure, print and remember. Raises UserError for what is no exported model, and a missing provider."""
+    """Metric, print and remember. Raises UserError for what is no exported model, and a missing provider."""
     file = read_onnx(path)
     measured = bench(file, size=size, tried=to_try(provider))
     where = remember(file, measured.chosen.configuration)

@@ -12,12 +12,12 @@ from rich.table import Table
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation.evaluate import common_task, compare, evaluate, open_model, task_of
 from gan_tasks.export.evaluation.galleries import draw_galleries
-from gan_tasks.export.evaluation.mask_ratios import MEASURES
-from gan_tasks.export.evaluation.masks import with_holes
+from gan_tasks.export.evaluation.mask_ratios import METRICS
+from gan_tasks.export.evaluation.masks import with_masks
 from gan_tasks.export.evaluation.report import scaled, set_columns, set_names, text, write_evaluation_report
 from gan_tasks.export.evaluation.result import Evaluation, Figure, to_json, write_csv, write_json
 from gan_tasks.export.models.base import Model
-from gan_tasks.metrics.catalogue import measure_called
+from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def evaluate_command(command: Evaluate) -> None:
     """Of a run whose best checkpoint is measured on all of a held-out split, the run's own figures are renewed."""
     model = open_model(command.model, device=command.device, mode=command.mode, direction=command.direction)
-    task = with_holes(task_of(model, command.task, direction=command.direction), command.holes)
+    task = with_masks(task_of(model, command.task, direction=command.direction), command.mask_options)
     found = evaluate(model, command.data, task=task, options=command.options)
     options = command.options
     of_run = (
@@ -40,7 +40,7 @@ def evaluate_command(command: Evaluate) -> None:
         and not options.patch
     )
     of_run = of_run and not options.limit and options.split != "train" and not command.task
-    of_run = of_run and not command.holes.asked
+    of_run = of_run and not command.mask_options.asked
     out = command.out or (command.model if of_run else None)
     if out:
         write_all(out, "evaluation", found, {found.models[0].name: model}, command.data, task)
@@ -62,7 +62,7 @@ def compare_command(command: Compare) -> None:
     given = command.task or command.direction
     first = next(iter(models.values()))
     task = task_of(first, command.task, direction=command.direction) if given else common_task(models)
-    task = with_holes(task, command.holes)
+    task = with_masks(task, command.mask_options)
     found = compare(models, command.data, task=task, options=command.options)
     if command.out:
         write_all(command.out, "comparison", found, models, command.data, task)
@@ -92,13 +92,13 @@ def show(found: Evaluation, *, as_json: bool, out: Path | None, name: str) -> No
         return
     console = Console()
     console.print(table_of_means(found))
-    if found.hole_sizes:
-        console.print(table_of_hole_sizes(found))
+    if found.mask_ratio_groups:
+        console.print(table_by_mask_ratio(found))
     if found.features:
         console.print(table_of_sets(found))
     if len(found.models) > 1:
         console.print(table_of_tests(found))
-    for note in (*found.notes, *([f"{found.holes}."] if found.holes else [])):
+    for note in (*found.notes, *([f"{found.mask_source}."] if found.mask_source else [])):
         print(note)
     print(found.verdict)
     hint = "--out FOLDER writes a report with pictures, and the figures of each image"
@@ -109,23 +109,23 @@ def table_of_means(found: Evaluation) -> Table:
     title = f"{found.images} images of {found.data} ({found.split}): means with 95 % intervals"
     table = Table(title=title, title_justify="left")
     table.add_column("model or trivial answer")
-    for measure in found.measures:
-        table.add_column(f"{measure.heading} {'↓' if measure.lower_is_better else '↑'}", justify="right")
+    for metric in found.metrics:
+        table.add_column(f"{metric.heading} {'↓' if metric.lower_is_better else '↑'}", justify="right")
     for subject in (*found.models, *found.baselines):
-        measures = subject.measures
-        table.add_row(subject.name, *(text(measures.get(m.key), m.digits) for m in found.measures))
+        metrics = subject.metrics
+        table.add_row(subject.name, *(text(metrics.get(m.key), m.digits) for m in found.metrics))
     return table
 
 
-def table_of_hole_sizes(found: Evaluation) -> Table:
+def table_by_mask_ratio(found: Evaluation) -> Table:
     table = Table(title="By the share of an image that is hole", title_justify="left")
     for heading in ("hole", "images", "model or trivial answer"):
         table.add_column(heading, justify="right" if heading == "images" else "left")
-    for measure in MEASURES:
-        table.add_column(f"{measure.heading} {'↓' if measure.lower_is_better else '↑'}", justify="right")
-    for group in found.hole_sizes:
+    for metric in METRICS:
+        table.add_column(f"{metric.heading} {'↓' if metric.lower_is_better else '↑'}", justify="right")
+    for group in found.mask_ratio_groups:
         for number, (name, figures) in enumerate(group.figures.items()):
-            cells = [text(figures.get(measure.key), measure.digits) for measure in MEASURES]
+            cells = [text(figures.get(metric.key), metric.digits) for metric in METRICS]
             table.add_row(*((group.heading, str(group.images)) if number == 0 else ("", "")), name, *cells)
         table.add_section()
     return table
@@ -147,8 +147,8 @@ def table_of_tests(found: Evaluation) -> Table:
     for heading in ("measure", "first", "second", "difference", "p", "better"):
         table.add_column(heading, justify="right" if heading in ("difference", "p") else "left")
     for test in found.tests:
-        measure = measure_called(test.measure)
-        figure = scaled(Figure(test.difference, test.low, test.high), measure)
+        metric = metric_named(test.metric)
+        figure = scaled(Figure(test.difference, test.low, test.high), metric)
         better = test.better or "no difference shown"
-        table.add_row(measure.heading, test.first, test.second, text(figure, measure.digits), f"{test.p:.4f}", better)
+        table.add_row(metric.heading, test.first, test.second, text(figure, metric.digits), f"{test.p:.4f}", better)
     return table

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.formats.super_resolution import FilesReport, export_basicsr, export_blend, export_ncnn
+from gan_tasks.export.formats.super_resolution import FilesReport, export_basicsr, export_interpolated, export_ncnn
 from gan_tasks.export.models.base import load
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import ExportReport, export_onnx
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.jy import write_jy
-from gan_tasks.runs.model_card import model_card, published_card
+from gan_tasks.runs.model_card import model_card, pretrained_card
 
 UNKNOWN = "unknown"
 """What a published checkpoint says of its licence and of what it was trained on: nothing."""
 
 
-def export_proven(
+def export_verified(
     path: Path,
     out: Path,
     *,
@@ -38,7 +38,7 @@ def export_proven(
         known_licence, known_data = model.licence or UNKNOWN, UNKNOWN
         origin = model.origin()
         known = {"licence": licence or known_licence, "training_data": training_data or UNKNOWN}
-        card = published_card(model.name, origin.source, origin.family, **known)
+        card = pretrained_card(model.name, origin.source, origin.family, **known)
     return export_onnx(
         model,
         out,
@@ -72,10 +72,10 @@ def export_upscaler(
     return report, model.notice
 
 
-def blend_models(first: Path, second: Path, out: Path, *, alpha: float) -> tuple[FilesReport, str]:
-    """See `export_blend`; also gives the notices of the models' makers."""
+def interpolate_networks(first: Path, second: Path, out: Path, *, alpha: float) -> tuple[FilesReport, str]:
+    """See `export_interpolated`; also gives the notices of the models' makers."""
     one, other = load_torch(first, ""), load_torch(second, "")
-    report = export_blend(one, other, alpha, out)
+    report = export_interpolated(one, other, alpha, out)
     return report, "\n".join(dict.fromkeys(model.notice for model in (one, other) if model.notice))
 
 

@@ -79,9 +79,9 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
 
 def onnx_lines(path: Path) -> Iterator[str]:
     from gan_tasks.export.onnx.file import read_onnx
-    from gan_tasks.export.onnx.metadata import Card
+    from gan_tasks.export.onnx.metadata import OnnxMetadata
 
-    entries = asdict(Card.of(read_onnx(path)))
+    entries = asdict(OnnxMetadata.of(read_onnx(path)))
     card = entries.pop("model_card")
     for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
@@ -92,9 +92,9 @@ def onnx_lines(path: Path) -> Iterator[str]:
 def weights_lines(path: Path) -> Iterator[str]:
     """Of a published checkpoint what it was found to be; of any other .safetensors file, its tensors."""
     try:
-        from gan_tasks.pretrained.load import load_published
+        from gan_tasks.pretrained.load import load_pretrained
 
-        published = load_published(path)
+        published = load_pretrained(path)
     except (UserError, ModuleNotFoundError):  # tensors are listed without torch
         if path.suffix.lower() != ".safetensors":
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gan_tasks.apps.cli.commands.export import export_proven
+from gan_tasks.apps.cli.commands.export import export_verified
 from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.images import Picture, to_uint8, write
 from gan_tasks.datasets.paired import PairedConfig, open_pairs
@@ -31,7 +31,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
 
     It worked if the held-out L1 is at most 0.85 of the best of three trivial answers': the painting itself, the mean
     photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html), out/before-after.png
-    and, if it worked, out/model.onnx, which is proven to do the same without torch.
+    and, if it worked, out/model.onnx, which is verified to do the same without torch.
     """
     out = free_folder(out)
     pairs = photo_pairs(out / "pairs")
@@ -58,7 +58,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     print(sentence)
     if worked:
         say("exporting the model and proving that it does the same without torch")
-        for line in export_proven(run, out / "model.onnx").lines():
+        for line in export_verified(run, out / "model.onnx").lines():
             print(line)
     print(f"the pictures: {out / 'before-after.png'}   the report: {report}")
     if worked:
@@ -70,9 +70,9 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
 def judge(result: Evaluation) -> tuple[bool, str]:
     """Whether the model beats doing nothing, and that in a sentence."""
     name, best = min(
-        ((subject.name, subject.measures["l1"].mean) for subject in result.baselines), key=lambda item: item[1]
+        ((subject.name, subject.metrics["l1"].mean) for subject in result.baselines), key=lambda item: item[1]
     )
-    reached = result.models[0].measures["l1"].mean
+    reached = result.models[0].metrics["l1"].mean
     share = reached / best
     worked = share <= LARGEST_SHARE
     compared = f"held-out L1 {reached:.4f}, {share:.2f} of the best trivial answer's ({name}: {best:.4f})"

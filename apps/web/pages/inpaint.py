@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from gan_tasks.apps.web import components as workbench
 from gan_tasks.apps.web.inpaint_steps import (
-    HOLE_COLOUR,
-    HOLE_OPACITY,
+    MASK_COLOUR,
+    MASK_OPACITY,
     SKETCH_COLOUR,
+    InpaintRequest,
     Step,
-    Wish,
-    fill_picture,
+    inpaint_picture,
     open_picture,
 )
 from gan_tasks.apps.web.job_queue import ServedModel, Service, Tab
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.inference.inpaint_options import FillOptions, Strategy
+from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -69,7 +69,7 @@ def build(service: Service, tab: Tab) -> None:
         with gr.Column():
             outputs = build_outputs(follows_sketch=follows_sketch)
     workbench.about(tab)
-    page = FillPage(
+    page = InpaintPage(
         service,
         served,
         gr.State(Visit()),
@@ -95,7 +95,7 @@ def editor_input(*, follows_sketch: bool) -> Component:
     """An input that gives the layers painted over the picture, encoded. As `workbench.picture_input`, undecoded."""
     import gradio as gr
 
-    paint: list[str | tuple[str, float]] = [(HOLE_COLOUR, HOLE_OPACITY)]
+    paint: list[str | tuple[str, float]] = [(MASK_COLOUR, MASK_OPACITY)]
     editor = gr.ImageEditor(
         label="Paint",
         sources=(),
@@ -124,7 +124,7 @@ def editor_input(*, follows_sketch: bool) -> Component:
 
 def instructions(*, follows_sketch: bool) -> str:
     dot = '<span class="paint" style="background: {}"></span>'
-    text = f"Paint {dot.format(HOLE_COLOUR)} covers what is to be filled; the eraser takes it away again."
+    text = f"Paint {dot.format(MASK_COLOUR)} covers what is to be filled; the eraser takes it away again."
     if follows_sketch:
         text += f" Lines in {dot.format(SKETCH_COLOUR)}, the brush's other colour, are followed by the fill."
     return f'<p class="hint">{text}</p>'
@@ -142,7 +142,7 @@ def file_input(label: str) -> Component:
 
 @dataclass(frozen=True)
 class OptionInputs:
-    """One for each of FillOptions."""
+    """One for each of InpaintOptions."""
 
     strategy: gr.Radio
     dilate_px: gr.Slider
@@ -152,13 +152,13 @@ class OptionInputs:
     def components(self) -> list[Component]:
         return list(vars(self).values())
 
-    def chosen(self, values: Values) -> FillOptions:
+    def chosen(self, values: Values) -> InpaintOptions:
         """Raises UserError for what no such input holds."""
         chosen = {name: values[component] for name, component in vars(self).items()}
         lengths = [chosen["dilate_px"], chosen["feather_px"]]
         if chosen["strategy"] not in get_args(Strategy) or not all(isinstance(each, int | float) for each in lengths):
             raise UserError("These settings are not known: load the page again.")
-        return FillOptions(
+        return InpaintOptions(
             strategy=chosen["strategy"],
             dilate_px=min(int(lengths[0]), MAX_DILATE_PX),
             feather_px=min(int(lengths[1]), MAX_FEATHER_PX),
@@ -169,7 +169,7 @@ class OptionInputs:
 def option_inputs() -> OptionInputs:
     import gradio as gr
 
-    default = FillOptions()
+    default = InpaintOptions()
     with gr.Accordion("Settings", open=False):
         return OptionInputs(
             strategy=gr.Radio(list(STRATEGIES.items()), value=default.strategy, label="What the model sees"),
@@ -241,7 +241,7 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class FillPage:
+class InpaintPage:
     """The parts of a page that its buttons join to the model."""
 
     service: Service
@@ -262,14 +262,14 @@ class FillPage:
 
     def join(self, *, fill: gr.Button, another: gr.Button) -> None:
         files = [component for component in (self.mask, self.sketch) if component is not None]
-        wished: set[Block] = {self.visit, self.editor, *files, *self.options.components()}
+        requested: set[Block] = {self.visit, self.editor, *files, *self.options.components()}
         shown = [component for component in vars(self.outputs).values() if component is not None]
         parts = [self.visit, self.start, self.work, self.undo, self.alert, *shown]
         progress: list[Component] = [self.hint, self.outputs.message, self.outputs.slider]
         self.picture.upload(  # type: ignore[attr-defined]
             self.on_open, {self.picture}, parts, api_visibility="private", show_progress_on=[self.picture]
         )
-        fill.click(self.on_fill, wished, parts, api_visibility="private", show_progress_on=progress)
+        fill.click(self.on_fill, requested, parts, api_visibility="private", show_progress_on=progress)
         self.undo.click(self.on_undo, {self.visit}, parts, api_visibility="private", show_progress_on=[self.hint])
         another.click(self.on_another, None, [self.picture, *parts], api_visibility="private")
         # Events of their own, because these always give a value: an input that an event leaves as it is counts as
@@ -304,17 +304,17 @@ class FillPage:
         """Raises UserError where there is nothing to do."""
         if not visit.steps:
             raise UserError("There is no picture yet: put one in first.")
-        wish = Wish(
+        request = InpaintRequest(
             paint=values[self.editor],
             mask=values[self.mask],
             sketch=None if self.sketch is None else values[self.sketch],
             options=self.options.chosen(values),
         )
         return partial(
-            fill_picture,
+            inpaint_picture,
             self.served.model,
             visit.steps[-1],
-            wish,
+            request,
             new_folder(),
             name=f"{Path(visit.steps[0].name).stem[:50]}-{self.served.key}-{len(visit.steps)}.png",
             max_pixels=self.service.limits.max_pixels,
@@ -390,7 +390,7 @@ class FillPage:
         height, width = steps[-1].size
         return {
             "Result": f"{width} × {height} px",
-            "Fills": str(len(steps) - 1),
+            "Inpainting": str(len(steps) - 1),
             "Time": f"{steps[-1].seconds:.3f} s",
             "Provider": self.served.model.runs_on,
         }
@@ -398,7 +398,7 @@ class FillPage:
     def command(self, steps: Steps) -> list[str]:
         """What does the last fill on the command line, with the files that can be downloaded."""
         before, step = steps[-2:]
-        chosen, default = step.options, FillOptions()
+        chosen, default = step.options, InpaintOptions()
         words = ["gan-tasks", "apply", str(self.served.path), before.name, step.name, "--mask", "mask.png"]
         words += ["--sketch", "sketch.png"] if step.sketch else []
         for name in ("strategy", "dilate_px", "feather_px"):

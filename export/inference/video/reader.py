@@ -201,7 +201,7 @@ def turn_of(frame: VideoFrame) -> Turn:
 
 
 def colours_of(frame: VideoFrame) -> Colours:
-    """As the frame is tagged; what it leaves open as players take it."""
+    """As the frame is tagged; what it leaves open as update_order take it."""
     guessed = BT709 if frame.height > STANDARD_DEFINITION_HEIGHT else SMPTE170M
     matrix = frame.colorspace if frame.colorspace in MATRICES else guessed
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")

@@ -213,7 +213,7 @@ def join(
 ) -> None:
     """One file of the parts and of what is copied from the source, by their times; nothing is encoded again.
 
-    Where the first frame is before zero, which players would not show, everything comes so much later.
+    Where the first frame is before zero, which update_order would not show, everything comes so much later.
 
     Args:
         end_s: when the last frame ends.

@@ -68,10 +68,10 @@ def test_train_resume_evaluate_apply_inspect(
     assert gan_tasks("evaluate", run, "--data", pairs, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["images"] == len(result["names"]) == 2
-    measures = {"l1", "psnr", "ssim"} if paired else set()
+    metrics = {"l1", "psnr", "ssim"} if paired else set()
     if task == "inpainting":
-        measures |= {"l1_hole", "psnr_hole", "ssim_hole"}
-    assert set(result["model"]) == set(result["per_image"]) == measures
+        metrics |= {"l1_masked", "psnr_masked", "ssim_masked"}
+    assert set(result["model"]) == set(result["per_image"]) == metrics
     if task == "super-resolution":
         assert set(result["baselines"]) == {"bicubic"}
     elif task == "inpainting":
@@ -86,9 +86,9 @@ def test_train_resume_evaluate_apply_inspect(
     mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
     mask[5:9, 5:20] = 255
     write(tmp_path / "mask.png", Picture(mask))
-    holes = ("--mask", tmp_path / "mask.png") if task == "inpainting" else ()
-    assert gan_tasks("apply", run, source, tmp_path / "one.png", *holes) == 0
-    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *holes) == 0
+    masks = ("--mask", tmp_path / "mask.png") if task == "inpainting" else ()
+    assert gan_tasks("apply", run, source, tmp_path / "one.png", *masks) == 0
+    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *masks) == 0
     written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
     assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
     one = read(tmp_path / "one.png").pixels
@@ -169,7 +169,7 @@ def test_quickstart_that_learns_nothing_says_so_and_fails(tmp_path: Path, capsys
     for name in ("before-after.png", "run/report.html", "run/evaluation.json"):
         assert (out / name).is_file()
     evaluation = json.loads((out / "run" / "evaluation.json").read_text())
-    best = min(measures["l1"]["mean"] for measures in evaluation["baselines"].values())
+    best = min(metrics["l1"]["mean"] for metrics in evaluation["baselines"].values())
     assert evaluation["model"]["l1"]["mean"] > 0.85 * best
 
 
@@ -198,7 +198,7 @@ def test_bad_input_is_answered_in_a_sentence(
         (("evaluate", missing, "--data", pairs), "`gan-tasks train --out`"),
         (("evaluate", run_folder, "--data", pairs, "--split", "val"), "holds no val pairs"),
         (("evaluate", run_folder, "--data", pairs, "--masks", pairs), "pix2pix fills no holes"),
-        (("compare", run_folder, run_folder, "--data", pairs, "--min-hole", "0.1"), "pix2pix fills no holes"),
+        (("compare", run_folder, run_folder, "--data", pairs, "--min-mask-ratio", "0.1"), "pix2pix fills no holes"),
         (("apply", run_folder, missing, out), "does not exist"),
         (("apply", run_folder, photo_file, photo_file), "would replace its own input"),
         (("apply", run_folder, text, out / "text.png"), "known format"),

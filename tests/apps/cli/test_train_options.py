@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import TINY, built, game_stage, tiny_batch, tiny_task
+from tiny import TINY, adversarial_stage, built, tiny_batch, tiny_task
 
 from gan_tasks.apps.cli.main import main
 from gan_tasks.apps.cli.train_options import parse_train
@@ -27,11 +27,7 @@ def test_there_are_presets() -> None:
 
 def test_without_a_preset_the_defaults_are_the_published_recipe() -> None:
     task = find_task("pix2pix").load()
-    assert (
-        parse_train(task, FOLDERS).task
-        == parse_train(task, ["--preset", "published", *FOLDERS]).task
-        == task.Config()
-    )
+    assert parse_train(task, FOLDERS).task == parse_train(task, ["--preset", "paper", *FOLDERS]).task == task.Config()
 
 
 @pytest.mark.parametrize(("name", "preset"), EVERY_PRESET)
@@ -49,7 +45,7 @@ def test_a_preset_is_where_options_start_and_single_ones_override_it(name: str, 
 def test_a_preset_trains(name: str, preset: str, pairs: Path) -> None:
     task = built(tiny_task(name, "--preset", preset))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         logs = [trainer.step(tiny_batch(task, pairs), index=index) for index in range(5)]
     assert not any(log["skipped"] for log in logs)
 
@@ -59,7 +55,7 @@ def test_modern_is_the_relativistic_game_with_both_penalties(name: str, prefix: 
     task = built(tiny_task(name, "--preset", "modern", "--r-interval", "2"))
     assert not any("norm" in type(module).__name__.lower() for module in task.discriminators.modules())
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         first, second = (trainer.step(tiny_batch(task, pairs), index=index) for index in range(2))
     penalties = {f"d/{prefix}r1", f"d/{prefix}r2"}
     assert penalties <= first.keys() and not penalties & second.keys()
@@ -88,13 +84,13 @@ def test_help_names_the_presets_and_shows_the_defaults_of_the_one_given(capsys: 
         return " ".join(capsys.readouterr().out.replace("│", " ").split())
 
     published, modern = help_of(), help_of("--preset", "modern")
-    assert "Presets: published, modern; the defaults below are those of published" in published
+    assert "Presets: paper, modern; the defaults below are those of paper" in published
     assert "the defaults below are those of modern" in modern
     assert "(default: vanilla)" in published and "(default: relativistic)" in modern
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="pix2pix has no preset 'vintage': expected published or modern"):
+    with pytest.raises(UserError, match="pix2pix has no preset 'vintage': expected paper or modern"):
         parse_train(find_task("pix2pix").load(), [*FOLDERS, "--preset", "vintage"])
-    with pytest.raises(UserError, match=r"crisp has no preset 'modern': expected published$"):
+    with pytest.raises(UserError, match=r"crisp has no preset 'modern': expected paper$"):
         parse_train(find_task("crisp").load(), [*FOLDERS, "--preset", "modern"])

@@ -107,7 +107,7 @@ def stroke(page: Page, *, right: float = 0, down: float = 0, length: float = 80)
 def fills(page: Page, count: int) -> None:
     """Fill, and wait until the page says that it was done for so many times."""
     press(page, "Fill")
-    expect(fact(page, "Fills")).to_have_text(str(count), timeout=PATIENCE_MS)
+    expect(fact(page, "Inpainting")).to_have_text(str(count), timeout=PATIENCE_MS)
     page.wait_for_timeout(SETTLING_MS)
 
 
@@ -126,15 +126,15 @@ def test_paint_fill_again_undo_download(page: Page, folder: Path, tmp_path: Path
     expect(undo).to_be_enabled()
 
     first = read(download(page, tmp_path / "first.png")).pixels
-    hole = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
+    mask = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
     assert first.shape == source.shape
-    assert np.array_equal(first[~hole], source[~hole]), "nothing but what is painted is changed"
+    assert np.array_equal(first[~mask], source[~mask]), "nothing but what is painted is changed"
     assert np.array_equal(first[..., 3], source[..., 3])
-    rows, columns = np.nonzero(hole)
+    rows, columns = np.nonzero(mask)
     assert 40 < columns.max() - columns.min() < 160 and rows.max() - rows.min() < 60
-    assert hole[120, 160] and not hole[20, 20]
-    assert np.abs(first[hole][:, :3].mean(axis=0) - 255 * np.array(FILL)).max() < 40
-    assert np.array_equal(first, load(folder / "fill.onnx")(source, hole)), "as the command line does it"
+    assert mask[120, 160] and not mask[20, 20]
+    assert np.abs(first[mask][:, :3].mean(axis=0) - 255 * np.array(FILL)).max() < 40
+    assert np.array_equal(first, load(folder / "fill.onnx")(source, mask)), "as the command line does it"
     mark = read_xmp(tmp_path / "first.png")
     assert mark is not None
     assert (mark.source_type, mark.model) == ("compositeWithTrainedAlgorithmicMedia", "Orange")
@@ -145,11 +145,11 @@ def test_paint_fill_again_undo_download(page: Page, folder: Path, tmp_path: Path
     fills(page, 2)
     second = read(download(page, tmp_path / "second.png")).pixels
     more = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
-    assert not (more & hole).any(), "the paint of the first fill is gone"
+    assert not (more & mask).any(), "the paint of the first fill is gone"
     assert np.array_equal(second[~more], first[~more]) and changed(first, second).any()
 
     undo.click()
-    expect(fact(page, "Fills")).to_have_text("1", timeout=PATIENCE_MS)
+    expect(fact(page, "Inpainting")).to_have_text("1", timeout=PATIENCE_MS)
     assert np.array_equal(read(download(page, tmp_path / "again.png")).pixels, first)
     page.wait_for_timeout(SETTLING_MS)
     undo.click()
@@ -166,10 +166,10 @@ def test_deep_pictures_larger_than_the_canvas(page: Page, folder: Path, tmp_path
     stroke(page)
     fills(page, 1)
     result = read(download(page, tmp_path / "result.png")).pixels
-    hole = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
+    mask = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
     assert result.dtype == np.uint16 and result.shape == source.shape
-    assert hole[450, 900] and np.array_equal(result[~hole], source[~hole])
-    assert changed(source, result)[hole].mean() > 0.99
+    assert mask[450, 900] and np.array_equal(result[~mask], source[~mask])
+    assert changed(source, result)[mask].mean() > 0.99
 
 
 def test_a_mask_from_a_file_with_settings(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_mask_from_a_file_with_settings(page: Page, folder: Path, tmp_path: Pa
     expect(page.get_by_role("alert")).to_have_text(
         "Nothing is covered: paint over what is to be filled, or put in a mask."
     )
-    expect(fact(page, "Fills")).to_have_text("1")
+    expect(fact(page, "Inpainting")).to_have_text("1")
 
 
 def test_mistakes_are_answered_with_a_sentence(page: Page, folder: Path) -> None:
@@ -223,8 +223,8 @@ def test_clearing_takes_the_paint_and_leaves_the_picture(page: Page, folder: Pat
     expect(page.get_by_role("alert")).to_contain_text("Nothing is covered", timeout=PATIENCE_MS)
     stroke(page, down=-60)
     fills(page, 1)
-    hole = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
-    assert hole.any() and not hole[120].any()
+    mask = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
+    assert mask.any() and not mask[120].any()
     press(page, "Another picture")
     put_in(page, folder / "photo.png")
     expect(page.get_by_text("Upload and result appear here.")).to_be_visible()
@@ -241,11 +241,11 @@ def test_lines_in_the_other_colour_are_a_sketch(browser: Browser, folder: Path, 
         stroke(page, length=20)
         fills(page, 1)
         lines = read(download(page, tmp_path / "lines.png", "Download the sketch")).pixels[..., 0] > 0
-        hole = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
+        mask = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
         result = read(download(page, tmp_path / "result.png")).pixels
-        assert lines[120, 160] and lines.sum() < hole.sum() and not (lines & ~hole).any()
+        assert lines[120, 160] and lines.sum() < mask.sum() and not (lines & ~mask).any()
         source = read(folder / "photo.png").pixels
-        assert np.array_equal(result, load(folder / "sketch.onnx")(source, hole, lines))
+        assert np.array_equal(result, load(folder / "sketch.onnx")(source, mask, lines))
         assert page.locator(".command textarea").input_value().endswith("--mask mask.png --sketch sketch.png")
 
 

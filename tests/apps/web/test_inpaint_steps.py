@@ -20,9 +20,9 @@ from PIL import Image
 
 from gan_tasks.apps.web.inpaint_steps import (
     MAX_PREVIEW_SIDE_PX,
+    InpaintRequest,
     Step,
-    Wish,
-    fill_picture,
+    inpaint_picture,
     open_picture,
     painted,
     preview_size,
@@ -31,14 +31,14 @@ from gan_tasks.apps.web.job_queue import BusyError, Limits, Service, open_models
 from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, read, write
-from gan_tasks.export.inference.inpaint_options import FillOptions
+from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.provenance import read_xmp
 from gan_tasks.export.models.base import Model, load
 
 MAX_PIXELS = 10_000
 RED, BLUE = (255, 0, 200), (10, 60, 255)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-HARD = FillOptions(feather_px=0, match_colour=False)
+HARD = InpaintOptions(feather_px=0, match_colour=False)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -67,21 +67,21 @@ def step(tmp_path: Path) -> Step:
     return open_picture(tmp_path / "photo.png", tmp_path / "upload", max_pixels=MAX_PIXELS)
 
 
-def fill(model: Model, step: Step, tmp_path: Path, wish: Wish, name: str = "photo-1.png") -> Step:
+def fill(model: Model, step: Step, tmp_path: Path, request: InpaintRequest, name: str = "photo-1.png") -> Step:
     folder = tmp_path / name.removesuffix(".png")
     folder.mkdir()
-    return fill_picture(model, step, wish, folder, name=name, max_pixels=MAX_PIXELS)
+    return inpaint_picture(model, step, request, folder, name=name, max_pixels=MAX_PIXELS)
 
 
 def test_paint_of_half_its_opacity_covers(model: Model, step: Step, tmp_path: Path) -> None:
     paint = layer((slice(5, 9), slice(5, 9), RED, 153), (slice(9, 10), slice(5, 9), RED, 75))
     more = layer((slice(20, 21), slice(20, 25), RED, 153))
-    after = fill(model, step, tmp_path, Wish((paint, more), options=HARD))
-    hole = np.zeros((40, 50), np.bool_)
-    hole[5:9, 5:9] = hole[20, 20:25] = True
+    after = fill(model, step, tmp_path, InpaintRequest((paint, more), options=HARD))
+    mask = np.zeros((40, 50), np.bool_)
+    mask[5:9, 5:9] = mask[20, 20:25] = True
     result = read(after.file).pixels
-    assert (result[hole] == (204, 102, 51)).all() and np.array_equal(result[~hole], PIXELS[~hole])
-    assert after.mask is not None and np.array_equal(read(after.mask).pixels[..., 0] > 0, hole)
+    assert (result[mask] == (204, 102, 51)).all() and np.array_equal(result[~mask], PIXELS[~mask])
+    assert after.mask is not None and np.array_equal(read(after.mask).pixels[..., 0] > 0, mask)
     assert [path.read_bytes() for path in after.paint] == [paint, more]
     mark = read_xmp(after.file)
     assert mark is not None and mark.source_type == "compositeWithTrainedAlgorithmicMedia"
@@ -89,8 +89,8 @@ def test_paint_of_half_its_opacity_covers(model: Model, step: Step, tmp_path: Pa
 
 def test_blue_paint_is_a_line_for_models_that_follow_them() -> None:
     paint = layer((slice(0, 10), slice(0, 10), RED, 153), (slice(4, 5), slice(0, 10), BLUE, 255))
-    hole, lines = painted([paint], (40, 50), follows_sketch=True)
-    assert hole.sum() == 100 and lines.sum() == 10 and lines[4, :10].all()
+    mask, lines = painted([paint], (40, 50), follows_sketch=True)
+    assert mask.sum() == 100 and lines.sum() == 10 and lines[4, :10].all()
     assert not painted([paint], (40, 50), follows_sketch=False)[1].any()
 
 
@@ -98,10 +98,10 @@ def test_paint_on_a_preview_covers_the_same_place_of_a_large_picture() -> None:
     size = (3 * MAX_PREVIEW_SIDE_PX // 2, 3 * MAX_PREVIEW_SIDE_PX)
     small = preview_size(size)
     assert small == (MAX_PREVIEW_SIDE_PX // 2, MAX_PREVIEW_SIDE_PX)
-    hole, _ = painted([layer((slice(100, 200), slice(0, 50), RED, 153), size=small)], size, follows_sketch=False)
+    mask, _ = painted([layer((slice(100, 200), slice(0, 50), RED, 153), size=small)], size, follows_sketch=False)
     expected = np.zeros(size, np.bool_)
     expected[300:600, :150] = True
-    assert np.array_equal(hole, expected)
+    assert np.array_equal(mask, expected)
 
 
 def test_a_mask_file_adds_to_the_paint(model: Model, step: Step, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_mask_file_adds_to_the_paint(model: Model, step: Step, tmp_path: Path)
     mask[30:32] = 255
     (tmp_path / "mask.png").write_bytes(png(mask))
     paint = layer((slice(5, 9), slice(5, 9), RED, 153))
-    after = fill(model, step, tmp_path, Wish((paint,), mask=tmp_path / "mask.png"))
+    after = fill(model, step, tmp_path, InpaintRequest((paint,), mask=tmp_path / "mask.png"))
     assert after.mask is not None and (read(after.mask).pixels > 0).sum() == 16 + 100
 
 
@@ -121,7 +121,7 @@ def test_what_is_kept_and_what_is_painted_on(channels: int, dtype: type, model: 
     (tmp_path / "upload").mkdir()
     step = open_picture(tmp_path / "deep.tif", tmp_path / "upload", max_pixels=MAX_PIXELS)
     assert read(step.preview).pixels.dtype == np.uint8 and step.name == "deep.tif"
-    after = fill(model, step, tmp_path, Wish((layer((slice(5, 9), slice(5, 9), RED, 153)),)))
+    after = fill(model, step, tmp_path, InpaintRequest((layer((slice(5, 9), slice(5, 9), RED, 153)),)))
     result = read(after.file).pixels
     assert result.dtype == dtype and result.shape == pixels.shape
     kept = np.ones((40, 50), np.bool_)
@@ -134,29 +134,29 @@ def test_notes_are_passed_on(model: Model, tmp_path: Path) -> None:
     (tmp_path / "upload").mkdir()
     step = open_picture(tmp_path / "photo.png", tmp_path / "upload", max_pixels=MAX_PIXELS)
     paint = layer((slice(5, 9), slice(5, 9), RED, 153), size=(90, 100))
-    wish = Wish((paint,), options=FillOptions(strategy="original"))
-    assert fill(model, step, tmp_path, wish).notes == ()
+    request = InpaintRequest((paint,), options=InpaintOptions(strategy="original"))
+    assert fill(model, step, tmp_path, request).notes == ()
     model.max_memory_bytes = 500_000
-    first, *_ = fill(model, step, tmp_path, wish, "again.png").notes
+    first, *_ = fill(model, step, tmp_path, request, "again.png").notes
     assert "each hole was filled with its surroundings instead" in first
 
 
 def test_what_cannot_be_filled_is_said(model: Model, step: Step, tmp_path: Path) -> None:
     (tmp_path / "small.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
     everything = layer((slice(0, 40), slice(0, 50), RED, 153))
-    for number, (wish, words) in enumerate(
+    for number, (request, words) in enumerate(
         (
-            (Wish(), "Nothing is covered"),
-            (Wish((everything,)), "covers the whole picture"),
-            (Wish((layer(size=(80, 80)),)), "does not have the picture's size"),
-            (Wish(mask=tmp_path / "small.png"), "the mask: is 9 × 9 px but its picture is 50 × 40 px"),
+            (InpaintRequest(), "Nothing is covered"),
+            (InpaintRequest((everything,)), "covers the whole picture"),
+            (InpaintRequest((layer(size=(80, 80)),)), "does not have the picture's size"),
+            (InpaintRequest(mask=tmp_path / "small.png"), "the mask: is 9 × 9 px but its picture is 50 × 40 px"),
         )
     ):
         with pytest.raises(UserError, match=words):
-            fill(model, step, tmp_path, wish, f"{number}.png")
+            fill(model, step, tmp_path, request, f"{number}.png")
     step.file.unlink()
     with pytest.raises(UserError, match="choose it again"):
-        fill(model, step, tmp_path, Wish((everything,)), "deleted.png")
+        fill(model, step, tmp_path, InpaintRequest((everything,)), "deleted.png")
 
 
 @pytest.mark.parametrize(

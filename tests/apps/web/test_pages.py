@@ -253,7 +253,7 @@ def gated(service: Service) -> Iterator[Gate]:
     with pytest.MonkeyPatch.context() as patch:
         gate = Gate(model.session)
         patch.setattr(model, "session", gate)
-        patch.setattr(model, "max_memory_bytes", 64 * 64 * model.card.bytes_per_pixel)
+        patch.setattr(model, "max_memory_bytes", 64 * 64 * model.metadata.bytes_per_pixel)
         yield gate
         gate.release(100)  # for what is left after a failure
 

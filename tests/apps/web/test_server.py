@@ -30,13 +30,13 @@ from handmade_onnx import mean_filter, write_onnx
 from PIL import Image
 
 from gan_tasks.apps.web import job_queue as service_module
-from gan_tasks.apps.web.components import Order, answers, build_outputs, duration, stop_job
+from gan_tasks.apps.web.components import JobRequest, build_outputs, duration, run_job, stop_job
 from gan_tasks.apps.web.job_queue import (
     BusyError,
+    JobProgress,
     Limits,
     Service,
     StoppedError,
-    Watch,
     direction_label,
     free_key,
     open_models,
@@ -272,7 +272,7 @@ def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> 
         served.model.max_memory_bytes = 16 * 16 * 100
     seen: list[tuple[int, int]] = []
 
-    class Impatient(Watch):
+    class Impatient(JobProgress):
         def on_tile(self, done: int, count: int) -> None:
             super().on_tile(done, count)
             seen.append((done, count))
@@ -282,14 +282,14 @@ def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> 
             super().begin()
             self.stopped = not in_tiles
 
-    job = service.submit(served, png(PIXELS), tmp_path / "out.png", watch=Impatient())
+    job = service.submit(served, png(PIXELS), tmp_path / "out.png", progress=Impatient())
     with pytest.raises(StoppedError):
         job.result(30)
     assert seen == ([(0, 12), (1, 12), (2, 12)] if in_tiles else [])
     assert not (tmp_path / "out.png").exists()
-    watch = Watch()
-    assert service.submit(served, png(PIXELS), tmp_path / "out.png", watch=watch).result(30).file.exists()
-    assert (watch.tiles_done, watch.tiles) == ((12, 12) if in_tiles else (0, 0))
+    progress = JobProgress()
+    assert service.submit(served, png(PIXELS), tmp_path / "out.png", progress=progress).result(30).file.exists()
+    assert (progress.tiles_done, progress.tiles) == ((12, 12) if in_tiles else (0, 0))
     service.close()
 
 
@@ -339,13 +339,13 @@ def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
 
     async def wait_and_stop() -> list[str]:
         said = []
-        async with aclosing(answers(service, outputs, Order(served, png(PIXELS), "a.png", ".png"))) as shown:
+        async with aclosing(run_job(service, outputs, JobRequest(served, png(PIXELS), "a.png", ".png"))) as shown:
             async for values in shown:
                 said.append(values[outputs.message]["value"])
                 if leave:
                     break
-                if outputs.watch in values:
-                    stop_job(values[outputs.watch])
+                if outputs.progress in values:
+                    stop_job(values[outputs.progress])
         return said
 
     first = service.submit(served, png(PIXELS), tmp_path / "first.png")
@@ -469,10 +469,10 @@ def test_a_run_that_learned_both_ways_is_served_in_both_and_its_files_say_theirs
     pytest.importorskip("torch")
     from tiny import tiny_task, write_run
 
-    from gan_tasks.apps.cli.commands.export import export_proven
+    from gan_tasks.apps.cli.commands.export import export_verified
 
     run_folder = write_run(tmp_path / "seasons", tiny_task("cyclegan"))
-    export_proven(run_folder, tmp_path / "back.onnx", direction="b-to-a")
+    export_verified(run_folder, tmp_path / "back.onnx", direction="b-to-a")
     service = Service(open_models([run_folder, tmp_path / "back.onnx"]), LIMITS)
     both, back = service.tabs
     assert (both.title, back.title) == ("seasons step-00000000", "back")

@@ -18,8 +18,8 @@ from gan_tasks.datasets.masks.draw import (
     draw_box,
     draw_damage,
     draw_free_form,
-    draw_hole,
     draw_inverse,
+    draw_mask,
     draw_strokes,
     drawn_shares,
     resize_outline,
@@ -34,9 +34,9 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def parts_of(hole: np.ndarray) -> tuple[np.ndarray, int]:
+def parts_of(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Connected parts, corners included, numbered from 1."""
-    labels, count = ndimage.label(hole, np.ones((3, 3)))
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
     return labels, count
 
 
@@ -72,8 +72,8 @@ def test_strokes_cover_what_the_published_ones_do() -> None:
 
 
 def test_strokes_are_as_wide_as_the_published_ones() -> None:
-    def widest(hole: np.ndarray) -> float:
-        return float(ndimage.distance_transform_edt(np.pad(hole, 1)).max())
+    def widest(mask: np.ndarray) -> float:
+        return float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())
 
     ours = [widest(draw_strokes(rng(seed), 256, 256)) for seed in range(300)]
     theirs = [widest(published_strokes(rng(seed), 256)) for seed in range(300)]
@@ -109,33 +109,33 @@ def test_free_form_is_strokes_and_a_box() -> None:
 
 
 def test_inverse_is_what_strokes_and_boxes_leave() -> None:
-    holes = [draw_inverse(rng(seed), 256, 256) for seed in range(200)]
-    shares = [hole.mean() for hole in holes]
+    masks = [draw_inverse(rng(seed), 256, 256) for seed in range(200)]
+    shares = [mask.mean() for mask in masks]
     assert 0 <= min(shares) < 0.1 and 0.5 < max(shares) <= 0.65
-    at_the_rim = [np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]]).mean() for hole in holes]
+    at_the_rim = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in masks]
     assert np.mean(at_the_rim) > 1.3 * np.mean(shares)  # where strokes and boxes seldom reach
-    for hole in holes[:20]:  # all that is given is as wide as a stroke of 12 px or more
-        opened = ndimage.binary_opening(np.pad(~hole, 12, mode="edge"), np.ones((7, 7)))[12:-12, 12:-12]
-        assert (opened != ~hole).mean() < 0.03
+    for mask in masks[:20]:  # all that is given is as wide as a stroke of 12 px or more
+        opened = ndimage.binary_opening(np.pad(~mask, 12, mode="edge"), np.ones((7, 7)))[12:-12, 12:-12]
+        assert (opened != ~mask).mean() < 0.03
 
 
 def test_blobs_are_few_and_smooth() -> None:
     for seed in range(60):
-        hole = draw_blobs(rng(seed), 256, 256)
-        _, count = parts_of(hole)
+        mask = draw_blobs(rng(seed), 256, 256)
+        _, count = parts_of(mask)
         assert 1 <= count <= 3
-        smoothed = ndimage.gaussian_filter(hole.astype(float), 2, mode="nearest") >= 0.5
-        assert (smoothed != hole).mean() < 0.005  # a ragged edge would go
+        smoothed = ndimage.gaussian_filter(mask.astype(float), 2, mode="nearest") >= 0.5
+        assert (smoothed != mask).mean() < 0.005  # a ragged edge would go
 
 
 def test_border_holes_lie_at_one_side_two_or_all() -> None:
     seen = set()
     for seed in range(200):
-        hole = draw_border(rng(seed), 60, 90)
-        rows, columns = np.nonzero(~hole)
-        given = np.zeros_like(hole)
+        mask = draw_border(rng(seed), 60, 90)
+        rows, columns = np.nonzero(~mask)
+        given = np.zeros_like(mask)
         given[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-        np.testing.assert_array_equal(given, ~hole)  # what is left is one rectangle
+        np.testing.assert_array_equal(given, ~mask)  # what is left is one rectangle
         seen.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
     assert {sum(sides) for sides in seen} == {1, 2, 4}
     assert len(seen) == 4 + 6 + 1
@@ -144,8 +144,8 @@ def test_border_holes_lie_at_one_side_two_or_all() -> None:
 def test_scratches_are_thin_and_long() -> None:
     longest = []
     for seed in range(60):
-        hole = draw_damage(rng(seed), 256, 256)
-        thin = hole & ~ndimage.binary_opening(hole, np.ones((7, 7)))  # without the stains
+        mask = draw_damage(rng(seed), 256, 256)
+        thin = mask & ~ndimage.binary_opening(mask, np.ones((7, 7)))  # without the stains
         labels, count = parts_of(thin)
         extents = [hypot(*(axis.stop - axis.start for axis in part)) for part in ndimage.find_objects(labels)]
         longest.append(max(extents))
@@ -165,29 +165,29 @@ def test_shares_stay_within_any_bounds(
     kind: MaskKind, size: tuple[int, int], bounds: tuple[float, float], seed: int
 ) -> None:
     low, high = sorted(bounds)
-    hole = draw_hole(rng(seed), *size, MaskConfig(mask_kinds=(kind,), min_hole=low, max_hole=high))
+    mask = draw_mask(rng(seed), *size, MaskConfig(mask_kinds=(kind,), min_mask_ratio=low, max_mask_ratio=high))
     pixels = size[0] * size[1]
-    assert hole.shape == size
-    assert hole.dtype == np.bool_
-    assert hole.any()
-    assert pixels == 1 or not hole.all()
+    assert mask.shape == size
+    assert mask.dtype == np.bool_
+    assert mask.any()
+    assert pixels == 1 or not mask.all()
     # To whole pixels, and with one at least on either side.
-    assert min(ceil(low * pixels), pixels - 1) <= hole.sum() <= max(floor(high * pixels), ceil(low * pixels), 1)
+    assert min(ceil(low * pixels), pixels - 1) <= mask.sum() <= max(floor(high * pixels), ceil(low * pixels), 1)
 
 
 @kinds
 def test_a_draw_depends_on_the_generator_alone(kind: MaskKind) -> None:
     config = MaskConfig(mask_kinds=(kind,))
-    holes = [draw_hole(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
-    assert holes == [draw_hole(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
-    assert len(set(holes)) == 20
+    masks = [draw_mask(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
+    assert masks == [draw_mask(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
+    assert len(set(masks)) == 20
 
 
 @kinds
 def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
     """Nothing is grown or shrunk where drawing again will do."""
     free = drawn_shares(MaskConfig(mask_kinds=(kind,)), (64, 64), 100)
-    config = MaskConfig(mask_kinds=(kind,), max_hole=free.mean)
+    config = MaskConfig(mask_kinds=(kind,), max_mask_ratio=free.mean)
     functions: dict[MaskKind, Any] = {
         "free-form": draw_free_form,
         "strokes": draw_strokes,
@@ -198,37 +198,37 @@ def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
         "damage": draw_damage,
     }
     for seed in range(20):
-        bounded, generator = draw_hole(rng(seed), 64, 64, config), rng(seed)
+        bounded, generator = draw_mask(rng(seed), 64, 64, config), rng(seed)
         generator.integers(1)  # the kind
         drawn = (functions[kind](generator, 64, 64) for _ in range(20))
-        assert any(np.array_equal(bounded, hole) for hole in drawn)
+        assert any(np.array_equal(bounded, mask) for mask in drawn)
 
 
 def test_more_damage_is_more_scratches_not_thicker_ones() -> None:
-    config = MaskConfig(mask_kinds=("damage",), min_hole=0.2, max_hole=0.3)
+    config = MaskConfig(mask_kinds=("damage",), min_mask_ratio=0.2, max_mask_ratio=0.3)
     assert drawn_shares(MaskConfig(mask_kinds=("damage",))).mean < 0.08
-    holes = np.stack([draw_hole(rng(seed), 256, 256, config) for seed in range(10)])
-    thick = np.stack([ndimage.binary_opening(hole, np.ones((9, 9))) for hole in holes])
-    assert thick.sum() < 0.4 * holes.sum()
+    masks = np.stack([draw_mask(rng(seed), 256, 256, config) for seed in range(10)])
+    thick = np.stack([ndimage.binary_opening(mask, np.ones((9, 9))) for mask in masks])
+    assert thick.sum() < 0.4 * masks.sum()
 
 
 def test_kinds_are_drawn_as_often_as_they_are_named() -> None:
     config = MaskConfig(mask_kinds=("border", "box", "box", "box"))
-    corners = [draw_hole(rng(seed), 32, 32, config) for seed in range(400)]
-    is_border = [hole[0].all() or hole[-1].all() or hole[:, 0].all() or hole[:, -1].all() for hole in corners]
+    corners = [draw_mask(rng(seed), 32, 32, config) for seed in range(400)]
+    is_border = [mask[0].all() or mask[-1].all() or mask[:, 0].all() or mask[:, -1].all() for mask in corners]
     assert abs(np.mean(is_border) - 0.25) < 0.07
 
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 999), wanted=st.integers(1, 899))
 def test_an_outline_moves_evenly(seed: int, wanted: int) -> None:
-    hole = draw_blobs(rng(seed), 30, 30)
-    resized = resize_outline(hole, wanted, wanted)
+    mask = draw_blobs(rng(seed), 30, 30)
+    resized = resize_outline(mask, wanted, wanted)
     assert resized.sum() == wanted
-    assert (hole <= resized).all() if wanted >= hole.sum() else (resized <= hole).all()
-    distance = ndimage.distance_transform_edt(~hole if wanted >= hole.sum() else hole)
-    moved = resized ^ hole
-    stayed = ~resized if wanted >= hole.sum() else resized
+    assert (mask <= resized).all() if wanted >= mask.sum() else (resized <= mask).all()
+    distance = ndimage.distance_transform_edt(~mask if wanted >= mask.sum() else mask)
+    moved = resized ^ mask
+    stayed = ~resized if wanted >= mask.sum() else resized
     assert not moved.any() or not stayed.any() or distance[moved].max() <= distance[stayed].min() + 1e-3
 
 
@@ -240,7 +240,13 @@ def test_shares_are_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"mask_kinds": ()}, {"mask_kinds": ("circle",)}, {"min_hole": 0.6, "max_hole": 0.5}, {"max_hole": 1.5}]
+    "bad",
+    [
+        {"mask_kinds": ()},
+        {"mask_kinds": ("circle",)},
+        {"min_mask_ratio": 0.6, "max_mask_ratio": 0.5},
+        {"max_mask_ratio": 1.5},
+    ],
 )
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import read
-from gan_tasks.datasets.masks.files import fillable, resize_hole, to_hole, useless
+from gan_tasks.datasets.masks.files import fillable, resize_mask, to_mask, useless
 
 HOLE = np.random.default_rng(0).random((9, 7)) < 0.4
 WHITE_ON_BLACK = HOLE.astype(np.uint8) * 255
@@ -44,10 +44,10 @@ SPELLINGS: dict[str, np.ndarray] = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_of_a_mask_is_the_same_hole(spelling: str) -> None:
-    hole = to_hole(SPELLINGS[spelling])
-    assert hole.dtype == np.bool_
-    np.testing.assert_array_equal(hole, HOLE)
-    np.testing.assert_array_equal(to_hole(SPELLINGS[spelling], invert=True), ~HOLE)
+    mask = to_mask(SPELLINGS[spelling])
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, HOLE)
+    np.testing.assert_array_equal(to_mask(SPELLINGS[spelling], invert=True), ~HOLE)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "I;16"])
@@ -57,14 +57,14 @@ def test_files_of_every_kind(mode: str, tmp_path: Path) -> None:
     else:
         image = Image.fromarray(WHITE_ON_BLACK).convert(mode)
     image.save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(to_hole(read(tmp_path / "mask.png").pixels), HOLE)
+    np.testing.assert_array_equal(to_mask(read(tmp_path / "mask.png").pixels), HOLE)
 
 
 def test_a_jpeg_s_noise_is_no_hole(tmp_path: Path) -> None:
     box = np.zeros((64, 64), np.uint8)
     box[16:40, 16:48] = 255
     Image.fromarray(box).save(tmp_path / "mask.jpg", quality=60)
-    np.testing.assert_array_equal(to_hole(read(tmp_path / "mask.jpg").pixels), box == 255)
+    np.testing.assert_array_equal(to_mask(read(tmp_path / "mask.jpg").pixels), box == 255)
 
 
 @settings(max_examples=50)
@@ -72,14 +72,14 @@ def test_a_jpeg_s_noise_is_no_hole(tmp_path: Path) -> None:
 def test_the_threshold_is_the_same_at_any_depth(levels: np.ndarray, threshold: int, invert: bool) -> None:
     expected = (levels < threshold) if invert else (levels >= threshold)
     for mask in (levels, levels.astype(np.uint16) * 257, levels.astype(np.float32) / 255, np.dstack([levels] * 3)):
-        np.testing.assert_array_equal(to_hole(mask, threshold, invert), expected)
+        np.testing.assert_array_equal(to_mask(mask, threshold, invert), expected)
 
 
 def test_colour_counts_by_its_luma() -> None:
     red_green_blue = np.eye(3, dtype=np.uint8)[None] * 255
-    assert to_hole(red_green_blue, 77).tolist() == [[False, True, False]]
-    assert to_hole(red_green_blue, 76).tolist() == [[True, True, False]]
-    assert to_hole(red_green_blue, 29).all()
+    assert to_mask(red_green_blue, 77).tolist() == [[False, True, False]]
+    assert to_mask(red_green_blue, 76).tolist() == [[True, True, False]]
+    assert to_mask(red_green_blue, 29).all()
 
 
 @settings(max_examples=60)
@@ -87,31 +87,31 @@ def test_colour_counts_by_its_luma() -> None:
     size=st.tuples(st.integers(1, 20), st.integers(1, 20)), resized=st.tuples(st.integers(1, 40), st.integers(1, 40))
 )
 def test_resizing_takes_the_nearest_pixel(size: tuple[int, int], resized: tuple[int, int]) -> None:
-    hole = np.random.default_rng(0).random(size) < 0.5
-    result = resize_hole(hole, *resized)
+    mask = np.random.default_rng(0).random(size) < 0.5
+    result = resize_mask(mask, *resized)
     assert result.shape == resized
     for row, column in np.ndindex(resized):
         centre = (Fraction(2 * row + 1, 2 * resized[0]) * size[0], Fraction(2 * column + 1, 2 * resized[1]) * size[1])
-        assert result[row, column] == hole[int(centre[0]), int(centre[1])]
+        assert result[row, column] == mask[int(centre[0]), int(centre[1])]
     np.testing.assert_array_equal(
-        resize_hole(hole, 3 * size[0], 2 * size[1]), hole.repeat(3, axis=0).repeat(2, axis=1)
+        resize_mask(mask, 3 * size[0], 2 * size[1]), mask.repeat(3, axis=0).repeat(2, axis=1)
     )
 
 
 def test_what_is_useless_and_which_threshold_would_do() -> None:
     zeros_and_ones = HOLE.astype(np.uint8)
-    reason = useless(to_hole(zeros_and_ones), zeros_and_ones)
+    reason = useless(to_mask(zeros_and_ones), zeros_and_ones)
     assert reason is not None and "no hole" in reason and "--mask-threshold 1 " in reason
-    np.testing.assert_array_equal(to_hole(zeros_and_ones, 1), HOLE)
+    np.testing.assert_array_equal(to_mask(zeros_and_ones, 1), HOLE)
 
     pale = np.where(HOLE, 255, 200).astype(np.uint8)
-    reason = useless(to_hole(pale), pale)
+    reason = useless(to_mask(pale), pale)
     assert reason is not None and "all over" in reason and "--mask-threshold 228 " in reason
-    np.testing.assert_array_equal(to_hole(pale, 228), HOLE)
+    np.testing.assert_array_equal(to_mask(pale, 228), HOLE)
 
     white = np.full((3, 3), 255, np.uint8)
-    assert useless(to_hole(white), white) == "is hole all over, with nothing to fill it from: all its values are 255"
-    assert useless(to_hole(white, invert=True), white) == "has no hole to fill: all its values are 255"
+    assert useless(to_mask(white), white) == "is hole all over, with nothing to fill it from: all its values are 255"
+    assert useless(to_mask(white, invert=True), white) == "has no hole to fill: all its values are 255"
     assert useless(HOLE, WHITE_ON_BLACK) is None
 
 
@@ -136,4 +136,4 @@ def test_a_mask_for_one_picture() -> None:
 )
 def test_what_is_no_mask_is_refused(mask: np.ndarray, threshold: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        to_hole(mask, threshold)
+        to_mask(mask, threshold)

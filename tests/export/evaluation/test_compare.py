@@ -62,7 +62,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_clearly_better_model_is_called_better(photos: Path) -> None:
     found = compare({"good": Handmade(0.02), "bad": Handmade(0.2)}, photos, options=NO_FEATURES, quiet=True)
-    assert {test.measure for test in found.tests} == {"l1", "psnr", "ssim"}  # MS-SSIM and NIQE: too small
+    assert {test.metric for test in found.tests} == {"l1", "psnr", "ssim"}  # MS-SSIM and NIQE: too small
     for test in found.tests:
         assert test.better == "good" and test.p < 0.01 and test.images == 12
     assert found.verdict == "good is better by L1, PSNR and SSIM."
@@ -72,7 +72,7 @@ def test_a_model_against_itself_is_no_difference(photos: Path, tmp_path: Path) -
     file = write_onnx(tmp_path / "mean.onnx", minimum_size=4, size_multiple=4)
     models: dict[str, Model] = {name: OnnxModel(file, device="cpu") for name in ("one", "other")}
     found = compare(models, photos, quiet=True)
-    assert found.features and "kernel_distance" in {test.measure for test in found.tests}
+    assert found.features and "kernel_distance" in {test.metric for test in found.tests}
     assert all(test.better is None and test.p == 1 and test.difference == 0 for test in found.tests)
     assert found.verdict.startswith("No difference shown by L1")
 
@@ -169,11 +169,11 @@ def test_larger_images_get_ms_ssim_and_naturalness(tmp_path: Path) -> None:
 def test_sets_stand_beside_their_floor_and_the_untranslated_inputs(photos: Path) -> None:
     found = evaluate(Handmade(0.0), photos, quiet=True)  # the photos themselves
     (model,) = found.models
-    assert found.features == "efficientnet-lite0" and found.floor and found.inputs and model.set_measures
-    assert model.set_measures.kernel_distance.mean < found.inputs.kernel_distance.mean
-    assert model.set_measures.precision == model.set_measures.recall == 1
-    assert model.set_measures.diversity == pytest.approx(1, abs=1e-3)
-    assert model.set_measures.frechet_distance is None  # 12 images
+    assert found.features == "efficientnet-lite0" and found.real_vs_real and found.inputs and model.set_metrics
+    assert model.set_metrics.kernel_distance.mean < found.inputs.kernel_distance.mean
+    assert model.set_metrics.precision == model.set_metrics.recall == 1
+    assert model.set_metrics.diversity == pytest.approx(1, abs=1e-3)
+    assert model.set_metrics.frechet_distance is None  # 12 images
     assert max(map(abs, model.colour_drift)) < 0.01
 
 
@@ -183,7 +183,7 @@ def test_a_model_that_repeats_its_training_is_found_out(tmp_path: Path) -> None:
         pixels = read(data / "train" / "A" / f"{index:03d}.png").pixels
         write(data / "test" / "A" / f"{index:03d}.png", Picture(pixels))
     found = evaluate(Handmade(0.0), data, quiet=True)
-    memory = found.models[0].memory
+    memory = found.models[0].memorization
     assert memory is not None and memory.searched == 5
     assert memory.nearest == tuple(found.names) and memory.ratio < 0.05
     assert "look at the pairs below" in report(found, [])
@@ -199,8 +199,8 @@ def test_without_pairs_pictures_count_once_and_know_their_source(tmp_path: Path)
     model = Same(0, name="cyclegan")
     found = evaluate(model, tmp_path, quiet=True)
     assert found.images == 4 and not found.baselines
-    assert found.models[0].set_measures and found.models[0].set_measures.own_source_share == 1
-    assert found.models[0].set_measures.kernel_distance == found.inputs.kernel_distance  # type: ignore[union-attr]
+    assert found.models[0].set_metrics and found.models[0].set_metrics.own_source_share == 1
+    assert found.models[0].set_metrics.kernel_distance == found.inputs.kernel_distance  # type: ignore[union-attr]
     assert "to_real" in found.models[0].per_image and "l1" not in found.models[0].per_image
     assert "untranslated" in found.verdict
     other = evaluate(model, tmp_path, task=task_of(model, direction="b-to-a"), quiet=True)
@@ -282,7 +282,7 @@ def test_a_perfect_answer_is_written_too(tmp_path: Path) -> None:
     for index in range(2):
         write(data / "test" / "A" / f"00{index}.png", read(data / "test" / "B" / f"00{index}.png"))
     found = evaluate(Same(0), data, options=NO_FEATURES, quiet=True)
-    assert found.models[0].measures["psnr"].mean == math.inf
+    assert found.models[0].metrics["psnr"].mean == math.inf
     assert json.loads(json.dumps(to_json(found), allow_nan=False))["model"]["psnr"]["mean"] == "inf"
     assert "inf" in report(found, [])
 

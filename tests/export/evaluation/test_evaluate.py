@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from handmade_onnx import make_card, make_proto, mean_filter, write_onnx
+from handmade_onnx import make_metadata, make_proto, mean_filter, write_onnx
 from tiny import write_pairs
 from tiny_runs import make_run
 
@@ -66,8 +66,8 @@ def assert_alike(found: Evaluation, expected: Evaluation) -> None:
     subjects = zip((*found.models, *found.baselines), (*expected.models, *expected.baselines), strict=True)
     for ours, theirs in subjects:
         assert ours.per_image.keys() == theirs.per_image.keys()
-        for measure, values in theirs.per_image.items():
-            assert ours.per_image[measure] == pytest.approx(values, rel=1e-3, abs=1e-3)
+        for metric, values in theirs.per_image.items():
+            assert ours.per_image[metric] == pytest.approx(values, rel=1e-3, abs=1e-3)
     assert [subject.name for subject in found.baselines] == [subject.name for subject in expected.baselines]
 
 
@@ -91,7 +91,7 @@ def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pairs: Path, tmp_path: Path) -> None:
-    proto = make_proto(make_card())
+    proto = make_proto(make_metadata())
     kept = [entry for entry in proto.metadata_props if entry.key not in ("task_options", "width", "source", "family")]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)

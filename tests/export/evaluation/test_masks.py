@@ -23,9 +23,9 @@ from gan_tasks.datasets.masks.draw import MaskConfig
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.export.evaluation.evaluate import compare, evaluate, run_models
 from gan_tasks.export.evaluation.galleries import draw_galleries
-from gan_tasks.export.evaluation.mask_ratios import by_hole_size
-from gan_tasks.export.evaluation.masks import with_holes
-from gan_tasks.export.evaluation.options import EvaluationOptions, HoleOptions
+from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
+from gan_tasks.export.evaluation.masks import with_masks
+from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
 from gan_tasks.export.evaluation.report import report
 from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
 from gan_tasks.export.evaluation.significance import verdict
@@ -47,7 +47,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def from_folder(masks: Path) -> Filling:
-    task = with_holes(Filling(), HoleOptions(masks=masks))
+    task = with_masks(Filling(), MaskOptions(masks=masks))
     assert isinstance(task, Filling)
     return task
 
@@ -62,12 +62,12 @@ def found(photos: Path, masks: Path) -> Evaluation:
 
 def test_the_hole_is_measured_alone_and_what_was_given_is_put_back(found: Evaluation) -> None:
     values = found.models[0].per_image
-    in_hole = 20 * math.log10(2 / 0.25)
-    assert values["psnr_hole"] == pytest.approx([in_hole] * 6, abs=1e-3)
-    assert values["l1_hole"] == pytest.approx([0.125] * 6, rel=1e-4)
-    assert set(found.hole_shares) == {0.1, 0.3, 0.7}
-    assert values["l1"] == pytest.approx([0.125 * share for share in found.hole_shares], rel=1e-4)
-    expected = [in_hole - 10 * math.log10(share) for share in found.hole_shares]
+    in_mask = 20 * math.log10(2 / 0.25)
+    assert values["psnr_masked"] == pytest.approx([in_mask] * 6, abs=1e-3)
+    assert values["l1_masked"] == pytest.approx([0.125] * 6, rel=1e-4)
+    assert set(found.mask_ratios) == {0.1, 0.3, 0.7}
+    assert values["l1"] == pytest.approx([0.125 * share for share in found.mask_ratios], rel=1e-4)
+    expected = [in_mask - 10 * math.log10(share) for share in found.mask_ratios]
     assert values["psnr"] == pytest.approx(expected, abs=1e-3)
 
 
@@ -75,59 +75,59 @@ def test_classical_fills_are_measured_likewise(found: Evaluation, photos: Path) 
     """The harmonic fill from the files, by numpy alone."""
     assert [subject.name for subject in found.baselines] == ["harmonic fill", "Telea"]
     values = found.baselines[0].per_image
-    for index, (name, share) in enumerate(zip(found.names, found.hole_shares, strict=True)):
+    for index, (name, share) in enumerate(zip(found.names, found.mask_ratios, strict=True)):
         pixels = read(photos / "test" / f"{name}.png").pixels
-        hole = np.zeros((40, 40), np.bool_)
-        hole[: round(40 * share)] = True
-        error = (fill_harmonic(pixels, hole).astype(float) - pixels)[hole] / 255
-        assert values["l1_hole"][index] == pytest.approx(np.abs(error).mean(), abs=1e-5)
-        assert values["psnr_hole"][index] == pytest.approx(-10 * np.log10(np.square(error).mean()), abs=1e-3)
-    compared = {(test.measure, test.second) for test in found.tests}
-    assert {("psnr_hole", "harmonic fill"), ("l1_hole", "Telea")} <= compared
+        mask = np.zeros((40, 40), np.bool_)
+        mask[: round(40 * share)] = True
+        error = (fill_harmonic(pixels, mask).astype(float) - pixels)[mask] / 255
+        assert values["l1_masked"][index] == pytest.approx(np.abs(error).mean(), abs=1e-5)
+        assert values["psnr_masked"][index] == pytest.approx(-10 * np.log10(np.square(error).mean()), abs=1e-3)
+    compared = {(test.metric, test.second) for test in found.tests}
+    assert {("psnr_masked", "harmonic fill"), ("l1_masked", "Telea")} <= compared
 
 
 def test_pixels_left_out_at_the_border_count_for_no_hole(photos: Path, masks: Path) -> None:
     options = EvaluationOptions(features="none", crop=5)
     found = evaluate(OffBy(0.25), photos, task=from_folder(masks), options=options, quiet=True)
-    has_value = [not math.isnan(value) for value in found.models[0].per_image["l1_hole"]]
-    assert has_value == [share > 0.1 for share in found.hole_shares]  # of 4 rows at the top nothing is left
+    has_value = [not math.isnan(value) for value in found.models[0].per_image["l1_masked"]]
+    assert has_value == [share > 0.1 for share in found.mask_ratios]  # of 4 rows at the top nothing is left
 
 
 def test_outputs_have_the_given_pixels_to_the_bit(photos: Path, masks: Path) -> None:
     task = from_folder(masks)
     data, _ = task.open_data(photos, "test", augment=False, seed=0)
     sample = run_models({"m": OffBy(0.25)}, task, data, 0)
-    assert sample.hole is not None and sample.hole.any() and not sample.hole.all()
+    assert sample.mask is not None and sample.mask.any() and not sample.mask.all()
     output = sample.outputs["m"]
-    np.testing.assert_array_equal(output[:, ~sample.hole], sample.inputs[0][:, ~sample.hole])
-    np.testing.assert_allclose(abs(output - sample.target)[:, sample.hole], 0.25, atol=1e-6)
+    np.testing.assert_array_equal(output[:, ~sample.mask], sample.inputs[0][:, ~sample.mask])
+    np.testing.assert_allclose(abs(output - sample.target)[:, sample.mask], 0.25, atol=1e-6)
 
 
-class WithoutFirstHole(Filling):
+class WithoutFirstMask(Filling):
     """The first image has no hole."""
 
     def open_data(self, *args: Any, **options: Any) -> tuple[MaskedImages, Any]:
         data, in_folder = super().open_data(*args, **options)
-        return Holey(data.pictures, data.masks, data.config, 0, False), in_folder
+        return MaskedThroughout(data.pictures, data.masks, data.config, 0, False), in_folder
 
 
-class Holey(MaskedImages):
+class MaskedThroughout(MaskedImages):
     def __getitem__(self, key: Key) -> Masked[NDArray[np.float32]]:
         sample = super().__getitem__(key)
         return sample._replace(mask=0 * sample.mask) if key[1] == 0 else sample
 
 
 def test_an_image_without_a_hole_is_left_out_without_a_warning(photos: Path, masks: Path, tmp_path: Path) -> None:
-    task = WithoutFirstHole(from_folder(masks).config)
+    task = WithoutFirstMask(from_folder(masks).config)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = evaluate(OffBy(0.25), photos, task=task, options=NO_FEATURES, quiet=True)
         write_all(tmp_path, "e", found, {found.models[0].name: OffBy(0.25)}, photos, task)
-    assert found.hole_shares[0] == 0 and math.isnan(found.models[0].per_image["psnr_hole"][0])
-    assert found.models[0].measures["psnr_hole"].mean == pytest.approx(20 * math.log10(8), abs=1e-3)
-    assert sum(group.images for group in found.hole_sizes) == 5
-    assert {test.images for test in found.tests if test.measure == "l1_hole"} == {5}
-    assert json.loads((tmp_path / "e.json").read_text())["per_image"]["l1_hole"][0] == "nan"
+    assert found.mask_ratios[0] == 0 and math.isnan(found.models[0].per_image["psnr_masked"][0])
+    assert found.models[0].metrics["psnr_masked"].mean == pytest.approx(20 * math.log10(8), abs=1e-3)
+    assert sum(group.images for group in found.mask_ratio_groups) == 5
+    assert {test.images for test in found.tests if test.metric == "l1_masked"} == {5}
+    assert json.loads((tmp_path / "e.json").read_text())["per_image"]["l1_masked"][0] == "nan"
 
 
 # Sets of images.
@@ -136,16 +136,16 @@ def test_an_image_without_a_hole_is_left_out_without_a_warning(photos: Path, mas
 def test_classical_fills_are_sets_beside_the_real_images(photos: Path, masks: Path) -> None:
     found = evaluate(OffBy(0.02), photos, task=from_folder(masks), quiet=True)
     (model,) = found.models
-    assert found.features and model.set_measures and found.inputs
-    sets = [subject.set_measures for subject in found.baselines]
-    assert all(one and model.set_measures.kernel_distance.mean < one.kernel_distance.mean for one in sets)
-    assert found.inputs.kernel_distance.mean > model.set_measures.kernel_distance.mean  # gray in their holes
-    tests = [test for test in found.tests if test.measure == "kernel_distance"]
+    assert found.features and model.set_metrics and found.inputs
+    sets = [subject.set_metrics for subject in found.baselines]
+    assert all(one and model.set_metrics.kernel_distance.mean < one.kernel_distance.mean for one in sets)
+    assert found.inputs.kernel_distance.mean > model.set_metrics.kernel_distance.mean  # gray in their holes
+    tests = [test for test in found.tests if test.metric == "kernel_distance"]
     assert [(test.first, test.second) for test in tests] == [
         (model.name, name) for name in ("harmonic fill", "Telea")
     ]
     assert all(test.difference < 0 for test in tests)
-    assert all(subject.memory is None for subject in found.baselines) and model.memory is not None
+    assert all(subject.memorization is None for subject in found.baselines) and model.memorization is not None
     assert ("kernel distance" in found.verdict) == all(test.better == model.name for test in tests)
 
 
@@ -164,8 +164,8 @@ def test_the_verdict_names_the_kernel_distance_only_against_all(found: Evaluatio
 def test_groups_end_with_their_upper_border() -> None:
     shares = [0.0, 0.001, 0.1, np.nextafter(0.1, 1), 0.3, 0.6, 0.61, 1.0]
     values = [math.nan, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0]
-    groups = by_hole_size(shares, [Subject("a", {"psnr_hole": values}), Subject("b", {"l1_hole": values})])
-    seen = [(group.over, group.up_to, group.images, group.figures["a"]["psnr_hole"].mean) for group in groups]
+    groups = by_mask_ratio(shares, [Subject("a", {"psnr_masked": values}), Subject("b", {"l1_masked": values})])
+    seen = [(group.over, group.up_to, group.images, group.figures["a"]["psnr_masked"].mean) for group in groups]
     assert seen == [
         (0.0, 0.1, 2, 2.0),
         (0.1, 0.2, 1, 5.0),
@@ -174,13 +174,13 @@ def test_groups_end_with_their_upper_border() -> None:
         (0.6, 1.0, 2, 12.0),
     ]
     assert [group.heading for group in groups][::4] == ["0% to 10%", "over 60%"]
-    assert all(group.figures["b"].keys() == {"l1_hole"} for group in groups)
-    assert by_hole_size([0.0], [Subject("a", {"psnr_hole": [math.nan]})]) == ()
+    assert all(group.figures["b"].keys() == {"l1_masked"} for group in groups)
+    assert by_mask_ratio([0.0], [Subject("a", {"psnr_masked": [math.nan]})]) == ()
 
 
 def test_a_measure_without_a_value_in_a_group_is_left_out() -> None:
-    (low, high) = by_hole_size([0.05, 0.15], [Subject("a", {"ssim": [math.nan, 0.5], "l1_hole": [0.1, 0.2]})])
-    assert low.figures["a"].keys() == {"l1_hole"} and high.figures["a"].keys() == {"l1_hole", "ssim"}
+    (low, high) = by_mask_ratio([0.05, 0.15], [Subject("a", {"ssim": [math.nan, 0.5], "l1_masked": [0.1, 0.2]})])
+    assert low.figures["a"].keys() == {"l1_masked"} and high.figures["a"].keys() == {"l1_masked", "ssim"}
 
 
 def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Path, capsys: Any) -> None:
@@ -190,17 +190,17 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
     write_all(tmp_path, "c", found, dict(models), photos, task)
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["hole_share"]) for row in rows] == list(found.hole_shares)
-    assert [float(row["good: psnr_hole"]) for row in rows] == found.models[0].per_image["psnr_hole"]
+    assert [float(row["mask_ratio"]) for row in rows] == list(found.mask_ratios)
+    assert [float(row["good: psnr_masked"]) for row in rows] == found.models[0].per_image["psnr_masked"]
 
     content = json.loads((tmp_path / "c.json").read_text())
-    groups = {group["over"]: group for group in content["hole_sizes"]}
+    groups = {group["over"]: group for group in content["mask_ratio_groups"]}
     assert sum(group["images"] for group in groups.values()) == 6
     for group in groups.values():
         assert list(group["figures"]) == ["good", "bad", "harmonic fill", "Telea"]
-        assert group["figures"]["good"]["psnr_hole"]["mean"] == pytest.approx(20 * math.log10(20), abs=1e-3)
-        assert group["figures"]["Telea"].keys() == {"psnr_hole", "l1_hole", "psnr", "ssim"}
-    assert str(masks) in content["holes"] and content["conventions"]["psnr_hole"]
+        assert group["figures"]["good"]["psnr_masked"]["mean"] == pytest.approx(20 * math.log10(20), abs=1e-3)
+        assert group["figures"]["Telea"].keys() == {"psnr_masked", "l1_masked", "psnr", "ssim"}
+    assert str(masks) in content["mask_source"] and content["conventions"]["psnr_masked"]
 
     page = (tmp_path / "c.html").read_text()
     assert "By size of the hole" in page and "over 60%" in page and "Best images of good, by L1 in the hole" in page
@@ -210,7 +210,7 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
 
 
 def test_other_tasks_have_no_such_table(found: Evaluation) -> None:
-    plain = replace(found, holes="", hole_shares=(), hole_sizes=())
+    plain = replace(found, mask_source="", mask_ratios=(), mask_ratio_groups=())
     assert "By size of the hole" not in report(plain, []) and "By size of the hole" in report(found, [])
 
 
@@ -223,30 +223,30 @@ def shares_of(task: Filling, photos: Path) -> list[float]:
 
 
 def test_holes_of_a_folder_take_the_place_of_the_trained_ones(photos: Path, masks: Path) -> None:
-    trained = Filling(FillingConfig(MaskedConfig(image_channels=3, holes=MaskConfig(("box",), 0.2, 0.25))))
+    trained = Filling(FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25))))
     drawn = shares_of(trained, photos)
     assert all(0.19 < share < 0.26 for share in drawn)
-    assert with_holes(trained, HoleOptions()) is trained
-    read_from = with_holes(trained, HoleOptions(masks=masks))
+    assert with_masks(trained, MaskOptions()) is trained
+    read_from = with_masks(trained, MaskOptions(masks=masks))
     assert set(shares_of(read_from, photos)) <= {np.float32(share) for share in (0.1, 0.3, 0.7)}  # type: ignore[arg-type]
-    assert read_from.config.data.holes.mask_kinds == ("box",) and trained.config.data.masks is None
-    bounded = with_holes(trained, HoleOptions(masks=masks, min_hole=0.2, max_hole=0.4))
+    assert read_from.config.data.drawn_masks.mask_kinds == ("box",) and trained.config.data.masks is None
+    bounded = with_masks(trained, MaskOptions(masks=masks, min_mask_ratio=0.2, max_mask_ratio=0.4))
     assert shares_of(bounded, photos) == pytest.approx([0.3] * 6)  # type: ignore[arg-type]
-    larger = with_holes(trained, HoleOptions(min_hole=0.5, max_hole=0.6))
+    larger = with_masks(trained, MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.6))
     assert all(0.49 < share < 0.61 for share in shares_of(larger, photos))  # type: ignore[arg-type]
 
 
 def test_holes_are_drawn_of_other_kinds_than_the_trained_ones(photos: Path, masks: Path) -> None:
     trained = Filling(
-        FillingConfig(MaskedConfig(image_channels=3, holes=MaskConfig(("box",), 0.2, 0.25), masks=masks))
+        FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25), masks=masks))
     )
-    framed = with_holes(trained, HoleOptions(mask_kinds=("border",)))
+    framed = with_masks(trained, MaskOptions(mask_kinds=("border",)))
     data, _ = framed.open_data(photos, "test", augment=False, seed=0)
-    hole = data[(0, 0)].mask[0] > 0
-    assert hole[0].all() and hole[:, 0].all() and not hole.all()
+    mask = data[(0, 0)].mask[0] > 0
+    assert mask[0].all() and mask[:, 0].all() and not mask.all()
     drawn = shares_of(framed, photos)  # type: ignore[arg-type]
     assert len(set(drawn)) > 2 and not all(0.19 < share < 0.26 for share in drawn)
-    bounded = with_holes(trained, HoleOptions(mask_kinds=("border",), min_hole=0.5, max_hole=0.6))
+    bounded = with_masks(trained, MaskOptions(mask_kinds=("border",), min_mask_ratio=0.5, max_mask_ratio=0.6))
     assert all(0.49 < share < 0.61 for share in shares_of(bounded, photos))  # type: ignore[arg-type]
 
 
@@ -254,17 +254,17 @@ def test_masks_of_the_test_split_alone_will_do(photos: Path, tmp_path: Path) -> 
     """The training's pictures are looked at too, and need none."""
     write_masks(tmp_path / "test", 20)
     found = evaluate(OffBy(0.25), photos, task=from_folder(tmp_path), quiet=True)
-    assert set(found.hole_shares) == {0.5} and found.models[0].memory is not None
+    assert set(found.mask_ratios) == {0.5} and found.models[0].memorization is not None
     assert draw_galleries(found, {found.models[0].name: OffBy(0.25)}, photos, from_folder(tmp_path))
 
 
 def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pix2pix fills no holes.*--masks"):
-        with_holes(Pix2Pix(), HoleOptions(masks=masks))
+        with_masks(Pix2Pix(), MaskOptions(masks=masks))
     with pytest.raises(UserError, match="between 0 and 1"):
-        with_holes(Filling(), HoleOptions(min_hole=0.5, max_hole=0.4))
+        with_masks(Filling(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
     with pytest.raises(UserError, match="one of the two"):
-        HoleOptions(masks=masks, mask_kinds=("box",))
-    task = with_holes(Filling(), HoleOptions(masks=tmp_path / "none"))
+        MaskOptions(masks=masks, mask_kinds=("box",))
+    task = with_masks(Filling(), MaskOptions(masks=tmp_path / "none"))
     with pytest.raises(UserError, match="not a folder"):
         evaluate(OffBy(0.1), photos, task=task, options=NO_FEATURES, quiet=True)

@@ -101,13 +101,15 @@ def test_distances_are_those_of_the_patches(photos: Path) -> None:
     made = rows([model.run(sample.low[None])[0] for sample in samples])
     assert len(real) == 13
     expected = distribution.kernel_distance(real, made)
-    measured = found.models[0].set_measures
+    measured = found.models[0].set_metrics
     assert measured is not None
     assert measured.kernel_distance.mean == pytest.approx(expected.value, rel=1e-4)
     assert (measured.kernel_distance.low, measured.kernel_distance.high) == pytest.approx(
         (expected.low, expected.high), rel=1e-4
     )
-    assert found.floor is not None and found.floor.high == pytest.approx(expected.floor.high, rel=1e-4)
+    assert found.real_vs_real is not None and found.real_vs_real.high == pytest.approx(
+        expected.real_vs_real.high, rel=1e-4
+    )
 
 
 def test_patches_count_where_images_would_be_too_few(photos: Path) -> None:
@@ -126,7 +128,7 @@ def test_the_sharper_of_two_upscalers_is_nearer_to_the_originals(
 ) -> None:
     models: dict[str, Model] = {"sharp": Resized(2), "blurred": Resized(2, blur=9)}
     found = compare(models, photos, options=EvaluationOptions(patch=24), quiet=True)
-    (test,) = [test for test in found.tests if test.measure == "kernel_distance"]
+    (test,) = [test for test in found.tests if test.metric == "kernel_distance"]
     assert test.better == "sharp" and test.images == 2 * 2 * 4 + 1
     assert found.inputs is None and "untranslated" not in str(report(found, [])).lower()
     runs = [write_run(tmp_path / name, tiny_task("super-resolution")) for name in "ab"]
@@ -148,20 +150,20 @@ def test_without_pairs_the_inputs_are_cut_alike_and_own_sources_are_not_sought(t
     model = open_model(run, device="cpu", mode="eval", direction=None)
     found = evaluate(model, tmp_path, options=EvaluationOptions(patch=32), quiet=True)
     (subject,) = found.models
-    assert found.images == 3 and found.inputs is not None and subject.set_measures is not None
-    assert subject.set_measures.own_source_share is None and subject.memory is None
+    assert found.images == 3 and found.inputs is not None and subject.set_metrics is not None
+    assert subject.set_metrics.own_source_share is None and subject.memorization is None
     assert "to_real" not in subject.per_image
     task = task_of(model)
     assert report(found, draw_galleries(found, {subject.name: model}, tmp_path, task))
-    assert to_json(found)["memory"] is None
+    assert to_json(found)["memorization"] is None
 
 
 def test_a_training_with_patches_is_not_searched(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=5, test=5, size=(64, 64))
     model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("pix2pix")))
-    assert evaluate(model, data, quiet=True).models[0].memory is not None
+    assert evaluate(model, data, quiet=True).models[0].memorization is not None
     found = evaluate(model, data, options=EvaluationOptions(patch=32), quiet=True)
-    assert found.models[0].memory is None and found.models[0].set_measures is not None
+    assert found.models[0].memorization is None and found.models[0].set_metrics is not None
     assert found.inputs is not None  # of the targets' size
 
 

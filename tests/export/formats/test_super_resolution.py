@@ -17,10 +17,10 @@ from tiny_runs import make_run
 import gan_tasks
 from gan_tasks.apps.cli.main import main
 from gan_tasks.export.formats.basicsr import basicsr_bytes, to_basicsr
-from gan_tasks.export.formats.super_resolution import export_basicsr, export_blend, export_ncnn
-from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.formats.super_resolution import export_basicsr, export_interpolated, export_ncnn
+from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.torch_model import TorchModel
-from gan_tasks.export.onnx.export import NotProvenError
+from gan_tasks.export.onnx.export import NotVerifiedError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srvgg
 from gan_tasks.pretrained.load import load_network
@@ -45,7 +45,7 @@ def run(*arguments: str | Path) -> object:
     return exited.value.code
 
 
-def published(path: Path, network: Generator, seed: int = 0, *, half: bool = False) -> PublishedModel:
+def published(path: Path, network: Generator, seed: int = 0, *, half: bool = False) -> PretrainedModel:
     """The network as a file, with weights that all matter; with `half` such as float16 holds."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
@@ -54,7 +54,7 @@ def published(path: Path, network: Generator, seed: int = 0, *, half: bool = Fal
         if half:
             parameter.data = parameter.data.half().float()
     path.write_bytes(basicsr_bytes(to_basicsr(network)))
-    return PublishedModel(path, device="cpu")
+    return PretrainedModel(path, device="cpu")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
     out.mkdir()
     for name in ("net.param", "net.bin"):
         (out / name).write_bytes(b"older")
-    with pytest.raises(NotProvenError, match="Export it without half"):
+    with pytest.raises(NotVerifiedError, match="Export it without half"):
         export_ncnn(model, out / "net.param", half=True)
     assert [path.read_bytes() for path in out.iterdir()] == [b"older", b"older"]
 
@@ -122,7 +122,7 @@ def test_a_network_for_other_ranges_is_not_passed_off_as_one_for_theirs(tmp_path
     """The same weights do another thing on images in [-1, 1]: the proof sees it."""
     model = published(tmp_path / "net.pth", NETWORKS["srvgg"])
     model.network = NETWORKS["srvgg"]
-    with pytest.raises(NotProvenError, match="differs from the model by"):
+    with pytest.raises(NotVerifiedError, match="differs from the model by"):
         export_basicsr(model, tmp_path / "out.pth")
     assert not (tmp_path / "out.pth").exists()
 
@@ -165,10 +165,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchModel, TorchMode
 @example(alpha=0)
 @example(alpha=1)
 def test_weights_lie_between(alpha: float, two: tuple[TorchModel, TorchModel], tmp_path: Path) -> None:
-    export_blend(*two, alpha, tmp_path / "blend.pth")
+    export_interpolated(*two, alpha, tmp_path / "blend.pth")
     first, second, found = (
         load_network(path).state_dict()
-        for path in (*(model.weights for model in two if isinstance(model, PublishedModel)), tmp_path / "blend.pth")
+        for path in (*(model.weights for model in two if isinstance(model, PretrainedModel)), tmp_path / "blend.pth")
     )
     for key, tensor in found.items():
         expected = (1 - alpha) * first[key].double() + alpha * second[key].double()
@@ -185,9 +185,9 @@ def test_checkpoints_of_a_run_are_blended(sr_run: Path, tmp_path: Path, capsys: 
         return gan_tasks.load(path, device="cpu")(pixels).astype(int)
 
     for alpha, same in ((0, first), (1, second)):
-        assert run("blend", first, second, tmp_path / "blend.pth", "--alpha", str(alpha)) == 0
+        assert run("interpolate-networks", first, second, tmp_path / "blend.pth", "--alpha", str(alpha)) == 0
         assert np.abs(made(tmp_path / "blend.pth") - made(same)).max() <= 1
-    assert run("blend", first, second, tmp_path / "blend.pth") == 0
+    assert run("interpolate-networks", first, second, tmp_path / "blend.pth") == 0
     assert "read back" in capsys.readouterr().out
     assert np.abs(made(tmp_path / "blend.pth") - made(second)).max() > 1
 
@@ -206,10 +206,10 @@ def test_what_cannot_be_blended_is_named(sr_run: Path, tmp_path: Path, capsys: p
         (sr_run, small, "only models of one architecture can be blended"),
         (tmp_path / "missing", small, "does not exist"),
     ):
-        assert run("blend", first, second, tmp_path / "out.pth") == BAD_INPUT
+        assert run("interpolate-networks", first, second, tmp_path / "out.pth") == BAD_INPUT
         assert says in capsys.readouterr().err
     for alpha in ("-0.1", "1.5", "nan"):
-        assert run("blend", small, small, tmp_path / "out.pth", f"--alpha={alpha}") == BAD_INPUT
+        assert run("interpolate-networks", small, small, tmp_path / "out.pth", f"--alpha={alpha}") == BAD_INPUT
         assert f"alpha is {alpha}: give a number from 0" in capsys.readouterr().err
-    assert run("blend", small, small, tmp_path / "out.onnx") == BAD_INPUT
+    assert run("interpolate-networks", small, small, tmp_path / "out.onnx") == BAD_INPUT
     assert not list(tmp_path.glob("out.*"))

@@ -14,7 +14,7 @@ from gan_tasks.apps.cli.commands.inspect import inspect
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, write
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD
-from gan_tasks.export.inference.inpaint_options import HoleFiles
+from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.export.inference.provenance import read_xmp
 
 BAD_INPUT = 2
@@ -30,8 +30,8 @@ def noise(channels: int = 3, dtype: type = np.uint8, seed: int = 0) -> Picture:
     return Picture(rng.integers(0, np.iinfo(dtype).max, (*SIZE, channels)).astype(dtype))
 
 
-def mask_of(hole: Any = PLACE) -> Picture:
-    return Picture(np.where(hole, 255, 0).astype(np.uint8)[..., None])
+def mask_of(mask: Any = PLACE) -> Picture:
+    return Picture(np.where(mask, 255, 0).astype(np.uint8)[..., None])
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def apply(*arguments: str | Path) -> int:
     return exited.value.code
 
 
-def expected(pixels: Pixels, hole: Any = PLACE) -> Pixels:
+def expected(pixels: Pixels, mask: Any = PLACE) -> Pixels:
     """With a hard edge, of 8-bit RGB."""
-    return np.where(hole[..., None], np.array(ORANGE, np.uint8), pixels)
+    return np.where(mask[..., None], np.array(ORANGE, np.uint8), pixels)
 
 
 def test_one_image_and_its_mask(
@@ -87,7 +87,7 @@ def test_how_the_mask_is_read_and_the_hole_grown(model: Path, image: Path, tmp_p
 
 
 def test_defaults_are_those_of_training_masks() -> None:
-    assert HoleFiles().mask_threshold == DEFAULT_THRESHOLD
+    assert MaskFiles().mask_threshold == DEFAULT_THRESHOLD
 
 
 @pytest.mark.parametrize("strategy", ["crop", "resize", "original"])
@@ -151,9 +151,9 @@ def test_a_folder_of_masks_goes_by_names_and_subfolders(
     images, masks = folders
     assert apply(model, images, tmp_path / "out", "--mask", masks, *HARD) == 0
     for number, name in enumerate(("a", "b", "sub/a")):
-        hole = np.roll(PLACE, number, axis=1)
+        mask = np.roll(PLACE, number, axis=1)
         assert np.array_equal(
-            read(tmp_path / "out" / f"{name}.png").pixels, expected(noise(seed=number).pixels, hole)
+            read(tmp_path / "out" / f"{name}.png").pixels, expected(noise(seed=number).pixels, mask)
         )
 
 

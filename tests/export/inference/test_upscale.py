@@ -35,7 +35,7 @@ def test_bands_are_resized_as_the_whole(height: int, width: int, to_height: int,
     plane = Image.fromarray(image[..., 0].astype(np.float32))
     whole = np.asarray(plane.resize((to_width, to_height), Image.Resampling[kernel.upper()]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resizing, "BAND_PIXELS", 5 * to_width)
+        patch.setattr(resizing, "STRIP_PIXELS", 5 * to_width)
         result = resized(image, (to_height, to_width), kernel)
     assert result.dtype == np.uint16
     np.testing.assert_allclose(result[..., 0], np.clip(whole, 0, 65535), atol=0.6)
@@ -71,9 +71,9 @@ def test_the_own_scale_is_the_model_alone(model: Model) -> None:
 def test_strength_goes_from_bicubic_to_the_model(model: Model) -> None:
     image = RNG.integers(0, 65536, (9, 7, 1), np.uint16)
     plain = resized(image.repeat(3, 2), (18, 14), "bicubic")
-    np.testing.assert_array_equal(model.enlarged(image, strength=0), plain)
-    np.testing.assert_array_equal(model.enlarged(image, strength=1), model(image))
-    half = model.enlarged(image, strength=0.5)
+    np.testing.assert_array_equal(model.enlarged(image, blend_weight=0), plain)
+    np.testing.assert_array_equal(model.enlarged(image, blend_weight=1), model(image))
+    half = model.enlarged(image, blend_weight=0.5)
     np.testing.assert_allclose(half, (plain.astype(float) + model(image)) / 2, atol=0.51)
     np.testing.assert_array_equal(mixed(plain, plain, 0.3), plain)
 
@@ -85,8 +85,8 @@ def test_strength_goes_from_bicubic_to_the_model(model: Model) -> None:
         ({"scale": -2}, "cannot enlarge by -2"),
         ({"scale": float("nan")}, "cannot enlarge by nan"),
         ({"scale": 17}, "at most 16"),
-        ({"strength": 1.5}, "the strength is 1.5"),
-        ({"strength": float("nan")}, "the strength is nan"),
+        ({"blend_weight": 1.5}, "the strength is 1.5"),
+        ({"blend_weight": float("nan")}, "the strength is nan"),
     ],
 )
 def test_what_makes_no_sense_is_refused(model: Model, options: dict[str, float], said: str) -> None:
@@ -107,7 +107,7 @@ def test_results_of_other_options_are_made_again(tmp_path: Path, capsys: pytest.
     path = write_onnx(tmp_path / "model.onnx", scale=2, task=SUPER_RESOLUTION)
     source, out = tmp_path / "in.png", tmp_path / "out.png"
     write(source, Picture(RNG.integers(0, 65536, (10, 8, 3), np.uint16)))
-    for options in ([], ["--scale", "2.5"], ["--scale", "2.5", "--strength", "0.4"], ["--strength", "0.4"]):
+    for options in ([], ["--scale", "2.5"], ["--scale", "2.5", "--blend-weight", "0.4"], ["--blend-weight", "0.4"]):
         assert apply(path, source, out, *options) == 0
         assert "1 of 1 images written" in capsys.readouterr().err
         made = read(out).pixels
@@ -119,7 +119,7 @@ def test_results_of_other_options_are_made_again(tmp_path: Path, capsys: pytest.
 def test_other_tasks_have_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     write(tmp_path / "in.png", Picture(np.zeros((10, 8, 3), np.uint8)))
-    for options in (["--scale", "2"], ["--strength", "0.5"]):
+    for options in (["--scale", "2"], ["--blend-weight", "0.5"]):
         assert apply(path, tmp_path / "in.png", tmp_path / "out.png", *options) == 2
         assert "are for models of super-resolution" in capsys.readouterr().err
         assert not (tmp_path / "out.png").exists()

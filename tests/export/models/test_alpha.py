@@ -48,7 +48,7 @@ def test_a_white_disc_on_transparent_black_keeps_white_edges(dtype: type, tmp_pa
     result = blurs(disc)
     assert (result[..., :3][result[..., 3] > 0] >= largest - 1).all()
     as_it_is = load(write_onnx(tmp_path / "other.onnx", scale=2))(disc)
-    assert as_it_is[..., :3][as_it_is[..., 3] > 0].min() < largest // 2, "else nothing would be proven"
+    assert as_it_is[..., :3][as_it_is[..., 3] > 0].min() < largest // 2, "else nothing would be verified"
 
 
 def test_hidden_pixels_take_the_colour_nearby_and_visible_ones_stay() -> None:

@@ -14,11 +14,11 @@ import gan_tasks
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
-from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.tiling import run_in_tiles
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.metadata import Card
-from gan_tasks.pretrained.bundled import PACKAGE, READY_MADE, ReadyMade, find_ready_made
+from gan_tasks.export.onnx.metadata import OnnxMetadata
+from gan_tasks.pretrained.bundled import BUNDLED_MODELS, PACKAGE, BundledModel, find_bundled
 
 BAD_INPUT = 2
 
@@ -52,8 +52,8 @@ def photo(top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
 @needs_package
 @pytest.mark.slow
 @needs_ncnn
-@pytest.mark.parametrize("ready_made", READY_MADE, ids=lambda ready_made: ready_made.name)
-def test_it_does_what_ncnn_does(ready_made: ReadyMade) -> None:
+@pytest.mark.parametrize("ready_made", BUNDLED_MODELS, ids=lambda ready_made: ready_made.name)
+def test_it_does_what_ncnn_does(ready_made: BundledModel) -> None:
     model = gan_tasks.load(ready_made.name, device="cpu")
     image = to_float(photo(40, 180, 24, 33)) / 2 + np.float32(0.5)
     expected = by_ncnn(ready_made.find(), image)
@@ -64,8 +64,8 @@ def test_it_does_what_ncnn_does(ready_made: ReadyMade) -> None:
 
 @needs_package
 @pytest.mark.slow
-@pytest.mark.parametrize("ready_made", READY_MADE, ids=lambda ready_made: ready_made.name)
-def test_its_own_files_come_out_again(ready_made: ReadyMade, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ready_made", BUNDLED_MODELS, ids=lambda ready_made: ready_made.name)
+def test_its_own_files_come_out_again(ready_made: BundledModel, tmp_path: Path) -> None:
     """The weights to the byte; the layers but for the names that they and their results have."""
     assert run("export", ready_made.name, tmp_path / "m.param", "--format", "ncnn", "--half") == 0
     published = ready_made.find()
@@ -98,9 +98,9 @@ def test_a_photograph_is_enlarged_by_a_name_alone(tmp_path: Path, capsys: pytest
 @pytest.mark.slow
 def test_it_is_exported_with_its_makers_licence(tmp_path: Path) -> None:
     assert run("export", "realesrgan-animevideov3", tmp_path / "m.onnx") == 0
-    card = Card.of(read_onnx(tmp_path / "m.onnx"))
-    assert (card.scale, card.architecture, card.overlap) == (4, "SRVGGNetCompact", 48)
-    assert "Xintao Wang" in card.licence and card.source == "REALESRGAN_ANIMAVIDEOV3_UP4X.bin"
+    metadata = OnnxMetadata.of(read_onnx(tmp_path / "m.onnx"))
+    assert (metadata.scale, metadata.architecture, metadata.overlap) == (4, "SRVGGNetCompact", 48)
+    assert "Xintao Wang" in metadata.licence and metadata.source == "REALESRGAN_ANIMAVIDEOV3_UP4X.bin"
     image = photo(60, 200, 37, 61)
     exported, model = (
         gan_tasks.load(name, device="cpu") for name in (tmp_path / "m.onnx", "realesrgan-animevideov3")
@@ -116,7 +116,7 @@ def test_it_is_exported_with_its_makers_licence(tmp_path: Path) -> None:
 )
 def test_tiles_change_next_to_nothing(name: str, crop: tuple[int, int, int, int], levels: int) -> None:
     model = gan_tasks.load(name, device="cpu")
-    assert isinstance(model, PublishedModel)
+    assert isinstance(model, PretrainedModel)
     image = photo(*crop)
     whole = model(image).astype(int)
     model.max_memory_bytes = model.bytes_per_pixel * (image.shape[0] * image.shape[1] - 1)
@@ -140,7 +140,7 @@ def test_odd_sizes_and_kinds_of_pixels_are_enlarged() -> None:
 
 @needs_package
 def test_too_small_an_overlap_would_be_seen() -> None:
-    """Else the test above would prove nothing."""
+    """Else the test above would verify nothing."""
     model = gan_tasks.load("realesrgan-animevideov3", device="cpu")
     images = to_float(photo(100, 150, 24, 80))
     tiled = run_in_tiles(model.run, images, tile=(24, 44), overlap=16, scale=4)
@@ -166,7 +166,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    name = Path(READY_MADE[0].name)
-    assert find_ready_made(name) == READY_MADE[0]
+    name = Path(BUNDLED_MODELS[0].name)
+    assert find_bundled(name) == BUNDLED_MODELS[0]
     name.mkdir()
-    assert find_ready_made(name) is None
+    assert find_bundled(name) is None

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gan_tasks.export.models.memory import peak_bytes
-from gan_tasks.export.models.torch_model import run_in_bands
+from gan_tasks.export.models.torch_model import run_strip_wise
 from gan_tasks.networks.super_resolution import rrdb
 
 PLANE_BYTES = 4 * 10 * 8
@@ -41,7 +41,7 @@ def test_bands_spare_the_large_features() -> None:
     network = rrdb(width=64, growth=32, blocks=1)
     images = [torch.empty(1, 3, 256, 256, device="meta")]
     whole = peak_bytes(network, images)
-    run_in_bands(network, True)
+    run_strip_wise(network, True)
     assert peak_bytes(network, images) < whole / 3
     assert peak_bytes(network, images) / 256**2 == pytest.approx(
         peak_bytes(network, [torch.empty(1, 3, 512, 512, device="meta")]) / 512**2, rel=0.05

@@ -1,4 +1,4 @@
-"""Checkpoints that others published, used, exported, proven and served like models of our own."""
+"""Checkpoints that others published, used, exported, verified and served like models of our own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from gan_tasks.apps.web.job_queue import Limits, Service, open_models
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.export.models.base import WEIGHTS_SUFFIXES
-from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.export.onnx.verify import TOLERANCE
 from gan_tasks.networks.backbone import Generator, resnet, unet
@@ -168,14 +168,14 @@ def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.M
     usage = Usage("pix2pix", 3, 3, 1, value_range=(0.0, 1.0), scale=2, size_multiple=2, minimum_size=4)
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Brighter(), usage),))
     torch.save({"gamma": torch.tensor(0.5)}, tmp_path / "net.pth")
-    model = PublishedModel(tmp_path / "net.pth", device="cpu")
+    model = PretrainedModel(tmp_path / "net.pth", device="cpu")
     image = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
     expected = np.rint(255 * (image / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
     assert np.abs(model(image) - expected).max() <= 1
     export_onnx(model, tmp_path / "net.onnx", model_name="brighter")
     assert np.abs(OnnxModel(tmp_path / "net.onnx", device="cpu")(image) - expected).max() <= 1
-    card = Card.of(read_onnx(tmp_path / "net.onnx"))
-    assert (card.scale, card.size_multiple, card.minimum_size, card.family) == (2, 2, 4, "made up")
+    metadata = OnnxMetadata.of(read_onnx(tmp_path / "net.onnx"))
+    assert (metadata.scale, metadata.size_multiple, metadata.minimum_size, metadata.family) == (2, 2, 4, "made up")
 
 
 def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,14 +183,14 @@ def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Painter(), usage),))
     torch.save({"gain": torch.tensor(-1.0)}, tmp_path / "net.pth")
     out = tmp_path / "net.onnx"
-    export_onnx(PublishedModel(tmp_path / "net.pth", device="cpu"), out, model_name="painter")
+    export_onnx(PretrainedModel(tmp_path / "net.pth", device="cpu"), out, model_name="painter")
     session = OnnxModel(out, device="cpu").session
     image, mask = np.full((1, 3, 2, 2), 0.25, np.float32), np.eye(2, dtype=np.float32)[None, None]
     (output,) = session.run(None, {"image": image, "mask": mask})
     np.testing.assert_allclose(output[0, 0], [[0.75, 0.25], [0.25, 0.75]], atol=1e-6)
 
 
-# Exported and proven.
+# Exported and verified.
 
 
 @pytest.fixture(scope="module")
@@ -201,17 +201,17 @@ def exported(checkpoint: Path) -> Path:
 
 
 def test_an_exported_public_file_says_where_it_is_from(exported: Path, checkpoint: Path) -> None:
-    card = Card.of(read_onnx(exported))
-    assert (card.family, card.architecture, card.width) == ("CycleGAN/pix2pix", "ResnetGenerator", 4)
-    assert card.source == "latest_net_G.pth"
-    assert card.source_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert (card.task, card.licence, card.training_data) == ("pix2pix", "unknown", "unknown")
+    metadata = OnnxMetadata.of(read_onnx(exported))
+    assert (metadata.family, metadata.architecture, metadata.width) == ("CycleGAN/pix2pix", "ResnetGenerator", 4)
+    assert metadata.source == "latest_net_G.pth"
+    assert metadata.source_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (metadata.task, metadata.licence, metadata.training_data) == ("pix2pix", "unknown", "unknown")
 
 
 def test_an_exported_public_file_is_proven_and_does_the_same(
     exported: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    assert run("prove", exported) == 0
+    assert run("verify", exported) == 0
     source = tmp_path / "in" / "a.png"
     source.parent.mkdir()
     write(source, Picture(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)))
@@ -226,13 +226,13 @@ def test_half_weights_keep_their_error_in_the_file(checkpoint: Path, tmp_path: P
     """The error is against the network in float32, found again here at a size of our own."""
     said = ("--licence", "MIT", "--training-data", "maps", "--name", "Maps to photos")
     assert run("export", checkpoint, tmp_path / "half.onnx", "--half", *said) == 0
-    card = Card.of(read_onnx(tmp_path / "half.onnx"))
-    assert (card.licence, card.training_data, card.model_name) == ("MIT", "maps", "Maps to photos")
-    assert card.weights == "float16" and TOLERANCE < card.max_error <= 0.02
+    metadata = OnnxMetadata.of(read_onnx(tmp_path / "half.onnx"))
+    assert (metadata.licence, metadata.training_data, metadata.model_name) == ("MIT", "maps", "Maps to photos")
+    assert metadata.weights == "float16" and TOLERANCE < metadata.max_error <= 0.02
     images = np.random.default_rng(1).uniform(-1, 1, (1, 3, 68, 68)).astype(np.float32)
     half, full = OnnxModel(tmp_path / "half.onnx", device="cpu"), gan_tasks.load(checkpoint, device="cpu")
     difference = np.abs(half.run(images) - full.run(images)).max() / 2
-    assert card.max_error / 4 < difference < card.max_error * 4
+    assert metadata.max_error / 4 < difference < metadata.max_error * 4
 
 
 def test_a_public_file_becomes_jys_again(checkpoint: Path, tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_public_generators_after_export(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """In ONNX Runtime, at the case's size against the published code's own output, and at two others."""
-    model = PublishedModel(INTEROP / f"{name}.pth", device="cpu")
+    model = PretrainedModel(INTEROP / f"{name}.pth", device="cpu")
     report = export_onnx(model, tmp_path / "model.onnx", model_name=name)
-    assert report.proof.ok
+    assert report.verification.ok
     exported = OnnxModel(report.path, device="cpu")
     arrays = np.load(INTEROP / f"{name}.npz")
     low, high = model.usage.value_range
@@ -356,7 +356,7 @@ def test_a_wrong_file_is_answered_with_what_to_do(
         (("serve", checkpoint), f"export it first, `gan-tasks export {checkpoint} latest_net_G.onnx`"),
         (("serve", unknown), "export it first"),
         (("serve", "realesrgan-x4plus"), "`gan-tasks export realesrgan-x4plus realesrgan-x4plus.onnx`"),
-        (("prove", checkpoint), "Give one that `gan-tasks export` wrote"),
+        (("verify", checkpoint), "Give one that `gan-tasks export` wrote"),
         (("export", exported, out), "is an exported model already"),
         (("export", exported, tmp_path / "out.pth", "--format", "jy"), "is an exported model already"),
         (("train", "--resume", checkpoint), "is not a run folder"),

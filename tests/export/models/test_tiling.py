@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
-from gan_tasks.export.models.tiling import overlap_of, rise, run_in_tiles, spans, tile_size, watching_tiles
-from gan_tasks.networks.super_resolution import FARTHEST_REACH
+from gan_tasks.export.models.tiling import overlap_of, reporting_tiles, rise, run_in_tiles, spans, tile_size
+from gan_tasks.networks.super_resolution import LARGEST_RECEPTIVE_FIELD
 
 
 @st.composite
@@ -128,7 +128,7 @@ def test_tiles_keep_to_the_limit_unless_they_are_the_smallest(rows: int, columns
 @pytest.mark.parametrize("size", [(1000, 1000), (2000, 3000), (3000, 4000), (300, 8000)])
 def test_little_of_a_photograph_is_run_twice(size: tuple[int, int]) -> None:
     """Of up to 12 megapixels, as RRDBNet of 23 blocks is run by default: 2.43 kB to a pixel in 2.4 GB."""
-    overlap = overlap_of(FARTHEST_REACH, size_multiple=1, minimum_size=1)
+    overlap = overlap_of(LARGEST_RECEPTIVE_FIELD, size_multiple=1, minimum_size=1)
     tile = tile_size(*size, max_pixels=MAX_MEMORY_BYTES // 2432, overlap=overlap, multiple=1)
     rows, columns = (spans(length, side, overlap, 1) for length, side in zip(size, tile, strict=True))
     assert len(rows) * tile[0] * len(columns) * tile[1] <= 1.25 * size[0] * size[1]
@@ -151,11 +151,11 @@ def test_whoever_watches_is_told_of_each_tile_and_can_end_it() -> None:
             raise InterruptedError
 
     run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
-    with watching_tiles(lambda done, count: seen.append((done, count))):
+    with reporting_tiles(lambda done, count: seen.append((done, count))):
         run_in_tiles(lambda x: x, image, tile=(16, 40), overlap=8)
     assert seen == [(done, 4) for done in range(5)]
     seen.clear()
-    with pytest.raises(InterruptedError), watching_tiles(on_tile):
+    with pytest.raises(InterruptedError), reporting_tiles(on_tile):
         run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
     assert seen == [(done, 16) for done in range(4)]
     run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)

@@ -13,9 +13,9 @@ from tiny_runs import KINDS, Exported, make_run
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotProvenError, export_onnx
+from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotVerifiedError, export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
-from gan_tasks.export.onnx.verify import TOLERANCE, prove
+from gan_tasks.export.onnx.verify import TOLERANCE, verify
 
 SIZES = [(1, 1), (5, 3), (37, 61), (256, 256), (300, 130)]
 
@@ -42,9 +42,9 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_proves_itself(kind: str, exported: Callable[[str], Exported]) -> None:
-    proof = prove(exported(kind).path)
-    assert proof.ok, "\n".join(proof.lines())
-    assert len(proof.checks) == 4
+    verification = verify(exported(kind).path)
+    assert verification.ok, "\n".join(verification.lines())
+    assert len(verification.checks) == 4
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
     out = tmp_path / "out" / "model.onnx"
     out.parent.mkdir()
     out.write_bytes(b"the older model")
-    with pytest.raises(NotProvenError, match="without half"):
+    with pytest.raises(NotVerifiedError, match="without half"):
         export_onnx(model, out, half=True, model_name="overflow")
     assert [path.read_bytes() for path in out.parent.iterdir()] == [b"the older model"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from handmade_onnx import make_card, make_proto, write_onnx
+from handmade_onnx import make_metadata, make_proto, write_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -18,7 +18,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import load
 from gan_tasks.export.onnx.file import MAX_BYTES, OnnxFileError, graph_sha256, parse_onnx, read_onnx
 
-SOUND = make_proto(make_card()).SerializeToString()
+SOUND = make_proto(make_metadata()).SerializeToString()
 
 
 def external(location: str) -> TensorProto:
@@ -61,7 +61,7 @@ def test_weights_in_another_file_are_refused(location: str, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "beside.bin").write_bytes(bytes(16))
     (folder / "linked.bin").symlink_to(tmp_path / "secret.bin")
-    proto = make_proto(make_card())
+    proto = make_proto(make_metadata())
     in_graph(proto.graph, external(location))
     path = folder / "model.onnx"
     path.write_bytes(proto.SerializeToString())
@@ -71,7 +71,7 @@ def test_weights_in_another_file_are_refused(location: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("place", PLACES)
 def test_wherever_they_are_named(place: Callable[[onnx.GraphProto, TensorProto], None]) -> None:
-    proto = make_proto(make_card())
+    proto = make_proto(make_metadata())
     place(proto.graph, external("../secret.bin"))
     with pytest.raises(OnnxFileError, match="in another file"):
         parse_onnx(proto.SerializeToString(), "model")
@@ -79,7 +79,7 @@ def test_wherever_they_are_named(place: Callable[[onnx.GraphProto, TensorProto],
 
 def test_in_functions_and_training_graphs_too() -> None:
     node = helper.make_node("Constant", [], ["c"], value=external("x"))
-    with_function, with_training = make_proto(make_card()), make_proto(make_card())
+    with_function, with_training = make_proto(make_metadata()), make_proto(make_metadata())
     with_function.functions.append(helper.make_function("d", "f", [], ["c"], [node], []))
     with_training.training_info.add().algorithm.node.append(node)
     for proto in (with_function, with_training):
@@ -95,7 +95,7 @@ def test_a_second_graph_that_protobuf_would_merge_is_looked_at() -> None:
 
 
 def test_it_is_refused_before_a_runtime_is_even_imported(tmp_path: Path) -> None:
-    proto = make_proto(make_card())
+    proto = make_proto(make_metadata())
     in_graph(proto.graph, external("../secret.bin"))
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())

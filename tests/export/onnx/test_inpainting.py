@@ -20,7 +20,7 @@ from gan_tasks.export.onnx.providers import Session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 from gan_tasks.networks.inpainting import (
     Inpainter,
-    as_change_of_smooth_fill,
+    as_residual_of_smooth_fill,
     context_encoder,
     deepfill_v1,
     deepfill_v2,
@@ -33,8 +33,8 @@ NETWORKS: dict[str, Callable[[], Inpainter]] = {
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
-    "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
-    "v2-reduced": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3, reduce=4),
+    "v2-change": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
+    "v2-reduced": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3, reduce=4),
 }
 
 
@@ -55,11 +55,11 @@ def exported(name: str) -> tuple[Graph, Session]:
 def draw(height: int, width: int) -> dict[str, FloatImages]:
     """Two images and their masks, of which one has blocks all over and the other a single hole."""
     feeds = to_feeds(blocks(INPUTS, 3, height, width))
-    hole = np.zeros_like(feeds["mask"])
-    hole[..., height // 4 : height // 2, width // 4 : width // 2] = 1
+    mask = np.zeros_like(feeds["mask"])
+    mask[..., height // 4 : height // 2, width // 4 : width // 2] = 1
     return {
         "image": np.concatenate([feeds["image"], feeds["image"][..., ::-1, :]]),
-        "mask": np.concatenate([feeds["mask"], hole]),
+        "mask": np.concatenate([feeds["mask"], mask]),
     }
 
 
@@ -94,8 +94,8 @@ def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:
 @pytest.mark.slow
 def test_a_run_that_works_at_half_the_size_is_exported(tmp_path: Path) -> None:
     model = TrainedModel(
-        write_run(tmp_path / "run", tiny_task("inpainting", "--change", "--reduce", "2")), device="cpu"
+        write_run(tmp_path / "run", tiny_task("inpainting", "--residual", "--residual-downscale", "2")), device="cpu"
     )
     assert (model.size_multiple, model.minimum_size) == (16, 16)
     report = export_onnx(model, tmp_path / "model.onnx", model_name="half")
-    assert report.proof.ok and report.max_error <= TOLERANCE
+    assert report.verification.ok and report.max_error <= TOLERANCE

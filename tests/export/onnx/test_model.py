@@ -65,7 +65,7 @@ def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
     assert (model.name, model.title, model.scale) == ("pix2pix", "mean of nine", 2)
     assert (model.in_channels, model.out_channels) == (3, 3)
     assert model.providers == ("CPUExecutionProvider",)
-    assert model.card.licence == "CC0"
+    assert model.metadata.licence == "CC0"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -187,8 +187,8 @@ from pathlib import Path
 from gan_tasks.export.models.base import load
 load({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
 light = sorted(set(sys.modules) & {{"torch", "onnx"}})
-from gan_tasks.export.onnx.verify import prove
-assert prove(Path({str(path)!r})).ok
+from gan_tasks.export.onnx.verify import verify
+assert verify(Path({str(path)!r})).ok
 print(json.dumps([light, "torch" in sys.modules]))
 """
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

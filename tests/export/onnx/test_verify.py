@@ -1,4 +1,4 @@
-"""`prove` passes what was exported and fails whatever was changed since."""
+"""`verify` passes what was exported and fails whatever was changed since."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from handmade_onnx import make_card, make_proto, write_onnx
+from handmade_onnx import make_metadata, make_proto, write_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
@@ -17,23 +17,23 @@ from tiny_runs import Exported
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.onnx import verify as parity
 from gan_tasks.export.onnx.file import OnnxFileError, parse_onnx
-from gan_tasks.export.onnx.test_vectors import MAX_BYTES, Case, case_sizes, legal_sizes
-from gan_tasks.export.onnx.verify import Proof, prove, prove_file
+from gan_tasks.export.onnx.test_vectors import MAX_BYTES, TestVector, legal_sizes, vector_sizes
+from gan_tasks.export.onnx.verify import Verification, verify, verify_file
 
-SOUND = make_proto(make_card()).SerializeToString()
+SOUND = make_proto(make_metadata()).SerializeToString()
 
 
-def failed(proof: Proof) -> list[str]:
-    return [check.name for check in proof.checks if not check.ok]
+def failed(verification: Verification) -> list[str]:
+    return [check.name for check in verification.checks if not check.ok]
 
 
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_sound_model_is_proven(scale: int, tmp_path: Path) -> None:
-    proof = prove(write_onnx(tmp_path / "model.onnx", scale=scale))
-    assert proof.ok, "\n".join(proof.lines())
-    assert proof.providers[-1] == "CPUExecutionProvider"
-    text = "\n".join(proof.lines())
-    assert text.endswith("proven") and "CC0" in text and "8×8" in text
+    verification = verify(write_onnx(tmp_path / "model.onnx", scale=scale))
+    assert verification.ok, "\n".join(verification.lines())
+    assert verification.providers[-1] == "CPUExecutionProvider"
+    text = "\n".join(verification.lines())
+    assert text.endswith("verified") and "CC0" in text and "8×8" in text
 
 
 def test_changed_weights_are_noticed(tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_changed_weights_are_noticed(tmp_path: Path) -> None:
     kernel[1, 0, 0, 0] += 1e-3
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "kernel"))
     onnx.save(proto, path)
-    proof = prove(path)
-    assert failed(proof) == ["contents", "cases"] and not proof.ok
-    assert list(proof.lines())[-1].startswith("NOT proven")
+    verification = verify(path)
+    assert failed(verification) == ["contents", "cases"] and not verification.ok
+    assert list(verification.lines())[-1].startswith("NOT verified")
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_changed_weights_of_a_network_are_noticed(kind: str, exported: Callable[
     values = numpy_helper.to_array(weights).copy()
     values.ravel()[1::2] *= 1.1  # not all alike: instance norm would undo that
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
-    assert failed(prove_file(parse_onnx(proto.SerializeToString(), "changed"))) == ["contents", "cases"]
+    assert failed(verify_file(parse_onnx(proto.SerializeToString(), "changed"))) == ["contents", "cases"]
 
 
 @pytest.mark.parametrize(
@@ -84,32 +84,32 @@ def test_changed_weights_of_a_network_are_noticed(kind: str, exported: Callable[
     ],
 )
 def test_graphs_that_do_wrong_with_sizes_or_batches(nodes: list[onnx.NodeProto], said: str, tmp_path: Path) -> None:
-    proof = prove(write_onnx(tmp_path / "model.onnx", more_nodes=tuple(nodes)))
-    assert {"cases", "sizes"} <= set(failed(proof))
-    assert said in "\n".join(proof.lines())
+    verification = verify(write_onnx(tmp_path / "model.onnx", more_nodes=tuple(nodes)))
+    assert {"cases", "sizes"} <= set(failed(verification))
+    assert said in "\n".join(verification.lines())
 
 
 def test_a_graph_that_cannot_run_every_size_fails_without_a_traceback(tmp_path: Path) -> None:
     shape = onnx.helper.make_node("Constant", [], ["shape"], value_ints=[1, 3, 16, 24])
     nodes = (shape, helper.make_node("Reshape", ["enlarged", "shape"], ["output"]))
-    assert failed(prove(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))) == ["sizes"]
+    assert failed(verify(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))) == ["sizes"]
 
 
 def test_without_cases_nothing_is_proven(tmp_path: Path) -> None:
-    assert failed(prove(write_onnx(tmp_path / "model.onnx", cases=False))) == ["cases"]
+    assert failed(verify(write_onnx(tmp_path / "model.onnx", vectors=False))) == ["cases"]
 
 
 def test_it_works_without_the_package_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "find_spec", lambda name: None)
-    proof = prove(write_onnx(tmp_path / "model.onnx"))
-    assert proof.ok and "install the package onnx" in proof.checks[1].detail
+    verification = verify(write_onnx(tmp_path / "model.onnx"))
+    assert verification.ok and "install the package onnx" in verification.checks[1].detail
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, len(SOUND)))
 def test_a_cut_file_is_never_proven(missing: int) -> None:
     try:
-        assert not prove_file(parse_onnx(SOUND[:-missing], "cut")).ok
+        assert not verify_file(parse_onnx(SOUND[:-missing], "cut")).ok
     except UserError as error:
         assert str(error).startswith("cut ")
 
@@ -118,11 +118,11 @@ def test_cases_survive_as_text() -> None:
     rng = np.random.default_rng(0)
     inputs = {"image": rng.integers(0, 256, (3, 10, 40), np.uint8)[:, :, 3:20]}  # a view, not in one piece
     output = rng.random((1, 3, 10, 17), np.float32)
-    case = Case.from_text(Case.of(inputs, output).to_text())
-    np.testing.assert_array_equal(case.inputs["image"], inputs["image"])
-    assert case.error(output) <= 0.5 / 65535 + 1e-9
-    assert case.error(output + np.float32(0.25)) == pytest.approx(0.25, abs=1e-4)
-    assert case.error(output[..., :5]) == float("inf")
+    vector = TestVector.from_text(TestVector.of(inputs, output).to_text())
+    np.testing.assert_array_equal(vector.inputs["image"], inputs["image"])
+    assert vector.error(output) <= 0.5 / 65535 + 1e-9
+    assert vector.error(output + np.float32(0.25)) == pytest.approx(0.25, abs=1e-4)
+    assert vector.error(output[..., :5]) == float("inf")
 
 
 @pytest.mark.parametrize("text", ["", "####", "aGVsbG8=", "eJwDAAAAAAE="])
@@ -132,7 +132,7 @@ def test_damaged_cases_are_refused(text: str, tmp_path: Path) -> None:
     next(entry for entry in proto.metadata_props if entry.key == "case_0").value = text
     onnx.save(proto, path)
     with pytest.raises(OnnxFileError, match="damaged test case"):
-        prove(path)
+        verify(path)
 
 
 def test_a_case_that_unpacks_to_gigabytes_is_refused() -> None:
@@ -141,7 +141,7 @@ def test_a_case_that_unpacks_to_gigabytes_is_refused() -> None:
 
     bomb = base64.b64encode(zlib.compress(bytes(2 * MAX_BYTES))).decode()
     with pytest.raises(ValueError, match="cannot be unpacked"):
-        Case.from_text(bomb)
+        TestVector.from_text(bomb)
 
 
 @given(st.sampled_from([1, 2, 4, 16, 128, 256]), st.integers(1, 300))
@@ -149,6 +149,6 @@ def test_sizes_are_legal_different_and_go_down_to_the_minimum(multiple: int, min
     sizes = legal_sizes(multiple, minimum)
     assert len(set(sizes)) == 5
     assert min(map(min, sizes)) - multiple < minimum
-    for height, width in (*sizes, *case_sizes(multiple, minimum)):
+    for height, width in (*sizes, *vector_sizes(multiple, minimum)):
         assert height % multiple == width % multiple == 0
         assert min(height, width) >= minimum

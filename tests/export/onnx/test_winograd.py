@@ -152,7 +152,7 @@ def test_what_does_not_suit_stays_as_it_is(changes: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trunk of this ResNet has 64 channels."""
+    """The body of this ResNet has 64 channels."""
     folder = tmp_path_factory.mktemp("resnet")
     run = make_run(folder / "run", generator="resnet-6", norm="instance", width=16)
     path = folder / "model.onnx"

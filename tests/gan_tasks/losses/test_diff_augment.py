@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import built, game_stage, tiny_batch, tiny_task
+from tiny import adversarial_stage, built, tiny_batch, tiny_task
 from torch import Tensor
 
-from gan_tasks.losses.adversarial import d_game, g_game
+from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.diff_augment import DRAWS, Augmentation, augment
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.tasks.base import Step
@@ -132,10 +132,10 @@ def test_the_game_shows_condition_and_image_alike_and_draws_anew_for_real_and_fa
     source = real  # so that it shows whether both are changed alike
 
     def play() -> tuple[list[tuple[Tensor, ...]], dict[str, Tensor], Tensor]:
-        task.step = Step(7, game_stage(task), torch.Generator().manual_seed(5))
+        task.step = Step(7, adversarial_stage(task), torch.Generator().manual_seed(5))
         judge = Recorder()
-        losses = d_game(task, config, judge, real, fake, condition=source)
-        for_g = g_game(task, config, judge, real, fake.clone().requires_grad_(), condition=source)
+        losses = d_objective(task, config, judge, real, fake, condition=source)
+        for_g = g_objective(task, config, judge, real, fake.clone().requires_grad_(), condition=source)
         return judge.seen, losses, for_g
 
     seen, losses, for_g = play()
@@ -152,7 +152,7 @@ def test_the_game_shows_condition_and_image_alike_and_draws_anew_for_real_and_fa
 
 def test_without_augmentation_nothing_is_drawn(pairs: Path) -> None:
     task = built(tiny_task("pix2pix"))
-    task.step = Step(0, game_stage(task), torch.Generator().manual_seed(5))
+    task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(5))
     x = tiny_batch(task, pairs)
     before = task.step.generator.get_state()
     task.d_losses(x, {"fake": x.target.clone()})
@@ -162,7 +162,7 @@ def test_without_augmentation_nothing_is_drawn(pairs: Path) -> None:
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
 def test_a_generator_learns_through_it(name: str, pairs: Path) -> None:
     task = built(tiny_task(name, "--d-augment", *ALL))
-    task.step = Step(0, game_stage(task), torch.Generator().manual_seed(5))
+    task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(5))
     x = tiny_batch(task, pairs)
     losses = task.g_losses(x, task.generate(x))
     adversarial = sum(loss for key, loss in losses.items() if key.endswith("adversarial"))

@@ -12,7 +12,7 @@ from gan_tasks.metrics.baselines import (
     fill_harmonic,
     fill_navier_stokes,
     fill_telea,
-    trivial_answers,
+    fit_baselines,
     upscale_bicubic,
 )
 
@@ -31,10 +31,10 @@ def as_float(pixels: np.ndarray) -> np.ndarray:
 
 def test_mean_is_the_mean_photo_where_sizes_agree_and_its_colour_elsewhere():
     targets = noise_images(0, 5, 3, (4, 6))
-    answers = trivial_answers(noise_images(1, 5, 1, (4, 6)), targets)
+    baselines = fit_baselines(noise_images(1, 5, 1, (4, 6)), targets)
     mean = np.mean([as_float(t) for t in targets], axis=0)
-    np.testing.assert_allclose(answers.mean(targets[0]), mean, atol=1e-6)
-    elsewhere = answers.mean(np.zeros((2, 3, 1), np.uint8))
+    np.testing.assert_allclose(baselines.mean(targets[0]), mean, atol=1e-6)
+    elsewhere = baselines.mean(np.zeros((2, 3, 1), np.uint8))
     assert elsewhere.shape == (3, 2, 3)
     np.testing.assert_allclose(elsewhere[:, 1, 2], mean.mean(axis=(1, 2)), atol=1e-6)
 
@@ -42,12 +42,12 @@ def test_mean_is_the_mean_photo_where_sizes_agree_and_its_colour_elsewhere():
 def test_mean_of_targets_of_several_sizes_is_their_pixels_mean_colour():
     sizes = ((4, 6), (2, 2))
     targets = noise_images(0, 5, 3, *sizes)
-    answers = trivial_answers(noise_images(1, 5, 3, *sizes), targets)
+    baselines = fit_baselines(noise_images(1, 5, 3, *sizes), targets)
     pixels = np.concatenate([as_float(t).reshape(3, -1) for t in targets], axis=1)
-    answer = answers.mean(targets[0])
-    assert answer.shape == (3, 4, 6)
-    np.testing.assert_allclose(answer[:, 0, 0], pixels.mean(axis=1), atol=1e-6)
-    assert np.ptp(answer, axis=(1, 2)).max() == 0
+    baseline = baselines.mean(targets[0])
+    assert baseline.shape == (3, 4, 6)
+    np.testing.assert_allclose(baseline[:, 0, 0], pixels.mean(axis=1), atol=1e-6)
+    assert np.ptp(baseline, axis=(1, 2)).max() == 0
 
 
 @given(seed=st.integers(0, 1000), source_channels=st.integers(1, 4), target_channels=st.integers(1, 3))
@@ -58,43 +58,43 @@ def test_affine_recovers_an_affine_relation_of_colours(seed, source_channels, ta
     offset = rng.uniform(-0.1, 0.1, target_channels)
     sources = [as_float(p) for p in noise_images(seed, 3, source_channels, (5, 4), (3, 7))]
     targets = [np.einsum("ts,shw->thw", matrix, s) + offset[:, None, None] for s in sources]
-    answers = trivial_answers(sources[:2], targets[:2])
-    np.testing.assert_allclose(answers.affine(sources[2]), targets[2], atol=1e-5)
+    baselines = fit_baselines(sources[:2], targets[:2])
+    np.testing.assert_allclose(baselines.affine(sources[2]), targets[2], atol=1e-5)
 
 
 def test_affine_has_the_residual_of_numpys_least_squares():
     sources, targets = noise_images(0, 4, 3, (6, 5)), noise_images(1, 4, 3, (6, 5))
-    answers = trivial_answers(sources, targets)
+    baselines = fit_baselines(sources, targets)
     x = np.concatenate([as_float(s).reshape(3, -1) for s in sources], axis=1).T
     y = np.concatenate([as_float(t).reshape(3, -1) for t in targets], axis=1).T
     x = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
     solution = np.linalg.lstsq(x, y.astype(np.float64))[0]
     expected = np.clip(x[:30] @ solution, -1, 1).T.reshape(3, 6, 5)
-    np.testing.assert_allclose(answers.affine(sources[0]), expected, atol=1e-6)
+    np.testing.assert_allclose(baselines.affine(sources[0]), expected, atol=1e-6)
 
 
 def test_affine_of_channels_that_say_the_same_is_still_defined():
     gray = noise_images(0, 3, 1, (4, 4))
-    answers = trivial_answers([g.repeat(3, axis=2) for g in gray], gray)
-    np.testing.assert_allclose(answers.affine(gray[0].repeat(3, axis=2)), as_float(gray[0]), atol=1e-5)
+    baselines = fit_baselines([g.repeat(3, axis=2) for g in gray], gray)
+    np.testing.assert_allclose(baselines.affine(gray[0].repeat(3, axis=2)), as_float(gray[0]), atol=1e-5)
 
 
 def test_identity_takes_the_targets_channels():
     gray, colour = noise_images(0, 2, 1, (4, 4)), noise_images(1, 2, 3, (4, 4))
-    np.testing.assert_allclose(trivial_answers(colour, colour).identity(colour[0]), as_float(colour[0]))
-    repeated = trivial_answers(gray, colour).identity(gray[0])
+    np.testing.assert_allclose(fit_baselines(colour, colour).identity(colour[0]), as_float(colour[0]))
+    repeated = fit_baselines(gray, colour).identity(gray[0])
     np.testing.assert_allclose(repeated, as_float(gray[0]).repeat(3, axis=0))
     luma = np.einsum("c,chw->hw", [0.299, 0.587, 0.114], as_float(colour[0]))
-    np.testing.assert_allclose(trivial_answers(colour, gray).identity(colour[0])[0], luma, atol=1e-6)
+    np.testing.assert_allclose(fit_baselines(colour, gray).identity(colour[0])[0], luma, atol=1e-6)
     with pytest.raises(UserError, match="5 channels"):
-        trivial_answers(noise_images(2, 2, 5, (4, 4)), colour).identity(np.zeros((4, 4, 5), np.uint8))
+        fit_baselines(noise_images(2, 2, 5, (4, 4)), colour).identity(np.zeros((4, 4, 5), np.uint8))
 
 
 @pytest.mark.parametrize("name", ["identity", "mean", "affine"])
 def test_files_pixels_and_the_projects_floats_are_the_same_image(name):
     sources, targets = noise_images(0, 3, 3, (4, 5)), noise_images(1, 3, 3, (4, 5))
-    from_pixels = trivial_answers(sources, targets)
-    from_floats = trivial_answers(map(as_float, sources), map(as_float, targets))
+    from_pixels = fit_baselines(sources, targets)
+    from_floats = fit_baselines(map(as_float, sources), map(as_float, targets))
     of_pixels = getattr(from_pixels, name)(sources[0])
     of_floats = getattr(from_floats, name)(as_float(sources[0]))
     np.testing.assert_allclose(of_pixels, of_floats, atol=1e-6)
@@ -106,11 +106,11 @@ def test_files_pixels_and_the_projects_floats_are_the_same_image(name):
 def test_pairs_that_cannot_be_fitted_are_refused():
     photos = noise_images(0, 2, 3, (4, 4))
     with pytest.raises(ValueError, match="no training pairs"):
-        trivial_answers([], [])
+        fit_baselines([], [])
     with pytest.raises(ValueError, match=r"\(4, 4\) px has a target of \(4, 5\)"):
-        trivial_answers(photos, noise_images(1, 2, 3, (4, 5)))
+        fit_baselines(photos, noise_images(1, 2, 3, (4, 5)))
     with pytest.raises(ValueError):
-        trivial_answers(photos, photos[:1])
+        fit_baselines(photos, photos[:1])
 
 
 # --- super-resolution
@@ -137,37 +137,37 @@ def blob(height: int, width: int, seed: int) -> np.ndarray:
 @given(seed=st.integers(0, 100), height=st.integers(3, 24), width=st.integers(3, 24))
 @settings(max_examples=30, deadline=None)
 def test_every_filled_pixel_is_the_mean_of_its_neighbours(seed, height, width):
-    hole = blob(height, width, seed)
+    mask = blob(height, width, seed)
     image = np.random.default_rng(seed).uniform(-1, 1, (height, width, 2))
-    filled = fill_harmonic(image, hole)
+    filled = fill_harmonic(image, mask)
     padded = np.pad(filled, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
     around = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
-    np.testing.assert_allclose(filled[hole], np.nanmean(around, axis=0)[hole], atol=1e-9)
-    np.testing.assert_array_equal(filled[~hole], image[~hole])
+    np.testing.assert_allclose(filled[mask], np.nanmean(around, axis=0)[mask], atol=1e-9)
+    np.testing.assert_array_equal(filled[~mask], image[~mask])
 
 
 def test_a_plane_is_filled_without_error():
     rows, columns = np.mgrid[:30, :40]
     plane = (2.0 * rows - columns + 5)[..., None]
-    hole = np.zeros((30, 40), bool)
-    hole[4:20, 7:33] = True
-    np.testing.assert_allclose(fill_harmonic(plane, hole), plane, atol=1e-9)
+    mask = np.zeros((30, 40), bool)
+    mask[4:20, 7:33] = True
+    np.testing.assert_allclose(fill_harmonic(plane, mask), plane, atol=1e-9)
 
 
 @pytest.mark.parametrize("fill", [fill_harmonic, fill_telea, fill_navier_stokes])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_fill_leaves_what_is_known_and_comes_near_to_what_is_not(fill, channels):
     photo = skimage.data.astronaut()[:128, 150:280, :channels]
-    hole = blob(128, 130, 0)
-    damaged = np.where(hole[..., None], 255, photo).astype(np.uint8)
-    filled = fill(damaged, hole)
+    mask = blob(128, 130, 0)
+    damaged = np.where(mask[..., None], 255, photo).astype(np.uint8)
+    filled = fill(damaged, mask)
     assert filled.dtype == np.uint8 and filled.shape == photo.shape
-    np.testing.assert_array_equal(filled[~hole], photo[~hole])
+    np.testing.assert_array_equal(filled[~mask], photo[~mask])
     error, error_of_mean = (
-        np.abs(answer - photo[hole].astype(float)).mean() for answer in (filled[hole], photo[~hole].mean(axis=0))
+        np.abs(baseline - photo[mask].astype(float)).mean() for baseline in (filled[mask], photo[~mask].mean(axis=0))
     )
     assert error < 0.7 * error_of_mean
-    np.testing.assert_array_equal(fill(np.where(hole[..., None], 0, photo).astype(np.uint8), hole), filled)
+    np.testing.assert_array_equal(fill(np.where(mask[..., None], 0, photo).astype(np.uint8), mask), filled)
 
 
 @pytest.mark.parametrize("fill", [fill_harmonic, fill_telea, fill_navier_stokes])

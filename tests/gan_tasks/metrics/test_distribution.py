@@ -16,7 +16,7 @@ from gan_tasks.metrics.distribution import (
     diversity,
     frechet_distance,
     kernel_distance,
-    memorising,
+    memorization,
     nearest,
     precision_recall,
 )
@@ -79,12 +79,12 @@ def test_the_interval_covers_the_distance_of_distributions_that_differ_and_leave
 
 
 def test_the_floor_is_about_zero_and_wide_enough_for_halves():
-    floors = [kernel_distance(normal(i, 60), normal(1000 + i, 60, mean=2)).floor for i in range(20)]
+    floors = [kernel_distance(normal(i, 60), normal(1000 + i, 60, mean=2)).real_vs_real for i in range(20)]
     halves = [kernel_distance(normal(i, 30), normal(300 + i, 30)).value for i in range(100)]
     inside = [floors[i % 20].low <= half <= floors[i % 20].high for i, half in enumerate(halves)]
     assert np.mean(inside) >= 0.85
-    assert all(floor.low < 0 < floor.high for floor in floors)
-    assert np.mean([floor.value for floor in floors]) == pytest.approx(0, abs=np.std(halves))
+    assert all(real_vs_real.low < 0 < real_vs_real.high for real_vs_real in floors)
+    assert np.mean([real_vs_real.value for real_vs_real in floors]) == pytest.approx(0, abs=np.std(halves))
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_winter_differs_from_summer_and_half_of_it_not_from_the_other():
         file_features(network, sorted((SEASONS / "test" / side).iterdir())[:40], quiet=True) for side in "AB"
     )
     seasons = kernel_distance(winter, summer)
-    assert seasons.low > 0 and seasons.value > seasons.floor.high
+    assert seasons.low > 0 and seasons.value > seasons.real_vs_real.high
     rng, covering = np.random.default_rng(0), 0
     for _ in range(100):
         order = rng.permutation(40)
@@ -190,10 +190,10 @@ def test_nearest_is_that_of_scipy():
 def test_a_copied_training_image_is_found_and_stands_out_against_held_out_ones():
     training, held_out = normal(0, 100), normal(1, 30)
     copies = training[[3, 50, 99]] + 1e-4
-    found = memorising(copies, held_out, training)
+    found = memorization(copies, held_out, training)
     assert found.outputs.index.tolist() == [3, 50, 99]
     assert found.ratio < 0.01
-    assert memorising(normal(2, 30), held_out, training).ratio == pytest.approx(1, abs=0.2)
+    assert memorization(normal(2, 30), held_out, training).ratio == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize("measure", [kernel_distance, frechet_distance, precision_recall, nearest])

@@ -9,7 +9,7 @@ import gan_tasks.metrics.feature_networks.published_weights
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.metrics.distribution import frechet_distance, kernel_distance
 from gan_tasks.metrics.feature_networks.inception import Inception2015
-from gan_tasks.metrics.fid import InceptionFeatures, InceptionMeasures, fid, inception_score, kid, prepare
+from gan_tasks.metrics.fid import InceptionFeatures, InceptionMetrics, fid, inception_score, kid, prepare
 from gan_tasks.pretrained.files.download import DownloadError
 
 
@@ -89,14 +89,14 @@ def test_only_the_published_weights_will_do(tmp_path, monkeypatch, network):
     other = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save(network.state_dict(), other)
     with pytest.raises(UserError, match="must not be called FID"):
-        InceptionMeasures(other)
+        InceptionMetrics(other)
 
     def offline(url, **options):
         raise DownloadError("cannot reach it")
 
     monkeypatch.setattr(gan_tasks.metrics.feature_networks.published_weights, "fetch", offline)
     with pytest.raises(UserError, match=r"FID.*pt_inception-2015-12-05-6726825d.pth.*give the path"):
-        InceptionMeasures()
+        InceptionMetrics()
 
 
 def test_features_and_logits_come_from_one_pass(tmp_path, monkeypatch, network):
@@ -104,7 +104,7 @@ def test_features_and_logits_come_from_one_pass(tmp_path, monkeypatch, network):
     torch.save(network.state_dict(), path)
     monkeypatch.setattr(gan_tasks.metrics.feature_networks.published_weights, "fetch", lambda url, **options: path)
     images = list(np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), np.uint8))
-    found = InceptionMeasures().features(images, count=2, quiet=True)
+    found = InceptionMetrics().features(images, count=2, quiet=True)
     expected = network(torch.stack([prepare(image) for image in images]))
     np.testing.assert_allclose(found.pooled, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
     logits = network.fc(expected) - network.fc.bias

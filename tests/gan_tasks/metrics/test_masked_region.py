@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gan_tasks.metrics import reference
-from gan_tasks.metrics.masked_region import hole_measures
+from gan_tasks.metrics.masked_region import masked_metrics
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -24,60 +24,60 @@ def drawn(seed: int, *shape: int) -> Tensor:
 def test_a_constant_difference_in_the_hole(difference: float, seed: int, share: float) -> None:
     """Half of it by L1, as values are in [0, 1]; 20·log10(2/d) dB; whatever is outside the hole."""
     target = drawn(seed, 2, 3, 12, 14)
-    hole = drawn(seed + 1, 2, 1, 12, 14) < 2 * share - 1
-    hole[..., 6, 7] = True
-    image = torch.where(hole, target + difference, drawn(seed + 2, 2, 3, 12, 14))
-    found = hole_measures(image, target, hole)
-    assert found["l1_hole"].tolist() == pytest.approx([difference / 2] * 2, rel=1e-4)
-    assert found["psnr_hole"].tolist() == pytest.approx([20 * math.log10(2 / difference)] * 2, abs=1e-3)
+    mask = drawn(seed + 1, 2, 1, 12, 14) < 2 * share - 1
+    mask[..., 6, 7] = True
+    image = torch.where(mask, target + difference, drawn(seed + 2, 2, 3, 12, 14))
+    found = masked_metrics(image, target, mask)
+    assert found["l1_masked"].tolist() == pytest.approx([difference / 2] * 2, rel=1e-4)
+    assert found["psnr_masked"].tolist() == pytest.approx([20 * math.log10(2 / difference)] * 2, abs=1e-3)
 
 
 def test_each_image_has_its_own_hole() -> None:
     target, image = drawn(0, 2, 3, 20, 16), drawn(1, 2, 3, 20, 16)
-    hole = drawn(2, 2, 1, 20, 16) < torch.tensor([-0.5, 0.5]).view(2, 1, 1, 1)
-    found = hole_measures(image, target, hole)
+    mask = drawn(2, 2, 1, 20, 16) < torch.tensor([-0.5, 0.5]).view(2, 1, 1, 1)
+    found = masked_metrics(image, target, mask)
     for index in range(2):
-        differences = (image - target)[index].numpy().astype(np.float64)[:, hole[index, 0].numpy()]
-        assert float(found["l1_hole"][index]) == pytest.approx(np.abs(differences).mean() / 2, rel=1e-5)
+        differences = (image - target)[index].numpy().astype(np.float64)[:, mask[index, 0].numpy()]
+        assert float(found["l1_masked"][index]) == pytest.approx(np.abs(differences).mean() / 2, rel=1e-5)
         expected = 10 * np.log10(4 / np.square(differences).mean())
-        assert float(found["psnr_hole"][index]) == pytest.approx(expected, rel=1e-5)
-        similarity = reference.ssim_map(image, target)[index].numpy()[:, hole[index, 0, 5:-5, 5:-5].numpy()]
-        assert float(found["ssim_hole"][index]) == pytest.approx(similarity.mean(), rel=1e-4)
+        assert float(found["psnr_masked"][index]) == pytest.approx(expected, rel=1e-5)
+        similarity = reference.ssim_map(image, target)[index].numpy()[:, mask[index, 0, 5:-5, 5:-5].numpy()]
+        assert float(found["ssim_masked"][index]) == pytest.approx(similarity.mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("border_px", [0, 3])
 def test_where_all_is_hole_they_are_those_of_the_image(border_px: int) -> None:
     target, image = drawn(0, 2, 3, 24, 19), drawn(1, 2, 3, 24, 19)
-    found = hole_measures(image, target, torch.ones(2, 1, 24, 19, dtype=torch.bool), border_px=border_px)
+    found = masked_metrics(image, target, torch.ones(2, 1, 24, 19, dtype=torch.bool), border_px=border_px)
     expected = reference.full_reference(image, target, border_px=border_px)
     for name in ("l1", "psnr", "ssim"):
-        torch.testing.assert_close(found[f"{name}_hole"], expected[f"{name}_rgb"])
+        torch.testing.assert_close(found[f"{name}_masked"], expected[f"{name}_rgb"])
 
 
 def test_without_a_hole_there_is_no_value_and_no_warning() -> None:
     target, image = drawn(0, 1, 3, 24, 19), drawn(1, 1, 3, 24, 19)
-    hole = torch.zeros(1, 1, 24, 19, dtype=torch.bool)
+    mask = torch.zeros(1, 1, 24, 19, dtype=torch.bool)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert all(math.isnan(float(value)) for value in hole_measures(image, target, hole).values())
-        hole[..., :2, :2] = True  # within 5 px of the border no window is centred
-        found = hole_measures(image, target, hole)
-        assert math.isnan(float(found["ssim_hole"])) and not math.isnan(float(found["l1_hole"]))
-        small = hole_measures(image[..., :8, :8], target[..., :8, :8], hole[..., :8, :8])
-        assert math.isnan(float(small["ssim_hole"])) and not math.isnan(float(small["psnr_hole"]))
+        assert all(math.isnan(float(value)) for value in masked_metrics(image, target, mask).values())
+        mask[..., :2, :2] = True  # within 5 px of the border no window is centred
+        found = masked_metrics(image, target, mask)
+        assert math.isnan(float(found["ssim_masked"])) and not math.isnan(float(found["l1_masked"]))
+        small = masked_metrics(image[..., :8, :8], target[..., :8, :8], mask[..., :8, :8])
+        assert math.isnan(float(small["ssim_masked"])) and not math.isnan(float(small["psnr_masked"]))
 
 
 def test_an_exact_fill() -> None:
     target = drawn(0, 1, 1, 24, 19)
-    hole = drawn(1, 1, 1, 24, 19) < 0
-    found = hole_measures(torch.where(hole, target, -target), target, hole)
-    assert float(found["l1_hole"]) == 0 and float(found["psnr_hole"]) == math.inf
-    assert float(found["ssim_hole"]) < 1  # its windows reach beyond the hole
+    mask = drawn(1, 1, 1, 24, 19) < 0
+    found = masked_metrics(torch.where(mask, target, -target), target, mask)
+    assert float(found["l1_masked"]) == 0 and float(found["psnr_masked"]) == math.inf
+    assert float(found["ssim_masked"]) < 1  # its windows reach beyond the hole
 
 
 def test_sizes_that_differ_are_refused() -> None:
     image = drawn(0, 1, 3, 24, 19)
     with pytest.raises(ValueError, match="hole of"):
-        hole_measures(image, image, torch.ones(1, 1, 19, 24, dtype=torch.bool))
+        masked_metrics(image, image, torch.ones(1, 1, 19, 24, dtype=torch.bool))
     with pytest.raises(ValueError, match="11 px"):
         reference.ssim_map(image[..., :10, :], image[..., :10, :])

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gan_tasks.networks.backbone import as_change, resnet
+from gan_tasks.networks.backbone import as_residual, resnet
 from gan_tasks.networks.blocks import clipped
 
 
@@ -19,7 +19,7 @@ def test_what_is_clipped_gets_the_gradients_that_lead_back() -> None:
 
 def test_a_change_that_went_too_far_comes_back() -> None:
     torch.manual_seed(0)
-    generator = as_change(resnet(3, 3, width=4, blocks=1), 3)
+    generator = as_residual(resnet(3, 3, width=4, blocks=1), 3)
     with torch.no_grad():
         for name, parameter in generator.head.named_parameters():
             if name.endswith("bias"):

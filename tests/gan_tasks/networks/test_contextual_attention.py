@@ -76,8 +76,8 @@ def test_a_hole_in_a_repeated_texture_is_filled_with_its_copy(fuse: bool) -> Non
     texture = tile.repeat(1, 1, 3, 3)
     mask = torch.zeros(1, 1, 96, 96, dtype=torch.double)
     mask[..., 40:56, 40:56] = 1
-    hole = mask[..., ::4, ::4]
-    hinted = texture * (1 - 0.5 * hole)
+    small = mask[..., ::4, ::4]
+    hinted = texture * (1 - 0.5 * small)
     filled = ContextualAttention(fuse=fuse)(hinted, mask)
     middle = (..., slice(11, 13), slice(11, 13))
     torch.testing.assert_close(filled[middle], texture[middle], rtol=0, atol=1e-3)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from random_vgg import write_vgg16
-from tiny import built, game_stage, tiny_batch, tiny_task
+from tiny import adversarial_stage, built, tiny_batch, tiny_task
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.losses.adversarial import judge_of
+from gan_tasks.losses.adversarial import discriminator_of
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.tasks.base import Task
@@ -20,7 +20,7 @@ from gan_tasks.training.loop import TrainConfig, resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
-GAMES = {
+ADVERSARIAL_LOSSES = {
     "vanilla": (),
     "hinge, feature matching": ("--adversarial", "hinge", "--feature-matching", "10", "--d-spectral"),
     "wgan-gp": ("--adversarial", "wasserstein", "--gradient-penalty", "10", "--d-norm", "none"),
@@ -40,18 +40,18 @@ def on_features(name: str, vgg: Path, *more: str) -> Task[Any, Any]:
 
 def steps(task: Task[Any, Any], pairs: Path, *, precision: Any = "fp32", count: int = 2) -> list[dict[str, Tensor]]:
     with start_runtime("cpu", precision) as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         return [trainer.step(tiny_batch(task, pairs), index=index) for index in range(count)]
 
 
-@pytest.mark.parametrize("options", GAMES.values(), ids=GAMES.keys())
+@pytest.mark.parametrize("options", ADVERSARIAL_LOSSES.values(), ids=ADVERSARIAL_LOSSES.keys())
 def test_its_heads_learn_and_what_it_looks_through_does_not(options: tuple[str, ...], vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, *options))
-    frozen = {key: tensor.clone() for key, tensor in task.frozen.state_dict().items()}
+    frozen = {key: tensor.clone() for key, tensor in task.auxiliary.state_dict().items()}
     before = {key: tensor.clone() for key, tensor in task.discriminators.state_dict().items()}
     assert not any(log["skipped"] for log in steps(task, pairs))
-    assert all(torch.equal(tensor, task.frozen.state_dict()[key]) for key, tensor in frozen.items())
-    assert not any(p.requires_grad or p.grad is not None for p in task.frozen.parameters())
+    assert all(torch.equal(tensor, task.auxiliary.state_dict()[key]) for key, tensor in frozen.items())
+    assert not any(p.requires_grad or p.grad is not None for p in task.auxiliary.parameters())
     moved = {key: not torch.equal(tensor, before[key]) for key, tensor in task.discriminators.state_dict().items()}
     assert all(moved[key] for key, p in task.discriminators.named_parameters() if p.ndim > 1)
     assert sum(p.numel() for p in task.discriminators.parameters()) < 100_000  # the heads alone, not 10 million
@@ -59,7 +59,7 @@ def test_its_heads_learn_and_what_it_looks_through_does_not(options: tuple[str, 
 
 def test_both_sides_of_a_cyclegan_share_one_network(vgg: Path, pairs: Path) -> None:
     task = built(on_features("cyclegan", vgg, "--perceptual", "1", "--d-augment", "translation"))
-    assert list(task.frozen) == ["perceptual"] and list(task.discriminators) == ["a", "b"]
+    assert list(task.auxiliary) == ["perceptual"] and list(task.discriminators) == ["a", "b"]
     assert not any(log["skipped"] for log in steps(task, pairs))
 
 
@@ -74,9 +74,9 @@ def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
     """Judged by hand: 1×1 convolutions of what the network sees of the source and of the image, layer by layer."""
     task = built(on_features("pix2pix", vgg, "--d-norm", "none"))
     source, image = (torch.rand(2, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1).unbind()
-    network = task.frozen["perceptual"]
+    network = task.auxiliary["perceptual"]
     assert isinstance(network, Perceptual)
-    scales = judge_of(task, "d")(source, image)
+    scales = discriminator_of(task, "d")(source, image)
     assert [tuple(scale[-1].shape[-2:]) for scale in scales] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     weights = task.discriminators["d"].state_dict()
     for scale, layer in zip(scales, ("relu2_1", "relu3_1", "relu4_1", "relu5_1"), strict=True):
@@ -91,7 +91,7 @@ def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
 def test_r1_reaches_the_heads_through_the_frozen_network(vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, "--r1", "1", "--d-norm", "none"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         x = tiny_batch(task, pairs)
         trainer.step(x, index=0)
         task.d_losses(x, {"fake": x.target.clone()})["r1"].backward()

@@ -14,7 +14,7 @@ from gan_tasks.networks.blocks import GatedConv
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting import (
     Inpainter,
-    as_change_of_smooth_fill,
+    as_residual_of_smooth_fill,
     context_encoder,
     deepfill_v1,
     deepfill_v2,
@@ -26,9 +26,9 @@ SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
-    "v2-change": lambda: as_change_of_smooth_fill(deepfill_v2(width=8), 3),
-    "v1-reduced": lambda: as_change_of_smooth_fill(deepfill_v1(width=8), 3, reduce=2),
-    "context-change": lambda: as_change_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
+    "v2-change": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
+    "v1-reduced": lambda: as_residual_of_smooth_fill(deepfill_v1(width=8), 3, residual_downscale=2),
+    "context-change": lambda: as_residual_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
 }
 
 
@@ -114,9 +114,9 @@ def test_empty_and_full_masks_give_finite_images(name: str) -> None:
         assert network(image, torch.full((1, 1, 24, 32), value)).isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "reduce"), [("v2", 1), ("v1", 1), ("context", 1), ("v2", 4)])
-def test_as_a_change_it_begins_with_the_smooth_fill(name: str, reduce: int) -> None:
-    network = as_change_of_smooth_fill(small(name), 3, reduce=reduce)
+@pytest.mark.parametrize(("name", "residual_downscale"), [("v2", 1), ("v1", 1), ("context", 1), ("v2", 4)])
+def test_as_a_change_it_begins_with_the_smooth_fill(name: str, residual_downscale: int) -> None:
+    network = as_residual_of_smooth_fill(small(name), 3, residual_downscale=residual_downscale)
     image, mask = draw(2, 128, 136)  # some pad the width to 160
     for stage in network.stages(image, mask):
         where = (mask > 0).expand_as(image)
@@ -157,7 +157,7 @@ def test_the_context_encoder_joins_blocks_of_128_pixels() -> None:
     """At 128×128 all is joined in one place, as published; in a larger image each has the blocks around it."""
     network = small("context")
     bottlenecks: list[torch.Size] = []
-    network.coarse.trunk[0].register_forward_hook(lambda _, __, output: bottlenecks.append(output.shape))
+    network.coarse.body[0].register_forward_hook(lambda _, __, output: bottlenecks.append(output.shape))
     for side in (128, 160, 250):
         network(*draw(1, side, side))
     assert bottlenecks == [(1, 8, 1, 1), (1, 8, 2, 2), (1, 8, 5, 5)]
@@ -209,13 +209,13 @@ def test_its_convolutions_have_a_spectral_norm_of_one() -> None:
 def test_a_reduced_one_changes_as_it_does_at_the_smaller_size() -> None:
     """Where blocks are all hole or all given, the means of its image are what the network makes of the means."""
     network = small("v2-change")
-    reduced = Inpainter(network.coarse, network.refine, SmoothFill(), reduce=4)
+    reduced = Inpainter(network.coarse, network.refine, SmoothFill(), residual_downscale=4)
     image, mask = draw(1, 128, 128)
     means = functional.avg_pool2d(SmoothFill()(image, mask), 4)
     alone = Inpainter(network.coarse, network.refine)  # which starts from what it is given, holes included
-    mostly_hole = (functional.avg_pool2d(mask, 4) > 0.5).float()
-    expected = alone._made(means, mostly_hole, torch.zeros(1, 1, 32, 32))[-1]
+    mostly_masked = (functional.avg_pool2d(mask, 4) > 0.5).float()
+    expected = alone._made(means, mostly_masked, torch.zeros(1, 1, 32, 32))[-1]
     made = functional.avg_pool2d(reduced(image, mask), 4)
     inner = -functional.max_pool2d(-functional.max_pool2d(mask, 4), 3, stride=1, padding=1) > 0
-    change = (expected - means)[inner.expand_as(means)]
-    assert (made - means)[inner.expand_as(means)].sub(change).abs().mean() < 0.5 * change.abs().mean()
+    residual = (expected - means)[inner.expand_as(means)]
+    assert (made - means)[inner.expand_as(means)].sub(residual).abs().mean() < 0.5 * residual.abs().mean()

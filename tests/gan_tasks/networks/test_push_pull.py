@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import photo
 from torch import Tensor
 
-from gan_tasks.datasets.masks.draw import MaskConfig, draw_hole
+from gan_tasks.datasets.masks.draw import MaskConfig, draw_mask
 from gan_tasks.metrics.baselines import fill_harmonic
 from gan_tasks.networks.push_pull import SmoothFill
 
@@ -21,14 +21,14 @@ def photograph(height: int, width: int) -> Tensor:
     return torch.from_numpy(photo(height, width, 0)).movedim(-1, 0)[None].float() / 127.5 - 1
 
 
-def hole(height: int, width: int, seed: int = 0) -> Tensor:
-    drawn = draw_hole(np.random.default_rng(seed), height, width, MaskConfig())
+def drawn_mask(height: int, width: int, seed: int = 0) -> Tensor:
+    drawn = draw_mask(np.random.default_rng(seed), height, width, MaskConfig())
     return torch.from_numpy(drawn)[None, None].float()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_near_the_harmonic_fill(seed: int) -> None:
-    image, mask = photograph(192, 256), hole(192, 256, seed)
+    image, mask = photograph(192, 256), drawn_mask(192, 256, seed)
     exact = torch.from_numpy(fill_harmonic(image[0].movedim(0, -1).numpy(), mask[0, 0].numpy() > 0)).movedim(-1, 0)
     where = (mask > 0).expand_as(image)
     mean = image[~where].mean()
@@ -66,13 +66,13 @@ def test_all_hole_is_gray() -> None:
 
 def test_a_batch_is_its_samples_one_by_one() -> None:
     image = photograph(64, 96).repeat(2, 1, 1, 1)
-    mask = torch.cat([hole(64, 96, seed) for seed in (1, 2)])
+    mask = torch.cat([drawn_mask(64, 96, seed) for seed in (1, 2)])
     alone = torch.cat([FILL(image[i : i + 1], mask[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(FILL(image, mask), alone, rtol=0, atol=1e-6)
 
 
 def test_autocast_does_not_coarsen_it() -> None:
-    image, mask = photograph(64, 64), hole(64, 64)
+    image, mask = photograph(64, 64), drawn_mask(64, 64)
     expected = FILL(image, mask)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(FILL(image, mask), expected)

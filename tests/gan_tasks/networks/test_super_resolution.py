@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, UNetDiscriminator
-from gan_tasks.networks.super_resolution import FARTHEST_REACH, enlargements, msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution import (
+    LARGEST_RECEPTIVE_FIELD,
+    enlargements,
+    msr_resnet,
+    rrdb,
+    srresnet,
+    srvgg,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +71,17 @@ def test_other_scales_are_refused(factor: int) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_farther_than_the_reach_changes_nothing(name: str) -> None:
-    """Of networks that do not look as far as FARTHEST_REACH; the gradient says which input pixels matter."""
+    """Of networks that do not look as far as LARGEST_RECEPTIVE_FIELD; the gradient says which input pixels matter."""
     network = SMALL[name](4).eval().double()
-    assert network.reach < FARTHEST_REACH
-    side = 2 * network.reach + 5
+    assert network.receptive_field < LARGEST_RECEPTIVE_FIELD
+    side = 2 * network.receptive_field + 5
     image = torch.rand(1, 3, side, side, dtype=torch.double, requires_grad=True)
     middle = network.scale * (side // 2) + network.scale // 2
     network(image)[0, :, middle, middle].sum().backward()
     assert image.grad is not None
     rows = image.grad[0].abs().sum((0, 2)).nonzero().flatten()
-    assert side // 2 - int(rows.min()) <= network.reach
-    assert int(rows.max()) - side // 2 <= network.reach
+    assert side // 2 - int(rows.min()) <= network.receptive_field
+    assert int(rows.max()) - side // 2 <= network.receptive_field
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -85,7 +92,7 @@ def test_bands_change_nothing(name: str, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size, dtype=torch.double)
     with torch.no_grad():
         whole = network(image)
-        network.in_bands = True
+        network.strip_wise = True
         torch.testing.assert_close(network(image), whole)
 
 

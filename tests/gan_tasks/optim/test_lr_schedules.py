@@ -14,7 +14,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.optim.lr_schedules import ScheduleConfig, factor
 
 
-def factors_of(make_scheduler, epochs: int, measures: list[float] | None = None) -> list[float]:
+def factors_of(make_scheduler, epochs: int, metrics: list[float] | None = None) -> list[float]:
     """The factor in each epoch, as one of torch's schedulers on an initial rate of 1 has it."""
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make_scheduler(optimiser)
@@ -23,7 +23,7 @@ def factors_of(make_scheduler, epochs: int, measures: list[float] | None = None)
         rates.append(optimiser.param_groups[0]["lr"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "optimizer.step() was not called"
-            scheduler.step(*([] if measures is None else [measures[epoch]]))
+            scheduler.step(*([] if metrics is None else [metrics[epoch]]))
     return rates
 
 
@@ -113,20 +113,20 @@ def test_no_schedule_ever_climbs_or_leaves_its_range(schedule, epochs, decay_epo
 
 
 @given(
-    measures=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan]), min_size=1, max_size=40),
+    metrics=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan]), min_size=1, max_size=40),
     patience=st.integers(1, 6),
 )
 @settings(max_examples=100, deadline=None)
-def test_plateau_is_reduce_lr_on_plateau(measures, patience):
+def test_plateau_is_reduce_lr_on_plateau(metrics, patience):
     config = ScheduleConfig(schedule="plateau", plateau_patience_epochs=patience, plateau_factor=0.5)
     expected = factors_of(
         lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(
             o, factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0
         ),
-        len(measures),
-        measures,
+        len(metrics),
+        metrics,
     )
-    assert [factor(config, epoch + 1, measures[:epoch]) for epoch in range(len(measures))] == expected
+    assert [factor(config, epoch + 1, metrics[:epoch]) for epoch in range(len(metrics))] == expected
 
 
 def test_plateau_by_hand():

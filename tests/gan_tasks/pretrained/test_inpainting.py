@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.inpainting import Inpainter
-from gan_tasks.pretrained.load import load_network, load_published
+from gan_tasks.pretrained.load import load_network, load_pretrained
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
 TOLERANCE = 1e-4
@@ -123,9 +123,9 @@ def run(state: State, chain: list[tuple[str, int, int]], x: Tensor, *, same: boo
             x = functional.interpolate(x, scale_factor=2)
         weight, bias = state[f"{name}.conv.weight"], state[f"{name}.conv.bias"]
         stride = 2 if "downsample" in name else 1
-        reach = dilation * (weight.shape[-1] - 1)
-        before = (reach + 1 - stride) // 2 if same else reach // 2
-        after = reach + 1 - stride - before if same else reach // 2
+        receptive_field = dilation * (weight.shape[-1] - 1)
+        before = (receptive_field + 1 - stride) // 2 if same else receptive_field // 2
+        after = receptive_field + 1 - stride - before if same else receptive_field // 2
         x = functional.conv2d(functional.pad(x, (before, after) * 2), weight, bias, stride=stride, dilation=dilation)
         if not quarters:
             return torch.tanh(x)
@@ -155,7 +155,7 @@ def test_generators(tmp_path: Path, width: int, channels: int, same: bool) -> No
     buffers = {} if same else {"stage2.contextual_attention.fuse_weight": torch.eye(3)[None, None]}
     assert len(state) + len(buffers) == (84 if same else 85)
     torch.save({"G": state | buffers, "D": {"conv1.conv_sn.weight": torch.ones(1)}, "n_iter": 7}, tmp_path / "n.pth")
-    found = load_published(tmp_path / "n.pth")
+    found = load_pretrained(tmp_path / "n.pth")
     random = torch.Generator().manual_seed(1)
     image = torch.rand(2, channels, 40, 56, generator=random, dtype=torch.double) * 2 - 1
     blocks = (torch.rand(2, 1, 5, 7, generator=random) > 0.8).double()
@@ -164,7 +164,7 @@ def test_generators(tmp_path: Path, width: int, channels: int, same: bool) -> No
     expected = published(doubles, layers, image, mask, same=same)
     assert isinstance(found.network, Inpainter)
     for ours, theirs in zip(found.network.double().stages(image, mask), expected, strict=True):
-        assert theirs.std() > 0.05, "the weights would prove nothing"
+        assert theirs.std() > 0.05, "the weights would verify nothing"
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     usage = found.usage
     assert usage is not None
@@ -194,7 +194,7 @@ def test_the_discriminators_weights_count_as_they_are(tmp_path: Path) -> None:
     for i in range(1, 7):
         weight, bias = state[f"conv{i}.conv_sn.weight"], state[f"conv{i}.conv_sn.bias"]
         x = functional.leaky_relu(functional.conv2d(x, weight, bias, stride=2, padding=2), 0.2)
-    found = load_published(tmp_path / "n.pth")
+    found = load_pretrained(tmp_path / "n.pth")
     assert found.usage is None
     torch.testing.assert_close(found.network(image), x, rtol=1e-4, atol=1e-5)
 

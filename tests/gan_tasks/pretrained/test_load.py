@@ -417,7 +417,7 @@ class TestBackOut:
         [
             resnet(3, 3, width=4, blocks=2, norm="none"),
             resnet(3, 3, width=4, downs=4, blocks=2, norm="batch"),
-            Generator(stem=nn.Conv2d(3, 3, 1), downs=[], trunk=nn.InstanceNorm2d(3), ups=[], head=nn.Conv2d(3, 3, 1)),
+            Generator(stem=nn.Conv2d(3, 3, 1), downs=[], body=nn.InstanceNorm2d(3), ups=[], head=nn.Conv2d(3, 3, 1)),
         ],
     )
     def test_what_no_published_project_has_is_refused(self, generator: Generator) -> None:
@@ -654,7 +654,7 @@ def legacy_file(content: bytes, numel: int) -> bytes:
 
 
 def wide_resnet(channels: int) -> bytes:
-    """Small tensors of a network with 256 times as many channels in its trunk: terabytes of weights, or worse."""
+    """Small tensors of a network with 256 times as many channels in its body: terabytes of weights, or worse."""
     one = torch.zeros(1, 1, 1, 1)
     first = torch.zeros(channels, 1, 1, 1, dtype=torch.uint8)
     return torch_file({"model.1.weight": first, "model.28.conv_block.1.weight": one, "model.54.weight": one})
@@ -717,7 +717,7 @@ def test_hostile_files_are_refused_with_nothing_run_and_little_memory(tmp_path: 
 
 
 def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
-    """Else the test above would prove nothing: the code would run, and without their lies the files can be read."""
+    """Else the test above would verify nothing: the code would run, and without their lies the files can be read."""
     pickle.loads(pickle.dumps(Touch(tmp_path / "canary"), 2))
     assert (tmp_path / "canary").exists()
     (tmp_path / "zip.pth").write_bytes(torch_zip(tensor_pickle(16), **{"0": b"\0" * 64}))

@@ -18,7 +18,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.ncnn import to_ncnn
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srvgg
-from gan_tasks.pretrained.load import load_network, load_published
+from gan_tasks.pretrained.load import load_network, load_pretrained
 
 FLOAT16 = 0x01306B47
 
@@ -65,7 +65,7 @@ def write_srvgg(path: Path, network: Generator, *, half: bool = True) -> Path:
     writer = Writer()
     writer.half = half
     image, blob = writer.split("data", 2)
-    for part in (network.stem, *network.trunk):
+    for part in (network.stem, *network.body):
         assert isinstance(part, nn.Sequential) and isinstance(part[1], nn.PReLU)
         blob = writer.conv(part[0], blob)
         writer.weights += part[1].weight.detach().numpy().tobytes()
@@ -80,7 +80,7 @@ def write_srvgg(path: Path, network: Generator, *, half: bool = True) -> Path:
 def write_rrdb(path: Path, network: Generator) -> Path:
     writer = Writer()
     first, x = writer.split(writer.conv(network.stem[1], "data"), 2)
-    *blocks, body = network.trunk.layers
+    *blocks, body = network.body.layers
     residual = "0=1 -23301=2,2.000000e-01,1.000000e+00"
     for block in blocks:
         before, x = writer.split(x, 2)
@@ -120,7 +120,7 @@ def trained(network: Generator, *, half: bool = True) -> Generator:
 def test_what_is_written_is_read_as_the_same_network(tmp_path: Path, network: Generator, name: str) -> None:
     trained(network)
     write = write_rrdb if name == "RRDBNet" else write_srvgg
-    published = load_published(write(tmp_path / "net.param", network))
+    published = load_pretrained(write(tmp_path / "net.param", network))
     assert published.architecture.name == name
     found = published.network.state_dict()
     assert list(found) == list(network.state_dict())
@@ -145,7 +145,7 @@ def test_what_leaves_comes_back(tmp_path: Path, network: Generator, name: str, h
     param, weights = to_ncnn(network, half=half)
     (tmp_path / "net.param").write_bytes(param)
     (tmp_path / "net.bin").write_bytes(weights)
-    published = load_published(tmp_path / "net.param")
+    published = load_pretrained(tmp_path / "net.param")
     assert published.architecture.name == name
     found = published.network.state_dict()
     assert list(found) == list(network.state_dict())

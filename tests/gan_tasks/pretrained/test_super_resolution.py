@@ -13,7 +13,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import basicsr_bytes, to_basicsr
 from gan_tasks.networks.backbone import Generator, resnet
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
-from gan_tasks.pretrained.load import load_network, load_published
+from gan_tasks.pretrained.load import load_network, load_pretrained
 
 TOLERANCE = 1e-5
 
@@ -191,7 +191,7 @@ def assert_same(path: Path, published: nn.Module, channels: int, height: int, wi
     network = load_network(path)
     x = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
     expected = published(x)
-    assert expected.std() > 0.05, "the weights would prove nothing"
+    assert expected.std() > 0.05, "the weights would verify nothing"
     torch.testing.assert_close(network(x), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
@@ -207,7 +207,7 @@ def test_rrdb_net(
     trained(published, seed=blocks)
     torch.save({"params_ema": published.renamed(naming)}, tmp_path / "n.pth")
     assert_same(tmp_path / "n.pth", published, channels, 8, 12)
-    usage = load_published(tmp_path / "n.pth").usage
+    usage = load_pretrained(tmp_path / "n.pth").usage
     assert usage is not None
     assert (usage.in_channels, usage.out_channels, usage.width) == (channels, channels, width)
     assert (usage.scale, usage.size_multiple) == (2**ups // unshuffle, unshuffle)
@@ -284,7 +284,7 @@ def test_unet_discriminator(tmp_path: Path, channels: int, width: int) -> None:
     torch.save({"params": published.state_dict()}, tmp_path / "n.pth")
     x = torch.rand(2, channels, 16, 24)
     torch.testing.assert_close(load_network(tmp_path / "n.pth")(x), published(x), rtol=0, atol=TOLERANCE)
-    assert load_published(tmp_path / "n.pth").usage is None
+    assert load_pretrained(tmp_path / "n.pth").usage is None
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from handmade_onnx import make_card, write_onnx
+from handmade_onnx import make_metadata, write_onnx
 from tiny import tiny_task, write_pairs, write_run
 
-from gan_tasks.apps.cli.commands.export import export_proven
+from gan_tasks.apps.cli.commands.export import export_verified
 from gan_tasks.apps.cli.main import main
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.metadata import Card
+from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.runs.model_card import model_card
 
 
@@ -63,8 +63,8 @@ def test_evaluating_a_run_renews_its_card(run: Path, tmp_path: Path, capsys: pyt
 
 
 def test_the_card_travels_in_the_exported_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export_proven(run, tmp_path / "m.onnx", licence="CC0")
-    card = Card.of(read_onnx(tmp_path / "m.onnx")).model_card
+    export_verified(run, tmp_path / "m.onnx", licence="CC0")
+    card = OnnxMetadata.of(read_onnx(tmp_path / "m.onnx")).model_card
     assert card == model_card(run, licence="CC0") and "secret" not in card
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path / "m.onnx")])
@@ -72,4 +72,4 @@ def test_the_card_travels_in_the_exported_file(run: Path, tmp_path: Path, capsys
 
 
 def test_a_file_without_a_card_is_read(tmp_path: Path) -> None:
-    assert Card.of(read_onnx(write_onnx(tmp_path / "m.onnx"))).model_card == make_card().model_card == ""
+    assert OnnxMetadata.of(read_onnx(write_onnx(tmp_path / "m.onnx"))).model_card == make_metadata().model_card == ""

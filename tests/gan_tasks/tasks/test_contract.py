@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import ALL_TASKS, built, game_stage, some_inputs, tiny_batch, tiny_task, write_run
+from tiny import ALL_TASKS, adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
 from torch import Tensor
 
 import gan_tasks
@@ -36,7 +36,7 @@ def task(name: str) -> Task[Any, Any]:
 
 
 def stand_at_first_step(task: Task[Any, Any]) -> None:
-    task.step = Step(0, game_stage(task), torch.Generator().manual_seed(0))
+    task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(0))
 
 
 @every_task
@@ -148,7 +148,7 @@ def test_its_state_survives_a_round_trip(task: Task[Any, Any], name: str) -> Non
 @every_task
 def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         before = [p.clone() for p in (*task.generators.parameters(), *task.discriminators.parameters())]
         log = trainer.step(tiny_batch(task, pairs), index=0)
     after = [*task.generators.parameters(), *task.discriminators.parameters()]
@@ -167,7 +167,7 @@ def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Pat
 def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
     """Weights stay float32; over a few steps on one batch the generator's loss falls."""
     with start_runtime(device, "bf16") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         batch = tiny_batch(task, pairs)
         logs = [trainer.step(batch, index=index, lr_factor=10) for index in range(8)]
     assert not any(log["skipped"] for log in logs)
@@ -179,14 +179,14 @@ def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -
 def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None:
     names = list(task.generators.state_dict())
     with start_runtime("cpu", "fp32", compile=True) as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
     assert list(trainer.parts()["generators"]) == names
 
 
 @every_task
 def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         batch = tiny_batch(task, pairs)
         trainer.step(batch, index=0)
         before = {key: value.clone() for part in trainer.parts().values() for key, value in part.items()}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import built, game_stage, tiny_batch, tiny_task, write_run
+from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ def test_defaults_are_the_published_recipe() -> None:
     )
     assert (config.schedule.epochs, config.schedule.decay_epochs) == (200, 100)
     (stage,) = CycleGAN().stages(400)
-    assert stage.players == ("g", "d")
+    assert stage.update_order == ("g", "d")
 
 
 def test_steps_equal_the_published_ones_written_out() -> None:
@@ -56,7 +56,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     rng = torch.Generator().manual_seed(1)
     a, b = (torch.rand(2, 2, 3, 32, 32, dtype=torch.float64, generator=rng) * 2 - 1).unbind()
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         for index in range(3):
             trainer.step(Unpaired(a, b), index=index)
 
@@ -107,8 +107,8 @@ def test_a_full_pool_answers_with_older_images_half_of_the_time() -> None:
     pool, older = ImagePool(50), 0
     for index in range(1050):
         image = torch.full((1, 1, 1, 1), float(index))
-        answer = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
-        older += float(answer) != index
+        baseline = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
+        older += float(baseline) != index
     assert 430 < older < 570
 
 
@@ -119,8 +119,8 @@ def test_pool_of_none_and_images_of_another_size_pass() -> None:
     pool = ImagePool(1)
     pool.exchange(torch.zeros(1, 1, 3, 3), step)
     for index in range(10):
-        answer = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
-        assert answer.shape == image.shape
+        baseline = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
+        assert baseline.shape == image.shape
 
 
 def test_one_run_goes_both_ways(tmp_path: Path) -> None:
@@ -151,28 +151,34 @@ def test_identity_of_unlike_channels_is_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize("network", ["resnet-6", "unet-128", "global"])
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
 def test_generators_of_a_change_begin_with_none(network: str, upsampling: str) -> None:
-    task = built(tiny_task("cyclegan", "--change", "--generator", network, "--upsampling", upsampling))
+    task = built(tiny_task("cyclegan", "--residual", "--generator", network, "--upsampling", upsampling))
     x = torch.rand(2, 3, 70, 50) * 2 - 1
     with task.evaluating(task.generators):
         assert torch.equal(task.infer(x), x)
 
 
 def test_a_reduced_change_keeps_details_and_is_that_of_the_smaller_image() -> None:
-    options = ("cyclegan", "--change", "--generator", "resnet-6", "--norm", "none")
-    plain, reduced = (built(tiny_task(*options, *more)).generators["a-to-b"] for more in ((), ("--reduce", "4")))
+    options = ("cyclegan", "--residual", "--generator", "resnet-6", "--norm", "none")
+    plain, reduced = (
+        built(tiny_task(*options, *more)).generators["a-to-b"] for more in ((), ("--residual-downscale", "4"))
+    )
     for parameter in plain.head.parameters():
         nn.init.normal_(parameter, 0, 0.02)
     reduced.load_state_dict(plain.state_dict())
     x = torch.rand(1, 3, 80, 64) - 0.5
     with torch.no_grad():
         means = functional.avg_pool2d(x, 4)
-        change = plain(means) - means
-        assert change.abs().max() > 1e-3
-        torch.testing.assert_close(reduced(x), x + functional.interpolate(change, scale_factor=4.0, mode="bilinear"))
+        residual = plain(means) - means
+        assert residual.abs().max() > 1e-3
+        torch.testing.assert_close(
+            reduced(x), x + functional.interpolate(residual, scale_factor=4.0, mode="bilinear")
+        )
     assert reduced(x[..., :70, :50]).shape == (1, 3, 70, 50)
 
 
-@pytest.mark.parametrize(("options", "says"), [({"reduce": 2}, "add --change"), ({"reduce": 0}, "1 or more")])
+@pytest.mark.parametrize(
+    ("options", "says"), [({"residual_downscale": 2}, "add --residual"), ({"residual_downscale": 0}, "1 or more")]
+)
 def test_a_reduction_of_nothing_is_refused_with_the_remedy(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         CycleGAN(**options)
@@ -180,15 +186,15 @@ def test_a_reduction_of_nothing_is_refused_with_the_remedy(options: dict[str, An
 
 def test_a_change_of_unlike_channels_is_refused_with_the_remedy() -> None:
     with pytest.raises(UserError, match="1 channels and the output 3"):
-        built(tiny_task("cyclegan", "--change", "--a-channels", "1", "--identity", "0"))
+        built(tiny_task("cyclegan", "--residual", "--a-channels", "1", "--identity", "0"))
 
 
 OPTIONS = {
     "u-net": ("--generator", "unet-128", "--crop-size", "128", "128"),
     "three scales": ("--d-scales", "3", "--d-layers", "1"),
     "resize-convolution": ("--upsampling", "resize"),
-    "change": ("--change", "--upsampling", "resize"),
-    "reduced change": ("--change", "--reduce", "2", "--norm", "none", "--upsampling", "resize"),
+    "residual": ("--residual", "--upsampling", "resize"),
+    "reduced change": ("--residual", "--residual-downscale", "2", "--norm", "none", "--upsampling", "resize"),
     "no adversary": ("--gan", "0"),
     "wgan-gp": ("--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "relativistic, r1, r2": ("--adversarial", "relativistic", "--r1", "1", "--r2", "1"),
@@ -199,7 +205,7 @@ OPTIONS = {
 def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
     task = built(tiny_task("cyclegan", *options))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         logs = [trainer.step(tiny_batch(task, pairs), index=index) for index in range(2)]
     assert not any(log["skipped"] for log in logs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import built, game_stage, tiny_batch, tiny_task, write_run
+from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_run
 
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
@@ -19,7 +19,7 @@ from gan_tasks.tasks.inpainting import (
     DEEPFILL_V1,
     Inpainting,
     InpaintingConfig,
-    around_hole,
+    around_mask,
     composed,
     weighted_difference,
 )
@@ -36,7 +36,7 @@ def batch(task: Inpainting, pairs: Path) -> Masked[torch.Tensor]:
 def task() -> Inpainting:
     made = built(tiny_task("inpainting"))
     assert isinstance(made, Inpainting)
-    made.step = Step(0, game_stage(made), torch.Generator().manual_seed(0))
+    made.step = Step(0, adversarial_stage(made), torch.Generator().manual_seed(0))
     return made
 
 
@@ -48,7 +48,7 @@ def test_presets_are_the_published_recipes() -> None:
     assert v2.schedule.schedule == "constant"
     assert DEEPFILL_V1.local_discriminator and DEEPFILL_V1.adversarial.gradient_penalty == 10
     context = CONTEXT_ENCODER
-    assert (context.reconstruction, context.gan, context.rim_weight) == (0.999, 1e-3, 10)
+    assert (context.reconstruction, context.gan, context.boundary_weight) == (0.999, 1e-3, 10)
     assert (context.optimisation.lr, context.optimisation.lr_d, context.optimisation.batch_size) == (2e-3, 2e-4, 64)
     assert context.reconstruction_loss == "l2"
 
@@ -58,9 +58,9 @@ def test_what_is_under_the_hole_changes_nothing(task: Inpainting, pairs: Path) -
     other = x._replace(image=torch.where(x.mask > 0, -x.image, x.image))
     with task.evaluating(task.generators):
         first, second = (task.infer(*task.given(each)) for each in (x, other))
-    hole = (x.mask > 0).expand_as(first)
-    assert torch.equal(first[hole], second[hole])
-    assert torch.equal(first[~hole], x.image[~hole]), "what is given stays as it is"
+    mask = (x.mask > 0).expand_as(first)
+    assert torch.equal(first[mask], second[mask])
+    assert torch.equal(first[~mask], x.image[~mask]), "what is given stays as it is"
 
 
 def test_each_sample_of_a_batch_has_its_own_hole(task: Inpainting, pairs: Path) -> None:
@@ -75,7 +75,7 @@ def test_each_sample_of_a_batch_has_its_own_hole(task: Inpainting, pairs: Path) 
 def test_the_difference_is_weighted_by_hole_and_rim(task: Inpainting) -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 6:26, 8:28] = 1
-    task.config = replace(task.config, hole_weight=3.0, rim_weight=5.0)
+    task.config = replace(task.config, mask_weight=3.0, boundary_weight=5.0)
     weights = task.pixel_weights(mask)
     assert weights[0, 0, 5, 5] == 1 and weights[0, 0, 15, 18] == 3 and weights[0, 0, 6, 8] == 15
     assert int((weights == 15).sum()) == 20 * 20 - 12 * 12
@@ -97,8 +97,8 @@ def test_the_psnr_loss_is_the_negative_psnr_of_each_sample() -> None:
 
 
 def test_reducing_without_a_change_is_refused_with_the_remedy() -> None:
-    with pytest.raises(UserError, match="add --change"):
-        InpaintingConfig(reduce=4)
+    with pytest.raises(UserError, match="add --residual"):
+        InpaintingConfig(residual_downscale=4)
 
 
 def test_without_a_hole_losses_are_finite(task: Inpainting, pairs: Path) -> None:
@@ -115,9 +115,9 @@ def test_the_local_view_is_about_the_middle_of_each_hole() -> None:
     mask = torch.zeros(2, 1, 20, 16)
     mask[0, 0, 8:12, 6:10] = 1
     mask[1, 0, 0:2, 15] = 1
-    view = around_hole(image, mask)
+    view = around_mask(image, mask)
     assert torch.equal(view[0], image[0, :, 4:14, 3:11]) and torch.equal(view[1], image[1, :, 0:10, 8:16])
-    assert around_hole(image, torch.zeros_like(mask)).shape == (2, 1, 10, 8)
+    assert around_mask(image, torch.zeros_like(mask)).shape == (2, 1, 10, 8)
 
 
 def test_composing_takes_the_hole_from_what_was_made() -> None:
@@ -127,12 +127,12 @@ def test_composing_takes_the_hole_from_what_was_made() -> None:
 
 def test_it_learns_to_fill(pairs: Path) -> None:
     """Over a few steps on one batch the difference in the hole falls, without a discriminator."""
-    task = built(tiny_task("inpainting", "--gan", "0", "--hole-weight", "10", "--width", "8"))
+    task = built(tiny_task("inpainting", "--gan", "0", "--mask-weight", "10", "--width", "8"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         x = tiny_batch(task, pairs)
         logs = [trainer.step(x, index=index, lr_factor=20) for index in range(25)]
-    assert float(logs[-1]["g/fine"]) < 0.7 * float(logs[0]["g/fine"])
+    assert float(logs[-1]["g/refined"]) < 0.7 * float(logs[0]["g/refined"])
 
 
 def test_a_model_that_learned_from_sketches_takes_one(tmp_path: Path) -> None:

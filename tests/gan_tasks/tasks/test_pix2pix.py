@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import built, game_stage, tiny_batch, tiny_task
+from tiny import adversarial_stage, built, tiny_batch, tiny_task
 from torch import nn
 from torch.nn import functional
 
@@ -42,8 +42,8 @@ def test_sizes_are_the_published_ones(generator: object, parameters: int) -> Non
 
 
 def test_patches_are_judged_on_a_30_by_30_grid() -> None:
-    answers = PatchDiscriminator(6, width=2)(torch.zeros(1, 6, 256, 256))
-    assert answers[-1].shape == (1, 1, 30, 30)
+    baselines = PatchDiscriminator(6, width=2)(torch.zeros(1, 6, 256, 256))
+    assert baselines[-1].shape == (1, 1, 30, 30)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -79,7 +79,7 @@ def test_too_small_images_are_refused_and_the_smallest_are_not(layers: int) -> N
 
 def test_scales_halve() -> None:
     d = MultiScaleDiscriminator(lambda: PatchDiscriminator(3, width=2, layers=1), scales=3)
-    sizes = [answers[-1].shape[-1] for answers in d(torch.zeros(1, 3, 64, 64))]
+    sizes = [baselines[-1].shape[-1] for baselines in d(torch.zeros(1, 3, 64, 64))]
     assert sizes == [30, 14, 6]
 
 
@@ -96,7 +96,7 @@ def test_defaults_are_the_published_recipe() -> None:
     assert (framing.load_size, framing.crop_size, framing.flip) == (286, (256, 256), True)
     assert (config.adversarial.adversarial, config.d_scales, config.d_layers) == ("vanilla", 1, 3)
     (stage,) = Pix2Pix().stages(400)
-    assert stage.players == ("d", "g")
+    assert stage.update_order == ("d", "g")
     assert stage.images == 200 * 400
 
 
@@ -113,7 +113,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     plain = published_step(g, d, torch.device("cpu"))
     batch = Pair(*(torch.rand(2, 2, 3, 128, 128, dtype=torch.float64) * 2 - 1))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         for index in range(3):
             trainer.step(batch, index=index)
             plain(batch)
@@ -138,7 +138,7 @@ OPTIONS = {
 def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
     task = built(tiny_task("pix2pix", *options))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         for index in range(2):
             log = trainer.step(tiny_batch(task, pairs), index=index)
     assert log["skipped"] == 0
@@ -150,7 +150,7 @@ def test_lazy_r1_comes_every_so_many_steps_and_as_much_stronger(pairs: Path) -> 
     def r1_at(step: int, interval: int) -> float:
         options = ("--adversarial", "hinge", "--norm", "none", "--r1", "2", "--r-interval", str(interval))
         task = built(tiny_task("pix2pix", *options))
-        task.step = Step(step, game_stage(task), torch.Generator().manual_seed(0))
+        task.step = Step(step, adversarial_stage(task), torch.Generator().manual_seed(0))
         x = tiny_batch(task, pairs)
         y = {name: image.detach() for name, image in task.generate(x).items()}
         return float(task.d_losses(x, y).get("r1", torch.tensor(0.0)).detach())
@@ -163,14 +163,14 @@ def test_without_the_adversarial_loss_there_is_no_discriminator(pairs: Path) -> 
     task = built(tiny_task("pix2pix", "--gan", "0"))
     assert not task.discriminators
     with start_runtime("cpu", "fp32") as runtime:
-        log = Trainer(task, game_stage(task), runtime, seed=0).step(tiny_batch(task, pairs), index=0)
+        log = Trainer(task, adversarial_stage(task), runtime, seed=0).step(tiny_batch(task, pairs), index=0)
     assert {name for name in log if name.startswith("d/")} == set()
 
 
 def test_the_generator_waits_for_the_discriminator(pairs: Path) -> None:
     task = built(tiny_task("pix2pix", "--d-steps", "3", "--d-warmup-images", "4"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         moved = [
             "g/total" in trainer.step(tiny_batch(task, pairs), index=index, stage_images=2 * index)
             for index in range(7)
@@ -189,7 +189,7 @@ def test_odd_and_rectangular_crops_train(pairs: Path) -> None:
     batch = tiny_batch(task, pairs)
     assert batch.source.shape[-2:] == (37, 51)
     with start_runtime("cpu", "fp32") as runtime:
-        log = Trainer(task, game_stage(task), runtime, seed=0).step(batch, index=0)
+        log = Trainer(task, adversarial_stage(task), runtime, seed=0).step(batch, index=0)
     assert log["skipped"] == 0
 
 

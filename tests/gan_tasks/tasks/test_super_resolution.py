@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import built, game_stage, tiny_batch, tiny_task, write_pairs, write_run
+from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_pairs, write_run
 from torch import Tensor, nn
 
 import gan_tasks
@@ -21,7 +21,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.evaluation.evaluate import evaluate, task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
-from gan_tasks.export.models.pretrained_model import PublishedModel
+from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
@@ -34,7 +34,7 @@ from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig, cut, make_generator
-from gan_tasks.training.init_from import initialise
+from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.loop import Loop, TrainConfig, resume, train
 
 SHOWN = 4
@@ -212,17 +212,23 @@ def test_one_stage_needs_no_discriminator_and_no_perceptual_network(data: Path, 
         (
             "esrgan",
             {"network": "rrdb", "blocks": 23, "l1": 1e-2, "gan": 5e-3, "perceptual": 1.0, "layers": "esrgan"}
-            | {"game": "relativistic-average", "sharp": False, "degradation": "bicubic", "crop": 128, "d": "patch"},
+            | {
+                "adversarial": "relativistic-average",
+                "sharp": False,
+                "degradation": "bicubic",
+                "crop": 128,
+                "d": "patch",
+            },
         ),
         (
             "srgan",
             {"network": "srresnet", "blocks": 16, "l1": 0.0, "gan": 1e-3, "perceptual": 0.006, "layers": "esrgan"}
-            | {"game": "vanilla", "sharp": False, "degradation": "bicubic", "crop": 128, "d": "patch"},
+            | {"adversarial": "vanilla", "sharp": False, "degradation": "bicubic", "crop": 128, "d": "patch"},
         ),
         (
             "real-esrgan",
             {"network": "rrdb", "blocks": 23, "l1": 1.0, "gan": 0.1, "perceptual": 1.0, "layers": "real-esrgan"}
-            | {"game": "vanilla", "sharp": True, "degradation": "real-esrgan", "crop": 256, "d": "unet"},
+            | {"adversarial": "vanilla", "sharp": True, "degradation": "real-esrgan", "crop": 256, "d": "unet"},
         ),
     ],
 )
@@ -235,7 +241,7 @@ def test_presets_are_the_published_recipes(preset: str, expected: dict[str, Any]
         "gan": config.gan,
         "perceptual": config.perceptual.perceptual,
         "layers": config.perceptual.perceptual_layers,
-        "game": config.adversarial.adversarial,
+        "adversarial": config.adversarial.adversarial,
         "sharp": config.sharpen_targets,
         "degradation": config.data.degradation,
         "crop": config.data.crop_size,
@@ -243,7 +249,7 @@ def test_presets_are_the_published_recipes(preset: str, expected: dict[str, Any]
     }
     assert config.perceptual.perceptual_network == "vgg19" and config.data.scale == 4
     first, second = SuperResolution(config).stages(1000)
-    assert (first.players, second.players) == (("g",), ("g", "d"))
+    assert (first.update_order, second.update_order) == (("g",), ("g", "d"))
     assert (first.best_by, second.best_by) == ("psnr", None)
     for stage, lr in ((first, 2e-4), (second, 1e-4)):
         assert stage.optimisation.lr == lr and stage.optimisation.betas == (0.9, 0.99)
@@ -324,7 +330,7 @@ def test_sharpened_targets_are_the_generators_alone(data: Path) -> None:
     task, plain = built(tiny("--sharpen-targets")), built(tiny())
     x = tiny_batch(task, data)
     for each in (task, plain):
-        each.step = Step(0, game_stage(each), torch.Generator().manual_seed(0))
+        each.step = Step(0, adversarial_stage(each), torch.Generator().manual_seed(0))
     y = task.generate(x)
     assert torch.equal(plain.target(x.high), x.high) and not torch.equal(task.target(x.high), x.high)
     assert not torch.equal(task.g_losses(x, y)["l1"], plain.g_losses(x, y)["l1"])
@@ -339,13 +345,13 @@ def test_degraded_on_the_device_a_batch_has_the_size_asked_for(data: Path) -> No
     options = ("--degradation", "real-esrgan", "--degrade-on", "device")
     task = built(tiny(*options))
     x = tiny_batch(task, data)
-    task.step = Step(5, game_stage(task), torch.Generator().manual_seed(7))
+    task.step = Step(5, adversarial_stage(task), torch.Generator().manual_seed(7))
     low, high = task.prepared(x)
     again = task.prepared(x)
     assert low.shape == (2, 3, 16, 16) and high.shape == (2, 3, 32, 32)
     assert torch.equal(low, again.low) and torch.equal(high, cut(x.high, 16))
     assert low.abs().max() <= 1 and float((low - torch.nn.functional.avg_pool2d(high, 2)).abs().mean()) < 0.5
-    task.step = Step(6, game_stage(task), torch.Generator().manual_seed(8))
+    task.step = Step(6, adversarial_stage(task), torch.Generator().manual_seed(8))
     assert not torch.equal(task.prepared(x).low, low)
 
 
@@ -368,7 +374,7 @@ def test_published_weights_are_taken_whole(scale: int, tmp_path: Path) -> None:
     state = renamed(source, naming.names(2))
     torch.save({"params_ema": state}, tmp_path / "net_g.pth")
     task = built(tiny("--width", "8", "--blocks", "2", "--scale", str(scale)))
-    (line,) = initialise(task, tmp_path / "net_g.pth")
+    (line,) = init_from_model(task, tmp_path / "net_g.pth")
     assert same(dict(task.generators["g"].state_dict()), dict(source.state_dict()))
     counts = [part.split()[1:4] for part in line.split(", ")]
     assert all(taken == total for taken, _, total in counts) and sum(int(taken) for taken, *_ in counts) == len(state)
@@ -378,7 +384,7 @@ def test_a_published_upscaler_is_measured_at_its_own_scale(tmp_path: Path, data:
     """Three times, which does not divide the parts that training would cut."""
     state = renamed(msr_resnet(scale=3, width=8, blocks=2), msr_resnet_names(2, ("upconv1",)))
     torch.save({"params": state}, tmp_path / "msrresnet_x3.pth")
-    model = PublishedModel(tmp_path / "msrresnet_x3.pth", device="cpu")
+    model = PretrainedModel(tmp_path / "msrresnet_x3.pth", device="cpu")
     assert task_of(model).scale == 3
     found = evaluate(model, data, options=EvaluationOptions(features="none"), quiet=True)
     assert found.images == 3 and found.sizes == ((13, 12), (13, 12))

@@ -19,7 +19,7 @@ from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Task
-from gan_tasks.training.init_from import initialise
+from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.loop import TrainConfig, resume, train
 
 CONFIG = TrainConfig(
@@ -63,26 +63,26 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 def test_a_pix2pix_becomes_both_ways_of_a_cyclegan(tmp_path: Path) -> None:
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance")
     task = built(tiny_task("cyclegan"))
-    lines = initialise(task, run)
+    lines = init_from_model(task, run)
     for way in ("a-to-b", "b-to-a"):
         assert same(generator(task, way), without("g.", found))
     # Six blocks of two convolutions with weight and bias.
     assert [line.split(":")[0] for line in lines] == ["a-to-b", "b-to-a"]
-    assert all("trunk 24 of 24 tensors" in line and "stem 2 of 2" in line for line in lines)
+    assert all("body 24 of 24 tensors" in line and "stem 2 of 2" in line for line in lines)
 
 
 def test_a_cyclegan_becomes_a_pix2pix_in_the_direction_that_it_is_used_in(tmp_path: Path) -> None:
     for direction in ("a-to-b", "b-to-a"):
         run, found = run_of(tmp_path / direction, "cyclegan", "--direction", direction)
         task = built(tiny_task("pix2pix", "--norm", "instance"))
-        initialise(task, run)
+        init_from_model(task, run)
         assert same(generator(task, "g"), without(f"{direction}.", found))
 
 
 def test_of_two_cyclegans_each_way_takes_its_own(tmp_path: Path) -> None:
     run, found = run_of(tmp_path / "run", "cyclegan", "--direction", "b-to-a")
     task = built(tiny_task("cyclegan"))
-    initialise(task, run)
+    init_from_model(task, run)
     for way in ("a-to-b", "b-to-a"):
         assert same(generator(task, way), without(f"{way}.", found))
 
@@ -92,9 +92,9 @@ def test_what_does_not_fit_stays_as_it_was_drawn_layer_by_layer(tmp_path: Path) 
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance", "--source-channels", "1")
     task = built(tiny_task("pix2pix", "--norm", "instance"))
     before = {key: tensor.clone() for key, tensor in generator(task, "g").items()}
-    (line,) = initialise(task, run)
+    (line,) = init_from_model(task, run)
     assert "stem 0 of 2 tensors (stem.1.weight: 4×1×7×7 → 4×3×7×7)" in line
-    assert "trunk 24 of 24 tensors" in line and "head 2 of 2 tensors" in line
+    assert "body 24 of 24 tensors" in line and "head 2 of 2 tensors" in line
     for key, tensor in generator(task, "g").items():
         expected = before[key] if key.startswith("stem.") else found[f"g.{key}"]
         assert torch.equal(tensor, expected), key
@@ -104,7 +104,7 @@ def test_convolutions_fit_between_norms_and_the_norms_own_numbers_stay(tmp_path:
     """In front of batch norm a convolution has no bias: weights are taken, biases stay 0."""
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "batch")
     task = built(tiny_task("cyclegan"))
-    initialise(task, run)
+    init_from_model(task, run)
     for key, tensor in generator(task, "a-to-b").items():
         if key.endswith(".weight") or key == "head.1.bias":
             assert torch.equal(tensor, found[f"g.{key}"]), key
@@ -118,7 +118,7 @@ def test_the_average_of_the_weights_is_preferred(tmp_path: Path) -> None:
     assert not same(load_part(checkpoint, "generators"), average)
     for source in (run, checkpoint):
         task = built(tiny_task("pix2pix", "--norm", "instance"))
-        initialise(task, source)
+        init_from_model(task, source)
         assert same(generator(task, "g"), without("g.", average))
 
 
@@ -126,7 +126,7 @@ def test_a_published_file_is_a_source_too(tmp_path: Path) -> None:
     network = resnet(3, 3, width=4, blocks=6)
     write_jy(tmp_path / "latest_net_G.pth", network)
     task = built(tiny_task("cyclegan"))
-    initialise(task, tmp_path / "latest_net_G.pth")
+    init_from_model(task, tmp_path / "latest_net_G.pth")
     assert same(generator(task, "b-to-a"), dict(network.state_dict()))
 
 
@@ -149,7 +149,7 @@ def test_a_training_begins_there_and_says_so(pairs: Path, tmp_path: Path, capsys
         assert same(without("b-to-a.", parts[part]), without("g.", found))
     assert f"from {source}: a-to-b: stem 2 of 2 tensors" in capsys.readouterr().err
     told = [line for line in read_journal(run / "journal.jsonl") if line.get("event") == "initialised"]
-    assert [line["source"] for line in told] == [str(source)] * 2 and "trunk 24 of 24" in told[0]["taken"]
+    assert [line["source"] for line in told] == [str(source)] * 2 and "body 24 of 24" in told[0]["taken"]
     assert json.loads((run / "config.json").read_text())["init_from"] == str(source)
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_there_again(pairs: P
 
 def test_a_generator_of_a_change_takes_no_head_that_makes_whole_images(tmp_path: Path) -> None:
     run, _ = run_of(tmp_path / "run", "cyclegan")
-    task = built(tiny_task("cyclegan", "--change"))
-    lines = initialise(task, run)
-    assert all("trunk 24 of 24 tensors" in line and "head 0 of 2 tensors" in line for line in lines)
+    task = built(tiny_task("cyclegan", "--residual"))
+    lines = init_from_model(task, run)
+    assert all("body 24 of 24 tensors" in line and "head 0 of 2 tensors" in line for line in lines)
     assert not any(tensor.any() for key, tensor in generator(task, "a-to-b").items() if key.startswith("head"))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from random_vgg import write_vgg16
-from tiny import built, game_stage, tiny_batch, tiny_task, write_pairs
+from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_pairs
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
@@ -398,7 +398,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(two_ranks: Path, name: s
 def test_the_ema_is_the_weights_average_by_images(pairs: Path) -> None:
     task = built(tiny_task("pix2pix", "--ema-halflife-images", "4", "--batch-size", "2"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         assert trainer.average is not None
         expected = [p.detach().clone().double() for p in task.generators.parameters()]
         for index in range(3):
@@ -413,7 +413,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(pairs: Path) -> None:
     """With plain SGD-like bookkeeping: Adam's first moment after one step is 0.5 × the clipped gradient."""
     task = built(tiny_task("pix2pix", "--clip-grad-norm", "0.01"))
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         log = trainer.step(tiny_batch(task, pairs), index=0)
         moments = [state["exp_avg"] / 0.5 for state in trainer.optimizers["g"].state.values()]
     assert float(log["grad/g"]) > 0.01
@@ -423,7 +423,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(pairs: Path) -> None:
 def test_a_resumed_optimiser_keeps_its_memory_layout() -> None:
     task = built(tiny_task("pix2pix"))
     with start_runtime("cpu", "bf16") as runtime:
-        trainer = Trainer(task, game_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         trainer.load_parts(trainer.parts())
         for parameter in task.generators.parameters():
             for name in ("exp_avg", "exp_avg_sq"):
