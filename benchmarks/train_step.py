@@ -28,8 +28,8 @@ from torch.nn import functional
 
 from gan_tasks.datasets.paired import Pair, PairedConfig
 from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
-from gan_tasks.networks.backbone import resnet, unet
 from gan_tasks.networks.discriminators import PatchDiscriminator
+from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.cyclegan import CycleGAN

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
 from gan_tasks.losses.functional import AdversarialConfig, adversarial_d_loss, adversarial_g_loss, l1
-from gan_tasks.networks.backbone import resnet
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task

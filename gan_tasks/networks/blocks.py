@@ -155,6 +155,12 @@ def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
     return functional.pad(x, (0, right, 0, below), mode=mode)
 
 
+def enlarged(x: Tensor, factor: int) -> Tensor:
+    """N×C×h×w → N×C×(factor·h)×(factor·w), bilinear, in float32 or float64."""
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    return functional.interpolate(precise, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
 def clipped(x: Tensor) -> Tensor:
     """x held within [-1, 1]; where it lies outside, gradients that lead back pass, or it would never come back."""
     if torch.compiler.is_exporting() or not x.requires_grad:

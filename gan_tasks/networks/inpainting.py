@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.networks.backbone import Generator, as_residual, enlarged
-from gan_tasks.networks.blocks import GatedConv, Norm, clipped, needs_bias, norm_layer, pad_to_multiple
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.blocks import GatedConv, Norm, clipped, enlarged, needs_bias, norm_layer, pad_to_multiple
 from gan_tasks.networks.contextual_attention import ContextualAttention
 from gan_tasks.networks.push_pull import SmoothFill
+from gan_tasks.networks.residual import as_residual
 
 LARGEST_RECEPTIVE_FIELD = 64
 """Pixels. These networks look as far as the image goes; this much around a hole they should be shown."""

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import atomic
-from gan_tasks.networks.backbone import Generator, resnet, unet
+from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm, ResidualBlock
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
+from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained.conversion import (
     Architecture,
     State,

@@ -18,8 +18,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
 from gan_tasks.losses.adversarial import d_objective, discriminator_of, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
-from gan_tasks.networks.backbone import TranslationNetwork
 from gan_tasks.networks.blocks import Norm
+from gan_tasks.networks.translation import TranslationNetwork
 from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.image_pool import ImagePool

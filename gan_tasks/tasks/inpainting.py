@@ -27,7 +27,6 @@ from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.metrics.baselines import Baseline, Example, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
-from gan_tasks.networks.backbone import check_residual
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting import (
     Inpainter,
@@ -36,6 +35,7 @@ from gan_tasks.networks.inpainting import (
     deepfill_v1,
     deepfill_v2,
 )
+from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported

@@ -12,15 +12,11 @@ from torch.nn import functional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.networks.backbone import (
-    Generator,
-    TranslationNetwork,
-    as_residual,
-    check_residual,
-    translation_generator,
-)
+from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm, Upsampling
 from gan_tasks.networks.discriminators import translation_discriminator
+from gan_tasks.networks.residual import as_residual, check_residual
+from gan_tasks.networks.translation import TranslationNetwork, translation_generator
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported

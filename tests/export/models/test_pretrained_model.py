@@ -27,8 +27,9 @@ from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.export.onnx.verify import TOLERANCE
-from gan_tasks.networks.backbone import Generator, resnet, unet
+from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained import load as pretrained
 from gan_tasks.pretrained.conversion import Architecture, Usage, rename_modules
 from gan_tasks.pretrained.files.safe_load import TORCH_SUFFIXES

@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from gan_tasks.networks.backbone import as_residual, resnet
 from gan_tasks.networks.blocks import clipped
+from gan_tasks.networks.residual import as_residual
+from gan_tasks.networks.translation import resnet
 
 
 def test_what_is_clipped_gets_the_gradients_that_lead_back() -> None:

@@ -20,7 +20,7 @@ import gan_tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.networks.backbone import resnet, unet
+from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Stage, Step

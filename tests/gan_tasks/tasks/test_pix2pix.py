@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.paired import Pair, PairedConfig
-from gan_tasks.networks.backbone import resnet, unet
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, translation_discriminator
+from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.pix2pix import Pix2Pix
 from gan_tasks.training.runtime import start_runtime
