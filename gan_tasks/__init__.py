@@ -5,15 +5,16 @@
 
     gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
 
-This module is the front door: the one place that names what stands further up the stairs (export), and it
-imports nothing until a name is used.
+This is the public module: the one place below `export` that names what is in it. It imports nothing until a name is
+used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan_tasks.export.models.base import load
+    from gan_tasks.export.inference.predictor import PredictOptions
+    from gan_tasks.export.load import load
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
@@ -27,6 +28,7 @@ __all__ = [
     "InpaintingConfig",
     "Pix2Pix",
     "Pix2PixConfig",
+    "PredictOptions",
     "SuperResolution",
     "SuperResolutionConfig",
     "TrainConfig",
@@ -47,7 +49,8 @@ _HOME = {
     "SuperResolution": "gan_tasks.tasks.super_resolution",
     "SuperResolutionConfig": "gan_tasks.tasks.super_resolution",
     "TrainConfig": "gan_tasks.training.loop",
-    "load": "gan_tasks.export.models.base",
+    "PredictOptions": "gan_tasks.export.inference.predictor",
+    "load": "gan_tasks.export.load",
     "resume": "gan_tasks.training.loop",
     "train": "gan_tasks.training.loop",
 }

@@ -16,7 +16,6 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.formats.basicsr import basicsr_bytes, to_basicsr
 from gan_tasks.export.formats.ncnn import to_ncnn
-from gan_tasks.export.models.base import SUPER_RESOLUTION
 from gan_tasks.export.models.pretrained_model import in_our_range
 from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotVerifiedError
@@ -108,9 +107,9 @@ def generator_of(model: TorchModel) -> Generator:
     Raises UserError for any other model.
     """
     generators = [module for module in model.network.modules() if isinstance(module, Generator)]
-    if model.name != SUPER_RESOLUTION or len(generators) != 1:
+    if model.spec.use != "upscale" or len(generators) != 1:
         raise UserError(
-            f"{model.title} is a model of {model.name}, and this takes super-resolution's alone. Every model can be "
+            f"{model.title} is a model of {model.spec.task}, and this format is for models that upscale. Every model can be "
             "exported with --format onnx, pix2pix's with --format jy too"
         )
     try:

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import IMAGE_SUFFIXES, Picture, atomic, read, write
-from gan_tasks.export.inference.inpaint_files import FileInpainting
+from gan_tasks.datasets.images import IMAGE_SUFFIXES, atomic
+from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
-from gan_tasks.export.inference.provenance import xmp
-from gan_tasks.export.inference.resume import Failure, missing, sha256_of
-from gan_tasks.export.inference.upscale import Enlarging, enlarge_with
+from gan_tasks.export.inference.predictor import MaskReading, Opened, Prediction, PredictOptions, Predictor, Source
+from gan_tasks.export.inference.resume import Failure, missing
 from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS, VIDEO_SUFFIXES, is_video, require_av
 from gan_tasks.export.inference.video.parts import remove_parts
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.progress import track
 
 MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
@@ -25,7 +23,7 @@ SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
-class Done:
+class Summary:
     """What became of a list of images and videos.
 
     written: results; tiled: how many of them were run in tiles, because memory is limited.
@@ -97,63 +95,69 @@ def output_name(name: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image on its way: the picture is the input, then the result."""
-
-    before: Path
-    after: Path
-    picture: Picture
-    source: str
-    """`sha256:…` of the input file."""
-    in_tiles: bool = False
-    untouched: bool = False
-    """The result is the input: there was nothing to do."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Recipe:
     """What is done to each image. `version` tells results of other models and options apart."""
 
-    model: Model
+    predictor: Predictor
+    options: PredictOptions
     version: str
-    enlarging: Enlarging
-    fills: FileInpainting | None
+    masks: MasksOfFiles | None
 
     def source_of(self, before: Path) -> str:
-        return sha256_of(before) if self.fills is None else self.fills.source_of(before)
+        """What a result is made from, as `sha256:…` of each file."""
+        return sha256_of(before) if self.masks is None else self.masks.source_of(before)
 
-    def run(self, job: Job) -> Job:
-        pixels, icc_profile = job.picture.pixels, job.picture.icc_profile
-        if self.fills is not None:
-            done = self.fills.run(job.before, pixels)
-            picture = Picture(done.pixels, icc_profile)
-            return replace(job, picture=picture, untouched=done.pixels is pixels, notes=done.notes)
-        in_tiles = self.model.runs_in_tiles(*pixels.shape[:2])
-        made = Picture(enlarge_with(self.model, pixels, self.enlarging), icc_profile)
-        return replace(job, picture=made, in_tiles=in_tiles)
+    def read(self, pair: tuple[Path, Path]) -> Job:
+        before, after = pair
+        image = self.predictor.spec.image
+        assert image is not None  # `check_inputs` has seen to it
+        sources: dict[str, Source] = {image.name: before}
+        reading = None
+        if self.masks is not None:
+            sources |= self.masks.sources(before)
+            files = self.masks.files
+            reading = MaskReading(files.mask_threshold, files.invert_mask)
+        return Job(after, self.predictor.read(sources, masks=reading), self.source_of(before))
 
-    def mark(self, job: Job) -> bytes:
-        return xmp(
-            self.model.title,
-            __version__,
-            composite=self.fills is not None,
-            untouched=job.untouched,
-            model_version=self.version,
+    def run(self, job: Job) -> Done:
+        return Done(job, self.predictor.predict(job.opened.inputs, self.options))
+
+    def write(self, done: Done) -> Prediction:
+        job = done.job
+        self.predictor.write(
+            job.after,
+            done.prediction,
+            icc_profile=job.opened.icc_profile,
+            version=self.version,
             source=job.source,
         )
+        return done.prediction
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image that was read. source: `sha256:…` of the files that it was read from."""
+
+    after: Path
+    opened: Opened
+    source: str
+
+
+@dataclass(frozen=True)
+class Done:
+    job: Job
+    prediction: Prediction
 
 
 def apply_to_files(
-    model: Model,
+    predictor: Predictor,
     pairs: Sequence[tuple[Path, Path]],
     *,
-    model_version: str,
-    enlarging: Enlarging | None = None,
-    fills: FileInpainting | None = None,
+    options: PredictOptions | None = None,
+    masks: MasksOfFiles | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-) -> Done:
+) -> Summary:
     """Do all that can be done of (input, output) paths, images first, with progress. Files are whole or not there.
 
     Colours keep their ICC profile, 16-bit stays 16-bit. Each result is marked with the model and its input. Where
@@ -161,16 +165,18 @@ def apply_to_files(
     With `overwrite` everything is made again, and replaced.
 
     Args:
-        model_version: as `version_of` gives it.
-        enlarging: of a model of super-resolution; results of other options are not kept.
-        fills: for a model that fills holes, see `inpainting_of`.
+        options: how the model is used; results of other options are not kept.
+        masks: for a model that inpaints, see `masks_of`. The options of inpainting are those of its files.
 
     Raises UserError where the model cannot be used so.
     """
-    enlarging = enlarging or Enlarging()
-    enlarging.check(model)
-    model_version += str(enlarging)
-    recipe = Recipe(model, model_version if fills is None else fills.version(model_version), enlarging, fills)
+    options = options or PredictOptions()
+    if masks is not None:
+        options = replace(options, inpaint=masks.files.inpaint)
+    options.check(predictor.model)
+    check_inputs(predictor, masks)
+    version = predictor.model.version() + str(options.upscale)
+    recipe = Recipe(predictor, options, version if masks is None else masks.version(version), masks)
     atomic.remove_leftovers(after for _, after in pairs)
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
     kept = len(pairs) - len(to_do) - len(failures)
@@ -181,7 +187,7 @@ def apply_to_files(
     begun = sum(not is_video(before) for before, _ in pairs) - len(images)
     of_images = apply_to_images(recipe, images, begun=begun, quiet=quiet)
     of_videos = apply_to_videos(recipe, videos, overwrite=overwrite, quiet=quiet)
-    return Done(
+    return Summary(
         written=of_images.written + of_videos.written,
         tiled=of_images.tiled + of_videos.tiled,
         kept=kept,
@@ -191,21 +197,24 @@ def apply_to_files(
     )
 
 
-def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun: int, quiet: bool) -> Done:
+def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
+    """Raises UserError for a model that needs more than an image and what `masks` has."""
+    spec = predictor.spec
+    given = {spec.image.name if spec.image else "", *(masks.by_input if masks else ())}
+    missing_inputs = [each.name for each in spec.inputs if each.name not in given and not each.optional]
+    if missing_inputs:
+        raise UserError(
+            f"{predictor.title} needs {' and '.join(missing_inputs)}, and files are no such inputs: "
+            "use it in the page (`gan-tasks serve`) or from Python (`gan_tasks.load`)"
+        )
+
+
+def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun: int, quiet: bool) -> Summary:
     """All of them; `begun` is how many more were there to begin with, for the progress."""
     tiled, failures, notes = list[bool](), list[Failure](), list[str]()
-
-    def read_input(pair: tuple[Path, Path]) -> Job:
-        return Job(*pair, read(pair[0]), recipe.source_of(pair[0]))
-
-    def write_result(job: Job) -> Job:
-        job.after.parent.mkdir(parents=True, exist_ok=True)
-        write(job.after, job.picture, xmp=recipe.mark(job))
-        return job
-
     quiet = quiet or len(pairs) <= 1
     with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
-        results = pipelined(pairs, read_input, recipe.run, write_result)
+        results = pipelined(pairs, recipe.read, recipe.run, recipe.write)
         for (before, _), result in zip(pairs, results, strict=True):
             if isinstance(result, UserError):
                 failures.append(Failure(before, str(result)))
@@ -213,21 +222,21 @@ def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun
                 tiled.append(result.in_tiles)
                 notes += (f"{before}: {note}" for note in result.notes)
             advance(1)
-    return Done(len(tiled), sum(tiled), 0, tuple(failures), notes=tuple(notes))
+    return Summary(len(tiled), sum(tiled), 0, tuple(failures), notes=tuple(notes))
 
 
-def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool) -> Done:
+def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool) -> Summary:
     """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
         try:
-            if recipe.fills is not None or recipe.enlarging != Enlarging():
+            if recipe.masks is not None or recipe.options != PredictOptions():
                 raise UserError("a video is run as it is: masks, --scale and --blend-weight are for images")
             require_av()
             from gan_tasks.export.inference.video.process import apply_to_video
 
             video = apply_to_video(
-                recipe.model, before, after, model_version=recipe.version, overwrite=overwrite, quiet=quiet
+                recipe.predictor, before, after, model_version=recipe.version, overwrite=overwrite, quiet=quiet
             )
         except UserError as error:
             failures.append(Failure(before, str(error)))
@@ -236,4 +245,4 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
         summaries.append(f"{after}: {video.summary}")
         if video.damage:
             failures.append(Failure(before, f"{video.damage}: {after} has what can be read of it"))
-    return Done(len(tiled), sum(tiled), 0, tuple(failures), tuple(summaries))
+    return Summary(len(tiled), sum(tiled), 0, tuple(failures), tuple(summaries))

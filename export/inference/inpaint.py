@@ -1,6 +1,6 @@
-"""Filling the holes of a picture with a model: which part the network sees, and how its answer is put back.
+"""Inpainting an image with a model: which part the network sees, and how its output is put back.
 
-Given pixels come back as they were, to the bit. Imports no torch.
+Known pixels come back unchanged, to the bit. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.inference.blending import correction, dilated
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.regions import regions, whole
-from gan_tasks.export.models.base import FloatImages, Model, from_float, split_alpha
+from gan_tasks.export.models.alpha import split_alpha
+from gan_tasks.export.models.base import FloatImages, Model, from_float
 
 WORKING_SIDE_PX = 512
 """Larger parts are made smaller for the network: it has learned from 256 px, and sees no farther than about this."""
@@ -25,7 +26,7 @@ ATTENTION_BYTES = 12
 
 @dataclass(frozen=True)
 class Inpainted:
-    """The picture with its holes filled, H×W×C as it came, and what a person should know of how that was done."""
+    """The image with its masked regions filled, H×W×C as it came, and what a person should know of how."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
@@ -34,13 +35,14 @@ class Inpainted:
 def fill(
     model: Model, image: Pixels, mask: Mask, sketch: Mask | None = None, options: InpaintOptions | None = None
 ) -> Inpainted:
-    """Fill the hole of H×W×C pixels, uint8 or uint16; alpha stays as it is.
+    """Fill the masked region of H×W×C pixels, uint8 or uint16; alpha stays as it is.
 
     Args:
-        hole, sketch: H×W bool; True in the hole, and where a line is drawn that the fill shall follow.
+        mask: H×W bool, True where the image is to be filled.
+        sketch: H×W bool, True on lines that the fill follows.
 
-    A picture without a hole comes back as it is. Raises ImageError for a hole or sketch of another size and a hole
-    that leaves nothing to go by, UserError for a sketch that the model has not learned to follow.
+    An image with an empty mask comes back as it is. Raises ImageError for a mask or sketch of another size and a mask
+    that covers the whole image, UserError for a sketch that the model has not learned to follow.
     """
     options = options or InpaintOptions()
     check(model, image, mask, sketch)
@@ -48,15 +50,15 @@ def fill(
         return Inpainted(image, ("the mask is empty: there is nothing to fill",))
     mask = dilated(mask, options.dilate_px)
     if mask.all():
-        raise ImageError("the mask covers the whole picture: nothing is left to fill it from")
+        raise ImageError("the mask covers the whole image: nothing is left to fill it from")
     result, notes = image.copy(), []
-    colour, _ = split_alpha(result, model.in_channels)  # a view: what is filled there is filled in the result
+    colour, _ = split_alpha(result, model.spec.in_channels)  # a view: what is filled there is filled in the result
     strategy = options.strategy
     if strategy == "original" and not fits(model, mask.shape):
         strategy = "crop"
         notes.append(
-            f"the picture as a whole needs more than {model.max_memory_bytes / 2**30:.1f} GiB: "
-            "each hole was filled with its surroundings instead"
+            f"the whole image needs more than {model.max_memory_bytes / 2**30:.1f} GiB: "
+            "each masked region was filled with its surroundings instead"
         )
     left = mask.copy()
     for region in regions(mask) if strategy == "crop" else [whole(mask)]:
@@ -64,7 +66,9 @@ def fill(
         lines = None if sketch is None else sketch[region.place]
         size = region.size if strategy == "original" else working_size(model, region.size)
         if size != region.size and strategy == "crop":
-            notes.append(f"a hole was filled at {size[0] / region.size[0]:.0%} of its size, the largest that is done")
+            notes.append(
+                f"a masked region was filled at {size[0] / region.size[0]:.0%} of its size, the largest that is done"
+            )
         made = run_at(model, part, left[region.place], lines, size)
         part[region.mask] = fitted(model, made, part, left[region.place], options, image.dtype)[region.mask]
         left[region.place] &= ~region.mask
@@ -72,22 +76,22 @@ def fill(
 
 
 def check(model: Model, image: Pixels, mask: Mask, sketch: Mask | None) -> None:
-    if "mask" not in model.inputs:
-        raise UserError(f"{model.title} fills no holes: call it with the picture alone")
+    if model.spec.use != "inpaint":
+        raise UserError(f"{model.title} does not inpaint: call it with the image alone")
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
     for name, each in (("mask", mask), ("sketch", sketch)):
         if each is not None and each.shape != image.shape[:2]:
             (height, width), (rows, columns) = each.shape, image.shape[:2]
             raise ImageError(
-                f"the {name} is {width} × {height} px and the picture {columns} × {rows} px: give one of its size"
+                f"the {name} is {width} × {height} px and the image {columns} × {rows} px: give one of its size"
             )
-    if sketch is not None and "sketch" not in model.inputs:
+    if sketch is not None and model.spec.find("sketch") is None:
         raise UserError(f"{model.title} has not learned to follow a sketch: leave it out")
 
 
 def fits(model: Model, size: tuple[int, ...]) -> bool:
-    """Whether a picture of this (height, width) can be filled at once within the model's memory."""
+    """Whether an image of this (height, width) can be filled at once within the model's memory."""
     height, width = size
     attention = ATTENTION_BYTES * (height * width / 64) ** 2
     return not model.runs_in_tiles(height, width) and attention <= model.max_memory_bytes
@@ -111,10 +115,10 @@ def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
 def run_at(model: Model, part: Pixels, mask: Mask, sketch: Mask | None, size: tuple[int, int]) -> FloatImages:
     """The network's whole image for a part, C×H×W in [-1, 1] at the part's own size; it works at `size`."""
     own_size = part.shape[:2]
-    image = to_float(fit_channels(part, model.in_channels))
-    masks = [mask] if "sketch" not in model.inputs else [mask, np.zeros_like(mask) if sketch is None else sketch]
+    image = to_float(fit_channels(part, model.spec.in_channels))
+    masks = [mask] if model.spec.find("sketch") is None else [mask, np.zeros_like(mask) if sketch is None else sketch]
     if size != own_size:
-        # What is in the hole must not reach its surroundings when these are averaged.
+        # Masked pixels must not reach their surroundings when these are averaged.
         blank = np.where(mask, image[:, ~mask].mean(axis=1)[:, None, None], image)
         image = resized(blank, size)
         masks = [resized(each[None].astype(np.float32), size)[0] > 1e-3 for each in masks]
@@ -134,6 +138,6 @@ def fitted(
     model: Model, made: FloatImages, part: Pixels, mask: Mask, options: InpaintOptions, dtype: np.dtype[np.generic]
 ) -> Pixels:
     """The network's image for a part, its colours and edges brought to those around the hole, as pixels."""
-    given = to_float(fit_channels(part, model.out_channels))
+    given = to_float(fit_channels(part, model.spec.out_channels))
     made = made + correction(made, given, mask, feather_px=options.feather_px, match_colour=options.match_colour)
     return fit_channels(from_float(made, dtype), part.shape[2])

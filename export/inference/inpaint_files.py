@@ -1,69 +1,45 @@
-"""Filling the holes of files: which mask and which sketch belong to which image, and what a result was made from.
-
-Imports no torch.
-"""
+"""Which mask and which sketch belong to which image file, and what a result was made from. Imports no torch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import IMAGE_SUFFIXES, ImageError, Pixels, read
-from gan_tasks.datasets.masks.draw import Mask
-from gan_tasks.datasets.masks.files import check_threshold, fillable, to_mask
-from gan_tasks.export.inference.inpaint import Inpainted, fill
+from gan_tasks.datasets.images import IMAGE_SUFFIXES
+from gan_tasks.datasets.masks.files import check_threshold
 from gan_tasks.export.inference.inpaint_options import MaskFiles
-from gan_tasks.export.inference.resume import sha256_of
 from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.hashing import sha256_of
+
+Partners = Mapping[Path, Path | UserError]
+"""The file that belongs to each image, or why there is none."""
 
 
 @dataclass(frozen=True)
-class FileInpainting:
-    """How a model fills the holes of some images. Each call is for one, by its path."""
+class MasksOfFiles:
+    """The masks and sketches of some images. Each method is for one of them, by its path."""
 
-    model: Model
     files: MaskFiles
-    masks: dict[Path, Path | UserError]
-    """Of each image, or why there is none."""
-    sketches: dict[Path, Path | UserError]
-    """The same; empty where nothing was sketched."""
+    by_input: Mapping[str, Partners]
+    """By the name of the model's input."""
 
-    def run(self, image: Path, pixels: Pixels) -> Inpainted:
-        """Raises UserError where the image's mask or sketch is missing, does not fit or is hole all over."""
-        mask_file = found(self.masks[image])
-        mask_pixels = read(mask_file).pixels
-        mask = fillable(
-            mask_pixels,
-            pixels.shape[:2],
-            threshold=self.files.mask_threshold,
-            invert=self.files.invert_mask,
-            name=mask_file,
-        )
-        return fill(self.model, pixels, mask, self._sketch(image, mask.shape), self.files.fill)
-
-    def _sketch(self, image: Path, size: tuple[int, ...]) -> Mask | None:
-        if not self.sketches:
-            return None
-        file = found(self.sketches[image])
-        lines = to_mask(read(file).pixels, self.files.mask_threshold)
-        if lines.shape != size:
-            (height, width), (rows, columns) = lines.shape, size
-            raise ImageError(f"{file}: is {width} × {height} px but its picture is {columns} × {rows} px")
-        return lines
+    def sources(self, image: Path) -> dict[str, Path]:
+        """The files by the name of the input. Raises UserError where one is missing."""
+        return {name: found(partners[image]) for name, partners in self.by_input.items()}
 
     def source_of(self, image: Path) -> str:
         """What a result is made from, as `sha256:…` of each file. Raises UserError where one is missing."""
         files = self.files
-        which = f" from {files.mask_threshold}" + (", inverted" if files.invert_mask else "")
-        source = f"{sha256_of(image)} mask {sha256_of(found(self.masks[image]))}{which}"
-        return source + (f" sketch {sha256_of(found(self.sketches[image]))}" if self.sketches else "")
+        reading = f" from {files.mask_threshold}" + (", inverted" if files.invert_mask else "")
+        parts = [f"{name} {sha256_of(path)}" for name, path in self.sources(image).items()]
+        return " ".join([sha256_of(image), *parts]) + reading
 
     def version(self, model_version: str) -> str:
-        """What tells results of this model with these options from others."""
-        options = self.files.fill
+        """Tells results of this model with these options from others."""
+        options = self.files.inpaint
         colour = "" if options.match_colour else ", colours not matched"
         return (
             f"{model_version}, {options.strategy}, grown by {options.dilate_px} px, feathered {options.feather_px} px"
@@ -71,32 +47,31 @@ class FileInpainting:
         )
 
 
-def inpainting_of(
-    model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]], source: Path
-) -> FileInpainting | None:
-    """How the model fills the inputs of (input, output) paths, found in `source`; None for one that fills no holes.
+def masks_of(model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]], source: Path) -> MasksOfFiles | None:
+    """The masks for the inputs of (input, output) paths, found in `source`; None for a model that does not inpaint.
 
     Raises UserError for what does not go together: a mask and a model that takes none, a model that needs one and
     none, a sketch and a model that has not learned to follow it; for files that are not there, and an output that
     would replace a mask or sketch.
     """
     check_threshold(files.mask_threshold)
-    if "mask" not in model.inputs:
+    if model.spec.use != "inpaint":
         if files != MaskFiles():
-            raise UserError(f"{model.title} fills no holes: leave out --mask and what goes with it")
+            raise UserError(f"{model.title} does not inpaint: leave out --mask and what goes with it")
         return None
     if files.mask is None:
-        raise UserError(f"{model.title} fills holes: say where they are with --mask, white in the hole")
-    if files.sketch is not None and "sketch" not in model.inputs:
+        raise UserError(f"{model.title} inpaints: say what is masked with --mask, white where it is to be filled")
+    if files.sketch is not None and model.spec.find("sketch") is None:
         raise UserError(f"{model.title} has not learned to follow a sketch: leave out --sketch")
     images = [before for before, _ in pairs]
-    masks = partners(files.mask, images, source, "mask")
-    sketches = {} if files.sketch is None else partners(files.sketch, images, source, "sketch")
-    given = {path.resolve() for path in (*masks.values(), *sketches.values()) if isinstance(path, Path)}
+    by_input = {"mask": partners(files.mask, images, source, "mask")}
+    if files.sketch is not None:
+        by_input["sketch"] = partners(files.sketch, images, source, "sketch")
+    given = {path.resolve() for each in by_input.values() for path in each.values() if isinstance(path, Path)}
     for _, after in pairs:
         if after.resolve() in given:
             raise UserError(f"{after} would replace a mask or sketch: give another folder for the results")
-    return FileInpainting(model, files, masks, sketches)
+    return MasksOfFiles(files, by_input)
 
 
 def without_masks(pairs: Sequence[tuple[Path, Path]], files: MaskFiles) -> list[tuple[Path, Path]]:

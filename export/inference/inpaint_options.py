@@ -1,4 +1,4 @@
-"""How holes are filled, and the files that say where they are: options. Imports nothing that is slow to start."""
+"""Options of inpainting, and the files that say what is masked. Imports nothing that is slow to start."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Strategy = Literal["crop", "resize", "original"]
 
 @dataclass(frozen=True)
 class InpaintOptions:
-    """How holes are filled."""
+    """How masked regions are filled."""
 
     strategy: Strategy = "crop"
-    """What the network sees: each hole with its surroundings, the whole picture made smaller, or the picture as it is
-    (where memory allows; else crop)."""
+    """What the network sees. crop: each masked region with its surroundings. resize: the whole image, made smaller.
+    original: the image as it is, where memory allows, else crop."""
     dilate_px: int = 0
-    """Pixels by which holes are grown first, for masks that leave a rim of what they should cover."""
+    """Pixels by which masks are grown first, for masks that leave a boundary of what they should cover."""
     feather_px: int = 8
-    """Width of the band inside a hole's edge in which the fill is led over to what is around it; 0 = a hard edge."""
+    """Width of the strip inside the boundary in which the fill fades into its surroundings. 0 gives a hard edge."""
     match_colour: bool = True
-    """Make the fill's colours agree with those at the hole's edge."""
+    """Make the fill's colours agree with those at the boundary."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value out of range."""
@@ -34,15 +34,15 @@ class InpaintOptions:
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """For models that fill holes, such as those of inpainting: where the holes are, and how they are filled."""
+    """For models that inpaint: what is masked, and how it is filled."""
 
     mask: Path | None = None
-    """An image of the input's size that is white in the hole, or a layer that is painted there and else see-through.
-    One for all inputs, or a folder with one of the same name for each."""
+    """The mask: an image of the input's size that is white where it is to be filled, or a layer that is painted there
+    and transparent elsewhere. Give one file for all inputs, or a folder with a file of the same name for each."""
     sketch: Path | None = None
-    """White lines that the fill is to follow, where the model has learned that; a file or folder, as --mask."""
+    """White lines that the fill follows, for models that have learned it. A file or a folder, as for --mask."""
     mask_threshold: int = 128
-    """The darkest that counts as white, in masks and sketches, 1 to 255."""
+    """The darkest gray level, 1 to 255, that counts as white in masks and sketches."""
     invert_mask: bool = False
-    """Fill what is black in the mask."""
-    fill: InpaintOptions = InpaintOptions()
+    """Fill what is black in the mask instead of what is white."""
+    inpaint: InpaintOptions = InpaintOptions()

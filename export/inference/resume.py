@@ -1,8 +1,7 @@
-"""Results of an earlier run that stand: which of them are the model's, of the same inputs, and whole."""
+"""Results of an earlier run that are kept: those of the same model and the same inputs, and whole."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.provenance import PROGRAM, read_xmp
-from gan_tasks.export.models.base import Model
 from gan_tasks.progress import reported
 
 
@@ -70,24 +68,3 @@ def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[
 def broken(source: str) -> str:
     """What stands for a source in the mark of a result that could not be made of all of it."""
     return f"{source}, as far as it can be read"
-
-
-def version_of(model: Model, path: Path) -> str:
-    """What tells a model from others of its name: `sha256:…` of its file, or of the weights in its run folder."""
-    if path.suffix.lower() == ".onnx":  # the one kind that has to do without torch
-        return sha256_of(path)
-    from gan_tasks.export.models.pretrained_model import PretrainedModel
-    from gan_tasks.export.models.run_model import TrainedModel
-
-    if isinstance(model, PretrainedModel):
-        return sha256_of(model.weights)
-
-    assert isinstance(model, TrainedModel)  # what `load` gives for a folder
-    weights = (model.checkpoint / f"{part}.safetensors" for part in ("generators", "average"))
-    mode = ", mode train" if model.task.generators.training else ""
-    return " ".join(sha256_of(file) for file in weights if file.is_file()) + mode
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

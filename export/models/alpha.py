@@ -1,4 +1,4 @@
-"""Colours under transparent pixels, which nobody sees and a network would draw into the visible edge. numpy alone."""
+"""Alpha around a network that has none, and the colours of transparent pixels. numpy alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.images import Pixels
+
+
+def split_alpha(image: Pixels, channels: int) -> tuple[Pixels, Pixels | None]:
+    """Colour and alpha of gray+alpha or RGBA pixels, where the network's channels have no room for alpha."""
+    if image.shape[2] in (2, 4) and channels in (1, 3):
+        return image[..., :-1], image[..., -1:]
+    return image, None
 
 
 def spread_colour(colour: Pixels, alpha: Pixels) -> Pixels:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.torch_model import Mode, Origin, TorchModel
 from gan_tasks.pretrained.files.ncnn import BIN_SUFFIX, PARAM_SUFFIX
 from gan_tasks.pretrained.load import load_pretrained
@@ -23,30 +23,25 @@ class PretrainedModel(TorchModel):
     """
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval") -> None:
-        published = load_pretrained(path)
-        usage = published.usage
+        pretrained = load_pretrained(path)
+        usage = pretrained.usage
         if usage is None:
             raise UserError(
-                f"{path} holds a {published.architecture.title}, which judges images and makes none: give the "
-                "generator's file, such as latest_net_G.pth"
+                f"{path} holds a {pretrained.architecture.title}, which is a discriminator and makes no image: give "
+                "the generator's file, such as latest_net_G.pth"
             )
-        self.architecture, self.usage = published.architecture, usage
+        self.architecture, self.usage, self.spec = pretrained.architecture, usage, usage.spec
         self.weights = path.with_suffix(BIN_SUFFIX) if path.suffix.lower() == PARAM_SUFFIX else path
-        if usage.scale > 1:  # RRDBNet so runs faster on a CPU, in two thirds of the memory
-            published.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.start(in_our_range(published.network, usage.value_range), device, mode)
-        self.name, self.inputs, self.title = usage.task, usage.inputs, path.stem
-        self.source = self.weights.name
-        self.in_channels, self.out_channels, self.scale = usage.in_channels, usage.out_channels, usage.scale
-        self.size_multiple, self.minimum_size, self.receptive_field = (
-            usage.size_multiple,
-            usage.minimum_size,
-            usage.receptive_field,
-        )
+        if self.spec.scale > 1:  # RRDBNet so runs faster on a CPU, in two thirds of the memory
+            pretrained.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.start(in_our_range(pretrained.network, usage.value_range), device, mode)
+        self.title, self.source = path.stem, self.weights.name
+
+    def version(self) -> str:
+        return sha256_of(self.weights)
 
     def origin(self) -> Origin:
-        with self.weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(self.weights).removeprefix("sha256:")
         return Origin(self.source, sha256, self.architecture.family, self.architecture.name, self.usage.width)
 
 
@@ -56,7 +51,7 @@ def in_our_range(network: nn.Module, value_range: tuple[float, float]) -> nn.Mod
 
 
 class Rescaled(nn.Module):
-    """The image from [-1, 1] to [low, high] for the network, and back what it makes; masks stay as they are."""
+    """Maps the image from [-1, 1] to [low, high] for the network, and its output back. Masks stay as they are."""
 
     def __init__(self, network: nn.Module, low: float, high: float) -> None:
         super().__init__()

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.torch_model import Mode, TorchModel
-from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.inpainting import Inpainter
 from gan_tasks.runs.folder import load_trained, read_run
 from gan_tasks.tasks.base import Task
 
 
 class TrainedModel(TorchModel):
-    """See `Model`. `direction` is one of the task's, where it has several.
+    """See `Model`. The title is the run's name, the checkpoint's and, where there are several, the direction.
 
-    `checkpoint` is where the weights are from; the title is the run's name, the checkpoint's and the direction.
+    Attributes:
+        task: built, with the trained generators.
+        checkpoint: where the weights are from.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval", direction: str = "") -> None:
         self.task, self.checkpoint = load_trained(path, direction=direction)
+        self.spec = self.task.spec()
         self.start(TaskNetwork(self.task), device, mode)
-        self.name, self.inputs = self.task.name, self.task.inputs
         run = self.checkpoint.resolve().parent.parent
         self.source = f"{run.name} {self.checkpoint.name}"
         self.training_data = Path(read_run(run)[1]["data"]).name
-        self.directions = self.task.directions
-        self.direction = self.task.config.direction if self.directions else ""
-        self.title = f"{self.source} {self.direction}".rstrip()
-        self.in_channels, self.out_channels = self.task.channels()
-        self.scale = self.task.scale
+        self.title = f"{self.source} {self.spec.direction}".rstrip()
         self.task_options = json.dumps(without_paths(self.task.config))
-        parts = [part for part in self.network.modules() if isinstance(part, Generator | Inpainter)]
-        self.size_multiple = math.lcm(*(part.size_multiple for part in parts))
-        self.minimum_size = max((part.minimum_size for part in parts), default=1)
-        self.receptive_field = max((part.receptive_field for part in parts), default=self.receptive_field)
+
+    def version(self) -> str:
+        weights = (self.checkpoint / f"{part}.safetensors" for part in ("generators", "average"))
+        mode = ", mode train" if self.is_in_train_mode else ""
+        return " ".join(sha256_of(file) for file in weights if file.is_file()) + mode
 
 
 class TaskNetwork(nn.Module):
@@ -50,8 +47,8 @@ class TaskNetwork(nn.Module):
         self.task = task
         self.generators = task.generators
 
-    def forward(self, *images: Tensor) -> Tensor:
-        return self.task.infer(*images)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.task.infer(*inputs)
 
 
 def without_paths(config: Any) -> dict[str, Any]:

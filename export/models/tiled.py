@@ -1,4 +1,4 @@
-"""A model that runs an image in tiles where the whole would need too much memory. Imports no torch."""
+"""A model that runs an image in tiles where the whole image would need too much memory. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ import numpy as np
 
 from gan_tasks.datasets.images import Pixels, to_float
 from gan_tasks.export.models.base import FloatImages, Model, from_float
-from gan_tasks.export.models.tiling import Planes, fitting_tile, run_in_tiles
+from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles
 
 
 class TiledModel(Model):
-    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py).
-
-    size_multiple, minimum_size: of the sizes in pixels that the network takes without padding.
-    """
-
-    size_multiple: int
-    minimum_size: int
-
-    @property
-    @abstractmethod
-    def overlap(self) -> int:
-        """Pixels that neighbouring tiles share."""
+    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py)."""
 
     @property
     @abstractmethod
@@ -34,14 +23,22 @@ class TiledModel(Model):
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         """As `run`, each image as a whole."""
 
+    @property
+    def overlap(self) -> int:
+        """Pixels that neighbouring tiles share."""
+        spec = self.spec
+        return overlap_of(spec.receptive_field, size_multiple=spec.size_multiple, minimum_size=spec.minimum_size)
+
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
-        below, right = padding_to_multiple(height, width, self.size_multiple, self.minimum_size)
+        if self.spec.image is None:
+            return False
+        below, right = padding_to_multiple(height, width, self.spec.size_multiple, self.spec.minimum_size)
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
-    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
-        if masks or not self.runs_in_tiles(*images.shape[-2:], count=len(images)):
-            return self.run_network(images, *masks)
-        return np.stack([self._run_in_tiles(image[None], in_levels=False) for image in images])
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        if not self.spec.runs_in_tiles or not self.runs_in_tiles(*inputs[0].shape[-2:], count=len(inputs[0])):
+            return self.run_network(*inputs)
+        return np.stack([self._run_in_tiles(image[None], in_levels=False) for image in inputs[0]])
 
     def run_pixels(self, pixels: Pixels) -> Pixels:
         if not self.runs_in_tiles(*pixels.shape[:2]):
@@ -57,14 +54,15 @@ class TiledModel(Model):
             output = self.run_network(to_float(tile[0].transpose(1, 2, 0))[None])[0]
             return from_float(output, image.dtype).transpose(2, 0, 1)[None]
 
+        spec = self.spec
         height, width = image.shape[-2:]
-        (padded,) = pad_to_multiple(image, self.size_multiple, self.minimum_size)
+        (padded,) = pad_to_multiple(image, spec.size_multiple, spec.minimum_size)
         tile = fitting_tile(
             *padded.shape[-2:],
             bytes_per_pixel=self.bytes_per_pixel,
             max_memory_bytes=self.max_memory_bytes,
             overlap=self.overlap,
-            multiple=self.size_multiple,
+            multiple=spec.size_multiple,
             title=self.title,
         )
         result = run_in_tiles(
@@ -72,10 +70,10 @@ class TiledModel(Model):
             padded,
             tile=tile,
             overlap=self.overlap,
-            multiple=self.size_multiple,
-            scale=self.scale,
+            multiple=spec.size_multiple,
+            scale=spec.scale,
         )
-        return result[..., : height * self.scale, : width * self.scale]
+        return result[..., : height * spec.scale, : width * spec.scale]
 
 
 def pad_to_multiple(images: Planes, multiple: int, minimum: int) -> Planes:

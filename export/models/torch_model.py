@@ -1,4 +1,4 @@
-"""A model that torch runs: what the trained and the published ones share, and all that the export reads."""
+"""A model that torch runs: what a trained model and a public checkpoint share, and all that export reads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import nn
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel
-from gan_tasks.export.models.tiling import overlap_of
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.spec import ModelSpec
 from gan_tasks.training.runtime import pick_device
 
 Mode = Literal["eval", "train"]
@@ -25,7 +25,7 @@ WORKSPACE_FACTOR = 1.05
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model's weights are from; empty is not stated."""
+    """Where a model's weights come from; empty is not stated."""
 
     source: str
     """The file's name, or the run's and its checkpoint's."""
@@ -40,16 +40,10 @@ class Origin:
 
 
 class TorchModel(TiledModel):
-    """See `TiledModel`.
-
-    network: called with N×C×H×W tensors, in the order of `inputs`: the image in [-1, 1], masks of 0 and 1; gives the
-        image, N×C'×(s·H)×(s·W) in [-1, 1].
-    reach: how far to each side of a place the image decides what is made there, in pixels; see `Generator`.
-    """
+    """See `Model`. `network` is called with tensors in the order of the spec's inputs."""
 
     network: nn.Module
     device: torch.device
-    receptive_field: int = 24
 
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
         """Put the network where it runs. In mode `train` dropout stays, and each batch has its own statistics."""
@@ -57,25 +51,32 @@ class TorchModel(TiledModel):
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
         run_strip_wise(self.network, True)
 
+    @property
+    def is_in_train_mode(self) -> bool:
+        return self.network.training
+
     def origin(self) -> Origin:
         return Origin(self.source)
 
-    @property
-    def overlap(self) -> int:
-        return overlap_of(self.receptive_field, size_multiple=self.size_multiple, minimum_size=self.minimum_size)
-
     @cached_property
     def bytes_per_pixel(self) -> int:
-        side = -(-max(256, self.minimum_size) // self.size_multiple) * self.size_multiple
-        channels = [self.in_channels if name == "image" else 1 for name in self.inputs]
-        images = [torch.empty(1, count, side, side, device="meta") for count in channels]
-        return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, images) / side**2)
+        side = -(-max(256, self.spec.minimum_size) // self.spec.size_multiple) * self.spec.size_multiple
+        height, width = self.spec.output_size or (side, side)
+        inputs = [torch.empty(shape, device="meta") for shape in input_shapes(self.spec, 1, height, width)]
+        return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         with torch.inference_mode():
             tensors = [torch.from_numpy(each).to(self.device) for each in inputs]
             result: FloatImages = self.network(*tensors).float().cpu().numpy()
         return result
+
+
+def input_shapes(spec: ModelSpec, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
+    """The shape of each input where every image has this size."""
+    return [
+        (batch, each.channels, height, width) if each.is_spatial else (batch, each.channels) for each in spec.inputs
+    ]
 
 
 def run_strip_wise(network: nn.Module, strip_wise: bool) -> None:

@@ -71,7 +71,7 @@ def bench(
     Raises UserError where the first cannot run the model.
     """
     metadata = OnnxMetadata.of(file)
-    side = -(-max(size, metadata.minimum_size) // metadata.size_multiple) * metadata.size_multiple
+    side = -(-max(size, metadata.spec.minimum_size) // metadata.spec.size_multiple) * metadata.spec.size_multiple
     tried = configurations() if tried is None else tried
     if not tried:
         raise UserError("there is nothing to run an .onnx file with: `pip install 'gan-tasks[cpu]'`")
@@ -129,7 +129,7 @@ def open_and_run(
     session = start_session(file, configuration)
     load_s = time.perf_counter() - start
     check_fit(file, metadata, session)
-    timed = to_feeds(blocks([value.name for value in session.get_inputs()], metadata.in_channels, side, side))
+    timed = to_feeds(blocks(metadata.spec, side, side))
     outputs = tuple(run_session(session, inputs) for inputs in (*feeds, timed))
     return Opened(configuration, session, load_s, timed, outputs)
 

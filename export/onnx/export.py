@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from gan_tasks.export.onnx.test_vectors import (
     vector_sizes,
 )
 from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
+from gan_tasks.spec import ModelSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -81,8 +82,8 @@ def export_onnx(
 ) -> ExportReport:
     """Write one ONNX file, once it is verified to do what the model does in torch, always in eval mode.
 
-    Input `image` (and whatever else the model takes) N×C×H×W float32 in [0, 1], H and W being multiples of the
-    card's `size_multiple`; output `output`, in [0, 1]. N, H and W are free. `session.OnnxModel` runs it on any size.
+    The inputs are those of the model's spec, images N×C×H×W float32 in [0, 1] with H and W multiples of
+    `size_multiple`; the output is called `output`, in [0, 1]. N, H and W are free. `OnnxModel` runs it on any size.
 
     Proven means: ONNX's checker accepts it, and ONNX Runtime on the CPU agrees with torch at five sizes and two
     batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
@@ -99,15 +100,15 @@ def export_onnx(
         raise UserError(f"{out} should end in .onnx")
     if any(find_spec(package) is None for package in ("onnx", "onnxscript")):
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
-    graph = Graph(copy.deepcopy(model.network).cpu().eval(), model.inputs)
+    spec = model.spec
+    graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
     run_strip_wise(graph, False)  # a graph has no loops
-    size_multiple, minimum_size = model.size_multiple, model.minimum_size
-    sizes = legal_sizes(size_multiple, minimum_size)
-    proto = to_onnx(graph, model.in_channels, size_multiple, minimum_size)
+    sizes = legal_sizes(spec)
+    proto = to_onnx(graph)
     if half:
         halve_weights(proto)
-    vectors = make_test_vectors(graph, model.in_channels, vector_sizes(size_multiple, minimum_size))
-    noises = [noise(model.inputs, model.in_channels, batch, *size) for size in sizes for batch in BATCHES]
+    vectors = make_test_vectors(graph, vector_sizes(spec))
+    noises = [noise(spec, batch, *size) for size in sizes for batch in BATCHES]
     bare = to_file(proto, out)
     max_error = compare(graph, bare, [*noises, *(vector.feeds() for vector in vectors)])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
@@ -117,22 +118,15 @@ def export_onnx(
             f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
         )
     metadata = OnnxMetadata(
-        task=model.name,
         model_name=model_name,
         licence=licence,
         training_data=training_data,
         gan_tasks=__version__,
-        in_channels=model.in_channels,
-        out_channels=model.out_channels,
-        scale=model.scale,
-        size_multiple=size_multiple,
-        minimum_size=minimum_size,
-        overlap=model.overlap,
-        bytes_per_pixel=bytes_per_pixel(graph, model.in_channels, sizes[-1]),
+        spec=spec,
+        bytes_per_pixel=bytes_per_pixel(graph, sizes[-1]),
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
-        direction=model.direction,
         task_options=model.task_options,
         model_card=model_card,
         **asdict(model.origin()),
@@ -149,37 +143,52 @@ def export_onnx(
 
 
 class Graph(nn.Module):
-    """What is exported: the network on images in [0, 1] instead of [-1, 1]; masks stay as they are."""
+    """What is exported: the network on images in [0, 1] instead of [-1, 1]; other inputs stay as they are."""
 
-    def __init__(self, network: nn.Module, inputs: tuple[str, ...]) -> None:
+    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
         self.network = network
-        self.inputs = inputs
+        self.spec = spec
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        named = zip(self.inputs, inputs, strict=True)
-        made: Tensor = self.network(*(x * 2 - 1 if name == "image" else x for name, x in named))
+        named = zip(self.spec.inputs, inputs, strict=True)
+        made: Tensor = self.network(*(x * 2 - 1 if given.kind == "image" else x for given, x in named))
         return made * 0.5 + 0.5
 
     def run(self, feeds: dict[str, FloatImages]) -> FloatImages:
         with torch.inference_mode():
-            output: FloatImages = self(*(torch.from_numpy(feeds[name]) for name in self.inputs)).numpy()
+            output: FloatImages = self(*(torch.from_numpy(feeds[given.name]) for given in self.spec.inputs)).numpy()
         return output
 
 
-def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: int) -> ModelProto:
-    """The graph with free N, H and W, without what torch notes about our source code."""
-    least = -(-minimum_size // size_multiple)
-    rows, columns = (torch.export.Dim(name, min=least) for name in ("rows", "columns"))
-    free = {0: torch.export.Dim("batch"), 2: size_multiple * rows, 3: size_multiple * columns}
-    names = graph.inputs
+def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
+    """Of each input, the dimensions that stay free: N, H and W. An input `as first` shares H and W with the first."""
+    batch, multiple = torch.export.Dim("batch"), spec.size_multiple
+    least = -(-spec.minimum_size // multiple)
+
+    def sides(suffix: str) -> dict[int, Any]:
+        rows, columns = (torch.export.Dim(f"{name}{suffix}", min=least) for name in ("rows", "columns"))
+        return {2: multiple * rows, 3: multiple * columns}
+
+    first, free = sides(""), []
+    for number, given in enumerate(spec.inputs):
+        own = sides(f"_{number}") if given.size == "any" and given is not spec.image else first
+        free.append({0: batch} | (own if given.is_spatial else {}))
+    return tuple(free)
+
+
+def to_onnx(graph: Graph) -> ModelProto:
+    """The graph with free N, H and W, without torch's notes on our source code."""
+    spec = graph.spec
+    least, multiple = -(-spec.minimum_size // spec.size_multiple), spec.size_multiple
     # An example at the limits, or with two sides alike, would be taken for a rule.
-    example = noise(names, in_channels, 2, (least + 1) * size_multiple, (least + 2) * size_multiple)
+    example = noise(spec, 2, (least + 1) * multiple, (least + 2) * multiple)
+    names = tuple(given.name for given in spec.inputs)
     with quiet():
         exported = torch.export.export(
             graph,
             tuple(torch.from_numpy(example[name]) for name in names),
-            dynamic_shapes=(tuple(free for _ in names),),
+            dynamic_shapes=(free_dimensions(spec),),
         )
         program = torch.onnx.export(
             exported,
@@ -193,7 +202,7 @@ def to_onnx(graph: Graph, in_channels: int, size_multiple: int, minimum_size: in
     proto: ModelProto = program.model_proto
     # Told the shapes between the layers, ONNX Runtime keeps memory of one layer for any later one of the same shape:
     # two networks in a row, DeepFill v2, took 915 MiB instead of 450.
-    if len(graph.inputs) > 1:
+    if len(names) > 1:
         del proto.graph.value_info[:]
     for node in proto.graph.node:
         node.ClearField("metadata_props")
@@ -236,10 +245,10 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
     return parse_onnx(proto.SerializeToString(), str(out))
 
 
-def make_test_vectors(graph: Graph, in_channels: int, sizes: Sequence[tuple[int, int]]) -> tuple[TestVector, ...]:
+def make_test_vectors(graph: Graph, sizes: Sequence[tuple[int, int]]) -> tuple[TestVector, ...]:
     """What torch gives for blocks of these sizes (height, width)."""
-    inputs = [blocks(graph.inputs, in_channels, *size) for size in sizes]
-    return tuple(TestVector.of(images, graph.run(to_feeds(images))) for images in inputs)
+    inputs = [blocks(graph.spec, *size) for size in sizes]
+    return tuple(TestVector.of(given, graph.run(to_feeds(given))) for given in inputs)
 
 
 def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]]) -> float:
@@ -248,8 +257,8 @@ def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]
     return float(np.max([np.abs(run_session(session, inputs) - graph.run(inputs)).max() for inputs in feeds]))
 
 
-def bytes_per_pixel(graph: Graph, in_channels: int, size: tuple[int, int]) -> int:
+def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
     """Estimate of the memory in use, to a pixel of input: RUNTIME_FACTOR times the features alive in torch."""
-    images = noise(graph.inputs, in_channels, 1, *size)
-    peak = peak_bytes(graph, [torch.from_numpy(images[name]).to("meta") for name in graph.inputs])
+    inputs = noise(graph.spec, 1, *size)
+    peak = peak_bytes(graph, [torch.from_numpy(inputs[given.name]).to("meta") for given in graph.spec.inputs])
     return math.ceil(RUNTIME_FACTOR * peak / (size[0] * size[1]))

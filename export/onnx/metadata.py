@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.spec import ModelSpec, spec_to_json
 
-Count = Annotated[int, Field(ge=1, le=4096)]
+
+def parse_spec(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
 class OnnxMetadata:
-    """The metadata of an exported model; each field is one entry, as text."""
+    """The metadata of an exported model. Each field is one entry, as text; `spec` as JSON."""
 
-    task: str
     model_name: str
     licence: str
     training_data: str
     """In the exporter's own words, as the licence is."""
     gan_tasks: str
     """Version that exported it."""
-    in_channels: Count
-    out_channels: Count
-    scale: Count
-    """Output pixels to an input pixel, along a side."""
-    size_multiple: Count
-    """Height and width given to the graph must divide by this,"""
-    minimum_size: Count
-    """and be at least this, in pixels."""
-    overlap: Count
-    """Pixels that neighbouring tiles share: a multiple of `size_multiple` and at least half of `minimum_size`."""
+    spec: Annotated[ModelSpec, BeforeValidator(parse_spec)]
+    """What the model takes and gives."""
     bytes_per_pixel: Annotated[int, Field(ge=1)]
     """Estimate of the memory in use while it runs, to a pixel of input."""
     weights: Literal["float32", "float16"]
@@ -42,7 +37,7 @@ class OnnxMetadata:
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Largest difference to the network in torch when it was exported, of values in [0, 1]."""
     source: str = ""
-    """Where the weights are from: the name of a published file, or of the run and its checkpoint."""
+    """Where the weights come from: the name of a published file, or of the run and its checkpoint."""
     source_sha256: str = ""
     """Of the published file."""
     family: str = ""
@@ -51,19 +46,14 @@ class OnnxMetadata:
     """What it is called there."""
     width: Annotated[int, Field(ge=0)] = 0
     """Channels of its first layer; 0 where it is not stated."""
-    direction: str = ""
-    """Which way it goes, such as a-to-b, where its task learns several; files of one source belong together."""
     task_options: str = ""
     """Options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
     model_card: str = ""
     """What the model is, for people, as Markdown (see `gan_tasks.runs.model_card`)."""
 
-    def __post_init__(self) -> None:
-        if self.overlap % self.size_multiple or 2 * self.overlap < self.minimum_size:
-            raise ValueError("overlap must be a multiple of size_multiple and at least half of minimum_size")
-
     def to_metadata(self) -> dict[str, str]:
-        return {key: str(value) for key, value in asdict(self).items()}
+        entries = {key: str(value) for key, value in asdict(self).items()}
+        return entries | {"spec": json.dumps(spec_to_json(self.spec))}
 
     @classmethod
     def of(cls, file: OnnxFile) -> OnnxMetadata:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
+from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
@@ -23,9 +24,10 @@ from gan_tasks.export.onnx.providers import (
     start_default,
     start_session,
 )
+from gan_tasks.spec import InputSpec
 
 OUTPUT = "output"
-"""Name of the graph's output; ONNX does not allow it to be that of the input, `image`."""
+"""Name of the graph's output. ONNX does not allow it to be that of an input."""
 
 
 class OnnxModel(TiledModel):
@@ -54,42 +56,51 @@ class OnnxModel(TiledModel):
         check_fit(file, self.metadata, self.session)
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
-        self.inputs = tuple(value.name for value in self.session.get_inputs())
         self.runs_on = str(picked)
-        self.name = self.metadata.task
+        self.path, self.spec = path, self.metadata.spec
         self.title = self.metadata.model_name
-        self.in_channels, self.out_channels = self.metadata.in_channels, self.metadata.out_channels
-        self.scale = self.metadata.scale
         self.task_options = self.metadata.task_options
         self.source, self.training_data = self.metadata.source, self.metadata.training_data
-        self.direction = self.metadata.direction
-        self.size_multiple, self.minimum_size = self.metadata.size_multiple, self.metadata.minimum_size
+        self.licence = self.metadata.licence
 
-    @property
-    def overlap(self) -> int:
-        return self.metadata.overlap
+    def version(self) -> str:
+        return sha256_of(self.path)
 
     @property
     def bytes_per_pixel(self) -> int:
         return self.metadata.bytes_per_pixel
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
-        height, width = inputs[0].shape[-2:]
-        image, *masks = (pad_to_multiple(each, self.size_multiple, self.minimum_size) for each in inputs)
-        feeds = zip(self.inputs, (image * np.float32(0.5) + np.float32(0.5), *masks), strict=True)
-        output = run_session(self.session, dict(feeds)) * 2 - 1
-        return output[..., : height * self.scale, : width * self.scale]
+        spec = self.spec
+        feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
+        output = run_session(self.session, feeds) * 2 - 1
+        height, width = (0, 0) if spec.image is None else inputs[spec.inputs.index(spec.image)].shape[-2:]
+        _, rows, columns = spec.output_shape(height, width)
+        return output[..., :rows, :columns]
+
+    def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:
+        if given.kind == "image":
+            x = x * np.float32(0.5) + np.float32(0.5)
+        return pad_to_multiple(x, self.spec.size_multiple, self.spec.minimum_size) if given.is_spatial else x
 
 
 def check_fit(file: OnnxFile, metadata: OnnxMetadata, session: Session) -> None:
-    """Raises OnnxFileError where the graph has other inputs, outputs or channels than its card says."""
-    channels_in = {value.name: value.shape[1] for value in session.get_inputs() if len(value.shape) == 4}
-    channels_out = {value.name: value.shape[1] for value in session.get_outputs() if len(value.shape) == 4}
-    if channels_in.get("image") != metadata.in_channels or channels_out != {OUTPUT: metadata.out_channels}:
+    """Raises OnnxFileError where the graph has other inputs, outputs or channels than its metadata say."""
+    spec = metadata.spec
+    wanted = {given.name: (4 if given.is_spatial else 2, given.channels) for given in spec.inputs}
+    found, made = (
+        {value.name: (len(value.shape), value.shape[1] if len(value.shape) > 1 else 0) for value in values}
+        for values in (session.get_inputs(), session.get_outputs())
+    )
+    if found != wanted or made != {OUTPUT: (4, spec.out_channels)}:
         raise OnnxFileError(
-            f"{file.name} takes channels {channels_in} and gives {channels_out}, but its metadata say "
-            f"{metadata.in_channels} and {metadata.out_channels}. Export it again"
+            f"{file.name} takes {describe(found)} and gives {describe(made)}, but its metadata say "
+            f"{describe(wanted)} and {spec.out_channels} channels. Export it again"
         )
+
+
+def describe(shapes: Mapping[str, tuple[int, object]]) -> str:
+    return ", ".join(f"{name} of {channels} channels" for name, (_, channels) in shapes.items()) or "nothing"
 
 
 def open_session(file: OnnxFile, *, device: str = "auto", provider: str = "auto") -> Session:

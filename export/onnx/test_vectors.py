@@ -1,6 +1,7 @@
-"""What an exported graph is tried with: cases kept in its file, random inputs, and the sizes it must take.
+"""Inputs that an exported graph is tested with: test vectors kept in its file, random inputs, and sizes it must take.
 
-Imports no torch. Inputs are dicts by name: `image` holds values in [0, 1], every other input is a mask of 0 and 1.
+Imports no torch. Inputs are dicts by name, as the graph takes them: images in [0, 1], masks of 0 and 1, latents from
+a standard normal distribution, labels that are 1 at one class. How each kind is made stands here alone.
 """
 
 from __future__ import annotations
@@ -10,34 +11,40 @@ import binascii
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.spec import InputSpec, ModelSpec
 
 STRIDE = 3
-"""Every third row and column of a case's output is kept: an odd number meets every phase of the upsampling."""
+"""A test vector keeps every third row and column of its output: an odd number meets every phase of the upsampling."""
 BLOCK = 8
-"""Inputs of cases are made of blocks of so many pixels a side, so that they pack well."""
+"""Images of test vectors are made of blocks of this many pixels a side, so that they compress well."""
 MAX_BYTES = 2**26
-"""A case unpacked; little text may claim to hold very much."""
+"""Of a test vector when it is unpacked; a short text may claim to hold very much."""
+KEY = "test_vector_"
+"""What the metadata entries begin with."""
+
+VectorInputs = Mapping[str, NDArray[Any]]
+"""By name: images and masks C×H×W uint8, standing for [0, 1]; latents and labels float32 of one dimension."""
 
 
 @dataclass(frozen=True)
 class TestVector:
-    """An input and what must come of it.
+    """An input and the expected output.
 
-    inputs: by name, C×H×W uint8, standing for [0, 1].
     output: C'×h×w uint16, standing for [0, 1]: every STRIDE-th row and column of the whole output.
     """
 
-    inputs: Mapping[str, NDArray[np.uint8]]
+    inputs: VectorInputs
     output: NDArray[np.uint16]
 
     @classmethod
-    def of(cls, inputs: Mapping[str, NDArray[np.uint8]], output: FloatImages) -> TestVector:
+    def of(cls, inputs: VectorInputs, output: FloatImages) -> TestVector:
         """From the whole output, 1×C'×H'×W' in [0, 1]."""
         return cls(inputs, np.rint(np.clip(sample(output), 0, 1) * 65535).astype(np.uint16))
 
@@ -46,9 +53,9 @@ class TestVector:
         return to_feeds(self.inputs)
 
     def error(self, output: FloatImages) -> float:
-        """Largest difference of a 1×C'×H'×W' output to what was expected; infinite where the shapes differ.
+        """Largest difference of a 1×C'×H'×W' output to the expected one; infinite where the shapes differ.
 
-        What lies outside [0, 1] counts as the nearer end, which is all that can be seen or was kept of it.
+        What lies outside [0, 1] counts as the nearer end, because no more was kept of it.
         """
         sampled = sample(output)
         if sampled.shape != self.output.shape:
@@ -59,7 +66,7 @@ class TestVector:
         from safetensors.numpy import save
 
         # Row-major copies: safetensors writes the memory as it lies, whatever the strides.
-        arrays = {name: np.ascontiguousarray(pixels) for name, pixels in {**self.inputs, "": self.output}.items()}
+        arrays = {name: np.ascontiguousarray(values) for name, values in {**self.inputs, "": self.output}.items()}
         return base64.b64encode(zlib.compress(save(arrays), 9)).decode()
 
     @classmethod
@@ -74,78 +81,110 @@ class TestVector:
             output = arrays.pop("")
         except (binascii.Error, zlib.error, SafetensorError, KeyError) as error:
             raise ValueError(f"it cannot be unpacked ({error})") from error
-        for pixels, dtype in (*((pixels, np.uint8) for pixels in arrays.values()), (output, np.uint16)):
-            if pixels.ndim != 3 or pixels.dtype != dtype:
-                raise ValueError(f"it holds {pixels.dtype} of shape {pixels.shape} instead of C×H×W {dtype.__name__}")
+        kinds = {(values.ndim, values.dtype) for values in arrays.values()}
+        if kinds - {(3, np.dtype(np.uint8)), (1, np.dtype(np.float32))}:
+            raise ValueError(f"its inputs are {kinds} instead of C×H×W uint8 or a vector of float32")
+        if output.ndim != 3 or output.dtype != np.uint16:
+            raise ValueError(f"its output is {output.dtype} of shape {output.shape} instead of C×H×W uint16")
         return cls(arrays, output)
 
 
 def test_vectors_to_metadata(vectors: Sequence[TestVector]) -> dict[str, str]:
-    return {f"case_{index}": vector.to_text() for index, vector in enumerate(vectors)}
+    return {f"{KEY}{index}": vector.to_text() for index, vector in enumerate(vectors)}
 
 
 def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
     """Raises OnnxFileError where one is damaged."""
-    names = sorted(key for key in file.metadata if key.startswith("case_"))
+    names = sorted(key for key in file.metadata if key.startswith(KEY))
     try:
         return tuple(TestVector.from_text(file.metadata[name]) for name in names)
     except ValueError as error:
-        raise OnnxFileError(f"{file.name} has a damaged test case: {error}. Export it again") from error
+        raise OnnxFileError(f"{file.name} has a damaged test vector: {error}. Export it again") from error
 
 
 def sample(output: FloatImages) -> FloatImages:
-    """The pixels of a 1×C×H×W output that a case keeps."""
+    """The pixels of a 1×C×H×W output that a test vector keeps."""
     return output[0, :, ::STRIDE, ::STRIDE]
 
 
-def to_feeds(inputs: Mapping[str, NDArray[np.uint8]]) -> dict[str, FloatImages]:
-    """C×H×W uint8 to 1×C×H×W float32 in [0, 1]."""
-    return {name: np.divide(pixels[None], 255, dtype=np.float32) for name, pixels in inputs.items()}
-
-
-def blocks(names: Sequence[str], in_channels: int, height: int, width: int) -> dict[str, NDArray[np.uint8]]:
-    """The inputs of a case: blocks of random colour, and masks of blocks."""
-    rng = np.random.default_rng(0)
-
-    def enlarge(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return values.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :height, :width]
-
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+def to_feeds(inputs: VectorInputs) -> dict[str, FloatImages]:
+    """uint8 to float32 in [0, 1], each with a batch dimension of 1 in front."""
     return {
-        name: enlarge(rng.integers(0, 256, (in_channels, rows, columns), np.uint8))
-        if name == "image"
-        else enlarge(rng.integers(0, 2, (1, rows, columns), np.uint8) * np.uint8(255))
-        for name in names
+        name: np.divide(values[None], 255, dtype=np.float32) if values.dtype == np.uint8 else values[None]
+        for name, values in inputs.items()
     }
 
 
-def noise(names: Sequence[str], in_channels: int, batch: int, height: int, width: int) -> dict[str, FloatImages]:
-    """Random images, and masks of random blocks, N×C×H×W, to compare two runs of a graph with; always the same."""
+def blocks(spec: ModelSpec, height: int, width: int) -> dict[str, NDArray[Any]]:
+    """The inputs of a test vector: images and masks of random blocks, latents and labels at random."""
     rng = np.random.default_rng(0)
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
 
-    def mask() -> FloatImages:
-        blocks = rng.integers(0, 2, (batch, 1, rows, columns)).astype(np.float32)
-        return np.ascontiguousarray(blocks.repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :height, :width])
+    def make(given: InputSpec) -> NDArray[Any]:
+        if not given.is_spatial:
+            return random_vector(given, rng)
+        rows, columns = size_of(given, height, width, spec)
+        shape = given.channels, -(-rows // BLOCK), -(-columns // BLOCK)
+        if given.kind == "image":
+            small = rng.integers(0, 256, shape, np.uint8)
+        else:
+            small = rng.integers(0, 2, shape, np.uint8) * np.uint8(255)
+        return small.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :rows, :columns]
 
-    return {
-        name: rng.random((batch, in_channels, height, width), np.float32) if name == "image" else mask()
-        for name in names
-    }
+    return {given.name: make(given) for given in spec.inputs}
 
 
-def legal_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int], ...]:
-    """Five sizes (height, width) that a graph must take: the smallest, rectangles both ways, and a larger one."""
-    least = -(-minimum_size // size_multiple)
-    larger = max(least, 64 // size_multiple) + 1
+def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, FloatImages]:
+    """Random inputs to compare two runs of a graph with, always the same; masks are of random blocks."""
+    rng = np.random.default_rng(0)
+
+    def make(given: InputSpec) -> FloatImages:
+        if not given.is_spatial:
+            return np.stack([random_vector(given, rng) for _ in range(batch)])
+        rows, columns = size_of(given, height, width, spec)
+        if given.kind == "image":
+            return rng.random((batch, given.channels, rows, columns), np.float32)
+        small = rng.integers(0, 2, (batch, given.channels, -(-rows // BLOCK), -(-columns // BLOCK)))
+        return np.ascontiguousarray(small.astype(np.float32).repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :rows, :columns])
+
+    return {given.name: make(given) for given in spec.inputs}
+
+
+def random_vector(given: InputSpec, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A latent, or a label as a vector that is 1 at its class."""
+    if given.kind == "latent":
+        return rng.standard_normal(given.channels, np.float32)
+    label = np.zeros(given.channels, np.float32)
+    label[rng.integers(given.channels)] = 1
+    return label
+
+
+def size_of(given: InputSpec, height: int, width: int, spec: ModelSpec) -> tuple[int, int]:
+    """(height, width) of an input beside a first image of this size: one of any size gets another size."""
+    if given is spec.image or given.size == "as first":
+        return height, width
+    return height + 2 * spec.size_multiple, width + spec.size_multiple
+
+
+def legal_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
+    """Five sizes (height, width) that a graph must take: the smallest, rectangles both ways, and a larger one.
+
+    Of a model without an image among its inputs, the size of its result.
+    """
+    if spec.output_size is not None:
+        return (spec.output_size,)
+    multiple = spec.size_multiple
+    least = -(-spec.minimum_size // multiple)
+    larger = max(least, 64 // multiple) + 1
     steps = ((least, least), (least, least + 1), (least + 1, least), (least + 2, least), (larger, larger))
-    return tuple((rows * size_multiple, columns * size_multiple) for rows, columns in steps)
+    return tuple((rows * multiple, columns * multiple) for rows, columns in steps)
 
 
-def vector_sizes(size_multiple: int, minimum_size: int) -> tuple[tuple[int, int], ...]:
+def vector_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
     """A square and a rectangle, the smallest of 64 pixels or more.
 
-    In smaller ones blocks make a nearly flat image, of which instance norm makes enlarged rounding errors.
+    Smaller images of blocks are nearly flat, and instance norm magnifies rounding errors in them.
     """
-    side = -(-max(minimum_size, 64) // size_multiple) * size_multiple
-    return (side, side), (side, side + size_multiple)
+    if spec.output_size is not None:
+        return (spec.output_size,)
+    side = -(-max(spec.minimum_size, 64) // spec.size_multiple) * spec.size_multiple
+    return (side, side), (side, side + spec.size_multiple)

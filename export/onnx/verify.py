@@ -47,7 +47,7 @@ class Verification:
 
     def lines(self) -> Iterator[str]:
         metadata = self.metadata
-        yield f"{self.name}: {metadata.model_name}, {metadata.task}, exported by gan-tasks {metadata.gan_tasks}"
+        yield f"{self.name}: {metadata.model_name}, {metadata.spec.task}, exported by gan-tasks {metadata.gan_tasks}"
         yield f"licence: {metadata.licence or 'not stated'}; training data: {metadata.training_data or 'not stated'}"
         for check in self.checks:
             yield f"{'ok' if check.ok else 'FAILED':<8}{check.name}: {check.detail}"
@@ -117,13 +117,13 @@ def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], se
 
 
 def check_sizes(metadata: OnnxMetadata, session: Session) -> str:
-    names = tuple(value.name for value in session.get_inputs())
-    sizes = legal_sizes(metadata.size_multiple, metadata.minimum_size)
+    spec = metadata.spec
+    sizes = legal_sizes(spec)
     largest = 0.0
     for height, width in sizes:
-        feeds = noise(names, metadata.in_channels, 2, height, width)
+        feeds = noise(spec, 2, height, width)
         output = run_session(session, feeds)
-        expected = (2, metadata.out_channels, height * metadata.scale, width * metadata.scale)
+        expected = (2, *spec.output_shape(height, width))
         if output.shape != expected:
             raise UserError(f"{height}×{width} pixels gave the shape {output.shape} instead of {expected}")
         if not np.isfinite(output).all():

@@ -18,12 +18,13 @@ from gan_tasks.networks.blocks import (
     init_weights,
     pad_to_multiple,
 )
+from gan_tasks.networks.sizes import SizedModule
 
 STRIPS, MIN_STRIP_ROWS = 8, 16
 """See `Generator.strip_wise`."""
 
 
-class Generator(nn.Module):
+class Generator(SizedModule):
     """stem → downs → body → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(s·H)×(s·W).
 
     Args:

@@ -16,12 +16,13 @@ from gan_tasks.networks.blocks import GatedConv, Norm, clipped, enlarged, needs_
 from gan_tasks.networks.contextual_attention import ContextualAttention
 from gan_tasks.networks.push_pull import SmoothFill
 from gan_tasks.networks.residual import as_residual
+from gan_tasks.networks.sizes import SizedModule
 
 LARGEST_RECEPTIVE_FIELD = 64
 """Pixels. These networks look as far as the image goes; this much around a hole they should be shown."""
 
 
-class Inpainter(nn.Module):
+class Inpainter(SizedModule):
     """Fills holes in one step, or in two: a coarse image, and what is made of it once it stands in the holes.
 
     Args:

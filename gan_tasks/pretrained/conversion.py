@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.blocks import Norm
+from gan_tasks.spec import ModelSpec
 
 State = Mapping[str, Tensor]
 ModuleNames = Mapping[str, str]
@@ -23,27 +24,14 @@ INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Usage:
-    """What has to be known of a published generator to use it: the code that runs or exports it reads no more."""
+    """How a published generator is used: the code that runs or exports it reads no more."""
 
-    task: str
-    """The task whose data fit it."""
-    in_channels: int
-    out_channels: int
-    """Of the images."""
+    spec: ModelSpec
+    """What its `forward` takes and gives. `spec.task` is the task whose data fit it."""
     width: int
     """Channels of its first layer."""
-    inputs: tuple[str, ...] = ("image",)
-    """What its `forward` takes, in order, N×C×H×W: the image, and masks of 0 and 1."""
     value_range: tuple[float, float] = (-1.0, 1.0)
-    """What black and white are, in the image that it takes and the one it gives."""
-    scale: int = 1
-    """Output pixels to an input pixel, along a side."""
-    size_multiple: int = 1
-    """Height and width that it takes without padding divide by this,"""
-    minimum_size: int = 1
-    """and are at least this, in pixels."""
-    receptive_field: int = 24
-    """How far to each side of a place the image decides what is made there, in pixels; at most as can be seen."""
+    """The values of black and white in the images that it takes and gives."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from torch import Tensor
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.discriminators import SNPatchDiscriminator
 from gan_tasks.networks.inpainting import Inpainter, deepfill_v2
+from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
 from gan_tasks.pretrained.jy import PatchLogits
+from gan_tasks.spec import InputSpec, ModelSpec
 
 CONDITIONS = 2
 """Channels that the first network sees beside the image: sketch and mask."""
@@ -114,16 +116,14 @@ def inpainter_usage(inpainter: Inpainter) -> Usage:
     """Of one that takes an image in [-1, 1] and its mask, without a sketch, as the published ones are used."""
     names = dict(inpainter.named_modules())
     first, last = names["coarse.stem.conv"], names["coarse.head.0"]
-    return Usage(
-        task="inpainting",
-        in_channels=first.in_channels - CONDITIONS,
-        out_channels=last.out_channels,
-        width=first.out_channels,
-        inputs=("image", "mask"),
-        size_multiple=inpainter.size_multiple,
-        minimum_size=inpainter.minimum_size,
-        receptive_field=inpainter.receptive_field,
+    spec = ModelSpec(
+        "inpainting",
+        "inpaint",
+        (InputSpec("image", "image", first.in_channels - CONDITIONS, "any"), InputSpec("mask", "mask")),
+        last.out_channels,
+        **sizes_of(inpainter)._asdict(),
     )
+    return Usage(spec, first.out_channels)
 
 
 def is_discriminator(state: State) -> bool:

@@ -12,9 +12,11 @@ from torch import nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import UNetDiscriminator
+from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.networks.super_resolution import rrdb
 from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
 from gan_tasks.pretrained.jy import PatchLogits
+from gan_tasks.spec import InputSpec, ModelSpec
 
 MAX_UPS = 4
 NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"
@@ -117,17 +119,15 @@ def upscaler_usage(generator: Generator) -> Usage:
     convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
     folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
     spread = [part.upscale_factor for part in generator.head.modules() if isinstance(part, nn.PixelShuffle)]
-    return Usage(
-        task="super-resolution",
-        in_channels=convs[0].in_channels // math.prod(folded) ** 2,
-        out_channels=convs[-1].out_channels // math.prod(spread) ** 2,
-        width=convs[0].out_channels,
-        value_range=(0.0, 1.0),
+    spec = ModelSpec(
+        "super-resolution",
+        "upscale",
+        (InputSpec("image", "image", convs[0].in_channels // math.prod(folded) ** 2, "any"),),
+        convs[-1].out_channels // math.prod(spread) ** 2,
         scale=generator.scale,
-        size_multiple=generator.size_multiple,
-        minimum_size=generator.minimum_size,
-        receptive_field=generator.receptive_field,
+        **sizes_of(generator)._asdict(),
     )
+    return Usage(spec, convs[0].out_channels, (0.0, 1.0))
 
 
 SPECTRAL_KEYS = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}

@@ -16,6 +16,7 @@ from gan_tasks.datasets.images import atomic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm, ResidualBlock
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
+from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained.conversion import (
     Architecture,
@@ -26,6 +27,7 @@ from gan_tasks.pretrained.conversion import (
     find_norm,
     rename_modules,
 )
+from gan_tasks.spec import InputSpec, ModelSpec
 
 RESNET_KEY = re.compile(r"model\.(\d+)\.((?:conv_)?block\.\d+\.)?\w+")
 MAX_RESNET_DOWNS = 8
@@ -177,14 +179,14 @@ def translator_usage(generator: Generator) -> Usage:
     """Of one that maps an image in [-1, 1] to another, as all of JY's and pix2pixHD's do."""
     convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     first, last = convs[0], convs[-1]
-    return Usage(
-        task="pix2pix",
-        in_channels=first.in_channels,
-        out_channels=last.out_channels,
-        width=first.out_channels,
-        size_multiple=generator.size_multiple,
-        minimum_size=generator.minimum_size,
+    spec = ModelSpec(
+        "pix2pix",
+        "translate",
+        (InputSpec("image", "image", first.in_channels, "any"),),
+        last.out_channels,
+        **sizes_of(generator)._asdict(),
     )
+    return Usage(spec, first.out_channels)
 
 
 UNET_GENERATOR = Architecture("pix2pix", "UnetGenerator", is_unet, build_unet, translator_usage)

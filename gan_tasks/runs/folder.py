@@ -1,6 +1,6 @@
 """The run folder: what a training is told and what it leaves.
 
-config.json     task, options, data, command, versions, hardware
+config.json     task, options, spec of the model, data, command, versions, hardware
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
@@ -33,6 +33,7 @@ from gan_tasks.runs.checkpoint import (
     load_state,
     write_atomically,
 )
+from gan_tasks.spec import spec_to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Task
 
@@ -98,7 +99,7 @@ def create_run(
     *,
     init_from: Path | None = None,
 ) -> RunFolder:
-    """Make the folder and write `config.json`. Raises UserError where a run is there already."""
+    """Make the folder of a built task and write `config.json`. Raises UserError where a run is there already."""
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(
@@ -108,6 +109,7 @@ def create_run(
     content = {
         "task": task.name,
         "task_config": to_json(task.config),
+        "spec": spec_to_json(task.spec()),
         "train_config": to_json(train_config),
         "data": str(data.absolute()),
         "init_from": None if init_from is None else str(init_from),

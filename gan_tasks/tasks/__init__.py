@@ -30,13 +30,15 @@ class TaskEntry:
 
 TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("pix2pix", "translate images, learned from pairs", "gan_tasks.tasks.pix2pix:Pix2Pix"),
-    TaskEntry("cyclegan", "translate images both ways, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"),
+    TaskEntry(
+        "cyclegan", "translate images both directions, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"
+    ),
     TaskEntry(
         "super-resolution",
         "enlarge photographs, learned from sharp ones",
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
-    TaskEntry("inpainting", "fill holes, learned from photographs", "gan_tasks.tasks.inpainting:Inpainting"),
+    TaskEntry("inpainting", "fill masked regions, learned from photographs", "gan_tasks.tasks.inpainting:Inpainting"),
 )
 
 

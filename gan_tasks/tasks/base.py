@@ -1,22 +1,22 @@
-"""The contract every task fulfils, and nothing else: the loop, the export and the page know only this.
+"""The contract that every task fulfils, and all that the loop, the export and the pages know of a task.
 
-A task is one file: a frozen config dataclass, whose fields are the command line's options, and a class
-with four short methods. Tensors are N×C×H×W, float, in [-1, 1].
+A task is one file: a frozen config dataclass, whose fields are the command line's options, and a class with four
+short methods beside what it declares. Images are N×C×H×W tensors, float, in [-1, 1].
 
-    generate   a batch            → what the generators make of it
-    d_losses   the batch and that → the discriminators' losses (the generated images come detached)
-    g_losses   the batch and that → the generators' losses
-    infer      the images a user gives → the image the user gets; this is what is exported and served
+    generate   a batch             → what the generators make of it
+    d_losses   the batch and that  → the discriminators' losses (the generated images come detached)
+    g_losses   the batch and that  → the generators' losses
+    infer      a user's inputs     → the user's image; this is what is exported and served
 
-Losses are a dict of weighted scalars: their sum is what is minimised, the dict is what is logged.
+Losses are a dict of weighted scalars: their sum is minimised, the dict is logged.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -25,16 +25,20 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.inpainting import MaskedConfig
 from gan_tasks.metrics.baselines import Baseline, Example, translation_baselines
+from gan_tasks.networks.sizes import Sizes, sizes_of
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
+from gan_tasks.spec import ModelSpec
 
 Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
 NetworkRole = Literal["d", "g"]
+"""The discriminators or the generators."""
 Split = Literal["train", "val", "test"]
 BestBy = Literal["l1", "psnr", "ssim", "kernel-distance"]
-"""Measures of held-out images that may choose the best checkpoint."""
+"""Metrics of held-out images that may choose the best checkpoint."""
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
 TaskConfig = TypeVar("TaskConfig")
 
@@ -62,9 +66,9 @@ class Found(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: who learns, in which order, how, and how long.
+    """A stretch of training: which networks learn, in which order, how, and for how long.
 
-    It begins with the generators that the stage before it ends with: their average, where one is kept.
+    It begins with the generators of the stage before it: with their average, where one is kept.
     """
 
     name: str
@@ -73,13 +77,33 @@ class Stage:
     optimisation: OptimisationConfig
     schedule: ScheduleConfig
     update_order: tuple[NetworkRole, ...] = ("d", "g")
-    """Who takes a step on each batch, in this order: pix2pix moves D first, CycleGAN moves G first."""
+    """The networks that take a step on each batch, in this order: pix2pix updates D first, CycleGAN G first."""
     g_interval_steps: int = 1
-    """G moves on every so manieth batch (Wasserstein GANs: 5)."""
+    """G is updated on every N-th batch only (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
-    """D alone learns on so many images at the start."""
+    """D alone learns on this many images at the start."""
+    d_weight_clip: float = 0.0
+    """D's weights are clipped to ± this after each of its updates; 0 leaves them (Wasserstein GANs: 0.01)."""
     best_by: BestBy | None = "l1"
-    """What chooses the best checkpoint, where the person says nothing; None: the newest one counts."""
+    """The metric that chooses the best checkpoint unless the user names one; None: the newest checkpoint counts."""
+
+
+FitBaselines = Callable[[Iterable[Example]], Mapping[str, Baseline]]
+"""Makes baselines, by name, of examples of the train split; takes of them what has to be fitted."""
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What evaluating a model of a task needs to know of the task."""
+
+    has_target: bool = True
+    """Each input has one right answer. If not, outputs and targets are compared as sets of images."""
+    fit_baselines: FitBaselines = translation_baselines
+    """Answers that need no network. Every model of a task with targets is shown beside them."""
+    masks: MaskedConfig | None = None
+    """The data options that say where masks come from; None for a task without masks."""
+    learned_from_vgg: bool = False
+    """The model was trained with a VGG network, so a metric by one flatters it."""
 
 
 @dataclass(frozen=True)
@@ -115,28 +139,19 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Other configs to start from, by name."""
     default_preset: ClassVar[str] = "paper"
-    """What the config without any options is called among them."""
+    """The name of the config without any options among the presets."""
     directions: ClassVar[tuple[str, ...]] = ()
-    """Where one training learns to go both ways, what they are called; `in_direction` chooses."""
-    paired: ClassVar[bool] = True
-    """Whether there is a right answer to each input, and not only examples of its kind."""
+    """The directions that one training learns, where it learns several; `in_direction` chooses."""
 
     config: TaskConfig
-    scale: int = 1
-    """Output pixels to an input pixel, along a side."""
-    inputs: tuple[str, ...] = ("image",)
-    """Names of what `infer` takes, in order: the image, and masks of one channel."""
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     auxiliary: nn.ModuleDict
-    """Networks that are used but neither trained nor saved, such as the perceptual loss."""
+    """Networks that are used but neither trained nor saved, such as that of the perceptual loss."""
     step: Step
     """Set by the loop before each step."""
     diagnostics: dict[str, Tensor]
-    """Diagnostics of the step, logged beside the losses."""
-
-    d_weight_clip: float = 0.0
-    """D's weights are clipped to ± this after its steps; 0 leaves them."""
+    """What `log` was given in this step; logged beside the losses."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
@@ -169,6 +184,14 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """
 
     @abstractmethod
+    def spec(self) -> ModelSpec:
+        """What the model takes and gives. Call it on a task that is resolved and built."""
+
+    def evaluation(self) -> EvaluationSpec:
+        """What evaluating a model of the task needs to know."""
+        return EvaluationSpec()
+
+    @abstractmethod
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         """The stretches that a full training consists of."""
 
@@ -191,28 +214,35 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     def infer(self, *images: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def channels(self) -> tuple[int, int]:
-        """Channels of the image that `infer` takes and of the one it gives, by the resolved config."""
-
-    @abstractmethod
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What `infer` is given for a sample, and the image it should come to, or if not `paired` one of its kind."""
-
-    def in_direction(self, direction: str) -> Self:
-        """The same task, not yet built, used in one of its `directions`. Raises UserError where it has no such."""
-        raise UserError(f"{self.name} goes one way only: there is no direction {direction!r} to choose")
+        """The inputs of `infer` for a sample, and its target: without `has_target`, any image of the target side."""
 
     def pictures(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
-        """What a person should see of a sample and of what `infer` made of it, by heading."""
+        """What a person should see of a sample and of the output, by heading: N×C×H×W in [-1, 1]."""
         inputs, target = self.inputs_and_target(x)
-        return dict(zip(self.inputs, inputs, strict=True)) | {"output": output, "target": target}
+        named = zip(self.spec().inputs, inputs, strict=True)
+        shown = {each.name: tensor for each, tensor in named if each.kind == "image"}
+        return shown | {"output": output, "target": target}
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
-        """Answers that need no network, by name: what a model of a paired task is always shown beside.
+    # The same task in another use. Call these before `build`.
 
-        `examples` are of the train split, if there is one; take of them what has to be fitted.
-        """
-        return translation_baselines(examples)
+    @property
+    def direction(self) -> str:
+        """The direction that it goes, such as a-to-b; empty for a task that has none."""
+        return ""
+
+    def in_direction(self, direction: str) -> Self:
+        """The same task in another direction. Raises UserError where it does not have that direction."""
+        raise UserError(f"{self.name} has one direction only: leave out --direction")
+
+    def with_data(self, data: Any) -> Self:
+        """The same task with other data options."""
+        return type(self)(replace(self.config, data=data))  # type: ignore[type-var]
+
+    @classmethod
+    def for_model(cls, spec: ModelSpec) -> Self:
+        """The task with default options, reading data for a model whose training options are not known."""
+        return cls()
 
     # State beyond the networks; a task with an image pool or an adaptive strength has some.
 
@@ -225,6 +255,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     # Written once for all.
 
+    def sizes(self) -> Sizes:
+        """Which image sizes the built generators take; for `spec`."""
+        return sizes_of(self.generators)
+
     def networks(self) -> tuple[nn.ModuleDict, ...]:
         return self.generators, self.discriminators, self.auxiliary
 
@@ -235,7 +269,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @contextmanager
     def evaluating(self, generators: nn.ModuleDict) -> Iterator[Self]:
-        """Within the context, `infer` runs these generators, in eval mode and without gradients."""
+        """Inside the context `infer` runs these generators, in eval mode and without gradients."""
         own, self.generators = self.generators, generators
         modes = [(module, module.training) for module in generators.modules()]
         generators.eval()

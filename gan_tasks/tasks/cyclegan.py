@@ -1,7 +1,7 @@
 """CycleGAN: translate between two kinds of images, learned from a folder of each, without pairs.
 
-Two generators turn A into B and B into A; a discriminator for each side says whether an image is one of its kind,
-and an image that goes there and back must come out as it was (Zhu et al. 2017, https://arxiv.org/abs/1703.10593).
+Two generators turn A into B and B into A. A discriminator for each side classifies whether an image is a real one of
+that side, and an image that is translated and translated back must equal the original (Zhu et al. 2017, https://arxiv.org/abs/1703.10593).
 """
 
 from __future__ import annotations
@@ -10,50 +10,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
-from gan_tasks.losses.adversarial import d_objective, discriminator_of, g_objective
+from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.translation import TranslationNetwork
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.image_pool import ImagePool
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
+    Direction,
     TranslationConfig,
     add_discriminators,
-    judged,
+    checked_direction,
+    discriminator_input,
+    discriminator_of,
+    learned_from_vgg,
     make_generator,
 )
-
-Direction = Literal["a-to-b", "b-to-a"]
 
 
 @dataclass(frozen=True)
 class CycleGANConfig(TranslationConfig):
-    """Options of CycleGAN. The defaults are the published recipe."""
+    """Options of CycleGAN. The defaults are the paper's recipe."""
 
     direction: Direction = "a-to-b"
-    """Which way a model is used if nothing is said; both ways are learned."""
+    """The direction in which the model is used by default. Both directions are learned."""
     generator: TranslationNetwork = "resnet-9"
-    """Architecture of both generators; any image size works with each."""
+    """Architecture of both generators. Each takes any image size."""
     norm: Norm = "instance"
     """Normalisation in generators and discriminators."""
     dropout: bool = False
-    """Dropout in the generators while they learn."""
+    """Dropout in the generators during training."""
     cycle: float = 10.0
-    """Weight of the mean absolute difference between an image and itself, there and back."""
+    """Weight of the cycle loss: mean absolute difference between an image and its translation back."""
     identity: float = 5.0
-    """Weight of the mean absolute difference that a generator makes to images which are of its target kind already;
-    0 leaves it out."""
+    """Weight of the identity loss: mean absolute difference that a generator makes to images of its target side.
+    0 turns it off."""
     pool_images: int = 50
-    """Generated images of earlier steps that the discriminators see again, on each side; 0 = none."""
+    """Size of the image pool of each side: generated images of earlier steps that its discriminator sees again.
+    0 turns it off."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")
     data: UnpairedConfig = UnpairedConfig()
 
@@ -68,7 +71,6 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     Config = CycleGANConfig
     presets = MappingProxyType({"modern": MODERN})
     directions = ("a-to-b", "b-to-a")
-    paired = False
 
     def open_data(
         self, root: Path, split: Split, *, augment: bool, seed: int
@@ -79,11 +81,12 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     def resolved(self, data: UnpairedImages) -> CycleGAN:
         return CycleGAN(replace(self.config, data=data.config))
 
+    @property
+    def direction(self) -> str:
+        return self.config.direction
+
     def in_direction(self, direction: str) -> CycleGAN:
-        match direction:
-            case "a-to-b" | "b-to-a":
-                return CycleGAN(replace(self.config, direction=direction))
-        raise UserError(f"no direction {direction!r}: expected {' or '.join(self.directions)}")
+        return CycleGAN(replace(self.config, direction=checked_direction(direction)))
 
     def build(self, *, for_training: bool) -> None:
         config = self.config
@@ -107,6 +110,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
                 optimisation=config.optimisation,
                 schedule=config.schedule,
                 update_order=("g", "d") if config.gan else ("g",),
+                d_weight_clip=config.adversarial.clip_weights,
                 best_by=None,
             ),
         )
@@ -119,9 +123,12 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     def d_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
         losses: Losses = {}
         for side, image in (("a", x.a), ("b", x.b)):
-            real = judged(self.config, image)
-            fake = self.pools[side].exchange(judged(self.config, y[f"fake_{side}"]), self.step)
-            losses |= d_objective(self, self.config.adversarial, discriminator_of(self, side), real, fake, name=side)
+            real = discriminator_input(self.config, image)
+            fake = self.pools[side].exchange(discriminator_input(self.config, y[f"fake_{side}"]), self.step)
+            d = discriminator_of(self, side)
+            own, log = d_objective(self.step, self.config.adversarial, d, real, fake, name=side)
+            self.log(**log)
+            losses |= own
         return losses
 
     def g_losses(self, x: Unpaired[Tensor], y: Outputs) -> Losses:
@@ -131,9 +138,9 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             back = y[f"back_{side}"]
             losses[f"cycle_{side}"] = config.cycle * l1(back, real)
             if config.gan:
-                images = judged(config, real), judged(config, y[f"fake_{side}"])
-                game = g_objective(self, config.adversarial, discriminator_of(self, side), *images)
-                losses[f"{side}_adversarial"] = config.gan * game
+                images = (discriminator_input(config, image) for image in (real, y[f"fake_{side}"]))
+                objective = g_objective(self.step, config.adversarial, discriminator_of(self, side), *images)
+                losses[f"{side}_adversarial"] = config.gan * objective
             if config.identity:
                 losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)
             if config.perceptual.perceptual:
@@ -146,8 +153,24 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         return image
 
     def channels(self) -> tuple[int, int]:
+        """Of input and output, in the direction that is used."""
         a, b = self.config.data.a_channels, self.config.data.b_channels
         return (a, b) if self.config.direction == "a-to-b" else (b, a)
+
+    def spec(self) -> ModelSpec:
+        in_channels, out_channels = self.channels()
+        return ModelSpec(
+            self.name,
+            "translate",
+            (InputSpec("image", "image", in_channels, "any"),),
+            out_channels,
+            direction=self.config.direction,
+            directions=self.directions,
+            **self.sizes()._asdict(),
+        )
+
+    def evaluation(self) -> EvaluationSpec:
+        return EvaluationSpec(has_target=False, learned_from_vgg=learned_from_vgg(self.config))
 
     def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         source, of_its_kind = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)

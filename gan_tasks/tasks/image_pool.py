@@ -1,4 +1,4 @@
-"""A pool of generated images: the discriminator sees what the generators made a while ago, too."""
+"""A pool of generated images: the discriminator also sees what the generators made in earlier steps."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class ImagePool:
         if not self.size:
             return images
         draws = step.random(len(images), 2, device=torch.device("cpu")).tolist()
-        baselines = []
+        chosen = []
         for image, (coin, place) in zip(images, draws, strict=True):
-            baseline = image
+            picked = image
             if len(self.images) < self.size:
                 if image.isfinite().all():  # a step that will be skipped leaves nothing behind
                     self.images.append(image.clone())
@@ -35,10 +35,10 @@ class ImagePool:
                 index = int(place * self.size)
                 older = self.images[index]
                 if older.shape == image.shape and image.isfinite().all():
-                    baseline = older.to(image)
+                    picked = older.to(image)
                     self.images[index] = image.clone()
-            baselines.append(baseline)
-        return torch.stack(baselines)
+            chosen.append(picked)
+        return torch.stack(chosen)
 
     def state(self, name: str) -> dict[str, Tensor]:
         return {f"{name}/{index}": image for index, image in enumerate(self.images)}

@@ -1,14 +1,15 @@
-"""Inpainting: fill the holes of photographs, learned from photographs in which holes are drawn.
+"""Inpainting: fill the masked regions of photographs, learned from photographs on which masks are drawn.
 
-A generator fills the hole roughly and then finely, copying from what is around; a discriminator judges each place
-(DeepFill v2, Yu et al. 2019, https://arxiv.org/abs/1806.03589). With plain convolutions and a discriminator for the
-whole and one for the hole it is DeepFill v1 (Yu et al. 2018, https://arxiv.org/abs/1801.07892); with a bottleneck
-instead of all that, the Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379).
+A generator makes a coarse and then a refined fill, copying from what is around the mask. A discriminator classifies
+each place (DeepFill v2, Yu et al. 2019, https://arxiv.org/abs/1806.03589). With plain convolutions, one discriminator
+for the whole image and one for the surroundings of the mask it is DeepFill v1 (Yu et al. 2018,
+https://arxiv.org/abs/1801.07892). With a bottleneck instead it is the Context Encoder (Pathak et al. 2016,
+https://arxiv.org/abs/1604.07379).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.metrics.baselines import Baseline, Example, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
+from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting import (
     Inpainter,
@@ -39,16 +40,17 @@ from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
 
 ReconstructionLoss = Literal["l1", "l2", "psnr"]
 
 GOOD_ENOUGH = 1e-3
-"""Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not rule it."""
+"""Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not dominate it."""
 BOUNDARY_PX = 4
-"""Width of the band along the hole's edge, inside it, that `boundary_weight` counts for."""
+"""Width of the strip of masked pixels along the boundary for which `boundary_weight` counts."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +60,31 @@ class InpaintingConfig:
     network: Network = "deepfill-v2"
     """Architecture of the generator."""
     width: int = 48
-    """Channels after its first halving; cost grows with the square. As published 48, for DeepFill v1 and the Context
-    Encoder 64."""
+    """Channels after the first halving. The cost grows with the square of the width. The papers have 48 in DeepFill
+    v2 and 64 in DeepFill v1 and the Context Encoder."""
     residual: bool = False
-    """The generator changes a smooth fill of the hole, and begins with that as it is, instead of with nothing."""
+    """The generator computes a residual, which is added to a smooth fill of the masked region, and begins with that
+    fill."""
     residual_downscale: int = 1
-    """Work the change out on means over blocks of so many pixels a side, and enlarge it: sees across large holes at
-    a fraction of the cost, and draws no detail. Starts well from a training on pictures as much smaller."""
+    """Compute the residual at 1/N of the size and upsample it. The generator then sees across large masks at a
+    fraction of the cost, but draws no detail. Start such a run from a training on images of 1/N of the size."""
     local_discriminator: bool = False
-    """A second discriminator looks at the surroundings of the hole alone, of half the image's height and width."""
+    """Add a second discriminator, which sees only the surroundings of the mask, half of the height and width."""
     d_width: int = 64
     """Channels of the discriminators' first layer."""
     d_scales: int = 1
-    """How many resolutions a discriminator looks at, each half the one before."""
+    """Number of resolutions that a discriminator sees, each half of the one before."""
     reconstruction: float = 1.0
-    """Weight of the difference to the whole image, of the rough result and of the fine one each."""
+    """Weight of the difference between output and image, for the coarse and for the refined output."""
     reconstruction_loss: ReconstructionLoss = "l1"
-    """Mean absolute or mean squared difference; or psnr, the negative PSNR in dB, for which a picture that is filled
-    easily counts as much as one that is not."""
+    """l1: mean absolute difference. l2: mean squared difference. psnr: the negative PSNR in dB, which counts images
+    that are easy to fill as much as others."""
     mask_weight: float = 1.0
-    """How many times as much as a given pixel one of the hole counts in it,"""
+    """Weight of a masked pixel in the reconstruction loss; a known pixel has 1."""
     boundary_weight: float = 1.0
-    """and how many times as much again in the outer 4 px of the hole."""
+    """Factor on mask_weight for the masked pixels within 4 px of the mask's boundary."""
     gan: float = 1.0
-    """Weight of the adversarial loss; 0 trains without a discriminator."""
+    """Weight of the adversarial loss. 0 trains without a discriminator."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
     perceptual: PerceptualConfig = PerceptualConfig()
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=16, lr=1e-4)
@@ -118,10 +121,6 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     presets = MappingProxyType({"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER})
     default_preset = "deepfill-v2"
 
-    def __init__(self, config: InpaintingConfig | None = None, **options: object) -> None:
-        super().__init__(config, **options)
-        self.inputs = ("image", "mask", "sketch") if self.config.data.sketch else ("image", "mask")
-
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
         with reported("Reading every file once", "files") as on_progress:
             return open_masked(root, split, self.config.data, seed, augment, on_progress=on_progress)
@@ -135,7 +134,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         if not for_training:
             return
         if config.gan:
-            for name in self.judges():
+            for name in self.discriminator_names():
                 self.discriminators[name] = MultiScaleDiscriminator(
                     lambda: SNPatchDiscriminator(config.data.image_channels + 1, width=config.d_width),
                     scales=config.d_scales,
@@ -153,6 +152,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
                 optimisation=config.optimisation,
                 schedule=config.schedule,
                 update_order=("d", "g") if config.gan else ("g",),
+                d_weight_clip=config.adversarial.clip_weights,
             ),
         )
 
@@ -163,10 +163,12 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
     def d_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
         losses: Losses = {}
-        for name in self.judges():
+        for name in self.discriminator_names():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            game = self.config.adversarial
-            losses |= d_objective(self, game, self.discriminators[name], real, fake, condition=mask, name=name)
+            d, adversarial = self.discriminators[name], self.config.adversarial
+            own, log = d_objective(self.step, adversarial, d, real, fake, condition=mask, name=name)
+            self.log(**log)
+            losses |= own
         return losses
 
     def g_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
@@ -177,10 +179,11 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
             for name in ("coarse", "refined")
             if name in y
         }
-        for name in self.judges() if config.gan else ():
+        for name in self.discriminator_names() if config.gan else ():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            game = g_objective(self, config.adversarial, self.discriminators[name], real, fake, condition=mask)
-            losses[f"{name}_adversarial"] = config.gan * game
+            d = self.discriminators[name]
+            objective = g_objective(self.step, config.adversarial, d, real, fake, condition=mask)
+            losses[f"{name}_adversarial"] = config.gan * objective
         if config.perceptual.perceptual:
             losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](y["fake"], x.image)
         return losses
@@ -189,12 +192,12 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     def network(self) -> Inpainter:
         return cast(Inpainter, self.generators["g"])
 
-    def judges(self) -> tuple[str, ...]:
+    def discriminator_names(self) -> tuple[str, ...]:
         return ("whole", "local") if self.config.local_discriminator else ("whole",)
 
-    def view(self, judge: str, image: Tensor, mask: Tensor) -> Tensor:
-        """What a discriminator looks at."""
-        return around_mask(image, mask) if judge == "local" else image
+    def view(self, name: str, image: Tensor, mask: Tensor) -> Tensor:
+        """The part of N×C×H×W that a discriminator sees."""
+        return around_mask(image, mask) if name == "local" else image
 
     def pixel_weights(self, mask: Tensor) -> Tensor:
         config = self.config
@@ -210,21 +213,28 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         made: Tensor = self.network(*images)
         return torch.where(mask > 0, made.clamp(-1, 1), image)
 
-    def channels(self) -> tuple[int, int]:
-        return self.config.data.image_channels, self.config.data.image_channels
+    def spec(self) -> ModelSpec:
+        data = self.config.data
+        sketch = (InputSpec("sketch", "mask", optional=True),) if data.sketch else ()
+        inputs = (InputSpec("image", "image", data.image_channels, "any"), InputSpec("mask", "mask"), *sketch)
+        return ModelSpec(self.name, "inpaint", inputs, data.image_channels, **self.sizes()._asdict())
+
+    def evaluation(self) -> EvaluationSpec:
+        fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
+        return EvaluationSpec(
+            fit_baselines=lambda examples: {name: classical(fill) for name, fill in fills.items()},
+            masks=self.config.data,
+            learned_from_vgg=bool(self.config.perceptual.perceptual),
+        )
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return self.given(x), x.image
 
     def pictures(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
-        seen = {"with hole": x.image * (1 - x.mask)}
+        shown = {"masked": x.image * (1 - x.mask)}
         if self.config.data.sketch:
-            seen["sketch"] = 1 - 2 * x.sketch
-        return seen | {"output": output, "target": x.image}
-
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
-        fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
-        return {name: classical(fill) for name, fill in fills.items()}
+            shown["sketch"] = 1 - 2 * x.sketch
+        return shown | {"output": output, "target": x.image}
 
 
 def make_generator(config: InpaintingConfig) -> Inpainter:
@@ -248,7 +258,7 @@ def published_inpainter(config: InpaintingConfig) -> Inpainter:
 
 
 def classical(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
-    """A fill of pixels as an answer to what a model is given."""
+    """A classical fill of pixels as a baseline: called with the inputs of a model."""
 
     def baseline(image: FloatImage, mask: FloatImage, *sketch: FloatImage) -> FloatImage:
         return np.where(mask > 0, to_float(fill(to_uint8(image), mask[0] > 0)), image)
@@ -257,7 +267,7 @@ def classical(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
 
 
 def composed(made: Tensor, x: Masked[Tensor]) -> Tensor:
-    """The given pixels as they are, those of the hole as they were made."""
+    """Known pixels from the image, masked pixels from what was made."""
     return torch.lerp(x.image.to(made.dtype), made, x.mask.to(made.dtype))
 
 
@@ -275,9 +285,9 @@ def weighted_difference(kind: ReconstructionLoss, made: Tensor, target: Tensor, 
 
 
 def around_mask(image: Tensor, mask: Tensor) -> Tensor:
-    """N×C×H×W to N×C×H/2×W/2: the part of each image about the middle of its own hole, within the image.
+    """N×C×H×W to N×C×H/2×W/2: the part of each image around the centre of its own mask, within the image.
 
-    mask: N×1×H×W, 1 = hole.
+    mask: N×1×H×W, 1 = masked.
     """
     height, width = image.shape[-2:]
     size = height // 2, width // 2
@@ -289,7 +299,7 @@ def around_mask(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def middle(is_masked: Tensor, length: int) -> int:
-    """Where a stretch of this length begins that has the hole's rows in its middle, as far as the image allows."""
+    """Where an interval of this length begins that has the masked rows at its centre, as far as the image allows."""
     rows = is_masked.nonzero()
     centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_masked) // 2
     return min(max(0, centre - length // 2), len(is_masked) - length)

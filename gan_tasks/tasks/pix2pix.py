@@ -1,7 +1,7 @@
 """pix2pix: translate one kind of image into another, learned from pairs.
 
-A generator turns the source into the target; a discriminator looks at source and target together and says
-whether they belong (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With `--generator global`, two
+A generator turns the source into the target. A discriminator sees source and target together and classifies whether
+they belong together (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With `--generator global`, two
 or three scales, feature matching and perceptual loss it is pix2pixHD's first stage (Wang et al. 2018).
 """
 
@@ -15,30 +15,34 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.losses.adversarial import d_objective, discriminator_of, one_view
+from gan_tasks.losses.adversarial import d_objective, on_one_draw
 from gan_tasks.losses.functional import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
     TranslationConfig,
     add_discriminators,
-    judged,
+    checked_direction,
+    discriminator_input,
+    discriminator_of,
+    learned_from_vgg,
     make_generator,
 )
 
 
 @dataclass(frozen=True)
 class Pix2PixConfig(TranslationConfig):
-    """Options of pix2pix. The defaults are the published recipe."""
+    """Options of pix2pix. The defaults are the paper's recipe."""
 
     d_conditional: bool = True
     """The discriminator sees the source beside the target."""
     d_steps: int = 1
-    """Steps of the discriminator to one of the generator (Wasserstein GANs: 5)."""
+    """Updates of the discriminator for each update of the generator (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
-    """Images that the discriminator learns on alone, at the start."""
+    """Number of images at the start on which the discriminator alone learns."""
     l1: float = 100.0
     """Weight of the mean absolute difference to the target."""
     feature_matching: float = 0.0
@@ -64,7 +68,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return Pix2Pix(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
-        source, target = self.channels()
+        source, target = self.config.data.source_channels, self.config.data.target_channels
         self.generators["g"] = make_generator(self.config, source, target)
         if for_training:
             add_discriminators(self, {"d": (source, target) if self.config.d_conditional else (target,)})
@@ -80,6 +84,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
                 update_order=("d", "g") if config.gan else ("g",),
                 g_interval_steps=config.d_steps,
                 d_warmup_images=config.d_warmup_images,
+                d_weight_clip=config.adversarial.clip_weights,
             ),
         )
 
@@ -87,20 +92,22 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return {"fake": self.generators["g"](x.source)}
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
-        real, fake = (judged(self.config, image) for image in (x.target, y["fake"]))
-        return d_objective(
-            self, self.config.adversarial, discriminator_of(self, "d"), real, fake, condition=self.condition(x)
-        )
+        real, fake = (discriminator_input(self.config, image) for image in (x.target, y["fake"]))
+        d, adversarial = discriminator_of(self, "d"), self.config.adversarial
+        losses, log = d_objective(self.step, adversarial, d, real, fake, condition=self.condition(x))
+        self.log(**log)
+        return losses
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         losses = {"l1": config.l1 * l1(fake, x.target)}
         if config.gan:
-            seen = one_view(self, config.adversarial, discriminator_of(self, "d"), len(fake), self.condition(x))
-            d_fake = seen(judged(config, fake))
+            d, batch_size = discriminator_of(self, "d"), len(fake)
+            discriminate = on_one_draw(self.step, config.adversarial, d, batch_size, self.condition(x))
+            d_fake = discriminate(discriminator_input(config, fake))
             needs_real = config.feature_matching or config.adversarial.is_relativistic
             with torch.no_grad():
-                d_real = seen(judged(config, x.target)) if needs_real else None
+                d_real = discriminate(discriminator_input(config, x.target)) if needs_real else None
             losses["adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
             if config.feature_matching and d_real is not None:
                 losses["feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
@@ -110,15 +117,27 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
 
     def condition(self, x: Pair[Tensor]) -> Tensor | None:
         """What the discriminator sees beside the image."""
-        return judged(self.config, x.source) if self.config.d_conditional else None
+        return discriminator_input(self.config, x.source) if self.config.d_conditional else None
 
     def infer(self, *images: Tensor) -> Tensor:
         (source,) = images
         image: Tensor = self.generators["g"](source)
         return image
 
-    def channels(self) -> tuple[int, int]:
-        return self.config.data.source_channels, self.config.data.target_channels
+    def spec(self) -> ModelSpec:
+        data = self.config.data
+        image = InputSpec("image", "image", data.source_channels, "any")
+        return ModelSpec(self.name, "translate", (image,), data.target_channels, **self.sizes()._asdict())
+
+    def evaluation(self) -> EvaluationSpec:
+        return EvaluationSpec(learned_from_vgg=learned_from_vgg(self.config))
+
+    @property
+    def direction(self) -> str:
+        return self.config.data.direction
+
+    def in_direction(self, direction: str) -> Pix2Pix:
+        return self.with_data(replace(self.config.data, direction=checked_direction(direction)))
 
     def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.source,), x.target

@@ -1,14 +1,13 @@
-"""Super-resolution: enlarge photographs, learned from sharp ones that are made small.
+"""Super-resolution: enlarge photographs, learned from sharp ones and their downscaled versions.
 
-First the generator learns to come close, pixel by pixel (SRResNet, RRDB); then, from the average of its weights, to
-look real: against a discriminator, with a perceptual loss (SRGAN, Ledig et al. 2017, https://arxiv.org/abs/1609.04802;
-ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219; Real-ESRGAN, Wang et al. 2021,
-https://arxiv.org/abs/2107.10833). One command walks both stages.
+In the first stage the generator learns to reproduce the target pixel by pixel (SRResNet, RRDB). In the second, from
+the average of its weights, it learns to look real: against a discriminator, with a perceptual loss (SRGAN, Ledig et
+al. 2017, https://arxiv.org/abs/1609.04802; ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219; Real-ESRGAN,
+Wang et al. 2021, https://arxiv.org/abs/2107.10833). One command runs both stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -34,14 +33,15 @@ from gan_tasks.datasets.super_resolution import (
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
-from gan_tasks.metrics.baselines import Baseline, Example, FloatImage, upscale_bicubic
+from gan_tasks.metrics.baselines import FloatImage, upscale_bicubic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
 from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 
 Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet"]
 
@@ -51,29 +51,30 @@ class SuperResolutionConfig:
     """Options of super-resolution. The defaults are ESRGAN's recipe."""
 
     network: Network = "rrdb"
-    """Architecture: ESRGAN's; Real-ESRGAN's compact one; BasicSR's MSRResNet, for scales 2, 3, 4, 8; or SRGAN's."""
+    """Architecture: rrdb is ESRGAN's, srvgg Real-ESRGAN's compact one, msr-resnet BasicSR's MSRResNet (scales 2, 3, 4
+    and 8), srresnet SRGAN's."""
     width: int = 64
-    """Channels of the features; cost grows with the square."""
+    """Channels of the features. The cost grows with the square of the width."""
     blocks: int = 23
-    """Blocks of the network; of srvgg, its inner convolutions."""
+    """Number of blocks; of srvgg, number of inner convolutions."""
     discriminator: Literal["patch", "unet"] = "patch"
-    """Judge patches of 70×70 pixels, or each pixel with Real-ESRGAN's U-Net."""
+    """The discriminator classifies patches of 70×70 pixels, or each pixel with Real-ESRGAN's U-Net."""
     d_width: int = 64
     """Channels of the discriminator's first layer."""
     d_scales: int = 1
-    """How many resolutions the discriminator looks at, each half the one before."""
+    """Number of resolutions that the discriminator sees, each half of the one before."""
     reconstruction_l1: float = 1.0
-    """Weight of the mean absolute difference to the sharp image, of values in [0, 1], in the first stage,"""
+    """Weight of the mean absolute difference to the target in the first stage, of values in [0, 1]."""
     l1: float = 0.01
-    """and in the adversarial stage."""
+    """Weight of the mean absolute difference to the target in the adversarial stage, of values in [0, 1]."""
     gan: float = 0.005
     """Weight of the adversarial loss."""
     sharpen_targets: bool = False
-    """Let the generator come close to the sharp image sharpened once more, as Real-ESRGAN does."""
+    """Compare the output with the sharpened target (unsharp mask), as Real-ESRGAN does."""
     adversarial_epochs: int = 800
-    """Passes over the training images in the adversarial stage; 0 leaves it out."""
+    """Passes over the training images in the adversarial stage. 0 leaves this stage out."""
     adversarial_lr: float = 1e-4
-    """Learning rate of the adversarial stage, which is halved after 1/8, 1/4, 1/2 and 3/4 of it."""
+    """Learning rate of the adversarial stage. It is halved after 1/8, 1/4, 1/2 and 3/4 of the stage."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="relativistic-average")
     perceptual: PerceptualConfig = PerceptualConfig(perceptual=1.0, perceptual_layers="esrgan")
     optimisation: OptimisationConfig = OptimisationConfig(
@@ -118,10 +119,6 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
     presets = MappingProxyType({"srgan": SRGAN, "real-esrgan": REAL_ESRGAN, "compact": COMPACT})
     default_preset = "esrgan"
 
-    def __init__(self, config: SuperResolutionConfig | None = None, **options: object) -> None:
-        super().__init__(config, **options)
-        self.scale = self.config.data.scale
-
     def open_data(
         self, root: Path, split: Split, *, augment: bool, seed: int
     ) -> tuple[SuperResolutionImages, FoundPhotographs]:
@@ -161,12 +158,13 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
             optimisation=replace(config.optimisation, lr=config.adversarial_lr),
             schedule=ScheduleConfig(schedule="halving", epochs=epochs),
             update_order=("g", "d"),
+            d_weight_clip=config.adversarial.clip_weights,
             best_by=None,  # what looks real is farther from the one right answer
         )
         return reconstruction, adversarial
 
     def prepared(self, x: LowRes[Tensor]) -> LowRes[Tensor]:
-        """With small images made on the device, where the data set leaves it to us."""
+        """With low-resolution images made on the device, where the data set does not make them."""
         config = self.config.data
         if not config.degrades_on_device:
             return x
@@ -179,7 +177,10 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         return {"fake": self.enlarge(x.low)}
 
     def d_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
-        return d_objective(self, self.config.adversarial, self.discriminators["d"], x.high, y["fake"])
+        d, adversarial = self.discriminators["d"], self.config.adversarial
+        losses, log = d_objective(self.step, adversarial, d, x.high, y["fake"])
+        self.log(**log)
+        return losses
 
     def g_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
@@ -189,7 +190,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         if "d" not in self.step.stage.update_order:
             return {"l1": config.reconstruction_l1 * distance}
         d = self.discriminators["d"]
-        losses = {"adversarial": config.gan * g_objective(self, config.adversarial, d, x.high, fake)}
+        losses = {"adversarial": config.gan * g_objective(self.step, config.adversarial, d, x.high, fake)}
         if config.l1:
             losses["l1"] = config.l1 * distance
         if config.perceptual.perceptual:
@@ -197,7 +198,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         return losses
 
     def target(self, high: Tensor) -> Tensor:
-        """What the generator is to come close to."""
+        """The image that the output is compared with."""
         return sharpen((high + 1) / 2) * 2 - 1 if self.config.sharpen_targets else high
 
     def enlarge(self, low: Tensor) -> Tensor:
@@ -209,8 +210,22 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         (low,) = images
         return self.enlarge(low).clamp(-1, 1)
 
-    def channels(self) -> tuple[int, int]:
-        return self.config.data.channels, self.config.data.channels
+    def spec(self) -> ModelSpec:
+        data = self.config.data
+        image = InputSpec("image", "image", data.channels, "any")
+        return ModelSpec(self.name, "upscale", (image,), data.channels, scale=data.scale, **self.sizes()._asdict())
+
+    def evaluation(self) -> EvaluationSpec:
+        return EvaluationSpec(
+            fit_baselines=lambda examples: {"bicubic": self.by_bicubic},
+            learned_from_vgg=bool(self.config.perceptual.perceptual),
+        )
+
+    @classmethod
+    def for_model(cls, spec: ModelSpec) -> SuperResolution:
+        # No crop is trained on, but its size has to fit the scale.
+        data = SuperResolutionDataConfig(scale=spec.scale, crop_size=32 * spec.scale)
+        return SuperResolution(SuperResolutionConfig(data=data))
 
     def inputs_and_target(self, x: LowRes[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.low,), x.high
@@ -219,12 +234,9 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         bicubic = torch.from_numpy(np.stack([self.by_bicubic(image.float().cpu().numpy()) for image in x.low]))
         return {"small": x.low, "bicubic": bicubic, "output": output, "target": x.high}
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
-        return {"bicubic": self.by_bicubic}
-
     def by_bicubic(self, low: FloatImage) -> FloatImage:
         """C×H×W in [-1, 1], enlarged by MATLAB's bicubic."""
-        return to_float(upscale_bicubic(to_uint8(low), self.scale))
+        return to_float(upscale_bicubic(to_uint8(low), self.config.data.scale))
 
 
 def make_generator(config: SuperResolutionConfig) -> Generator:

@@ -1,4 +1,4 @@
-"""The one training loop: data, stages, journal, samples, checkpoints, signals. `trainer.py` takes the steps."""
+"""The training loop: data, stages, journal, samples, checkpoints, signals. `step.py` takes the steps."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class TrainConfig:
     max_evaluated_images: int = 50
     """At most so many held-out images are measured while training."""
     best_by: BestBy | None = None
-    """The measure of the val images that chooses the best checkpoint and that patience and plateau follow; the task's
-    own if not given. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
+    """The metric of the val images that chooses the best checkpoint and that patience and plateau follow. By default
+    it is the task's own. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
     patience: int = 0
     """End a stage after so many measurements in a row without a better one; 0 = never."""
     max_skipped_steps: int = 20
@@ -110,7 +110,7 @@ def train(
         # Refuses what cannot be trained before a folder is made.
         loop = Loop(task, data_sets, run, config, runtime, init_from=source)
         if runtime.is_main:
-            create_run(run.path, task, config, Path(data), runtime.describe(), init_from=source)
+            create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
         loop.run_to_end()
     return run.path
 
@@ -165,10 +165,10 @@ def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Dat
 
 
 def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: TrainConfig) -> None:
-    """Raises UserError where something is to follow a measure that cannot be taken."""
+    """Raises UserError where an option follows a metric that cannot be computed."""
     best_by = config.best_by or stage.best_by
-    if best_by not in (None, "kernel-distance") and not task.paired:
-        raise UserError(f"{task.name} has no pairs to measure {best_by} on: give --best-by kernel-distance")
+    if best_by not in (None, "kernel-distance") and not task.evaluation().has_target:
+        raise UserError(f"{task.name} has no targets to measure {best_by} against: give --best-by kernel-distance")
     follows = [f"--best-by {config.best_by}"] if config.best_by else []
     follows += [f"--patience {config.patience}"] if config.patience else []
     follows += ["--schedule plateau"] if stage.schedule.schedule == "plateau" else []
@@ -180,7 +180,7 @@ def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: Tr
         )
     if best_by is None:
         raise UserError(
-            f"{follows[0]} follows a measure, and stage {stage.name} of {task.name} aims at no right answer: "
+            f"{follows[0]} follows a metric, and stage {stage.name} of {task.name} has none of its own: "
             "give --best-by kernel-distance"
         )
     if "--schedule plateau" not in follows and not config.evaluate_every_steps:
@@ -200,7 +200,7 @@ class Position:
     evaluated_step: int = 0
     journal_bytes: int = 0
     history: list[float] = field(default_factory=list)
-    """The deciding measure at every measurement, oldest first; negated where higher is better."""
+    """The deciding metric at every evaluation, oldest first; negated where higher is better."""
 
 
 class Loop:
@@ -229,9 +229,9 @@ class Loop:
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
-        self.judge: SetEvaluator | None = None
+        self.set_evaluator: SetEvaluator | None = None
         if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
-            self.judge = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
+            self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
 
     def run_to_end(self) -> None:
         if self.runtime.is_main:
@@ -253,7 +253,7 @@ class Loop:
             stop_signals() as signals,
             track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance,
         ):
-            while not self.is_finished() and self.walk_stage(signals, advance):
+            while not self.is_finished() and self.run_stage(signals, advance):
                 self.position.stage += 1
                 self.position.stage_images = 0
                 if not self.is_finished():
@@ -281,7 +281,7 @@ class Loop:
         return Trainer(self.task, self.stage, self.runtime, seed=self.config.seed)
 
     def change_stage(self) -> None:
-        """Begin the stage with what the one before it made, and keep that: its measures do not compare."""
+        """Begin the next stage with the generators of the one before, and keep that stage's last checkpoint."""
         if self.runtime.is_main:
             # Before it is saved: a run that is killed in between ends the stage once more.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
@@ -291,7 +291,7 @@ class Loop:
         self.save()
         self.event("stage", name=self.trainer.stage.name)
 
-    def walk_stage(self, signals: list[int], advance: Advance) -> bool:
+    def run_stage(self, signals: list[int], advance: Advance) -> bool:
         """Take steps until the stage is over (True) or something asks to stop (False)."""
         stage, position, config = self.trainer.stage, self.position, self.config
         batch_size = stage.optimisation.batch_size
@@ -390,7 +390,7 @@ class Loop:
             self.write({"outputs/diversity": diversity})
 
     def evaluate(self) -> bool:
-        """Measure on held-out images; returns whether this is the best so far."""
+        """Evaluate on held-out images; returns whether this is the best so far."""
         if self.data.held_out is None or self.best_by is None:
             return False
         measured = {}
@@ -398,7 +398,12 @@ class Loop:
             limit = self.config.max_evaluated_images
             generators = self.trainer.best_generators
             measured = measure(
-                self.task, generators, self.data.held_out, limit=limit, runtime=self.runtime, judge=self.judge
+                self.task,
+                generators,
+                self.data.held_out,
+                limit=limit,
+                runtime=self.runtime,
+                set_evaluator=self.set_evaluator,
             )
             self.write({f"val/{name}": value for name, value in measured.items()})
         deciding = metric_named(self.best_by.replace("-", "_"))
@@ -407,7 +412,7 @@ class Loop:
         self.position.evaluated_step = self.position.step
         is_best = schedules.stale(self.position.history) == 0
         if is_best:
-            self.event("best", measure=self.best_by, value=value)
+            self.event("best", metric=self.best_by, value=value)
         return is_best
 
     def save(self, *, is_best: bool = False) -> None:
@@ -424,7 +429,7 @@ class Loop:
         self.runtime.barrier()
 
     def wind_up(self, *, hurry: bool) -> None:
-        """The last measurement, grid, checkpoint and report; in a hurry, after a signal, without looking at all."""
+        """The last evaluation, sample grid, checkpoint and report; after a signal only checkpoint and report."""
         measured = self.position.evaluated_step == self.position.step
         is_best = self.is_finished() and not measured and self.evaluate()
         if not hurry:

@@ -32,10 +32,10 @@ class Trainer:
             networks.train()
         self.average = copy_for_average(task.generators) if config.ema_halflife_images else None
         runtime.compile_networks(task.generators, task.discriminators)
-        self.update_order: dict[NetworkRole, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
+        self.networks: dict[NetworkRole, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
         self.lr = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         self.optimizers = {
-            role: make_optimizer(config, [self.update_order[role]], self.lr[role]) for role in stage.update_order
+            role: make_optimizer(config, [self.networks[role]], self.lr[role]) for role in stage.update_order
         }
 
     @property
@@ -109,10 +109,10 @@ class Trainer:
             if largest and norm > largest:
                 torch._foreach_mul_(gradients, largest / norm)
             optimizer.step()
-            if role == "d" and self.task.d_weight_clip:
+            if role == "d" and self.stage.d_weight_clip:
                 with torch.no_grad():
                     for parameter in parameters:
-                        parameter.clamp_(-self.task.d_weight_clip, self.task.d_weight_clip)
+                        parameter.clamp_(-self.stage.d_weight_clip, self.stage.d_weight_clip)
         optimizer.zero_grad(set_to_none=True)
         return norm.detach()
 
@@ -136,7 +136,7 @@ class Trainer:
         if self.average is not None:
             parts["average"] = dict(self.average.state_dict())
         for role, optimizer in self.optimizers.items():
-            names = optimizer_names(self.update_order[role], optimizer)
+            names = optimizer_names(self.networks[role], optimizer)
             parts[f"optimizer-{role}"] = {
                 f"{name}/{key}": value
                 for parameter, name in names.items()
@@ -160,7 +160,7 @@ class Trainer:
         )
         for role, optimizer in self.optimizers.items():
             stored = parts[f"optimizer-{role}"]
-            for parameter, name in optimizer_names(self.update_order[role], optimizer).items():
+            for parameter, name in optimizer_names(self.networks[role], optimizer).items():
                 for key in ("step", "exp_avg", "exp_avg_sq"):
                     if (value := stored.get(f"{name}/{key}")) is not None:
                         # Like the parameter, memory layout included: a copy in another layout is slower.

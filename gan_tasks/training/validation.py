@@ -1,4 +1,4 @@
-"""Looking at a task from outside while it trains: sample grids and held-out measures."""
+"""Sample grids and metrics of held-out images during training."""
 
 from __future__ import annotations
 
@@ -55,27 +55,31 @@ def measure(
     *,
     limit: int,
     runtime: Runtime,
-    judge: SetEvaluator | None = None,
+    set_evaluator: SetEvaluator | None = None,
 ) -> dict[str, float]:
-    """Of at most `limit` images: means of L1 (of [0, 1] pixel values), PSNR (dB) and SSIM for a paired task, and with
-    a judge the kernel distance of the outputs as a set, with the ends of its interval."""
-    indices = judge.indices if judge else distinct(task, data, limit)
-    sums = {"l1": 0.0, "psnr": 0.0, "ssim": 0.0} if task.paired else {}
+    """Metrics of at most `limit` images.
+
+    For a task with targets: means of L1 (of values in [0, 1]), PSNR (dB) and SSIM. With `set_evaluator`: the kernel
+    distance of the outputs as a set, with the ends of its interval.
+    """
+    has_target = task.evaluation().has_target
+    indices = set_evaluator.indices if set_evaluator else distinct(task, data, limit)
+    sums = {"l1": 0.0, "psnr": 0.0, "ssim": 0.0} if has_target else {}
     for index in sorted(indices.sources):
         with task.evaluating(generators), runtime.autocast():
             _, output, target = translate(task, data, index, runtime)
         output, target = output.float().cpu(), target.float().cpu()
-        if task.paired:
+        if has_target:
             for name, measured in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
                 sums[name] += float(measured(output, target).mean())
-        if judge:
-            judge.look_at(output[0].numpy())
+        if set_evaluator:
+            set_evaluator.add(output[0].numpy())
     means = {name: total / len(indices.sources) for name, total in sums.items()}
-    return means | (judge.judgement() if judge else {})
+    return means | (set_evaluator.result() if set_evaluator else {})
 
 
 class SetEvaluator:
-    """How far outputs are from the real held-out images, as sets, by EfficientNet-Lite0.
+    """Compares outputs with the real held-out images, as sets, by the features of EfficientNet-Lite0.
 
     Raises UserError where its weights are not installed, or for fewer than 4 images.
     """
@@ -93,12 +97,12 @@ class SetEvaluator:
             real.add(to_uint8(arrays(task, data, index)[1]))
         self.real, self.outputs = real.taken(), FeatureRows(self.network)
 
-    def look_at(self, output: NDArray[np.float32]) -> None:
-        """Count an output, C×H×W in [-1, 1], to the set."""
+    def add(self, output: NDArray[np.float32]) -> None:
+        """Add an output, C×H×W in [-1, 1], to the set."""
         self.outputs.add(to_uint8(output))
 
-    def judgement(self) -> dict[str, float]:
-        """Of the set, which is done with: the next output begins another."""
+    def result(self) -> dict[str, float]:
+        """The kernel distance of the set. The next output begins another set."""
         found = kernel_distance(self.real, self.outputs.taken())
         self.outputs = FeatureRows(self.network)
         return {"kernel_distance": found.value, "kernel_distance_low": found.low, "kernel_distance_high": found.high}
@@ -109,7 +113,7 @@ class SetEvaluator:
 
 @dataclass(frozen=True)
 class Indices:
-    """The samples to look at. Without pairs the shorter side comes round again: each picture counts once."""
+    """The samples to evaluate. Without pairs the shorter side is repeated in the data: each image counts once."""
 
     sources: frozenset[int]
     targets: frozenset[int]
@@ -125,12 +129,12 @@ class Indices:
 
 def distinct(task: Task[Any, Any], data: Data, limit: int) -> Indices:
     count = min(limit, len(data)) if limit else len(data)
-    if task.paired:
+    if task.evaluation().has_target:
         return Indices(frozenset(range(count)), frozenset(range(count)))
     sources: dict[bytes, int] = {}
     targets: dict[bytes, int] = {}
     for index in range(count):
-        (source,), target = arrays(task, data, index)
+        (source, *_), target = arrays(task, data, index)
         sources.setdefault(digest(source), index)
         targets.setdefault(digest(target), index)
     return Indices(frozenset(sources.values()), frozenset(targets.values()))

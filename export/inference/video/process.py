@@ -20,12 +20,13 @@ from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.pipeline import pipelined
-from gan_tasks.export.inference.provenance import PROGRAM, xmp
-from gan_tasks.export.inference.resume import broken, sha256_of
+from gan_tasks.export.inference.predictor import Predictor
+from gan_tasks.export.inference.provenance import PROGRAM
+from gan_tasks.export.inference.resume import broken
 from gan_tasks.export.inference.video.parts import PART_FRAMES, finished_parts, open_parts, part_path, remove_parts
 from gan_tasks.export.inference.video.reader import Damage, Video, probe, read_frames, to_pixels
 from gan_tasks.export.inference.video.writer import Plan, join, plan, to_frame, write_part
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.progress import Advance, track
 
 
@@ -44,7 +45,7 @@ class VideoDone:
 
 
 def apply_to_video(
-    model: Model,
+    predictor: Predictor,
     before: Path,
     after: Path,
     *,
@@ -60,7 +61,7 @@ def apply_to_video(
     Raises UserError for what cannot be read at all, or not be written in this container.
     """
     video = probe(before)
-    how = plan(video, after, model.scale)
+    how = plan(video, after, predictor.spec.scale)
     source = sha256_of(before)
     recipe = {
         "program": __version__,
@@ -75,26 +76,26 @@ def apply_to_video(
     damage = Damage()
     begun = len(finished_parts(folder)) * PART_FRAMES
     what = f"Applying to {before.name}"
-    comment = f"Made by the model {model.title} with {PROGRAM} {__version__}"
+    comment = f"Made by the model {predictor.title} with {PROGRAM} {__version__}"
     try:
         with track(max(video.frame_count, begun), what, "frames", done=begun, quiet=quiet) as advance:
-            frame_count, end_s = make_parts(model, video, how, folder, damage, advance)
+            frame_count, end_s = make_parts(predictor, video, how, folder, damage, advance)
         made_of = broken(source) if str(damage) else source
-        mark = xmp(model.title, __version__, model_version=model_version, source=made_of)
+        mark = predictor.mark(version=model_version, source=made_of)
         join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
     except UserError:
         remove_parts(after)  # it would come to the same end again
         raise
     remove_parts(after)
     return VideoDone(
-        in_tiles=model.runs_in_tiles(*upright_size(video)),
+        in_tiles=predictor.model.runs_in_tiles(*upright_size(video)),
         summary=summary(frame_count, how),
         damage=str(damage),
     )
 
 
 def make_parts(
-    model: Model, video: Video, how: Plan, folder: Path, damage: Damage, advance: Advance
+    predictor: Predictor, video: Video, how: Plan, folder: Path, damage: Damage, advance: Advance
 ) -> tuple[int, Fraction]:
     """Make those that are not there; gives the count of frames and when the last one ends, in seconds."""
     begun = len(finished_parts(folder))
@@ -115,7 +116,7 @@ def make_parts(
         return frame, to_pixels(frame, video)
 
     def run(item: tuple[VideoFrame, Pixels]) -> tuple[VideoFrame, Pixels]:
-        return item[0], model(item[1])
+        return item[0], predictor(item[1])
 
     def convert(item: tuple[VideoFrame, Pixels]) -> VideoFrame:
         return to_frame(item[1], item[0], video, how)

@@ -168,9 +168,10 @@ def test_generators(tmp_path: Path, width: int, channels: int, same: bool) -> No
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     usage = found.usage
     assert usage is not None
-    assert (usage.task, usage.inputs, usage.value_range) == ("inpainting", ("image", "mask"), (-1, 1))
-    assert (usage.in_channels, usage.out_channels, usage.width) == (channels, channels, width)
-    assert (usage.scale, usage.size_multiple, usage.minimum_size) == (1, 8, 8)
+    assert (usage.spec.task, usage.value_range) == ("inpainting", (-1, 1))
+    assert [each.name for each in usage.spec.inputs] == ["image", "mask"]
+    assert (usage.spec.in_channels, usage.spec.out_channels, usage.width) == (channels, channels, width)
+    assert (usage.spec.scale, usage.spec.size_multiple, usage.spec.minimum_size) == (1, 8, 8)
 
 
 def discriminator_state(width: int) -> State:

@@ -125,7 +125,7 @@ def test_what_is_written_is_read_as_the_same_network(tmp_path: Path, network: Ge
     found = published.network.state_dict()
     assert list(found) == list(network.state_dict())
     assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
-    assert published.usage is not None and published.usage.scale == network.scale
+    assert published.usage is not None and published.usage.spec.scale == network.scale
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -150,7 +150,7 @@ def test_what_leaves_comes_back(tmp_path: Path, network: Generator, name: str, h
     found = published.network.state_dict()
     assert list(found) == list(network.state_dict())
     assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
-    assert published.usage is not None and published.usage.scale == network.scale
+    assert published.usage is not None and published.usage.spec.scale == network.scale
 
 
 def test_folded_pixels_that_the_channels_belie_are_refused(tmp_path: Path) -> None:

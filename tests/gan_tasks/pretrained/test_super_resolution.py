@@ -210,8 +210,8 @@ def test_rrdb_net(
     assert_same(tmp_path / "n.pth", published, channels, 8, 12)
     usage = load_pretrained(tmp_path / "n.pth").usage
     assert usage is not None
-    assert (usage.in_channels, usage.out_channels, usage.width) == (channels, channels, width)
-    assert (usage.scale, usage.size_multiple) == (2**ups // unshuffle, unshuffle)
+    assert (usage.spec.in_channels, usage.spec.out_channels, usage.width) == (channels, channels, width)
+    assert (usage.spec.scale, usage.spec.size_multiple) == (2**ups // unshuffle, unshuffle)
     assert usage.value_range == (0, 1)
 
 

@@ -1,0 +1,325 @@
+"""A model as people use it: pixels in, pixels out; files in, files out.
+
+    read → run → mark → write
+
+Each step is written once, here, for the command line, the pages, the REST interface and videos. `spec.use` selects in
+one place what is done with the network (`USES`). Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks import __version__
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, to_float, write
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, fillable, to_mask
+from gan_tasks.export.inference.inpaint import fill
+from gan_tasks.export.inference.inpaint_options import InpaintOptions
+from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.inference.provenance import xmp
+from gan_tasks.export.inference.upscale import UpscaleOptions, finished
+from gan_tasks.export.models.alpha import split_alpha, spread_colour
+from gan_tasks.export.models.base import Model, from_float
+from gan_tasks.export.models.resizing import resized
+from gan_tasks.spec import InputSpec, ModelSpec, Use
+
+Inputs = Mapping[str, NDArray[Any]]
+"""By the names of the spec: images H×W×C uint8 or uint16; masks H×W bool, True where masked, or pixels that are white
+there; latents and labels float32 of one dimension."""
+Source = Path | bytes
+"""An encoded image or mask, or text: a latent is the seed or a JSON list, a label the number of the class."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a model is used: the same for the command line, the pages and the REST interface."""
+
+    upscale: UpscaleOptions = UpscaleOptions()
+    inpaint: InpaintOptions = InpaintOptions()
+
+    def check(self, model: Model) -> None:
+        """Raises UserError for options that the model has no use for."""
+        use = model.spec.use
+        if use != "upscale" and self.upscale != UpscaleOptions():
+            raise UserError(f"{model.title} does not upscale: leave out --scale and --blend-weight")
+        if use != "inpaint" and self.inpaint != InpaintOptions():
+            raise UserError(f"{model.title} does not inpaint: leave out the options of masks")
+
+
+@dataclass(frozen=True)
+class MaskReading:
+    """How the pixels of a mask file become a mask. Raises UserError for a threshold out of 1 to 255."""
+
+    threshold: int = DEFAULT_THRESHOLD
+    """The darkest gray level that is masked."""
+    invert: bool = False
+    """Black is masked instead of white."""
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Decoded inputs, with the colour profile of the first image."""
+
+    inputs: Inputs
+    icc_profile: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What came of it.
+
+    in_tiles: it was run in tiles, because memory is limited.
+    untouched: the result is the input, because there was nothing to do.
+    notes: what a person should know of how it was done.
+    """
+
+    pixels: Pixels
+    in_tiles: bool = False
+    untouched: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+class Predictor:
+    """What `gan_tasks.load` gives. `model` is the network with its spec."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __repr__(self) -> str:
+        return f"<{self.model.title}: {self.spec}; runs on {self.model.runs_on}>"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model takes and gives."""
+        return self.model.spec
+
+    @property
+    def title(self) -> str:
+        return self.model.title
+
+    def __call__(self, *inputs: NDArray[Any], options: PredictOptions | None = None, **named: NDArray[Any]) -> Pixels:
+        """The image that the model makes.
+
+        Args:
+            inputs: in the order of the spec; see `Inputs` for their form. Images may have any size.
+            named: the same by name, such as `mask=...`.
+
+        Returns (s·H)×(s·W)×C' pixels of the type of the first image, uint8 where there is none. Gray is repeated for
+        a model of RGB, and alpha is carried round a model that has none. Known pixels come back unchanged from
+        inpainting. Raises ImageError for channels, a type or a size that does not fit, UserError for inputs that are
+        missing or not known.
+        """
+        names = [given.name for given in self.spec.inputs]
+        if len(inputs) > len(names):
+            raise UserError(f"{self.title} got {len(inputs)} inputs: expected {listed(names)}")
+        return self.predict({**dict(zip(names, inputs, strict=False)), **named}, options).pixels
+
+    # The four steps.
+
+    def read(
+        self,
+        sources: Mapping[str, Source],
+        *,
+        max_pixels: int | None = None,
+        masks: MaskReading | None = None,
+    ) -> Opened:
+        """Decode the inputs, by name. Raises UserError for what cannot be read or does not fit."""
+        masks = masks or MaskReading()
+        limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+        inputs: dict[str, NDArray[Any]] = {}
+        icc_profile = None
+        for given in self.spec.inputs:
+            source = sources.get(given.name)
+            if source is None:
+                continue
+            if not given.is_spatial:
+                inputs[given.name] = read_vector(given, source)
+                continue
+            picture = read(source, **limits)
+            if given.kind == "image":
+                inputs[given.name] = picture.pixels
+                icc_profile = picture.icc_profile if given is self.spec.image else icc_profile
+            else:
+                name = source if isinstance(source, Path) else f"the {given.name}"
+                inputs[given.name] = self._mask(given, picture.pixels, inputs, masks, name)
+        return Opened(inputs, icc_profile)
+
+    def _mask(
+        self, given: InputSpec, pixels: Pixels, inputs: Inputs, masks: MaskReading, name: object
+    ) -> NDArray[np.bool_]:
+        assert self.spec.image is not None  # a mask is as large as the first image
+        size = inputs[self.spec.image.name].shape[:2] if self.spec.image.name in inputs else pixels.shape[:2]
+        if given.optional:
+            mask = to_mask(pixels, masks.threshold)
+            if mask.shape != size:
+                (height, width), (rows, columns) = mask.shape, size
+                raise ImageError(f"{name}: is {width} × {height} px but its image is {columns} × {rows} px")
+            return mask
+        return fillable(pixels, size, threshold=masks.threshold, invert=masks.invert, name=name)
+
+    def predict(self, inputs: Inputs, options: PredictOptions | None = None) -> Prediction:
+        """Run the model. Raises as `__call__`, and UserError for options that the model has no use for."""
+        options = options or PredictOptions()
+        options.check(self.model)
+        names = {given.name for given in self.spec.inputs}
+        needed = {given.name for given in self.spec.inputs if not given.optional}
+        if unknown := sorted(inputs.keys() - names):
+            raise UserError(f"{self.title} does not take {listed(unknown)}: it takes {listed(sorted(names))}")
+        if missing := sorted(needed - inputs.keys()):
+            raise UserError(f"{self.title} needs {listed(missing)} too: it takes {listed(sorted(names))}")
+        return USES[self.spec.use](self.model, inputs, options)
+
+    def mark(self, prediction: Prediction | None = None, *, version: str = "", source: str = "") -> bytes:
+        """The XMP packet that says that a model made the image, and with which model.
+
+        version, source: tell results of other models, options and inputs apart; see `provenance.Mark`.
+        """
+        return xmp(
+            self.title,
+            __version__,
+            composite=self.spec.use == "inpaint",
+            untouched=prediction is not None and prediction.untouched,
+            model_version=version,
+            source=source,
+        )
+
+    def write(
+        self,
+        path: Path,
+        prediction: Prediction,
+        *,
+        icc_profile: bytes | None = None,
+        version: str = "",
+        source: str = "",
+    ) -> None:
+        """Write the result with its mark; the suffix names the format, and the file is whole or not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mark = self.mark(prediction, version=version, source=source)
+        write(path, Picture(prediction.pixels, icc_profile), xmp=mark)
+
+
+# What is done with the network, by its use.
+
+
+def predict_image(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    """One or several images to one: the result has the alpha of the first."""
+    spec, image = model.spec, first_image(model, inputs)
+    colour, alpha = split_alpha(image, spec.in_channels)
+    made, in_tiles = run_images(model, fit_channels(colour, spec.in_channels), inputs)
+    if alpha is not None and spec.out_channels in (1, 3):
+        made = np.concatenate([made, resized(alpha, made.shape[:2], "bicubic")], axis=2)
+    return Prediction(made, in_tiles)
+
+
+def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    """As `predict_image`. Colours that are wholly transparent do not show at the edge of what is visible."""
+    image = first_image(model, inputs)
+    colour, alpha = split_alpha(image, model.spec.in_channels)
+    if alpha is not None:
+        colour = np.concatenate([spread_colour(colour, alpha), alpha], axis=2)
+    assert model.spec.image is not None  # see `first_image`
+    name = model.spec.image.name
+    prediction = predict_image(model, {**inputs, name: image if alpha is None else colour}, options)
+    return Prediction(finished(prediction.pixels, image, options.upscale), prediction.in_tiles)
+
+
+def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    image = first_image(model, inputs)
+    mask, *more = (as_mask(inputs.get(given.name)) for given in model.spec.inputs if given.kind == "mask")
+    assert mask is not None  # it is not optional
+    filled = fill(model, image, mask, more[0] if more else None, options.inpaint)
+    return Prediction(filled.pixels, untouched=filled.pixels is image, notes=filled.notes)
+
+
+def predict_generated(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    """A latent, and maybe a label, to 8-bit pixels."""
+    made = model.run(*(checked_vector(given, inputs[given.name])[None] for given in model.spec.inputs))
+    return Prediction(from_float(made[0], np.dtype(np.uint8)))
+
+
+USES: Mapping[Use, Callable[[Model, Inputs, PredictOptions], Prediction]] = {
+    "translate": predict_image,
+    "upscale": predict_upscaled,
+    "inpaint": predict_inpainted,
+    "generate": predict_generated,
+    "stylize": predict_image,
+}
+
+
+def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, bool]:
+    """The network on the first image and all others that it takes; and whether it was run in tiles."""
+    spec = model.spec
+    if spec.runs_in_tiles:
+        return model.run_pixels(image), model.runs_in_tiles(*image.shape[:2])
+    arrays = []
+    for given in spec.inputs:
+        if given is spec.image:
+            arrays.append(to_float(image)[None])
+        elif given.kind == "image":
+            other = checked_image(inputs[given.name])
+            arrays.append(to_float(fit_channels(split_alpha(other, given.channels)[0], given.channels))[None])
+        elif given.kind == "mask":
+            mask = as_mask(inputs.get(given.name))
+            mask = np.zeros(image.shape[:2], np.bool_) if mask is None else mask
+            arrays.append(mask[None, None].astype(np.float32))
+        else:
+            arrays.append(checked_vector(given, inputs[given.name])[None])
+    return from_float(model.run(*arrays)[0], image.dtype), False
+
+
+def first_image(model: Model, inputs: Inputs) -> Pixels:
+    assert model.spec.image is not None  # of every use but generate
+    return checked_image(inputs[model.spec.image.name])
+
+
+def checked_image(image: NDArray[Any]) -> Pixels:
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
+    return image
+
+
+def checked_vector(given: InputSpec, values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.shape != (given.channels,):
+        raise UserError(f"{given.name} has the shape {values.shape}: expected {given.channels} numbers")
+    return values.astype(np.float32)
+
+
+def as_mask(values: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    if values is None or (values.dtype == np.bool_ and values.ndim == 2):
+        return values
+    return to_mask(values)
+
+
+def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
+    """Raises UserError for text that is neither a number nor a list of the right length."""
+    text = source.read_text() if isinstance(source, Path) else source.decode(errors="replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if given.kind == "latent" and isinstance(value, int) and 0 <= value < 2**63:
+        return draw_latent(value, given.channels)
+    if given.kind == "label" and isinstance(value, int) and 0 <= value < given.channels:
+        label = np.zeros(given.channels, np.float32)
+        label[value] = 1
+        return label
+    is_list = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+    if is_list and len(value) == given.channels and np.isfinite(value).all():
+        return np.asarray(value, np.float32)
+    one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}"
+    raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
+
+
+def listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
