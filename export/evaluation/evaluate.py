@@ -1,9 +1,9 @@
-"""How good models are on images they have not seen, beside what needs no model."""
+"""How good models are on images that they have not seen, beside baselines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,25 +15,27 @@ import torch
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import channels_fit, fit_channels
 from gan_tasks.datasets.masks.draw import Mask
-from gan_tasks.export.evaluation import evaluator as rulers
+from gan_tasks.export.evaluation import evaluator as metric_tools
 from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
-from gan_tasks.export.evaluation.masks import given_back, mask_of, with_drawn_masks, with_gray_mask
+from gan_tasks.export.evaluation.masks import mask_of, with_drawn_masks, with_gray_mask, with_known_pixels
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
-from gan_tasks.export.models.base import FloatImages, Model, load
+from gan_tasks.export.load import load_model
+from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.metrics.baselines import Baseline, Example
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES
 from gan_tasks.progress import track
 from gan_tasks.runs.folder import from_json, to_json
+from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.validation import Indices, arrays, digest, distinct
 
 LARGEST_FIT = 200
-"""Training examples that the trivial answers are fitted to: enough for a mean and an affine map."""
+"""Training examples that baselines are fitted to: enough for a mean and an affine map."""
 LARGEST_SEARCH = 2000
 """Training images among which the nearest to each output is sought; of more, so many are taken evenly."""
 
@@ -46,7 +48,7 @@ def evaluate(
     options: EvaluationOptions | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Measure a model on a split of a data folder, beside the trivial answers where the task is of pairs.
+    """Measure a model on a split of a data folder, beside baselines where the task has targets.
 
     What is measured how: `gan_tasks.metrics.catalogue`. Figures are means over images with bootstrap intervals of
     95 %; sets of images are compared by the features of a named network, if one is here.
@@ -78,47 +80,53 @@ def compare(
     options = options or EvaluationOptions()
     first = next(iter(models.values()))
     task = task or common_task(models)
-    if len({model.out_channels for model in models.values()}) > 1:
-        made = ", ".join(f"{name} {model.out_channels}" for name, model in models.items())
+    has_target = task.evaluation().has_target
+    if len({model.spec.out_channels for model in models.values()}) > 1:
+        made = ", ".join(f"{name} {model.spec.out_channels}" for name, model in models.items())
         raise UserError(f"models that make different numbers of channels ({made}) cannot be compared")
     data, in_folder = task.open_data(root, options.split, augment=False, seed=0)
     indices = distinct(task, data, options.limit)
     if not indices.any:
         raise UserError(f"{root} holds no {options.split} images to measure on")
     train = open_train(task, root)
-    baselines = fit_baselines(first, task, train, quiet=quiet) if task.paired else {}
-    channels = first.in_channels, first.out_channels
-    images = set_size(task, data, indices, options.patch)
-    tools = rulers.choose(options, task, images=images, channels=channels, quiet=quiet)
+    baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}
+    channels = first.spec.in_channels, first.spec.out_channels
+    images = set_size(first, task, data, indices, options.patch)
+    tools = metric_tools.choose(options, task, images=images, channels=channels, quiet=quiet)
 
-    measured = {name: Evaluator(name, tools, paired=task.paired) for name in (*models, *baselines)}
-    real, inputs = Evaluator("real images", tools, paired=False), Evaluator("untranslated", tools, paired=False)
+    measured = {name: Evaluator(name, tools, has_target=has_target) for name in (*models, *baselines)}
+    real, inputs = (
+        Evaluator("real images", tools, has_target=False),
+        Evaluator("untranslated", tools, has_target=False),
+    )
     names, sizes, mask_ratios = [], [], []
     with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
         for index in indices.any:
             sample = run_models(models, task, data, index)
             if index in indices.sources:
                 names.append(sample.name)
-                sizes.append(sample.inputs[0].shape[1:])
+                sizes.append((sample.target if sample.image is None else sample.image).shape[1:])
                 if sample.mask is not None:
                     mask_ratios.append(float(sample.mask.mean()))
-                if not options.patch or task.scale == 1:  # patches of smaller images would show more of the scene
-                    inputs.add_to_set(with_gray_mask(sample.inputs[0], sample.mask))
+                # Patches of smaller images would show more of the scene.
+                if sample.image is not None and (not options.patch or first.spec.scale == 1):
+                    inputs.add_to_set(with_gray_mask(sample.image, sample.mask))
                 for name, output in sample.outputs.items():
                     measured[name].add(output, sample.target, sample.mask)
                     measured[name].add_to_set(output)
                 for name, baseline in baselines.items():
-                    answered = with_channels(baseline(*sample.inputs), first.out_channels)
-                    answered = given_back(answered, sample.inputs[0], sample.mask)
-                    measured[name].add(answered, sample.target, sample.mask)
-                    measured[name].add_to_set(answered)
+                    predicted = with_channels(baseline(*sample.inputs), first.spec.out_channels)
+                    if sample.image is not None:
+                        predicted = with_known_pixels(predicted, sample.image, sample.mask)
+                    measured[name].add(predicted, sample.target, sample.mask)
+                    measured[name].add_to_set(predicted)
             if index in indices.targets:
                 real.add(sample.target, None)
                 real.add_to_set(sample.target)
             advance(1)
     has_search = not options.patch and options.split != "train"
     search = train_search(first, task, train, tools, quiet=quiet) if has_search else None
-    own_source = not task.paired and not options.patch
+    own_source = not has_target and first.spec.image is not None and not options.patch
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
@@ -134,7 +142,7 @@ def compare(
         names=tuple(names),
         samples=tuple(sorted(indices.sources)),
         sizes=(areas[0], areas[-1]),
-        mode="train" if any(is_training(model) for model in models.values()) else "eval",
+        mode="train" if any(model.is_in_train_mode for model in models.values()) else "eval",
         crop_px=options.crop,
         models=tuple(chosen),
         baselines=tuple(measured_baselines),
@@ -155,68 +163,57 @@ def compare(
 
 
 def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
-    """As `load`; of a training that learned several directions, the one asked for."""
-    model = load(path, device=device, mode=mode)
-    if direction and isinstance(model, TrainedModel) and direction in model.task.directions:
-        return TrainedModel(path, device=device, mode=mode, direction=direction)
+    """As `load_model`; of a training that learned several directions, the one asked for."""
+    model = load_model(path, device=device, mode=mode)
+    if direction and direction in model.spec.directions and isinstance(model, TrainedModel):
+        return load_model(path, device=device, mode=mode, direction=direction)
     return model
-
-
-def is_training(model: Model) -> bool:
-    network = getattr(model, "network", None)
-    return network is not None and bool(network.training)
 
 
 def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
     """The task that reads data for a model, with the options of its training where they are known.
 
     Args:
-        name: of another task than the model says.
+        name: of another task than the model's own.
         direction: a-to-b or b-to-a, instead of that of the training.
 
-    Raises UserError for a task that there is not, or that knows no direction, or a model that goes another one.
+    Raises UserError for a task that there is not, or that has no such direction, or a model of another direction.
     """
-    task_class = find_task(name or model.name).load()
-    options = to_json(task_class.Config())
-    if model.task_options and name in ("", model.name):
+    task_class = find_task(name or model.spec.task).load()
+    is_known = bool(model.task_options) and name in ("", model.spec.task)
+    if is_known:
         try:
-            options |= json.loads(model.task_options)
+            options = to_json(task_class.Config()) | json.loads(model.task_options)
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
-    if not model.task_options and "scale" in options.get("data", {}):
-        # No part of an image is trained on, but its size has to fit the scale.
-        options["data"] |= {"scale": model.scale, "crop_size": 32 * model.scale}
-    known = options.get("direction") if model.task_options and name in ("", model.name) else None
-    if direction and task_class.directions and known not in (None, direction):
-        raise UserError(f"{model.title} goes {known}: to go {direction}, give the run or the file of that direction")
-    if direction and not task_class.directions:
-        if "direction" not in options.get("data", {}):
-            raise UserError(f"{task_class.name} has one direction only: leave --direction out")
-        options["data"]["direction"] = direction
-    task = task_class(from_json(task_class.Config, options))
-    return task.in_direction(direction) if direction and task_class.directions else task
+        task = task_class(from_json(task_class.Config, options))
+    else:
+        task = task_class() if model.task_options else task_class.for_model(model.spec)
+    if not direction:
+        return task
+    if is_known and model.spec.direction not in ("", direction):
+        raise UserError(
+            f"{model.title} goes {model.spec.direction}: for {direction} give the run or the file of that direction"
+        )
+    return task.in_direction(direction)
 
 
 def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
-    """The first model's. Raises UserError where another is known to go another way or to be of another kind."""
+    """The first model's. Raises UserError where another model has another direction or another kind of task."""
     found = {name: task_of(model) for name, model in models.items()}
     (first_name, first), *others = found.items()
     for name, task in others:
-        if models[name].task_options and models[first_name].task_options and way(task) != way(first):
+        are_known = models[name].task_options and models[first_name].task_options
+        if are_known and task.direction != first.direction:
             raise UserError(
-                f"{first_name} goes {way(first)} and {name} goes {way(task)}: compare models of one direction, "
-                "or say which with --direction"
+                f"{first_name} goes {first.direction or 'one way'} and {name} goes {task.direction or 'one way'}: "
+                "compare models of one direction, or name the direction with --direction"
             )
-        if task.paired != first.paired:
+        if task.evaluation().has_target != first.evaluation().has_target:
             raise UserError(
                 f"{first_name} is of {first.name} and {name} of {task.name}: say with --task how to read the data"
             )
     return first
-
-
-def way(task: Task[Any, Any]) -> str:
-    options = to_json(task.config)
-    return str(options.get("direction") or options.get("data", {}).get("direction") or "one way")
 
 
 def open_train(task: Task[Any, Any], root: Path) -> Data | None:
@@ -228,25 +225,27 @@ def open_train(task: Task[Any, Any], root: Path) -> Data | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image that models were given, what they made of it and what should come of it, C×H×W in [-1, 1].
+    """One sample: what models were given, what they made of it, and its target. Images are C×H×W in [-1, 1].
 
-    Where there are no pairs the target is one of its kind.
+    inputs: by the spec of the first model, the images in its channels.
+    outputs: by model, with the known pixels of the image.
+    target: for a task without targets, any image of the target side.
+    mask: H×W, True where the image was masked; None for a task without masks.
+    image: the first image among the inputs; None for a model that takes none.
     """
 
     name: str
     inputs: tuple[FloatImages, ...]
-    """The image, in the first model's channels, and masks."""
     outputs: dict[str, FloatImages]
-    """By model, with what was given of the image as it was."""
     target: FloatImages
     mask: Mask | None
-    """H×W, True where the image was missing; None for a task without masks."""
+    image: FloatImages | None
 
 
 def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
     """Run models over one sample; in mode train with dropout that depends on the sample alone.
 
-    Raises UserError where what one makes of a pair's source is not of the target's size.
+    Raises UserError where an output does not have the target's size.
     """
     given, outputs = [], {}
     for name, model in models.items():
@@ -254,46 +253,56 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(index)
             output = model.run(*(each[None] for each in inputs))[0]
-        if task.paired and output.shape != target.shape:
+        if task.evaluation().has_target and output.shape != target.shape:
+            image = image_of(model.spec, inputs)
             raise UserError(
-                f"{data.name(index)}: the model makes {describe(output)} of {describe(inputs[0])}, and the target is "
+                f"{data.name(index)}: the model makes {describe(output)}"
+                f"{'' if image is None else f' of {describe(image)}'}, and the target is "
                 f"{describe(target)}: give data as the model was trained on"
             )
         given.append(inputs)
         outputs[name] = output
-    mask = mask_of(task, given[0])
-    outputs = {name: given_back(output, given[0][0], mask) for name, output in outputs.items()}
-    return Sample(data.name(index), given[0], outputs, target, mask)
+    spec = next(iter(models.values())).spec
+    mask, image = mask_of(spec, given[0]), image_of(spec, given[0])
+    if image is not None:
+        outputs = {name: with_known_pixels(output, image, mask) for name, output in outputs.items()}
+    return Sample(data.name(index), given[0], outputs, target, mask, image)
 
 
-def set_size(task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
-    """Of the smaller set, that of the outputs or the real one: its images, or its patches as far as more matter."""
+def image_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> FloatImages | None:
+    """The first image among the inputs; None for a model that takes none."""
+    return None if spec.image is None else inputs[spec.inputs.index(spec.image)]
+
+
+def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
+    """Size of the smaller set, outputs or real images: its images, or its patches as far as more of them matter."""
     if not patch_px:
         return indices.fewest
     outputs = real = 0
     for index in indices.any:
-        (source, *_), target = arrays(task, data, index)
-        made = tuple(task.scale * length for length in source.shape[1:])
-        outputs += rulers.count_patches(made, patch_px) * (index in indices.sources)
-        real += rulers.count_patches(target.shape[1:], patch_px) * (index in indices.targets)
+        inputs, target = example(model, task, data, index)
+        image = image_of(model.spec, inputs)
+        _, *made = model.spec.output_shape(*(0, 0) if image is None else image.shape[1:])
+        outputs += metric_tools.count_patches(tuple(made), patch_px) * (index in indices.sources)
+        real += metric_tools.count_patches(target.shape[1:], patch_px) * (index in indices.targets)
         if min(outputs, real) >= FRECHET_LEAST_IMAGES:
             break
     return min(outputs, real)
 
 
-def fit_baselines(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Baseline]:
-    """The task's answers that need no network, those left out whose channels cannot be made the model's."""
+def fitted_baselines(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Baseline]:
+    """The task's baselines, those left out whose channels cannot be converted to the model's."""
     indices = range(min(len(train), LARGEST_FIT) if train else 0)
 
     def examples() -> Iterator[Example]:
-        with track(len(indices), "Fitting the trivial answers", "images", quiet=quiet or not train) as advance:
+        with track(len(indices), "Fitting baselines", "images", quiet=quiet or not train) as advance:
             for index in indices:
                 assert train is not None
                 yield example(model, task, train, index)
                 advance(1)
 
-    baselines = task.baselines(examples())
-    fits = channels_fit(model.in_channels, model.out_channels)
+    baselines = task.evaluation().fit_baselines(examples())
+    fits = channels_fit(model.spec.in_channels, model.spec.out_channels)
     return {name: baseline for name, baseline in baselines.items() if fits or name != "source itself"}
 
 
@@ -306,7 +315,7 @@ def train_search(
     count = min(len(train), LARGEST_SEARCH)
     chosen = [index * len(train) // count for index in range(count)]
     names: dict[bytes, str] = {}
-    search = Evaluator("training images", tools, paired=False)
+    search = Evaluator("training images", tools, has_target=False)
     with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
         for index in chosen:
             _, target = example(model, task, train, index)
@@ -321,8 +330,12 @@ def train_search(
 
 def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
     """The inputs of a sample and its target, C×H×W in the model's channels."""
-    (image, *masks), target = arrays(task, data, index)
-    return (with_channels(image, model.in_channels), *masks), with_channels(target, model.out_channels)
+    arrays_of_sample, target = arrays(task, data, index)
+    inputs = tuple(
+        with_channels(each, given.channels) if given.kind == "image" else each
+        for given, each in zip(model.spec.inputs, arrays_of_sample, strict=True)
+    )
+    return inputs, with_channels(target, model.spec.out_channels)
 
 
 def with_channels(image: FloatImages, channels: int) -> FloatImages:

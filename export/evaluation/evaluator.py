@@ -26,7 +26,6 @@ from gan_tasks.metrics.masked_region import masked_metrics
 from gan_tasks.metrics.niqe import BLOCK_PX, niqe_own_fit
 from gan_tasks.metrics.reference import MS_SSIM_LEAST_PX
 from gan_tasks.progress import reported
-from gan_tasks.runs.folder import to_json
 from gan_tasks.tasks.base import Task
 
 NETWORK_CHANNELS = (1, 2, 3, 4)
@@ -102,20 +101,15 @@ def feature_network(
         return None
     if name == "efficientnet-lite0":
         return efficientnet_lite0(options.features_weights)
-    if learned_from_vgg(to_json(task.config)):
+    if task.evaluation().learned_from_vgg:
         notes.append(
-            "The model learned from a VGG network and is judged by one here, which flatters it: "
-            "efficientnet-lite0 is the neutral judge."
+            "The model learned from a VGG network, and a VGG network compares the sets here, which flatters it: "
+            "--features efficientnet-lite0 is neutral."
         )
     if quiet:
         return vgg16(options.features_weights)
     with reported("Downloading VGG16", "bytes") as on_progress:
         return vgg16(options.features_weights, on_progress)
-
-
-def learned_from_vgg(options: dict[str, Any]) -> bool:
-    """By the perceptual loss, or a discriminator on its features."""
-    return bool(options.get("perceptual", {}).get("perceptual")) or options.get("discriminator") == "features"
 
 
 @dataclass(frozen=True)
@@ -129,8 +123,8 @@ class Search:
 class Evaluator:
     """One subject, image after image; all are C×H×W in [-1, 1]."""
 
-    def __init__(self, name: str, tools: MetricSet, *, paired: bool) -> None:
-        self.name, self.tools, self.paired = name, tools, paired
+    def __init__(self, name: str, tools: MetricSet, *, has_target: bool) -> None:
+        self.name, self.tools, self.has_target = name, tools, has_target
         self._values: dict[str, list[float]] = {}
         self._features = FeatureRows(tools.network) if tools.network else None
         self._inception = FeatureRows(tools.inception.network) if tools.inception else None
@@ -140,7 +134,7 @@ class Evaluator:
     def add(self, image: FloatImages, target: FloatImages | None, mask: Mask | None = None) -> None:
         """Measure one image: against the target where the task is of pairs, also in its hole alone, and by itself."""
         values: dict[str, float] = {}
-        if self.paired and target is not None:
+        if self.has_target and target is not None:
             values = against(image, target, self.tools)
             if mask is not None:
                 values |= within(mask, image, target, self.tools)

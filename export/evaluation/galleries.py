@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.images import to_uint8
-from gan_tasks.export.evaluation.evaluate import example, open_train, run_models
+from gan_tasks.export.evaluation.evaluate import Sample, example, open_train, run_models
+from gan_tasks.export.evaluation.masks import with_gray_mask
 from gan_tasks.export.evaluation.report import Gallery
 from gan_tasks.export.evaluation.result import Evaluation, Subject
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.catalogue import L1, L1_MASKED, NIQE, TO_REAL, Metric
 from gan_tasks.runs.image_grid import grid
+from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.base import Task
 
 ROWS = 3
@@ -26,13 +28,15 @@ def draw_galleries(
 ) -> list[Gallery]:
     """Run the models again on the images that say most, and lay them out."""
     data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
-    titles = [*task.inputs, *(models if len(models) > 1 else ["output"]), *(["real"] if task.paired else [])]
+    spec, has_target = next(iter(models.values())).spec, task.evaluation().has_target
+    inputs = [given.name for given in spec.inputs if given.is_spatial]
+    titles = [*inputs, *(models if len(models) > 1 else ["output"]), *(["real"] if has_target else [])]
 
     def rows(places: Sequence[int]) -> list[list[Any]]:
         found = []
         for place in places:
             sample = run_models(models, task, data, evaluation.samples[place])
-            images = [*shown(sample.inputs), *sample.outputs.values(), *([sample.target] if task.paired else [])]
+            images = [*shown(spec, sample), *sample.outputs.values(), *([sample.target] if has_target else [])]
             found.append([to_uint8(image) for image in images])
         return found
 
@@ -56,10 +60,15 @@ def draw_galleries(
     return galleries
 
 
-def shown(inputs: Sequence[FloatImages]) -> list[FloatImages]:
-    """As pictures in [-1, 1]: what a mask, the first of them, takes away is gray."""
-    image, *masks = inputs
-    return [image * (1 - masks[0]) if masks else image, *(mask * 2 - 1 for mask in masks)]
+def shown(spec: ModelSpec, sample: Sample) -> list[FloatImages]:
+    """The inputs that are pictures, in [-1, 1]: the image, gray where it is masked, and masks as black and white."""
+    pictures = []
+    for given, each in zip(spec.inputs, sample.inputs, strict=True):
+        if given is spec.image:
+            pictures.append(with_gray_mask(each, sample.mask))
+        elif given.is_spatial:
+            pictures.append(each if given.kind == "image" else each * 2 - 1)
+    return pictures
 
 
 def ranking(subject: Subject) -> Metric | None:

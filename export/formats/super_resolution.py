@@ -109,8 +109,8 @@ def generator_of(model: TorchModel) -> Generator:
     generators = [module for module in model.network.modules() if isinstance(module, Generator)]
     if model.spec.use != "upscale" or len(generators) != 1:
         raise UserError(
-            f"{model.title} is a model of {model.spec.task}, and this format is for models that upscale. Every model can be "
-            "exported with --format onnx, pix2pix's with --format jy too"
+            f"{model.title} is a model of {model.spec.task}, and this format is for models that upscale. Every model "
+            "can be exported with --format onnx, pix2pix's with --format jy too"
         )
     try:
         to_basicsr(generators[0])
@@ -152,16 +152,16 @@ def write_verified(
 def largest_difference(found: nn.Module, expected: nn.Module, generator: Generator) -> float:
     """Of values in [0, 1], at five sizes; not a number where either gives none, infinite where the sizes differ."""
     device = next(generator.parameters()).device
-    channels = upscaler_usage(generator).in_channels
+    spec = upscaler_usage(generator).spec
     differences = []
-    for size in legal_sizes(generator.size_multiple, generator.minimum_size):
-        images = torch.from_numpy(noise(("image",), channels, 1, *size)["image"]) * 2 - 1
+    for size in legal_sizes(spec):
+        images = torch.from_numpy(noise(spec, 1, *size)["image"]) * 2 - 1
         with torch.inference_mode():
-            one, other = seen(found(images)), seen(expected(images.to(device)))
+            one, other = clipped(found(images)), clipped(expected(images.to(device)))
         differences.append(float((one - other).abs().max()) if one.shape == other.shape else float("inf"))
     return float(np.max(differences))
 
 
-def seen(images: Tensor) -> Tensor:
+def clipped(images: Tensor) -> Tensor:
     """From [-1, 1] to [0, 1], what lies outside as the nearer end: a run's model clips, the published ones do not."""
     return images.float().cpu().clamp(-1, 1) / 2 + 0.5

@@ -66,9 +66,8 @@ def fill(
         lines = None if sketch is None else sketch[region.place]
         size = region.size if strategy == "original" else working_size(model, region.size)
         if size != region.size and strategy == "crop":
-            notes.append(
-                f"a masked region was filled at {size[0] / region.size[0]:.0%} of its size, the largest that is done"
-            )
+            share = size[0] / region.size[0]
+            notes.append(f"a masked region was filled at {share:.0%} of its size, the largest that is done")
         made = run_at(model, part, left[region.place], lines, size)
         part[region.mask] = fitted(model, made, part, left[region.place], options, image.dtype)[region.mask]
         left[region.place] &= ~region.mask
