@@ -95,7 +95,6 @@ def with_values(config: T, values: Mapping[Route, Any], route: Route = ()) -> T:
     return type(config)(**replaced)
 
 
-@cache
 def field_docstrings(config_type: type) -> dict[str, str]:
     """The docstrings of a dataclass's fields, inherited ones included, each on one line."""
     found: dict[str, str] = {}
