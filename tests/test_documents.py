@@ -85,8 +85,8 @@ def test_options_in_a_document_exist(document: str, capsys: pytest.CaptureFixtur
         [],
     ):
         with pytest.raises(SystemExit):
-            main([*command, "--help"])
-    known = {*re.findall(r"--[a-z][\w-]*", capsys.readouterr().out), "--help", "--resume", *NOT_OURS}
+            main([*command, "--help-all"])
+    known = {*re.findall(r"--[a-z][\w-]*", capsys.readouterr().out), "--help", "--help-all", "--resume", *NOT_OURS}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known
 
 

@@ -1,54 +1,68 @@
-"""`gan-tasks train TASK`: the options of the task and of the loop on one command line."""
+"""Which tasks there are for a person, which of a task's options `--help` shows, and under which titles.
+
+`--help-all` shows every option.
+"""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import tyro
-
+from gan_tasks import tasks
+from gan_tasks.apps.cli.options import Option, did_you_mean
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.tasks.base import Task
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.tasks import TaskEntry, find_task
 
-TaskConfig = TypeVar("TaskConfig")
-
-
-@dataclass(frozen=True)
-class Train(Generic[TaskConfig]):
-    """Train on a folder of images. A run that was stopped goes on with `gan-tasks train --resume RUN`."""
-
-    data: Path
-    """The folder of images."""
-    out: Path
-    """The run folder to make: checkpoints, journal, samples, report."""
-    task: TaskConfig
-    loop: TrainConfig
-    preset: str = ""
-    """Where the task's options start from; those given beside it change it."""
-    init_from: Path | None = None
-    """Start from what fits of this model: a run of any task, one of its checkpoints, or a published file."""
-    preview: Path | None = None
-    """Write what the networks will see of the first 16 samples into this folder, as pictures, and train nothing."""
-
-
-def parse_train(task_class: type[Task[Any, Any]], arguments: list[str]) -> Train[Any]:
-    """The options of `gan-tasks train TASK`. Raises UserError for a preset that the task does not have."""
-    presets = {task_class.default_preset: task_class.Config(), **task_class.presets}
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset", default=task_class.default_preset)
-    preset = finder.parse_known_args(arguments)[0].preset
-    if preset not in presets:
-        raise UserError(f"{task_class.name} has no preset {preset!r}: expected {' or '.join(presets)}")
-    default = Train(data=tyro.MISSING, out=tyro.MISSING, task=presets[preset], loop=TrainConfig(), preset=preset)
-    options: Train[Any] = tyro.cli(
-        Train[task_class.Config],  # type: ignore[name-defined]
-        args=arguments,
-        default=default,
-        prog=f"gan-tasks train {task_class.name}",
-        description=f"{Train.__doc__} Presets: {', '.join(presets)}; the defaults below are those of {preset}.",
-        config=(tyro.conf.OmitArgPrefixes,),
+COMMON = frozenset(
+    (
+        *("data", "out", "preset", "config", "init_from"),
+        *("generator", "network", "width", "blocks", "residual", "sketch"),
+        *("gan", "adversarial", "d_augment", "l1", "cycle", "identity", "reconstruction", "perceptual"),
+        *("batch_size", "lr", "ema_halflife_images", "epochs", "decay_epochs", "adversarial_epochs"),
+        *("direction", "layout", "scale", "degradation", "masks", "mask_kinds"),
+        *("load_size", "crop_size", "flip"),
+        *("seed", "device", "workers", "max_steps", "best_by"),
     )
-    return options
+)
+"""The options that people use most; a task shows those of them that it has."""
+
+TITLES_OF_FIELDS = {
+    "discriminator": ("discriminator", "local_discriminator"),
+    "losses": ("gan", "l1", "cycle", "identity", "feature_matching", "mask_weight", "boundary_weight"),
+    "learning-rate schedule": ("adversarial_epochs", "adversarial_lr"),
+    "data": ("direction",),
+}
+"""Titles of single options that their config has beside others of another subject."""
+TITLES_OF_PREFIXES = {"d_": "discriminator", "pool_": "discriminator", "reconstruction": "losses"}
+TITLES_OF_CONFIGS = {
+    "adversarial": "adversarial objective",
+    "perceptual": "perceptual loss",
+    "optimisation": "optimizer",
+    "schedule": "learning-rate schedule",
+    "data": "data",
+    "framing": "augmentation",
+    "drawn_masks": "drawn masks",
+    "loop": "run",
+    "task": "model",
+}
+"""Titles of the options of a nested config, by the field that holds it."""
+
+
+def group(option: Option) -> str:
+    """The title under which the help shows an option of `gan-tasks train` and `gan-tasks check`."""
+    *parents, field = option.route
+    if not parents:
+        return "arguments" if option.positional else "options"
+    if parents == ["task"]:
+        for title, fields in TITLES_OF_FIELDS.items():
+            if field in fields:
+                return title
+        for prefix, title in TITLES_OF_PREFIXES.items():
+            if field.startswith(prefix):
+                return title
+    return TITLES_OF_CONFIGS.get(parents[-1], parents[-1].replace("_", " "))
+
+
+def known_task(name: str) -> TaskEntry:
+    """As `find_task`, but its UserError suggests the nearest name."""
+    names = [entry.name for entry in tasks.TASKS]
+    if name not in names and (hint := did_you_mean(name, names)):
+        raise UserError(f"no task is called {name!r}{hint}")
+    return find_task(name)

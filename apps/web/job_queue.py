@@ -195,8 +195,12 @@ class Service:
         return Result(before, after, file, seconds)
 
 
-def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[ServedModel]:
+def open_models(
+    paths: Sequence[Path], *, provider: str = "auto", device: str = "auto", max_memory_bytes: int | None = None
+) -> list[ServedModel]:
     """Load ONNX files, which the provider is to run, and run folders, these in every direction that they learned.
+
+    device: of run folders, such as cuda:1. max_memory_bytes: of a network's features; None keeps the model's default.
 
     Raises UserError for a path that holds no model, and for none at all.
     """
@@ -210,9 +214,13 @@ def open_models(paths: Sequence[Path], *, provider: str = "auto") -> list[Served
                 f"{path} is a published checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
                 f"{exported}"
             )
-        model = load(path, provider=provider)
-        others = (load(path, direction=other) for other in model.directions if other != model.direction)
+        model = load(path, provider=provider, device=device)
+        others = (
+            load(path, device=device, direction=other) for other in model.directions if other != model.direction
+        )
         for way in (model, *others):
+            if max_memory_bytes is not None:
+                way.max_memory_bytes = max_memory_bytes
             name = path.stem if path.suffix == ".onnx" else path.name
             options = () if provider == "auto" else ("--provider", provider)
             if model.directions:

@@ -48,6 +48,8 @@ def serve(
     max_pixels: int = Limits.max_pixels,
     queue_size: int = Limits.queue_size,
     provider: str = "auto",
+    device: str = "auto",
+    max_memory_bytes: int | None = None,
     public_url: str = "",
     open_browser: bool = False,
 ) -> None:
@@ -61,6 +63,9 @@ def serve(
         max_pixels: height × width of the largest picture taken; what is made of it may have four times as many.
         queue_size: pictures that may wait; more are answered with 503.
         provider: what runs the .onnx files (see `export/onnx/model.py`).
+        device: the device of run folders: auto, cpu, cuda or cuda:N.
+        max_memory_bytes: the memory for a network's features, above which images are processed in tiles; None keeps
+            each model's default.
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
             takes the path off before it passes a request on.
 
@@ -74,7 +79,9 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = folder
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
-        service = Service(open_models(models, provider=provider), limits)
+        service = Service(
+            open_models(models, provider=provider, device=device, max_memory_bytes=max_memory_bytes), limits
+        )
         app = build_app(service, host=host, public_url=public_url)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
         print(f"serving {', '.join(tab.title for tab in service.tabs)} on {address}")

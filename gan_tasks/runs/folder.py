@@ -1,6 +1,7 @@
 """The run folder: what a training is told and what it leaves.
 
 config.json     task, options, spec of the model, data, command, versions, hardware
+train.toml      the options, for `gan-tasks train TASK --config`
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
@@ -33,6 +34,7 @@ from gan_tasks.runs.checkpoint import (
     load_state,
     write_atomically,
 )
+from gan_tasks.runs.options_file import options_toml
 from gan_tasks.spec import spec_to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Task
@@ -49,6 +51,10 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.path / "config.json"
+
+    @property
+    def options(self) -> Path:
+        return self.path / "train.toml"
 
     @property
     def journal(self) -> Path:
@@ -99,7 +105,7 @@ def create_run(
     *,
     init_from: Path | None = None,
 ) -> RunFolder:
-    """Make the folder of a built task and write `config.json`. Raises UserError where a run is there already."""
+    """Make the folder of a built task with `config.json` and `train.toml`. Raises UserError for a folder with a run."""
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(
@@ -117,6 +123,8 @@ def create_run(
         "versions": versions(),
         "hardware": hardware,
     }
+    options = options_toml(task, train_config, data, init_from)
+    write_atomically(run.options, options.encode("utf-8", "surrogateescape"))
     write_atomically(run.config, json.dumps(content, indent=1).encode())
     return run
 

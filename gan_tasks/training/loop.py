@@ -43,39 +43,39 @@ from gan_tasks.training.validation import SetEvaluator, measure, save_samples
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the loop runs; nothing here belongs to a task."""
+    """Options of the training loop, which are the same for every task."""
 
     seed: int = 0
-    """Of everything that is random."""
+    """The seed of all random numbers."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """The device to train on: auto, cpu, cuda or cuda:N."""
     precision: Precision = "auto"
-    """auto takes bf16 where the hardware multiplies it fast."""
+    """The precision of the networks' arithmetic. auto takes bf16 where the hardware is fast at it, else fp32."""
     compile: bool = False
-    """Compile the networks: a slow start, then faster steps on a GPU."""
+    """Compile the networks with torch.compile. The start is slow, and the steps on a GPU are faster."""
     workers: int = 2
-    """Processes that read images; 0 reads them in the training process."""
+    """The number of processes that read images. 0 reads them in the training process."""
     max_steps: int = 0
-    """Stop after so many steps and keep a checkpoint; 0 = the whole training."""
+    """The number of steps to stop after, with a checkpoint. 0 trains to the end."""
     log_every_steps: int = 50
-    """Steps between two lines of the journal."""
+    """The number of steps between two lines of the journal."""
     sample_every_steps: int = 1000
-    """Steps between two sample grids."""
+    """The number of steps between two grids of sample images."""
     evaluate_every_steps: int = 1000
-    """Steps between two measurements on the val images, where there are any."""
+    """The number of steps between two evaluations on the validation images, where there are any."""
     checkpoint_every_steps: int = 1000
-    """Steps between two checkpoints."""
+    """The number of steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """How many of the newest to keep, beside the best."""
+    """The number of newest checkpoints to keep. The best one is kept besides."""
     max_evaluated_images: int = 50
-    """At most so many held-out images are measured while training."""
+    """The largest number of held-out images that an evaluation during training takes."""
     best_by: BestBy | None = None
-    """The metric of the val images that chooses the best checkpoint and that patience and plateau follow. By default
-    it is the task's own. kernel-distance is by EfficientNet-Lite0 (the extra `features`)."""
+    """The metric of the validation images that chooses the best checkpoint, and that --patience and --schedule
+    plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0)."""
     patience: int = 0
-    """End a stage after so many measurements in a row without a better one; 0 = never."""
+    """The number of evaluations in a row without a better one, after which a stage ends. 0 never ends it early."""
     max_skipped_steps: int = 20
-    """Stop after so many steps with losses or gradients that are not finite."""
+    """The number of steps in a row with losses or gradients that are not finite, after which training stops."""
     quiet: bool = False
     """Show no progress."""
 

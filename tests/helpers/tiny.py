@@ -47,7 +47,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 
 def tiny_task(name: str, *more: str) -> Task[Any, Any]:
     """The task with its tiny options (and `more`), channel counts filled in, not yet built."""
-    from gan_tasks.apps.cli.train_options import parse_train
+    from gan_tasks.apps.cli.commands.train import parse_train
 
     task_class = find_task(name).load()
     options = (*TINY[name], *CHANNELS[name], *more)

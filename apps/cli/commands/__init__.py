@@ -1,1 +1,1 @@
-"""What is behind each command."""
+"""One file per command."""

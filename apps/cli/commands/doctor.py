@@ -1,188 +1,147 @@
-"""`gan-tasks doctor`: what is installed, what it runs on, and what is wrong with it.
+"""`gan-tasks doctor`: report on this machine, and measure a model on it (--bench)."""
 
-Whatever pip knows is read from package metadata, and so a broken package is reported instead of crashing; torch
-and ONNX Runtime are imported only to ask them about the hardware.
-"""
+from __future__ import annotations
 
-import importlib
-import os
-import platform
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, requires
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from gan_tasks.apps.cli.arguments import Command
+from gan_tasks.apps.cli.console import FAILED, OK
 
-import gan_tasks
-from gan_tasks.export.onnx.providers import PROVIDERS, missing
-
-SHOWN = ("numpy", "torch", "kornia", "albumentations", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "gradio")
-# Pairs that install the same files: the one installed later overwrites the other, and removing one breaks both.
-RIVALS = (
-    (
-        "onnxruntime",
-        "onnxruntime-gpu",
-        "`pip install onnxruntime-gpu` (without an NVIDIA GPU: `pip install onnxruntime`)",
-    ),
-    ("onnxruntime", "onnxruntime-openvino", "`pip install onnxruntime openvino`"),
-    ("opencv-python", "opencv-python-headless", "`pip install opencv-python-headless`"),
-)
-TORCH_INSTALL_PAGE = "https://pytorch.org/get-started/locally"
+if TYPE_CHECKING:
+    from gan_tasks.apps.cli.machine import Report
+    from gan_tasks.export.onnx.benchmark import Bench
+    from gan_tasks.export.onnx.providers import Configuration
 
 
 @dataclass(frozen=True)
-class Package:
-    """`version` is None where it is not installed; `extra` is what brings it: `pip install gan-tasks[extra]`."""
+class Doctor(Command):
+    """Report the versions, devices and runtimes of this machine, and problems of the installation."""
 
-    name: str
-    version: str | None
-    extra: str | None
+    bench: Path | None = None
+    """An .onnx file to measure with every runtime that is installed. The fastest one is cached, and used from then
+    on."""
+    size: int = 256
+    """The height and width in pixels of the image for --bench."""
+    provider: str = "auto"
+    """The only runtime that --bench measures beside the CPU, by its name in the list that this command prints."""
+    json: bool = False
+    """Print the report as JSON."""
 
+    def run(self) -> int:
+        import json
 
-@dataclass(frozen=True)
-class Report:
-    """All strings are for people. `dataclasses.asdict` makes it JSON; a healthy machine has no `problems`."""
+        from gan_tasks.apps.cli.machine import doctor
 
-    python: str
-    gan_tasks: str
-    packages: tuple[Package, ...]
-    devices: tuple[str, ...]
-    providers: Mapping[str, str | None]
-    """What can run an .onnx file; None where it is there, else why not and what to do."""
-    problems: tuple[str, ...]
-
-
-def doctor() -> Report:
-    """Look at the installation and the machine; raises nothing that a broken installation could cause."""
-    installed: dict[str, str] = {canonicalize_name(d.name): d.version for d in distributions() if d.name}
-    requirements = _requirements()
-    devices, device_problems = _look_at_torch(installed)
-    provider_problems = _onnx_runtime_problems(installed)
-    return Report(
-        python=platform.python_version(),
-        gan_tasks=gan_tasks.__version__,
-        packages=tuple(Package(name, installed.get(name), _extra_of(name, requirements)) for name in SHOWN),
-        devices=devices,
-        providers={provider.name: missing(provider) for provider in PROVIDERS},
-        problems=(*installation_problems(installed, requirements), *device_problems, *provider_problems),
-    )
+        if self.bench is not None:
+            bench_model(self.bench, size=self.size, provider=self.provider, as_json=self.json)
+            return OK
+        report = doctor()
+        if self.json:
+            print(json.dumps(asdict(report), indent=1))
+        else:
+            print_doctor(report)
+        return FAILED if report.problems else OK
 
 
 def print_doctor(report: Report) -> None:
-    """Write the report to stdout, problems last."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("Python", report.python)
-    table.add_row("gan-tasks", report.gan_tasks)
-    for package in report.packages:
-        table.add_row(package.name, escape(_version_text(package)))
-    for device in report.devices:
-        table.add_row("device", escape(device))
-    for name, reason in report.providers.items():
-        table.add_row(f"provider {name}", escape(f"not here: {reason}") if reason else "ready")
+    """Print the report, problems last."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from gan_tasks.apps.cli.tables import table_of_machine
+
     console = Console()
-    console.print(table)
+    console.print(table_of_machine(report))
     for problem in report.problems:
         console.print(f"\n[bold red]Problem:[/] {escape(problem)}", soft_wrap=True)
     if not report.problems:
         console.print("\n[green]No problems found.[/]")
 
 
-def installation_problems(installed: Mapping[str, str], requirements: Sequence[Requirement]) -> Iterator[str]:
-    """What is wrong with a set of packages, name → version, each problem with the commands that mend it."""
-    for one, other, reinstall in RIVALS:
-        if one in installed and other in installed:
-            yield (
-                f"{one} and {other} are both installed and overwrite each other's files. "
-                f"Run `pip uninstall -y {one} {other}`, then {reinstall}."
-            )
-    for requirement in requirements:
-        version = installed.get(canonicalize_name(requirement.name))
-        if version and not requirement.specifier.contains(version, prereleases=True):
-            wanted = f"{requirement.name}{requirement.specifier}"
-            yield f"{requirement.name} {version} is installed, expected {wanted}. Run `pip install '{wanted}'`."
+def bench_model(path: Path, *, size: int, provider: str, as_json: bool) -> None:
+    """Measure a model, print the results and cache the fastest runtime.
+
+    Raises UserError for what is no exported model, and for a runtime that is not installed.
+    """
+    import json
+
+    from gan_tasks.export.onnx.benchmark import bench
+    from gan_tasks.export.onnx.file import read_onnx
+    from gan_tasks.export.onnx.provider_cache import remember
+
+    file = read_onnx(path)
+    measured = bench(file, size=size, tried=to_try(provider))
+    where = remember(file, measured.chosen.configuration)
+    if as_json:
+        print(json.dumps(to_json(measured) | {"remembered_in": str(where)}, indent=1))
+    else:
+        print_bench(measured, where)
 
 
-def device_problem(*, has_nvidia_gpu: bool, torch_cuda: str | None, cuda_works: bool) -> str | None:
-    """Why an NVIDIA GPU stands idle, or None; `torch_cuda` is the CUDA version that torch was built for."""
-    if not has_nvidia_gpu or cuda_works:
-        return None
-    if torch_cuda is None:
-        return (
-            "This machine has an NVIDIA GPU, but torch is a CPU build and will not use it. "
-            f"Run `pip uninstall -y torch`, then install a CUDA build as {TORCH_INSTALL_PAGE} says."
-        )
-    return (
-        f"This machine has an NVIDIA GPU, but torch (built for CUDA {torch_cuda}) cannot use it: most likely the "
-        f"driver is too old. Update the driver, or install a build for an older CUDA: {TORCH_INSTALL_PAGE}."
+def to_try(provider: str) -> tuple[Configuration, ...]:
+    """Every configuration, or the CPU and the given provider. Raises UserError for a provider that is not there."""
+    from gan_tasks.export.onnx.providers import (
+        CPU,
+        Configuration,
+        configurations,
+        core_count,
+        find_provider,
+        require,
     )
 
+    if provider == "auto":
+        return configurations()
+    asked_for = find_provider(provider)
+    require(asked_for)
+    rest = () if asked_for == CPU else (Configuration(asked_for, core_count()),)
+    return (Configuration(CPU, core_count()), *rest)
 
-def _look_at_torch(installed: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The devices, and what keeps torch from using them."""
-    cores = f"CPU, {_core_count()} cores"
-    if "torch" not in installed:
-        return (cores,), ()
-    try:
-        import torch
 
-        from gan_tasks.training.runtime import bf16_is_fast
-    except (ImportError, OSError) as error:
-        return (cores,), (
-            f"torch is installed but cannot be imported ({error}). Reinstall it: {TORCH_INSTALL_PAGE}.",
-        )
-    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    speed = "fast" if bf16_is_fast(torch.device("cpu")) else "slow, fp32 is used instead"
-    problem = device_problem(
-        has_nvidia_gpu=Path("/proc/driver/nvidia/version").exists(),
-        torch_cuda=torch.version.cuda,
-        cuda_works=torch.cuda.is_available(),
+def print_bench(result: Bench, where: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from gan_tasks.apps.cli.tables import table_of_bench
+    from gan_tasks.export.onnx.benchmark import MIN_FIDELITY_DB
+    from gan_tasks.export.onnx.providers import PROVIDERS, missing
+
+    console = Console()
+    console.print(table_of_bench(result))
+    for one in result.measured:
+        if one.problem:
+            console.print(f"not measured: {one.configuration}; {escape(one.problem)}", soft_wrap=True)
+    for provider in PROVIDERS:
+        if (reason := missing(provider)) is not None:
+            console.print(f"not tried: {provider.name}; {escape(reason)}", soft_wrap=True)
+    rounds = len(result.measured[0].latencies_s)
+    print(
+        f"Medians of {rounds} rounds, in each of which every runtime has one turn. A runtime under "
+        f"{MIN_FIDELITY_DB:.0f} dB is not chosen."
     )
-    devices = [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus]
-    return (*devices, f"{cores}, bf16 convolutions {speed}"), (problem,) if problem else ()
+    print(f"{result.chosen.configuration} is cached for this model, in {where}")
 
 
-def _onnx_runtime_problems(installed: Mapping[str, str]) -> tuple[str, ...]:
-    """What keeps ONNX Runtime from being imported."""
-    if not {"onnxruntime", "onnxruntime-gpu"} & set(installed):
-        return ()
-    try:
-        importlib.import_module("onnxruntime").get_available_providers()
-        return ()
-    except (ImportError, OSError, AttributeError) as error:  # AttributeError: half of it was uninstalled
-        return (f"ONNX Runtime is installed but cannot be imported ({error}). Uninstall and reinstall it.",)
+def to_json(result: Bench) -> dict[str, Any]:
+    """The results for JSON, which has no infinity: the fidelity of an identical output is null."""
+    import math
 
+    from gan_tasks.export.onnx.benchmark import speed_up
 
-def _requirements() -> list[Requirement]:
-    """What gan-tasks asks for on this kind of machine, extras included; empty if it is not installed itself."""
-    try:
-        requirements = [Requirement(text) for text in requires("gan-tasks") or ()]
-    except PackageNotFoundError:
-        return []
-    return [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": _extra(r) or ""})]
-
-
-def _extra(requirement: Requirement) -> str | None:
-    """The extra that a requirement belongs to: `train` in `torch>=2.10; extra == "train"`."""
-    match = re.search(r"""extra == ["']([^"']+)""", str(requirement.marker or ""))
-    return match[1] if match else None
-
-
-def _extra_of(name: str, requirements: Sequence[Requirement]) -> str | None:
-    return next((_extra(r) for r in requirements if canonicalize_name(r.name) == name), None)
-
-
-def _core_count() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version_text(package: Package) -> str:
-    if package.version:
-        return package.version
-    return f"not installed: pip install 'gan-tasks[{package.extra}]'" if package.extra else "not installed"
+    rows = [
+        {"provider": one.configuration.provider.name, "threads": one.configuration.threads, "problem": one.problem}
+        if one.problem
+        else {
+            "provider": one.configuration.provider.name,
+            "precision": one.configuration.provider.precision,
+            "threads": one.configuration.threads,
+            "load_s": one.load_s,
+            "median_s": one.latency_s,
+            "speed_up": speed_up(result.measured[0], one),
+            "fidelity_db": one.fidelity_db if math.isfinite(one.fidelity_db) else None,
+            "chosen": one == result.chosen,
+        }
+        for one in result.measured
+    ]
+    return {"size": result.size, "measured": rows}

@@ -1,22 +1,117 @@
-"""`gan-tasks export`: a model as a file for other programs."""
+"""`gan-tasks export`, `interpolate-networks` and `verify`: a model as a file for other programs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from gan_tasks.apps.cli.arguments import Command
+from gan_tasks.apps.cli.console import FAILED, OK, say
+from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.formats.super_resolution import FilesReport, export_basicsr, export_interpolated, export_ncnn
-from gan_tasks.export.models.base import load
-from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.export.models.torch_model import TorchModel
-from gan_tasks.export.onnx.export import ExportReport, export_onnx
-from gan_tasks.networks.backbone import Generator
-from gan_tasks.pretrained.jy import write_jy
-from gan_tasks.runs.model_card import model_card, pretrained_card
+
+if TYPE_CHECKING:
+    from gan_tasks.export.formats.super_resolution import FilesReport
+    from gan_tasks.export.models.torch_model import TorchModel
+    from gan_tasks.export.onnx.export import ExportReport
 
 UNKNOWN = "unknown"
 """What a published checkpoint says of its licence and of what it was trained on: nothing."""
+
+
+@dataclass(frozen=True)
+class Export(Command):
+    """Write a model as a file for other programs, once it is verified to give the same results."""
+
+    model: Positional[Path]
+    """The model: a run folder, one of its checkpoints, a published .pth, .safetensors or .param, or the name of a
+    ready-made model."""
+    output: Positional[Path]
+    """The file to write: .onnx, or .pth with --format jy or basicsr, or .param with --format ncnn, which writes a
+    .bin beside it."""
+    format: Literal["onnx", "jy", "basicsr", "ncnn"] = "onnx"
+    """The file format. onnx runs without torch. jy is for pytorch-CycleGAN-and-pix2pix, and takes U-Nets and ResNets.
+    basicsr (for BasicSR and Real-ESRGAN) and ncnn (for realesrgan-ncnn-vulkan) take models of super-resolution."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """The direction of translation, for a run that learned both. The default is that of the run."""
+    half: bool = False
+    """Store the weights as float16, in half the size (formats onnx and ncnn)."""
+    name: str = ""
+    """The name of the model in its metadata (format onnx). The default is the file's name."""
+    licence: str = ""
+    """The licence of the model in its metadata (format onnx). The default is unknown for a published checkpoint."""
+    training_data: str = ""
+    """The training data in its metadata (format onnx). The default is what the run says, else unknown."""
+
+    def run(self) -> int:
+        direction = self.direction or ""
+        if self.format == "jy":
+            export_jy(self.model, self.output, direction=direction)
+            say(f"written: {self.output}")
+            return OK
+        if self.format != "onnx":
+            print_report(*export_upscaler(self.model, self.output, self.format, direction=direction, half=self.half))
+            return OK
+        report = export_verified(
+            self.model,
+            self.output,
+            direction=direction,
+            half=self.half,
+            name=self.name,
+            licence=self.licence,
+            training_data=self.training_data,
+        )
+        for line in report.lines():
+            print(line)
+        return OK
+
+
+@dataclass(frozen=True)
+class InterpolateNetworks(Command):
+    """Average the weights of two models of super-resolution, to choose between fidelity and sharpness.
+
+    Each weight becomes (1 - alpha) times that of A plus alpha times that of B: ESRGAN's network interpolation
+    (https://arxiv.org/abs/1809.00219). A is the model trained for reconstruction, and B the one that was trained on
+    from A with a discriminator, such as the checkpoints that ended the two stages of a run. The result is only useful
+    where B was trained from A.
+    """
+
+    a: Positional[Path]
+    """The first model: a run of super-resolution, one of its checkpoints, a published file, or a ready-made model."""
+    b: Positional[Path]
+    """The second model, of the same architecture."""
+    output: Positional[Path]
+    """The .pth to write. BasicSR and Real-ESRGAN load it, and every command that takes a published file."""
+    alpha: float = 0.8
+    """The share of B, from 0 (A alone) to 1 (B alone)."""
+
+    def run(self) -> int:
+        print_report(*interpolate_networks(self.a, self.b, self.output, alpha=self.alpha))
+        return OK
+
+
+@dataclass(frozen=True)
+class Verify(Command):
+    """Check, without torch, that an exported model gives the same results here as when it was exported."""
+
+    model: Positional[Path]
+    """An .onnx file that `gan-tasks export` wrote."""
+
+    def run(self) -> int:
+        from gan_tasks.export.onnx.verify import verify
+
+        verification = verify(self.model)
+        for line in verification.lines():
+            print(line)
+        return OK if verification.ok else FAILED
+
+
+def print_report(report: FilesReport, notice: str) -> None:
+    for line in report.lines():
+        print(line)
+    if notice:
+        say(notice)
 
 
 def export_verified(
@@ -30,6 +125,10 @@ def export_verified(
     training_data: str = "",
 ) -> ExportReport:
     """Write ONNX; what is not said about the model is taken from the run. Raises as `export_onnx` does."""
+    from gan_tasks.export.models.run_model import TrainedModel
+    from gan_tasks.export.onnx.export import export_onnx
+    from gan_tasks.runs.model_card import model_card, pretrained_card
+
     model = load_torch(path, direction)
     if isinstance(model, TrainedModel):
         known_licence, known_data = "", model.training_data
@@ -55,6 +154,9 @@ def export_jy(path: Path, out: Path, *, direction: str = "") -> None:
 
     Raises UserError for a task with several generators, and for one that no published code reads.
     """
+    from gan_tasks.networks.backbone import Generator
+    from gan_tasks.pretrained.jy import write_jy
+
     generators = [module for module in load_torch(path, direction).network.modules() if isinstance(module, Generator)]
     if len(generators) != 1:
         raise UserError(f"{path} holds {len(generators)} generators; --format jy takes a model of one")
@@ -67,6 +169,8 @@ def export_upscaler(
     path: Path, out: Path, file_format: Literal["basicsr", "ncnn"], *, direction: str = "", half: bool = False
 ) -> tuple[FilesReport, str]:
     """Write a model of super-resolution for BasicSR and Real-ESRGAN, or for ncnn; also gives its makers' notice."""
+    from gan_tasks.export.formats.super_resolution import export_basicsr, export_ncnn
+
     model = load_torch(path, direction)
     report = export_ncnn(model, out, half=half) if file_format == "ncnn" else export_basicsr(model, out)
     return report, model.notice
@@ -74,6 +178,8 @@ def export_upscaler(
 
 def interpolate_networks(first: Path, second: Path, out: Path, *, alpha: float) -> tuple[FilesReport, str]:
     """See `export_interpolated`; also gives the notices of the models' makers."""
+    from gan_tasks.export.formats.super_resolution import export_interpolated
+
     one, other = load_torch(first, ""), load_torch(second, "")
     report = export_interpolated(one, other, alpha, out)
     return report, "\n".join(dict.fromkeys(model.notice for model in (one, other) if model.notice))
@@ -81,6 +187,9 @@ def interpolate_networks(first: Path, second: Path, out: Path, *, alpha: float) 
 
 def load_torch(path: Path, direction: str) -> TorchModel:
     """The model on the CPU. Raises UserError for an ONNX file, which is what comes out."""
+    from gan_tasks.export.models.base import load
+    from gan_tasks.export.models.torch_model import TorchModel
+
     model = load(path, device="cpu", direction=direction)
     if not isinstance(model, TorchModel):
         raise UserError(f"{path} is an exported model already: give the run or checkpoint that it was made from")

@@ -1,17 +1,30 @@
-"""`gan-tasks inspect`: what is this file?"""
+"""`gan-tasks inspect`: describe a file or folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_tasks.apps.cli.arguments import Command
+from gan_tasks.apps.cli.console import OK
+from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import IMAGE_SUFFIXES, read
-from gan_tasks.export.inference.video.containers import is_video, require_av
-from gan_tasks.export.models.base import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Inspect(Command):
+    """Describe a run, a checkpoint, a model, a file of weights, an image or a video."""
+
+    file: Positional[Path]
+    """The file or folder."""
+
+    def run(self) -> int:
+        for line in inspect(self.file):
+            print(line)
+        return OK
 
 
 def inspect(path: Path) -> Iterator[str]:
@@ -19,6 +32,10 @@ def inspect(path: Path) -> Iterator[str]:
 
     Raises UserError where it is none of these.
     """
+    from gan_tasks.datasets.images import IMAGE_SUFFIXES
+    from gan_tasks.export.inference.video.containers import is_video
+    from gan_tasks.export.models.base import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+
     if (path / "config.json").is_file():
         yield from run_lines(path)
     elif (path / "state.json").is_file():
@@ -78,6 +95,8 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
 
 
 def onnx_lines(path: Path) -> Iterator[str]:
+    from dataclasses import asdict
+
     from gan_tasks.export.onnx.file import read_onnx
     from gan_tasks.export.onnx.metadata import OnnxMetadata
 
@@ -129,6 +148,8 @@ def tensor_lines(path: Path) -> Iterator[str]:
 
 
 def image_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.datasets.images import read
+
     picture = read(path)
     height, width, channels = picture.pixels.shape
     kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
@@ -138,6 +159,8 @@ def image_lines(path: Path) -> Iterator[str]:
 
 
 def video_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.export.inference.video.containers import require_av
+
     require_av()
     from gan_tasks.export.inference.video.reader import probe
 

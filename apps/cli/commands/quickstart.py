@@ -1,38 +1,66 @@
-"""`gan-tasks quickstart`: from nothing to a trained, measured and drawn model, on built-in photographs."""
+"""`gan-tasks quickstart`: train, measure and show a small model, on photographs that come with scikit-image."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.commands.export import export_verified
-from gan_tasks.datasets.augmentations import FramingConfig
-from gan_tasks.datasets.images import Picture, to_uint8, write
-from gan_tasks.datasets.paired import PairedConfig, open_pairs
-from gan_tasks.datasets.sample_photos import photo_pairs
-from gan_tasks.export.evaluation.evaluate import evaluate
-from gan_tasks.export.evaluation.result import Evaluation, write_json
-from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.optim.lr_schedules import ScheduleConfig
-from gan_tasks.optim.optimizers import OptimisationConfig
-from gan_tasks.runs.image_grid import grid
-from gan_tasks.runs.model_card import write_model_card
-from gan_tasks.runs.report import write_report
-from gan_tasks.tasks.pix2pix import Pix2Pix
-from gan_tasks.training.loop import TrainConfig, train
-from gan_tasks.training.validation import arrays
+from gan_tasks.apps.cli.commands.serve import Serve
+from gan_tasks.apps.cli.console import FAILED, OK, say
 
-LARGEST_SHARE = 0.85  # of the best trivial answer's L1
+if TYPE_CHECKING:
+    from gan_tasks.export.evaluation.result import Evaluation
+    from gan_tasks.export.models.run_model import TrainedModel
+
+LARGEST_SHARE = 0.85  # of the best baseline's L1
 SHOWN = ("astronaut-y000-x384", "coffee-y000-x344", "coffee-y128-x344", "rocket-y256-x512")
 
 
-def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
-    """Paint photographs by numbers, learn the way back, measure on unseen regions; returns the model if it worked.
+@dataclass(frozen=True)
+class Quickstart(Command):
+    """Train a small model on built-in photographs, measure it and show the result, in a few minutes."""
 
-    It worked if the held-out L1 is at most 0.85 of the best of three trivial answers': the painting itself, the mean
-    photo, an affine map of the colours. Leaves out/pairs, out/run (with report.html), out/before-after.png
-    and, if it worked, out/model.onnx, which is verified to do the same without torch.
+    out: Path = Path("quickstart")
+    """The folder to make. Where it exists, a number is added to its name."""
+    lr: float = 1e-3
+    """The learning rate."""
+    epochs: int = 160
+    """The number of passes over the 15 photographs."""
+    seed: int = 0
+    """The seed of all random numbers."""
+    serve: bool = False
+    """Open the model's web page in the end."""
+
+    def run(self) -> int:
+        model = quickstart(self.out, lr=self.lr, epochs=self.epochs, seed=self.seed)
+        if model is None:
+            return FAILED
+        return Serve((model,), open=True).run() if self.serve else OK
+
+
+def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
+    """Make pairs of painting and photo, learn to turn paintings into photos, and measure on unseen regions.
+
+    Returns the model if its held-out L1 is at most 0.85 of that of the best of three baselines: the painting itself,
+    the mean photo, an affine map of the colours. Writes out/pairs, out/run (with report.html), out/before-after.png
+    and, if it worked, out/model.onnx, which is verified to give the same results without torch.
     """
+    from gan_tasks.datasets.augmentations import FramingConfig
+    from gan_tasks.datasets.paired import PairedConfig
+    from gan_tasks.datasets.sample_photos import photo_pairs
+    from gan_tasks.export.evaluation.evaluate import evaluate
+    from gan_tasks.export.evaluation.result import write_json
+    from gan_tasks.export.models.run_model import TrainedModel
+    from gan_tasks.optim.lr_schedules import ScheduleConfig
+    from gan_tasks.optim.optimizers import OptimisationConfig
+    from gan_tasks.runs.model_card import write_model_card
+    from gan_tasks.runs.report import write_report
+    from gan_tasks.tasks.pix2pix import Pix2Pix
+    from gan_tasks.training.loop import TrainConfig, train
+
     out = free_folder(out)
     pairs = photo_pairs(out / "pairs")
     say(f"made pairs of painting and photo in {pairs}; the right part of each photo is kept for the test")
@@ -49,7 +77,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     run = train(task, data=pairs, out=out / "run", config=config)
     model = TrainedModel(run)
     result = evaluate(model, pairs)
-    worked, sentence = judge(result)
+    worked, sentence = verdict(result)
     write_json(run / "evaluation.json", result.with_verdict(sentence))
     draw(model, pairs, out / "before-after.png")
     (run / "before-after.png").write_bytes((out / "before-after.png").read_bytes())
@@ -57,7 +85,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     write_model_card(run)
     print(sentence)
     if worked:
-        say("exporting the model and proving that it does the same without torch")
+        say("exporting the model and verifying that it gives the same results without torch")
         for line in export_verified(run, out / "model.onnx").lines():
             print(line)
     print(f"the pictures: {out / 'before-after.png'}   the report: {report}")
@@ -67,22 +95,27 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     return out / "model.onnx" if worked else None
 
 
-def judge(result: Evaluation) -> tuple[bool, str]:
-    """Whether the model beats doing nothing, and that in a sentence."""
+def verdict(result: Evaluation) -> tuple[bool, str]:
+    """Whether the model is better than every baseline, and that in a sentence."""
     name, best = min(
         ((subject.name, subject.metrics["l1"].mean) for subject in result.baselines), key=lambda item: item[1]
     )
     reached = result.models[0].metrics["l1"].mean
     share = reached / best
     worked = share <= LARGEST_SHARE
-    compared = f"held-out L1 {reached:.4f}, {share:.2f} of the best trivial answer's ({name}: {best:.4f})"
+    compared = f"held-out L1 {reached:.4f}, {share:.2f} of that of the best baseline ({name}: {best:.4f})"
     if worked:
         return True, f"It works: {compared}."
     return False, f"It does not work: {compared}; it should be at most {LARGEST_SHARE}."
 
 
 def draw(model: TrainedModel, pairs: Path, path: Path) -> None:
-    """Before and after: a few held-out paintings, what the model makes of them, and the photos."""
+    """Write a grid of a few held-out paintings, the model's outputs, and the photos."""
+    from gan_tasks.datasets.images import Picture, to_uint8, write
+    from gan_tasks.datasets.paired import open_pairs
+    from gan_tasks.runs.image_grid import grid
+    from gan_tasks.training.validation import arrays
+
     data, _ = open_pairs(pairs, "test", model.task.config.data, seed=0, augment=False)
     rows = []
     for index, files in enumerate(data.pairs):
@@ -100,7 +133,3 @@ def free_folder(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.name}-{number}")
     return free
-
-
-def say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)

@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from gan_tasks.apps.cli.commands import doctor as doctor_module
-from gan_tasks.apps.cli.commands.doctor import (
-    Package,
-    Report,
-    device_problem,
-    doctor,
-    installation_problems,
-    print_doctor,
-)
+from gan_tasks.apps.cli import machine
+from gan_tasks.apps.cli.commands.doctor import print_doctor
+from gan_tasks.apps.cli.machine import Package, Report, device_problem, doctor, installation_problems
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
 TRAIN = [Requirement(text) for text in PYPROJECT["project"]["optional-dependencies"]["train"]]
@@ -83,7 +77,7 @@ def test_this_machine_is_described_and_the_report_is_json() -> None:
 
 def test_a_broken_torch_is_reported_instead_of_crashing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # makes importing it fail
-    monkeypatch.setattr(doctor_module, "distributions", list)
+    monkeypatch.setattr(machine, "distributions", list)
     assert doctor().problems == ()  # not installed: nothing is wrong
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "torch", None)

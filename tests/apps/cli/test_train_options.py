@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import TINY, adversarial_stage, built, tiny_batch, tiny_task
 
+from gan_tasks.apps.cli.commands.train import parse_train
 from gan_tasks.apps.cli.main import main
-from gan_tasks.apps.cli.train_options import parse_train
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.folder import read_run
 from gan_tasks.tasks import TASKS, find_task

@@ -1,0 +1,106 @@
+"""`gan-tasks apply`: run a model over files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from gan_tasks.apps.cli.arguments import Command
+from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
+from gan_tasks.apps.cli.memory import memory_bytes
+from gan_tasks.apps.cli.options import Positional
+from gan_tasks.export.inference.inpaint_options import MaskFiles
+
+DEFAULT_MEMORY = "2.4GB"
+
+
+@dataclass(frozen=True)
+class Apply(Command):
+    """Run a model over an image, a video or a folder of them."""
+
+    titles: ClassVar[Mapping[str, str]] = {"mask_files": "inpainting"}
+
+    model: Positional[Path]
+    """The model: a run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx file, or
+    the name of a ready-made model (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). An .onnx
+    file needs no torch."""
+    input: Positional[Path]
+    """An image, a video, or a folder of images and videos, subfolders included. Images may have up to 100
+    megapixels."""
+    output: Positional[Path]
+    """The file or folder to write. Results of the same model and input that exist already are kept, and an
+    interrupted video is continued."""
+    device: str = "auto"
+    """The device to run on: auto, cpu, cuda or cuda:N."""
+    provider: str = "auto"
+    """The runtime for an .onnx file, by the name that `gan-tasks doctor` lists. auto takes the fastest one that
+    `gan-tasks doctor --bench` has measured for this model, else CUDA where it works, else the CPU."""
+    mode: Literal["eval", "train"] = "eval"
+    """The mode of the network. train keeps dropout and uses the statistics of each batch, as the published pix2pix is
+    tested."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """The direction of translation, for a run that learned both. The default is that of the run."""
+    max_memory: str = ""
+    """The memory for the network's features, such as 512MB. Larger images are processed in tiles. The default is
+    2.4GB. The program, the image and its result take memory besides."""
+    scale: float | None = None
+    """The scale of super-resolution: output pixels per input pixel along a side, such as 2.5. The default is the
+    model's own."""
+    blend_weight: float = 1.0
+    """The share of the model in the result of super-resolution: 1 is the model alone, 0 is bicubic interpolation
+    alone."""
+    overwrite: bool = False
+    """Compute every result again, and replace files that other programs made."""
+    mask_files: MaskFiles = MaskFiles()
+
+    def run(self) -> int:
+        from gan_tasks.export.inference.apply import apply_to_files, files_to_do
+        from gan_tasks.export.inference.inpaint_files import inpainting_of, without_masks
+        from gan_tasks.export.inference.resume import version_of
+        from gan_tasks.export.inference.upscale import Enlarging
+        from gan_tasks.export.models.base import load
+
+        pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
+        model = load(
+            self.model,
+            device=self.device,
+            mode=self.mode,
+            provider=self.provider,
+            direction=self.direction or "",
+        )
+        say(f"{model.title} runs on {model.runs_on}")
+        if model.notice:
+            say(model.notice)
+        if self.max_memory:
+            model.max_memory_bytes = memory_bytes(self.max_memory)
+        version = version_of(model, self.model)
+        done = apply_to_files(
+            model,
+            pairs,
+            model_version=version,
+            enlarging=Enlarging(self.scale, self.blend_weight),
+            fills=inpainting_of(model, self.mask_files, pairs, self.input),
+            overwrite=self.overwrite,
+        )
+        for note in done.notes:
+            say(note)
+        for failure in done.failures:
+            say(f"not done: {failure}")
+        for video in done.videos:
+            say(video)
+        kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""
+        say(f"{done.written} of {len(pairs)} {kind_of(pairs)} written to {self.output}{kept}")
+        if done.tiled:
+            limit = self.max_memory or DEFAULT_MEMORY
+            say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
+        return BAD_INPUT if done.failures else OK
+
+
+def kind_of(pairs: Iterable[tuple[Path, Path]]) -> str:
+    """What the inputs are called together."""
+    from gan_tasks.export.inference.video.containers import is_video
+
+    kinds = {is_video(before) for before, _ in pairs}
+    return "images and videos" if len(kinds) > 1 else "videos" if kinds == {True} else "images"

@@ -1,0 +1,58 @@
+"""`gan-tasks serve`: models in a web page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_tasks.apps.cli.arguments import Command
+from gan_tasks.apps.cli.console import OK
+from gan_tasks.apps.cli.memory import memory_bytes
+from gan_tasks.apps.cli.options import Positional
+
+
+@dataclass(frozen=True)
+class Serve(Command):
+    """Open a web page in which anybody can use the models. For .onnx files it needs no torch."""
+
+    models: Positional[tuple[Path, ...]]
+    """One or more .onnx files or run folders. Each has a tab. The directions of one training share a tab, and so do
+    models of super-resolution."""
+    host: str = "127.0.0.1"
+    """The address to listen on. 0.0.0.0 lets other machines connect."""
+    port: int = 7860
+    """The port to listen on. 0 takes a free one."""
+    max_pixels: int = 4096 * 4096
+    """The largest number of pixels of an upload. A result may have four times as many."""
+    queue_size: int = 5
+    """The number of jobs that may wait. Further requests are answered with 503."""
+    device: str = "auto"
+    """The device to run on: auto, cpu, cuda or cuda:N."""
+    max_memory: str = ""
+    """The memory for a network's features, such as 512MB. Larger images are processed in tiles. The default is
+    2.4GB."""
+    provider: str = "auto"
+    """The runtime for .onnx files, by the name that `gan-tasks doctor` lists. auto takes the fastest one that
+    `gan-tasks doctor --bench` has measured for a model, else CUDA where it works, else the CPU."""
+    public_url: str = ""
+    """The address at which a proxy shows the page, such as https://example.org/paint. The proxy has to remove the
+    path from the requests that it passes on."""
+    open: bool = False
+    """Open the page in a browser."""
+
+    def run(self) -> int:
+        from gan_tasks.apps.web.server import serve
+
+        serve(
+            self.models,
+            host=self.host,
+            port=self.port,
+            max_pixels=self.max_pixels,
+            queue_size=self.queue_size,
+            device=self.device,
+            max_memory_bytes=memory_bytes(self.max_memory) if self.max_memory else None,
+            provider=self.provider,
+            public_url=self.public_url,
+            open_browser=self.open,
+        )
+        return OK

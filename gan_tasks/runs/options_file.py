@@ -1,0 +1,87 @@
+"""`train.toml`: the options of a run, as `gan-tasks train TASK --config` reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_tasks.tasks.base import Task
+
+Leaf = tuple[tuple[str, ...], Any]
+"""The fields that lead to a value, and the value."""
+
+
+def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from: Path | None = None) -> str:
+    """All options of a training but `--out`, as TOML; with it, `gan-tasks train` repeats the training.
+
+    The keys are option names. The tables are headings: `gan-tasks train` takes a key from any of them. Paths are
+    absolute. An option that is not set is left out, or "None" where the preset would set it. The preset is the one
+    that differs in the fewest options, because a task made in Python has none.
+    """
+    preset, base = nearest_preset(task)
+    top = {"task": task.name, "preset": preset, "data": data.absolute()}
+    if init_from is not None:
+        top["init_from"] = init_from.absolute()
+    defaults = dict(leaves(base))
+    tables: dict[str, dict[str, Any]] = {}
+    for fields, value in leaves(task.config):
+        written = "None" if value is None and defaults.get(fields) is not None else value
+        tables.setdefault(fields[-2] if len(fields) > 1 else "model", {})[fields[-1]] = written
+    tables["run"] = {fields[-1]: value for fields, value in leaves(train_config)}
+    head = f"# gan-tasks train {task.name} --config train.toml --out NEW_RUN repeats this training.\n"
+    return head + table(top) + "".join(f"\n[{key(name)}]\n{table(values)}" for name, values in tables.items())
+
+
+def nearest_preset(task: Task[Any, Any]) -> tuple[str, Any]:
+    """The name and the config of the preset that differs from the task's config in the fewest options."""
+    presets = {task.default_preset: type(task).Config(), **task.presets}
+    own = dict(leaves(task.config))
+
+    def differences(name: str) -> int:
+        return sum(own[fields] != value for fields, value in leaves(presets[name]))
+
+    name = min(presets, key=differences)
+    return name, presets[name]
+
+
+def leaves(config: Any, route: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Every value of a dataclass and of those nested in it, with the fields that lead to it."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, (*route, field.name))
+        else:
+            yield (*route, field.name), value
+
+
+def table(values: Mapping[str, Any]) -> str:
+    return "".join(f"{key(name)} = {toml_value(value)}\n" for name, value in values.items() if value is not None)
+
+
+def key(field: str) -> str:
+    """A field's name as its option has it."""
+    return field.replace("_", "-")
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML has it: text and paths as strings, tuples as arrays."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)  # the shortest text that gives the same number; inf and nan are TOML, too
+        case Path():
+            return toml_value(str(value.absolute()))
+        case str():
+            return f'"{"".join(map(escaped, value))}"'
+        case tuple() | list():
+            return f"[{', '.join(map(toml_value, value))}]"
+    raise TypeError(f"an option cannot have a value of type {type(value).__name__}")
+
+
+def escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return f"\\u{ord(character):04x}" if ord(character) < 32 or ord(character) == 127 else character
