@@ -105,7 +105,7 @@ def create_run(
     *,
     init_from: Path | None = None,
 ) -> RunFolder:
-    """Make the folder of a built task with `config.json` and `train.toml`. Raises UserError for a folder with a run."""
+    """Make the folder of a built task. Raises UserError for a folder that holds a run."""
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(

@@ -57,31 +57,30 @@ class Apply(Command):
 
     def run(self) -> int:
         from gan_tasks.export.inference.apply import apply_to_files, files_to_do
-        from gan_tasks.export.inference.inpaint_files import inpainting_of, without_masks
-        from gan_tasks.export.inference.resume import version_of
-        from gan_tasks.export.inference.upscale import Enlarging
-        from gan_tasks.export.models.base import load
+        from gan_tasks.export.inference.inpaint_files import masks_of, without_masks
+        from gan_tasks.export.inference.predictor import PredictOptions
+        from gan_tasks.export.inference.upscale import UpscaleOptions
+        from gan_tasks.export.load import load
 
         pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
-        model = load(
+        predictor = load(
             self.model,
             device=self.device,
             mode=self.mode,
             provider=self.provider,
             direction=self.direction or "",
         )
+        model = predictor.model
         say(f"{model.title} runs on {model.runs_on}")
         if model.notice:
             say(model.notice)
         if self.max_memory:
             model.max_memory_bytes = memory_bytes(self.max_memory)
-        version = version_of(model, self.model)
         done = apply_to_files(
-            model,
+            predictor,
             pairs,
-            model_version=version,
-            enlarging=Enlarging(self.scale, self.blend_weight),
-            fills=inpainting_of(model, self.mask_files, pairs, self.input),
+            options=PredictOptions(UpscaleOptions(self.scale, self.blend_weight)),
+            masks=masks_of(model, self.mask_files, pairs, self.input),
             overwrite=self.overwrite,
         )
         for note in done.notes:

@@ -137,7 +137,7 @@ def export_verified(
         known_licence, known_data = model.licence or UNKNOWN, UNKNOWN
         origin = model.origin()
         known = {"licence": licence or known_licence, "training_data": training_data or UNKNOWN}
-        card = pretrained_card(model.name, origin.source, origin.family, **known)
+        card = pretrained_card(model.spec.task, origin.source, origin.family, **known)
     return export_onnx(
         model,
         out,
@@ -187,10 +187,10 @@ def interpolate_networks(first: Path, second: Path, out: Path, *, alpha: float) 
 
 def load_torch(path: Path, direction: str) -> TorchModel:
     """The model on the CPU. Raises UserError for an ONNX file, which is what comes out."""
-    from gan_tasks.export.models.base import load
+    from gan_tasks.export.load import load_model
     from gan_tasks.export.models.torch_model import TorchModel
 
-    model = load(path, device="cpu", direction=direction)
+    model = load_model(path, device="cpu", direction=direction)
     if not isinstance(model, TorchModel):
         raise UserError(f"{path} is an exported model already: give the run or checkpoint that it was made from")
     return model

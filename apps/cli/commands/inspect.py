@@ -12,6 +12,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def inspect(path: Path) -> Iterator[str]:
     """
     from gan_tasks.datasets.images import IMAGE_SUFFIXES
     from gan_tasks.export.inference.video.containers import is_video
-    from gan_tasks.export.models.base import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
@@ -68,6 +69,7 @@ def run_lines(path: Path) -> Iterator[str]:
     changed = differences(content["task_config"], type(task).Config())
     yield f"options that are not the default: {', '.join(changed) or 'none'}"
     task.build(for_training=True)
+    yield from spec_lines(task.spec())
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
         if count:
@@ -82,6 +84,25 @@ def run_lines(path: Path) -> Iterator[str]:
         yield from checkpoint_lines(checkpoints[-1])
     if (card := path / "model-card.md").is_file():
         yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
+
+
+def spec_lines(spec: ModelSpec) -> Iterator[str]:
+    """What a model takes and gives."""
+    yield f"task: {spec.task}; use: {spec.use}"
+    for given in spec.inputs:
+        size = {"any": "of any size", "as first": "of the size of the image", "none": ""}[given.size]
+        optional = "; optional" if given.optional else ""
+        values = "channels" if given.is_spatial else "values"
+        yield f"input {given.name}: {given.kind} {size}".rstrip() + f", {given.channels} {values}{optional}"
+    size = f"{spec.output_size[0]}×{spec.output_size[1]} pixels" if spec.output_size else f"scale {spec.scale}"
+    yield f"output: image, {spec.out_channels} channels, {size}"
+    if spec.image is not None:
+        yield (
+            f"sizes: any; without padding, multiples of {spec.size_multiple} from {spec.minimum_size} pixels on; "
+            f"receptive-field radius {spec.receptive_field} pixels"
+        )
+    if spec.directions:
+        yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
 
 
 def checkpoint_lines(path: Path) -> Iterator[str]:
@@ -100,8 +121,10 @@ def onnx_lines(path: Path) -> Iterator[str]:
     from gan_tasks.export.onnx.file import read_onnx
     from gan_tasks.export.onnx.metadata import OnnxMetadata
 
-    entries = asdict(OnnxMetadata.of(read_onnx(path)))
-    card = entries.pop("model_card")
+    metadata = OnnxMetadata.of(read_onnx(path))
+    yield from spec_lines(metadata.spec)
+    entries = asdict(metadata)
+    card, _ = entries.pop("model_card"), entries.pop("spec")
     for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
     if card:
@@ -109,21 +132,21 @@ def onnx_lines(path: Path) -> Iterator[str]:
 
 
 def weights_lines(path: Path) -> Iterator[str]:
-    """Of a published checkpoint what it was found to be; of any other .safetensors file, its tensors."""
+    """The architecture of a public checkpoint; the tensors of any other .safetensors file."""
     try:
         from gan_tasks.pretrained.load import load_pretrained
 
-        published = load_pretrained(path)
+        pretrained = load_pretrained(path)
     except (UserError, ModuleNotFoundError):  # tensors are listed without torch
         if path.suffix.lower() != ".safetensors":
             raise
         yield from tensor_lines(path)
         return
-    count = sum(parameter.numel() for parameter in published.network.parameters())
-    yield f"{published.architecture.title}: {count:,} parameters"
-    if usage := published.usage:
-        yield f"width {usage.width}, {usage.in_channels} → {usage.out_channels} channels, task {usage.task}"
-        yield f"any size; without padding, multiples of {usage.size_multiple} from {usage.minimum_size} pixels on"
+    count = sum(parameter.numel() for parameter in pretrained.network.parameters())
+    yield f"{pretrained.architecture.title}: {count:,} parameters"
+    if usage := pretrained.usage:
+        yield f"width: {usage.width}"
+        yield from spec_lines(usage.spec)
         yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx').name}"
 
 
