@@ -172,13 +172,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of every form")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
-    from gan_tasks.export.models.base import load
+    from gan_tasks.export.load import load_model
     from gan_tasks.export.onnx.export import export_onnx
 
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
-            export_onnx(load(name, device="cpu"), path, model_name=name)
+            export_onnx(load_model(name, device="cpu"), path, model_name=name)
             measure(Contest(name, path, options.threads, crop(options.photo, options.size)), options.rounds)
 
 

@@ -1,11 +1,12 @@
-"""A task of one's own in one file: translate pairs, and get the edges right.
+"""A task of your own in one file: translate pairs, with sharp edges.
 
-It has a new loss, the difference of the images' gradients, beside a hinge GAN with two scales and spectral norm.
+It has a new loss, the difference of the images' gradients, beside a hinge GAN with two scales and spectral
+normalisation.
 To use it, put this file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
 
     TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
 
-Then `gan-tasks train crisp --data DIR --out RUN` trains it; measuring, applying and all the rest follow.
+Then `gan-tasks train crisp --data DIR --out RUN` trains it; evaluating, applying and all the rest follow.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from torch import Tensor
 
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.losses.functional import AdversarialConfig, adversarial_d_loss, adversarial_g_loss, l1
+from gan_tasks.losses.adversarial import d_objective, g_objective
+from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
+from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
 
 
@@ -57,11 +60,8 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
     def resolved(self, data: PairedImages) -> Crisp:
         return Crisp(replace(self.config, data=data.config))
 
-    def channels(self) -> tuple[int, int]:
-        return self.config.data.source_channels, self.config.data.target_channels
-
     def build(self, *, for_training: bool) -> None:
-        source, target = self.channels()
+        source, target = self.config.data.source_channels, self.config.data.target_channels
         self.generators["g"] = resnet(source, target, width=self.config.width, blocks=6)
         if for_training:
             width = self.config.width
@@ -69,10 +69,23 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
                 lambda: PatchDiscriminator(source + target, width=width, norm="none", spectral=True), scales=2
             )
 
+    def spec(self) -> ModelSpec:
+        data = self.config.data
+        image = InputSpec("image", "image", data.source_channels, "any")
+        return ModelSpec(self.name, "translate", (image,), data.target_channels, **self.sizes()._asdict())
+
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
-        images = config.schedule.epochs * dataset_size
-        return (Stage("adversarial", images, config.optimisation, config.schedule, update_order=("d", "g")),)
+        return (
+            Stage(
+                "adversarial",
+                config.schedule.epochs * dataset_size,
+                config.optimisation,
+                config.schedule,
+                update_order=("d", "g"),
+                d_weight_clip=config.adversarial.clip_weights,
+            ),
+        )
 
     # The four methods.
 
@@ -81,13 +94,14 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
 
     def d_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         d, adversarial = self.discriminators["d"], self.config.adversarial
-        return {"adversarial": adversarial_d_loss(adversarial, d(x.source, x.target), d(x.source, y["fake"]))}
+        losses, log = d_objective(self.step, adversarial, d, x.target, y["fake"], condition=x.source)
+        self.log(**log)
+        return losses
 
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
-        fake = y["fake"]
-        judged = self.discriminators["d"](x.source, fake)
+        fake, d, adversarial = y["fake"], self.discriminators["d"], self.config.adversarial
         return {
-            "adversarial": adversarial_g_loss(self.config.adversarial, judged),
+            "adversarial": g_objective(self.step, adversarial, d, x.target, fake, condition=x.source),
             "l1": self.config.l1 * l1(fake, x.target),
             "edges": self.config.edges * edge_loss(fake, x.target),
         }

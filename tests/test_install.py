@@ -18,7 +18,7 @@ import pytest
 from tiny_runs import export_tiny
 
 from gan_tasks.datasets.images import read
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {

@@ -1,8 +1,8 @@
-"""A task that fills holes, for measuring alone: its data and its classical fills, and nothing to train."""
+"""A task of inpainting for evaluation alone: its data and classical fills, and nothing to train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from torch import Tensor
 from gan_tasks.datasets.images import Picture, to_float, to_uint8, write
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.export.models.base import FloatImages, Model
-from gan_tasks.metrics.baselines import Baseline, Example, fill_harmonic, fill_telea
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.metrics.baselines import Baseline, fill_harmonic, fill_telea
+from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+
+SPEC = ModelSpec("filling", "inpaint", (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask")), 3)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,6 @@ class FillingConfig:
 class Filling(Task[FillingConfig, Masked[Tensor]]):
     name = "filling"
     Config = FillingConfig
-    inputs = ("image", "mask")
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
         return open_masked(root, split, self.config.data, seed, augment)
@@ -37,14 +39,15 @@ class Filling(Task[FillingConfig, Masked[Tensor]]):
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.image, x.mask), x.image
 
-    def baselines(self, examples: Iterable[Example]) -> Mapping[str, Baseline]:
+    def spec(self) -> ModelSpec:
+        return SPEC
+
+    def evaluation(self) -> EvaluationSpec:
         def baseline(fill: Callable[..., NDArray[np.uint8]]) -> Baseline:
             return lambda image, mask: to_float(fill(to_uint8(image), mask[0] > 0))
 
-        return {"harmonic fill": baseline(fill_harmonic), "Telea": baseline(fill_telea)}
-
-    def channels(self) -> tuple[int, int]:
-        return 3, 3
+        fills = {"harmonic fill": baseline(fill_harmonic), "Telea": baseline(fill_telea)}
+        return EvaluationSpec(fit_baselines=lambda examples: fills, masks=self.config.data)
 
     def build(self, *, for_training: bool) -> None:
         raise NotImplementedError
@@ -66,20 +69,23 @@ class Filling(Task[FillingConfig, Masked[Tensor]]):
 
 
 class OffBy(Model):
-    """Knows what was there, and is off by the same amount in each pixel of the hole; the rest it makes black."""
+    """Knows the masked pixels and is off by the same amount in each of them; it makes the rest black."""
 
-    name, inputs = "filling", ("image", "mask")
-    in_channels = out_channels = 3
+    spec = SPEC
 
     def __init__(self, difference: float) -> None:
         self.title, self.difference = f"off by {difference}", difference
 
+    def version(self) -> str:
+        return self.title
+
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return False
 
-    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        images, mask = inputs
         made = images - np.where(images > 0, 1, -1) * self.difference
-        return np.where(masks[0] > 0, made, -1).astype(np.float32)
+        return np.where(mask > 0, made, -1).astype(np.float32)
 
 
 def write_photos(root: Path, *, train: int = 0, test: int = 4, side_px: int = 40) -> Path:
@@ -91,7 +97,7 @@ def write_photos(root: Path, *, train: int = 0, test: int = 4, side_px: int = 40
 
 
 def write_masks(folder: Path, *rows: int, side_px: int = 40) -> Path:
-    """A file for each number: so many rows of it from the top are hole."""
+    """A file for each number: this many of its rows from the top are masked."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, count in enumerate(rows):
         pixels = np.zeros((side_px, side_px, 1), np.uint8)

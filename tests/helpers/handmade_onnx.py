@@ -1,39 +1,70 @@
-"""Small ONNX files made by hand, for what needs no network: a 3×3 mean filter that calls itself an exported model."""
+"""Small ONNX files made by hand, for what needs no network: each calls itself an exported model.
+
+A 3×3 mean filter; a filler that inpaints with one colour; a generator of noise → image; a stylizer of image + style →
+image. `write_...` makes the file, `..._proto` the model, and `make_metadata` what it says of itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata
+from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata, to_feeds
+from gan_tasks.spec import InputSpec, ModelSpec, Use
+
+USES: Mapping[str, Use] = {"super-resolution": "upscale", "inpainting": "inpaint"}
+"""By the name of the task; translate for all others."""
+SPEC = {
+    "task": "pix2pix",
+    "out_channels": 3,
+    "scale": 1,
+    "size_multiple": 4,
+    "minimum_size": 8,
+    "receptive_field": 3,  # tiles overlap by 8 px
+    "output_size": None,
+    "direction": "",
+    "directions": (),
+}
+METADATA = {
+    "model_name": "Mean <3×3> & more",
+    "licence": "CC0",
+    "training_data": "none",
+    "gan_tasks": "0.1.0",
+    "bytes_per_pixel": 100,
+    "weights": "float32",
+    "graph_sha256": "",
+    "max_error": 0.0,
+}
 
 
-def make_metadata(**changes: Any) -> OnnxMetadata:
-    fields: dict[str, Any] = {
-        "task": "pix2pix",
-        "model_name": "Mean <3×3> & more",
-        "licence": "CC0",
-        "training_data": "none",
-        "gan_tasks": "0.1.0",
-        "in_channels": 3,
-        "out_channels": 3,
-        "scale": 1,
-        "size_multiple": 4,
-        "minimum_size": 8,
-        "overlap": 8,
-        "bytes_per_pixel": 100,
-        "weights": "float32",
-        "graph_sha256": "",
-        "max_error": 0.0,
-    }
-    return OnnxMetadata(**{**fields, **changes})
+def make_metadata(
+    *, in_channels: int = 3, use: Use | None = None, inputs: Sequence[InputSpec] = (), **changes: Any
+) -> OnnxMetadata:
+    """Changes are fields of `ModelSpec` or of `OnnxMetadata`.
+
+    use: by default the one that belongs to the task.
+    inputs: by default an image of `in_channels`.
+    """
+    spec = {name: changes.pop(name, default) for name, default in SPEC.items()}
+    made = ModelSpec(
+        use=use or USES.get(spec["task"], "translate"),
+        inputs=tuple(inputs) or (image_input(in_channels),),
+        **spec,
+    )
+    return OnnxMetadata(**{**METADATA, "spec": made, **changes})
+
+
+def image_input(channels: int = 3) -> InputSpec:
+    return InputSpec("image", "image", channels, "any")
 
 
 def mean_filter(pixels: FloatImages) -> FloatImages:
@@ -47,31 +78,62 @@ def mean_filter(pixels: FloatImages) -> FloatImages:
 def make_proto(
     metadata: OnnxMetadata, *, more_nodes: tuple[onnx.NodeProto, ...] = (), vectors: bool = True
 ) -> onnx.ModelProto:
-    """The filter on each channel, enlarged `metadata.scale` times. `more_nodes` turn `enlarged` into `output`."""
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", metadata.in_channels, "h", "w"])
-    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", metadata.out_channels, "H", "W"])
-    kernel = np.full((metadata.in_channels, 1, 3, 3), 1 / 9, np.float32)
-    scales = np.array([1, 1, metadata.scale, metadata.scale], np.float32)
+    """The filter on each channel, enlarged `scale` times. `more_nodes` turn `enlarged` into `output`."""
+    spec = metadata.spec
+    weights = {
+        "kernel": np.full((spec.in_channels, 1, 3, 3), 1 / 9, np.float32),
+        "scales": np.array([1, 1, spec.scale, spec.scale], np.float32),
+    }
     nodes = [
-        helper.make_node("Conv", ["image", "kernel"], ["filtered"], group=metadata.in_channels, pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["image", "kernel"], ["filtered"], group=spec.in_channels, pads=[1, 1, 1, 1]),
         helper.make_node("Resize", ["filtered", "", "scales"], ["enlarged"], mode="nearest"),
         *(more_nodes or [helper.make_node("Identity", ["enlarged"], ["output"])]),
     ]
-    weights = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(scales, "scales")]
-    graph = helper.make_graph(nodes, "filter", [image], [output], weights)
+
+    def enlarged(image: FloatImages) -> FloatImages:
+        return mean_filter(image).repeat(spec.scale, 2).repeat(spec.scale, 3)
+
+    return to_proto("filter", metadata, nodes, weights, expected=enlarged if vectors else None)
+
+
+def to_proto(
+    name: str,
+    metadata: OnnxMetadata,
+    nodes: Sequence[onnx.NodeProto],
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    expected: Any = None,
+) -> onnx.ModelProto:
+    """The model of these nodes, which takes the inputs of the metadata's spec and gives `output`.
+
+    expected: the same in numpy, of one array for each input; the file gets a test vector of it.
+    """
+    spec = metadata.spec
+    inputs = [
+        helper.make_tensor_value_info(
+            given.name,
+            TensorProto.FLOAT,
+            ["n", given.channels, *(([f"{given.name}_h", f"{given.name}_w"]) if given.is_spatial else [])],
+        )
+        for given in spec.inputs
+    ]
+    height, width = spec.output_size or ("h", "w")
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", spec.out_channels, height, width])
+    tensors = [numpy_helper.from_array(value, key) for key, value in weights.items()]
+    graph = helper.make_graph(nodes, name, inputs, [output], tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     properties = metadata.to_metadata() | {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
-    if vectors:
-        inputs = blocks(["image"], metadata.in_channels, 16, 24)
-        expected = mean_filter(np.divide(inputs["image"][None], 255, dtype=np.float32))
-        expected = expected.repeat(metadata.scale, 2).repeat(metadata.scale, 3)
-        properties |= test_vectors_to_metadata([TestVector.of(inputs, expected)])
+    if expected is not None:
+        vector = blocks(spec, 16, 24)
+        feeds = to_feeds(vector)
+        made = expected(*(feeds[given.name] for given in spec.inputs))
+        properties |= test_vectors_to_metadata([TestVector.of(vector, made)])
     helper.set_model_props(proto, properties)
     return proto
 
 
 def write_onnx(path: Path, **options: Any) -> Path:
-    """The filter's file; options are the metadata's fields, or `more_nodes` and `vectors`."""
+    """The filter's file; options are those of `make_metadata`, or `more_nodes` and `vectors`."""
     graph = {name: options.pop(name) for name in ("more_nodes", "vectors") if name in options}
     path.write_bytes(make_proto(make_metadata(**options), **graph).SerializeToString())
     return path
@@ -81,38 +143,108 @@ FILL = (0.8, 0.4, 0.2)
 """Of a filler, in [0, 1]: orange."""
 
 
-def filler_proto(metadata: OnnxMetadata, *, sketch: bool = False) -> onnx.ModelProto:
-    """A model that fills holes with one colour, in which the lines of a sketch, if it takes one, are black. What is
-    around the holes comes out a little too dark."""
-    sizes = {"image": metadata.in_channels, "mask": 1} | ({"sketch": 1} if sketch else {})
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
-        for name, channels in sizes.items()
-    ]
-    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", metadata.out_channels, "h", "w"])
-    colour = np.array(FILL[: metadata.in_channels], np.float32)[None, :, None, None]
+def filler_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
+    """A model that fills the masked region with one colour, in which the lines of a sketch, if it takes one, are
+    black. The rest of the image comes out a little too dark."""
+    channels, follows_sketch = metadata.spec.in_channels, metadata.spec.find("sketch") is not None
     nodes = [
         helper.make_node("Sub", ["one", "mask"], ["known"]),
         helper.make_node("Mul", ["image", "known"], ["given"]),
         helper.make_node("Mul", ["given", "dim"], ["kept"]),
         helper.make_node("Mul", ["colour", "mask"], ["paint"]),
-        helper.make_node("Add", ["kept", "paint"], ["filled" if sketch else "output"]),
+        helper.make_node("Add", ["kept", "paint"], ["filled" if follows_sketch else "output"]),
     ]
-    if sketch:
+    if follows_sketch:
         nodes += [
             helper.make_node("Sub", ["one", "sketch"], ["paper"]),
             helper.make_node("Mul", ["filled", "paper"], ["output"]),
         ]
-    numbers = {"colour": colour, "one": np.ones(1, np.float32), "dim": np.full(1, 0.9, np.float32)}
-    weights = [numpy_helper.from_array(value, name) for name, value in numbers.items()]
-    graph = helper.make_graph(nodes, "filler", inputs, [output], weights)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    checksum = {"graph_sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
-    helper.set_model_props(proto, metadata.to_metadata() | checksum)
-    return proto
+    weights = {
+        "colour": np.array(FILL[:channels], np.float32)[None, :, None, None],
+        "one": np.ones(1, np.float32),
+        "dim": np.full(1, 0.9, np.float32),
+    }
+    return to_proto("filler", metadata, nodes, weights)
 
 
-def write_filler(path: Path, *, sketch: bool = False, **metadata: Any) -> Path:
-    metadata = {"task": "inpainting", "model_name": "Orange"} | metadata
-    path.write_bytes(filler_proto(make_metadata(**metadata), sketch=sketch).SerializeToString())
+def write_filler(path: Path, *, sketch: bool = False, in_channels: int = 3, **options: Any) -> Path:
+    """The filler's file; options are those of `make_metadata`."""
+    masks = [InputSpec("mask", "mask"), *([InputSpec("sketch", "mask", optional=True)] if sketch else [])]
+    options = {"task": "inpainting", "model_name": "Orange"} | options
+    metadata = make_metadata(inputs=[image_input(in_channels), *masks], **options)
+    path.write_bytes(filler_proto(metadata).SerializeToString())
+    return path
+
+
+def generator_weights(spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
+    """Of a generator, by the input that they multiply: values × pixels."""
+    height, width = spec.output_size or (0, 0)
+    rng = np.random.default_rng(0)
+    return {
+        given.name: rng.standard_normal((given.channels, spec.out_channels * height * width), np.float32)
+        for given in spec.inputs
+    }
+
+
+def generated(spec: ModelSpec, *vectors: FloatImages) -> FloatImages:
+    """What a generator computes of N×L latents and, where it takes them, N×K labels: N×C×H×W in [0, 1]."""
+    sums = sum(vector @ weight for vector, weight in zip(vectors, generator_weights(spec).values(), strict=True))
+    shape = len(vectors[0]), *spec.output_shape(0, 0)
+    return np.asarray(1 / (1 + np.exp(-np.asarray(sums, np.float64))), np.float32).reshape(shape)
+
+
+def generator_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
+    """A model of noise → image: the sigmoid of the latent, and of a label if it takes one, times fixed weights."""
+    spec = metadata.spec
+    weights = generator_weights(spec)
+    nodes = [helper.make_node("MatMul", [name, f"{name}_weights"], [f"{name}_levels"]) for name in weights]
+    levels = [f"{name}_levels" for name in weights]
+    nodes += [
+        helper.make_node("Sum", levels, ["levels"]),
+        helper.make_node("Reshape", ["levels", "shape"], ["shaped"]),
+        helper.make_node("Sigmoid", ["shaped"], ["output"]),
+    ]
+    tensors: dict[str, NDArray[Any]] = {f"{name}_weights": value for name, value in weights.items()}
+    tensors["shape"] = np.array([-1, *spec.output_shape(0, 0)], np.int64)
+    return to_proto(
+        "generator", metadata, nodes, tensors, expected=lambda *vectors: generated(metadata.spec, *vectors)
+    )
+
+
+def write_generator(
+    path: Path, *, latent: int = 12, classes: int = 0, output_size: tuple[int, int] = (24, 32), **options: Any
+) -> Path:
+    """The generator's file; options are those of `make_metadata`.
+
+    latent: values of the latent. classes: of the label; 0 for a generator that takes none.
+    """
+    label = [InputSpec("label", "label", classes, "none")] if classes else []
+    options = {"task": "toy-generate", "use": "generate", "model_name": "Noise"} | options
+    inputs = [InputSpec("latent", "latent", latent, "none"), *label]
+    metadata = make_metadata(inputs=inputs, output_size=output_size, **options)
+    path.write_bytes(generator_proto(metadata).SerializeToString())
+    return path
+
+
+def stylized(image: FloatImages, style: FloatImages) -> FloatImages:
+    """What a stylizer computes: half the image and half the style's mean colour."""
+    return np.asarray((image + style.mean(axis=(2, 3), keepdims=True)) / 2, np.float32)
+
+
+def stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
+    """A model of image + style → image: see `stylized`. The style has a size of its own."""
+    nodes = [
+        helper.make_node("ReduceMean", ["style", "axes"], ["colour"], keepdims=1),
+        helper.make_node("Add", ["image", "colour"], ["sum"]),
+        helper.make_node("Mul", ["sum", "half"], ["output"]),
+    ]
+    weights = {"axes": np.array([2, 3], np.int64), "half": np.full(1, 0.5, np.float32)}
+    return to_proto("stylizer", metadata, nodes, weights, expected=stylized)
+
+
+def write_stylizer(path: Path, **options: Any) -> Path:
+    """The stylizer's file; options are those of `make_metadata`."""
+    options = {"task": "toy-stylize", "use": "stylize", "model_name": "Tint"} | options
+    metadata = make_metadata(inputs=[image_input(), InputSpec("style", "image", 3, "any")], **options)
+    path.write_bytes(stylizer_proto(metadata).SerializeToString())
     return path

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.images import Picture, write
+from gan_tasks.spec import InputSpec
 from gan_tasks.tasks import TASKS, TaskEntry, find_task
 from gan_tasks.tasks.base import Stage, Task
 
@@ -75,10 +76,19 @@ def tiny_batch(task: Task[Any, Any], folder: Path, size: int = 2) -> Any:
 
 
 def some_inputs(task: Task[Any, Any], count: int, size: tuple[int, int]) -> list[torch.Tensor]:
-    """Random images for `infer`, and masks with half of each image in the hole."""
-    image = torch.rand(count, task.channels()[0], *size) * 2 - 1
-    masks = [(torch.rand(count, 1, *size) < 0.5).float() for _ in task.inputs[1:]]
-    return [image, *masks]
+    """Random inputs of a built task for `infer`; half of the pixels of masks are masked."""
+    return [some_input(given, count, size) for given in task.spec().inputs]
+
+
+def some_input(given: InputSpec, count: int, size: tuple[int, int]) -> torch.Tensor:
+    if given.kind == "latent":
+        return torch.randn(count, given.channels)
+    if given.kind == "label":
+        return torch.eye(given.channels)[torch.randint(given.channels, (count,))]
+    if given.kind == "mask":
+        return (torch.rand(count, given.channels, *size) < 0.5).float()
+    height, width = size if given.name == "image" else (size[0] + 8, size[1] + 4)
+    return torch.rand(count, given.channels, height, width) * 2 - 1
 
 
 def photo(height: int, width: int, seed: int, channels: int = 3) -> NDArray[np.uint8]:
@@ -114,8 +124,8 @@ def write_run(path: Path, task: Task[Any, Any]) -> Path:
     from gan_tasks.training.runtime import start_runtime
     from gan_tasks.training.step import Trainer
 
-    run = create_run(path, task, TrainConfig(), path, "test")
+    run = create_run(path, built(task), TrainConfig(), path, "test")
     with start_runtime("cpu", "fp32") as runtime:
-        trainer = Trainer(built(task), adversarial_stage(task), runtime, seed=0)
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         save_checkpoint(run.checkpoints, 0, trainer.parts(), {"position": asdict(Position())})
     return path

@@ -15,7 +15,7 @@ from gan_tasks.apps.cli import main as cli
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, write
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load
 from gan_tasks.tasks import find_task
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")

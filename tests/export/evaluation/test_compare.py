@@ -26,22 +26,30 @@ from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.metrics import reference, statistics
 from gan_tasks.metrics.distribution import compare_kernel_distances, kernel_distance
+from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.training.validation import distinct
 
 NO_FEATURES = EvaluationOptions(features="none")
+
+
+def spec_of(task: str, channels: int) -> ModelSpec:
+    return ModelSpec(task, "translate", (InputSpec("image", "image", channels, "any"),), channels)
 
 
 class Handmade(Model):
     """Answers negatives with the photo, plus noise of a given strength that depends on the picture alone."""
 
     def __init__(self, noise: float, *, name: str = "pix2pix") -> None:
-        self.name, self.title, self.noise = name, f"noise {noise}", noise
-        self.in_channels = self.out_channels = 3
+        self.spec, self.title, self.noise = spec_of(name, 3), f"noise {noise}", noise
+
+    def version(self) -> str:
+        return self.title
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return False
 
-    def run(self, images: FloatImages) -> FloatImages:
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        (images,) = inputs
         rng = np.random.default_rng(int(1e6 * abs(float(images.mean()))))
         noisy: FloatImages = (-images + self.noise * rng.standard_normal(images.shape)).astype(np.float32)
         return noisy
@@ -50,8 +58,8 @@ class Handmade(Model):
 class Same(Handmade):
     """Answers with what it is given."""
 
-    def run(self, images: FloatImages) -> FloatImages:
-        return images
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        return inputs[0]
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +261,7 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
 
 def test_luma_needs_colours(photos: Path) -> None:
     odd = Handmade(0)
-    odd.in_channels = odd.out_channels = 2
+    odd.spec = spec_of("pix2pix", 2)
     with pytest.raises(UserError, match="--luma"):
         evaluate(odd, photos, options=EvaluationOptions(luma=True, features="none"), quiet=True)
 

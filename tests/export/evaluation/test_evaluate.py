@@ -52,7 +52,7 @@ def test_a_run_its_file_and_its_public_form_measure_alike(tmp_path: Path) -> Non
 
     generator = next(part for part in trained.network.modules() if isinstance(part, Generator))
     write_jy(tmp_path / "net.pth", generator)
-    public = gan_tasks.load(tmp_path / "net.pth", device="cpu")
+    public = gan_tasks.load(tmp_path / "net.pth", device="cpu").model
     assert_alike(evaluate(public, data, task=task_of(public, direction="b-to-a"), quiet=True), expected)
 
     a_to_b = evaluate(public, data, quiet=True)

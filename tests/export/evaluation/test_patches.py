@@ -23,20 +23,26 @@ from gan_tasks.export.evaluation.result import to_json
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics import distribution
 from gan_tasks.metrics.features import efficientnet_lite0, features
+from gan_tasks.spec import InputSpec, ModelSpec
 
 
 class Resized(Model):
     """Super-resolution by nearest pixels, blurred by a mean over squares."""
 
     def __init__(self, scale: int, blur: int = 1) -> None:
-        self.name, self.title, self.scale, self.blur = "super-resolution", f"blur {blur}", scale, blur
-        self.in_channels = self.out_channels = 3
+        image = InputSpec("image", "image", 3, "any")
+        self.spec = ModelSpec("super-resolution", "upscale", (image,), 3, scale=scale)
+        self.title, self.blur = f"blur {blur}", blur
+
+    def version(self) -> str:
+        return self.title
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return False
 
-    def run(self, images: FloatImages) -> FloatImages:
-        large = images.repeat(self.scale, 2).repeat(self.scale, 3)
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        (images,) = inputs
+        large = images.repeat(self.spec.scale, 2).repeat(self.spec.scale, 3)
         around = np.pad(large, ((0, 0), (0, 0), (0, self.blur - 1), (0, self.blur - 1)), mode="edge")
         windows = np.lib.stride_tricks.sliding_window_view(around, (self.blur, self.blur), (2, 3))
         blurred: FloatImages = windows.mean((4, 5), dtype=np.float32)

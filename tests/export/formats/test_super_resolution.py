@@ -76,7 +76,7 @@ def test_a_run_of_ours_becomes_basicsrs(sr_run: Path, tmp_path: Path, capsys: py
     ours, theirs = gan_tasks.load(sr_run, device="cpu"), gan_tasks.load(tmp_path / "net.pth", device="cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
     assert ours(pixels).std() > 10
-    assert theirs.name == "super-resolution" and theirs.scale == 2
+    assert theirs.spec.task == "super-resolution" and theirs.spec.scale == 2
     assert np.abs(theirs(pixels).astype(int) - ours(pixels)).max() <= 1
 
 
@@ -88,7 +88,7 @@ def test_ncnn_itself_agrees(name: str, half: bool, tmp_path: Path) -> None:
     report = export_ncnn(model, tmp_path / "out" / "net.param", half=half)
     assert {path.name for path in report.paths} == {path.name for path in (tmp_path / "out").iterdir()}
     assert report.max_error <= report.tolerance
-    image = np.random.default_rng(0).random((model.in_channels, 12, 20), np.float32)
+    image = np.random.default_rng(0).random((model.spec.in_channels, 12, 20), np.float32)
     found = by_ncnn(tmp_path / "out" / "net.param", image)
     expected = load_network(tmp_path / "net.pth")(torch.from_numpy(image)[None])[0].numpy()
     assert found.shape == expected.shape and expected.std() > 0.05

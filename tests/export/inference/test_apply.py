@@ -20,10 +20,9 @@ from tiny_runs import make_run
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, atomic, read, write
-from gan_tasks.export.inference.apply import Done, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.inference.resume import version_of
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load, load_model
 
 RNG = np.random.default_rng(0)
 BAD_INPUT = 2
@@ -48,11 +47,8 @@ def model(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "model.onnx")
 
 
-def apply(model: Path, source: Path, out: Path, **options: Any) -> Done:
-    loaded = load(model, device="cpu")
-    return apply_to_files(
-        loaded, files_to_do(source, out), model_version=version_of(loaded, model), quiet=True, **options
-    )
+def apply(model: Path, source: Path, out: Path, **options: Any) -> Summary:
+    return apply_to_files(load(model, device="cpu"), files_to_do(source, out), quiet=True, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -128,11 +124,11 @@ def test_runs_are_told_apart_by_their_weights(folder: Path, tmp_path: Path) -> N
         make_run(tmp_path / name / "run", generator="unet-128", norm=norm)
         for name, norm in (("one", "batch"), ("two", "instance"))
     ]
-    one, two = (load(run, device="cpu") for run in runs)
+    one, two = (load_model(run, device="cpu") for run in runs)
     assert one.title == two.title
-    assert version_of(one, runs[0]) != version_of(two, runs[1])
-    assert version_of(one, runs[0]) == version_of(one, runs[0] / "checkpoints" / "step-00000001")
-    assert version_of(load(runs[0], device="cpu", mode="train"), runs[0]) != version_of(one, runs[0])
+    assert one.version() != two.version()
+    assert one.version() == load_model(runs[0] / "checkpoints" / "step-00000001", device="cpu").version()
+    assert load_model(runs[0], device="cpu", mode="train").version() != one.version()
 
 
 @pytest.mark.slow

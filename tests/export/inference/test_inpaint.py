@@ -16,6 +16,7 @@ from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.regions import regions
 from gan_tasks.export.models.base import FloatImages, Model
+from gan_tasks.spec import InputSpec, ModelSpec
 
 HARD = InpaintOptions(feather_px=0, match_colour=False)
 
@@ -23,19 +24,24 @@ HARD = InpaintOptions(feather_px=0, match_colour=False)
 class Stand(Model):
     """A model that fills each hole with one gray, and makes the rest a little too dark; notes what it is shown."""
 
-    name, title, in_channels, out_channels = "inpainting", "stand", 3, 3
+    title = "stand"
 
-    def __init__(
-        self, inputs: tuple[str, ...] = ("image", "mask"), *, value: float = 0.5, error: float = 0.0
-    ) -> None:
-        self.inputs, self.value, self.error = inputs, value, error
+    def __init__(self, *, sketch: bool = False, value: float = 0.5, error: float = 0.0) -> None:
+        more = (InputSpec("sketch", "mask", optional=True),) if sketch else ()
+        inputs = (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask"), *more)
+        self.spec = ModelSpec("inpainting", "inpaint", inputs, 3)
+        self.value, self.error = value, error
         self.shown: list[tuple[FloatImages, ...]] = []
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return 1000 * height * width * count > self.max_memory_bytes
 
-    def run(self, images: FloatImages, *masks: FloatImages) -> FloatImages:
-        self.shown.append((images, *masks))
+    def version(self) -> str:
+        return self.title
+
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        images, *masks = inputs
+        self.shown.append(inputs)
         made: FloatImages = np.where(masks[0] > 0, np.float32(self.value), images) - np.float32(self.error)
         return made
 
@@ -205,7 +211,7 @@ def test_dilation_fills_the_rim_too() -> None:
 def test_a_sketch_reaches_the_network() -> None:
     image, mask = photo(40, 40, seed=6), box(40, 40, 10, 30, 10, 30)
     sketch = box(40, 40, 15, 16, 10, 30)
-    model = Stand(("image", "mask", "sketch"))
+    model = Stand(sketch=True)
     fill(model, image, mask, sketch)
     fill(model, image, mask)
     assert np.array_equal(model.shown[0][2][0, 0] > 0, sketch) and not model.shown[1][2].any()

@@ -18,7 +18,7 @@ from gan_tasks.apps.cli.commands.inspect import inspect
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.inference.apply import apply_to_files
 from gan_tasks.export.inference.provenance import Mark, read_xmp, xmp
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load
 
 MARK = Mark("trainedAlgorithmicMedia", "Mean <3×3> & more", f"gan-tasks {gan_tasks.__version__}")
 
@@ -29,9 +29,9 @@ def test_what_a_model_writes_is_marked(suffix: str, dtype: type, tmp_path: Path)
     source, out = tmp_path / "in.png", tmp_path / f"out{suffix}"
     write(source, Picture(np.full((12, 9, 3), 7, dtype)))
     model = load(write_onnx(tmp_path / "model.onnx"))
-    assert apply_to_files(model, [(source, out)], model_version="sha256:1").written == 1
+    assert apply_to_files(model, [(source, out)]).written == 1
     source_sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
-    assert read_xmp(out) == replace(MARK, model_version="sha256:1", source=f"sha256:{source_sha256}")
+    assert read_xmp(out) == replace(MARK, model_version=model.model.version(), source=f"sha256:{source_sha256}")
     assert read(out).pixels.shape == (12, 9, 3), "and it is still an image"
     assert any("Mean <3×3> & more" in line for line in inspect(out))
     assert read_xmp(source) is None

@@ -13,18 +13,23 @@ from PIL import Image
 
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Picture, read, resize, write
-from gan_tasks.export.inference.upscale import mixed
+from gan_tasks.datasets.images import Picture, Pixels, read, resize, write
+from gan_tasks.export.inference.predictor import PredictOptions, Predictor
+from gan_tasks.export.inference.upscale import UpscaleOptions, blended
+from gan_tasks.export.load import load
 from gan_tasks.export.models import resizing
-from gan_tasks.export.models.base import SUPER_RESOLUTION, Model, load
 from gan_tasks.export.models.resizing import resized
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return load(write_onnx(tmp_path / "model.onnx", scale=2, task=SUPER_RESOLUTION))
+def model(tmp_path: Path) -> Predictor:
+    return load(write_onnx(tmp_path / "model.onnx", scale=2, task="super-resolution", use="upscale"))
+
+
+def upscaled(model: Predictor, image: Pixels, **options: float) -> Pixels:
+    return model(image, options=PredictOptions(UpscaleOptions(**options)))
 
 
 @settings(deadline=None, max_examples=40)
@@ -51,47 +56,47 @@ def test_bicubic_is_the_one_of_the_field() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("scale", [0.5, 1, 2, 2.5, 3.7, 16])
-def test_any_scale_gives_its_size_and_keeps_the_type(model: Model, scale: float, dtype: type) -> None:
+def test_any_scale_gives_its_size_and_keeps_the_type(model: Predictor, scale: float, dtype: type) -> None:
     level = np.iinfo(dtype).max // 3
     for size in ((1, 1), (3, 40), (9, 7)):
-        result = model.enlarged(np.full((*size, 4), level, dtype), scale=scale)
+        result = upscaled(model, np.full((*size, 4), level, dtype), scale=scale)
         rows, columns = (max(1, int(side * scale + 0.5)) for side in size)
         assert result.shape == (rows, columns, 4) and result.dtype == dtype
-    flat = model.enlarged(np.full((20, 20, 3), level, dtype), scale=scale)
+    flat = upscaled(model, np.full((20, 20, 3), level, dtype), scale=scale)
     middle = flat[flat.shape[0] * 2 // 5 : flat.shape[0] * 3 // 5, flat.shape[1] // 2]
     np.testing.assert_allclose(middle.astype(float), level, atol=1)
 
 
-def test_the_own_scale_is_the_model_alone(model: Model) -> None:
+def test_the_own_scale_is_the_model_alone(model: Predictor) -> None:
     image = RNG.integers(0, 256, (9, 7, 3), np.uint8)
-    np.testing.assert_array_equal(model.enlarged(image, scale=2), model(image))
-    np.testing.assert_array_equal(model.enlarged(image), model(image))
+    np.testing.assert_array_equal(upscaled(model, image, scale=2), model(image))
+    np.testing.assert_array_equal(upscaled(model, image), model(image))
 
 
-def test_strength_goes_from_bicubic_to_the_model(model: Model) -> None:
+def test_strength_goes_from_bicubic_to_the_model(model: Predictor) -> None:
     image = RNG.integers(0, 65536, (9, 7, 1), np.uint16)
     plain = resized(image.repeat(3, 2), (18, 14), "bicubic")
-    np.testing.assert_array_equal(model.enlarged(image, blend_weight=0), plain)
-    np.testing.assert_array_equal(model.enlarged(image, blend_weight=1), model(image))
-    half = model.enlarged(image, blend_weight=0.5)
+    np.testing.assert_array_equal(upscaled(model, image, blend_weight=0), plain)
+    np.testing.assert_array_equal(upscaled(model, image, blend_weight=1), model(image))
+    half = upscaled(model, image, blend_weight=0.5)
     np.testing.assert_allclose(half, (plain.astype(float) + model(image)) / 2, atol=0.51)
-    np.testing.assert_array_equal(mixed(plain, plain, 0.3), plain)
+    np.testing.assert_array_equal(blended(plain, plain, 0.3), plain)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"scale": 0}, "cannot enlarge by 0"),
-        ({"scale": -2}, "cannot enlarge by -2"),
-        ({"scale": float("nan")}, "cannot enlarge by nan"),
+        ({"scale": 0}, "the scale is 0"),
+        ({"scale": -2}, "the scale is -2"),
+        ({"scale": float("nan")}, "the scale is nan"),
         ({"scale": 17}, "at most 16"),
-        ({"blend_weight": 1.5}, "the strength is 1.5"),
-        ({"blend_weight": float("nan")}, "the strength is nan"),
+        ({"blend_weight": 1.5}, "the blend weight is 1.5"),
+        ({"blend_weight": float("nan")}, "the blend weight is nan"),
     ],
 )
-def test_what_makes_no_sense_is_refused(model: Model, options: dict[str, float], said: str) -> None:
+def test_what_makes_no_sense_is_refused(model: Predictor, options: dict[str, float], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        model.enlarged(np.zeros((2, 2, 3), np.uint8), **options)
+        upscaled(model, np.zeros((2, 2, 3), np.uint8), **options)
 
 
 # On the command line.
@@ -104,7 +109,7 @@ def apply(*arguments: object) -> object:
 
 
 def test_results_of_other_options_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_onnx(tmp_path / "model.onnx", scale=2, task=SUPER_RESOLUTION)
+    path = write_onnx(tmp_path / "model.onnx", scale=2, task="super-resolution", use="upscale")
     source, out = tmp_path / "in.png", tmp_path / "out.png"
     write(source, Picture(RNG.integers(0, 65536, (10, 8, 3), np.uint16)))
     for options in ([], ["--scale", "2.5"], ["--scale", "2.5", "--blend-weight", "0.4"], ["--blend-weight", "0.4"]):
@@ -121,5 +126,5 @@ def test_other_tasks_have_neither(tmp_path: Path, capsys: pytest.CaptureFixture[
     write(tmp_path / "in.png", Picture(np.zeros((10, 8, 3), np.uint8)))
     for options in (["--scale", "2"], ["--blend-weight", "0.5"]):
         assert apply(path, tmp_path / "in.png", tmp_path / "out.png", *options) == 2
-        assert "are for models of super-resolution" in capsys.readouterr().err
+        assert "does not upscale: leave out --scale and --blend-weight" in capsys.readouterr().err
         assert not (tmp_path / "out.png").exists()

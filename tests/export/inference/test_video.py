@@ -19,10 +19,12 @@ from gan_tasks.apps.cli.commands.inspect import inspect
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, read, write
-from gan_tasks.export.inference.apply import Done, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.inference.resume import version_of
-from gan_tasks.export.models.base import Model, load
+from gan_tasks.export.load import load
+from gan_tasks.export.models.base import Model
+from gan_tasks.spec import InputSpec, ModelSpec
 
 av = pytest.importorskip("av", reason="videos need PyAV")
 video = pytest.importorskip("gan_tasks.export.inference.video.process")
@@ -104,22 +106,22 @@ def model(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "model.onnx")
 
 
-def apply(model: Path | Model, source: Path, out: Path, **options: Any) -> Done:
-    if isinstance(model, Path):
-        loaded, version = load(model, device="cpu"), ""
-        version = version_of(loaded, model)
-    else:
-        loaded, version = model, "sha256:1"
-    return apply_to_files(loaded, files_to_do(source, out), model_version=version, quiet=True, **options)
+def apply(model: Path | Model, source: Path, out: Path, **options: Any) -> Summary:
+    predictor = load(model, device="cpu") if isinstance(model, Path) else Predictor(model)
+    return apply_to_files(predictor, files_to_do(source, out), quiet=True, **options)
 
 
 class Counting(Model):
     """Gives its input, darkened; calls `at` before each frame, with how many there were."""
 
-    name, title, in_channels, out_channels = "test", "Counting", 3, 3
+    title = "Counting"
+    spec = ModelSpec("test", "translate", (InputSpec("image", "image", 3, "any"),), 3)
 
     def __init__(self, at: Callable[[int], None] = lambda number: None) -> None:
         self.at, self.calls = at, 0
+
+    def version(self) -> str:
+        return "sha256:1"
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return False

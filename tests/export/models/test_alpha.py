@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from handmade_onnx import write_onnx
 
+from gan_tasks.export.load import load
 from gan_tasks.export.models.alpha import spread_colour
-from gan_tasks.export.models.base import SUPER_RESOLUTION, load
 from gan_tasks.export.models.resizing import resized
 
 
@@ -44,7 +44,7 @@ def test_a_white_disc_on_transparent_black_keeps_white_edges(dtype: type, tmp_pa
     rows, columns = np.mgrid[-10:11, -12:13]
     disc = np.zeros((21, 25, 4), dtype)
     disc[rows**2 + columns**2 <= 36] = largest
-    blurs = load(write_onnx(tmp_path / "model.onnx", scale=2, task=SUPER_RESOLUTION))
+    blurs = load(write_onnx(tmp_path / "model.onnx", scale=2, task="super-resolution", use="upscale"))
     result = blurs(disc)
     assert (result[..., :3][result[..., 3] > 0] >= largest - 1).all()
     as_it_is = load(write_onnx(tmp_path / "other.onnx", scale=2))(disc)

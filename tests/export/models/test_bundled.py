@@ -99,7 +99,7 @@ def test_a_photograph_is_enlarged_by_a_name_alone(tmp_path: Path, capsys: pytest
 def test_it_is_exported_with_its_makers_licence(tmp_path: Path) -> None:
     assert run("export", "realesrgan-animevideov3", tmp_path / "m.onnx") == 0
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "m.onnx"))
-    assert (metadata.scale, metadata.architecture, metadata.overlap) == (4, "SRVGGNetCompact", 48)
+    assert (metadata.spec.scale, metadata.architecture, metadata.spec.receptive_field) == (4, "SRVGGNetCompact", 18)
     assert "Xintao Wang" in metadata.licence and metadata.source == "REALESRGAN_ANIMAVIDEOV3_UP4X.bin"
     image = photo(60, 200, 37, 61)
     exported, model = (

@@ -20,7 +20,7 @@ from gan_tasks.apps.cli.main import main
 from gan_tasks.apps.web.job_queue import Limits, Service, open_models
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
-from gan_tasks.export.models.base import WEIGHTS_SUFFIXES
+from gan_tasks.export.load import WEIGHTS_SUFFIXES
 from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.file import read_onnx
@@ -103,7 +103,7 @@ def test_a_public_file_is_loaded_by_path_and_called_with_an_array(
     else:
         torch.save({"state_dict": state}, path)
     model = gan_tasks.load(path, device="cpu")
-    assert (model.name, model.title, model.in_channels, model.out_channels) == ("pix2pix", "net", 3, 3)
+    assert (model.spec.task, model.title, model.spec.in_channels, model.spec.out_channels) == ("pix2pix", "net", 3, 3)
     rng = np.random.default_rng(0)
     for height, width, channels in ((21, 34, 3), (9, 8, 1), (13, 12, 4)):
         image = rng.integers(0, 256, (height, width, channels), np.uint8)
@@ -176,7 +176,12 @@ def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.M
     export_onnx(model, tmp_path / "net.onnx", model_name="brighter")
     assert np.abs(OnnxModel(tmp_path / "net.onnx", device="cpu")(image) - expected).max() <= 1
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "net.onnx"))
-    assert (metadata.scale, metadata.size_multiple, metadata.minimum_size, metadata.family) == (2, 2, 4, "made up")
+    assert (metadata.spec.scale, metadata.spec.size_multiple, metadata.spec.minimum_size, metadata.family) == (
+        2,
+        2,
+        4,
+        "made up",
+    )
 
 
 def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,12 +275,12 @@ def test_public_generators_after_export(
     differences = {"published": np.abs(made - arrays["output"]).max()}
     rng = np.random.default_rng(0)
     for height, width in (arrays["input0"].shape[2:], (37, 61), (136, 72)):
-        images = rng.uniform(-1, 1, (2, model.in_channels, height, width)).astype(np.float32)
+        images = rng.uniform(-1, 1, (2, model.spec.in_channels, height, width)).astype(np.float32)
         differences[f"{height}×{width}"] = np.abs(exported.run(images) - model.run(images)).max()
     record_property("largest_difference", float(max(differences.values())))
     print(name, {size: f"{difference:.1e}" for size, difference in differences.items()})
     assert max(differences.values()) <= 1e-4
-    if model.name == "super-resolution":
+    if model.spec.task == "super-resolution":
         assert differences["published"] <= 1e-5
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.models.base import FloatImages, load
+from gan_tasks.export.load import load_model
+from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx import benchmark as bench_module
 from gan_tasks.export.onnx.benchmark import Measured, bench, choose, fidelity_db, speed_up
 from gan_tasks.export.onnx.file import OnnxFile, read_onnx
@@ -156,8 +157,8 @@ def test_doctor_measures_a_model_and_later_sessions_use_the_choice(
     assert all("winograd" in name and "no convolution" in problem for name, problem in problems.items())
     (chosen,) = (row["provider"] for row in result["measured"] if row.get("chosen"))
     assert Path(result["remembered_in"]).is_relative_to(tmp_path / "cache")
-    assert "remembered from doctor --bench" in load(path).runs_on
-    assert load(path).runs_on.lower().startswith(chosen.partition("-")[0])
+    assert "remembered from doctor --bench" in load_model(path).runs_on
+    assert load_model(path).runs_on.lower().startswith(chosen.partition("-")[0])
 
     assert run_command("--bench", path, "--size", "32", "--provider", "cpu") == 0
     printed = capsys.readouterr().out

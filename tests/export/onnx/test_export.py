@@ -31,11 +31,11 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
     for height, width in SIZES:
         if (height, width) == (1, 1) and kind.startswith("resnet-6"):
             continue  # padded it is flat, and what instance norm makes of a flat image is rounding errors
-        images = rng.uniform(-1, 1, (2, model.in_channels, height, width)).astype(np.float32)
+        images = rng.uniform(-1, 1, (2, model.spec.in_channels, height, width)).astype(np.float32)
         expected = model.run(images)
         assert expected.std() > 0.05  # else agreement would mean little
         np.testing.assert_allclose(opened.run(images), expected, atol=2 * tolerance, rtol=0)
-        pixels = rng.integers(0, 256, (height, width, model.in_channels), np.uint8)
+        pixels = rng.integers(0, 256, (height, width, model.spec.in_channels), np.uint8)
         assert np.abs(opened(pixels).astype(int) - model(pixels)).max() <= (5 if "float16" in kind else 1)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load_model
 from gan_tasks.export.onnx.file import MAX_BYTES, OnnxFileError, graph_sha256, parse_onnx, read_onnx
 
 SOUND = make_proto(make_metadata()).SerializeToString()
@@ -66,7 +66,7 @@ def test_weights_in_another_file_are_refused(location: str, tmp_path: Path) -> N
     path = folder / "model.onnx"
     path.write_bytes(proto.SerializeToString())
     with pytest.raises(UserError, match="in another file"):
-        load(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -101,9 +101,9 @@ def test_it_is_refused_before_a_runtime_is_even_imported(tmp_path: Path) -> None
     path.write_bytes(proto.SerializeToString())
     code = f"""
 import sys
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load_model
 try:
-    load({str(path)!r})
+    load_model({str(path)!r})
 except ValueError:
     print([name for name in ("onnx", "onnxruntime", "torch") if name in sys.modules])
 """
@@ -164,4 +164,4 @@ def varint(number: int) -> bytes:
 def test_no_file_is_said_plainly(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
-        load(tmp_path / name)
+        load_model(tmp_path / name)

@@ -96,6 +96,6 @@ def test_a_run_that_works_at_half_the_size_is_exported(tmp_path: Path) -> None:
     model = TrainedModel(
         write_run(tmp_path / "run", tiny_task("inpainting", "--residual", "--residual-downscale", "2")), device="cpu"
     )
-    assert (model.size_multiple, model.minimum_size) == (16, 16)
+    assert (model.spec.size_multiple, model.spec.minimum_size) == (16, 16)
     report = export_onnx(model, tmp_path / "model.onnx", model_name="half")
     assert report.verification.ok and report.max_error <= TOLERANCE

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.models.base import FloatImages, load
+from gan_tasks.export.load import load_model
+from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.tiled import pad_to_multiple
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.networks import blocks
@@ -55,15 +56,15 @@ def test_padding_is_that_of_training(height: int, width: int, multiple: int, min
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (8, 8), (33, 50)])
 def test_any_size_and_batch(size: tuple[int, int], tmp_path: Path) -> None:
-    model = load(write_onnx(tmp_path / "model.onnx"))
+    model = load_model(write_onnx(tmp_path / "model.onnx"))
     images = RNG.uniform(-1, 1, (3, 3, *size)).astype(np.float32)
     np.testing.assert_allclose(model.run(images), whole_image(images), atol=1e-5)
 
 
 def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2, model_name="mean of nine"), device="cpu")
-    assert (model.name, model.title, model.scale) == ("pix2pix", "mean of nine", 2)
-    assert (model.in_channels, model.out_channels) == (3, 3)
+    assert (model.spec.task, model.title, model.spec.scale) == ("pix2pix", "mean of nine", 2)
+    assert (model.spec.in_channels, model.spec.out_channels) == (3, 3)
     assert model.providers == ("CPUExecutionProvider",)
     assert model.metadata.licence == "CC0"
 
@@ -71,7 +72,7 @@ def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> None:
-    model = load(write_onnx(tmp_path / "model.onnx"))
+    model = load_model(write_onnx(tmp_path / "model.onnx"))
     largest = np.iinfo(dtype).max
     flat = np.full((20, 30, channels), largest // 3, dtype)
     flat[..., -1] = RNG.integers(0, largest, (20, 30)) if channels in (2, 4) else flat[..., -1]
@@ -85,7 +86,7 @@ def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> Non
 
 def test_sixteen_bits_are_not_rounded_to_eight(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64, 1).repeat(3, 2).astype(np.uint16)
-    result = load(write_onnx(tmp_path / "model.onnx"))(ramp)
+    result = load_model(write_onnx(tmp_path / "model.onnx"))(ramp)
     assert len(np.unique(result)) > 3000
 
 
@@ -137,7 +138,7 @@ def test_metadata_that_do_not_fit_are_refused(changes: dict[str, Any], said: str
     helper.set_model_props(proto, metadata | {key: str(value) for key, value in changes.items()})
     onnx.save(proto, path)
     with pytest.raises(UserError, match=said):
-        load(path)
+        load_model(path)
 
 
 def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
@@ -146,36 +147,36 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
     del proto.metadata_props[:]
     onnx.save(proto, path)
     with pytest.raises(UserError, match="expected a model that `gan-tasks export` wrote"):
-        load(path)
+        load_model(path)
 
 
 def test_a_graph_that_the_runtime_refuses_is_an_error_for_people(tmp_path: Path) -> None:
     nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
     with pytest.raises(UserError, match="not accepted by ONNX Runtime"):
-        load(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
+        load_model(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
 
 
 def test_without_onnx_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'gan-tasks\[cpu\]'"):
-        load(write_onnx(tmp_path / "model.onnx"))
+        load_model(write_onnx(tmp_path / "model.onnx"))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:1"])
 def test_unknown_devices(device: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected auto, cpu, cuda or cuda:N"):
-        load(write_onnx(tmp_path / "model.onnx"), device=device)
+        load_model(write_onnx(tmp_path / "model.onnx"), device=device)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may work here")
 def test_cuda_is_not_silently_replaced_by_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="onnxruntime-gpu"):
-        load(write_onnx(tmp_path / "model.onnx"), device="cuda")
+        load_model(write_onnx(tmp_path / "model.onnx"), device="cuda")
 
 
 def test_an_exported_model_has_no_training_mode(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="eval only"):
-        load(write_onnx(tmp_path / "model.onnx"), mode="train")
+        load_model(write_onnx(tmp_path / "model.onnx"), mode="train")
 
 
 def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -> None:
@@ -184,8 +185,8 @@ def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -
 import json, sys
 import numpy as np
 from pathlib import Path
-from gan_tasks.export.models.base import load
-load({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
+from gan_tasks.export.load import load_model
+load_model({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
 light = sorted(set(sys.modules) & {{"torch", "onnx"}})
 from gan_tasks.export.onnx.verify import verify
 assert verify(Path({str(path)!r})).ok

@@ -15,7 +15,7 @@ from handmade_onnx import mean_filter, write_onnx
 from onnx import helper
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load_model
 from gan_tasks.export.onnx import providers
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.model import OUTPUT, OnnxModel
@@ -84,9 +84,9 @@ def test_signals_can_be_handled_after_another_thread_let_go_of_openvino(tmp_path
     need("openvino")
     code = f"""
 import gc, os, signal, threading
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load_model
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
-sessions = [load({str(path)!r}, provider="openvino")]
+sessions = [load_model({str(path)!r}, provider="openvino")]
 def let_go():
     sessions.clear()
     gc.collect()
@@ -104,7 +104,7 @@ def test_a_graph_that_openvino_refuses_is_an_error_for_people(tmp_path: Path) ->
     path = write_onnx(tmp_path / "model.onnx", more_nodes=nodes)
     need("openvino")
     with pytest.raises(UserError, match="not accepted by OpenVINO"):
-        load(path, provider="openvino")
+        load_model(path, provider="openvino")
 
 
 @pytest.mark.parametrize("name", [provider.name for provider in PROVIDERS[2:]])
@@ -115,14 +115,14 @@ def test_a_missing_provider_is_refused_with_the_remedy(
     monkeypatch.setitem(sys.modules, "openvino", None)
     expected = r"pip install 'gan-tasks\[openvino\]'" if "openvino" in name else "onnxruntime-gpu"
     with pytest.raises(UserError, match=f"{name} cannot be used here.*{expected}"):
-        load(write_onnx(tmp_path / "model.onnx"), provider=name)
+        load_model(write_onnx(tmp_path / "model.onnx"), provider=name)
 
 
 def test_bf16_is_refused_on_a_cpu_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     core = types.SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"])
     monkeypatch.setitem(sys.modules, "openvino", types.SimpleNamespace(Core=lambda: core))
     with pytest.raises(UserError, match="no bf16"):
-        load(write_onnx(tmp_path / "model.onnx"), provider="openvino-bf16")
+        load_model(write_onnx(tmp_path / "model.onnx"), provider="openvino-bf16")
     assert missing(find_provider("openvino")) is None
 
 
@@ -142,19 +142,19 @@ def test_what_onnx_runtime_silently_replaces_is_refused(tmp_path: Path, monkeypa
 
 def test_an_unknown_provider_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no provider is called 'tpu': expected auto, cpu, .*cuda, .*openvino-bf16"):
-        load(write_onnx(tmp_path / "model.onnx"), provider="tpu")
+        load_model(write_onnx(tmp_path / "model.onnx"), provider="tpu")
 
 
 @pytest.mark.parametrize(("device", "provider"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda:1", "openvino")])
 def test_a_device_and_a_provider_that_contradict_each_other(device: str, provider: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave out one"):
-        load(write_onnx(tmp_path / "model.onnx"), device=device, provider=provider)
+        load_model(write_onnx(tmp_path / "model.onnx"), device=device, provider=provider)
 
 
 def test_a_run_has_no_provider(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="run by PyTorch"):
-        load(tmp_path, provider="openvino")
+        load_model(tmp_path, provider="openvino")
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, (1,)), (2, (2,)), (3, (3,)), (4, (4, 2)), (16, (16, 8))])
@@ -172,12 +172,14 @@ def test_what_is_remembered_is_used_where_nothing_is_asked_for(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_onnx(tmp_path / "model.onnx")
-    assert load(path).runs_on == "CPU fp32, ONNX Runtime"
+    assert load_model(path).runs_on == "CPU fp32, ONNX Runtime"
     remember(read_onnx(path), need("openvino"))
-    assert load(path).runs_on == "OpenVINO fp32 (remembered from doctor --bench)"
-    assert load(path, device="cpu").runs_on == load(path, provider="cpu").runs_on == "CPU fp32, ONNX Runtime"
+    assert load_model(path).runs_on == "OpenVINO fp32 (remembered from doctor --bench)"
+    assert (
+        load_model(path, device="cpu").runs_on == load_model(path, provider="cpu").runs_on == "CPU fp32, ONNX Runtime"
+    )
     other = write_onnx(tmp_path / "other.onnx", licence="another")
-    assert load(other).runs_on == "CPU fp32, ONNX Runtime"
+    assert load_model(other).runs_on == "CPU fp32, ONNX Runtime"
 
 
 def test_a_remembered_provider_that_fails_is_passed_over_with_a_sentence(
@@ -192,6 +194,6 @@ def test_a_remembered_provider_that_fails_is_passed_over_with_a_sentence(
             raise UserError("it has a bad day")
 
     monkeypatch.setattr(providers, "OpenVinoSession", Broken)
-    runs_on = load(path).runs_on
+    runs_on = load_model(path).runs_on
     assert runs_on.startswith("CPU fp32, ONNX Runtime")
     assert "ignored: it has a bad day" in runs_on

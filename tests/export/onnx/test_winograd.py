@@ -20,7 +20,7 @@ from tiny_runs import Exported, make_run
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load_model
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.file import read_onnx
@@ -165,9 +165,9 @@ def test_an_exported_model_does_the_same_with_it(name: str, resnet: Path) -> Non
     if (reason := missing(find_provider(name))) is not None:
         pytest.skip(reason)
     images = RNG.uniform(-1, 1, (2, 3, 33, 50)).astype(np.float32)
-    model = load(resnet, provider=name)
+    model = load_model(resnet, provider=name)
     assert "with Winograd" in model.runs_on
-    np.testing.assert_allclose(model.run(images), load(resnet, provider="cpu").run(images), atol=2e-4)
+    np.testing.assert_allclose(model.run(images), load_model(resnet, provider="cpu").run(images), atol=2e-4)
 
 
 def test_nothing_is_left_of_what_was_replaced(resnet: Path) -> None:
@@ -183,4 +183,4 @@ def test_nothing_is_left_of_what_was_replaced(resnet: Path) -> None:
 
 def test_a_model_without_such_convolutions_is_refused(exported: Callable[[str], Exported]) -> None:
     with pytest.raises(UserError, match="no convolution to be made faster"):
-        load(exported("unet-256").path, provider="cpu-winograd")
+        load_model(exported("unet-256").path, provider="cpu-winograd")

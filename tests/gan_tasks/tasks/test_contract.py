@@ -66,7 +66,7 @@ def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
 @every_task
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70)])
 def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, int]) -> None:
-    _, out_channels = task.channels()
+    out_channels = task.spec().out_channels
     with task.evaluating(task.generators):
         output = task.infer(*some_inputs(task, 2, size))
     assert output.shape[:2] == (2, out_channels)
@@ -107,7 +107,7 @@ def check_losses(losses: dict[str, Tensor]) -> None:
 
 @every_task
 def test_two_scales_and_the_perceptual_loss_each_teach_the_generator(task: Task[Any, Any]) -> None:
-    _, out_channels = task.channels()
+    out_channels = task.spec().out_channels
     source = some_inputs(task, 1, (32, 32))
     d = MultiScaleDiscriminator(lambda: PatchDiscriminator(out_channels, width=4, layers=2), scales=2)
     weights = vgg_weights()
@@ -215,13 +215,14 @@ def test_loaded_by_path_and_called_with_an_array(
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
     mask = np.zeros((*shape[:2], 1), np.uint8)
     mask[2:4, 1:5] = 255
-    output = model(image, *[mask] * (len(model.inputs) - 1))
+    spec = model.spec
+    output = model(image, *[mask] * (len(spec.inputs) - 1))
     assert output.dtype == dtype
-    assert output.shape[:2] == (shape[0] * model.scale, shape[1] * model.scale)
+    assert output.shape[:2] == (shape[0] * spec.scale, shape[1] * spec.scale)
     has_alpha = shape[2] in (2, 4)
     # What is given of a picture with a hole stays as it is; any other comes in the model's channels.
-    assert output.shape[2] == (shape[2] if "mask" in model.inputs else model.out_channels + has_alpha)
-    if has_alpha and model.scale == 1:
+    assert output.shape[2] == (shape[2] if spec.use == "inpaint" else spec.out_channels + has_alpha)
+    if has_alpha and spec.scale == 1:
         assert np.array_equal(output[..., -1], image[..., -1])
 
 

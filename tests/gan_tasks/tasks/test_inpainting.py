@@ -137,7 +137,7 @@ def test_it_learns_to_fill(pairs: Path) -> None:
 
 def test_a_model_that_learned_from_sketches_takes_one(tmp_path: Path) -> None:
     model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("inpainting", "--sketch")))
-    assert model.inputs == ("image", "mask", "sketch")
+    assert [given.name for given in model.spec.inputs] == ["image", "mask", "sketch"]
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (40, 40, 3), np.uint8)
     mask, line = np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40, 1), np.uint8)

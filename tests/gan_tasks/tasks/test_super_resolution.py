@@ -107,7 +107,7 @@ def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) ->
     assert isinstance(model, TrainedModel) and model.checkpoint == end
     expected = parts_at(path, SHOWN)["average"]
     assert same({f"g.{key}": value for key, value in model.task.generators["g"].state_dict().items()}, expected)
-    assert gan_tasks.load(path).checkpoint.name == "step-00000008"  # type: ignore[attr-defined]
+    assert gan_tasks.load(path).model.checkpoint.name == "step-00000008"  # type: ignore[attr-defined]
 
 
 def test_the_best_of_the_first_stage_is_no_longer_the_best(whole: Path) -> None:
@@ -385,7 +385,7 @@ def test_a_published_upscaler_is_measured_at_its_own_scale(tmp_path: Path, data:
     state = renamed(msr_resnet(scale=3, width=8, blocks=2), msr_resnet_names(2, ("upconv1",)))
     torch.save({"params": state}, tmp_path / "msrresnet_x3.pth")
     model = PretrainedModel(tmp_path / "msrresnet_x3.pth", device="cpu")
-    assert task_of(model).scale == 3
+    assert task_of(model).config.data.scale == 3
     found = evaluate(model, data, options=EvaluationOptions(features="none"), quiet=True)
     assert found.images == 3 and found.sizes == ((13, 12), (13, 12))
 
@@ -399,7 +399,7 @@ def test_the_exported_network_is_torchs(tmp_path: Path) -> None:
     model = TrainedModel(run, device="cpu")
     export_onnx(model, tmp_path / "m.onnx", model_name="tiny")
     exported = OnnxModel(tmp_path / "m.onnx", device="cpu")
-    assert exported.scale == 2 and exported.name == "super-resolution"
+    assert exported.spec.scale == 2 and exported.spec.task == "super-resolution"
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 13, 18)).astype(np.float32)
     found = exported.run(image)
     assert found.shape == (1, 3, 26, 36)
