@@ -126,13 +126,13 @@ class Counting(Model):
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         return False
 
-    def run(self, images: Any) -> Any:
-        return images * 0.75
+    def run(self, *inputs: Any) -> Any:
+        return inputs[0] * 0.75
 
-    def __call__(self, image: Pixels) -> Pixels:
+    def run_pixels(self, pixels: Pixels) -> Pixels:
         self.at(self.calls)
         self.calls += 1
-        return super().__call__(image)
+        return super().run_pixels(pixels)
 
 
 def stop_at(number: int) -> Callable[[int], None]:

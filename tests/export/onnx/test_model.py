@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.load import load_model
+from gan_tasks.export.load import load, load_model
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.tiled import pad_to_multiple
 from gan_tasks.export.onnx.model import OnnxModel
@@ -72,7 +72,7 @@ def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> None:
-    model = load_model(write_onnx(tmp_path / "model.onnx"))
+    model = load(write_onnx(tmp_path / "model.onnx"))
     largest = np.iinfo(dtype).max
     flat = np.full((20, 30, channels), largest // 3, dtype)
     flat[..., -1] = RNG.integers(0, largest, (20, 30)) if channels in (2, 4) else flat[..., -1]
@@ -86,7 +86,7 @@ def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> Non
 
 def test_sixteen_bits_are_not_rounded_to_eight(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64, 1).repeat(3, 2).astype(np.uint16)
-    result = load_model(write_onnx(tmp_path / "model.onnx"))(ramp)
+    result = load(write_onnx(tmp_path / "model.onnx"))(ramp)
     assert len(np.unique(result)) > 3000
 
 
@@ -120,22 +120,28 @@ def test_too_little_memory_for_any_tile_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"in_channels": 0}, "in_channels"),
+        ({"inputs": [{"name": "image", "kind": "image", "channels": 0, "size": "any"}]}, "channels"),
         ({"size_multiple": -4}, "size_multiple"),
         ({"minimum_size": 10**9}, "minimum_size"),
         ({"weights": "int8"}, "weights"),
         ({"max_error": float("nan")}, "max_error"),
-        ({"overlap": "much"}, "overlap"),
+        ({"receptive_field": "far"}, "receptive_field"),
+        ({"receptive_field": -1}, "receptive_field"),
         ({"out_channels": 4}, "gives"),
-        ({"overlap": 6}, "overlap"),
-        ({"minimum_size": 20}, "overlap"),
+        ({"scale": 10**9}, "scale"),
+        ({"use": "guess"}, "use"),
+        ({"inputs": []}, "inputs"),
+        ({"spec": "{"}, "spec"),
     ],
 )
 def test_metadata_that_do_not_fit_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    helper.set_model_props(proto, metadata | {key: str(value) for key, value in changes.items()})
+    spec = json.loads(metadata["spec"])
+    of_spec = {key: value for key, value in changes.items() if key in spec}
+    others = {key: str(value) for key, value in changes.items() if key not in spec}
+    helper.set_model_props(proto, metadata | {"spec": json.dumps(spec | of_spec)} | others)
     onnx.save(proto, path)
     with pytest.raises(UserError, match=said):
         load_model(path)
@@ -185,8 +191,8 @@ def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -
 import json, sys
 import numpy as np
 from pathlib import Path
-from gan_tasks.export.load import load_model
-load_model({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
+from gan_tasks.export.load import load
+load({str(path)!r})(np.zeros((9, 9, 3), np.uint8))
 light = sorted(set(sys.modules) & {{"torch", "onnx"}})
 from gan_tasks.export.onnx.verify import verify
 assert verify(Path({str(path)!r})).ok

@@ -19,6 +19,7 @@ from gan_tasks.export.onnx import verify as parity
 from gan_tasks.export.onnx.file import OnnxFileError, parse_onnx
 from gan_tasks.export.onnx.test_vectors import MAX_BYTES, TestVector, legal_sizes, vector_sizes
 from gan_tasks.export.onnx.verify import Verification, verify, verify_file
+from gan_tasks.spec import InputSpec, ModelSpec
 
 SOUND = make_proto(make_metadata()).SerializeToString()
 
@@ -129,9 +130,9 @@ def test_cases_survive_as_text() -> None:
 def test_damaged_cases_are_refused(text: str, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
-    next(entry for entry in proto.metadata_props if entry.key == "case_0").value = text
+    next(entry for entry in proto.metadata_props if entry.key == "test_vector_0").value = text
     onnx.save(proto, path)
-    with pytest.raises(OnnxFileError, match="damaged test case"):
+    with pytest.raises(OnnxFileError, match="damaged test vector"):
         verify(path)
 
 
@@ -146,9 +147,11 @@ def test_a_case_that_unpacks_to_gigabytes_is_refused() -> None:
 
 @given(st.sampled_from([1, 2, 4, 16, 128, 256]), st.integers(1, 300))
 def test_sizes_are_legal_different_and_go_down_to_the_minimum(multiple: int, minimum: int) -> None:
-    sizes = legal_sizes(multiple, minimum)
+    image = InputSpec("image", "image", 3, "any")
+    spec = ModelSpec("any", "translate", (image,), 3, size_multiple=multiple, minimum_size=minimum)
+    sizes = legal_sizes(spec)
     assert len(set(sizes)) == 5
     assert min(map(min, sizes)) - multiple < minimum
-    for height, width in (*sizes, *vector_sizes(multiple, minimum)):
+    for height, width in (*sizes, *vector_sizes(spec)):
         assert height % multiple == width % multiple == 0
         assert min(height, width) >= minimum
