@@ -1,13 +1,15 @@
 """`--config FILE.toml`: options of `gan-tasks train` in a file.
 
-task = "pix2pix"          # optional; an error where it is not the task of the command line
-preset = "modern"
-data = "photos"           # paths are relative to the folder that the command runs in
+    task = "pix2pix"          # may be left out; an error where it is not the task of the command line
+    preset = "modern"
+    data = "photos"           # paths are relative to the folder that the command runs in
 
-[optimizer]               # tables are headings only: an option may stand in any of them, or above all
-batch-size = 4            # or batch_size
-betas = [0.0, 0.99]
-lr-d = "None"             # as on the command line, for an option that is not to be set
+    [optimizer]
+    batch-size = 4            # or batch_size
+    betas = [0.0, 0.99]
+    lr-d = "None"             # as on the command line, for an option that is not to be set
+
+Tables are headings only: an option may stand in any table, or above all. A table has the name of no option above it.
 """
 
 from __future__ import annotations

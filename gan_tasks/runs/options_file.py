@@ -16,9 +16,10 @@ Leaf = tuple[tuple[str, ...], Any]
 def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from: Path | None = None) -> str:
     """All options of a training but `--out`, as TOML; with it, `gan-tasks train` repeats the training.
 
-    The keys are option names. The tables are headings: `gan-tasks train` takes a key from any of them. Paths are
-    absolute. An option that is not set is left out, or "None" where the preset would set it. The preset is the one
-    that differs in the fewest options, because a task made in Python has none.
+    The keys are option names. The tables are named after the fields of the config, and are headings only:
+    `gan-tasks train` takes a key from any of them. Paths are absolute. An option that is not set is left out, or
+    "None" where the preset would set it. The preset is the one that differs in the fewest options, because a task
+    made in Python has none.
     """
     preset, base = nearest_preset(task)
     top = {"task": task.name, "preset": preset, "data": data.absolute()}
@@ -28,7 +29,8 @@ def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from:
     tables: dict[str, dict[str, Any]] = {}
     for fields, value in leaves(task.config):
         written = "None" if value is None and defaults.get(fields) is not None else value
-        tables.setdefault(fields[-2] if len(fields) > 1 else "model", {})[fields[-1]] = written
+        heading = fields[-2] if len(fields) > 1 else "model"
+        tables.setdefault(f"{heading}_options" if heading in top else heading, {})[fields[-1]] = written
     tables["run"] = {fields[-1]: value for fields, value in leaves(train_config)}
     head = f"# gan-tasks train {task.name} --config train.toml --out NEW_RUN repeats this training.\n"
     return head + table(top) + "".join(f"\n[{key(name)}]\n{table(values)}" for name, values in tables.items())
@@ -70,8 +72,10 @@ def toml_value(value: Any) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case int() | float():
-            return repr(value)  # the shortest text that gives the same number; inf and nan are TOML, too
+        case int():
+            return str(value)
+        case float():
+            return repr(float(value))  # the shortest text that gives the same number; inf and nan are TOML, too
         case Path():
             return toml_value(str(value.absolute()))
         case str():

@@ -15,6 +15,7 @@ from gan_tasks.export.onnx.export import ExportReport, export_onnx
 from gan_tasks.runs.checkpoint import save_checkpoint
 from gan_tasks.runs.folder import create_run
 from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
+from gan_tasks.training.loop import TrainConfig
 
 KINDS: dict[str, dict[str, Any]] = {
     "unet-256": {"generator": "unet-256", "norm": "batch"},
@@ -76,6 +77,6 @@ def make_run(
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2)
-    run = create_run(folder, task, {}, folder, "none")
+    run = create_run(folder, task, TrainConfig(), folder, "none")
     save_checkpoint(run.checkpoints, 1, {"generators": task.generators.state_dict()}, {})
     return run.path

@@ -90,7 +90,7 @@ class Resume(Command):
     device: str | None = None
     """The device to train on: auto, cpu, cuda or cuda:N. The default is that of the run."""
     max_steps: int | None = None
-    """The number of steps, in total, to stop after; 0 trains to the end. The default is that of the run."""
+    """The number of steps, in total, to stop after. 0 trains to the end. The default is that of the run."""
 
     def run(self) -> int:
         from gan_tasks.training.loop import resume

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from tiny import ALL_TASKS, TINY, photo, write_pairs
 
 from gan_tasks.apps.cli import main as cli
 from gan_tasks.apps.cli.main import COMMANDS, main
+from gan_tasks.apps.web import server
+from gan_tasks.apps.web.job_queue import ServedModel
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.load import load
+from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.tasks import find_task
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")
@@ -56,7 +60,7 @@ def test_train_resume_evaluate_apply_inspect(
     run = tmp_path / "run"
     assert train(pairs, run, task=task) == 0
     said = capsys.readouterr().err
-    paired = find_task(task).load().paired
+    paired = find_task(task).load()().evaluation().has_target
     found = "6 pairs" if task in ("pix2pix", "crisp") else "6 pictures"
     assert found in said and "report.html" in said and f"gan-tasks apply {run}" in said
 
@@ -152,6 +156,44 @@ def test_check_lists_the_problems_of_a_folder(tmp_path: Path, capsys: pytest.Cap
     assert "000.png: the file is empty" in printed and "no partner called 001" in printed
 
 
+def test_check_reads_a_folder_with_the_options_of_the_task_s_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, masks = write_pairs(tmp_path / "photos"), tmp_path / "masks"
+    masks.mkdir()
+    mask = np.zeros((40, 36, 1), np.uint8)
+    mask[5:9, 5:20] = 255
+    write(masks / "000.png", Picture(mask))
+    inpainting = ("check", photos, "--task", "inpainting")
+    assert gan_tasks(*inpainting) == 0
+    assert "masks" not in capsys.readouterr().out
+    assert gan_tasks(*inpainting, "--masks", masks, "--mask-pairing", "random") == 0
+    assert "1 masks" in capsys.readouterr().out
+    assert gan_tasks(*inpainting, "--masks", masks, "--mask-pairing", "stem") == 1
+    printed = capsys.readouterr().out
+    assert "001.png" in printed and "files with problems" in printed
+    assert gan_tasks("check", photos, "--direction", "b-to-a", "--layout", "folders") == 0
+    assert "b-to-a" in capsys.readouterr().out
+    assert gan_tasks("check", photos, "--layout", "aligned") == 0
+    assert "side by side in each file" in capsys.readouterr().out
+
+
+def test_serve_hands_its_options_on(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[ServedModel] = []
+    monkeypatch.setattr(server, "Service", lambda models, limits: opened.extend(models))
+    monkeypatch.setattr(server, "build_app", lambda *_, **__: None)
+    monkeypatch.setattr(server, "make_server", lambda *_: SimpleNamespace(run=lambda sockets: None))
+    monkeypatch.setattr(server, "is_this_machine", lambda host: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert gan_tasks("serve", run_folder, "--port", "0", "--device", "cpu", "--max-memory", "512MB") == 130
+    (served,) = opened
+    assert served.model.max_memory_bytes == 512_000_000
+    assert isinstance(served.model, TorchModel) and served.model.device.type == "cpu"
+    assert gan_tasks("serve", run_folder, "--port", "0") == 130
+    assert opened[1].model.max_memory_bytes == load(run_folder).max_memory_bytes != 512_000_000
+
+
 def test_doctor_names_versions_and_devices(capsys: pytest.CaptureFixture[str]) -> None:
     code = gan_tasks("doctor", "--json")
     report = json.loads(capsys.readouterr().out)
@@ -207,12 +249,31 @@ def test_bad_input_is_answered_in_a_sentence(
         (("inspect", missing), "does not exist"),
         (("check", missing), "is not a folder"),
         (("nothing",), "no command 'nothing'"),
+        (("evalute",), "no command 'evalute': did you mean evaluate?"),
+        (("train", "pix2pixx", "--data", pairs, "--out", out), "no task is called 'pix2pixx': did you mean pix2pix?"),
+        (("train", "--data", pairs), "needs a TASK or --resume RUN"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--preset", "modren"), "did you mean modern?"),
+        (
+            ("train", "pix2pix", "--data", pairs, "--out", out, "--widht", "4"),
+            "no option --widht: did you mean --width?",
+        ),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--norm", "bach"), "did you mean batch?"),
+        (("train", "pix2pix", "--data", pairs), "needs --out"),
+        (("evaluate", run_folder, "--data", pairs, "--task", "cycelgan"), "did you mean cyclegan?"),
+        (("evaluate", run_folder, "--data", pairs, "--split", "tset"), "did you mean test?"),
+        (("check", pairs, "--task", "cycelgan"), "did you mean cyclegan?"),
+        (("check", pairs, "--task", "cyclegan", "--layuot", "folders"), "has no option --layuot"),
+        (("apply", run_folder, photo_file, out, "--max-memory", "2 bananas"), "expected such as 2GB"),
+        (("serve", run_folder, "--max-memory", "2 bananas"), "expected such as 2GB"),
+        (("serve", run_folder, "--port", "0", "--device", "tpu"), "unknown device"),
+        (("serve", run_folder, "--prot", "0"), "did you mean --port?"),
     ]
     for command, sentence in commands:
         code = gan_tasks(*command)
         said = capsys.readouterr()
         assert (code, sentence in said.err) == (BAD_INPUT, True), f"{command} exits {code} and says: {said.err}"
         assert "Traceback" not in said.err
+        assert said.err.count("error: ") + said.err.count("not done: ") == 1, f"{command} says: {said.err}"
         assert not out.exists(), f"{command} wrote into {out}"
 
 

@@ -206,7 +206,7 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
     assert "By size of the hole" in page and "over 60%" in page and "Best images of good, by L1 in the hole" in page
     show(found, as_json=False, out=None, name="comparison")
     printed = capsys.readouterr().out
-    assert "share of an image that is hole" in printed and "holes from 3 masks" in printed
+    assert "share of an image that is masked" in printed and "holes from 3 masks" in printed
 
 
 def test_other_tasks_have_no_such_table(found: Evaluation) -> None:
