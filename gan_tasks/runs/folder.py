@@ -162,6 +162,8 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
     task, _ = read_run(run_path)
     if direction:
+        if not task.directions:  # one direction was learned, whichever way its data can be read
+            raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
     task.build(for_training=False)
     for checkpoint in candidates:

@@ -237,8 +237,8 @@ class Gate:
 @pytest.fixture(scope="module")
 def enlarging(folder: Path) -> Iterator[tuple[str, Service]]:
     """The address of a page on two models that enlarge, and what serves it: one job, and none may wait."""
-    write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double", overlap=16)
-    write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple", overlap=16)
+    write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double")
+    write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple")
     limits = Limits(max_pixels=4 * LIMITS.max_pixels, queue_size=0)
     service = Service(open_models([folder / "double.onnx", folder / "triple.onnx"]), limits)
     with served(service, folder) as address:

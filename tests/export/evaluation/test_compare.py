@@ -248,7 +248,7 @@ def test_a_training_of_two_directions_is_measured_either_way(tmp_path: Path) -> 
 
 def test_models_of_other_channels_are_not_compared(photos: Path) -> None:
     gray = Handmade(0)
-    gray.out_channels = 1
+    gray.spec = replace(gray.spec, out_channels=1)
     with pytest.raises(UserError, match="channels"):
         compare({"rgb": Handmade(0), "gray": gray}, photos, quiet=True)
 
@@ -327,7 +327,7 @@ def test_dropout_in_mode_train_depends_on_the_image_alone(photos: Path, tmp_path
     import gan_tasks
 
     run = write_run(tmp_path / "run", tiny_task("pix2pix", "--dropout"))
-    model = gan_tasks.load(run, device="cpu", mode="train")
+    model = gan_tasks.load(run, device="cpu", mode="train").model
     first, second = (evaluate(model, photos, options=NO_FEATURES, quiet=True) for _ in range(2))
     assert first.models[0].per_image == second.models[0].per_image and first.mode == "train"
     assert table_of_images(first)[0] == ["image", "l1", "psnr", "ssim"]

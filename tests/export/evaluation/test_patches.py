@@ -166,7 +166,7 @@ def test_without_pairs_the_inputs_are_cut_alike_and_own_sources_are_not_sought(t
 
 def test_a_training_with_patches_is_not_searched(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=5, test=5, size=(64, 64))
-    model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("pix2pix")))
+    model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("pix2pix"))).model
     assert evaluate(model, data, quiet=True).models[0].memorization is not None
     found = evaluate(model, data, options=EvaluationOptions(patch=32), quiet=True)
     assert found.models[0].memorization is None and found.models[0].set_metrics is not None

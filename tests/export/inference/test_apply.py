@@ -98,7 +98,7 @@ def test_what_was_made_from_other_files_or_by_another_model_is_made_again(
     np.testing.assert_array_equal(read(out / "a.png").pixels, load(model)(read(folder / "a.png").pixels))
     os.utime(folder / "b.jpg")
     assert apply(model, folder, out).kept == 3, "a newer date alone makes no other file"
-    other = write_onnx(tmp_path / "other.onnx", overlap=12)  # of the same name
+    other = write_onnx(tmp_path / "other.onnx", licence="CC-BY")  # of the same name
     assert apply(other, folder, out).written == 3
     assert apply(model, folder, out, overwrite=True).written == 3
     assert apply(model, folder, out, overwrite=True).written == 3

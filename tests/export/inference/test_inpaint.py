@@ -14,6 +14,7 @@ from gan_tasks.datasets.images import ImageError, to_float
 from gan_tasks.export.inference.blending import correction, depth, dilated, extended
 from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.regions import regions
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -222,14 +223,14 @@ def test_a_sketch_reaches_the_network() -> None:
 def test_called_with_an_image_and_a_mask() -> None:
     image, mask = photo(40, 40, seed=7), np.zeros((40, 40, 1), np.uint8)
     mask[10:20, 10:20] = 255
-    assert np.array_equal(Stand()(image, mask), fill(Stand(), image, mask[..., 0] > 0).pixels)
+    assert np.array_equal(Predictor(Stand())(image, mask), fill(Stand(), image, mask[..., 0] > 0).pixels)
 
 
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (np.zeros((30, 40), np.bool_), "mask is 40 × 30 px and the picture 40 × 40"),
-        (np.ones((40, 40), np.bool_), "covers the whole picture"),
+        (np.zeros((30, 40), np.bool_), "mask is 40 × 30 px and the image 40 × 40"),
+        (np.ones((40, 40), np.bool_), "covers the whole image"),
     ],
 )
 def test_masks_that_make_no_sense_are_refused(mask: NDArray[np.bool_], said: str) -> None:
@@ -252,4 +253,4 @@ def test_too_little_memory_is_said() -> None:
 
 def test_without_a_mask_the_call_says_what_is_missing() -> None:
     with pytest.raises(ImageError, match="give a mask"):
-        Stand()(photo(8, 8, seed=0))
+        Predictor(Stand())(photo(8, 8, seed=0))

@@ -276,9 +276,9 @@ def test_what_does_not_go_together_is_said(
     mean, out = write_onnx(tmp_path / "mean.onnx"), tmp_path / "out.png"
     missing = tmp_path / "missing.png"
     for arguments, words in (
-        ((model, image, out), "Orange fills holes: say where they are with --mask"),
-        ((mean, image, out, "--mask", mask), "fills no holes: leave out --mask"),
-        ((mean, image, out, "--dilate-px", "3"), "fills no holes: leave out --mask"),
+        ((model, image, out), "Orange inpaints: say what is masked with --mask"),
+        ((mean, image, out, "--mask", mask), "does not inpaint: leave out --mask"),
+        ((mean, image, out, "--dilate-px", "3"), "does not inpaint: leave out --mask"),
         ((model, image, out, "--mask", mask, "--sketch", mask), "has not learned to follow a sketch"),
         ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
         ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "must lie between 1 and 255"),

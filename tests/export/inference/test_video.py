@@ -218,9 +218,9 @@ def test_frames_are_turned_upright(rotation: int, tmp_path: Path) -> None:
     seen: list[Pixels] = []
 
     class Looking(Counting):
-        def run(self, images: Any) -> Any:
-            seen.append(images)
-            return images
+        def run(self, *inputs: Any) -> Any:
+            seen.append(inputs[0])
+            return inputs[0]
 
     apply(Looking(), source, tmp_path / "out.mp4")
     _, frames = decode(tmp_path / "out.mp4")
@@ -255,9 +255,9 @@ def test_colours_go_through_the_formula_of_their_standard(
     seen: list[Pixels] = []
 
     class Same(Counting):
-        def __call__(self, image: Pixels) -> Pixels:
-            seen.append(image)
-            return image
+        def run_pixels(self, pixels: Pixels) -> Pixels:
+            seen.append(pixels)
+            return pixels
 
     apply(Same(), tmp_path / "in.mp4", tmp_path / "out.mp4")
     y, cb, cr = [(level - (0 if full_range else 16)) / (255 if full_range else 219) for level in levels[:1]] + [
@@ -278,9 +278,9 @@ def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
     seen: list[Any] = []
 
     class Looking(Counting):
-        def __call__(self, image: Pixels) -> Pixels:
-            seen.append(image.dtype)
-            return super().__call__(image)
+        def run_pixels(self, pixels: Pixels) -> Pixels:
+            seen.append(pixels.dtype)
+            return super().run_pixels(pixels)
 
     apply(Looking(), source, tmp_path / "out.mp4")
     assert set(seen) == {np.dtype(np.uint16)}
@@ -441,7 +441,7 @@ def test_results_are_kept_replaced_and_refused_as_images_are(model: Path, tmp_pa
     assert "--overwrite" in str(failure) and out.read_bytes() == foreign
     assert apply(model, source, out, overwrite=True).written == 1
     assert apply(model, source, out).kept == 1
-    other = write_onnx(tmp_path / "other.onnx", overlap=12)
+    other = write_onnx(tmp_path / "other.onnx", licence="CC-BY")
     assert apply(other, source, out).written == 1, "by another model"
     make_video(source, frames=[moving(3)] * 4, sound="")
     assert apply(other, source, out).written == 1, "of another source"

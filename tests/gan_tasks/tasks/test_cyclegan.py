@@ -107,8 +107,8 @@ def test_a_full_pool_answers_with_older_images_half_of_the_time() -> None:
     pool, older = ImagePool(50), 0
     for index in range(1050):
         image = torch.full((1, 1, 1, 1), float(index))
-        baseline = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
-        older += float(baseline) != index
+        picked = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
+        older += float(picked) != index
     assert 430 < older < 570
 
 
@@ -119,16 +119,16 @@ def test_pool_of_none_and_images_of_another_size_pass() -> None:
     pool = ImagePool(1)
     pool.exchange(torch.zeros(1, 1, 3, 3), step)
     for index in range(10):
-        baseline = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
-        assert baseline.shape == image.shape
+        picked = pool.exchange(image, Step(index, STAGE, torch.Generator().manual_seed(index)))
+        assert picked.shape == image.shape
 
 
 def test_one_run_goes_both_ways(tmp_path: Path) -> None:
     task = tiny_task("cyclegan", "--a-channels", "1", "--b-channels", "3", "--identity", "0")
     run = write_run(tmp_path / "run", task)
     there, back = TrainedModel(run), TrainedModel(run, direction="b-to-a")
-    assert (there.in_channels, there.out_channels) == (1, 3)
-    assert (back.in_channels, back.out_channels) == (3, 1)
+    assert (there.spec.in_channels, there.spec.out_channels) == (1, 3)
+    assert (back.spec.in_channels, back.spec.out_channels) == (3, 1)
     gray = np.random.default_rng(0).uniform(-1, 1, (1, 1, 20, 20)).astype(np.float32)
     expected = task.generators["a-to-b"].eval()(torch.from_numpy(gray)).detach().numpy()
     np.testing.assert_allclose(there.run(gray), expected, atol=1e-6)
@@ -139,7 +139,7 @@ def test_one_run_goes_both_ways(tmp_path: Path) -> None:
 
 
 def test_a_task_of_one_way_refuses_a_direction(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one way only"):
+    with pytest.raises(UserError, match="one direction only"):
         TrainedModel(write_run(tmp_path / "run", tiny_task("pix2pix")), direction="b-to-a")
 
 

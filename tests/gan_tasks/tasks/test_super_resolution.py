@@ -103,7 +103,7 @@ def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) ->
     assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000004", "step-00000008"]
     end = run.stage_ends["reconstruction"]
     assert end.name == "step-00000004" and run.kept() == {end}
-    model = gan_tasks.load(end)
+    model = gan_tasks.load(end).model
     assert isinstance(model, TrainedModel) and model.checkpoint == end
     expected = parts_at(path, SHOWN)["average"]
     assert same({f"g.{key}": value for key, value in model.task.generators["g"].state_dict().items()}, expected)
@@ -113,7 +113,7 @@ def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) ->
 def test_the_best_of_the_first_stage_is_no_longer_the_best(whole: Path) -> None:
     lines = read_journal(whole / "journal.jsonl")
     best = [line for line in lines if line.get("event") == "best"]
-    assert best and all(line["measure"] == "psnr" and line["step"] <= SHOWN for line in best)
+    assert best and all(line["metric"] == "psnr" and line["step"] <= SHOWN for line in best)
     assert RunFolder(whole).best is None
     assert all(line["step"] <= SHOWN for line in lines if "val/psnr" in line)
 
@@ -190,7 +190,7 @@ def test_killed_in_the_change_it_goes_on_bit_for_bit(
 
 
 def test_patience_needs_a_measure_that_both_stages_aim_at(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stage adversarial of super-resolution aims at no right answer"):
+    with pytest.raises(UserError, match="stage adversarial of super-resolution has none of its own"):
         train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, patience=1))
     assert not (tmp_path / "run").exists()
 

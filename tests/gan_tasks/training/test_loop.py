@@ -183,7 +183,7 @@ def test_the_best_checkpoint_is_kept_and_used(tmp_path: Path) -> None:
     best = min(measured, key=lambda step: measured[step])
     run = RunFolder(path)
     assert run.best is not None and run.best.name == f"step-{best:08d}"
-    model = gan_tasks.load(path)
+    model = gan_tasks.load(path).model
     assert model.checkpoint == run.best  # type: ignore[attr-defined]
 
 
@@ -201,7 +201,7 @@ def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
         run = RunFolder(path)
         assert run.best is not None and run.best.name == f"step-{best:08d}"
         events = [line for line in lines if line.get("event") == "best"]
-        assert events[-1]["step"] == best and events[-1]["measure"] == best_by
+        assert events[-1]["step"] == best and events[-1]["metric"] == best_by
     assert "Held-out Kernel distance" in (path / "report.html").read_text()
 
 
@@ -240,8 +240,8 @@ def test_without_pairs_sets_of_images_choose_the_best(tmp_path: Path) -> None:
         ("pix2pix", 0, {"patience": 2}, "--patience 2 follows held-out images.*val/"),
         ("pix2pix", 2, {"best_by": "kernel-distance"}, "2 held-out images"),
         ("pix2pix", 2, {"patience": 2, "evaluate_every_steps": 0}, "--evaluate-every-steps"),
-        ("cyclegan", 2, {"best_by": "l1"}, "no pairs.*--best-by kernel-distance"),
-        ("cyclegan", 2, {"patience": 2}, "no right answer.*--best-by kernel-distance"),
+        ("cyclegan", 2, {"best_by": "l1"}, "no targets.*--best-by kernel-distance"),
+        ("cyclegan", 2, {"patience": 2}, "has none of its own.*--best-by kernel-distance"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_anything_is_made(
