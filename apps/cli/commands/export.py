@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.export.formats.super_resolution import FilesReport, export_basicsr, export_interpolated, export_ncnn
 from gan_tasks.export.models.base import load
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import ExportReport, export_onnx
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.runs.model_card import model_card, pretrained_card
 
 UNKNOWN = "unknown"

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
+from gan_tasks.export.formats.jy import to_jy, write_jy
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.translation import resnet, unet
-from gan_tasks.pretrained.jy import to_jy, write_jy
 from gan_tasks.pretrained.load import load_network, read_state_dict
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
