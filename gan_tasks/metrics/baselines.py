@@ -44,8 +44,7 @@ class FittedBaselines:
     """Matrix (source channels + 1)×C, from the channels of a source pixel and a constant 1 to those of the target."""
 
     def identity(self, source: Image) -> FloatImage:
-        """Return the source, converted to the target's number of channels. Raises UserError if that is not
-        possible."""
+        """Return the source with the target's number of channels. Raises UserError if that is not possible."""
         pixels = fit_channels(np.moveaxis(_as_float(source), 0, -1), len(self.mean_colour))
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 

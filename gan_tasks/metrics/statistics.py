@@ -31,8 +31,8 @@ def bootstrap_interval(
     """
     if len(values) == 0:
         raise ValueError("no values to compute an interval of: evaluate at least one image first")
-    measured, rng = np.asarray(values, np.float64), np.random.default_rng(seed)
-    means = [rng.choice(measured, len(measured)).mean() for _ in range(samples)]
+    array, rng = np.asarray(values, np.float64), np.random.default_rng(seed)
+    means = [rng.choice(array, len(array)).mean() for _ in range(samples)]
     # Order statistics without interpolation: interpolation with a PSNR of inf would give nan.
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return float(low), float(high)
@@ -49,8 +49,7 @@ class Comparison:
     high: float
     """Upper end."""
     p: float
-    """p-value: probability that random signs give a mean at least as far from 0. Near 0: the difference is
-    significant."""
+    """p-value: probability that random signs give a mean at least as far from 0."""
     exact: bool
     """Whether the p-value is exact: computed from all signs, not from a sample of them."""
     images: int

@@ -27,8 +27,7 @@ class ScheduleConfig:
     cosine_periods: int = 4
     """Number of half cosines of the cosine-restarts schedule, all of the same length."""
     plateau_patience_epochs: int = 5
-    """Epochs in a row without a better held-out metric (see --best-by) after which the plateau schedule cuts the
-    rate."""
+    """Epochs without a better held-out metric (see --best-by) before the plateau schedule cuts the rate."""
     plateau_factor: float = 0.1
     """Factor by which each cut of the plateau schedule multiplies the rate."""
 
@@ -96,8 +95,7 @@ def _halving(config: ScheduleConfig, epoch: int) -> float:
 
 
 def _plateau(config: ScheduleConfig, history: Sequence[float]) -> float:
-    """Cut the rate after every `plateau_patience_epochs` epochs in a row that are no better than the best before
-    them."""
+    """Cut the rate after every `plateau_patience_epochs` epochs in a row without a new best value."""
     best, stale_epochs, cuts = math.inf, 0, 0
     for value in history:
         if value < best:

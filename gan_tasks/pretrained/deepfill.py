@@ -91,7 +91,7 @@ def build_nested_generator(state: State) -> Inpainter:
     # The file contains the constant kernel that fuses the scores.
     fuse = state.get(FUSE_KEY)
     if fuse is not None and not torch.equal(fuse.float().flatten(), torch.eye(3).flatten()):
-        raise UserError(f"{FUSE_KEY} is not the 3×3 identity, expected the one constant of the published code")
+        raise UserError(f"{FUSE_KEY} is not the identity of 3×3, which is the constant of the published code")
     return build_generator(
         {key: tensor for key, tensor in state.items() if key != FUSE_KEY}, NESTED, tensorflow=False
     )
@@ -107,8 +107,8 @@ def build_generator(state: State, published: tuple[str, ...], *, tensorflow: boo
     width, inputs = conv_channels(state, first)
     if width % 4 or inputs <= CONDITIONS:
         raise UserError(
-            f"{first} has {inputs} input and {width} output channels: expected those of image, sketch and mask as "
-            "input, and a multiple of 4 as output"
+            f"{first} makes {width} channels of {inputs} input channels: expected a multiple of 4 of image, "
+            "sketch and mask"
         )
     return assemble(lambda: deepfill_v2(inputs - CONDITIONS, width=width, tensorflow=tensorflow), names, state)
 

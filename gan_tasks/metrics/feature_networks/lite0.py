@@ -74,8 +74,7 @@ class Block(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding: an odd amount has its extra pixel at the bottom and on the
-    right."""
+    """Convolution with TensorFlow's SAME padding: an odd amount has its extra pixel at the bottom and right."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(channels_in, channels_out, kernel, stride=stride, groups=groups, bias=False)

@@ -74,8 +74,7 @@ def default_cache_dir() -> Path:
 
 
 def _download(url: str, part: Path, on_progress: OnProgress | None, timeout_s: float) -> None:
-    """Complete the file `part`. The bytes that it already contains are kept; the digest of the whole is verified
-    later."""
+    """Complete the file `part`. Bytes that it already contains are kept; the digest is verified later."""
     present_bytes = part.stat().st_size if part.exists() else 0
     response = _request(url, present_bytes, timeout_s)
     if response is None:
