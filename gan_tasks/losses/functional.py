@@ -34,13 +34,11 @@ class AdversarialConfig:
     )
     """Adversarial loss on the discriminator's logits."""
     lsgan_targets: tuple[float, float, float] = (0.0, 1.0, 1.0)
-    """Targets of the lsgan loss: the discriminator's for generated patches, its target for real patches, and the
-    generator's."""
+    """Targets of the lsgan loss: D's target for generated patches, D's target for real ones, and G's target."""
     gradient_penalty: float = 0.0
     """Weight of the WGAN-GP gradient penalty (10 in the paper; 0 = off)."""
     clip_weights: float = 0.0
-    """Largest absolute value of the discriminator's weights; they are clipped to it after each discriminator step
-    (WGAN, 0.01 in the paper; 0 = off)."""
+    """Limit to which the discriminator's weights are clipped after each step (0.01 in the WGAN paper; 0 = off)."""
     r1: float = 0.0
     """Weight γ of R1, the zero-centred gradient penalty on real images (0 = off)."""
     r2: float = 0.0
@@ -48,8 +46,7 @@ class AdversarialConfig:
     r_interval: int = 1
     """Steps from one R1 or R2 penalty to the next (lazy regularisation); the penalty is multiplied by this number."""
     d_augment: tuple[Augmentation, ...] = ()
-    """Random augmentations of the discriminator input, real and generated (DiffAugment); use all three for small data
-    sets."""
+    """Random augmentations of real and generated images before the discriminator; use all three for few images."""
 
     def __post_init__(self) -> None:
         """Check the values. Raises UserError if one is out of range."""

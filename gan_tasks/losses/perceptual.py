@@ -49,10 +49,9 @@ class PerceptualConfig:
     perceptual_network: Network = "vgg19"
     """Pretrained VGG that provides the features of the perceptual loss and of the discriminator on features."""
     perceptual_layers: Layers = "pix2pixhd"
-    """Layers of the VGG in the perceptual loss: the first ReLU of each block (pix2pixhd), the last convolution of the
-    last block (esrgan), or the last convolution of each block (real-esrgan)."""
+    """VGG layers: first ReLU of each block, last convolution (esrgan), or last of each block (real-esrgan)."""
     perceptual_weights: Path | None = None
-    """File with the VGG's weights, .safetensors or .pth with torchvision's keys (default: download it once)."""
+    """File with the VGG's weights, .safetensors or .pth with torchvision's keys; without it, download it once."""
 
     def __post_init__(self) -> None:
         """Check the values. Raises UserError if the weight is negative."""

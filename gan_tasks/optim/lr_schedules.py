@@ -17,9 +17,7 @@ class ScheduleConfig:
     """Options of the length of the training and of the learning-rate schedule."""
 
     schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "constant", "plateau"] = "linear"
-    """Learning-rate schedule: linear decay at the end; half a cosine; several half cosines (cosine-restarts); half
-    the rate after 1/8, 1/4, 1/2 and 3/4 of the epochs (halving); constant; or a cut when the metric stops improving
-    (plateau)."""
+    """Learning-rate schedule; halving cuts at 1/8, 1/4, 1/2 and 3/4 of the epochs, plateau when progress stops."""
     epochs: int = 200
     """Total number of passes over the training images."""
     decay_epochs: int = 100

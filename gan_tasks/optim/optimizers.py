@@ -19,16 +19,15 @@ class OptimisationConfig:
     lr: float = 2e-4
     """Learning rate of the generators, and of the discriminators unless --lr-d is given."""
     lr_d: float | None = None
-    """Learning rate of the discriminators (default: --lr)."""
+    """Learning rate of the discriminators; without it, they use --lr."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Decay rates β1 and β2 of the running averages of the gradient and of its square."""
     weight_decay: float = 0.0
-    """Weight decay coefficient; set it only with --optimizer adamw."""
+    """Weight decay: decoupled from the gradient with adamw, an L2 penalty with adam."""
     clip_grad_norm: float = 0.0
     """Largest gradient norm; larger gradients are scaled down to it (0 = no limit)."""
     ema_halflife_images: float = 0.0
-    """Half-life, in images, of the exponential moving average of the generator weights that is used after training (0
-    = off)."""
+    """Half-life, in images, of the average of the generator weights that is used after training (0 = off)."""
 
 
 def make_optimizer(config: OptimisationConfig, modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:

@@ -160,8 +160,8 @@ def test_bicubic_upscaling_by_four_has_the_published_psnr(name, published_db):
     values = []
     for path in sorted((BENCHMARK / name / "HR").iterdir()):
         high, low = read(path).pixels, read(BENCHMARK / name / "LR" / path.name).pixels
-        answer = upscale_bicubic(low, 4)
-        images = [crop_border(torch.from_numpy(to_float(pixels))[None], 4) for pixels in (answer, high)]
+        upscaled = upscale_bicubic(low, 4)
+        images = [crop_border(torch.from_numpy(to_float(pixels))[None], 4) for pixels in (upscaled, high)]
         values.append(psnr(*map(luma, images)).item())
     assert np.mean(values) == pytest.approx(published_db, abs=0.05)
 

@@ -71,7 +71,7 @@ def test_gradients_are_finite_where_patches_are_zero() -> None:
 
 @pytest.mark.parametrize("fuse", [True, False])
 def test_masked_part_of_a_repeated_texture_is_filled_with_its_copy(fuse: bool) -> None:
-    """The texture is repeated three times in each direction; in the mask the features have half their strength."""
+    """The texture is repeated three times in each direction; in the mask the features have half their values."""
     tile = 4 * torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.double)
     texture = tile.repeat(1, 1, 3, 3)
     mask = torch.zeros(1, 1, 96, 96, dtype=torch.double)
