@@ -1,1 +1,1 @@
-"""Losses."""
+"""Losses and their options: adversarial, feature matching, perceptual, and differentiable augmentation."""

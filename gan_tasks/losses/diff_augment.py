@@ -1,8 +1,9 @@
-"""Differentiable augmentation: what a discriminator sees is recoloured, moved and partly covered at random.
+"""Differentiable augmentation: random colour, translation and cutout on the discriminator input.
 
-Of few images a discriminator soon knows each by heart. Changed alike, real and generated ones keep it busy, and as
-every change is differentiable the generator still learns through it, without learning to make changed images
-(Zhao et al. 2020, https://arxiv.org/abs/2006.10738, whose strengths these are).
+With few training images a discriminator soon memorizes them. Augmentation of both the real and the generated images
+prevents this. It is differentiable, so the generator still gets gradients through it, and the generator does not
+learn to produce augmented images. Zhao et al. 2020, https://arxiv.org/abs/2006.10738; the ranges are those of the
+paper.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,18 @@ from torch import Tensor
 Augmentation = Literal["colour", "translation", "cutout"]
 
 DRAWS = 7
-"""Random numbers for an image: three for its colour, two for its place, two for the place of the hole."""
+"""Number of random numbers per image: three for the colour, two for the translation, two for the cutout."""
 LARGEST_SHIFT = 1 / 8
-"""Of the side."""
-HOLE = 1 / 2
-"""Its side, of the image's."""
+"""Largest translation, as a fraction of the image's side."""
+CUTOUT_SIZE = 1 / 2
+"""Side of the cutout, as a fraction of the image's side."""
 
 
 def augment(image: Tensor, kinds: Sequence[Augmentation], draws: Tensor) -> Tensor:
-    """N×C×H×W in [-1, 1] → the same shape, changed in the ways of `kinds`, in their order.
+    """Apply the augmentations of `kinds` in their order, N×C×H×W in [-1, 1] → the same shape.
 
-    draws: N×DRAWS on the CPU, uniform in [0, 1). Two images with the same draws are changed alike, whatever their
-        channels; 0.5 leaves colour and place as they are.
+    draws: N×DRAWS random numbers on the CPU, uniform in [0, 1). The same draws give the same augmentation, whatever
+        the number of channels. Draws of 0.5 leave colour and position unchanged.
     """
     for kind in kinds:
         match kind:
@@ -40,9 +41,12 @@ def augment(image: Tensor, kinds: Sequence[Augmentation], draws: Tensor) -> Tens
 
 
 def recolour(image: Tensor, draws: Tensor) -> Tensor:
-    """Brightness by up to ± 0.5, then saturation by a factor of 0 to 2, then contrast by one of 0.5 to 1.5.
+    """Change the brightness by up to ± 0.5, the saturation by a factor of 0 to 2, the contrast by one of 0.5 to 1.5.
 
-    A pixel's grey is the mean of its channels, contrast is about the image's mean. Values may leave [-1, 1].
+    image: N×C×H×W in [-1, 1]; values of the result may be outside this range.
+    draws: N×3, for brightness, saturation and contrast.
+
+    Saturation is relative to the mean of a pixel's channels, and contrast to the mean of the image.
     """
     brightness, saturation, contrast = draws.to(image.device).view(-1, 3, 1, 1, 1).unbind(dim=1)
     image = image + (brightness - 0.5)
@@ -53,28 +57,34 @@ def recolour(image: Tensor, draws: Tensor) -> Tensor:
 
 
 def translate(image: Tensor, draws: Tensor) -> Tensor:
-    """Each image by whole pixels, up to LARGEST_SHIFT either way; what comes in is 0, the middle grey."""
+    """Translate each image of N×C×H×W by whole pixels, by up to LARGEST_SHIFT of its side in either direction.
+
+    draws: N×2, vertical and horizontal. Pixels that come from outside the image are 0, which is middle grey.
+    """
     height, width = image.shape[-2:]
     down, right = int(height * LARGEST_SHIFT + 0.5), int(width * LARGEST_SHIFT + 0.5)
     padded = F.pad(image, (right, right, down, down))
-    moved = []
+    translated = []
     for one, (y, x) in zip(padded, draws.tolist(), strict=True):
         top, left = int(y * (2 * down + 1)), int(x * (2 * right + 1))
-        moved.append(one[:, top : top + height, left : left + width])
-    return torch.stack(moved)
+        translated.append(one[:, top : top + height, left : left + width])
+    return torch.stack(translated)
 
 
 def cut_out(image: Tensor, draws: Tensor) -> Tensor:
-    """A hole of 0 in each image; it may reach over the border."""
+    """Set a square of each image of N×C×H×W to 0; part of the square may lie outside the image.
+
+    draws: N×2, the vertical and the horizontal position of its centre.
+    """
     height, width = image.shape[-2:]
     kept = torch.ones(len(image), 1, height, width)
     for one, (y, x) in zip(kept, draws.tolist(), strict=True):
-        one[:, mask(y, height), mask(x, width)] = 0
+        one[:, cutout_slice(y, height), cutout_slice(x, width)] = 0
     return image * kept.to(image)
 
 
-def mask(draw: float, side: int) -> slice:
-    """Its rows or columns: the centre is anywhere along the side."""
-    size = int(side * HOLE + 0.5)
+def cutout_slice(draw: float, side: int) -> slice:
+    """Return the rows or columns of the cutout. Its centre may be anywhere along the side."""
+    size = int(side * CUTOUT_SIZE + 0.5)
     start = int(draw * (side + 1 - size % 2)) - size // 2
     return slice(max(0, start), start + size)

@@ -1,10 +1,13 @@
-"""The losses that every task shares, as pure functions on tensors.
+"""Losses that all tasks share, as pure functions on tensors.
 
-A discriminator answers with `Scales`: for each scale it looks at, the features of each of its layers, the
-last of them being its logits, one a patch. An adversarial loss is the mean over the batch and the patches of
-a scale, summed over the scales (pix2pixHD, https://arxiv.org/abs/1711.11585). Being means over the batch, all
-losses here may be averaged over ranks; only relativistic-average, which compares with a mean over its own batch, is
-then not that of the whole. They are computed in float32 at least, whatever the precision of the networks.
+A discriminator returns `Scales`: for each scale, the features of its layers. The last features of a scale are its
+logits, one per patch. An adversarial loss is the mean over the batch and the patches of a scale, summed over the
+scales (pix2pixHD, https://arxiv.org/abs/1711.11585).
+
+All losses are means over the batch. Their average over several ranks is therefore the loss of the whole batch, except
+for relativistic-average, which compares with the mean over the batch of its own rank.
+
+All losses are computed in float32 or float64, whatever the precision of the networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,32 +22,34 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.diff_augment import Augmentation
 
 Scales: TypeAlias = Sequence[Sequence[Tensor]]
+"""Output of a discriminator: scales → layers → features N×C×h×w, where the last layer holds the logits."""
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """How generator and discriminator are set against each other. A value out of range raises UserError."""
+    """Options of the adversarial objective."""
 
     adversarial: Literal["vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average"] = (
         "vanilla"
     )
-    """What the discriminator's logits are trained with."""
+    """Adversarial loss on the discriminator's logits."""
     lsgan_targets: tuple[float, float, float] = (0.0, 1.0, 1.0)
-    """lsgan: D's target for generated patches, D's target for real ones, and what G wants D to say."""
+    """Targets of the lsgan loss: D's target for generated patches, D's target for real ones, and G's target."""
     gradient_penalty: float = 0.0
-    """Weight of the WGAN-GP gradient penalty (10 in its paper; 0 = off)."""
+    """Weight of the WGAN-GP gradient penalty (10 in the paper; 0 = off)."""
     clip_weights: float = 0.0
-    """D's weights are clipped to ± this after each of its steps (WGAN, 0.01 in its paper; 0 = off)."""
+    """Limit to which the discriminator's weights are clipped after each step (0.01 in the WGAN paper; 0 = off)."""
     r1: float = 0.0
-    """γ of R1, the zero-centred gradient penalty on real images (0 = off)."""
+    """Weight γ of R1, the zero-centred gradient penalty on real images (0 = off)."""
     r2: float = 0.0
-    """γ of R2, the zero-centred gradient penalty on generated images (0 = off)."""
+    """Weight γ of R2, the zero-centred gradient penalty on generated images (0 = off)."""
     r_interval: int = 1
-    """Steps from one R1/R2 penalty to the next; each is scaled up by as much (lazy regularisation)."""
+    """Steps from one R1 or R2 penalty to the next (lazy regularisation); the penalty is multiplied by this number."""
     d_augment: tuple[Augmentation, ...] = ()
-    """What is changed, at random, in all that the discriminator sees, real or generated; for few images all three."""
+    """Random augmentations of real and generated images before the discriminator; use all three for few images."""
 
     def __post_init__(self) -> None:
+        """Check the values. Raises UserError if one is out of range."""
         weights = {
             "gradient_penalty": self.gradient_penalty,
             "clip_weights": self.clip_weights,
@@ -65,32 +70,41 @@ class AdversarialConfig:
 
     @property
     def is_relativistic(self) -> bool:
-        """Whether G's loss depends on D's answer to real images."""
+        """Whether the generator's loss needs the discriminator's logits of real images."""
         return self.adversarial in ("relativistic", "relativistic-average")
 
 
 def logits(scales: Scales) -> list[Tensor]:
-    """The logits of each scale, N×1×H×W float32, from all that a discriminator answered."""
+    """Return the logits of each scale, N×1×h×w in float32 (float64 stays as it is)."""
     return [at_least_float32(features[-1]) for features in scales]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float64 stays as it is: what rounding does to a training can be told from a mistake in it only so."""
+    """Convert half precision to float32, and leave float64 as it is.
+
+    Training in float64 shows whether a difference between two trainings is due to rounding or to a mistake.
+    """
     return x if x.dtype == torch.float64 else x.float()
 
 
 def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) -> Tensor:
-    """What the discriminator minimises, a scalar; `fake` is its answer to detached images.
+    """Return the discriminator's adversarial loss, a scalar.
+
+    real: the discriminator's output on real images.
+    fake: its output on detached generated images.
 
     - vanilla: binary cross-entropy on logits, https://arxiv.org/abs/1406.2661
     - lsgan: squared distance to the targets, https://arxiv.org/abs/1611.04076
     - hinge: https://arxiv.org/abs/1705.02894
-    - wasserstein: the critic's difference, https://arxiv.org/abs/1701.07875
-    - relativistic: each real patch against the generated one in its place, https://arxiv.org/abs/2501.05441
-    - relativistic-average: each against the mean of the others in its rank's batch, so that two ranks differ from one
-      with the doubled batch; ESRGAN, https://arxiv.org/abs/1807.00734
+    - wasserstein: the difference of the mean logits, https://arxiv.org/abs/1701.07875
+    - relativistic: the logits of each real patch relative to those of the generated patch at the same position,
+      https://arxiv.org/abs/2501.05441
+    - relativistic-average: the logits of each patch relative to the mean of the other kind in the batch of this rank,
+      https://arxiv.org/abs/1807.00734 (used in ESRGAN). Two ranks therefore give another loss than one rank with the
+      doubled batch.
 
-    The first three and the last average the real and the generated half, as pix2pix and BasicSR do.
+    vanilla, lsgan, hinge and relativistic-average are the mean of a real and a generated term, as in pix2pix and
+    BasicSR.
     """
     pairs = zip(logits(real), logits(fake), strict=True)
     return torch.stack([_d_loss(config, r, f) for r, f in pairs]).sum()
@@ -114,17 +128,20 @@ def _d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def adversarial_g_loss(config: AdversarialConfig, fake: Scales, real: Scales | None = None) -> Tensor:
-    """What the generator minimises, a scalar: the non-saturating counterpart of `adversarial_d_loss`.
+    """Return the generator's adversarial loss, a scalar: the non-saturating counterpart of `adversarial_d_loss`.
 
-    `real` is needed by the relativistic losses alone, and is detached here: G has no part in it.
-    Raises ValueError where it is missing.
+    fake: the discriminator's output on generated images.
+    real: its output on real images. Only the relativistic losses need it. It is detached here, because the generator
+        has no influence on it.
+
+    Raises ValueError if a relativistic loss gets no `real`.
     """
     if not config.is_relativistic:
         return torch.stack([_g_loss(config, f) for f in logits(fake)]).sum()
     if real is None:
-        raise ValueError("a relativistic loss compares with real images: pass D(real) to adversarial_g_loss too")
+        raise ValueError("a relativistic loss needs the logits of real images: pass `real` to adversarial_g_loss")
     pairs = zip(logits(real), logits(fake), strict=True)
-    # G wants of its images what D wants of real ones.
+    # The discriminator's loss with real and generated exchanged.
     return torch.stack([_d_loss(config, f, r.detach()) for r, f in pairs]).sum()
 
 
@@ -140,30 +157,35 @@ def _g_loss(config: AdversarialConfig, fake: Tensor) -> Tensor:
 
 @torch.no_grad()
 def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[Tensor, Tensor]:
-    """How often D is right: the share of real patches it calls real, of generated ones it calls generated.
+    """Return the discriminator's accuracy on real and on generated patches: two scalars in [0, 1].
 
-    Two scalars in [0, 1], each the mean over the scales. The border is a logit of 0, for lsgan the middle
-    between D's two targets; a patch on the border counts as wrong. Wasserstein and relativistic logits have
-    no zero: there a real patch is held against the mean of the generated ones, and the other way round.
+    Each is the mean over the scales. A patch counts as real if its logit is above a threshold: 0, or for lsgan the
+    middle of the discriminator's two targets. A logit equal to the threshold counts as wrong. Wasserstein and
+    relativistic logits have no fixed zero: there the threshold for real patches is the mean logit of the generated
+    ones, and the threshold for generated patches is the mean logit of the real ones.
     """
     real_right, fake_right = [], []
     for r, f in zip(logits(real), logits(fake), strict=True):
         if config.adversarial == "wasserstein" or config.is_relativistic:
-            border_for_real, border_for_fake = f.mean(), r.mean()
+            threshold_for_real, threshold_for_fake = f.mean(), r.mean()
         else:
             middle = sum(config.lsgan_targets[:2]) / 2 if config.adversarial == "lsgan" else 0.0
-            border_for_real = border_for_fake = r.new_tensor(middle)
-        real_right.append((r > border_for_real).float().mean())
-        fake_right.append((f < border_for_fake).float().mean())
+            threshold_for_real = threshold_for_fake = r.new_tensor(middle)
+        real_right.append((r > threshold_for_real).float().mean())
+        fake_right.append((f < threshold_for_fake).float().mean())
     return torch.stack(real_right).mean(), torch.stack(fake_right).mean()
 
 
 def gradient_penalty(discriminate: Callable[[Tensor], Scales], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """The penalty of WGAN-GP, E(‖∇D(x)‖ − 1)² at x = mix·real + (1 − mix)·fake, summed over the scales.
+    """Return the gradient penalty of WGAN-GP, E(‖∇D(x)‖ − 1)² at x = mix·real + (1 − mix)·fake, a scalar.
 
-    `real` and `fake` are N×C×H×W, `mix` is N×1×1×1, drawn uniformly from [0, 1] by the caller. `discriminate`
-    takes the images alone: pass a conditional D as a closure over its condition. D(x) is the mean of a
-    sample's logits over its patches. https://arxiv.org/abs/1704.00028
+    It is summed over the scales. D(x) is the mean of a sample's logits over its patches.
+    Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028
+
+    discriminate: the discriminator as a function of N×C×H×W images alone. Pass a conditional discriminator as a
+        closure over its condition.
+    real, fake: N×C×H×W images.
+    mix: N×1×1×1 random numbers, uniform in [0, 1].
     """
     fake, real = at_least_float32(fake), at_least_float32(real)
     images = torch.lerp(fake, real, mix.to(real.dtype))
@@ -172,42 +194,47 @@ def gradient_penalty(discriminate: Callable[[Tensor], Scales], real: Tensor, fak
 
 
 def zero_centred_penalty(discriminate: Callable[[Tensor], Scales], images: Tensor) -> Tensor:
-    """R1 on real images, R2 on generated ones: ½·E‖∇D(x)‖² for N×C×H×W images, summed over the scales.
+    """Return the zero-centred gradient penalty ½·E‖∇D(x)‖², a scalar: R1 on real images, R2 on generated ones.
 
-    D(x) is the mean of a sample's logits over its patches: the very function that the losses above train.
-    `discriminate` is as in `gradient_penalty`. https://arxiv.org/abs/1801.04406
+    It is summed over the scales. D(x) is the mean of a sample's logits over its patches, as in the adversarial
+    losses. Mescheder et al. 2018, https://arxiv.org/abs/1801.04406
+
+    discriminate: see `gradient_penalty`.
+    images: N×C×H×W.
     """
     gradients = _image_gradients(discriminate, images)
     return torch.stack([g.flatten(1).square().sum(dim=1).mean() / 2 for g in gradients]).sum()
 
 
 def _image_gradients(discriminate: Callable[[Tensor], Scales], images: Tensor) -> list[Tensor]:
-    """For each scale ∂D(x)/∂x, N×C×H×W float32, itself differentiable with respect to D's weights."""
+    """Return ∂D(x)/∂x of each scale, N×C×H×W float32, differentiable with respect to the weights of D."""
     images = at_least_float32(images.detach()).requires_grad_()
-    # Second derivatives of half-precision activations are too coarse to train with.
+    # Second derivatives of half-precision activations are too inexact to train with.
     with torch.autocast(images.device.type, enabled=False):
         scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
         return [torch.autograd.grad(score, images, create_graph=True)[0] for score in scores]
 
 
 def feature_matching(real: Scales, fake: Scales) -> Tensor:
-    """L1 between D's features of real and of generated images, logits left out; `real` is detached here.
+    """Return the feature-matching loss, a scalar: L1 between the discriminator's features of real and fake images.
 
-    A scalar: 4 × the mean over the layers of a scale, then the mean over the scales. These are the weights
-    of pix2pixHD, 4 / (n_layers + 1) / num_D, whose n_layers + 1 counts the layers before the logits
-    (https://arxiv.org/abs/1711.11585). Raises ValueError where a scale holds nothing but logits.
+    The logits are left out, and `real` is detached. The loss is 4 × the mean over the layers of a scale, then the
+    mean over the scales. These are the weights of pix2pixHD, 4 / (n_layers + 1) / num_D, where n_layers + 1 is the
+    number of layers before the logits. Wang et al. 2018, https://arxiv.org/abs/1711.11585
+
+    Raises ValueError if a scale holds nothing but logits.
     """
     scales = []
     for real_features, fake_features in zip(real, fake, strict=True):
         layers = list(zip(real_features[:-1], fake_features[:-1], strict=True))
         if not layers:
-            raise ValueError("feature matching needs the features of D's layers: this D answered with logits only")
+            raise ValueError("feature matching needs the features of the discriminator, which returned only logits")
         scales.append(4 * torch.stack([l1(f, r.detach()) for r, f in layers]).mean())
     return torch.stack(scales).mean()
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference, a float32 scalar. Raises ValueError where the two shapes differ."""
-    if a.shape != b.shape:  # broadcasting would hide it
-        raise ValueError(f"l1 compares tensors of one shape, these are {tuple(a.shape)} and {tuple(b.shape)}")
+    """Return the mean absolute difference, a scalar. Raises ValueError if the shapes differ."""
+    if a.shape != b.shape:  # otherwise broadcasting would hide the mistake
+        raise ValueError(f"l1 needs two tensors of the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     return F.l1_loss(at_least_float32(a), at_least_float32(b))

@@ -1,4 +1,4 @@
-"""The perceptual loss: distance between the features that a network trained on ImageNet sees in two images."""
+"""Perceptual loss: distance between the features of two images in a VGG that was trained on ImageNet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Network: TypeAlias = Literal["vgg19", "vgg16"]
 PIX2PIXHD_LAYERS: Mapping[str, float] = MappingProxyType(
     {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0}
 )
-"""Layers of either network and their weights in the loss, https://arxiv.org/abs/1711.11585"""
+"""Layers of either VGG and their weights in the loss, as in pix2pixHD, https://arxiv.org/abs/1711.11585"""
 
 Layers: TypeAlias = Literal["pix2pixhd", "esrgan", "real-esrgan"]
 
@@ -28,7 +28,7 @@ CONVS_PER_BLOCK: Mapping[Network, tuple[int, ...]] = MappingProxyType(
 )
 BLOCK_CHANNELS = (64, 128, 256, 512, 512)
 
-# torchvision's files. It publishes the first 8 characters of each sha256, in the name, and checks no more itself.
+# torchvision's files. The file names contain the first 8 characters of the sha256; no more of it is published.
 SOURCES: Mapping[Network, tuple[str, str]] = MappingProxyType(
     {
         "vgg16": ("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
@@ -42,34 +42,37 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class PerceptualConfig:
-    """The perceptual loss of a task. A negative weight raises UserError."""
+    """Options of the perceptual loss."""
 
     perceptual: float = 0.0
-    """Weight of the perceptual loss (10 in pix2pixHD; 0 = off, and no weights are needed)."""
+    """Weight of the perceptual loss (10 in pix2pixHD; 0 = off)."""
     perceptual_network: Network = "vgg19"
-    """The network whose features are compared, and judged by a discriminator on features."""
+    """Pretrained VGG that provides the features of the perceptual loss and of the discriminator on features."""
     perceptual_layers: Layers = "pix2pixhd"
-    """What of it is compared: the first ReLU of each block, the last convolution of the last block (ESRGAN), or the
-    last of each (Real-ESRGAN)."""
+    """VGG layers: first ReLU of each block, last convolution (esrgan), or last of each block (real-esrgan)."""
     perceptual_weights: Path | None = None
-    """Its weights, .safetensors or .pth with torchvision's keys; by default they are downloaded once."""
+    """File with the VGG's weights, .safetensors or .pth with torchvision's keys; without it, download it once."""
 
     def __post_init__(self) -> None:
+        """Check the values. Raises UserError if the weight is negative."""
         if self.perceptual < 0:
             raise UserError(f"perceptual is {self.perceptual}: give 0 to switch it off or a positive number")
 
 
 class Perceptual(nn.Module):
-    """Weighted L1 between the VGG features of two images; frozen. https://arxiv.org/abs/1603.08155
+    """Perceptual loss: weighted L1 between the VGG features of two images. Its weights are not trained.
 
-    network: which VGG, https://arxiv.org/abs/1409.1556
-    weights: its convolutions as torchvision names them, `features.N.weight` and `features.N.bias`, of any float
-        type; other keys are left alone.
-    layers: name → weight in the loss. `convB_I` is the I-th convolution of block B, `reluB_I` the same after its
-        ReLU. Nothing beyond the last of them is computed.
+    Johnson et al. 2016, https://arxiv.org/abs/1603.08155
 
-    Raises UserError where `weights` are of the other network, lack a tensor or have one of another shape, and
-    ValueError for a layer that the network does not have.
+    Args:
+        network: which VGG, https://arxiv.org/abs/1409.1556
+        weights: the convolutions with torchvision's keys `features.N.weight` and `features.N.bias`, of any float
+            type. Other keys are ignored.
+        layers: layer name → weight in the loss. `convB_I` is the I-th convolution of block B, and `reluB_I` its ReLU.
+            The layers after the last of them are not computed.
+
+    Raises UserError if `weights` belong to the other VGG, or a tensor is missing or has the wrong shape; ValueError
+    for a layer that the network does not have.
     """
 
     mean: Tensor
@@ -86,41 +89,43 @@ class Perceptual(nn.Module):
         _check_network(network, weights)
         _check_tensors(_shapes(needed), weights)
         self.layers = dict(layers)
-        self.features = nn.Sequential()
+        self.vgg = nn.Sequential()
         for number, name in enumerate(needed):
-            self.features.add_module(name, _layer(name, number, weights))
+            self.vgg.add_module(name, _layer(name, number, weights))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """A float32 scalar for two tensors N×C×H×W in [-1, 1]; no gradient reaches `target`.
+        """Return the loss, a scalar, of two tensors N×C×H×W in [-1, 1]. No gradient flows to `target`.
 
-        Gray is repeated to RGB and alpha left out; of more than four channels the first three count. Each
-        block halves the image, so the fifth needs sides of 16 px at least.
+        One or two channels are gray, which is repeated to RGB, and alpha, which is ignored. Of three or more channels
+        the first three are used. Each block of the VGG halves the size, so the fifth block needs at least 16 px.
         """
         with torch.no_grad():
-            wanted = self.seen(target)
-        seen = self.seen(image)
-        return torch.stack([weight * l1(seen[name], wanted[name]) for name, weight in self.layers.items()]).sum()
+            target_features = self.features(target)
+        features = self.features(image)
+        losses = [weight * l1(features[name], target_features[name]) for name, weight in self.layers.items()]
+        return torch.stack(losses).sum()
 
-    def seen(self, image: Tensor) -> dict[str, Tensor]:
-        """The output of each layer in `layers` for N×C×H×W in [-1, 1], with channels as `forward` has them."""
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the features N×K×h×w of each layer in `layers` for N×C×H×W in [-1, 1]; channels as in `forward`."""
         rgb = image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
-        x, seen = ((rgb + 1) / 2 - self.mean) / self.std, {}
-        for name, layer in self.features.named_children():
+        x, outputs = ((rgb + 1) / 2 - self.mean) / self.std, {}
+        for name, layer in self.vgg.named_children():
             x = layer(x)
             if name in self.layers:
-                seen[name] = x
-        return seen
+                outputs[name] = x
+        return outputs
 
 
 def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = None) -> Perceptual:
-    """The perceptual loss with pretrained weights: those of the file in `config`, else torchvision's, fetched once.
+    """Load the perceptual loss with the weights of the file in `config`, or else with torchvision's.
 
-    `on_progress` hears of that download. Raises UserError where the weights cannot be had, saying both ways to
-    get them, or where they are of another network. There are no random weights to fall back on: they would
-    train, and mislead.
+    torchvision's file is downloaded once; `on_progress` is called with the progress of the download. There is no
+    fallback to random weights.
+
+    Raises UserError if the weights cannot be downloaded or read, or belong to another network.
     """
     network = config.perceptual_network
     layers = layers_called(config.perceptual_layers, network)
@@ -138,9 +143,10 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
 
 
 def layers_called(name: Layers, network: Network) -> Mapping[str, float]:
-    """The layers of a published perceptual loss and their weights; those of the last two are before the ReLU.
+    """Return the layers and their weights of the perceptual loss of a paper, as `Perceptual` takes them.
 
-    ESRGAN: https://arxiv.org/abs/1809.00219, Real-ESRGAN: https://arxiv.org/abs/2107.10833
+    pix2pixHD, https://arxiv.org/abs/1711.11585, uses features after the ReLU; ESRGAN,
+    https://arxiv.org/abs/1809.00219, and Real-ESRGAN, https://arxiv.org/abs/2107.10833, use features before it.
     """
     if name == "pix2pixhd":
         return PIX2PIXHD_LAYERS
@@ -151,7 +157,7 @@ def layers_called(name: Layers, network: Network) -> Mapping[str, float]:
 
 
 def _layer_names(network: Network) -> list[str]:
-    """In order: a name's place in the list is its number in torchvision's `features`."""
+    """Return the names of all layers. The index of a name is the layer's number in torchvision's `features`."""
     names = []
     for block, convs in enumerate(CONVS_PER_BLOCK[network], start=1):
         for conv in range(1, convs + 1):
@@ -161,7 +167,7 @@ def _layer_names(network: Network) -> list[str]:
 
 
 def _shapes(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """What the weights of these first layers of a network are called, and their shapes."""
+    """Return the keys and shapes of the weights of the first layers, which are `names`."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels_in = 3
     for number, name in enumerate(names):
@@ -174,17 +180,18 @@ def _shapes(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _check_network(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Refuse the other network's weights: their first layers would fit, and the mistake pass unseen."""
+    """Raise UserError for the weights of the other VGG: its first layers have the same shapes and would load."""
     present = {key for key in weights if key.startswith("features.")}
     fitting = [name for name in CONVS_PER_BLOCK if present <= _shapes(_layer_names(name)).keys()]
     if fitting and network not in fitting:
         raise UserError(
-            f"these are the weights of {fitting[0]}, and {network} is asked for: "
+            f"these are the weights of {fitting[0]}, expected those of {network}: "
             f"choose --perceptual-network {fitting[0]}, or give the weights of {network}"
         )
 
 
 def _check_tensors(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+    """Raise UserError if a tensor is missing or has the wrong shape."""
     wrong = [f"{key} is missing" for key in shapes if key not in weights]
     wrong += [
         f"{key} is {tuple(weights[key].shape)} where {shape} is expected"
@@ -204,7 +211,7 @@ def _layer(name: str, number: int, weights: Mapping[str, Tensor]) -> nn.Module:
     if name.startswith("pool"):
         return nn.MaxPool2d(2)
     weight, bias = weights[f"features.{number}.weight"], weights[f"features.{number}.bias"]
-    # On "meta" the layer draws no initial weights: the global random state stays as it was.
+    # On "meta" the layer draws no initial weights, so the global random state does not change.
     conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, device="meta")
     conv.weight, conv.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
     return conv

@@ -1,6 +1,11 @@
-"""How good a model's answers are. One file a subject; each measure is named with its convention.
+"""Metrics of image quality, and the statistics and baselines to interpret them.
 
-`reference` compares an answer with the truth; `lpips` does so by a network's features; `niqe` looks at the answer
-alone; `distribution` compares two sets of images by `features`, `fid` by those of the published Inception network;
-`statistics` says what a difference is worth, `baselines` what an answer has to beat.
+- `catalogue`: the names, units and conventions of all metrics.
+- `reference`: L1, PSNR, SSIM and MS-SSIM between an output and its target; `masked_region`: the same in a mask.
+- `lpips`: a distance between an output and its target in the features of a network.
+- `niqe`: quality of an image without a target.
+- `distribution`: distances between two sets of images in `features` of a network; `fid`: the same with the published
+  Inception network.
+- `statistics`: confidence intervals and tests for differences between models.
+- `baselines`: simple methods without a network that a model has to outperform.
 """

@@ -1,55 +1,57 @@
-"""The measures of a single image, by name: how each is called, which way is better, by what convention. No imports.
-
-A key is what the journal, JSON and CSV call it.
-"""
+"""The catalogue of metrics: key, heading, unit, direction and convention of each. It imports nothing of ours."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Metric:
+    """A metric, and how to show it."""
+
     key: str
+    """Its name in the journal, in JSON and in CSV."""
     heading: str
+    """Its name in tables and charts."""
     unit: str
-    """For a chart's axis."""
+    """Label of a chart's axis."""
     lower_is_better: bool
     convention: str
-    """What exactly is computed, in a sentence part."""
+    """What exactly is computed, as part of a sentence."""
     digits: int = 3
-    """After the point, in a table."""
+    """Digits after the decimal point in a table."""
     scale: float = 1
-    """What a value is multiplied by before it is shown."""
+    """Factor on the value before it is shown."""
 
 
-_RGB = "on RGB, or whatever channels the model makes"
+_RGB = "on RGB, or on the channels of the model's output"
 _Y = "on Y, studio-range BT.601, unrounded"
-_WINDOW = "Gaussian window of 11 px, σ 1.5, where it fits whole"
+_WINDOW = "Gaussian window of 11 px, σ 1.5, without padding"
 
 L1 = Metric("l1", "L1", "mean absolute error", True, f"mean absolute difference of values in [0, 1], {_RGB}", 4)
-PSNR = Metric("psnr", "PSNR", "dB", False, f"in dB, a mean of the images' own, {_RGB}", 2)
+PSNR = Metric("psnr", "PSNR", "dB", False, f"in dB, mean over the images, {_RGB}", 2)
 SSIM = Metric("ssim", "SSIM", "1 = identical", False, f"{_WINDOW}; mean over channels, {_RGB}")
 MS_SSIM = Metric("ms_ssim", "MS-SSIM", "1 = identical", False, f"five scales, {_WINDOW}, {_RGB}")
-PSNR_Y = Metric("psnr_y", "PSNR of Y", "dB", False, f"in dB, a mean of the images' own, {_Y}", 2)
+PSNR_Y = Metric("psnr_y", "PSNR of Y", "dB", False, f"in dB, mean over the images, {_Y}", 2)
 SSIM_Y = Metric("ssim_y", "SSIM of Y", "1 = identical", False, f"{_WINDOW}, {_Y}")
 MS_SSIM_Y = Metric("ms_ssim_y", "MS-SSIM of Y", "1 = identical", False, f"five scales, {_WINDOW}, {_Y}")
 LPIPS = Metric("lpips", "LPIPS", "0 = identical", True, "version 0.1, published weights")
-_MASKED = "over the pixels of the hole alone, those given put back before; images without a hole do not count"
-L1_MASKED = Metric("l1_masked", "L1 in the hole", "mean absolute error", True, f"as L1, {_MASKED}", 4)
-PSNR_MASKED = Metric("psnr_masked", "PSNR in the hole", "dB", False, f"as PSNR, {_MASKED}", 2)
+_MASKED = "over the masked pixels only, after the unmasked ones are put back; images without a mask are left out"
+L1_MASKED = Metric("l1_masked", "L1 in the mask", "mean absolute error", True, f"as L1, {_MASKED}", 4)
+PSNR_MASKED = Metric("psnr_masked", "PSNR in the mask", "dB", False, f"as PSNR, {_MASKED}", 2)
 SSIM_MASKED = Metric(
-    "ssim_masked", "SSIM in the hole", "1 = identical", False, f"as SSIM, of windows centred in the hole; {_MASKED}"
+    "ssim_masked", "SSIM in the mask", "1 = identical", False, f"as SSIM, over windows centred in the mask; {_MASKED}"
 )
 NIQE = Metric(
     "niqe_own_fit",
     "NIQE (own fit)",
     "lower = more natural",
     True,
-    "distance of local statistics from those of photographs, no reference; fitted by this project, not to be set "
-    "beside published NIQE; it rewards fine texture of any kind: look at what the real images have",
+    "distance of local image statistics from those of photographs, without a reference; fitted by this project, so "
+    "not comparable with published NIQE; it rewards fine texture of any kind, so compare it with the value of the "
+    "real images",
     2,
 )
 TO_REAL = Metric(
-    "to_real", "Distance to the nearest real image", "of features", True, "Euclidean, of the named features", 2
+    "to_real", "Distance to the nearest real image", "of features", True, "Euclidean, in the named features", 2
 )
 
 PER_IMAGE = (
@@ -67,13 +69,14 @@ PER_IMAGE = (
     NIQE,
     TO_REAL,
 )
-"""In the order of tables."""
+"""The metrics of a single image, in the order of tables."""
 
 KERNEL_DISTANCE = Metric(
     "kernel_distance", "Kernel distance ×10³", "×10³", True, "squared maximum mean discrepancy, unbiased", 1, 1e3
 )
-"""Of a whole set of images."""
+"""A metric of a whole set of images."""
 
 
 def metric_named(key: str) -> Metric:
+    """Return the metric with this key. Raises StopIteration if there is none."""
     return next(metric for metric in (*PER_IMAGE, KERNEL_DISTANCE) if metric.key == key)

@@ -1,7 +1,7 @@
-"""Two sets of images compared by their features, without pairing them. numpy only.
+"""Metrics between two sets of images, computed from their features. numpy only.
 
-A set is an array N×D, a row an image (see `features`). Every value is that of the network that the features come
-from: values of different networks have nothing to do with one another.
+A set is an array N×D with one row per image (see `features`). Values from the features of different networks cannot
+be compared with each other.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ from gan_tasks.datasets.errors import UserError
 Features: TypeAlias = NDArray[np.floating[Any]]
 
 FRECHET_LEAST_IMAGES = 2000
+"""Fewest images for a Fréchet distance without a warning."""
 KERNEL_LEAST_IMAGES = 4
+"""Fewest images for a kernel distance."""
 NEIGHBOURS = 3
-"""k of precision and recall, as published."""
+"""k of precision and recall, as in the paper."""
 
 _SUBSETS = 200
-_Z = 1.96  # of a normal distribution's 95 %
+_Z = 1.96  # half the 95 % interval of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,33 @@ class Interval:
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """How far generated images are from real ones, and how far real ones seem to be from themselves."""
+    """The kernel distance between real and generated images, with its interval and the real-vs-real baseline."""
 
     value: float
-    """0 on average, and now and then negative, for two samples of one distribution."""
+    """The distance. For two samples of one distribution it is 0 on average, and may be negative."""
     low: float
     """Lower end of the 95 % interval."""
     high: float
-    """Upper end."""
+    """Upper end of the 95 % interval."""
     real_vs_real: Interval
-    """The same between two random halves of the real images: mean and 95 % range over many such halves. A value
-    within it is as good as this number of images can tell; halves being smaller, the range is on the wide side."""
+    """The real-vs-real baseline: the distance between two random halves of the real images, with its mean and 95 %
+    range.
+
+    A distance within this range cannot be told from 0 with this number of images. The range is wider than for the
+    whole set, because halves have fewer images.
+    """
 
 
 def kernel_distance(real: Features, generated: Features, *, seed: int = 0) -> KernelDistance:
-    """Squared maximum mean discrepancy, unbiased, with the kernel (x·y/D + 1)³: KID where features are Inception's.
+    """Return the kernel distance: the unbiased squared maximum mean discrepancy with the kernel (x·y/D + 1)³.
 
-    All images count at once; the published mean over subsets estimates the same number. The interval is ±1.96
-    standard deviations over random half-samples, which vary as much as new samples would, and more than those where
-    both sets are of one distribution: there the interval is conservative.
-    Memory grows with the square of the number of images: 0.8 GB at 10,000.
-    Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401; Gretton et al. 2012, JMLR 13
+    With Inception features it is the KID. All images are used at once; the paper's mean over subsets estimates the
+    same number. The interval is ±1.96 standard deviations over random half-samples. These vary as much as new samples
+    would, or more if both sets come from one distribution: then the interval is conservative. Memory grows with the
+    square of the number of images: 0.8 GB for 10,000. Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401;
+    Gretton et al. 2012, JMLR 13
 
-    Raises UserError for sets of fewer than 4 images, ValueError where they differ in features.
+    Raises UserError for sets of fewer than 4 images, and ValueError if the numbers of features differ.
     """
     x, y = _checked(real, generated)
     if min(len(x), len(y)) < KERNEL_LEAST_IMAGES:
@@ -78,33 +84,33 @@ def kernel_distance(real: Features, generated: Features, *, seed: int = 0) -> Ke
 
 @dataclass(frozen=True)
 class KernelComparison:
-    """Two models' kernel distances from the same real images."""
+    """Comparison of two models by their kernel distances from the same real images."""
 
     difference: float
-    """First − second."""
+    """Distance of the first model − distance of the second."""
     low: float
     """Lower end of its 95 % interval, ±1.96 standard deviations over random halves of the images."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
     p: float
-    """How often outputs swapped at random between the models give a difference as far from 0 or further."""
+    """p-value: probability that randomly swapped outputs give a difference at least as far from 0."""
 
 
 def compare_kernel_distances(
     real: Features, first: Features, second: Features, *, seed: int = 0, samples: int = 2000
 ) -> KernelComparison:
-    """Whether one of two models is nearer to the real images than the other by more than chance.
+    """Test whether the kernel distances of two models from the real images differ.
 
-    Row i of `first` and of `second` is what the two made of the same input. Were the models alike, each such two
-    outputs could as well be swapped: a paired permutation test, as `statistics.compare` is for values of images.
-    Memory grows with the square of the number of images: 3.2 GB at 10,000.
+    Row i of `first` and row i of `second` are the outputs of the two models for the same input. It is a paired
+    permutation test, like `statistics.compare`: if the models are equally good, the two outputs of an input could as
+    well be swapped. Memory grows with the square of the number of images: 3.2 GB for 10,000.
 
-    Raises UserError for sets of fewer than 4 images, ValueError where `first` and `second` differ in number.
+    Raises UserError for sets of fewer than 4 images, and ValueError if `first` and `second` differ in length.
     """
     x, a = _checked(real, first)
     _, b = _checked(real, second)
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} outputs against {len(b)}: give those of the same inputs")
+        raise ValueError(f"{len(a)} outputs against {len(b)}: give the outputs of both models for the same inputs")
     if min(len(x), len(a)) < KERNEL_LEAST_IMAGES:
         raise UserError(
             f"kernel distances of {len(x)} and {len(a)} images: give {KERNEL_LEAST_IMAGES} or more of each"
@@ -114,7 +120,7 @@ def compare_kernel_distances(
     among_real, among_both, between = _kernel(x, x), _kernel(both, both), _kernel(x, both)
 
     def differences(chosen_real: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`chosen` marks the first one's rows of `both`; the same of the other half are the second one's."""
+        """`chosen` marks rows of `both` for the first model; the paired rows of the other half are the second's."""
         other = np.roll(chosen, len(a), axis=1)
         distances = [_mmd2(among_real, among_both, between, chosen_real, rows) for rows in (chosen, other)]
         return distances[0] - distances[1]
@@ -134,12 +140,13 @@ def compare_kernel_distances(
 
 
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the kernel of every pair of rows, len(x)×len(y)."""
     kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
     return kernel
 
 
 def _halves(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Subsets×images: 1 where an image belongs to the random half."""
+    """Return random halves of `count` images, subsets×count: 1 if the image is in the half, else 0."""
     chosen = np.zeros((_SUBSETS, count))
     chosen[:, : count // 2] = 1
     return rng.permuted(chosen, axis=1)
@@ -152,7 +159,8 @@ def _mmd2(
     chosen_x: NDArray[np.float64],
     chosen_y: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The unbiased estimate of each pair of subsets, which the rows of `chosen_x` and `chosen_y` mark with 1."""
+    """Return the unbiased estimate for each pair of subsets, marked with 1 in the rows of `chosen_x` and
+    `chosen_y`."""
     count_x, count_y = chosen_x.sum(axis=1), chosen_y.sum(axis=1)
     cross = ((chosen_x @ between) * chosen_y).sum(axis=1) / (count_x * count_y)
     result: NDArray[np.float64] = (
@@ -162,6 +170,7 @@ def _mmd2(
 
 
 def _mean_off_diagonal(kernel: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean kernel of two different images of each subset."""
     count = chosen.sum(axis=1)
     total = ((chosen @ kernel) * chosen).sum(axis=1) - chosen @ np.diag(kernel)
     mean: NDArray[np.float64] = total / (count * (count - 1))
@@ -170,21 +179,25 @@ def _mean_off_diagonal(kernel: NDArray[np.float64], chosen: NDArray[np.float64])
 
 @dataclass(frozen=True)
 class FrechetDistance:
+    """A Fréchet distance, and whether it is reliable."""
+
     value: float
     images: int
-    """In the smaller set."""
+    """Number of images in the smaller set."""
     warning: str | None
-    """Why the value is not to be relied on; None where it is."""
+    """Why the value is unreliable; None if it is reliable."""
 
 
 def frechet_distance(real: Features, generated: Features, *, force: bool = False) -> FrechetDistance:
-    """Squared Fréchet distance between Gaussians fitted to the sets: FID where features are Inception's.
+    """Return the squared Fréchet distance between Gaussians fitted to the two sets.
 
-    Its bias falls only slowly with the number of images: of a few hundred, two halves of one set seem as far apart
-    as two seasons. So it is given from 2,000 images on; `force` gives it below, with a warning in the result.
-    Heusel et al. 2017, https://arxiv.org/abs/1706.08500
+    With Inception features it is the FID. Its bias decreases only slowly with the number of images: with a few
+    hundred images the distance between two halves of one set is as large as that between summer and winter
+    photographs. It therefore needs 2,000 images, unless `force` is given; the result then has a warning. Heusel et
+    al. 2017, https://arxiv.org/abs/1706.08500
 
-    Raises UserError for fewer images without `force`, or fewer than two; ValueError where features differ.
+    Raises UserError for fewer than 2,000 images without `force`, or fewer than two; ValueError if the numbers of
+    features differ.
     """
     x, y = _checked(real, generated)
     images, warning = min(len(x), len(y)), None
@@ -196,7 +209,7 @@ def frechet_distance(real: Features, generated: Features, *, force: bool = False
             raise UserError(f"{warning}: use the kernel distance, or more images")
     mean_difference = x.mean(axis=0) - y.mean(axis=0)
     covariance_x, covariance_y = (np.atleast_2d(np.cov(z, rowvar=False)) for z in (x, y))
-    # tr (AB)^½ is the sum of the roots of the eigenvalues of A^½ B A^½, which is symmetric.
+    # tr (AB)^½ is the sum of the square roots of the eigenvalues of the symmetric matrix A^½ B A^½.
     eigenvalues, vectors = np.linalg.eigh(covariance_x)
     root = (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
     root_trace = np.sqrt(np.linalg.eigvalsh(root @ covariance_y @ root).clip(min=0)).sum()
@@ -206,19 +219,22 @@ def frechet_distance(real: Features, generated: Features, *, force: bool = False
 
 @dataclass(frozen=True)
 class PrecisionRecall:
+    """Improved precision and recall, see `precision_recall`."""
+
     precision: float
-    """Share of generated images that lie among the real ones: are they realistic?"""
+    """Fraction of generated images within the manifold of real ones: are they realistic?"""
     recall: float
-    """Share of real images that lie among the generated ones: is everything covered?"""
+    """Fraction of real images within the manifold of generated ones: is the variety covered?"""
 
 
 def precision_recall(real: Features, generated: Features, *, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
-    """An image lies among a set if it is no further from one of its images than that one's k-th neighbour there.
+    """Return improved precision and recall.
 
-    Both grow with the number of images; compare only what was measured with the same.
-    Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991
+    The manifold of a set is the union of balls around its images, each as large as the distance to the image's k-th
+    nearest neighbour in the set, with k = `neighbours`. Both values grow with the number of images: compare only
+    values of the same number of images. Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991
 
-    Raises UserError where a set has not more images than neighbours, ValueError where features differ.
+    Raises UserError if a set has no more images than `neighbours`, and ValueError if the numbers of features differ.
     """
     x, y = _checked(real, generated)
     if min(len(x), len(y)) <= neighbours:
@@ -232,6 +248,7 @@ def precision_recall(real: Features, generated: Features, *, neighbours: int = N
 
 
 def _neighbour_radius(x: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
+    """Return the distance of each row to its k-th nearest other row."""
     distances = _distances(x, x)
     np.fill_diagonal(distances, np.inf)
     radius: NDArray[np.float64] = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
@@ -240,16 +257,19 @@ def _neighbour_radius(x: NDArray[np.float64], neighbours: int) -> NDArray[np.flo
 
 @dataclass(frozen=True)
 class Nearest:
-    """For each image of a set, the nearest one of another."""
+    """The nearest image of another set, for each image of a set."""
 
     index: NDArray[np.intp]
-    """In that other set."""
+    """Its index in the other set."""
     distance: NDArray[np.float64]
-    """Euclidean, of features."""
+    """Euclidean distance of the features."""
 
 
 def nearest(images: Features, among: Features) -> Nearest:
-    """The nearest row of `among` for each row of `images`. ValueError where features differ or a set is empty."""
+    """Find the nearest row of `among` for each row of `images`.
+
+    Raises ValueError if the numbers of features differ or a set is empty.
+    """
     x, y = _checked(images, among)
     distances = _distances(x, y)
     index = distances.argmin(axis=1)
@@ -258,35 +278,38 @@ def nearest(images: Features, among: Features) -> Nearest:
 
 @dataclass(frozen=True)
 class MemorizationRatio:
-    """Whether a model's outputs repeat its training images."""
+    """Distances that show whether a model's outputs repeat its training images."""
 
     outputs: Nearest
     """The training image nearest to each output."""
     held_out: Nearest
-    """The yardstick: the training image nearest to each real image that the model has not seen."""
+    """For comparison, the training image nearest to each held-out real image."""
 
     @property
     def ratio(self) -> float:
-        """Median distance of the outputs over that of the held-out images: far below 1, the model repeats."""
+        """Median distance of the outputs divided by that of the held-out images; far below 1, it has memorized."""
         return float(np.median(self.outputs.distance) / np.median(self.held_out.distance))
 
 
 def memorization(outputs: Features, held_out: Features, training: Features) -> MemorizationRatio:
-    """Search the training images for each output, and for each held-out real image. Raises as `nearest` does."""
+    """Find the nearest training image of each output and of each held-out real image. Raises as `nearest` does."""
     return MemorizationRatio(nearest(outputs, training), nearest(held_out, training))
 
 
 def diversity(outputs: NDArray[Any], references: NDArray[Any]) -> float:
-    """Mean L1 between any two outputs, over that between any two references: of pixels N×C×H×W or features N×D.
+    """Return the mean L1 between pairs of outputs, divided by that between pairs of references.
 
-    1 = as varied as the references; near 0 the model answers everything alike (mode collapse). With fewer
-    than two images it is nan.
+    outputs, references: pixels N×C×H×W or features N×D.
+
+    1 means as varied as the references. Near 0 all outputs are alike (mode collapse). The value is nan for fewer than
+    two images.
     """
     spread, expected = _mean_pairwise_l1(outputs), _mean_pairwise_l1(references)
     return spread / expected if expected else float("nan")
 
 
 def _mean_pairwise_l1(images: NDArray[Any]) -> float:
+    """Return the mean L1 between any two images; nan for fewer than two."""
     rows = images.reshape(len(images), -1).astype(np.float32)
     if len(rows) < 2:
         return float("nan")
@@ -295,7 +318,7 @@ def _mean_pairwise_l1(images: NDArray[Any]) -> float:
 
 
 def _distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Euclidean, len(x)×len(y). Of centred rows: the squares cancel less."""
+    """Return the Euclidean distances, len(x)×len(y). Centring the rows first reduces the rounding error."""
     centre = y.mean(axis=0)
     x, y = x - centre, y - centre
     squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None] - 2 * x @ y.T
@@ -304,8 +327,9 @@ def _distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _checked(x: Features, y: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Convert both to float64. Raises ValueError if they are not features of the same network, or are not finite."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
-        raise ValueError(f"features of {x.shape} and {y.shape}: expected N×D, of the same network")
+        raise ValueError(f"features of {x.shape} and {y.shape}: expected two arrays N×D of the same network")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("features that are not finite: look for images or weights that hold nan")
+        raise ValueError("the features are not finite: check the images and the weights for nan")
     return x.astype(np.float64), y.astype(np.float64)

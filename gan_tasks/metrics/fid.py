@@ -1,4 +1,4 @@
-"""FID, KID and the Inception Score: measures by the published Inception network, and by no other."""
+"""FID, KID and the Inception Score, always with the published Inception network."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,22 +23,25 @@ SCORE_SPLITS = 10
 
 @dataclass(frozen=True)
 class InceptionFeatures:
-    """What the published network sees in a set of images; `InceptionMetrics.features` makes them."""
+    """Features and logits of a set of images in the Inception network; see `InceptionMetrics.features`."""
 
     pooled: NDArray[np.float32]
-    """N×2048."""
+    """Features, N×2048."""
     logits: NDArray[np.float32]
-    """N×1008, without the bias, as the Inception Score has always been computed."""
+    """Logits N×1008 without the bias of the last layer, as in the published code of the Inception Score."""
 
 
 class InceptionMetrics:
-    """The network, loaded. Raises UserError where its weights cannot be had, or `weights` is another file.
+    """The Inception network of FID, KID and the Inception Score, with its weights loaded.
 
-    weights: `pt_inception-2015-12-05-6726825d.pth`; by default it is downloaded once.
+    weights: path of `pt_inception-2015-12-05-6726825d.pth`; by default it is downloaded once.
+    on_progress: called with the progress of the download.
+
+    Raises UserError if the weights cannot be downloaded, or `weights` is any other file.
     """
 
     def __init__(self, weights: Path | None = None, on_progress: OnProgress | None = None) -> None:
-        with torch.random.fork_rng(devices=[]):  # the weights drawn first are not kept
+        with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the global random state
             module = Inception2015()
         module.load_state_dict(
             published_weights(INCEPTION_2015, "FID, KID or the Inception Score", weights, on_progress)
@@ -47,32 +50,40 @@ class InceptionMetrics:
         self.class_weights: NDArray[np.float32] = module.fc.weight.numpy()
 
     def features(self, images: Iterable[Pixels], *, count: int, quiet: bool = False) -> InceptionFeatures:
-        """Of decoded images H×W×C; `count`, how many, is for the progress. UserError where there are none."""
+        """Return the features and logits of decoded images H×W×C of any sizes.
+
+        count: number of images, for the progress bar.
+
+        Raises UserError if there are no images.
+        """
         pooled = features(self.network, images, count=count, quiet=quiet)
         return InceptionFeatures(pooled, pooled @ self.class_weights.T)
 
 
 def prepare(pixels: Pixels) -> Tensor:
-    """H×W×C → 3×299×299 in [-1, 1], bilinear as pytorch-fid has it, but antialiased where the image is larger."""
+    """Resize H×W×C → 3×299×299 in [-1, 1], bilinearly as pytorch-fid does, but with antialiasing."""
     image = torch.from_numpy(to_float(fit_channels(pixels, 3)))[None]
     return functional.interpolate(image, (SIZE_PX, SIZE_PX), mode="bilinear", antialias=True)[0]
 
 
 def fid(real: InceptionFeatures, generated: InceptionFeatures, *, force: bool = False) -> FrechetDistance:
-    """Fréchet Inception Distance; raises as `frechet_distance` does. https://arxiv.org/abs/1706.08500"""
+    """Return the Fréchet Inception Distance; raises as `frechet_distance` does. https://arxiv.org/abs/1706.08500"""
     return frechet_distance(real.pooled, generated.pooled, force=force)
 
 
 def kid(real: InceptionFeatures, generated: InceptionFeatures, *, seed: int = 0) -> KernelDistance:
-    """Kernel Inception Distance; raises as `kernel_distance` does. https://arxiv.org/abs/1801.01401"""
+    """Return the Kernel Inception Distance; raises as `kernel_distance` does. https://arxiv.org/abs/1801.01401"""
     return kernel_distance(real.pooled, generated.pooled, seed=seed)
 
 
 def inception_score(generated: InceptionFeatures, *, seed: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation over ten parts, drawn by `seed`, of exp E KL(p(class | image) ‖ p(class)).
+    """Return the Inception Score exp E KL(p(class | image) ‖ p(class)): mean and standard deviation over ten parts.
 
-    1 where every image looks alike to the classes, 1008 at most. It tells nothing of images unlike ImageNet's.
-    Salimans et al. 2016, https://arxiv.org/abs/1606.03498. Raises UserError for fewer than ten images.
+    `seed` decides which image is in which part. The score is 1 if all images have the same class probabilities, and
+    at most 1008. It has no meaning for images that are unlike those of ImageNet. Salimans et al. 2016,
+    https://arxiv.org/abs/1606.03498
+
+    Raises UserError for fewer than ten images.
     """
     logits = generated.logits.astype(np.float64)
     if len(logits) < SCORE_SPLITS:

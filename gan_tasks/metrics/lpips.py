@@ -1,4 +1,4 @@
-"""LPIPS, the learned perceptual distance, in its version 0.1 with the published weights."""
+"""LPIPS, the learned perceptual distance, version 0.1 with the published weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,17 +26,21 @@ LAYERS = {
 }
 CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 LEAST_PX = {"alex": 31, "vgg": 16}
-"""The smallest side that reaches the last layer."""
+"""Smallest height and width for which the last layer has an output, in pixels."""
 
 
 class Lpips(nn.Module):
-    """Distance between what a backbone sees in two images; frozen. https://arxiv.org/abs/1801.03924
+    """LPIPS: distance between the features of two images in a pretrained network. Its weights are not trained.
 
-    backbone: its convolutions as torchvision names them, `features.N.weight` and `features.N.bias`.
-    linear: how much each channel counts, `linK.model.1.weight` (1×C×1×1), as published.
+    Zhang et al. 2018, https://arxiv.org/abs/1801.03924. The values are LPIPS only with the published weights, which
+    `load_lpips` loads.
 
-    With other weights than the published, which `load_lpips` insists on, its values are not LPIPS.
-    Raises UserError where a tensor is missing or of another shape.
+    Args:
+        network: AlexNet or VGG16.
+        backbone: weights of its convolutions with torchvision's keys, `features.N.weight` and `features.N.bias`.
+        linear: weights of the channels with the published keys, `linK.model.1.weight` (1×C×1×1).
+
+    Raises UserError if a tensor is missing or has the wrong shape.
     """
 
     def __init__(self, network: Backbone, backbone: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
@@ -56,35 +60,37 @@ class Lpips(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """N values for two tensors N×C×H×W in [-1, 1], gray or RGB: 0 for equal images, about 1 for unlike ones.
+        """Return N distances of two tensors N×C×H×W in [-1, 1], gray or RGB; equal images give 0, unlike ones about
+        1.
 
-        Raises ValueError where shapes differ or a side is shorter than 31 px (16 with `vgg`).
+        Raises ValueError if the shapes differ, or H or W is less than 31 px (16 px with VGG16).
         """
         if image.shape != target.shape or min(image.shape[-2:]) < LEAST_PX[self.network]:
             raise ValueError(
-                f"cannot measure {tuple(image.shape)} against {tuple(target.shape)}: shapes must agree, and "
-                f"sides have {LEAST_PX[self.network]} px at least"
+                f"cannot compare {tuple(image.shape)} with {tuple(target.shape)}: the shapes must be equal, with at "
+                f"least {LEAST_PX[self.network]} px along each side"
             )
-        seen, wanted = self._directions(image), self._directions(target)
+        image_features, target_features = self._unit_features(image), self._unit_features(target)
         distance = torch.zeros(len(image), device=image.device)
-        for number, (a, b) in enumerate(zip(seen, wanted, strict=True)):
+        for number, (a, b) in enumerate(zip(image_features, target_features, strict=True)):
             weighted = (a - b).square() * self.get_buffer(f"linear{number}")
             distance = distance + weighted.sum(dim=1).mean(dim=(1, 2))
         return distance
 
-    def _directions(self, image: Tensor) -> list[Tensor]:
-        """The features of each layer, of length 1 at each pixel."""
+    def _unit_features(self, image: Tensor) -> list[Tensor]:
+        """Return the features of each layer, normalised to length 1 at each position."""
         with torch.autocast(image.device.type, enabled=False):
-            seen = self.backbone.seen(image.float())
-        return [
-            x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for x in (seen[n] for n in LAYERS[self.network])
-        ]
+            features = self.backbone.features(image.float())
+        layers = (features[name] for name in LAYERS[self.network])
+        return [x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for x in layers]
 
 
 class AlexNet(nn.Module):
-    """The convolutions of torchvision's AlexNet. https://arxiv.org/abs/1404.5997
+    """The convolutions of torchvision's AlexNet. Krizhevsky 2014, https://arxiv.org/abs/1404.5997
 
-    Raises UserError where a tensor is missing or of another shape; other keys are left alone.
+    weights: tensors with torchvision's keys `features.N.weight` and `features.N.bias`. Other keys are ignored.
+
+    Raises UserError if a tensor is missing or has the wrong shape.
     """
 
     mean: Tensor
@@ -92,8 +98,8 @@ class AlexNet(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # the weights drawn first are not kept
-            self.features = nn.Sequential(
+        with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the global state
+            self.layers = nn.Sequential(
                 nn.Conv2d(3, 64, 11, stride=4, padding=2),
                 nn.ReLU(),
                 nn.MaxPool2d(3, stride=2),
@@ -109,16 +115,16 @@ class AlexNet(nn.Module):
             )
         convolutions = {key: value for key, value in weights.items() if key.startswith("features.")}
         try:
-            self.load_state_dict(convolutions)
+            nn.ModuleDict({"features": self.layers}).load_state_dict(convolutions)
         except RuntimeError as error:
             raise UserError(f"these are not the weights of AlexNet as torchvision names them: {error}") from error
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def seen(self, image: Tensor) -> dict[str, Tensor]:
-        """What `relu1` to `relu5` give for N×C×H×W in [-1, 1], gray repeated to RGB."""
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the features of `relu1` to `relu5` for N×C×H×W in [-1, 1], gray or RGB."""
         x, outputs = ((image.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.std, []
-        for layer in self.features:
+        for layer in self.layers:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
                 outputs.append(x)
@@ -132,10 +138,12 @@ def load_lpips(
     linear: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Lpips:
-    """LPIPS with its published weights: torchvision's AlexNet or VGG16 and the linear layers of version 0.1.
+    """Load LPIPS with the published weights: torchvision's AlexNet or VGG16, and the linear layers of version 0.1.
 
-    Both files are downloaded once, or given as `backbone` and `linear`. Raises UserError where they cannot be had,
-    or are others, byte for byte: then the value would not be LPIPS.
+    backbone, linear: paths of the two files; by default they are downloaded once.
+    on_progress: called with the progress of the downloads.
+
+    Raises UserError if a file cannot be downloaded, or is not exactly the published one.
     """
     files = (ALEXNET, LPIPS_ALEX) if network == "alex" else (VGG16, LPIPS_VGG)
     tensors = [

@@ -1,6 +1,7 @@
-"""Full-reference measures over the hole of an image alone.
+"""Full-reference metrics over the masked region alone, for inpainting.
 
-Over the whole image what was given counts as right, and a small hole that is filled badly passes for a good image.
+Over the whole image the unmasked pixels are always right, so that a small masked region that is filled badly would
+hardly change the value.
 """
 
 import torch
@@ -11,21 +12,22 @@ from gan_tasks.metrics.reference import SSIM_WINDOW_PX, crop_border, ssim_map
 
 @torch.no_grad()
 def masked_metrics(image: Tensor, target: Tensor, mask: Tensor, *, border_px: int = 0) -> dict[str, Tensor]:
-    """{"l1_masked", "psnr_masked", "ssim_masked"}, N values each, as `reference` has them for whole images.
+    """Return "l1_masked", "psnr_masked" and "ssim_masked", N values each, defined as in `reference`.
 
-    L1 and PSNR are those of the hole's pixels; SSIM is the mean over windows with their centre in the hole. A value
-    is nan where there is nothing to measure: no hole, or none in reach of a window's centre.
+    L1 and PSNR are computed over the masked pixels, and SSIM is the mean over the windows whose centre is masked. A
+    value is nan if there are no such pixels or windows.
 
     Args:
         image, target: N×C×H×W in [-1, 1].
-        hole: N×1×H×W bool, True where the image was missing.
-        border_px: left out on each side.
+        mask: N×1×H×W bool, True for masked pixels.
+        border_px: pixels that are left out on each side.
 
-    Raises ValueError where sizes differ.
+    Raises ValueError if the sizes differ.
     """
     if image.shape != target.shape or mask.shape != (len(image), 1, *image.shape[-2:]):
         raise ValueError(
-            f"cannot measure {tuple(image.shape)} against {tuple(target.shape)} in a hole of {tuple(mask.shape)}"
+            f"cannot compare {tuple(image.shape)} with {tuple(target.shape)} in a mask of {tuple(mask.shape)}: "
+            "expected two images N×C×H×W of the same shape and a mask N×1×H×W"
         )
     image, target, mask = (crop_border(x, border_px) for x in (image, target, mask))
     difference = image.float() - target.float()
@@ -40,6 +42,6 @@ def masked_metrics(image: Tensor, target: Tensor, mask: Tensor, *, border_px: in
 
 
 def mean_in(mask: Tensor, values: Tensor) -> Tensor:
-    """N means over the hole, N×1×H×W bool, of N×C×H×W values; nan where there is none."""
+    """Return the N means of values N×C×H×W over the mask N×1×H×W (bool); nan for an empty mask."""
     total = torch.where(mask, values, 0).sum(dim=(1, 2, 3), dtype=torch.float64)
     return (total / (mask.sum(dim=(1, 2, 3)) * values.shape[1])).float()

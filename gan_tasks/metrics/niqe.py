@@ -1,7 +1,8 @@
-"""NIQE: how far the local statistics of an image are from those of natural photographs. No reference, no network.
+"""NIQE: distance of an image's local statistics from those of natural photographs, without a reference image.
 
-The published model was fitted to 125 photographs that may not be passed on; the one here is fitted to a few free ones
-(`benchmarks/fit_niqe.py`). So values go by the name `niqe_own_fit`, and are not to be set beside published NIQE.
+The published model was fitted to 125 photographs that may not be redistributed. The model here is fitted to a few
+free photographs (`benchmarks/fit_niqe.py`). The metric is therefore called `niqe_own_fit`, and its values cannot be
+compared with published values of NIQE.
 """
 
 from dataclasses import dataclass
@@ -18,31 +19,32 @@ from gan_tasks.datasets.images.resize import bicubic
 BLOCK_PX = 96
 FIT_FILE = "niqe_own_fit.npz"
 FEATURES = 36
-"""18 at the image's size and 18 at half of it."""
+"""Number of features: 18 at the image's size and 18 at half of it."""
 
 _WINDOW_PX, _SIGMA_PX = 7, 7 / 6
-_SHARP = 0.75  # of the sharpest block of a photo
+_SHARP = 0.75  # least sharpness of a block, as a fraction of that of the sharpest block of the photo
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 @dataclass(frozen=True)
 class NaturalModel:
-    """A Gaussian of the features of sharp blocks of photographs."""
+    """Gaussian distribution of the features of sharp blocks of photographs."""
 
     mean: NDArray[np.float64]
-    """36."""
+    """36 values."""
     covariance: NDArray[np.float64]
-    """36×36."""
+    """36×36 values."""
 
 
 def niqe_own_fit(image: Pixels) -> float:
-    """Distance of the image's statistics from the project's own model of photographs: smaller is more natural.
+    """Return the NIQE of an image with the project's own model of photographs: lower is more natural.
 
-    image: H×W×C, gray or RGB, uint8 (or uint16), both sides 96 px at least; what is beyond a multiple of 96 px is
-    left out. One or few blocks, as of images under 256 px, make an unsteady value.
-
-    nan where no block has any structure. Raises ValueError for a smaller image.
     Mittal et al. 2013, https://doi.org/10.1109/LSP.2012.2227726
+
+    image: H×W×C, gray or RGB, uint8 or uint16, at least 96 px along each side. Rows and columns beyond a multiple of
+        96 px are left out. The value of images under 256 px is unreliable, because they have only a few blocks.
+
+    The value is nan if every block is flat. Raises ValueError for a smaller image.
     """
     blocks, _ = block_features(image)
     usable = blocks[np.isfinite(blocks).all(axis=1)]
@@ -56,13 +58,17 @@ def niqe_own_fit(image: Pixels) -> float:
 
 @cache
 def own_model() -> NaturalModel:
-    """The model that comes with the package."""
+    """Load the model that is part of the package."""
     with resources.files("gan_tasks.metrics").joinpath(FIT_FILE).open("rb") as file, np.load(file) as arrays:
         return NaturalModel(arrays["mean"], arrays["covariance"])
 
 
 def fit(photos: list[Pixels], *, stride_px: int) -> NaturalModel:
-    """Fit the model to the sharp blocks of photographs, at every `stride_px`; see `niqe_own_fit` for their form."""
+    """Fit the model to the sharp blocks of photographs.
+
+    photos: images as in `niqe_own_fit`.
+    stride_px: distance between overlapping blocks, in pixels.
+    """
     sharp = []
     for photo in photos:
         for top in range(0, BLOCK_PX, stride_px):
@@ -75,13 +81,15 @@ def fit(photos: list[Pixels], *, stride_px: int) -> NaturalModel:
 
 
 def block_features(image: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The features of each block of 96×96 px, blocks×36, and its sharpness: the mean local deviation in grays."""
+    """Return the features of each 96×96 px block, blocks×36, and its sharpness, the mean local deviation in grays."""
     gray = fit_channels(image, 1)
     if gray.dtype == np.uint16:
-        gray = np.rint(gray / 257)  # what lies between two grays of 8 bits would count as texture
+        gray = np.rint(gray / 257)  # finer steps than those of 8 bits would count as texture
     rows, columns = (side // BLOCK_PX for side in gray.shape[:2])
     if not rows * columns:
-        raise ValueError(f"NIQE needs {BLOCK_PX} px on each side and the image has {image.shape[0]}×{image.shape[1]}")
+        raise ValueError(
+            f"NIQE needs {BLOCK_PX} px or more along each side, got {image.shape[0]}×{image.shape[1]} px"
+        )
     gray = gray[: rows * BLOCK_PX, : columns * BLOCK_PX].astype(np.float32)
     half = bicubic(gray, (gray.shape[0] // 2, gray.shape[1] // 2))
     normalised, deviation = _normalised(gray[..., 0])
@@ -91,7 +99,7 @@ def block_features(image: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def _normalised(gray: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Locally of mean 0 and deviation 1, nearly, and the local deviation."""
+    """Return the image normalised to a local mean of about 0 and deviation of about 1, and the local deviation."""
     import cv2
 
     offsets = np.arange(_WINDOW_PX) - _WINDOW_PX // 2
@@ -108,12 +116,13 @@ def _normalised(gray: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray
 
 
 def _blocks(plane: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:
+    """Split H×W into rows×columns blocks of equal size, (rows·columns)×h×w."""
     height, width = plane.shape[0] // rows, plane.shape[1] // columns
     return plane.reshape(rows, height, columns, width).swapaxes(1, 2).reshape(-1, height, width)
 
 
 def _features(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shapes of the distributions of the values, and of the products of neighbours: blocks×18."""
+    """Return parameters of the distributions of the values and of products of neighbouring values: blocks×18."""
     shape, left, right, _ = _asymmetric_gaussian(blocks)
     columns = [shape, (left + right) / 2]
     for direction in _DIRECTIONS:
@@ -124,17 +133,17 @@ def _features(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _asymmetric_gaussian(blocks: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Shape, left and right scale, and mean of an asymmetric generalised Gaussian fitted to each block by moments."""
+    """Fit an asymmetric generalised Gaussian to each block by moments; return shape, left and right scale, mean."""
     values = blocks.reshape(len(blocks), -1)
     shapes, ratios, scale_of, mean_of = _shape_table()
-    with np.errstate(invalid="ignore", divide="ignore"):  # a flat block has no shape: nan
+    with np.errstate(invalid="ignore", divide="ignore"):  # the parameters of a flat block are nan
         left, right = (
             np.sqrt((values**2 * side).sum(axis=1) / side.sum(axis=1)) for side in (values < 0, values > 0)
         )
         balance = left / right
         ratio = np.abs(values).mean(axis=1) ** 2 / (values**2).mean(axis=1)
         ratio = ratio * (balance**3 + 1) * (balance + 1) / (balance**2 + 1) ** 2
-    # The ratio grows with the shape: the nearest entry of a sorted table.
+    # The ratio grows with the shape, so look up the nearest entry of a sorted table.
     above = np.searchsorted(ratios, np.nan_to_num(ratio)).clip(1, len(ratios) - 1)
     index = above - (ratio - ratios[above - 1] < ratios[above] - ratio)
     left, right = left * scale_of[index], right * scale_of[index]
@@ -143,7 +152,7 @@ def _asymmetric_gaussian(blocks: NDArray[np.float64]) -> tuple[NDArray[np.float6
 
 @cache
 def _shape_table() -> tuple[NDArray[np.float64], ...]:
-    """Shapes 0.2 to 10; Γ(2/a)²/(Γ(1/a)Γ(3/a)), √(Γ(1/a)/Γ(3/a)) and Γ(2/a)/Γ(1/a) of each."""
+    """Return shapes a from 0.2 to 10, and of each Γ(2/a)²/(Γ(1/a)Γ(3/a)), √(Γ(1/a)/Γ(3/a)) and Γ(2/a)/Γ(1/a)."""
     shapes = np.arange(200, 10_001) / 1000
     one, two, three = (np.array([lgamma(k / shape) for shape in shapes]) for k in (1, 2, 3))
     return shapes, np.exp(2 * two - one - three), np.exp((one - three) / 2), np.exp(two - one)

@@ -1,8 +1,9 @@
-"""Full-reference measures: an answer beside the truth.
+"""Full-reference metrics: L1, PSNR, SSIM and MS-SSIM between an output and its target.
 
-Each takes two float tensors N×C×H×W in [-1, 1] and gives one float32 value an image, of RGB or whatever channels
-there are. They are computed in full precision, with or without autocast around them. Shapes that differ raise
-ValueError. What the field reports for super-resolution is the same of `luma` after `crop_border`:
+Each function takes two float tensors N×C×H×W in [-1, 1] and returns N float32 values, computed over all channels.
+They are computed in full precision, also within autocast. All raise ValueError if the shapes differ.
+
+Papers on super-resolution report the values of `luma` after `crop_border`:
 
     psnr(luma(crop_border(image, 4)), luma(crop_border(target, 4)))
 """
@@ -16,14 +17,14 @@ SSIM_SIGMA_PX = 1.5
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, from the full size to a sixteenth."""
 MS_SSIM_LEAST_PX = SSIM_WINDOW_PX * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
-"""176: the smallest side whose fifth scale still holds a window."""
+"""Smallest height and width of MS-SSIM, 176 px: the fifth scale then still contains one window."""
 
 
 def luma(images: Tensor) -> Tensor:
-    """N×3×H×W RGB in [-1, 1] → N×1×H×W, studio-range BT.601 Y (16 to 235 of 255) on the same scale, unrounded.
+    """Convert RGB N×3×H×W in [-1, 1] to Y, N×1×H×W: studio-range BT.601 (16 to 235 of 255), unrounded.
 
-    This is the Y of MATLAB's `rgb2ycbcr`. One channel is gray already and comes back as it is, as the field has it.
-    Raises ValueError for other numbers of channels.
+    It is the Y of MATLAB's `rgb2ycbcr`, scaled from 0…255 to [-1, 1]. Gray images N×1×H×W are returned unchanged, as
+    is usual. Raises ValueError for other numbers of channels.
     """
     if images.shape[1] == 1:
         return images
@@ -35,9 +36,9 @@ def luma(images: Tensor) -> Tensor:
 
 
 def crop_border(images: Tensor, border_px: int) -> Tensor:
-    """Without `border_px` pixels on each side; the field crops as many as the scale of super-resolution.
+    """Crop `border_px` pixels on each side of N×C×H×W; for super-resolution papers crop `scale` pixels.
 
-    Raises ValueError where nothing would be left.
+    Raises ValueError if nothing would be left, or `border_px` is negative.
     """
     height, width = images.shape[-2:]
     if border_px < 0 or 2 * border_px >= min(height, width):
@@ -47,10 +48,11 @@ def crop_border(images: Tensor, border_px: int) -> Tensor:
 
 @torch.no_grad()
 def full_reference(image: Tensor, target: Tensor, *, border_px: int = 0) -> dict[str, Tensor]:
-    """All measures here: {"l1_rgb", "psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "psnr_y", "ssim_y", "ms_ssim_y"}.
+    """Return all metrics of this module, N values each, by name.
 
-    N values each, of the images without `border_px` pixels on each side. Where an image is too small for a measure
-    its value is nan; where the channels are neither RGB nor gray, those on Y are left out.
+    The names are "l1_rgb", "psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "psnr_y", "ssim_y" and "ms_ssim_y". `border_px`
+    pixels on each side are left out. A value is nan if the images are too small for the metric. If the images are
+    neither RGB nor gray, the metrics on Y are left out.
     """
     image, target = _comparable(crop_border(image, border_px), crop_border(target, border_px))
     values = {"l1_rgb": l1(image, target)}
@@ -66,16 +68,17 @@ def full_reference(image: Tensor, target: Tensor, *, border_px: int = 0) -> dict
 
 @torch.no_grad()
 def l1(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of pixel values in [0, 1]: half of what it is on [-1, 1]. N values."""
+    """Return the mean absolute difference of values scaled to [0, 1], N values."""
     image, target = _comparable(image, target)
     return (image - target).abs().flatten(1).mean(dim=1) / 2
 
 
 @torch.no_grad()
 def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB over the whole range of 2, as 255 is on 8 bits; equal images give inf.
+    """Return the peak signal-to-noise ratio in dB, N values; the peak is the whole value range. Equal images give
+    inf.
 
-    N values: an average over them is the mean of the images' PSNRs, not the PSNR of their pooled error.
+    The average of these values is the mean PSNR of the images. It is not the PSNR of their pooled error.
     """
     image, target = _comparable(image, target)
     squared_error = (image - target).square().flatten(1).mean(dim=1)
@@ -84,10 +87,11 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity, 1 for equal images: an 11×11 Gaussian window of σ 1.5 px wherever it fits whole.
+    """Return the structural similarity, N values; equal images give 1.
 
-    N values, the mean over windows and channels; nan where an image is smaller than one window.
-    Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861
+    It uses an 11×11 Gaussian window with σ 1.5 px and no padding, and is the mean over windows and channels. The
+    values are nan if the images are smaller than one window. Wang et al. 2004,
+    https://doi.org/10.1109/TIP.2003.819861
     """
     image, target = _comparable(image, target)
     if min(image.shape[-2:]) < SSIM_WINDOW_PX:
@@ -97,64 +101,68 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def ssim_map(image: Tensor, target: Tensor) -> Tensor:
-    """The similarity of each window that `ssim` takes the mean of: N×C×(H - 10)×(W - 10), by the window's centre.
+    """Return the structural similarity of each window at its centre, N×C×(H - 10)×(W - 10); see `ssim`.
 
-    Raises ValueError where an image is smaller than one window.
+    Raises ValueError if the images are smaller than one window.
     """
     image, target = _comparable(image, target)
     if min(image.shape[-2:]) < SSIM_WINDOW_PX:
-        raise ValueError(f"no window of {SSIM_WINDOW_PX} px fits {image.shape[-2]}×{image.shape[-1]} px")
+        raise ValueError(
+            f"SSIM needs {SSIM_WINDOW_PX} px or more along each side, got {image.shape[-2]}×{image.shape[-1]} px"
+        )
     return _similarity_maps(image, target)[0].float()
 
 
 @torch.no_grad()
 def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity at five scales, each half the last (means of 2×2 px): 1 for equal images. N values.
+    """Return the multi-scale structural similarity, N values; equal images give 1.
 
-    The product over scales of contrast and structure, and of luminance at the last, with the published exponents;
-    per channel, then the mean of the channels. A negative mean contrast counts as 0.
-    Wang et al. 2003, https://doi.org/10.1109/ACSSC.2003.1292216
+    There are five scales. Each is half of the one before, by means of 2×2 px. The value is the product of the
+    contrast-structure terms of all scales and the luminance term of the last one, with the exponents of the paper. It
+    is computed per channel, and then averaged over the channels. A negative mean contrast counts as 0. Wang et al.
+    2003, https://doi.org/10.1109/ACSSC.2003.1292216
 
-    Raises ValueError for images with a side of less than 176 px: with fewer scales it would be another measure.
+    Raises ValueError if H or W is less than 176 px, because with fewer scales it would be another metric.
     """
     return ssim_and_ms_ssim(image, target)[1]
 
 
 @torch.no_grad()
 def ssim_and_ms_ssim(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """What `ssim` and `ms_ssim` give, in the time of the second. Raises as it does."""
+    """Return the values of `ssim` and of `ms_ssim` in one pass. Raises ValueError as `ms_ssim` does."""
     image, target = _comparable(image, target)
     if min(image.shape[-2:]) < MS_SSIM_LEAST_PX:
         raise ValueError(
-            f"MS-SSIM needs {MS_SSIM_LEAST_PX} px on each side and the images have "
-            f"{image.shape[-2]}×{image.shape[-1]}: use SSIM for small ones"
+            f"MS-SSIM needs {MS_SSIM_LEAST_PX} px or more along each side, got "
+            f"{image.shape[-2]}×{image.shape[-1]} px: use SSIM for smaller images"
         )
     product = torch.ones((), device=image.device)
-    wholes = []
+    similarities = []
     for scale, exponent in enumerate(MS_SSIM_WEIGHTS, start=1):
-        whole, contrast = _similarities(image, target)
-        wholes.append(whole)
-        similarity = whole if scale == len(MS_SSIM_WEIGHTS) else contrast
-        product = product * similarity.clamp(min=0) ** exponent
+        similarity, contrast = _similarities(image, target)
+        similarities.append(similarity)
+        term = similarity if scale == len(MS_SSIM_WEIGHTS) else contrast
+        product = product * term.clamp(min=0) ** exponent
         image, target = functional.avg_pool2d(image, 2), functional.avg_pool2d(target, 2)
-    return wholes[0].mean(dim=1).float(), product.mean(dim=1).float()
+    return similarities[0].mean(dim=1).float(), product.mean(dim=1).float()
 
 
 def _comparable(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    if image.shape != target.shape:  # broadcasting would hide it
-        raise ValueError(f"cannot measure {tuple(image.shape)} against {tuple(target.shape)}: shapes must agree")
+    """Convert both to float32. Raises ValueError if the shapes differ."""
+    if image.shape != target.shape:  # otherwise broadcasting would hide the mistake
+        raise ValueError(f"cannot compare {tuple(image.shape)} with {tuple(target.shape)}: the shapes must be equal")
     return image.float(), target.float()
 
 
 def _similarities(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """N×C means over windows of SSIM, and of its contrast and structure alone."""
-    whole, contrast = _similarity_maps(image, target)
-    return whole.mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
+    """Return the means over the windows, N×C, of SSIM and of its contrast-structure term."""
+    similarity, contrast = _similarity_maps(image, target)
+    return similarity.mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
 
 
 def _similarity_maps(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM of each window, and its contrast and structure alone, with values over [0, 1]."""
-    if image.is_cuda:  # TF32 convolutions lose the variances; float64 is out of their reach
+    """Return SSIM and its contrast-structure term for each window, of values scaled to [0, 1]."""
+    if image.is_cuda:  # TF32 convolutions are too inexact for variances; float64 does not use TF32
         image, target = image.double(), target.double()
     x, y = (image + 1) / 2, (target + 1) / 2
     with torch.autocast(image.device.type, enabled=False):
@@ -166,12 +174,12 @@ def _similarity_maps(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _windowed(images: Tensor) -> Tensor:
-    """Gaussian means wherever the window fits: first over rows, then over columns."""
+    """Return the Gaussian-weighted means of all windows, first along the rows' axis, then along the columns' axis."""
     offsets = torch.arange(SSIM_WINDOW_PX) - SSIM_WINDOW_PX // 2
     window = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))
     for axis in (2, 3):
         length = images.shape[axis] - SSIM_WINDOW_PX + 1
-        # Sums of shifted images: for one channel a convolution takes several times as long.
+        # A sum of shifted images is several times as fast as a convolution of one channel.
         total = torch.zeros_like(images.narrow(axis, 0, length))
         for start, weight in enumerate(window / window.sum()):
             total.add_(images.narrow(axis, start, length), alpha=float(weight))

@@ -1,9 +1,10 @@
-"""The one generator of all tasks, and its fillings.
+"""The backbone that the generators of all tasks share.
 
     image → stem → downs → body → ups → head → image
 
-A filling chooses the parts: which convolution, which norm, what the body is made of, and whether each
-up joins the features that the matching down began from (U-Net). The frame itself knows no task.
+An architecture is a configuration of this backbone. It chooses the modules: the convolutions, the normalisation, the
+body, and whether each upsampling step also receives the features of the matching downsampling step (U-Net). The
+backbone itself contains no code for a single task.
 """
 
 from collections.abc import Sequence
@@ -21,29 +22,37 @@ from gan_tasks.networks.blocks import (
 from gan_tasks.networks.sizes import SizedModule
 
 STRIPS, MIN_STRIP_ROWS = 8, 16
-"""See `Generator.strip_wise`."""
+"""Number of strips, and the least height of a strip in rows of body features. See `Generator.strip_wise`."""
 
 
 class Generator(SizedModule):
-    """stem → downs → body → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(s·H)×(s·W).
+    """A generator: stem → downs → body → ups → head, N×C_in×H×W in [-1, 1] → N×C_out×(scale·H)×(scale·W).
 
     Args:
-        stem, body, head: one module each.
-        downs, ups: modules in the order they are run.
-        skips: concatenate the features in front of `downs[i]` to the output of `ups[-1 - i]` (U-Net).
-        size_multiple: `run` needs H and W divisible by this; `forward` pads and crops, so takes any size.
-        minimum_size: the smallest H and W that `run` takes, in pixels.
-        scale: how many output pixels there are to an input pixel along a side.
-        shortcut: enlarges the input as `run` takes it, to be added to what the head makes (VDSR, Kim et al. 2016).
-        clips: hold the sum within [-1, 1].
-        reduce: what is added to the shortcut is worked out on means over blocks of this many pixels a side
-        reach: how far to each side of a place the image decides what is made there, in pixels of input; where
-            that is farther than can be seen, as far as it can.
-        tail_receptive_field: the same of ups and head, in pixels of the body's features; None where it is not known.
+        stem: the first module, N×C_in×H×W → features.
+        downs: downsampling modules, in the order in which they run.
+        body: the module between downsampling and upsampling.
+        ups: upsampling modules, in the order in which they run.
+        head: the last module, features → N×C_out×H'×W'.
+        skips: concatenate the input of `downs[i]` with the output of `ups[-1 - i]` along the channels (U-Net,
+            Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
+        size_multiple: `run` needs H and W that are multiples of this, in pixels. `forward` pads and crops.
+        minimum_size: the smallest H and W that `run` accepts, in pixels.
+        scale: output pixels per input pixel along a side.
+        shortcut: a module that maps the input to the size of the output. Its result is added to the output of the
+            head (VDSR, Kim et al. 2016, https://arxiv.org/abs/1511.04587). None: nothing is added.
+        clips: clip the sum to [-1, 1].
+        residual_downscale: the layers run on the input averaged over blocks of this many pixels a side, and their
+            output is upsampled by the same factor before `shortcut` is added.
+        receptive_field: receptive-field radius of the generator, in input pixels. Architectures whose receptive field
+            is larger than what has a visible effect give the radius of the visible effect.
+        tail_receptive_field: receptive-field radius of ups and head, in pixels of the body's features; None if it is
+            not known.
 
     Attributes:
-        strip_wise: where `tail_receptive_field` is known, run ups and head on one strip of rows after another. Their
-            large features then never exist for the whole image. The result is the same. Not for export.
+        strip_wise: run ups and head strip-wise, on a few rows of the body's features at a time, if
+            `tail_receptive_field` is known. This saves memory, because the large features never exist for the whole
+            image. The result is the same. Do not use it for export.
     """
 
     strip_wise: bool = False
@@ -84,46 +93,47 @@ class Generator(SizedModule):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any size: pads to what `run` takes and crops the result."""
+        """Map N×C_in×H×W in [-1, 1] of any size to N×C_out×(scale·H)×(scale·W): pad, run, crop."""
         height, width = x.shape[-2:]
         y = self.run(pad_to_multiple(x, self.size_multiple, self.minimum_size))
         return y[..., : height * self.scale, : width * self.scale]
 
     def run(self, x: Tensor) -> Tensor:
-        """The network alone, for sizes that are multiples of `size_multiple` (what is exported)."""
+        """Run the layers without padding, as the export does. H and W must be multiples of `size_multiple`."""
         if self.residual_downscale == 1:
-            y = self._made(x)
+            y = self._run_layers(x)
         else:
-            y = enlarged(self._made(functional.avg_pool2d(x, self.residual_downscale)), self.residual_downscale)
+            y = enlarged(self._run_layers(functional.avg_pool2d(x, self.residual_downscale)), self.residual_downscale)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         return clipped(y) if self.clips else y
 
-    def _made(self, x: Tensor) -> Tensor:
+    def _run_layers(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        kept = []
+        skipped = []
         for down in self.downs:
-            kept.append(x)
+            skipped.append(x)
             x = down(x)
         x = self.body(x)
         if self.strip_wise and self.tail_receptive_field is not None:
-            return self._tail_strip_wise(x, self.tail_receptive_field)
+            return self._run_tail_strip_wise(x, self.tail_receptive_field)
         for up in self.ups:
             x = up(x)
             if self.skips:
-                x = torch.cat([kept.pop(), x], dim=1)
+                x = torch.cat([skipped.pop(), x], dim=1)
         y: Tensor = self.head(x)
         return y
 
-    def _tail_strip_wise(self, x: Tensor, receptive_field: int) -> Tensor:
+    def _run_tail_strip_wise(self, x: Tensor, receptive_field: int) -> Tensor:
+        """Run ups and head on overlapping strips of rows, and join the rows that no strip border affects."""
         height = x.shape[-2]
         rows = max(MIN_STRIP_ROWS, -(-height // STRIPS))
-        made = []
+        outputs = []
         for start in range(0, height, rows):
             first, last = max(0, start - receptive_field), min(height, start + rows + receptive_field)
             strip: Tensor = x[..., first:last, :]
             for part in (*self.ups, self.head):
                 strip = part(strip)
             step = strip.shape[-2] // (last - first)
-            made.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
-        return torch.cat(made, dim=-2)
+            outputs.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
+        return torch.cat(outputs, dim=-2)

@@ -1,4 +1,4 @@
-"""Small parts that the generators and discriminators are made of."""
+"""Small modules and functions that generators and discriminators are built from."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,10 @@ Upsampling = Literal["transposed", "resize"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Normalisation of N×C×H×W features; instance norm has no running statistics, and weights only where affine."""
+    """Return a normalisation layer for N×C×H×W features.
+
+    Instance norm keeps no running statistics. It has weights and biases only as "affine-instance".
+    """
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels)
@@ -24,13 +27,16 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 def needs_bias(norm: Norm) -> bool:
-    """Whether a convolution in front of the norm has a bias: batch norm's own shift makes it redundant."""
+    """Return whether a convolution before this norm needs a bias. Batch norm has its own bias, so it does not."""
     return norm != "batch"
 
 
 def double_size(upsampling: Upsampling, inputs: int, outputs: int, *, kernel: int, bias: bool) -> nn.Module:
-    """N×inputs×H×W → N×outputs×2H×2W, by a transposed convolution of this kernel, or by repeating each feature and a
-    3×3 convolution, which cannot leave a checkerboard (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard).
+    """Return a module that doubles the size, N×inputs×H×W → N×outputs×2H×2W.
+
+    upsampling: "transposed" is a transposed convolution with kernel size `kernel`. "resize" is nearest-neighbour
+        upsampling and a 3×3 convolution, which causes no checkerboard pattern (Odena et al. 2016,
+        https://distill.pub/2016/deconv-checkerboard).
     """
     if upsampling == "resize":
         conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=bias)
@@ -39,7 +45,10 @@ def double_size(upsampling: Upsampling, inputs: int, outputs: int, *, kernel: in
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), N×C×H×W → the same shape, reflection-padded (Johnson et al. 2016)."""
+    """Residual block x + conv(relu(conv(x))) with reflection padding, N×C×H×W → the same shape.
+
+    Johnson et al. 2016, https://arxiv.org/abs/1603.08155
+    """
 
     def __init__(self, channels: int, *, norm: Norm, dropout: bool = False) -> None:
         super().__init__()
@@ -61,7 +70,7 @@ class ResidualBlock(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + gain · layers(x); the layers keep the shape."""
+    """Residual connection x + gain · layers(x). The layers must keep the shape."""
 
     def __init__(self, *layers: nn.Module, gain: float = 1.0) -> None:
         super().__init__()
@@ -73,9 +82,11 @@ class Residual(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Five 3×3 convolutions, each seeing all before it; N×C×H×W → the same shape (ESRGAN, Wang et al. 2018).
+    """Dense block: five 3×3 convolutions, each of which takes all earlier features; N×C×H×W → the same shape.
 
-    growth: channels that each of the first four adds to what the next ones see.
+    ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219
+
+    growth: number of channels that each of the first four convolutions adds.
     """
 
     def __init__(self, channels: int, *, growth: int) -> None:
@@ -88,24 +99,26 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         *growing, last = self.convs
-        seen = x
+        features = x
         for conv in growing:
-            seen = torch.cat([seen, self.activation(conv(seen))], dim=1)
-        return torch.add(x, last(seen), alpha=0.2)
+            features = torch.cat([features, self.activation(conv(features))], dim=1)
+        return torch.add(x, last(features), alpha=0.2)
 
 
 def rrdb_block(channels: int, *, growth: int) -> Residual:
-    """Residual in residual: three dense blocks, their sum scaled by 0.2 (Wang et al. 2018)."""
+    """Return the residual-in-residual dense block of ESRGAN: x + 0.2 · three dense blocks (Wang et al. 2018)."""
     return Residual(*(DenseBlock(channels, growth=growth) for _ in range(3)), gain=0.2)
 
 
 class GatedConv(nn.Module):
-    """activation(a) · sigmoid(b), a and b the halves of one convolution's channels (Yu et al. 2019,
-    https://arxiv.org/abs/1806.03589); N×inputs×H×W → N×outputs×⌈H/stride⌉×⌈W/stride⌉.
+    """Gated convolution, N×inputs×H×W → N×outputs×⌈H/stride⌉×⌈W/stride⌉.
 
-    activation: ELU if not given.
-    tensorflow: pad with zeros as TensorFlow's SAME does: where it cannot be even, one more below and to the right,
-        for sizes that divide by the stride.
+    The output is activation(a) · sigmoid(b), where a and b are the two halves of one convolution's channels.
+    Yu et al. 2019, https://arxiv.org/abs/1806.03589
+
+    activation: ELU by default.
+    tensorflow: pad with zeros as TensorFlow's SAME does: an odd amount of padding has its extra row below and its
+        extra column on the right. H and W must then be multiples of the stride.
     """
 
     def __init__(
@@ -121,7 +134,7 @@ class GatedConv(nn.Module):
     ) -> None:
         super().__init__()
         padding = dilation * (kernel - 1) // 2
-        # TensorFlow pads first, and the same here keeps even the rounding of its weights' original.
+        # TensorFlow pads before the convolution. The same order here gives the same rounding as the original model.
         self.pad = nn.ZeroPad2d(same_padding(kernel, stride, dilation)) if tensorflow else nn.Identity()
         self.conv = nn.Conv2d(
             inputs, 2 * outputs, kernel, stride=stride, padding=0 if tensorflow else padding, dilation=dilation
@@ -135,16 +148,16 @@ class GatedConv(nn.Module):
 
 
 def same_padding(kernel: int, stride: int, dilation: int) -> tuple[int, int, int, int]:
-    """Left, right, above and below, as TensorFlow's SAME pads sizes that divide by the stride."""
+    """Return TensorFlow's SAME padding as (left, right, top, bottom), for sizes that are multiples of the stride."""
     total = dilation * (kernel - 1) + 1 - stride
     before, after = total // 2, total - total // 2
     return before, after, before, after
 
 
 def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
-    """Pad N×C×H×W below and to the right until both sides are ≥ minimum and divide by the multiple.
+    """Pad N×C×H×W at the bottom and on the right, until H and W are multiples of `multiple` and at least `minimum`.
 
-    The padding mirrors the image where it is large enough for that, and repeats its edge where not.
+    The padding reflects the image. An image that is too small for this has its last row and column repeated.
     """
     height, width = x.shape[-2:]
     below = max(minimum, -(-height // multiple) * multiple) - height
@@ -156,13 +169,16 @@ def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
 
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
-    """N×C×h×w → N×C×(factor·h)×(factor·w), bilinear, in float32 or float64."""
+    """Upsample bilinearly, N×C×h×w → N×C×(factor·h)×(factor·w), computed in float32 or float64."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     return functional.interpolate(precise, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def clipped(x: Tensor) -> Tensor:
-    """x held within [-1, 1]; where it lies outside, gradients that lead back pass, or it would never come back."""
+    """Clip x to [-1, 1]. Outside this range only gradients that move x back into it pass.
+
+    The gradient of `clamp` is 0 outside the range, so that a value that left it would stay there.
+    """
     if torch.compiler.is_exporting() or not x.requires_grad:
         return x.clamp(-1, 1)
     y: Tensor = _Clipped.apply(x)  # type: ignore[no-untyped-call]
@@ -178,18 +194,18 @@ class _Clipped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x: Tensor = ctx.saved_tensors[0]
-        leads_back = (x.abs() <= 1) | (gradient * x > 0)
-        return gradient * leads_back
+        passes = (x.abs() <= 1) | (gradient * x > 0)
+        return gradient * passes
 
 
 def autocasts(x: Tensor) -> bool:
-    """Whether autocast is on where the tensor is."""
+    """Return whether autocast is enabled on the tensor's device."""
     device = x.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def init_weights(module: nn.Module) -> None:
-    """The initialisation of DCGAN and pix2pix: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0."""
+    """Initialise as DCGAN and pix2pix do: convolutions N(0, 0.02), batch-norm weights N(1, 0.02), biases 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(part.weight, 0.0, 0.02)
@@ -201,7 +217,10 @@ def init_weights(module: nn.Module) -> None:
 
 
 def init_convs(module: nn.Module, gain: float) -> None:
-    """Normal weights of He et al. 2015 times the gain; with a small one a sum of residuals begins as its input."""
+    """Initialise convolutions with He et al. 2015, https://arxiv.org/abs/1502.01852, scaled by `gain`.
+
+    With a small gain each residual block starts close to the identity.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)

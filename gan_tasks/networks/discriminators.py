@@ -1,7 +1,7 @@
-"""The one discriminator of all tasks: patches of an image, judged at one to three scales.
+"""Discriminators: multi-scale ones on image patches, and one on the features of a pretrained network.
 
-Every call returns `scales → layers → features`; the last features of a scale are its logits, N×1×h×w, or
-N×K×h×w of SN-PatchGAN.
+Every discriminator returns a list of scales. A scale is the list of the features of its layers. The last features are
+its logits, N×1×h×w (N×K×h×w in SN-PatchGAN): one logit per patch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,21 @@ from gan_tasks.networks.blocks import Norm, init_weights, needs_bias, norm_layer
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017): `layers` halvings, then two more convolutions down to one logit a patch.
+    """PatchGAN (Isola et al. 2017, https://arxiv.org/abs/1611.07004): one logit per patch of the discriminator input.
+
+    It consists of `layers` downsampling convolutions and two more convolutions.
 
     Args:
-        in_channels: channels of all the images judged together.
-        width: channels after the first layer; they double with each layer.
-        widest: where the doubling stops, channels; by default 8·width.
-        layers: number of halvings; 3 gives patches of 70×70 pixels.
-        padding: 1 in pix2pix, 2 in pix2pixHD, pixels.
-        kernel: 4; 1 judges each pixel on its own, without any halving (PixelGAN).
-        spectral: normalise each convolution's spectral norm to 1 (Miyato et al. 2018).
+        in_channels: number of channels of the discriminator input, summed over the concatenated images.
+        width: channels after the first layer. Each further layer doubles them.
+        widest: upper limit of the channels, by default 8·width.
+        layers: number of downsampling layers. 3 gives patches of 70×70 pixels.
+        norm: normalisation of all layers but the first and the last.
+        padding: padding of each convolution in pixels: 1 in pix2pix, 2 in pix2pixHD.
+        kernel: kernel size, 4 in the paper. With 1 there is no downsampling and one logit per pixel (PixelGAN).
+        spectral: apply spectral normalisation to each convolution (Miyato et al. 2018,
+            https://arxiv.org/abs/1802.05957).
+        head_bias: whether the last convolution has a bias.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class PatchDiscriminator(nn.Module):
         widths = [min(width * 2**level, widest or 8 * width) for level in range(layers + 1)]
         stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True))]
         for level in range(1, layers + 1):
-            # The last of them keeps its size, so that patches overlap densely.
+            # The last of these layers has stride 1, so that the patches overlap densely.
             step = conv(widths[level - 1], widths[level], stride=stride if level < layers else 1, bias=bias)
             stages.append(nn.Sequential(step, norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True)))
         stages.append(nn.Sequential(conv(widths[-1], 1, stride=1, bias=head_bias)))
@@ -65,7 +70,10 @@ class PatchDiscriminator(nn.Module):
                 spectral_norm(stage[0])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Raises UserError for images that are too small to hold one patch."""
+        """Map N×C×H×W to the features of every layer; the last ones are the logits, N×1×h×w.
+
+        Raises UserError if the images are too small for one patch.
+        """
         check_size(x, self.minimum_size)
         features = []
         for stage in self.stages:
@@ -75,16 +83,16 @@ class PatchDiscriminator(nn.Module):
 
 
 def check_size(x: Tensor, minimum_size: int) -> None:
-    """Raises UserError for N×C×H×W images of less than this along a side."""
+    """Check the size of N×C×H×W images. Raises UserError if H or W is less than `minimum_size` pixels."""
     if min(x.shape[-2:]) < minimum_size:
         raise UserError(
             f"the discriminator got images of {x.shape[-2]}×{x.shape[-1]} px, and needs {minimum_size} or more at "
-            "each of its scales: use larger images or crops, fewer halvings or fewer scales"
+            "each of its scales: use larger images or crops, fewer discriminator layers or fewer scales"
         )
 
 
 def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
-    """Pixels along a side from which a chain of convolutions still makes one logit."""
+    """Return the smallest input size, in pixels along a side, for which a chain of convolutions gives one logit."""
     size = 1
     for stride in reversed(strides):
         size = max(1, (size - 1) * stride + kernel - 2 * padding)
@@ -92,16 +100,18 @@ def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
 
 
 class UNetDiscriminator(nn.Module):
-    """One logit for each pixel, from three halvings and back (Real-ESRGAN's UNetDiscriminatorSN, Wang et al. 2021).
+    """U-Net discriminator with one logit per pixel (UNetDiscriminatorSN of Real-ESRGAN).
 
-    All convolutions but the first and last have their spectral norm held at 1.
+    It downsamples three times and upsamples three times. All convolutions but the first and the last have spectral
+    normalisation. Wang et al. 2021, https://arxiv.org/abs/2107.10833
 
     Args:
-        in_channels: channels of all the images judged together.
-        width: channels after the first layer; they double with each halving.
+        in_channels: number of channels of the discriminator input, summed over the concatenated images.
+        width: channels after the first layer. Each downsampling doubles them.
     """
 
     minimum_size = 8
+    """Smallest height and width of the input, in pixels."""
 
     def __init__(self, in_channels: int = 3, *, width: int = 64) -> None:
         super().__init__()
@@ -120,9 +130,9 @@ class UNetDiscriminator(nn.Module):
             spectral_norm(conv)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """N×C×H×W → the features of every layer, the last of them the logits, N×1×H×W.
+        """Map N×C×H×W to the features of every layer; the last ones are the logits, N×1×H×W.
 
-        Raises UserError for images of fewer than 8 pixels along a side.
+        Raises UserError if H or W is less than 8 pixels.
         """
         check_size(x, self.minimum_size)
         features = [activated(self.first(x))]
@@ -143,18 +153,20 @@ def activated(x: Tensor) -> Tensor:
 
 
 class SNPatchDiscriminator(nn.Module):
-    """Every place of the smallest features is judged, by each of its channels (SN-PatchGAN of DeepFill v2, Yu et al.
-    2019, https://arxiv.org/abs/1806.03589). Its patches hold all of a common image, so holes of any form are seen.
+    """SN-PatchGAN of DeepFill v2: every value of the last features is a logit.
 
-    Six convolutions of 5×5, each a halving, their spectral norms held at 1.
+    It consists of six 5×5 convolutions with stride 2 and spectral normalisation. A patch is about as large as the
+    image, so the discriminator works for masks of any shape.
+    Yu et al. 2019, https://arxiv.org/abs/1806.03589
 
     Args:
-        in_channels: channels of all the images and masks judged together; 4 as published, image and mask.
-        width: channels after the first layer; the others have two and four times as many.
+        in_channels: number of channels of the discriminator input; 4 in the paper: image and mask.
+        width: channels after the first layer. The later layers have two and four times as many.
     """
 
     minimum_size = 33
-    """Pixels: of less the last convolution would see a single place, and oneDNN gets its gradient in bf16 wrong."""
+    """Smallest height and width of the input, in pixels. With less, the last features would have a single position,
+    for which oneDNN computes a wrong gradient in bf16."""
 
     def __init__(self, in_channels: int = 4, *, width: int = 64) -> None:
         super().__init__()
@@ -166,9 +178,9 @@ class SNPatchDiscriminator(nn.Module):
             spectral_norm(conv)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """N×C×H×W → the features of every layer, the last of them the logits, N×(4·width)×⌈H/64⌉×⌈W/64⌉.
+        """Map N×C×H×W to the features of every layer; the last ones are the logits, N×(4·width)×⌈H/64⌉×⌈W/64⌉.
 
-        Raises UserError for images of fewer than 33 pixels along a side.
+        Raises UserError if H or W is less than 33 pixels.
         """
         check_size(x, self.minimum_size)
         features = []
@@ -179,9 +191,13 @@ class SNPatchDiscriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """The same kind of discriminator at full, half, quarter … resolution (pix2pixHD, Wang et al. 2018).
+    """Multi-scale discriminator: one discriminator at full, one at half, one at quarter … resolution.
 
-    Called with one image, or with the condition and the image: what comes is joined along the channels.
+    pix2pixHD, Wang et al. 2018, https://arxiv.org/abs/1711.11585
+
+    Args:
+        make_scale: makes the discriminator of one scale, which maps N×C×H×W to the features of its layers.
+        scales: number of scales.
     """
 
     def __init__(self, make_scale: Callable[[], nn.Module], *, scales: int = 1) -> None:
@@ -190,6 +206,10 @@ class MultiScaleDiscriminator(nn.Module):
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
 
     def forward(self, *images: Tensor) -> list[list[Tensor]]:
+        """Map images N×C_i×H×W, such as the condition and the image, to scales → layers → features.
+
+        The images are concatenated along the channels.
+        """
         x = torch.cat(images, dim=1) if len(images) > 1 else images[0]
         outputs = []
         for index, scale in enumerate(self.scales):
@@ -199,18 +219,26 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 FEATURE_LAYERS: Mapping[str, int] = MappingProxyType({"relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512})
-"""Layers of a VGG, and their channels: patches of 10, 24, 60 and 132 pixels in VGG16, of 10, 24, 68, 156 in VGG19."""
+"""Layers of the VGG and their numbers of channels.
+
+Their receptive fields are 10, 24, 60 and 132 pixels in VGG16, and 10, 24, 68 and 156 pixels in VGG19.
+"""
 FEATURE_MINIMUM_SIZE = 32
-"""Pixels along a side: the last layer then has 2×2 places, fewer than which instance norm cannot take."""
+"""Smallest height and width, in pixels. The features of the last layer are then 2×2, the least for instance norm."""
 
 
 class FeatureHeads(nn.Module):
-    """Judges what a frozen VGG sees, layer by layer, as Projected GANs do (https://arxiv.org/abs/2111.01007).
+    """Discriminator heads on the features of a pretrained VGG, as in Projected GANs.
 
-    For each of FEATURE_LAYERS it has a pixel discriminator of the features: 1×1 convolutions, a logit for each place.
-    The VGG is no part of it, so that the heads alone learn and are saved.
+    Each of FEATURE_LAYERS has a head of 1×1 convolutions, with one logit per position of the features. The VGG is not
+    part of this module, so that only the heads are trained and saved.
+    Sauer et al. 2021, https://arxiv.org/abs/2111.01007
 
-    images: how many are judged together; their features are joined along the channels.
+    Args:
+        images: number of images in the discriminator input. Their features are concatenated along the channels.
+        width: channels of the heads.
+        norm: normalisation in the heads.
+        spectral: apply spectral normalisation to each convolution.
     """
 
     def __init__(self, images: int, *, width: int, norm: Norm, spectral: bool) -> None:
@@ -224,14 +252,18 @@ class FeatureHeads(nn.Module):
             }
         )
 
-    def forward(self, *seen: Mapping[str, Tensor]) -> list[list[Tensor]]:
-        """The features of each image, by layer → a scale for each layer."""
-        return [head(torch.cat([features[layer] for features in seen], dim=1)) for layer, head in self.heads.items()]
+    def forward(self, *features: Mapping[str, Tensor]) -> list[list[Tensor]]:
+        """Map the VGG features of each image, a dict of N×C×h×w by layer, to one scale per layer."""
+        return [head(torch.cat([each[layer] for each in features], dim=1)) for layer, head in self.heads.items()]
 
-    def judge(self, see: Callable[[Tensor], Mapping[str, Tensor]], *images: Tensor) -> list[list[Tensor]]:
-        """The scales of N×C×H×W images in [-1, 1]; gradients reach the images through `see`, see `Perceptual.seen`.
+    def discriminate(
+        self, features_of: Callable[[Tensor], Mapping[str, Tensor]], *images: Tensor
+    ) -> list[list[Tensor]]:
+        """Map images N×C×H×W in [-1, 1] to one scale per layer.
 
-        Raises UserError for images of less than FEATURE_MINIMUM_SIZE.
+        features_of: maps an image to its VGG features by layer: `Perceptual.features`. Gradients flow through it.
+
+        Raises UserError if H or W is less than FEATURE_MINIMUM_SIZE.
         """
         height, width = images[0].shape[-2:]
         if min(height, width) < FEATURE_MINIMUM_SIZE:
@@ -239,8 +271,8 @@ class FeatureHeads(nn.Module):
                 f"the discriminator on features got images of {height}×{width} px, and needs {FEATURE_MINIMUM_SIZE} "
                 "or more: use larger images or crops, or --discriminator patch"
             )
-        answer: list[list[Tensor]] = self(*(see(image) for image in images))
-        return answer
+        scales: list[list[Tensor]] = self(*(features_of(image) for image in images))
+        return scales
 
 
 def translation_discriminator(
@@ -253,9 +285,13 @@ def translation_discriminator(
     norm: Norm,
     spectral: bool,
 ) -> MultiScaleDiscriminator | FeatureHeads:
-    """The published discriminators of pix2pix, CycleGAN and pix2pixHD: patch and pixel; or one on features.
+    """Build the discriminator of a translation task.
 
-    in_channels: of each of the images that are judged together.
+    Args:
+        kind: "patch" and "pixel" are those of pix2pix, CycleGAN and pix2pixHD; "features" is `FeatureHeads`.
+        in_channels: number of channels of each image in the discriminator input.
+        width, layers, norm, spectral: see `PatchDiscriminator`. `layers` has an effect on "patch" only.
+        scales: see `MultiScaleDiscriminator`. It has no effect on "features".
     """
     if kind == "features":
         return FeatureHeads(len(in_channels), width=width, norm=norm, spectral=spectral)

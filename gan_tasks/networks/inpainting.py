@@ -1,6 +1,6 @@
-"""The networks of inpainting, as fillings of the shared generator: from an image with holes to one without.
+"""Inpainting networks, as configurations of the backbone: from an image and its mask to a complete image.
 
-All are called alike, see `Inpainter`. Masks are 1 in holes.
+All are called alike, see `Inpainter`. Masks are 1 in the masked region.
 """
 
 import math
@@ -19,17 +19,26 @@ from gan_tasks.networks.residual import as_residual
 from gan_tasks.networks.sizes import SizedModule
 
 LARGEST_RECEPTIVE_FIELD = 64
-"""Pixels. These networks look as far as the image goes; this much around a hole they should be shown."""
+"""Declared receptive-field radius, in pixels: how much of the image around the masked region the network should get.
+
+The real receptive field of these networks is the whole image.
+"""
 
 
 class Inpainter(SizedModule):
-    """Fills holes in one step, or in two: a coarse image, and what is made of it once it stands in the holes.
+    """Fill the masked region in one stage, or in two: a coarse image, and a refined one.
 
     Args:
-        coarse: sees [image · (1 - mask), 1 - sketch · mask, mask], C + 2 channels.
-        refine: sees [coarse · mask + image · (1 - mask), mask], C + 1 channels.
-        start: fills the holes of the image that coarse sees; without it they hold zeros.
-        reduce: both see means over blocks of so many pixels a side, and what they change is enlarged.
+        coarse: the first network. Its input is [image · (1 - mask), 1 - sketch · mask, mask], C + 2 channels.
+        refine: the second network. Its input is [coarse image · mask + image · (1 - mask), mask], C + 1 channels.
+        start: fills the masked region of the image before `coarse` gets it. Without it the masked region is 0.
+        residual_downscale: both networks run on the image averaged over blocks of this many pixels a side, and their
+            residual is upsampled.
+
+    Attributes:
+        size_multiple: H and W are padded to multiples of this, in pixels.
+        minimum_size: H and W are padded to at least this, in pixels.
+        receptive_field: declared receptive-field radius, in pixels.
     """
 
     def __init__(
@@ -51,54 +60,58 @@ class Inpainter(SizedModule):
         self.receptive_field = residual_downscale * max(part.receptive_field for part in parts)
 
     def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> Tensor:
-        """The last of `stages`: a whole image, of which the holes are to be used."""
+        """Return the last image of `stages`, N×C×H×W in [-1, 1]. Use only its masked region."""
         return self.stages(image, mask, sketch)[-1]
 
     def stages(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Every step's image, N×C×H×W in [-1, 1], of any size.
+        """Return the image of every stage, N×C×H×W in [-1, 1]: the coarse one and, if there are two, the refined one.
 
         Args:
-            image: N×C×H×W in [-1, 1]; what it holds in the holes is not seen.
-            mask: N×1×H×W, 1 in holes and 0 elsewhere.
-            sketch: N×1×H×W, 1 on lines that the result should follow and 0 elsewhere; none if not given. Outside
-                the holes it is not seen.
+            image: N×C×H×W in [-1, 1], of any size. Its values in the masked region have no effect.
+            mask: N×1×H×W, 1 in the masked region and 0 elsewhere.
+            sketch: N×1×H×W, 1 on lines that the result should follow and 0 elsewhere. Lines outside the masked region
+                have no effect. None: no lines.
         """
         height, width = image.shape[-2:]
         sketch = torch.zeros_like(mask) if sketch is None else sketch
         image, mask, sketch = (
             pad_to_multiple(x, self.size_multiple, self.minimum_size) for x in (image, mask, sketch)
         )
-        seen = image * (1 - mask)
+        masked = image * (1 - mask)
         if self.start is not None:
-            seen = seen + self.start(image, mask) * mask
-        images = (
-            self._made(seen, mask, sketch) if self.residual_downscale == 1 else self._made_small(seen, mask, sketch)
-        )
-        return tuple(made[..., :height, :width] for made in images)
+            masked = masked + self.start(image, mask) * mask
+        run = self._run if self.residual_downscale == 1 else self._run_downscaled
+        return tuple(output[..., :height, :width] for output in run(masked, mask, sketch))
 
-    def _made(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
-        images = [self.coarse.run(torch.cat([seen, 1 - sketch * mask, mask], dim=1))]
+    def _run(self, masked: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
+        """Run the networks at the size of their input."""
+        images = [self.coarse.run(torch.cat([masked, 1 - sketch * mask, mask], dim=1))]
         if self.refine is not None:
-            filled = images[0] * mask + seen * (1 - mask)
+            filled = images[0] * mask + masked * (1 - mask)
             images.append(self.refine.run(torch.cat([filled, mask], dim=1)))
         return images
 
-    def _made_small(self, seen: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
-        small, share = (functional.avg_pool2d(x, self.residual_downscale) for x in (seen, mask))
-        small_mask = (share > 0.5).to(mask.dtype)  # narrower holes stay filled smoothly
+    def _run_downscaled(self, masked: Tensor, mask: Tensor, sketch: Tensor) -> list[Tensor]:
+        """Run the networks on the downscaled image, and add their upsampled residual to the full-size image."""
+        small, ratio = (functional.avg_pool2d(x, self.residual_downscale) for x in (masked, mask))
+        small_mask = (ratio > 0.5).to(mask.dtype)  # narrower masked regions keep the smooth fill
         lines = functional.max_pool2d(sketch * mask, self.residual_downscale)
         images = []
-        for made in self._made(small, small_mask, lines):
-            # Zero around the hole, so that the change fades in from its edge.
-            residual = enlarged((made - small) * small_mask, self.residual_downscale)
-            images.append(clipped(seen + residual * mask))
+        for output in self._run(small, small_mask, lines):
+            # The residual is 0 outside the mask, so that after the upsampling it fades in from the mask's boundary.
+            residual = enlarged((output - small) * small_mask, self.residual_downscale)
+            images.append(clipped(masked + residual * mask))
         return images
 
 
 def as_residual_of_smooth_fill(inpainter: Inpainter, channels: int, *, residual_downscale: int = 1) -> Inpainter:
-    """The inpainter as one that changes a smooth fill of the holes, and begins with that as it is.
+    """Return an inpainter whose networks add a residual to a smooth fill of the masked region.
 
-    reduce: what it changes is worked out on means over blocks of so many pixels a side.
+    Before training the residual is zero, so the result is the smooth fill. The networks of `inpainter` are changed in
+    place, see `as_residual`.
+
+    channels: channels of the image.
+    residual_downscale: compute the residual on the image averaged over blocks of this many pixels a side.
     """
     for part in (inpainter.coarse, inpainter.refine):
         if part is not None:
@@ -107,7 +120,7 @@ def as_residual_of_smooth_fill(inpainter: Inpainter, channels: int, *, residual_
 
 
 class MakeConv(Protocol):
-    """A convolution and its activation, ELU if not given; the size is kept, or divided by the stride."""
+    """Makes a convolution with its activation (ELU by default), N×inputs×H×W → N×outputs×⌈H/stride⌉×⌈W/stride⌉."""
 
     def __call__(
         self,
@@ -132,37 +145,46 @@ def plain_conv(
     dilation: int = 1,
     activation: nn.Module | None = None,
 ) -> nn.Module:
+    """Return a plain convolution and its activation, see `MakeConv`."""
     padding = dilation * (kernel - 1) // 2
     conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, dilation=dilation)
     return nn.Sequential(conv, activation or nn.ELU())
 
 
 def deepfill_v2(channels: int = 3, *, width: int = 48, tensorflow: bool = False) -> Inpainter:
-    """DeepFill v2 (Yu et al. 2019, https://arxiv.org/abs/1806.03589): gated convolutions and contextual attention.
+    """DeepFill v2: gated convolutions and contextual attention, in two stages.
+
+    Yu et al. 2019, https://arxiv.org/abs/1806.03589
 
     Args:
-        channels: of the image.
-        width: channels after the first halving, of which the others are multiples and fractions.
-        tensorflow: compute as the original does, for weights that come from it: TensorFlow's SAME padding and
-            aligned corners, and no fusing of scores.
+        channels: channels of the image.
+        width: channels after the first halving. The channels of the other layers are multiples and fractions of it.
+        tensorflow: compute exactly as the original TensorFlow code, for weights converted from it: with SAME padding
+            and aligned corners, and without the fusing of scores.
 
-    Raises ValueError for a width that does not divide by 4.
+    Raises ValueError if the width is not a multiple of 4.
     """
     conv: MakeConv = partial(GatedConv, tensorflow=tensorflow)
     return deepfill(channels, width, conv, ContextualAttention(fuse=not tensorflow, tensorflow=tensorflow))
 
 
 def deepfill_v1(channels: int = 3, *, width: int = 64) -> Inpainter:
-    """DeepFill v1 (Yu et al. 2018, https://arxiv.org/abs/1801.07892), in the layout of v2: plain convolutions.
+    """DeepFill v1: plain convolutions and contextual attention, in two stages with the layers of v2.
 
-    It departs from the published one, which clips where this has tanh, and the second step of which sees the mask.
-    By default as wide as that. Raises ValueError for a width that does not divide by 4.
+    Yu et al. 2018, https://arxiv.org/abs/1801.07892. Two things differ from the paper: the output is limited by tanh,
+    where the paper's is clipped, and the layers of the second stage do not get the mask, except the attention.
+
+    Args:
+        channels: channels of the image.
+        width: channels after the first halving; the default is that of the paper.
+
+    Raises ValueError if the width is not a multiple of 4.
     """
     return deepfill(channels, width, plain_conv, ContextualAttention())
 
 
 def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAttention) -> Inpainter:
-    """Both steps; the second from two branches, of dilated convolutions and of attention."""
+    """Build both stages. The refinement has two branches: dilated convolutions, and contextual attention."""
     if width < 4 or width % 4:
         raise ValueError(f"the width must be a multiple of 4, got {width}")
     half, wide = width // 2, 2 * width
@@ -180,7 +202,7 @@ def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAtt
             body=body,
             ups=[up(wide, width, width), up(width, half, width // 4)],
             head=nn.Sequential(nn.Conv2d(width // 4, channels, 3, padding=1), nn.Tanh()),
-            # A quarter of the size is halved once more in the attention.
+            # The body has a quarter of the size, and the attention halves it once more.
             size_multiple=8,
             minimum_size=8,
             receptive_field=LARGEST_RECEPTIVE_FIELD,
@@ -194,20 +216,20 @@ def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAtt
         ],
         nn.Sequential(conv(wide, wide), *dilated(), conv(wide, wide), conv(wide, wide)),
     )
-    imagining = nn.Sequential(
+    dilated_branch = nn.Sequential(
         conv(channels, half, 5),
         *(conv(half, half, stride=2), conv(half, width)),
         *(conv(width, width, stride=2), conv(width, wide)),
         *(conv(wide, wide), *dilated()),
     )
-    describing = nn.Sequential(
+    attention_encoder = nn.Sequential(
         conv(channels, half, 5),
         *(conv(half, half, stride=2), conv(half, width)),
         *(conv(width, wide, stride=2), conv(wide, wide)),
         conv(wide, wide, activation=nn.ReLU()),
     )
-    borrowing = nn.Sequential(conv(wide, wide), conv(wide, wide))
-    branches = Branches(imagining, describing, attention, borrowing)
+    attention_decoder = nn.Sequential(conv(wide, wide), conv(wide, wide))
+    branches = Branches(dilated_branch, attention_encoder, attention, attention_decoder)
     refine = generator(nn.Identity(), [], nn.Sequential(branches, conv(2 * wide, wide), conv(wide, wide)))
     for part in (coarse, refine):
         init_inpainter(part)
@@ -215,38 +237,52 @@ def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAtt
 
 
 class Branches(nn.Module):
-    """Features of what is imagined and of what is borrowed from elsewhere, side by side.
+    """Two branches whose features are concatenated: dilated convolutions, and contextual attention.
 
-    N×(C + 1)×H×W, the last channel being the mask → N×2C'×(H/4)×(W/4).
+    The input is N×(C + 1)×H×W; its last channel is the mask. The output is N×2C'×(H/4)×(W/4).
     """
 
     def __init__(
-        self, imagining: nn.Module, describing: nn.Module, attention: ContextualAttention, borrowing: nn.Module
+        self,
+        dilated_branch: nn.Module,
+        attention_encoder: nn.Module,
+        attention: ContextualAttention,
+        attention_decoder: nn.Module,
     ) -> None:
         super().__init__()
-        self.imagining = imagining
-        self.describing = describing
+        self.dilated_branch = dilated_branch
+        self.attention_encoder = attention_encoder
         self.attention = attention
-        self.borrowing = borrowing
+        self.attention_decoder = attention_decoder
 
     def forward(self, x: Tensor) -> Tensor:
         image, mask = x[:, :-1], x[:, -1:]
-        borrowed = self.borrowing(self.attention(self.describing(image), mask))
-        return torch.cat([self.imagining(image), borrowed], dim=1)
+        attended = self.attention_decoder(self.attention(self.attention_encoder(image), mask))
+        return torch.cat([self.dilated_branch(image), attended], dim=1)
 
 
 def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 4000, norm: Norm = "batch") -> Inpainter:
-    """Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) for holes of any form, in one step.
+    """Context Encoder for masks of any shape, in one stage. Pathak et al. 2016, https://arxiv.org/abs/1604.07379
 
-    Five halvings, 64-64-128-256-512 channels; 4000 numbers for what is seen; and back with 512-256-128-64-64.
+    The encoder halves the size five times, with 64, 64, 128, 256 and 512 channels. The bottleneck has 4000 channels.
+    The decoder doubles the size five times.
 
-    The published one takes 128×128 pixels and joins all places of its smallest features, 4×4, in the 4000. Here they
-    are a convolution of 4×4, which for that size is the same, and slides over larger images: each block of 128×128
-    pixels, 32 apart, has its own 4000, and features come from all blocks that they lie in. Sizes are padded to
-    multiples of 32 pixels and to at least 128. In training, batch norm needs two blocks: a batch of two, or a larger
-    image. The published one sees the image alone, filled with a mean colour; here mask and sketch stand beside it.
+    Two things differ from the paper:
 
-    width: channels after the first halving.
+    - The paper's network takes 128×128 pixels, and its bottleneck is fully connected to the 4×4 smallest features.
+      Here the bottleneck is a 4×4 convolution. For 128×128 pixels it computes the same, but it also works for larger
+      images, where it covers blocks of 128×128 pixels at a distance of 32.
+    - The paper's network gets the image alone, with the masked region filled with a mean colour. Here mask and sketch
+      are further input channels.
+
+    H and W are padded to multiples of 32 pixels, and to at least 128. In training, batch norm needs at least two
+    blocks: a batch of two images, or a larger image.
+
+    Args:
+        channels: channels of the image.
+        width: channels after the first halving.
+        bottleneck: channels of the bottleneck.
+        norm: normalisation after the convolutions.
     """
     widths = [width, width, 2 * width, 4 * width, 8 * width]
     bias = needs_bias(norm)
@@ -283,13 +319,19 @@ def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 400
 
 
 GATED_GAIN = 2.3
+"""Factor on 1/√inputs, the standard deviation of the initial weights of gated convolutions.
+
+With it the mean square of normally distributed features stays the same: that of ELU(a) · sigmoid(b) is 0.19.
+"""
 PLAIN_GAIN = 1.25
-"""By which the weights are larger than 1/√inputs, so that normal features keep their mean square: that of
-ELU(a) · sigmoid(b) is 0.19 for normal a and b, that of ELU(a) 0.65."""
+"""The same for plain convolutions: the mean square of ELU(a) is 0.65."""
 
 
 def init_inpainter(module: nn.Module) -> None:
-    """Normal weights with which features neither fade nor grow; there is no norm that would see to it."""
+    """Initialise the convolutions so that the scale of the features stays the same from layer to layer.
+
+    These networks have no normalisation layers that would keep the scale.
+    """
     gated = {part.conv for part in module.modules() if isinstance(part, GatedConv)}
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -1,4 +1,7 @@
-"""Filling holes smoothly, nearly as the harmonic fill does, of convolutions alone: a start for a network."""
+"""Smooth fill: fill the masked region smoothly with convolutions alone, as the input of an inpainting network.
+
+The result is close to the harmonic fill (`metrics/baselines.py`), which solves Laplace's equation.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +10,27 @@ from torch.nn import functional
 from gan_tasks.networks.blocks import autocasts
 
 HALVINGS = 3
-"""After which the holes are filled at one resolution, with ever wider kernels,"""
+"""How often the resolution is halved first."""
 DILATIONS = (1, 2, 4, 8, 16)
-"""which with the halvings reach 250 px."""
-FINE_SWEEPS, COARSE_SWEEPS = 2, 4
-"""How often each pixel of a hole becomes the mean of its neighbours, with halvings and after them."""
+"""Dilations of the kernels at the lowest resolution. With the halvings the receptive-field radius is 250 px."""
+REFINED_SWEEPS, COARSE_SWEEPS = 2, 4
+"""Number of Jacobi sweeps at each of the higher resolutions, and for each dilation at the lowest resolution.
+
+A sweep sets each masked pixel to the mean of its four neighbours.
+"""
 
 
 class SmoothFill(nn.Module):
-    """N×C×H×W image, N×1×H×W mask (1 = hole) → the image with its holes filled; H and W divide by 8.
+    """Fill the masked region of an image smoothly, image N×C×H×W and mask N×1×H×W (1 = masked) → image N×C×H×W.
 
-    Pull-push interpolation (Gortler et al. 1996), and after each step a few sweeps of Jacobi's method for Laplace's
-    equation, as in a multigrid solver: on photographs 0.15 dB from the exact solution, at 1/100 of the time. What
-    is farther from anything known than the kernels reach becomes the mean of what is known; all hole, it is 0.
+    H and W must be multiples of 8. The values may have any range.
+
+    The method is pull-push interpolation (Gortler et al. 1996, https://doi.org/10.1145/237170.237200). A few sweeps
+    of Jacobi's method for Laplace's equation follow each step, as in a multigrid solver. On photographs the result is
+    0.15 dB from the exact solution, in 1/100 of the time.
+
+    Masked pixels that are farther than the receptive-field radius from all unmasked ones get the mean of all unmasked
+    pixels. If everything is masked, the result is 0.
     """
 
     average: Tensor
@@ -33,49 +44,56 @@ class SmoothFill(nn.Module):
         self.register_buffer("neighbours", neighbours, persistent=False)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        # In bf16 the sums over wide regions would show as bands.
+        # In bf16 the sums over wide regions would be rounded to visible steps.
         if autocasts(image):
             with torch.autocast(image.device.type, enabled=False):
                 return self.fill(image.float(), mask.float())
         return self.fill(image, mask)
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        """As `forward`, in the precision of the inputs."""
         levels = [(image * (1 - mask), 1 - mask)]
         for _ in range(HALVINGS):
             values, known = levels[-1]
             levels.append(mean_of_known(functional.avg_pool2d(values * known, 2), functional.avg_pool2d(known, 2)))
         for dilation in DILATIONS:
             values, known = levels[-1]
-            sums, shares = (
-                slid(functional.pad(x, [dilation] * 4), self.average, dilation) for x in (values * known, known)
+            sums, weights = (
+                filter_3x3(functional.pad(x, [dilation] * 4), self.average, dilation) for x in (values * known, known)
             )
-            levels.append(mean_of_known(sums, shares))
+            levels.append(mean_of_known(sums, weights))
 
         values, known = levels.pop()
-        total = (values * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1e-6)
-        filled = torch.lerp(total, values, known)
+        mean = (values * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1e-6)
+        filled = torch.lerp(mean, values, known)
         for dilation in reversed(DILATIONS):
-            filled = self.relaxed(filled, *levels.pop(), dilation, COARSE_SWEEPS)
+            filled = self.relax(filled, *levels.pop(), dilation, COARSE_SWEEPS)
         for values, known in reversed(levels):
             filled = functional.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
-            filled = self.relaxed(filled, values, known, 1, FINE_SWEEPS)
+            filled = self.relax(filled, values, known, 1, REFINED_SWEEPS)
         return filled
 
-    def relaxed(self, filled: Tensor, values: Tensor, known: Tensor, dilation: int, sweeps: int) -> Tensor:
-        """What is known as it is, and around it the sweeps."""
+    def relax(self, filled: Tensor, values: Tensor, known: Tensor, dilation: int, sweeps: int) -> Tensor:
+        """Run the Jacobi sweeps on one level, N×C×h×w → the same shape; known values stay as they are.
+
+        known: N×1×h×w in [0, 1], how far `values` are known.
+        """
         filled = torch.lerp(filled, values, known)
         for _ in range(sweeps):
-            around = slid(functional.pad(filled, [dilation] * 4, mode="replicate"), self.neighbours, dilation)
+            around = filter_3x3(functional.pad(filled, [dilation] * 4, mode="replicate"), self.neighbours, dilation)
             filled = torch.lerp(around, values, known)
         return filled
 
 
-def slid(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
-    """Each channel of a padded N×C×H×W through the same 3×3 kernel."""
+def filter_3x3(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    """Filter each channel with the same 3×3 kernel, N×C×(H + 2·dilation)×(W + 2·dilation) → N×C×H×W."""
     channels = x.shape[1]
     return functional.conv2d(x, kernel.to(x.dtype).expand(channels, 1, 3, 3), dilation=dilation, groups=channels)
 
 
-def mean_of_known(sums: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted sums by the weights' own; and how well that is known: fully, where a quarter was."""
-    return sums / share.clamp_min(1e-6), (4 * share).clamp_max(1.0)
+def mean_of_known(sums: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide weighted sums N×C×H×W by their weights N×1×H×W in [0, 1]. Return the means, and how far they are known.
+
+    A mean counts as fully known (1) if at least a quarter of its pixels were known.
+    """
+    return sums / weights.clamp_min(1e-6), (4 * weights).clamp_max(1.0)

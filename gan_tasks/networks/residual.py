@@ -1,4 +1,4 @@
-"""Generators that add a residual to their input, and begin as the identity."""
+"""Residual generators: they add a residual to their input, and start as the identity."""
 
 from torch import Tensor, nn
 
@@ -6,8 +6,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 
 
-class Leading(nn.Module):
-    """The first channels: N×C×H×W → N×count×H×W."""
+class FirstChannels(nn.Module):
+    """Select the first channels, N×C×H×W → N×count×H×W."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -18,23 +18,24 @@ class Leading(nn.Module):
 
 
 def as_residual(generator: Generator, channels: int, *, residual_downscale: int = 1) -> Generator:
-    """The generator as one that changes an image, beginning with no change at all.
+    """Turn the generator, in place, into one that adds a residual to its input; return it.
 
-    What its head makes, without tanh, is added to the first channels of the input, and the sum is clipped to [-1, 1]
-    (DeblurGAN, Kupyn et al. 2018, https://arxiv.org/abs/1711.07064). The last layer begins at zero.
+    The final tanh of the head is removed. The output of the head is added to the first `channels` channels of the
+    input, and the sum is clipped to [-1, 1] (DeblurGAN, Kupyn et al. 2018, https://arxiv.org/abs/1711.07064). The
+    last layer is set to zero, so that the generator starts as the identity.
 
-    reduce: the change is worked out on means over blocks of so many pixels a side.
+    residual_downscale: compute the residual on the input averaged over blocks of this many pixels a side.
 
-    Raises ValueError where the head does not end with tanh.
+    Raises ValueError if the head does not end with tanh.
     """
     *parts, tanh = generator.head.children()
     if not isinstance(tanh, nn.Tanh):
-        raise ValueError(f"a generator that becomes a change has a head that ends with tanh, got {generator.head}")
+        raise ValueError(f"a residual generator needs a head that ends with tanh, got {generator.head}")
     for parameter in parts[-1].parameters():
         nn.init.zeros_(parameter)
-    # One level deeper: by its names, the head of a generator that makes whole images must not fit this one.
+    # The extra nesting changes the names of the weights: those of a generator without a residual must not load here.
     generator.head = nn.Sequential(nn.Sequential(*parts))
-    generator.shortcut, generator.clips = Leading(channels), True
+    generator.shortcut, generator.clips = FirstChannels(channels), True
     generator.residual_downscale = residual_downscale
     generator.size_multiple *= residual_downscale
     generator.minimum_size *= residual_downscale
@@ -43,7 +44,7 @@ def as_residual(generator: Generator, channels: int, *, residual_downscale: int 
 
 
 def check_residual(residual_downscale: int, residual: bool) -> None:
-    """Raises UserError for options that do not go together."""
+    """Check the options --residual and --residual-downscale. Raises UserError if they do not fit together."""
     if residual_downscale < 1:
         raise UserError(f"residual_downscale is {residual_downscale}; it must be 1 or more")
     if residual_downscale > 1 and not residual:

@@ -1,6 +1,7 @@
-"""The published networks of super-resolution, as fillings of the shared generator.
+"""Generators for super-resolution, as configurations of the backbone.
 
-No activation ends them, so that they work on images of any range: the published ones on [0, 1], ours on [-1, 1].
+They map N×C×H×W to N×C×(scale·H)×(scale·W). There is no activation after the last layer, so they work in any value
+range: public checkpoints use [0, 1], and the tasks of this package use [-1, 1].
 """
 
 import math
@@ -11,19 +12,22 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual, init_convs, rrdb_block
 
 LARGEST_RECEPTIVE_FIELD = 48
-"""Pixels. RRDBNet of 23 blocks looks 350 px far; what is farther than this changes its image by a few levels of 255,
-and blended as in export/models/tiling.py by two at most."""
+"""Upper limit of the declared receptive-field radius, in pixels.
+
+The radius of RRDBNet with 23 blocks is 350 px. But pixels farther than this limit change its output by a few levels
+of 255 only, and by at most two levels after the blending of tiles in export/models/tiling.py.
+"""
 
 
 def enlargements(factor: int) -> tuple[int, ...]:
-    """The steps in which features grow: 3 in one, powers of 2 by doubling; 1 needs none.
+    """Split an upsampling factor into steps: 3 → (3,), powers of 2 → steps of 2, 1 → no step.
 
     Raises ValueError for any other factor.
     """
     if factor == 3:
         return (3,)
     if factor < 1 or factor & (factor - 1):
-        raise ValueError(f"features grow by 3 or by a power of 2, not by {factor}")
+        raise ValueError(f"the upsampling factor is {factor}: it must be 3 or a power of 2")
     return (2,) * (factor.bit_length() - 1)
 
 
@@ -37,12 +41,19 @@ def rrdb(
     growth: int = 32,
     blocks: int = 23,
 ) -> Generator:
-    """RRDBNet of ESRGAN and Real-ESRGAN (Wang et al. 2018, 2021): residual-in-residual dense blocks.
+    """RRDBNet of ESRGAN and Real-ESRGAN: a generator of residual-in-residual dense blocks.
+
+    Wang et al. 2018, https://arxiv.org/abs/1809.00219; Wang et al. 2021, https://arxiv.org/abs/2107.10833
 
     Args:
-        unshuffle: fold blocks of so many pixels a side into channels first, and grow by as much more in the end.
-            Real-ESRGAN has 2 for scale 2 and 4 for scale 1; other projects have 1 throughout.
+        scale: output pixels per input pixel along a side. scale·unshuffle must be 3 or a power of 2.
+        unshuffle: apply a pixel unshuffle with this factor first, and upsample by this factor more at the end.
+            Real-ESRGAN uses 2 for scale 2 and 4 for scale 1; other projects use 1.
+        width: channels of the features.
         growth: channels that each convolution of a dense block adds.
+        blocks: number of residual-in-residual dense blocks.
+
+    Raises ValueError for any other scale.
     """
     steps = enlargements(scale * unshuffle)
 
@@ -50,7 +61,7 @@ def rrdb(
         conv = nn.Conv2d(width, width, 3, padding=1)
         return nn.Sequential(nn.Upsample(scale_factor=step), conv, nn.LeakyReLU(0.2, inplace=True))
 
-    convs = 15 * blocks + 2  # at the resolution of the features; what follows adds little
+    convs = 15 * blocks + 2  # convolutions at the resolution of the body
     generator = Generator(
         stem=nn.Sequential(
             nn.PixelUnshuffle(unshuffle) if unshuffle > 1 else nn.Identity(),
@@ -79,7 +90,15 @@ def rrdb(
 def srvgg(
     in_channels: int = 3, out_channels: int = 3, *, scale: int = 4, width: int = 64, convs: int = 16
 ) -> Generator:
-    """SRVGGNetCompact of Real-ESRGAN: a plain chain of convolutions at the input's size, and the input enlarged."""
+    """SRVGGNetCompact of Real-ESRGAN: a chain of convolutions at the input's size, added to the upsampled input.
+
+    Wang et al. 2021, https://arxiv.org/abs/2107.10833
+
+    Args:
+        scale: output pixels per input pixel along a side.
+        width: channels of the features.
+        convs: number of convolutions in the body.
+    """
     layers = [nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)) for _ in range(convs)]
     generator = Generator(
         stem=nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.PReLU(width)),
@@ -98,7 +117,17 @@ def srvgg(
 def msr_resnet(
     in_channels: int = 3, out_channels: int = 3, *, scale: int = 4, width: int = 64, blocks: int = 16
 ) -> Generator:
-    """MSRResNet of BasicSR: SRResNet without normalisation, on top of the bilinearly enlarged input."""
+    """MSRResNet of BasicSR: SRResNet without normalisation, added to the bilinearly upsampled input.
+
+    https://github.com/XPixelGroup/BasicSR
+
+    Args:
+        scale: output pixels per input pixel along a side: 3 or a power of 2.
+        width: channels of the features.
+        blocks: number of residual blocks.
+
+    Raises ValueError for any other scale.
+    """
     steps = enlargements(scale)
 
     def block() -> nn.Module:
@@ -130,7 +159,12 @@ def msr_resnet(
 def srresnet(
     in_channels: int = 3, out_channels: int = 3, *, scale: int = 4, width: int = 64, blocks: int = 16
 ) -> Generator:
-    """SRResNet, the generator of SRGAN (Ledig et al. 2017): residual blocks with batch norm."""
+    """SRResNet, the generator of SRGAN: residual blocks with batch norm.
+
+    Ledig et al. 2017, https://arxiv.org/abs/1609.04802. The arguments are those of `msr_resnet`.
+
+    Raises ValueError for a scale that is neither 3 nor a power of 2.
+    """
     steps = enlargements(scale)
 
     def block() -> nn.Module:
@@ -156,11 +190,17 @@ def srresnet(
 
 
 def grow(width: int, step: int) -> nn.Conv2d:
-    """Makes the channels that a pixel shuffle spreads over blocks of step × step."""
+    """Return the convolution before a pixel shuffle with factor `step`, N×width×H×W → N×(width·step²)×H×W."""
     return nn.Conv2d(width, width * step**2, 3, padding=1)
 
 
 def receptive_field_of(convs: int, steps: tuple[int, ...], unshuffle: int = 1) -> int:
-    """Pixels of input: 3×3 convolutions at the resolution of the body, one more after each step, two in the head."""
+    """Return the receptive-field radius in input pixels, at most LARGEST_RECEPTIVE_FIELD.
+
+    Args:
+        convs: number of 3×3 convolutions at the resolution of the body.
+        steps: factors of the upsampling steps. One 3×3 convolution follows each step, and two are in the head.
+        unshuffle: factor of the pixel unshuffle before the body.
+    """
     after = sum(1 / math.prod(steps[: i + 1]) for i in range(len(steps))) + 2 / math.prod(steps)
     return min(math.ceil(unshuffle * (convs + after)), LARGEST_RECEPTIVE_FIELD)

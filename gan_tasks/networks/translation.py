@@ -1,4 +1,4 @@
-"""The generators of translation, as configurations of the shared frame: ResNet, U-Net, and pix2pixHD's global one."""
+"""Generators for image translation, as configurations of the backbone: ResNet and U-Net."""
 
 from typing import Literal
 
@@ -28,7 +28,14 @@ def translation_generator(
     dropout: bool,
     upsampling: Upsampling,
 ) -> Generator:
-    """The published generators of pix2pix, CycleGAN and pix2pixHD, by name."""
+    """Build a generator of pix2pix (unet-*), CycleGAN (resnet-*) or pix2pixHD (global), N×C_in×H×W → N×C_out×H×W.
+
+    Args:
+        width: channels after the first layer.
+        norm: normalisation after the convolutions.
+        dropout: whether to use dropout as in the paper.
+        upsampling: see `double_size`.
+    """
     match network:
         case "unet-256" | "unet-128":
             downs = 8 if network == "unet-256" else 7
@@ -61,9 +68,11 @@ def resnet(
     dropout: bool = False,
     upsampling: Upsampling = "transposed",
 ) -> Generator:
-    """Residual generator of CycleGAN (2 downs, 6 or 9 blocks) and, with 4 downs, pix2pixHD's global one.
+    """ResNet generator, N×C_in×H×W in [-1, 1] → N×C_out×H×W in [-1, 1].
 
-    Johnson et al. 2016; Zhu et al. 2017; Wang et al. 2018.
+    CycleGAN has 2 downs and 6 or 9 blocks; the global generator of pix2pixHD has 4 downs and 9 blocks.
+    Johnson et al. 2016, https://arxiv.org/abs/1603.08155; Zhu et al. 2017, https://arxiv.org/abs/1703.10593;
+    Wang et al. 2018, https://arxiv.org/abs/1711.11585
     """
     bias = needs_bias(norm)
     widths = [width * 2**level for level in range(downs + 1)]
@@ -88,10 +97,11 @@ def resnet(
         ups=[up(widths[i + 1], widths[i]) for i in reversed(range(downs))],
         head=nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()),
         size_multiple=2**downs,
-        # The body pads by reflection, which needs features of 2×2; the stem needs 4×4 pixels.
+        # Reflection padding needs features of at least 2×2 in the body, and an image of at least 4×4 in the stem.
         minimum_size=max(4, 2 ** (downs + 1)),
     )
-    if norm == "none":  # which would make up for weights as small as those published
+    if norm == "none":
+        # The initial weights of the paper are small, which a norm compensates for. Without a norm, use larger ones.
         init_convs(generator, 1.0)
         init_convs(generator.body, 0.1)
     return generator
@@ -107,9 +117,17 @@ def unet(
     dropout: bool = True,
     upsampling: Upsampling = "transposed",
 ) -> Generator:
-    """U-Net of pix2pix (Isola et al. 2017): 8 halvings for 256×256 and its multiples, 7 for 128×128.
+    """U-Net generator of pix2pix, N×C_in×H×W in [-1, 1] → N×C_out×H×W in [-1, 1].
 
-    The stem is the first halving and the head the last doubling; dropout stays on the widest inner ups.
+    Isola et al. 2017, https://arxiv.org/abs/1611.07004
+
+    Args:
+        width: channels after the first layer.
+        downs: number of halvings: 8 in the paper for 256×256 pixels, 7 for 128×128. The stem is the first halving,
+            and the head is the last doubling.
+        dropout: use dropout in the ups with the most channels, except the innermost one.
+
+    Raises ValueError for fewer than 5 downs.
     """
     if downs < 5:
         raise ValueError(f"a U-Net has at least 5 halvings, got {downs}")
@@ -126,7 +144,7 @@ def unet(
         drops = [nn.Dropout(0.5)] if dropped else []
         return nn.Sequential(nn.ReLU(inplace=True), conv, norm_layer(norm, outputs), *drops)
 
-    inner = downs - 1  # the level of the 1×1 features, which no skip joins
+    inner = downs - 1  # the level of the smallest features, which has no skip connection
     return Generator(
         stem=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=bias),
         downs=[down(widths[i - 1], widths[i], innermost=i == inner) for i in range(1, downs)],

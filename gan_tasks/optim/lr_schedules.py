@@ -1,6 +1,7 @@
-"""The learning rate over the course of training: a factor on the initial rate, a pure function of progress.
+"""Learning-rate schedules, as a factor on the initial learning rate.
 
-There is no scheduler object and nothing to save: a resumed run asks again, with the same epoch and history.
+The factor is a pure function of the epoch and of the metric of the finished epochs. There is no scheduler object and
+no state to save: a resumed run calls the function with the same values.
 """
 
 import math
@@ -13,23 +14,23 @@ from gan_tasks.datasets.errors import UserError
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long to train, and how the learning rate falls. A value out of range raises UserError."""
+    """Options of the length of the training and of the learning-rate schedule."""
 
     schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "constant", "plateau"] = "linear"
-    """How the learning rate falls: linearly at the end; as half a cosine, or several, each from the top; by half
-    after 1/8, 1/4, 1/2 and 3/4 of the epochs; never; or when progress stops."""
+    """Learning-rate schedule; halving cuts at 1/8, 1/4, 1/2 and 3/4 of the epochs, plateau when progress stops."""
     epochs: int = 200
-    """Passes over the training images in total."""
+    """Total number of passes over the training images."""
     decay_epochs: int = 100
-    """linear: the rate falls over the last so many of the epochs (over all, where there are fewer)."""
+    """Number of epochs at the end over which the linear schedule decays (at most all epochs)."""
     cosine_periods: int = 4
-    """cosine-restarts: how many, all of one length."""
+    """Number of half cosines of the cosine-restarts schedule, all of the same length."""
     plateau_patience_epochs: int = 5
-    """plateau: the rate is cut after this many epochs in a row without a better held-out measure (see best_by)."""
+    """Epochs without a better held-out metric (see --best-by) before the plateau schedule cuts the rate."""
     plateau_factor: float = 0.1
-    """plateau: each cut multiplies the rate by this."""
+    """Factor by which each cut of the plateau schedule multiplies the rate."""
 
     def __post_init__(self) -> None:
+        """Check the values. Raises UserError if one is out of range."""
         if self.epochs < 1:
             raise UserError(f"epochs is {self.epochs}: give 1 or more")
         if self.decay_epochs < 0:
@@ -43,11 +44,10 @@ class ScheduleConfig:
 
 
 def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) -> float:
-    """What to multiply the initial learning rate by in `epoch`, counted from 1: a number in [0, 1].
+    """Return the factor in [0, 1] on the initial learning rate in an epoch.
 
-    `history` is the held-out measure of each finished epoch, lower being better, oldest first; only plateau looks
-    at it.
-    An epoch beyond `config.epochs` has the factor that the schedule ends in.
+    epoch: number of the epoch, from 1. After `config.epochs` the factor is the one that the schedule ends with.
+    history: held-out metric of each finished epoch, oldest first; lower is better. Only plateau uses it.
     """
     match config.schedule:
         case "linear":
@@ -65,20 +65,20 @@ def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) ->
 
 
 def _linear(config: ScheduleConfig, epoch: int) -> float:
-    """Flat, then to 1 / (decay + 1) in the last epoch and 0 after it (pytorch-CycleGAN-and-pix2pix)."""
+    """Constant, then linear down to 1 / (decay + 1) in the last epoch (as in pytorch-CycleGAN-and-pix2pix)."""
     decay_epochs = min(config.decay_epochs, config.epochs)
     epochs_into_decay = max(0, epoch - (config.epochs - decay_epochs))
     return max(0.0, 1 - epochs_into_decay / (decay_epochs + 1))
 
 
 def _cosine(config: ScheduleConfig, epoch: int) -> float:
-    """Half a period, without restarts: 1 in the first epoch, 0 after the last (https://arxiv.org/abs/1608.03983)."""
+    """Half a cosine: 1 in the first epoch, 0 after the last one (SGDR, https://arxiv.org/abs/1608.03983)."""
     progress = min(1.0, (epoch - 1) / config.epochs)
     return (1 + math.cos(math.pi * progress)) / 2
 
 
 def _cosine_restarts(config: ScheduleConfig, epoch: int) -> float:
-    """Half periods that end at 1/2000 of the rate, 1e-7 of 2e-4, as BasicSR trains PSNR models."""
+    """Half cosines down to 1/2000 of the rate (from 2e-4 to 1e-7), as BasicSR trains PSNR models."""
     least = 1 / 2000
     length = config.epochs / config.cosine_periods
     finished = epoch > config.epochs
@@ -87,13 +87,13 @@ def _cosine_restarts(config: ScheduleConfig, epoch: int) -> float:
 
 
 def _halving(config: ScheduleConfig, epoch: int) -> float:
-    """As BasicSR trains ESRGAN: at 50, 100, 200 and 300 thousand of 400 thousand steps."""
-    passed = sum(epoch - 1 >= share * config.epochs for share in (1 / 8, 1 / 4, 1 / 2, 3 / 4))
-    return 0.5**passed
+    """Halve the rate at 1/8, 1/4, 1/2 and 3/4: BasicSR trains ESRGAN so at 50k, 100k, 200k and 300k of 400k steps."""
+    halvings = sum(epoch - 1 >= fraction * config.epochs for fraction in (1 / 8, 1 / 4, 1 / 2, 3 / 4))
+    return 0.5**halvings
 
 
 def _plateau(config: ScheduleConfig, history: Sequence[float]) -> float:
-    """One cut for each full run of `patience` epochs that did not beat the best before them."""
+    """Cut the rate after every `plateau_patience_epochs` epochs in a row without a new best value."""
     best, stale_epochs, cuts = math.inf, 0, 0
     for value in history:
         if value < best:
@@ -106,7 +106,7 @@ def _plateau(config: ScheduleConfig, history: Sequence[float]) -> float:
 
 
 def stale(history: Sequence[float]) -> int:
-    """How many values at the end did not beat the best before them, lower being better."""
+    """Return how many values at the end are no better than the best before them; lower is better."""
     best, count = math.inf, 0
     for value in history:
         best, count = (value, 0) if value < best else (best, count + 1)

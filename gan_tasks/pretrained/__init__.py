@@ -1,1 +1,1 @@
-"""The field's public checkpoints as networks of ours. `load.py` opens a file; each family is one file."""
+"""Public checkpoints, loaded into our networks. `load.py` opens a file; each family has a module of its own."""

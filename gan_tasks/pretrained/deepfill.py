@@ -1,7 +1,7 @@
-"""DeepFill v2's checkpoints as nipponjo publishes them: https://github.com/nipponjo/deepfillv2-pytorch.
+"""DeepFill v2's checkpoints of nipponjo: https://github.com/nipponjo/deepfillv2-pytorch (Yu et al. 2019).
 
-Files are `{"G": …, "D": …}`. The generator comes in two namings: with weights of his own training, nested, and with
-those converted from the TensorFlow original, flat; the second also computes as TensorFlow does.
+Files are `{"G": …, "D": …}`. There are two kinds of generators with different keys. Those that nipponjo trained have
+nested keys. Those converted from the TensorFlow original have flat keys, and compute as TensorFlow does.
 """
 
 import torch
@@ -16,7 +16,7 @@ from gan_tasks.pretrained.jy import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
 
 CONDITIONS = 2
-"""Channels that the first network sees beside the image: sketch and mask."""
+"""Input channels of the first network besides the image: sketch and mask."""
 
 OURS = (
     "coarse.stem",
@@ -24,21 +24,23 @@ OURS = (
     *(f"coarse.body.{i}" for i in range(7)),
     *(f"coarse.ups.{i}.{part}" for i in range(2) for part in (1, 2)),
     "coarse.head.0",
-    *(f"refine.body.0.imagining.{i}" for i in range(10)),
-    *(f"refine.body.0.describing.{i}" for i in range(6)),
-    *(f"refine.body.0.borrowing.{i}" for i in range(2)),
+    *(f"refine.body.0.dilated_branch.{i}" for i in range(10)),
+    *(f"refine.body.0.attention_encoder.{i}" for i in range(6)),
+    *(f"refine.body.0.attention_decoder.{i}" for i in range(2)),
     *(f"refine.body.{i}" for i in (1, 2)),
     *(f"refine.ups.{i}.{part}" for i in range(2) for part in (1, 2)),
     "refine.head.0",
 )
-"""The layers in the order they are run, the branch of attention after the other."""
+"""Our layers in the order in which they run; the attention branch comes after the dilated branch."""
 
 
 def downs(prefix: str) -> tuple[str, ...]:
+    """Return the nested names of the downsampling layers."""
     return tuple(f"{prefix}down_block{i}.{conv}" for i in (1, 2) for conv in ("conv1_downsample", "conv2"))
 
 
 def ups(prefix: str) -> tuple[str, ...]:
+    """Return the nested names of the upsampling layers."""
     return tuple(f"{prefix}up_block{i}.{conv}" for i in (1, 2) for conv in ("conv1_upsample.conv", "conv2"))
 
 
@@ -53,7 +55,7 @@ FUSE_KEY = "stage2.contextual_attention.fuse_weight"
 
 
 def flat(prefix: str, numbers: range) -> tuple[str, ...]:
-    """The layers that have these numbers, each named after what it does as well."""
+    """Return the flat names of the layers with these numbers; a suffix says what a layer does."""
 
     def name(number: int) -> str:
         if number in (2, 4):
@@ -74,7 +76,7 @@ FLAT = (
 
 
 def generator_names(published: tuple[str, ...]) -> dict[str, str]:
-    """Ours → published. What ends both networks has no gates, and is itself the convolution."""
+    """Return our names → published names. The heads are plain convolutions; all other layers are gated."""
     pairs = zip(OURS, published, strict=True)
     return {ours if ".head." in ours else f"{ours}.conv": f"{theirs}.conv" for ours, theirs in pairs}
 
@@ -88,10 +90,10 @@ def is_flat_generator(state: State) -> bool:
 
 
 def build_nested_generator(state: State) -> Inpainter:
-    # The kernel by which the scores are fused is in the file, though it is a constant.
+    # The file contains the constant kernel that fuses the scores.
     fuse = state.get(FUSE_KEY)
     if fuse is not None and not torch.equal(fuse.float().flatten(), torch.eye(3).flatten()):
-        raise UserError(f"{FUSE_KEY} is not the identity of 3×3, by which alone scores are fused here")
+        raise UserError(f"{FUSE_KEY} is not the identity of 3×3, which is the constant of the published code")
     return build_generator(
         {key: tensor for key, tensor in state.items() if key != FUSE_KEY}, NESTED, tensorflow=False
     )
@@ -107,13 +109,14 @@ def build_generator(state: State, published: tuple[str, ...], *, tensorflow: boo
     width, inputs = conv_channels(state, first)
     if width % 4 or inputs <= CONDITIONS:
         raise UserError(
-            f"{first} makes {width} channels of {inputs}: expected a multiple of 4, of an image, sketch and mask"
+            f"{first} makes {width} channels of {inputs} input channels: expected a multiple of 4 of image, "
+            "sketch and mask"
         )
     return assemble(lambda: deepfill_v2(inputs - CONDITIONS, width=width, tensorflow=tensorflow), names, state)
 
 
 def inpainter_usage(inpainter: Inpainter) -> Usage:
-    """Of one that takes an image in [-1, 1] and its mask, without a sketch, as the published ones are used."""
+    """Return the usage of an inpainter that takes an image in [-1, 1] and a mask, without a sketch."""
     names = dict(inpainter.named_modules())
     first, last = names["coarse.stem.conv"], names["coarse.head.0"]
     spec = ModelSpec(
@@ -143,16 +146,16 @@ def build_discriminator(state: State) -> PatchLogits:
 
 
 def with_singular_vectors(state: State) -> dict[str, Tensor]:
-    """With both vectors of each spectral norm, of which the published code keeps one, u.
+    """Add the second vector v of each spectral norm to the state, which contains u only.
 
-    It divides the weights in their place, so that those in the file count as they are. v has the length for which
-    their norm, uᵀWv, is 1. Its direction is that of the power iteration, and training reads no more of it.
+    The published code divides the weights in place, so the weights in the file are already normalised. The length of
+    v is chosen so that the norm uᵀWv is 1. Its direction is that of one step of the power iteration.
     """
     full = dict(state)
     for key, u in state.items():
         weight = state.get(key.removesuffix("_u"))
         if not key.endswith(".weight_u") or weight is None or u.numel() != len(weight):
-            continue  # `assemble` says what is amiss.
+            continue  # `assemble` raises the error.
         v = weight.float().flatten(1).T @ u.float().flatten()
         full |= {key: u.flatten(), key.replace("weight_u", "weight_v"): v / v.square().sum()}
     return full

@@ -1,6 +1,6 @@
-"""ESRGAN's and Real-ESRGAN's checkpoints: https://github.com/xinntao/Real-ESRGAN (Wang et al. 2018, 2021).
+"""Checkpoints of ESRGAN and Real-ESRGAN: https://github.com/xinntao/Real-ESRGAN (Wang et al. 2018, 2021).
 
-Their generator RRDBNet has been published under three namings. Real-ESRGAN's SRVGGNetCompact is in `srvgg.py`.
+Their generator RRDBNet has been published with three sets of names. Real-ESRGAN's SRVGGNetCompact is in `srvgg.py`.
 """
 
 import math
@@ -24,7 +24,7 @@ NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"
 
 @dataclass(frozen=True)
 class Naming:
-    """What RRDBNet's convolutions are called; blocks count from 0, dense blocks and their convolutions from 1."""
+    """Names of RRDBNet's convolutions. Blocks count from 0, and dense blocks and their convolutions from 1."""
 
     first: str
     dense: str
@@ -34,7 +34,7 @@ class Naming:
     last: str
 
     def names(self, blocks: int) -> dict[str, str]:
-        """Ours → published."""
+        """Return our names → published names, for this number of blocks."""
         names = {"stem.1": self.first, f"body.layers.{blocks}": self.body}
         for block in range(blocks):
             for dense in range(3):
@@ -46,19 +46,19 @@ class Naming:
 
 
 def new_naming(ups: tuple[str, ...]) -> Naming:
-    """Of BasicSR and Real-ESRGAN."""
+    """Return the names of BasicSR and Real-ESRGAN."""
     return Naming("conv_first", NEW_DENSE, "conv_body", ups, "conv_hr", "conv_last")
 
 
 def count_blocks(state: State, dense: str) -> int:
-    """The blocks that begin with a convolution of this name; where one is missing among them, `assemble` says so."""
+    """Count the blocks that have a first convolution. `assemble` raises the error if one is missing."""
     before, after = dense.format(block="|", dense=1, conv=1).split("|")
     pattern = re.compile(rf"{re.escape(before)}\d+{re.escape(after)}\.weight")
     return sum(pattern.fullmatch(key) is not None for key in state)
 
 
 def find_naming(state: State) -> tuple[Naming, int] | None:
-    """The naming of the tensors, and the number of blocks; None where they are of no RRDBNet."""
+    """Return the naming of the tensors and the number of blocks; None if they are not of an RRDBNet."""
     old = "RRDB_trunk.{block}.RDB{dense}.conv{conv}"
     oldest = "model.1.sub.{block}.RDB{dense}.conv{conv}.0"
     if blocks := count_blocks(state, NEW_DENSE):
@@ -66,7 +66,7 @@ def find_naming(state: State) -> tuple[Naming, int] | None:
     if blocks := count_blocks(state, old):
         return Naming("conv_first", old, "trunk_conv", numbered(state, "upconv"), "HRconv", "conv_last"), blocks
     if blocks := count_blocks(state, oldest):
-        # One list of layers: an enlargement, a convolution and an activation for each up, and the head behind them.
+        # A flat list of layers: upsampling, convolution and activation for each up, and then the head.
         count = next((n for n in range(MAX_UPS + 1) if f"model.{3 * n + 4}.weight" in state), 0)
         ups, head = tuple(f"model.{3 * i}" for i in range(1, count + 1)), 3 * count + 2
         body = f"model.1.sub.{blocks}"
@@ -75,7 +75,7 @@ def find_naming(state: State) -> tuple[Naming, int] | None:
 
 
 def numbered(state: State, name: str) -> tuple[str, ...]:
-    """name1, name2 … as far as they go without a gap."""
+    """Return name1, name2 … up to the first that is missing."""
     names = [f"{name}{i}" for i in range(1, MAX_UPS + 1)]
     present = [f"{name}.weight" in state for name in names]
     return tuple(names[: present.index(False)] if False in present else names)
@@ -86,19 +86,22 @@ def is_rrdb(state: State) -> bool:
 
 
 def build_rrdb(state: State) -> Generator:
-    """Width, growth, blocks, scale and unshuffling are all in the shapes and names."""
+    """Build an RRDBNet. Width, growth, blocks, scale and unshuffling follow from the shapes and names."""
     found = find_naming(state)
-    assert found is not None  # `recognise` said so
+    assert found is not None  # `recognise` has checked it
     naming, blocks = found
     names = naming.names(blocks)
     width, inputs = conv_channels(state, names["stem.1"])
     growth, _ = conv_channels(state, names["body.layers.0.layers.0.convs.0"])
     out_channels, _ = conv_channels(state, names["head.2"])
-    # Folded pixels show as 4 or 16 channels in for each that comes out.
+    # A pixel unshuffle with 2 or 4 shows as 4 or 16 input channels per output channel.
     unshuffle = math.isqrt(inputs // out_channels) if inputs in (4 * out_channels, 16 * out_channels) else 1
     scale, rest = divmod(2 ** len(naming.ups), unshuffle)
     if rest:
-        raise UserError(f"it takes {inputs} channels and grows {len(naming.ups)} times: its result would be smaller")
+        raise UserError(
+            f"it has {inputs} input channels and {len(naming.ups)} upsampling steps: its output would be smaller "
+            "than its input"
+        )
     return assemble(
         lambda: rrdb(
             inputs // unshuffle**2,
@@ -115,7 +118,7 @@ def build_rrdb(state: State) -> Generator:
 
 
 def upscaler_usage(generator: Generator) -> Usage:
-    """Of one that maps an image in [0, 1] to a larger one, as all published ones do."""
+    """Return the usage of a super-resolution generator, which maps an image in [0, 1] to a larger one in [0, 1]."""
     convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
     folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
     spread = [part.upscale_factor for part in generator.head.modules() if isinstance(part, nn.PixelShuffle)]
@@ -131,7 +134,7 @@ def upscaler_usage(generator: Generator) -> Usage:
 
 
 SPECTRAL_KEYS = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}
-"""What PyTorch calls the tensors of a spectral norm now → in the published files."""
+"""Names of the tensors of a spectral norm: in current PyTorch → in the published files."""
 
 
 def is_unet_discriminator(state: State) -> bool:
@@ -139,12 +142,12 @@ def is_unet_discriminator(state: State) -> bool:
 
 
 def unet_discriminator_names() -> dict[str, str]:
-    """Ours → Real-ESRGAN's."""
+    """Return our names → Real-ESRGAN's names."""
     normed = [*(f"downs.{i}" for i in range(3)), *(f"ups.{i}" for i in range(3)), "flat.0", "flat.1"]
     names = {"first": "conv0", "last": "conv9"}
     for number, ours in enumerate(normed, start=1):
         names |= {
-            f"{ours}.parametrizations.weight.{now}": f"conv{number}.{then}" for now, then in SPECTRAL_KEYS.items()
+            f"{ours}.parametrizations.weight.{new}": f"conv{number}.{old}" for new, old in SPECTRAL_KEYS.items()
         }
     return names
 

@@ -1,20 +1,15 @@
-"""pix2pix's and CycleGAN's checkpoints, to and from: JY is https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix.
+"""Checkpoints of pix2pix and CycleGAN. JY is https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix.
 
-Its files are bare state dicts (`latest_net_G.pth`). Dropout leaves no tensor behind: in a ResNet it shows by
-a number in the keys, in a U-Net not at all.
+The files are state dicts without a wrapper (`latest_net_G.pth`). Dropout has no tensors. In a ResNet the numbers in
+the keys show whether there is dropout; in a U-Net nothing shows it. `export/formats/jy.py` writes such files.
 """
 
-import io
 import re
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import atomic
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.blocks import Norm, ResidualBlock
+from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.networks.translation import resnet, unet
@@ -25,17 +20,19 @@ from gan_tasks.pretrained.conversion import (
     assemble,
     conv_channels,
     find_norm,
-    rename_modules,
 )
 from gan_tasks.spec import InputSpec, ModelSpec
 
 RESNET_KEY = re.compile(r"model\.(\d+)\.((?:conv_)?block\.\d+\.)?\w+")
 MAX_RESNET_DOWNS = 8
-"""More than any network has; the width doubles with each."""
+"""Upper limit of the number of downs, more than any real network has; each down doubles the width."""
 
 
 class PatchLogits(nn.Module):
-    """A discriminator that answers as the published ones do: N×C×H×W → logits, N×1×h×w (N×K×h×w of SN-PatchGAN)."""
+    """A discriminator that returns the logits only, as the published ones do.
+
+    It maps N×C×H×W to N×1×h×w (N×K×h×w for SN-PatchGAN).
+    """
 
     def __init__(self, discriminator: PatchDiscriminator | UNetDiscriminator | SNPatchDiscriminator) -> None:
         super().__init__()
@@ -47,21 +44,24 @@ class PatchLogits(nn.Module):
 
 
 def unet_names(downs: int) -> dict[str, str]:
-    """Ours → JY's `UnetGenerator`: nested levels, each of them module 3 of the one around it (1 of the outermost)."""
+    """Return our names → those of JY's `UnetGenerator`.
+
+    Its levels are nested. Each level is module 3 of the level around it, or module 1 of the outermost one.
+    """
     levels = ["model.model.1" + ".model.3" * i for i in range(downs - 1)]
     names = {"stem": "model.model.0"}
     for i, level in enumerate(levels):
         names |= {f"downs.{i}.1": f"{level}.model.1", f"downs.{i}.2": f"{level}.model.2"}
     for i, level in enumerate(reversed(levels)):
-        conv = 3 if i == 0 else 5  # The innermost level has neither a norm on its way down nor one inside it.
+        conv = 3 if i == 0 else 5  # The innermost level has no norm on the way down, and contains no further level.
         names |= {f"ups.{i}.1": f"{level}.model.{conv}", f"ups.{i}.2": f"{level}.model.{conv + 1}"}
     return {**names, "head.1": "model.model.3"}
 
 
 def resnet_names(downs: int, blocks: int, *, dropout: bool, block: str = "conv_block") -> dict[str, str]:
-    """Ours → JY's `ResnetGenerator` (2 downs) and pix2pixHD's `GlobalGenerator`: one flat list of layers.
+    """Return our names → those of JY's `ResnetGenerator` (2 downs) and of pix2pixHD's `GlobalGenerator`.
 
-    `block` is what a residual block calls its own list.
+    Both are a flat list of layers. `block` is the name of the list of layers in a residual block.
     """
     first_block = 4 + 3 * downs
     first_up = first_block + blocks
@@ -79,7 +79,7 @@ def resnet_names(downs: int, blocks: int, *, dropout: bool, block: str = "conv_b
 
 
 def patch_names(layers: int, *, ours: str, published: str) -> dict[str, str]:
-    """Ours → JY's `NLayerDiscriminator` and `PixelDiscriminator`, each name after its prefix."""
+    """Return our names → those of JY's `NLayerDiscriminator` and `PixelDiscriminator`, with the two prefixes."""
     names = {f"{ours}stages.0.0": f"{published}0"}
     for i in range(1, layers + 1):
         names |= {f"{ours}stages.{i}.{part}": f"{published}{3 * i - 1 + part}" for part in (0, 1)}
@@ -91,7 +91,7 @@ def is_unet(state: State) -> bool:
 
 
 def build_unet(state: State) -> Generator:
-    """Dropout is where the published one has it by default; in eval mode it makes no difference."""
+    """Build a U-Net. Its dropout is the default of the published code; it makes no difference in eval mode."""
     downs, norm = count_unet_downs(state), find_norm(state)
     names = unet_names(downs)
     width, in_channels = conv_channels(state, names["stem"])
@@ -100,6 +100,7 @@ def build_unet(state: State) -> Generator:
 
 
 def count_unet_downs(state: State) -> int:
+    """Return the number of halvings of a U-Net."""
     return 1 + sum(key.endswith(".model.1.weight") for key in state)
 
 
@@ -108,7 +109,11 @@ def is_jy_resnet(state: State) -> bool:
 
 
 def build_resnet(state: State, *, norm: Norm | None = None, block: str = "conv_block") -> Generator:
-    """With any number of downs: pix2pixHD's is the same network with more. A norm of None is found from the state."""
+    """Build a ResNet with any number of downs; pix2pixHD's generator is the same network with more downs.
+
+    norm: None finds the norm from the state.
+    block: see `resnet_names`.
+    """
     blocks = find_resnet_blocks(state)
     downs, norm = (blocks[0] - 4) // 3, norm or find_norm(state)
     dropout = f"model.{blocks[0]}.{block}.5.weight" not in state
@@ -125,7 +130,7 @@ def build_resnet(state: State, *, norm: Norm | None = None, block: str = "conv_b
 
 
 def find_resnet_downs(state: State) -> int | None:
-    """None where it is no ResNet."""
+    """Return the number of downs of a ResNet; None if it is not a ResNet."""
     blocks = find_resnet_blocks(state)
     if not blocks or not all(RESNET_KEY.fullmatch(key) for key in state):
         return None
@@ -134,7 +139,7 @@ def find_resnet_downs(state: State) -> int | None:
 
 
 def find_resnet_blocks(state: State) -> list[int]:
-    """The numbers of the residual blocks among the layers."""
+    """Return the numbers of the residual blocks in the list of layers."""
     matches = (RESNET_KEY.fullmatch(key) for key in state)
     return sorted({int(match[1]) for match in matches if match and match[2]})
 
@@ -172,11 +177,12 @@ def build_pixel_discriminator(state: State) -> PatchLogits:
 
 
 def count_convs(state: State) -> int:
+    """Return the number of convolutions."""
     return sum(tensor.ndim == 4 for tensor in state.values())
 
 
 def translator_usage(generator: Generator) -> Usage:
-    """Of one that maps an image in [-1, 1] to another, as all of JY's and pix2pixHD's do."""
+    """Return the usage of a translation generator, which maps an image in [-1, 1] to another in [-1, 1]."""
     convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     first, last = convs[0], convs[-1]
     spec = ModelSpec(
@@ -195,38 +201,3 @@ NLAYER_DISCRIMINATOR = Architecture(
     "CycleGAN/pix2pix", "NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator
 )
 PIXEL_DISCRIMINATOR = Architecture("pix2pix", "PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator)
-
-
-def to_jy(generator: Generator) -> dict[str, Tensor]:
-    """A copy of a U-Net's or ResNet's tensors, on the CPU, under exactly the keys that JY's own code loads.
-
-    A ResNet of another number of downs than 2 gets the keys of pix2pixHD's GlobalGenerator, which has no
-    dropout and here only instance norm. Raises UserError for a generator that neither project has.
-    """
-    kinds = {type(module) for module in generator.modules()}
-    downs, state = len(generator.downs), generator.state_dict()
-    is_affine = any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in generator.modules())
-    is_jy = generator.skips or downs == 2
-    if generator.skips:
-        names = unet_names(downs + 1)
-    else:
-        blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
-        names = resnet_names(downs, blocks, dropout=is_jy and nn.Dropout in kinds)
-    has_its_norm = nn.InstanceNorm2d in kinds or (is_jy and nn.BatchNorm2d in kinds)
-    if is_affine or not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
-        raise UserError(
-            "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "
-            "a ResNet of 2 downs, with batch or instance norm, or a ResNet of more downs with instance norm"
-        )
-    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
-    return rename_modules(copies, names)
-
-
-def write_jy(path: Path | str, generator: Generator) -> None:
-    """Save `to_jy(generator)` as a file that JY's code loads, such as `latest_net_G.pth`.
-
-    Raises UserError as `to_jy` does, and OSError (disk full, read-only folder) with what was there untouched.
-    """
-    buffer = io.BytesIO()
-    torch.save(to_jy(generator), buffer)
-    atomic.write_bytes(Path(path), buffer.getvalue())

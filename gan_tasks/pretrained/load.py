@@ -1,4 +1,4 @@
-"""The field's public checkpoints as networks of ours: what a file holds is found from its tensors alone."""
+"""Load public checkpoints into our networks. The tensors alone decide which architecture it is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     deepfill.TENSORFLOW_GENERATOR,
     deepfill.DISCRIMINATOR,
 )
-"""Asked in this order; the first that recognises a file builds it."""
+"""Tried in this order. The first architecture that recognises a file builds the network."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The network of a public checkpoint, as `load_network` gives it, and what it was found to be."""
+    """The network of a public checkpoint, as `load_network` returns it, with its architecture and usage."""
 
     network: nn.Module
     architecture: Architecture
@@ -43,23 +43,23 @@ class Pretrained:
 
 
 def load_network(path: Path | str) -> nn.Module:
-    """The network of a public checkpoint file, in eval mode and without gradients, float32 on the CPU.
+    """Load the network of a public checkpoint file, in eval mode and without gradients, in float32 on the CPU.
 
-    Of ncnn's two files give the `.param`.
+    path: the file; of the two files of ncnn, the `.param`.
 
-    Its input is N×C×H×W in [-1, 1], or [0, 1] for super-resolution (see `Usage.value_range`); one of inpainting takes
-    a mask behind it, N×1×H×W, 1 in holes (`Usage.inputs`, and see `Inpainter`). A generator returns the image,
-    N×C×(s·H)×(s·W) in the same range; a discriminator its logits, N×1×h×w; one with several outputs a dict of them
-    (`scale0_layer0` …, see `pix2pixhd`).
+    The network's input is N×C×H×W in [-1, 1], or in [0, 1] for super-resolution (see `Usage.value_range`). An
+    inpainting network takes a mask as its second input, N×1×H×W with 1 for masked pixels (see `Usage.inputs`). A
+    generator returns an image N×C×(scale·H)×(scale·W) in the same range. A discriminator returns its logits N×1×h×w,
+    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`).
 
-    Raises UserError where the file cannot be read safely, is of none of ARCHITECTURES, or is like one of
-    them but with a tensor too many, too few or of another shape.
+    Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
+    missing, superfluous or of the wrong shape.
     """
     return load_pretrained(path).network
 
 
 def load_pretrained(path: Path | str) -> Pretrained:
-    """As `load_network`, with what else the file tells."""
+    """Load a public checkpoint as `load_network` does, and return its architecture and usage too."""
     path = Path(path)
     is_ncnn = path.suffix.lower() == PARAM_SUFFIX
     state = read_ncnn(path) if is_ncnn else drop_instance_norm_statistics(read_state_dict(path))
@@ -72,6 +72,6 @@ def load_pretrained(path: Path | str) -> Pretrained:
             return Pretrained(network, architecture, architecture.usage(network) if architecture.usage else None)
     known = ", ".join(architecture.title for architecture in ARCHITECTURES)
     raise UserError(
-        f"{path} holds no network that is known here: expected one of {known}; its first tensors are called "
-        f"{', '.join(map(repr, list(state)[:4]))}. Check that it is a network's weights, not an optimiser's"
+        f"{path} holds no known network: expected one of {known}; its first tensors are called "
+        f"{', '.join(map(repr, list(state)[:4]))}. Check that it holds the weights of a network, not of an optimizer"
     )

@@ -1,4 +1,4 @@
-"""BasicSR's MSRResNet: https://github.com/XPixelGroup/BasicSR."""
+"""Checkpoints of BasicSR's MSRResNet: https://github.com/XPixelGroup/BasicSR."""
 
 import math
 import re
@@ -15,7 +15,7 @@ def is_msr_resnet(state: State) -> bool:
 
 
 def msr_resnet_names(blocks: int, ups: tuple[str, ...]) -> dict[str, str]:
-    """Ours → published."""
+    """Return our names → published names."""
     names = {"stem.0": "conv_first", "head.0": "conv_hr", "head.2": "conv_last"}
     for block in range(blocks):
         names |= {f"body.{block}.layers.{2 * i}": f"body.{block}.conv{i + 1}" for i in range(2)}
@@ -23,7 +23,7 @@ def msr_resnet_names(blocks: int, ups: tuple[str, ...]) -> dict[str, str]:
 
 
 def build_msr_resnet(state: State) -> Generator:
-    """Of scale 2 or 3 with one step, of 4 with two."""
+    """Build an MSRResNet: one upsampling step for scale 2 or 3, two steps for scale 4."""
     blocks = sum(re.fullmatch(r"body\.\d+\.conv1\.weight", key) is not None for key in state)
     ups = numbered(state, "upconv")
     width, in_channels = conv_channels(state, "conv_first")
@@ -31,7 +31,10 @@ def build_msr_resnet(state: State) -> Generator:
     grown, _ = conv_channels(state, "upconv1")
     step = math.isqrt(grown // width)
     if step not in (2, 3) or (step == 3 and len(ups) > 1):
-        raise UserError(f"upconv1 makes {grown} channels of {width} in {len(ups)} steps, which is no known scale")
+        raise UserError(
+            f"upconv1 has {width} input and {grown} output channels, with {len(ups)} steps: expected a scale of 2, 3 "
+            "or 4"
+        )
     scale = step ** len(ups)
     names = msr_resnet_names(blocks, ups)
     return assemble(

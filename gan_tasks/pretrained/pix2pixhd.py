@@ -1,7 +1,8 @@
-"""pix2pixHD's checkpoints: https://github.com/NVIDIA/pix2pixHD (Wang et al. 2018).
+"""Checkpoints of pix2pixHD: https://github.com/NVIDIA/pix2pixHD (Wang et al. 2018).
 
-GlobalGenerator is JY's ResNet with another number of downs, named alike. The published networks have instance
-norm throughout; a file with batch norm is refused, since its convolutions have biases that ours have not.
+GlobalGenerator is the ResNet of pytorch-CycleGAN-and-pix2pix with another number of downs and the same names. The
+published networks have instance norm. A file with batch norm is refused, because its convolutions have biases, which
+ours do not have.
 """
 
 import re
@@ -17,11 +18,13 @@ PLAIN_KEY = re.compile(r"layer\d+\.\d+\.\w+")
 
 
 class NamedOutputs(nn.Module):
-    """A multi-scale discriminator that answers as the published one does.
+    """A multi-scale discriminator with the outputs of the published one.
 
-    N×C×H×W → `scale{s}_layer{l}`, scale 0 at full resolution, the last layer of each scale its logits
-    N×1×h×w. One that was trained without feature matching gives only the logits, as layer 0; of these a
-    single scale's come as a bare tensor.
+    It maps N×C×H×W to a dict `scale{s}_layer{l}` of features. Scale 0 has the full resolution, and the last layer of
+    each scale holds the logits N×1×h×w. With `features=False` there are only the logits, as layer 0; with a single
+    scale they are returned as a tensor instead of a dict.
+
+    features: whether the discriminator was trained with feature matching.
     """
 
     def __init__(self, discriminator: MultiScaleDiscriminator, *, features: bool) -> None:
@@ -38,7 +41,7 @@ class NamedOutputs(nn.Module):
 
 
 def is_global_generator(state: State) -> bool:
-    """Of any number of downs; with 2 it cannot be told from JY's, which is asked first."""
+    """Return whether it may be a GlobalGenerator. With 2 downs it is equal to JY's ResNet, which is tried first."""
     return find_resnet_downs(state) is not None
 
 
@@ -54,7 +57,7 @@ def build_multiscale_discriminator(state: State) -> NamedOutputs:
     layers = len(convs) - 2
     names = multiscale_names(scales, layers, features=features)
     width, in_channels = conv_channels(state, names["scales.0.stages.0.0"])
-    # The doubling stops at 512 channels whatever the width: said by the tensors.
+    # The published code stops the doubling at 512 channels, whatever the width: read the number from the tensors.
     widest, _ = conv_channels(state, names[f"scales.0.stages.{layers}.0"])
 
     def make_scale() -> PatchDiscriminator:
@@ -65,7 +68,10 @@ def build_multiscale_discriminator(state: State) -> NamedOutputs:
 
 
 def multiscale_names(scales: int, layers: int, *, features: bool) -> dict[str, str]:
-    """Ours, where scale 0 sees the full resolution, → pix2pixHD's, where the highest does."""
+    """Return our names → pix2pixHD's names.
+
+    Our scale 0 has the full resolution; in pix2pixHD the scale with the highest number has it.
+    """
     names: dict[str, str] = {}
     for scale in range(scales):
         ours, published = f"scales.{scale}.", scales - 1 - scale
@@ -81,6 +87,7 @@ def multiscale_names(scales: int, layers: int, *, features: bool) -> dict[str, s
 
 
 def count(state: State, pattern: str) -> int:
+    """Count the keys that match a pattern."""
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 

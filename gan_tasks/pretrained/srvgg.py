@@ -1,4 +1,4 @@
-"""Real-ESRGAN's small generator, SRVGGNetCompact: one flat list of convolutions and PReLUs."""
+"""Checkpoints of Real-ESRGAN's small generator SRVGGNetCompact: a flat list of convolutions and PReLUs."""
 
 import math
 import re
@@ -17,7 +17,7 @@ def is_srvgg(state: State) -> bool:
 
 
 def srvgg_names(convs: int) -> dict[str, str]:
-    """Ours → published, where even numbers are convolutions and odd ones their PReLUs."""
+    """Return our names → published names, where even numbers are convolutions and odd numbers are PReLUs."""
     names = {"stem.0": "body.0", "stem.1": "body.1", "head.0": f"body.{2 * convs + 2}"}
     return names | {f"body.{i}.{part}": f"body.{2 * i + 2 + part}" for i in range(convs) for part in (0, 1)}
 
@@ -27,10 +27,12 @@ def build_srvgg(state: State) -> Generator:
     names = srvgg_names(convs)
     width, channels = conv_channels(state, names["stem.0"])
     outputs, _ = conv_channels(state, names["head.0"])
-    # The enlarged input is added to the result, so both have as many channels.
+    # The upsampled input is added to the result, so both have the same number of channels.
     scale = math.isqrt(outputs // channels)
     if outputs != channels * scale**2:
-        raise UserError(f"{names['head.0']} makes {outputs} channels, which are no square of pixels of {channels}")
+        raise UserError(
+            f"{names['head.0']} has {outputs} output channels: expected {channels} times the square of the scale"
+        )
     return assemble(lambda: srvgg(channels, channels, scale=scale, width=width, convs=convs), names, state)
 
 

@@ -1,6 +1,7 @@
-"""vintagify's checkpoints (PyPI `vintagify`): a CycleGAN of its own code.
+"""Checkpoints of vintagify (PyPI `vintagify`), a CycleGAN with its own code.
 
-Its generator is JY's ResNet with instance norms that have weights, and with other names within the blocks.
+Its generator is the ResNet of pytorch-CycleGAN-and-pix2pix, but its instance norms have weights, and the names within
+the blocks differ.
 """
 
 import re

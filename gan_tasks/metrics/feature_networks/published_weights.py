@@ -1,4 +1,7 @@
-"""Weights that a measure takes its published name from: those very files, known by their sha256, or none."""
+"""The published weights that define a metric: the exact files, checked by their sha256.
+
+A value from other weights must not carry the metric's name.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,13 +16,16 @@ from gan_tasks.pretrained.files.safe_load import read_state_dict
 
 @dataclass(frozen=True)
 class PublishedFile:
+    """A file of weights on the web."""
+
     name: str
-    """In the cache."""
+    """Its name in the cache folder."""
     url: str
     sha256: str
+    """Digest of its content, in lower-case hex."""
 
 
-# The first 8 digits of each sha256 stand in the file's own name, as its publisher gave it.
+# torchvision's and pytorch-fid's file names contain the first 8 digits of the sha256.
 ALEXNET = PublishedFile(
     "alexnet-owt-7be5be79.pth",
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -35,7 +41,7 @@ INCEPTION_2015 = PublishedFile(
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
-# As in the package lpips 0.1.4.
+# The same files as in the package lpips 0.1.4.
 LPIPS_ALEX = PublishedFile(
     "lpips-0.1-alex.pth",
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
@@ -49,36 +55,38 @@ LPIPS_VGG = PublishedFile(
 
 
 def published_weights(
-    file: PublishedFile, measure: str, path: Path | None = None, on_progress: OnProgress | None = None
+    file: PublishedFile, metric: str, path: Path | None = None, on_progress: OnProgress | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of the published file: read from `path`, or else downloaded once and kept.
+    """Read the tensors of the published file from `path`, or else download the file once.
 
-    `measure` is whose weights they are, for the messages; `on_progress` hears of the download. Raises UserError
-    where `path` is any other file, such as a conversion or weights trained further, or the file cannot be had.
+    metric: name of the metric, for error messages.
+    on_progress: called with the progress of the download.
+
+    Raises UserError if `path` is any other file, such as a conversion, or the file cannot be downloaded.
     """
     if path is None:
         try:
             path = fetch(file.url, sha256=file.sha256, name=file.name, on_progress=on_progress)
         except DownloadError as error:
             raise UserError(
-                f"{measure} needs {file.name}, and it could not be downloaded: {error}. Connect to the network once "
+                f"{metric} needs {file.name}, and it could not be downloaded: {error}. Connect to the network once "
                 f"(it is kept), or download {file.url} elsewhere and give the path of that file"
             ) from error
     elif not is_published(path, file):
         raise UserError(
-            f"{path} is not the file that {measure} is defined by: its sha256 should be {file.sha256}. "
-            f"Download it from {file.url}; a figure from other weights must not be called {measure}"
+            f"{path} is not the file that {metric} is defined by: its sha256 should be {file.sha256}. "
+            f"Download it from {file.url}; a figure from other weights must not be called {metric}"
         )
     return read_state_dict(path)
 
 
 def is_published(path: Path, file: PublishedFile) -> bool:
-    """Whether it is that file, byte for byte. Raises UserError where there is no file."""
+    """Return whether `path` has exactly the content of the published file. Raises UserError if it cannot be read."""
     return sha256_of(path) == file.sha256
 
 
 def sha256_of(path: Path) -> str:
-    """In hex. Raises UserError where there is no file."""
+    """Return the sha256 of a file in lower-case hex. Raises UserError if the file cannot be read."""
     try:
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Fetching a published file once: kept in the user's cache, resumed where it broke off, verified."""
+"""Download a published file once, verify its digest, and keep it in the user's cache."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ from gan_tasks.datasets.errors import UserError
 CHUNK_BYTES = 1 << 20
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the bytes here so far and in total, the latter None where the server does not say."""
+"""Called with the number of bytes so far and in total; the total is None if the server does not tell it."""
 
 
 class DownloadError(UserError):
-    """The network or the server failed. What was received is kept, and the next attempt goes on from there."""
+    """The network or the server failed. The bytes so far are kept, and the next attempt continues from there."""
 
 
 def fetch(
@@ -33,15 +33,18 @@ def fetch(
     on_progress: OnProgress | None = None,
     timeout_s: float = 30.0,
 ) -> Path:
-    """Return `cache_dir / name`, downloaded from `url` if it is not there yet, and verified each time.
+    """Return the path `cache_dir / name`, after downloading the file from `url` if it is not there, and verifying it.
 
-    sha256: the content's digest in lower-case hex, or at least its first 8 characters where no more is published.
+    sha256: digest of the content in lower-case hex, or its first 8 or more characters if no more is published.
     cache_dir: by default `default_cache_dir()`.
-    timeout_s: how long the server may be silent; there is no limit on the whole download.
+    on_progress: called after each chunk.
+    timeout_s: longest silence of the server, in seconds. The whole download has no limit.
 
-    Of several processes that fetch one file at once, one downloads and the others wait. Raises DownloadError
-    where there is no network, the server refuses or the transfer breaks off; UserError where the content has
-    another digest (it is deleted), the cache cannot be written or `url` is not of HTTP(S).
+    If several processes fetch the same file, one downloads it and the others wait.
+
+    Raises DownloadError if there is no network, the server refuses or the transfer breaks off; UserError if the
+    digest differs (the file is then deleted), the cache cannot be written or `url` is no HTTP(S) address; ValueError
+    if `sha256` is no such digest.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise UserError(f"cannot download from {url}: give an address that starts with https:// or http://")
@@ -65,19 +68,19 @@ def fetch(
 
 
 def default_cache_dir() -> Path:
-    """$XDG_CACHE_HOME/gan-tasks/weights, by default ~/.cache/gan-tasks/weights."""
+    """Return $XDG_CACHE_HOME/gan-tasks/weights, by default ~/.cache/gan-tasks/weights."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "gan-tasks" / "weights"
 
 
 def _download(url: str, part: Path, on_progress: OnProgress | None, timeout_s: float) -> None:
-    """Complete `part`. What it holds already is trusted for now: the digest of the whole decides."""
+    """Complete the file `part`. Bytes that it already contains are kept; the digest is verified later."""
     present_bytes = part.stat().st_size if part.exists() else 0
     response = _request(url, present_bytes, timeout_s)
     if response is None:
         return
     with response, part.open("ab") as file:
-        if response.status != 206:  # the server sends the whole
+        if response.status != 206:  # the server sends the whole file
             file.truncate(0)
             present_bytes = 0
         length = response.headers["Content-Length"]
@@ -96,7 +99,10 @@ def _download(url: str, part: Path, on_progress: OnProgress | None, timeout_s: f
 
 
 def _request(url: str, start_byte: int, timeout_s: float) -> HTTPResponse | None:
-    """The answer from `start_byte` on, or whole where the server knows no ranges; None if nothing is left."""
+    """Request the file from `start_byte` on; return None if there are no more bytes.
+
+    A server without support for ranges sends the whole file. Raises DownloadError if the request fails.
+    """
     headers = {"Range": f"bytes={start_byte}-"} if start_byte else {}
     try:
         response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=timeout_s)
@@ -110,6 +116,7 @@ def _request(url: str, start_byte: int, timeout_s: float) -> HTTPResponse | None
 
 
 def _chunks(response: HTTPResponse, url: str) -> Iterator[bytes]:
+    """Read the response in chunks. Raises DownloadError if the transfer breaks off."""
     try:
         while chunk := response.read(CHUNK_BYTES):
             yield chunk
@@ -118,15 +125,17 @@ def _chunks(response: HTTPResponse, url: str) -> Iterator[bytes]:
 
 
 def _verify(part: Path, sha256: str, url: str) -> None:
+    """Delete the file and raise UserError if its digest differs."""
     digest = _digest(part)
     if not digest.startswith(sha256):
         part.unlink()
         raise UserError(
-            f"{url} gave {digest} as its sha256 where {sha256} is expected; it was deleted. "
-            "Run this again; if it stays so, the file at that address has changed: do not use it"
+            f"the file from {url} has the sha256 {digest}, expected {sha256}; it was deleted. "
+            "Run this again; if the error stays, the file at that address has changed: do not use it"
         )
 
 
 def _digest(path: Path) -> str:
+    """Return the sha256 of a file in lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

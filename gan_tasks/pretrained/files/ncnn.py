@@ -1,7 +1,8 @@
-"""Networks as ncnn stores them, https://github.com/Tencent/ncnn: a `.param` that lists layers, a `.bin` of weights.
+"""Read networks in the format of ncnn, https://github.com/Tencent/ncnn: a `.param` lists layers, a `.bin` has
+weights.
 
-The layers say nothing of the network's name. They are compared, one by one and with what each is fed, to those of
-the networks known here; what is equal is that network, and its weights get the published names.
+The files contain neither the network's name nor those of its weights. The layers and their inputs are therefore
+compared with those of each known network. If they are equal, the weights get the published names of that network.
 """
 
 import math
@@ -19,16 +20,16 @@ from gan_tasks.datasets.errors import UserError
 PARAM_SUFFIX, BIN_SUFFIX = ".param", ".bin"
 MAGIC = "7767517"
 MAX_PARAM_BYTES = 4 << 20
-"""RRDBNet of 23 blocks, in 999 layers, needs 117 kB."""
+"""Largest size of a .param. RRDBNet with 23 blocks has 999 layers, which need 117 kB."""
 MAX_SIZE = 1 << 31
-"""Of anything that a layer counts; a number above it is a lie."""
+"""Upper limit of the counts in a layer's parameters; larger numbers are refused."""
 FLOAT32, FLOAT16 = 0, 0x01306B47
-"""How a convolution's weights are stored, as the four bytes before them say."""
+"""Values of the four bytes before a convolution's weights, which say how the weights are stored."""
 
 Params = Mapping[int, tuple[float, ...]]
 
 DEFAULTS: Mapping[str, Params] = {
-    # Dilation, stride and activation, and the height's own kernel, dilation, stride and padding.
+    # Dilation, stride and activation; kernel, dilation, stride and padding of the vertical direction.
     "Convolution": {2: (1,), 3: (1,), 9: (0,), 11: (3,), 12: (1,), 13: (1,), 14: (1,), 15: (1,), 16: (1,)},
     "BinaryOp": {0: (0,)},
     "Concat": {0: (0,)},
@@ -40,9 +41,9 @@ DEFAULTS: Mapping[str, Params] = {
     "Input": {},
     "Split": {},
 }
-"""The layers that are read, and the parameters that change nothing."""
+"""The supported kinds of layers, and their parameters at the default values."""
 SIZES: Mapping[str, tuple[int, ...]] = {"Convolution": (0, 6), "PReLU": (0,), "Input": (0, 1, 2)}
-"""Parameters that count outputs and weights: networks differ in them."""
+"""Parameters that count outputs and weights. They differ between networks of the same architecture."""
 
 CONV: Params = {1: (3,), 4: (1,), 5: (1,)}  # 3×3, padded by 1, with bias
 LEAKY_CONV: Params = {**CONV, 9: (2,), -23310: (1, 0.2)}
@@ -53,7 +54,12 @@ RESIDUAL: Params = {0: (1,), -23301: (2, 0.2, 1.0)}  # 0.2 · first + second
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; `inputs` are numbers of layers, of which the splits, that only copy, are not counted."""
+    """One layer of a network.
+
+    params: the parameters without the default ones and without `sizes`.
+    inputs: the numbers of the layers that it takes its inputs from. Split layers only copy, and have no number.
+    sizes: the parameters of SIZES. They are ignored in comparisons.
+    """
 
     kind: str
     params: Params
@@ -61,17 +67,19 @@ class Layer:
     sizes: Params = field(default_factory=dict, compare=False)
 
     def size(self, key: int) -> int:
-        """A count among its parameters. Raises UserError for what cannot be one."""
+        """Return a parameter that is a count. Raises UserError if its value is no valid count."""
         return self._count(key, self.sizes.get(key, (0,)))
 
     def factor(self) -> int:
-        """By how much a layer that folds or spreads pixels does so. Raises UserError likewise."""
+        """Return the factor of a pixel shuffle or unshuffle. Raises UserError if its value is no valid count."""
         return self._count(0, self.params.get(0, (1,)))
 
     def _count(self, key: int, values: tuple[float, ...]) -> int:
         value = values[0] if len(values) == 1 else math.nan
         if not 1 <= value < MAX_SIZE or value != int(value):
-            raise UserError(f"a {self.kind} has {value:g} for its parameter {key}, which counts something")
+            raise UserError(
+                f"a {self.kind} has {value:g} for its parameter {key}, expected a whole number from 1 to 2**31 - 1"
+            )
         return int(value)
 
     def __str__(self) -> str:
@@ -80,9 +88,10 @@ class Layer:
 
 
 def read_ncnn(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.param` and the `.bin` beside it, float16 or float32, under the names of Real-ESRGAN's files.
+    """Read the tensors of a `.param` and the `.bin` beside it, float16 or float32, with the names of Real-ESRGAN's
+    files.
 
-    Raises UserError, naming the file, where one is missing or damaged, or the layers are of no network known here.
+    Raises UserError with the name of the file if a file is missing or damaged, or the network is not a known one.
     """
     weights = path.with_suffix(BIN_SUFFIX)
     for file in (path, weights):
@@ -102,24 +111,25 @@ def read_ncnn(path: Path) -> dict[str, Tensor]:
 
 
 def read_param(path: Path) -> list[Layer]:
-    """The layers in their order. Raises UserError for a list that is damaged or has layers of other kinds."""
+    """Read the layers in their order. Raises UserError if the file is damaged or has unsupported kinds of layers."""
     if (size := path.stat().st_size) > MAX_PARAM_BYTES:
         raise UserError(f"it has {size:,} bytes, expected at most {MAX_PARAM_BYTES:,}")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
         lines = [line for line in lines if line.strip()]
         if lines[:1] != [MAGIC]:
-            raise UserError(f"it does not begin with {MAGIC}, so it is no list of layers of ncnn's as text")
+            raise UserError(f"it does not begin with {MAGIC}: expected a .param of ncnn in text form")
         if int(lines[1].split()[0]) != len(lines) - 2:
             raise UserError(f"it claims {lines[1].split()[0]} layers and lists {len(lines) - 2}. Download it again")
         return parse_layers(lines[2:])
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise UserError(
-            f"it is damaged, or not ncnn's ({type(error).__name__}: {error}). Download it again"
+            f"it is damaged, or not a file of ncnn ({type(error).__name__}: {error}). Download it again"
         ) from error
 
 
 def parse_layers(lines: list[str]) -> list[Layer]:
+    """Parse the lines of a `.param`, one layer each."""
     layers: list[Layer] = []
     made_by: dict[str, int] = {}
     for line in lines:
@@ -143,19 +153,20 @@ def parse_layers(lines: list[str]) -> list[Layer]:
 
 
 def parse_param(text: str) -> tuple[int, tuple[float, ...]]:
+    """Parse KEY=VALUE or KEY=VALUE,VALUE…"""
     key, _, value = text.partition("=")
     return int(key), tuple(float(part) for part in value.split(","))
 
 
 class Chain:
-    """Layers as a network known here would have them, and the names of those with weights."""
+    """The layers that a known network has, and the published names of those with weights."""
 
     def __init__(self) -> None:
         self.layers = [Layer("Input", {}, ())]
         self.names: list[str] = []
 
     def add(self, kind: str, params: Params, *inputs: int, name: str = "") -> int:
-        """The number of the layer."""
+        """Append a layer and return its number. `name` is the published name of a layer with weights."""
         self.layers.append(Layer(kind, params, tuple(inputs)))
         if name:
             self.names.append(name)
@@ -163,6 +174,7 @@ class Chain:
 
 
 def rrdb_chain(blocks: int, ups: int, unshuffle: int = 1) -> Chain:
+    """Return the layers of RRDBNet."""
     chain, image = Chain(), 0
     if unshuffle > 1:
         image = chain.add("Reorg", {0: (unshuffle,)}, 0)
@@ -171,11 +183,11 @@ def rrdb_chain(blocks: int, ups: int, unshuffle: int = 1) -> Chain:
         block_input = x
         for dense in range(1, 4):
             name = f"body.{block}.rdb{dense}.conv"
-            seen = [x]
+            features = [x]
             for conv in range(1, 5):
-                joined = chain.add("Concat", {}, *seen) if len(seen) > 1 else x
-                seen.append(chain.add("Convolution", LEAKY_CONV, joined, name=f"{name}{conv}"))
-            joined = chain.add("Concat", {}, *seen)
+                joined = chain.add("Concat", {}, *features) if len(features) > 1 else x
+                features.append(chain.add("Convolution", LEAKY_CONV, joined, name=f"{name}{conv}"))
+            joined = chain.add("Concat", {}, *features)
             last = chain.add("Convolution", CONV, joined, name=f"{name}5")
             x = chain.add("Eltwise", RESIDUAL, last, x)
         x = chain.add("Eltwise", RESIDUAL, x, block_input)
@@ -190,6 +202,7 @@ def rrdb_chain(blocks: int, ups: int, unshuffle: int = 1) -> Chain:
 
 
 def srvgg_chain(convs: int, scale: int) -> Chain:
+    """Return the layers of SRVGGNetCompact."""
     chain, x = Chain(), 0
     for i in range(convs):
         x = chain.add("Convolution", CONV, x, name=f"body.{2 * i}")
@@ -202,6 +215,7 @@ def srvgg_chain(convs: int, scale: int) -> Chain:
 
 
 def msr_resnet_chain(blocks: int, steps: Sequence[int]) -> Chain:
+    """Return the layers of MSRResNet."""
     chain = Chain()
     x = chain.add("Convolution", LESS_LEAKY_CONV, 0, name="conv_first")
     for block in range(blocks):
@@ -209,7 +223,7 @@ def msr_resnet_chain(blocks: int, steps: Sequence[int]) -> Chain:
         inner = chain.add("Convolution", CONV, inner, name=f"body.{block}.conv2")
         x = chain.add("BinaryOp", {}, x, inner)
     for up, step in enumerate(steps, start=1):
-        # The activation comes before the shuffle, which only moves values.
+        # Here the activation comes before the pixel shuffle, which gives the same result.
         x = chain.add("Convolution", LESS_LEAKY_CONV, x, name=f"upconv{up}")
         x = chain.add("PixelShuffle", {0: (step,)}, x)
     x = chain.add("Convolution", LESS_LEAKY_CONV, x, name="conv_hr")
@@ -219,22 +233,24 @@ def msr_resnet_chain(blocks: int, steps: Sequence[int]) -> Chain:
 
 
 def nearest(factor: int) -> Params:
+    """Return the parameters of nearest-neighbour upsampling."""
     return {0: (1,), 1: (float(factor),), 2: (float(factor),)}
 
 
 def bilinear(factor: int) -> Params:
+    """Return the parameters of bilinear upsampling."""
     return {**nearest(factor), 0: (2,)}
 
 
 def recognise(layers: list[Layer]) -> list[str]:
-    """The published names of the layers with weights, in their order.
+    """Return the published names of the layers with weights, in their order.
 
-    Raises UserError, naming the first misfit, where the layers are not exactly those of RRDBNet, SRVGGNetCompact or
-    MSRResNet.
+    Raises UserError with the first layer that differs if the layers are not exactly those of RRDBNet, SRVGGNetCompact
+    or MSRResNet.
     """
     kinds = [layer.kind for layer in layers]
     convs = kinds.count("Convolution")
-    shuffles, folds = (
+    shuffles, unshuffles = (
         [layer.factor() for layer in layers if layer.kind == kind] for kind in ("PixelShuffle", "Reorg")
     )
     if "PReLU" in kinds:
@@ -243,7 +259,7 @@ def recognise(layers: list[Layer]) -> list[str]:
         title, chain = "MSRResNet", msr_resnet_chain((convs - len(shuffles) - 3) // 2, shuffles)
     else:
         title, ups = "RRDBNet", kinds.count("Interp")
-        chain = rrdb_chain((convs - ups - 4) // 15, ups, folds[0] if folds else 1)
+        chain = rrdb_chain((convs - ups - 4) // 15, ups, unshuffles[0] if unshuffles else 1)
     for number, (found, expected) in enumerate(zip_longest(layers, chain.layers)):
         if found != expected:
             raise UserError(
@@ -254,7 +270,10 @@ def recognise(layers: list[Layer]) -> list[str]:
 
 
 def read_bin(path: Path, layers: list[Layer], names: list[str]) -> dict[str, Tensor]:
-    """Raises UserError where the file has more or fewer bytes than the layers need, or weights of another type."""
+    """Read the tensors of a `.bin`, float16 or float32, by their published names.
+
+    Raises UserError if the file has more or fewer bytes than the layers need, or another type of weights.
+    """
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as file:
         weighted = [layer for layer in layers if layer.kind in ("Convolution", "PReLU")]
@@ -268,38 +287,41 @@ def read_bin(path: Path, layers: list[Layer], names: list[str]) -> dict[str, Ten
                 raise UserError(f"the weights of {name} are stored as {tag:#010x}, expected float16 or float32")
             weights = take(file, layer.size(6), torch.float16 if tag == FLOAT16 else torch.float32)
             if len(weights) % (outputs * 9):
-                raise UserError(f"{name} has {len(weights)} weights, which are no 3×3 for each of {outputs} outputs")
+                raise UserError(
+                    f"{name} has {len(weights)} weights, expected a multiple of 3×3 for {outputs} outputs"
+                )
             tensors[f"{name}.weight"] = weights.reshape(outputs, -1, 3, 3)
             tensors[f"{name}.bias"] = take(file, outputs, torch.float32)
         if file.read(1):
-            raise UserError("it goes on behind the last layer's weights: it belongs to another .param")
+            raise UserError("it has more bytes than the layers need: give the .bin that belongs to the .param")
     return tensors
 
 
 def check_channels(layers: list[Layer], tensors: Mapping[str, Tensor]) -> None:
-    """Whether RRDBNet folds pixels is told from its channels later on: they must agree with the layers.
+    """Check that RRDBNet's channels agree with the factor of its pixel unshuffle. Raises UserError if they do not.
 
-    Raises UserError where they do not.
+    This is necessary because `build_rrdb` finds the factor from the channels alone.
     """
     if "conv_body.weight" not in tensors:
         return
-    fold = next((layer.factor() for layer in layers if layer.kind == "Reorg"), 1)
+    unshuffle = next((layer.factor() for layer in layers if layer.kind == "Reorg"), 1)
     inputs, outputs = tensors["conv_first.weight"].shape[1], len(tensors["conv_last.weight"])
-    if fold not in (1, 2, 4) or inputs != outputs * fold**2:
+    if unshuffle not in (1, 2, 4) or inputs != outputs * unshuffle**2:
         raise UserError(
-            f"conv_first takes {inputs} channels where {outputs} come out and pixels are folded by {fold}: expected "
-            f"{outputs * fold**2}, folded by 1, 2 or 4"
+            f"conv_first has {inputs} input channels with {outputs} output channels and a pixel unshuffle of "
+            f"{unshuffle}: expected {outputs * unshuffle**2} channels, and an unshuffle of 1, 2 or 4"
         )
 
 
 def take(file: BinaryIO, count: int, dtype: torch.dtype) -> Tensor:
-    """The next numbers; an odd number of halves is followed by two bytes that fill it up."""
+    """Read the next `count` numbers. Two padding bytes follow an odd number of float16 values."""
     size_bytes = count * dtype.itemsize
     data = take_bytes(file, -(-size_bytes // 4) * 4)
     return torch.frombuffer(bytearray(data[:size_bytes]), dtype=dtype)
 
 
 def take_bytes(file: BinaryIO, count: int) -> bytes:
+    """Read the next `count` bytes. Raises UserError if there are fewer."""
     left = Path(file.name).stat().st_size - file.tell()
     if count > left:
         raise UserError(f"it ends too early: {count:,} bytes are needed and {left:,} left. Download it again")

@@ -1,8 +1,8 @@
-"""Looking a weights file over before it is loaded, so that a hostile one costs neither memory nor trust.
+"""Screen a weights file before it is loaded, so that a hostile file can neither run code nor exhaust the memory.
 
-`torch.load(weights_only=True)` runs no foreign code, but a file of a few hundred bytes can still make it fill the
-memory: by compression, by lying about sizes, or by asking for a large bytearray. What is written here by
-`torch.save` of a state dict passes; more is not needed.
+`torch.load(weights_only=True)` runs no code from the file. But a file of a few hundred bytes can still exhaust the
+memory: by compression, by false sizes, or by asking for a large bytearray. Only files pass that `torch.save` writes
+    for a state dict.
 """
 
 import io
@@ -15,15 +15,17 @@ from typing import BinaryIO
 from gan_tasks.datasets.errors import UserError
 
 MAX_PICKLE_BYTES = 512 << 10
-"""A thousand tensors need 150 kB; each byte can ask for a few hundred bytes of memory."""
+"""Largest size of a pickle. A thousand tensors need 150 kB; each byte can cause a few hundred bytes of memory."""
 MAX_DIRECTORY_BYTES = 2 << 20
-"""A thousand tensors need 100 kB."""
+"""Largest size of a zip file's directory. A thousand tensors need 100 kB."""
 MAX_SAFETENSORS_HEADER_BYTES = 4 << 20
+"""Largest size of the header of a .safetensors file."""
 MAX_MEMBER_OVERHEAD_BYTES = 8 << 10
-"""What a zip member may take besides its content: headers, names and the padding that aligns it."""
+"""Largest size of a zip member besides its content: headers, names and the padding for alignment."""
 
 LEGACY_PICKLES = 5
-"""Before the tensors of a file from before PyTorch 1.6: magic number, version, system, content, storage keys."""
+"""Number of pickles before the tensors in the format before PyTorch 1.6: magic number, version, system, content and
+storage keys."""
 
 STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
 TENSOR_GLOBALS = {
@@ -33,7 +35,7 @@ TENSOR_GLOBALS = {
     "torch._utils _rebuild_tensor_v2",
     *(f"torch {kind}Storage" for kind in STORAGES),
 }
-"""All that a pickled dict of tensors names; weights_only allows more."""
+"""All names that a pickled dict of tensors contains. `weights_only` allows more."""
 
 ZIP_END = struct.Struct("<4s4H2LH")
 ZIP64_LOCATOR = struct.Struct("<4sLQL")
@@ -41,13 +43,17 @@ ZIP64_END = struct.Struct("<4sQ2H2L4Q")
 
 
 def is_zip(path: Path) -> bool:
-    """Judged as torch does, by the first bytes."""
+    """Return whether the file is a zip file, from its first bytes, as torch does."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\3\4"
 
 
 def vet_torch_file(path: Path) -> None:
-    """Raises UserError for what `torch.save` does not write for tensors, and other errors for garbled bytes."""
+    """Screen a file of `torch.save`.
+
+    Raises UserError for anything that `torch.save` does not write for tensors, and other exceptions for damaged
+    files.
+    """
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise UserError("it is empty. Download it again")
@@ -59,7 +65,10 @@ def vet_torch_file(path: Path) -> None:
 
 
 def vet_zip(file: BinaryIO, size_bytes: int) -> None:
-    """Only stored members, of which the sizes add up to the file's, and one small pickle of tensors."""
+    """Screen a zip file: uncompressed members, sizes that add up to the file's, and one small pickle of tensors.
+
+    Raises UserError for any other content.
+    """
     directory_bytes = read_directory_size(file, size_bytes)
     if directory_bytes > MAX_DIRECTORY_BYTES:
         raise UserError(f"its list of contents has {directory_bytes} bytes, expected at most {MAX_DIRECTORY_BYTES}")
@@ -69,7 +78,9 @@ def vet_zip(file: BinaryIO, size_bytes: int) -> None:
             if member.compress_type != zipfile.ZIP_STORED:
                 raise UserError(f"its member {member.filename} is compressed, which torch.save never does")
             if member.file_size != member.compress_size or member.file_size > size_bytes:
-                raise UserError(f"its member {member.filename} claims {member.file_size} bytes, which it has not")
+                raise UserError(
+                    f"its member {member.filename} claims {member.file_size} bytes, which it does not have"
+                )
         content_bytes = sum(member.file_size for member in members)
         if not 0 <= size_bytes - content_bytes <= MAX_MEMBER_OVERHEAD_BYTES * (len(members) + 1):
             raise UserError(f"its members claim {content_bytes} bytes in a file of {size_bytes}")
@@ -85,28 +96,32 @@ def vet_zip(file: BinaryIO, size_bytes: int) -> None:
 
 
 def read_directory_size(file: BinaryIO, size_bytes: int) -> int:
-    """Bytes of the zip's directory, as its end says: zipfile and torch would read that much into memory.
+    """Return the size of the zip file's directory in bytes, from the record at the end of the file.
 
-    The end must lie as torch writes it, with nothing behind it, so that all readers find the same one.
+    zipfile and torch read that much into memory. The record must be the last thing in the file, as torch writes it,
+    so that all readers find the same one. Raises UserError if it is not.
     """
     tail_bytes = ZIP64_END.size + ZIP64_LOCATOR.size + ZIP_END.size
     file.seek(max(0, size_bytes - tail_bytes))
     tail = file.read()
     signature, *_, directory_bytes, _, comment_bytes = ZIP_END.unpack(tail[-ZIP_END.size :])
     if signature != b"PK\5\6" or comment_bytes:
-        raise UserError("its end is missing or has something behind it. Download it again")
+        raise UserError("the end of the zip file is missing, or other data follow it. Download it again")
     locator = tail[: -ZIP_END.size][-ZIP64_LOCATOR.size :]
     if not locator.startswith(b"PK\6\7"):
         return int(directory_bytes)
     _, _, end_offset, _ = ZIP64_LOCATOR.unpack(locator)
     signature, *_, directory_bytes, _ = ZIP64_END.unpack(tail[: ZIP64_END.size])
     if signature != b"PK\6\6" or end_offset != size_bytes - tail_bytes:
-        raise UserError("its end is garbled. Download it again")
+        raise UserError("the end of the zip file is damaged. Download it again")
     return int(directory_bytes)
 
 
 def vet_pickles(data: bytes, count: int) -> None:
-    """Raises UserError where one of the pickles names anything but tensors, ValueError where it is none."""
+    """Screen the first `count` pickles of the data.
+
+    Raises UserError if a pickle names anything but tensors, and ValueError if it is no pickle.
+    """
     stream = io.BytesIO(data)
     for _ in range(count):
         for opcode, argument, _ in pickletools.genops(stream):
@@ -118,14 +133,18 @@ def vet_pickles(data: bytes, count: int) -> None:
 
 
 def code_refused(name: str) -> str:
+    """Return the error message for a file that would call `name`."""
     return (
-        f"loading it would call {name}, and only tensors are loaded. If you trust whoever made it, save the "
+        f"loading it would call {name}, and only tensors are loaded. If you trust its author, save the "
         "network's state_dict() as .safetensors and give that"
     )
 
 
 def vet_safetensors_file(path: Path) -> None:
-    """The header's length is in the file's first 8 bytes; the rest is checked by safetensors."""
+    """Check the length of the header, which is in the first 8 bytes; the safetensors library checks the rest.
+
+    Raises UserError if the header is too large.
+    """
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > MAX_SAFETENSORS_HEADER_BYTES:

@@ -20,11 +20,11 @@ from gan_tasks.datasets.paired import PairedConfig
 from gan_tasks.export.evaluation.evaluate import evaluate, run_models, task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.export.models.run_model import TrainedModel, without_paths
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.runs.folder import from_json
 from gan_tasks.tasks.pix2pix import Pix2PixConfig
 

@@ -203,7 +203,7 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
     assert str(masks) in content["mask_source"] and content["conventions"]["psnr_masked"]
 
     page = (tmp_path / "c.html").read_text()
-    assert "By size of the hole" in page and "over 60%" in page and "Best images of good, by L1 in the hole" in page
+    assert "By size of the hole" in page and "over 60%" in page and "Best images of good, by L1 in the mask" in page
     show(found, as_json=False, out=None, name="comparison")
     printed = capsys.readouterr().out
     assert "share of an image that is masked" in printed and "holes from 3 masks" in printed

@@ -135,7 +135,10 @@ def test_what_has_no_such_file_is_told_what_it_has(
     srresnet = write_run(tmp_path / "srresnet", tiny_task("super-resolution", "--network", "srresnet"))
     out = tmp_path / ("out.pth" if file_format == "basicsr" else "out.param")
     for path, says in (
-        (translator, "is a model of pix2pix, and this format is for models that upscale. Every model can be exported"),
+        (
+            translator,
+            "is a model of pix2pix, and this format is for models that upscale. Every model can be exported",
+        ),
         (srresnet, "no counterpart in BasicSR or Real-ESRGAN"),
     ):
         assert run("export", path, out, "--format", file_format) == BAD_INPUT

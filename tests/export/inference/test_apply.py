@@ -259,9 +259,9 @@ def test_little_memory_is_kept_to_in_tiles_and_said(
 
 def test_a_run_keeps_to_little_memory_too(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "run", generator="unet-128", norm="batch"), device="cpu")
-    assert not run.runs_in_tiles(300, 400)
-    run.max_memory_bytes = 10**6
-    assert run.runs_in_tiles(300, 400)
+    assert not run.model.runs_in_tiles(300, 400)
+    run.model.max_memory_bytes = 10**6
+    assert run.model.runs_in_tiles(300, 400)
     with pytest.raises(UserError, match="allow more memory"):
         run(noise(300, 400).pixels)
 
@@ -289,9 +289,9 @@ def test_any_size_is_done_in_tiles_too(size: tuple[int, int], tmp_path: Path) ->
     path = write_onnx(tmp_path / "model.onnx", scale=2, bytes_per_pixel=1000)
     write(tmp_path / "in.png", noise(*size))
     whole, tiled = load(path), load(path)
-    tiled.max_memory_bytes = 10**6
+    tiled.model.max_memory_bytes = 10**6
     pixels = read(tmp_path / "in.png").pixels
-    assert tiled.runs_in_tiles(*size) == (size != (1, 1))
+    assert tiled.model.runs_in_tiles(*size) == (size != (1, 1))
     for image in (pixels, pixels.astype(np.uint16) * 257):
         result = tiled(image)
         assert result.shape == (2 * size[0], 2 * size[1], 3) and result.dtype == image.dtype

@@ -252,5 +252,5 @@ def test_too_little_memory_is_said() -> None:
 
 
 def test_without_a_mask_the_call_says_what_is_missing() -> None:
-    with pytest.raises(ImageError, match="give a mask"):
+    with pytest.raises(UserError, match="needs mask too"):
         Predictor(Stand())(photo(8, 8, seed=0))

@@ -1,4 +1,4 @@
-"""Differentiable augmentation: its closed forms, its gradients, and how the adversarial game uses it."""
+"""Differentiable augmentation: closed forms, gradients, and its use in the adversarial objective."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def images(batch: int, channels: int, height: int, width: int) -> Tensor:
     return torch.rand(batch, channels, height, width, generator=generator, dtype=torch.float64) * 2 - 1
 
 
-def draws_of(*, colour: tuple[float, ...] = (0.5, 0.5, 0.5), place: tuple[float, ...] = (0.5, 0.5)) -> Tensor:
-    return torch.tensor([[*colour, *place, 0.5, 0.5]])
+def draws_of(*, colour: tuple[float, ...] = (0.5, 0.5, 0.5), shift: tuple[float, ...] = (0.5, 0.5)) -> Tensor:
+    return torch.tensor([[*colour, *shift, 0.5, 0.5]])
 
 
 @given(height=sides, width=sides, channels=st.integers(1, 4))
 @settings(deadline=None, max_examples=30)
-def test_draws_in_the_middle_change_neither_colour_nor_place(height: int, width: int, channels: int) -> None:
+def test_draws_of_one_half_change_neither_colour_nor_position(height: int, width: int, channels: int) -> None:
     image = images(2, channels, height, width)
     middle = torch.full((2, DRAWS), 0.5)
     torch.testing.assert_close(augment(image, ("colour", "translation"), middle), image)
@@ -42,39 +42,37 @@ def test_draws_in_the_middle_change_neither_colour_nor_place(height: int, width:
 
 @given(height=sides, width=sides, y=draw, x=draw)
 @settings(deadline=None, max_examples=60)
-def test_translation_moves_every_pixel_as_far_and_leaves_grey_behind(
-    height: int, width: int, y: float, x: float
-) -> None:
+def test_translation_moves_all_pixels_alike_and_fills_with_grey(height: int, width: int, y: float, x: float) -> None:
     image = images(1, 2, height, width)
-    moved = augment(image, ("translation",), draws_of(place=(y, x)))
-    reach = [int(side / 8 + 0.5) for side in (height, width)]
-    dy, dx = (int(d * (2 * r + 1)) - r for d, r in zip((y, x), reach, strict=True))
-    assert abs(dy) <= reach[0] and abs(dx) <= reach[1]
+    translated = augment(image, ("translation",), draws_of(shift=(y, x)))
+    largest = [int(side / 8 + 0.5) for side in (height, width)]
+    dy, dx = (int(d * (2 * r + 1)) - r for d, r in zip((y, x), largest, strict=True))
+    assert abs(dy) <= largest[0] and abs(dx) <= largest[1]
     for row in range(height):
         for column in range(width):
             inside = 0 <= row + dy < height and 0 <= column + dx < width
             expected = image[0, :, row + dy, column + dx] if inside else torch.zeros(2, dtype=torch.float64)
-            assert torch.equal(moved[0, :, row, column], expected)
+            assert torch.equal(translated[0, :, row, column], expected)
 
 
-def test_each_shift_is_as_likely() -> None:
-    """On 16 pixels it is −2 to 2; a column of ones shows where its image went."""
+def test_all_shifts_are_equally_likely() -> None:
+    """The shifts of 16 pixels are −2 to 2; a column of ones shows where the image was moved to."""
     batch = 5000
     image = torch.zeros(batch, 1, 1, 16)
     image[..., 8] = 1
     draws = torch.rand(batch, DRAWS, generator=torch.Generator().manual_seed(0))
-    places = augment(image, ("translation",), draws).argmax(dim=-1).flatten()
-    counts = torch.bincount(places, minlength=16)
+    columns = augment(image, ("translation",), draws).argmax(dim=-1).flatten()
+    counts = torch.bincount(columns, minlength=16)
     assert counts.nonzero().flatten().tolist() == [6, 7, 8, 9, 10]
     assert (counts[6:11] - batch / 5).abs().max() < 4 * (batch * 0.2 * 0.8) ** 0.5
 
 
 @given(size=st.integers(2, 33), y=draw, x=draw)
 @settings(deadline=None, max_examples=40)
-def test_cutout_is_a_grey_square_of_half_the_side_about_a_point_of_the_image(size: int, y: float, x: float) -> None:
+def test_cutout_is_a_grey_square_of_half_the_side_centred_in_the_image(size: int, y: float, x: float) -> None:
     covered = augment(torch.ones(1, 1, size, size), ("cutout",), torch.tensor([[0.5] * 5 + [y, x]]))[0, 0] == 0
     rows, columns = covered.any(dim=1), covered.any(dim=0)
-    assert torch.equal(covered, rows[:, None] & columns)  # one rectangle
+    assert torch.equal(covered, rows[:, None] & columns)  # a single rectangle
     side = int(size / 2 + 0.5)
     for lines in (rows, columns):
         found = lines.nonzero().flatten().tolist()
@@ -83,8 +81,8 @@ def test_cutout_is_a_grey_square_of_half_the_side_about_a_point_of_the_image(siz
         assert len(found) == side or 0 in found or size - 1 in found  # smaller only at the border
 
 
-def test_colour_changes_as_published() -> None:
-    """Brightness first, then saturation about the pixel's mean, then contrast about the image's mean."""
+def test_colour_changes_as_in_the_paper() -> None:
+    """Brightness, then saturation relative to the pixel's mean, then contrast relative to the image's mean."""
     image = images(1, 3, 6, 5)
     brighter = augment(image, ("colour",), draws_of(colour=(0.75, 0.5, 0.5)))
     torch.testing.assert_close(brighter, image + 0.25)
@@ -94,20 +92,20 @@ def test_colour_changes_as_published() -> None:
     torch.testing.assert_close(flat, image.mean() + (image - image.mean()) / 2)
 
 
-def test_each_image_has_its_own_draws_and_equal_draws_change_alike() -> None:
+def test_each_image_has_its_own_draws_and_equal_draws_have_equal_effects() -> None:
     image = images(1, 3, 16, 16)
     draws = torch.rand(2, DRAWS, generator=torch.Generator().manual_seed(3))
     both = augment(image.expand(2, -1, -1, -1), ALL, draws)
     for index in range(2):
         torch.testing.assert_close(both[index : index + 1], augment(image, ALL, draws[index : index + 1]))
     assert not torch.equal(both[0], both[1])
-    grey = images(1, 1, 16, 16)  # a condition with other channels goes to the same place
+    grey = images(1, 1, 16, 16)  # a condition with another number of channels is moved alike
     for kind in ("translation", "cutout"):
-        moved, moved_grey = (augment(one, (kind,), draws[:1])[0, 0] == 0 for one in (image, grey))
-        assert torch.equal(moved, moved_grey)
+        zeros, zeros_of_grey = (augment(one, (kind,), draws[:1])[0, 0] == 0 for one in (image, grey))
+        assert torch.equal(zeros, zeros_of_grey)
 
 
-def test_gradients_flow_twice() -> None:
+def test_first_and_second_derivatives_are_right() -> None:
     image = images(2, 2, 5, 4).requires_grad_()
     draws = torch.rand(2, DRAWS, generator=torch.Generator().manual_seed(1))
     assert torch.autograd.gradcheck(lambda x: augment(x, ALL, draws), image)
@@ -115,42 +113,43 @@ def test_gradients_flow_twice() -> None:
 
 
 class Recorder:
-    """A discriminator that keeps what it is shown."""
+    """A discriminator that records its inputs."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Tensor, ...]] = []
+        self.inputs: list[tuple[Tensor, ...]] = []
 
     def __call__(self, *images: Tensor) -> list[list[Tensor]]:
-        self.seen.append(images)
+        self.inputs.append(images)
         return [[torch.cat(images, dim=1).mean(dim=1, keepdim=True)]]
 
 
-def test_the_game_shows_condition_and_image_alike_and_draws_anew_for_real_and_fake(pairs: Path) -> None:
+def test_condition_and_image_are_augmented_alike_and_real_and_fake_differently(pairs: Path) -> None:
     task = built(tiny_task("pix2pix"))
     config = AdversarialConfig(adversarial="relativistic", r1=1, r2=1, d_augment=ALL)
     real, fake = (images(3, 3, 16, width).float()[..., :16] for width in (16, 17))
-    source = real  # so that it shows whether both are changed alike
+    source = real  # equal inputs show whether both are augmented alike
 
-    def play() -> tuple[list[tuple[Tensor, ...]], dict[str, Tensor], Tensor]:
+    def run() -> tuple[list[tuple[Tensor, ...]], dict[str, Tensor], Tensor]:
         task.step = Step(7, adversarial_stage(task), torch.Generator().manual_seed(5))
-        judge = Recorder()
-        losses = d_objective(task, config, judge, real, fake, condition=source)
-        for_g = g_objective(task, config, judge, real, fake.clone().requires_grad_(), condition=source)
-        return judge.seen, losses, for_g
+        discriminator = Recorder()
+        losses, _ = d_objective(task.step, config, discriminator, real, fake, condition=source)
+        g_loss = g_objective(task.step, config, discriminator, real, fake.clone().requires_grad_(), condition=source)
+        return discriminator.inputs, losses, g_loss
 
-    seen, losses, for_g = play()
-    assert len(seen) == 6  # fake, real, R1's real, R2's fake; then G's real and fake
-    (fake_source, _), (real_source, _), (r1_source, _), (r2_source, _), (g_source, _), (g_again, _) = seen
+    inputs, losses, g_loss = run()
+    assert len(inputs) == 6  # fake, real, R1's real, R2's fake; then G's real and fake
+    (fake_source, _), (real_source, _), (r1_source, _), (r2_source, _), (g_source, _), (g_again, _) = inputs
     assert not torch.equal(fake_source, real_source)
     assert torch.equal(r1_source, real_source) and torch.equal(r2_source, fake_source)
-    assert all(torch.equal(*seen[of_real]) for of_real in (1, 2, 4))
+    assert all(torch.equal(*inputs[of_real]) for of_real in (1, 2, 4))
     assert torch.equal(g_source, g_again) and not torch.equal(g_source, fake_source)
-    again, same_losses, same_for_g = play()
-    assert all(torch.equal(a, b) for one, two in zip(seen, again, strict=True) for a, b in zip(one, two, strict=True))
-    assert losses.keys() == same_losses.keys() and torch.equal(for_g, same_for_g)
+    again, same_losses, same_g_loss = run()
+    for first, second in zip(inputs, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert losses.keys() == same_losses.keys() and torch.equal(g_loss, same_g_loss)
 
 
-def test_without_augmentation_nothing_is_drawn(pairs: Path) -> None:
+def test_without_augmentation_no_random_numbers_are_drawn(pairs: Path) -> None:
     task = built(tiny_task("pix2pix"))
     task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(5))
     x = tiny_batch(task, pairs)
@@ -160,7 +159,7 @@ def test_without_augmentation_nothing_is_drawn(pairs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_a_generator_learns_through_it(name: str, pairs: Path) -> None:
+def test_gradients_reach_the_generator_through_the_augmentation(name: str, pairs: Path) -> None:
     task = built(tiny_task(name, "--d-augment", *ALL))
     task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(5))
     x = tiny_batch(task, pairs)

@@ -1,4 +1,4 @@
-"""The losses against torch's own, closed forms and autograd."""
+"""Losses against torch's own losses, closed forms and autograd."""
 
 import math
 from dataclasses import replace
@@ -29,7 +29,7 @@ ADVERSARIALS = ("vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "rel
 
 
 def scales_of(*patches: Tensor) -> Scales:
-    """What a discriminator without features would answer with these logits."""
+    """Return the output of a discriminator with these logits and no features."""
     return [[p] for p in patches]
 
 
@@ -43,7 +43,7 @@ scale_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple)
 
 
 def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
-    """One scale, written with torch's loss functions where it has one."""
+    """The losses of one scale, written with torch's loss functions if there is one."""
     ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
     a, b, _ = config.lsgan_targets
     match config.adversarial:
@@ -60,7 +60,7 @@ def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
             return fake.mean() - real.mean()
         case "relativistic":
             return F.binary_cross_entropy_with_logits(real - fake, ones)
-        case "relativistic-average":  # as BasicSR computes ESRGAN's
+        case "relativistic-average":  # as in BasicSR's ESRGAN
             bce = F.binary_cross_entropy_with_logits
             return bce(real - fake.mean(), ones) * 0.5 + bce(fake - real.mean(), zeros) * 0.5
 
@@ -84,7 +84,7 @@ def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
 @pytest.mark.parametrize("adversarial", ADVERSARIALS)
 @given(seed=st.integers(0, 1000), batch=batches, sizes=scale_sizes)
 @settings(max_examples=20, deadline=None)
-def test_adversarial_losses_are_the_references_summed_over_scales(adversarial, seed, batch, sizes):
+def test_adversarial_losses_are_the_reference_losses_summed_over_scales(adversarial, seed, batch, sizes):
     config = AdversarialConfig(adversarial=adversarial, lsgan_targets=(-0.9, 1.1, 0.7))
     real, fake = random_scales(seed, batch, sizes), random_scales(seed + 1, batch, sizes)
     pairs = list(zip(logits(real), logits(fake), strict=True))
@@ -107,7 +107,7 @@ def test_adversarial_losses_are_the_references_summed_over_scales(adversarial, s
         ("relativistic-average", math.log(2), math.log(2)),
     ],
 )
-def test_losses_of_an_undecided_discriminator(adversarial, d_loss, g_loss):
+def test_losses_of_zero_logits(adversarial, d_loss, g_loss):
     config = AdversarialConfig(adversarial=adversarial)
     undecided = scales_of(torch.zeros(2, 1, 4, 4))
     assert adversarial_d_loss(config, undecided, undecided).item() == pytest.approx(d_loss)
@@ -115,11 +115,11 @@ def test_losses_of_an_undecided_discriminator(adversarial, d_loss, g_loss):
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIALS)
-def test_each_player_pushes_the_logits_its_own_way(adversarial):
+def test_discriminator_and_generator_move_the_logits_in_opposite_directions(adversarial):
     config = AdversarialConfig(adversarial=adversarial)
     real = torch.zeros(1, 1, 2, 2, requires_grad=True)
     fake = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    if adversarial == "lsgan":  # away from the targets, where its gradient would vanish
+    if adversarial == "lsgan":  # not at the targets, where the gradient is 0
         real, fake = (torch.full((1, 1, 2, 2), 0.5, requires_grad=True) for _ in range(2))
     d_real, d_fake = torch.autograd.grad(adversarial_d_loss(config, scales_of(real), scales_of(fake)), [real, fake])
     assert (d_real < 0).all() and (d_fake > 0).all()
@@ -128,8 +128,8 @@ def test_each_player_pushes_the_logits_its_own_way(adversarial):
 
 
 @pytest.mark.parametrize("adversarial", [name for name in ADVERSARIALS if name != "relativistic-average"])
-def test_batch_halves_average_to_the_whole(adversarial):
-    """What makes averaging gradients over two ranks equal one rank with the doubled batch."""
+def test_mean_of_two_half_batches_is_the_whole_batch(adversarial):
+    """Averaging gradients over two ranks is therefore equal to one rank with the doubled batch."""
     config = AdversarialConfig(adversarial=adversarial)
     real, fake = random_scales(0, batch=4), random_scales(1, batch=4)
     halves = [
@@ -150,10 +150,10 @@ def test_huge_and_half_precision_logits_stay_finite(adversarial):
 
 
 @pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
-def test_relativistic_generator_needs_the_real_and_sends_it_no_gradient(adversarial):
+def test_relativistic_generator_loss_needs_real_logits_and_gives_them_no_gradient(adversarial):
     config = AdversarialConfig(adversarial=adversarial)
     real, fake = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2, requires_grad=True)
-    with pytest.raises(ValueError, match=r"D\(real\)"):
+    with pytest.raises(ValueError, match="the logits of real images"):
         adversarial_g_loss(config, scales_of(fake))
     adversarial_g_loss(config, scales_of(fake), scales_of(real)).backward()
     assert real.grad is None
@@ -193,17 +193,17 @@ def test_accuracy_counts_patches_and_averages_scales():
         assert on_fake.item() == pytest.approx((1 / 4 + 0) / 2)
 
 
-def test_lsgan_accuracy_has_its_border_between_the_targets():
+def test_lsgan_accuracy_has_its_threshold_between_the_targets():
     config = AdversarialConfig(adversarial="lsgan", lsgan_targets=(0.0, 1.0, 1.0))
-    answers = scales_of(torch.tensor([0.4, 0.6, 0.9, 2.0]).view(1, 1, 2, 2))
-    on_real, on_fake = d_accuracy(config, answers, answers)
+    outputs = scales_of(torch.tensor([0.4, 0.6, 0.9, 2.0]).view(1, 1, 2, 2))
+    on_real, on_fake = d_accuracy(config, outputs, outputs)
     assert (on_real.item(), on_fake.item()) == pytest.approx((3 / 4, 1 / 4))
 
 
 @pytest.mark.parametrize("adversarial", ["wasserstein", "relativistic"])
 @given(shift=st.floats(-100, 100))
 @settings(max_examples=20, deadline=None)
-def test_relative_accuracy_ignores_a_common_shift(adversarial, shift):
+def test_relativistic_accuracy_ignores_a_common_shift(adversarial, shift):
     config = AdversarialConfig(adversarial=adversarial)
     real = scales_of(torch.tensor([4.0, 4.0, 4.0, -4.0]).view(1, 1, 2, 2) + shift)  # mean 2
     fake = scales_of(torch.tensor([-5.0, -5.0, 5.0, 1.0]).view(1, 1, 2, 2) + shift)  # mean −1
@@ -212,7 +212,7 @@ def test_relative_accuracy_ignores_a_common_shift(adversarial, shift):
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIALS)
-def test_a_discriminator_that_answers_one_thing_is_never_right_on_both(adversarial):
+def test_a_constant_discriminator_is_never_right_on_both_real_and_fake(adversarial):
     constant = scales_of(torch.zeros(2, 1, 3, 3, requires_grad=True))
     on_real, on_fake = d_accuracy(AdversarialConfig(adversarial=adversarial), constant, constant)
     assert on_real + on_fake <= 1
@@ -223,7 +223,7 @@ def test_a_discriminator_that_answers_one_thing_is_never_right_on_both(adversari
 
 
 class Linear(nn.Module):
-    """D(x) = Σ w·x for one patch a scale, so that ∇D = w everywhere."""
+    """D(x) = Σ w·x with one patch per scale, so that ∇D = w everywhere."""
 
     def __init__(self, *slopes: Tensor) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ def test_penalties_of_a_linear_discriminator(seed, batch, height, scales):
     assert penalty.item() == pytest.approx(sum(norm**2 / 2 for norm in norms), rel=1e-4)
 
 
-def test_penalties_reach_the_weights_with_the_right_gradient():
+def test_penalties_have_the_right_gradient_for_the_weights():
     slope = images(0, 1, 2, 3, 3)
     linear = Linear(slope.clone())
     zero_centred_penalty(linear, images(1, 4, 2, 3, 3)).backward()
@@ -259,8 +259,8 @@ def test_penalties_reach_the_weights_with_the_right_gradient():
     torch.testing.assert_close(linear.slopes[0].grad, 2 * (slope.norm() - 1) * slope / slope.norm())
 
 
-def test_gradient_penalty_is_measured_between_real_and_fake():
-    """For D(x) = ½‖x‖², ∇D is x itself: the penalty tells at which point it was taken."""
+def test_gradient_penalty_is_computed_between_real_and_fake():
+    """For D(x) = ½‖x‖², ∇D is x: the penalty shows at which point it was computed."""
     real, fake = images(0, 3, 1, 4, 4), images(1, 3, 1, 4, 4)
     mix = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1)
     points = mix * real + (1 - mix) * fake
@@ -275,7 +275,7 @@ def test_gradient_penalty_is_measured_between_real_and_fake():
 
 
 def test_patches_are_averaged_not_summed():
-    """A discriminator that repeats its one answer at every patch is the same function."""
+    """A discriminator that repeats its single logit at every patch is the same function."""
     one = Linear(images(0, 1, 1, 4, 4))
     x = images(1, 2, 1, 4, 4)
     repeated = zero_centred_penalty(lambda x: [[one(x)[0][-1].expand(-1, -1, 6, 6)]], x)
@@ -290,12 +290,12 @@ def test_penalties_of_a_constant_discriminator_have_finite_gradients():
     assert linear.slopes[0].grad.isfinite().all()
 
 
-def test_penalties_run_in_float32_inside_autocast_and_leave_the_images_alone():
+def test_penalties_run_in_float32_inside_autocast_and_do_not_change_the_images():
     conv = nn.Conv2d(1, 1, 3)
-    seen = []
+    dtypes = []
 
     def discriminate(x: Tensor) -> Scales:
-        seen.append((x.dtype, conv(x).dtype))
+        dtypes.append((x.dtype, conv(x).dtype))
         return [[conv(x)]]
 
     x = images(0, 2, 1, 6, 6).bfloat16().requires_grad_()
@@ -305,7 +305,7 @@ def test_penalties_run_in_float32_inside_autocast_and_leave_the_images_alone():
             gradient_penalty(discriminate, x, x, torch.rand(2, 1, 1, 1)),
         ]
     torch.stack(penalties).sum().backward()
-    assert seen == [(torch.float32, torch.float32)] * 2
+    assert dtypes == [(torch.float32, torch.float32)] * 2
     assert x.grad is None
     assert conv.weight.grad is not None
 
@@ -334,19 +334,19 @@ def test_feature_matching_by_hand():
     assert feature_matching(real, fake).item() == 4 / 2 * (1 + 2)
 
 
-def test_feature_matching_trains_the_fake_side_alone():
+def test_feature_matching_has_gradients_for_fake_features_only():
     real, fake = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2, requires_grad=True)
     feature_matching([[real, real]], [[fake, fake]]).backward()
     assert real.grad is None
     assert fake.grad is not None
 
 
-def test_feature_matching_without_features_says_so():
+def test_feature_matching_without_features_is_refused():
     with pytest.raises(ValueError, match="features"):
         feature_matching(random_scales(0), random_scales(1))
 
 
-def test_l1_is_torchs_in_float32_and_never_broadcasts():
+def test_l1_equals_torchs_in_float32_and_never_broadcasts():
     a, b = images(0, 2, 3, 4, 4), images(1, 2, 3, 4, 4)
     torch.testing.assert_close(l1(a, b), nn.L1Loss()(a, b))
     assert l1(a.bfloat16(), b.bfloat16()).dtype == torch.float32

@@ -1,4 +1,4 @@
-"""The perceptual loss against a VGG built here, on its own, from the published table of layers."""
+"""The perceptual loss against an independent VGG that is built here from the table of layers in the paper."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from gan_tasks.pretrained.files.download import DownloadError
 
 SHARED_WEIGHTS = Path(__file__).parents[3].parent / "shared" / "weights" / "vgg16_features.safetensors"
 
-# Configurations D and E of the paper, as their table reads: output channels, "M" for max pooling.
+# Configurations D and E of the table in the paper: output channels, and "M" for max pooling.
 TABLE = {
     "vgg16": [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"],
     "vgg19": [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"],
 }
-# Where torchvision's `features` has the ReLU of each block's first convolution.
+# Indices in torchvision's `features` of the ReLU of each block's first convolution.
 FIRST_RELUS = {"vgg16": (1, 6, 11, 18, 25), "vgg19": (1, 6, 11, 20, 29)}
 
 
 def build_vgg(network: str) -> nn.Sequential:
-    """All of `features`, with random weights that keep the signal's size from layer to layer."""
+    """Build all layers of `features`, with random weights that keep the scale of the signal."""
     layers: list[nn.Module] = []
     channels = 3
     for entry in TABLE[network]:
@@ -71,7 +71,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def reference(vgg: nn.Sequential, layers: dict[int, float], image: Tensor, target: Tensor) -> Tensor:
-    """Σ weight · L1, with layers by their number."""
+    """Return Σ weight · L1 for layers given by their index."""
     total = torch.zeros(())
     for number, weight in layers.items():
         upto = vgg[: number + 1]
@@ -79,7 +79,7 @@ def reference(vgg: nn.Sequential, layers: dict[int, float], image: Tensor, targe
     return total
 
 
-def test_default_loss_is_pix2pixhds(network, vgg, weights):
+def test_default_loss_is_that_of_pix2pixhd(network, vgg, weights):
     layers = dict(zip(FIRST_RELUS[network], (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0), strict=True))
     image, target = images(0), images(1)
     expected = reference(vgg, layers, image, target)
@@ -90,7 +90,7 @@ def test_default_loss_is_pix2pixhds(network, vgg, weights):
     ("name", "vgg16_number", "vgg19_number"),
     [("conv1_1", 0, 0), ("relu1_2", 3, 3), ("conv3_3", 14, 14), ("relu4_3", 22, 24), ("conv5_3", 28, 32)],
 )
-def test_names_of_layers_mean_what_the_paper_means(network, vgg, weights, name, vgg16_number, vgg19_number):
+def test_layer_names_are_those_of_the_paper(network, vgg, weights, name, vgg16_number, vgg19_number):
     number = vgg16_number if network == "vgg16" else vgg19_number
     image, target = images(0), images(1)
     expected = reference(vgg, {number: 0.7}, image, target)
@@ -105,12 +105,12 @@ def test_conv5_4_of_vgg19_is_before_its_relu():
     torch.testing.assert_close(found, reference(vgg, {34: 1.0}, images(0), images(1)))
 
 
-# The last convolution of each block, before its ReLU, where torchvision's `features` has them.
+# Indices in torchvision's `features` of the last convolution of each block.
 LAST_CONVS = {"vgg16": (2, 7, 14, 21, 28), "vgg19": (2, 7, 16, 25, 34)}
 
 
 def test_layers_of_esrgan_and_real_esrgan_by_name(network, vgg, weights):
-    """Wang et al. 2018 and 2021: conv5_4 alone, and with it the last of each block at 0.1, 0.1, 1, 1, 1."""
+    """Wang et al. 2018: conv5_4. Wang et al. 2021: the last one of each block with weights 0.1, 0.1, 1, 1, 1."""
     image, target = images(0), images(1)
     for name, in_loss in (("esrgan", (0, 0, 0, 0, 1.0)), ("real-esrgan", (0.1, 0.1, 1.0, 1.0, 1.0))):
         layers = {number: weight for number, weight in zip(LAST_CONVS[network], in_loss, strict=True) if weight}
@@ -119,7 +119,7 @@ def test_layers_of_esrgan_and_real_esrgan_by_name(network, vgg, weights):
     assert layers_called("pix2pixhd", network) == PIX2PIXHD_LAYERS
 
 
-def test_only_the_image_is_trained(network, weights):
+def test_only_the_image_gets_gradients(network, weights):
     perceptual = Perceptual(network, weights)
     image, target = images(0).requires_grad_(), images(1).requires_grad_()
     perceptual(image, target).backward()
@@ -128,11 +128,11 @@ def test_only_the_image_is_trained(network, weights):
     assert not any(parameter.requires_grad for parameter in perceptual.parameters())
 
 
-def test_equal_images_cost_nothing(network, weights):
+def test_loss_of_equal_images_is_zero(network, weights):
     assert Perceptual(network, weights)(images(0), images(0)).item() == 0
 
 
-def test_gray_is_repeated_and_alpha_left_out(network, weights):
+def test_gray_is_repeated_and_alpha_ignored(network, weights):
     perceptual = Perceptual(network, weights, {"relu2_1": 1.0})
     gray, other = images(0, channels=1), images(1, channels=1)
     expected = perceptual(gray.repeat(1, 3, 1, 1), other.repeat(1, 3, 1, 1))
@@ -143,20 +143,20 @@ def test_gray_is_repeated_and_alpha_left_out(network, weights):
     torch.testing.assert_close(perceptual(rgba, images(4)), perceptual(images(3), images(4)))
 
 
-def test_nothing_beyond_the_deepest_layer_is_needed_or_run(network, weights):
+def test_layers_after_the_deepest_one_are_neither_needed_nor_run(network, weights):
     first = {key: value for key, value in weights.items() if int(key.split(".")[1]) <= 5}
     perceptual = Perceptual(network, first, {"relu2_1": 1.0})
-    small = images(0, size=2)  # the third pool would leave nothing of it
+    small = images(0, size=2)  # too small for the third pooling
     assert perceptual(small, -small).isfinite()
 
 
-def test_construction_leaves_the_global_random_state_alone(network, weights):
+def test_construction_does_not_change_the_global_random_state(network, weights):
     before = torch.get_rng_state()
     Perceptual(network, weights)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_half_precision_weights_are_used_in_float32(network, weights):
+def test_half_precision_weights_are_converted_to_float32(network, weights):
     halved = {key: value.half() for key, value in weights.items()}
     restored = {key: value.float() for key, value in halved.items()}
     image, target = images(0), images(1)
@@ -174,7 +174,7 @@ def test_the_other_network_is_recognised(network, weights):
         Perceptual(other, weights, {"relu1_1": 1.0})
 
 
-def test_missing_and_misshapen_tensors_are_named(network, weights):
+def test_missing_and_wrongly_shaped_tensors_are_named(network, weights):
     broken = {key: value for key, value in weights.items() if key != "features.5.bias"}
     broken["features.2.weight"] = torch.zeros(64, 64, 1, 1)
     with pytest.raises(UserError) as caught:
@@ -184,12 +184,12 @@ def test_missing_and_misshapen_tensors_are_named(network, weights):
     assert "features.2.weight is (64, 64, 1, 1) where (64, 64, 3, 3) is expected" in message
 
 
-def test_tensors_of_something_else_are_refused():
+def test_tensors_of_another_model_are_refused():
     with pytest.raises(UserError, match=r"features\.0\.weight is missing"):
         Perceptual("vgg19", {"conv_first.weight": torch.zeros(1)})
 
 
-def test_a_layer_that_is_not_there_is_refused(weights, network):
+def test_an_unknown_layer_is_refused(weights, network):
     with pytest.raises(ValueError, match="relu6_1"):
         Perceptual(network, weights, {"relu6_1": 1.0})
 
@@ -198,7 +198,7 @@ def test_a_layer_that_is_not_there_is_refused(weights, network):
 
 
 def test_weights_are_read_from_safetensors_and_pth(tmp_path, network, weights):
-    with_classifier = {**weights, "classifier.0.weight": torch.zeros(2)}  # as torchvision's file has it
+    with_classifier = {**weights, "classifier.0.weight": torch.zeros(2)}  # as in torchvision's file
     save_file(with_classifier, tmp_path / "w.safetensors")
     torch.save(with_classifier, tmp_path / "w.pth")
     expected = Perceptual(network, weights)(images(0), images(1))
@@ -208,7 +208,7 @@ def test_weights_are_read_from_safetensors_and_pth(tmp_path, network, weights):
 
 
 class RunsSomething:
-    """What a malicious pickle does when it is loaded."""
+    """Stands for the code that a malicious pickle runs when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -217,7 +217,7 @@ class RunsSomething:
         return Path.touch, (self.path,)
 
 
-def test_files_that_hold_no_weights_are_refused_and_not_run(tmp_path):
+def test_files_without_weights_are_refused_and_not_executed(tmp_path):
     (tmp_path / "text.pth").write_text("not found")
     (tmp_path / "empty.pth").touch()
     (tmp_path / "text.safetensors").write_text("not found")
@@ -231,7 +231,7 @@ def test_files_that_hold_no_weights_are_refused_and_not_run(tmp_path):
         load_perceptual(PerceptualConfig(perceptual_weights=tmp_path / "absent.pth"))
 
 
-def test_without_a_file_the_networks_own_weights_are_fetched(tmp_path, monkeypatch, network, weights):
+def test_without_a_file_the_weights_of_the_network_are_downloaded(tmp_path, monkeypatch, network, weights):
     asked = []
 
     def fetch(url: str, *, sha256: str, name: str, on_progress: object) -> Path:
@@ -247,7 +247,7 @@ def test_without_a_file_the_networks_own_weights_are_fetched(tmp_path, monkeypat
     assert name == f"{network}-{sha256}.pth"
 
 
-def test_without_a_network_both_remedies_are_given(monkeypatch):
+def test_failed_download_names_both_remedies(monkeypatch):
     def fetch(*args: object, **kwargs: object) -> Path:
         raise DownloadError("cannot reach it")
 
@@ -262,7 +262,7 @@ def test_a_negative_weight_is_refused():
 
 
 @pytest.mark.skipif(not SHARED_WEIGHTS.exists(), reason=f"{SHARED_WEIGHTS.name} is not beside this checkout")
-def test_pretrained_weights_rank_damage_as_a_person_would():
+def test_with_pretrained_weights_blur_is_worse_than_a_change_of_contrast():
     skimage_data = pytest.importorskip("skimage.data")
     vgg = build_vgg("vgg16")
     vgg.load_state_dict({k.removeprefix("features."): v.float() for k, v in load_file(SHARED_WEIGHTS).items()})
@@ -272,6 +272,6 @@ def test_pretrained_weights_rank_damage_as_a_person_would():
     blurred = nn.functional.avg_pool2d(photo, 5, stride=1, padding=2, count_include_pad=False)
     layers = dict(zip(FIRST_RELUS["vgg16"], PIX2PIXHD_LAYERS.values(), strict=True))
     torch.testing.assert_close(perceptual(blurred, photo), reference(vgg, layers, blurred, photo))
-    # A shade of brightness changes every pixel and hardly what is seen; blur of an equal L1 takes detail away.
-    shade = (blurred - photo).abs().mean() * photo.sign()
-    assert perceptual(photo - shade, photo) < perceptual(blurred, photo)
+    # Both images have the same L1. A change of contrast keeps the details, and blur removes them.
+    change = (blurred - photo).abs().mean() * photo.sign()
+    assert perceptual(photo - change, photo) < perceptual(blurred, photo)

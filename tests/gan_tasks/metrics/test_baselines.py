@@ -1,4 +1,4 @@
-"""Answers without a network against numpy's least squares and closed forms."""
+"""Baselines against numpy's least squares and closed forms."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from gan_tasks.metrics.baselines import (
 
 
 def noise_images(seed: int, count: int, channels: int, *sizes: tuple[int, int]) -> list[np.ndarray]:
-    """uint8 H×W×C, of each size in turn."""
+    """Return random uint8 images H×W×C, one of each size."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (*sizes[i % len(sizes)], channels), np.uint8) for i in range(count)]
 
@@ -29,7 +29,7 @@ def as_float(pixels: np.ndarray) -> np.ndarray:
     return pixels.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
 
 
-def test_mean_is_the_mean_photo_where_sizes_agree_and_its_colour_elsewhere():
+def test_mean_is_the_mean_image_or_the_mean_colour_for_another_size():
     targets = noise_images(0, 5, 3, (4, 6))
     baselines = fit_baselines(noise_images(1, 5, 1, (4, 6)), targets)
     mean = np.mean([as_float(t) for t in targets], axis=0)
@@ -39,7 +39,7 @@ def test_mean_is_the_mean_photo_where_sizes_agree_and_its_colour_elsewhere():
     np.testing.assert_allclose(elsewhere[:, 1, 2], mean.mean(axis=(1, 2)), atol=1e-6)
 
 
-def test_mean_of_targets_of_several_sizes_is_their_pixels_mean_colour():
+def test_mean_of_targets_of_several_sizes_is_the_mean_colour_of_all_pixels():
     sizes = ((4, 6), (2, 2))
     targets = noise_images(0, 5, 3, *sizes)
     baselines = fit_baselines(noise_images(1, 5, 3, *sizes), targets)
@@ -62,7 +62,7 @@ def test_affine_recovers_an_affine_relation_of_colours(seed, source_channels, ta
     np.testing.assert_allclose(baselines.affine(sources[2]), targets[2], atol=1e-5)
 
 
-def test_affine_has_the_residual_of_numpys_least_squares():
+def test_affine_has_the_error_of_numpys_least_squares():
     sources, targets = noise_images(0, 4, 3, (6, 5)), noise_images(1, 4, 3, (6, 5))
     baselines = fit_baselines(sources, targets)
     x = np.concatenate([as_float(s).reshape(3, -1) for s in sources], axis=1).T
@@ -73,13 +73,13 @@ def test_affine_has_the_residual_of_numpys_least_squares():
     np.testing.assert_allclose(baselines.affine(sources[0]), expected, atol=1e-6)
 
 
-def test_affine_of_channels_that_say_the_same_is_still_defined():
+def test_affine_is_defined_for_equal_channels():
     gray = noise_images(0, 3, 1, (4, 4))
     baselines = fit_baselines([g.repeat(3, axis=2) for g in gray], gray)
     np.testing.assert_allclose(baselines.affine(gray[0].repeat(3, axis=2)), as_float(gray[0]), atol=1e-5)
 
 
-def test_identity_takes_the_targets_channels():
+def test_identity_converts_to_the_channels_of_the_target():
     gray, colour = noise_images(0, 2, 1, (4, 4)), noise_images(1, 2, 3, (4, 4))
     np.testing.assert_allclose(fit_baselines(colour, colour).identity(colour[0]), as_float(colour[0]))
     repeated = fit_baselines(gray, colour).identity(gray[0])
@@ -91,7 +91,7 @@ def test_identity_takes_the_targets_channels():
 
 
 @pytest.mark.parametrize("name", ["identity", "mean", "affine"])
-def test_files_pixels_and_the_projects_floats_are_the_same_image(name):
+def test_pixels_and_floats_of_an_image_give_the_same_baselines(name):
     sources, targets = noise_images(0, 3, 3, (4, 5)), noise_images(1, 3, 3, (4, 5))
     from_pixels = fit_baselines(sources, targets)
     from_floats = fit_baselines(map(as_float, sources), map(as_float, targets))
@@ -103,7 +103,7 @@ def test_files_pixels_and_the_projects_floats_are_the_same_image(name):
     np.testing.assert_allclose(of_uint16, of_pixels, atol=1e-6)
 
 
-def test_pairs_that_cannot_be_fitted_are_refused():
+def test_missing_and_unequally_sized_pairs_are_refused():
     photos = noise_images(0, 2, 3, (4, 4))
     with pytest.raises(ValueError, match="no training pairs"):
         fit_baselines([], [])
@@ -124,11 +124,11 @@ def test_upscaling_multiplies_the_size_and_keeps_the_mean(scale):
     assert large.mean() == pytest.approx(photo.mean(), abs=0.5)
 
 
-# --- holes
+# --- inpainting
 
 
 def blob(height: int, width: int, seed: int) -> np.ndarray:
-    """An irregular hole that may touch the border."""
+    """Return an irregular mask that may touch the border."""
     noise = np.random.default_rng(seed).normal(size=(height, width))
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
     return smooth > np.quantile(smooth, 0.6)
@@ -146,17 +146,17 @@ def test_every_filled_pixel_is_the_mean_of_its_neighbours(seed, height, width):
     np.testing.assert_array_equal(filled[~mask], image[~mask])
 
 
-def test_a_plane_is_filled_without_error():
+def test_a_linear_ramp_is_filled_without_error():
     rows, columns = np.mgrid[:30, :40]
-    plane = (2.0 * rows - columns + 5)[..., None]
+    ramp = (2.0 * rows - columns + 5)[..., None]
     mask = np.zeros((30, 40), bool)
     mask[4:20, 7:33] = True
-    np.testing.assert_allclose(fill_harmonic(plane, mask), plane, atol=1e-9)
+    np.testing.assert_allclose(fill_harmonic(ramp, mask), ramp, atol=1e-9)
 
 
 @pytest.mark.parametrize("fill", [fill_harmonic, fill_telea, fill_navier_stokes])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_fill_leaves_what_is_known_and_comes_near_to_what_is_not(fill, channels):
+def test_fills_keep_unmasked_pixels_and_approximate_masked_ones(fill, channels):
     photo = skimage.data.astronaut()[:128, 150:280, :channels]
     mask = blob(128, 130, 0)
     damaged = np.where(mask[..., None], 255, photo).astype(np.uint8)
@@ -171,7 +171,7 @@ def test_a_fill_leaves_what_is_known_and_comes_near_to_what_is_not(fill, channel
 
 
 @pytest.mark.parametrize("fill", [fill_harmonic, fill_telea, fill_navier_stokes])
-def test_no_hole_is_nothing_to_do_and_nothing_but_hole_is_refused(fill):
+def test_empty_mask_changes_nothing_and_full_mask_is_refused(fill):
     photo = skimage.data.astronaut()[:20, :30]
     np.testing.assert_array_equal(fill(photo, np.zeros((20, 30), bool)), photo)
     with pytest.raises(ValueError, match="whole image"):

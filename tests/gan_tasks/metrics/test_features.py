@@ -1,4 +1,4 @@
-"""The feature networks: what they recognise, and that every image goes the same way through them."""
+"""Feature networks: what they recognise, and that all images are prepared alike."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_lite0_recognises_photos_by_its_features(lite0, photo):
 
 
 def test_padding_is_tensorflows_same():
-    """With stride 2 an even size is padded at the end alone: the kernel's first tap sees the first pixel."""
+    """With stride 2 an even size is padded at the end only: the first weight of the kernel meets the first pixel."""
     conv = SameConv(1, 1, 3, stride=2)
     conv.weight.data = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0, 0]).view(1, 1, 3, 3)
     even, odd = torch.rand(1, 1, 8, 6), torch.rand(1, 1, 7, 9)
@@ -46,14 +46,14 @@ def test_padding_is_tensorflows_same():
     assert conv(odd).shape == (1, 1, 4, 5) and not conv(odd)[..., 0, :].any()
 
 
-def test_lite0_sees_a_blurred_cat_nearer_to_the_cat_than_to_coffee(lite0):
+def test_features_of_a_blurred_cat_are_nearer_to_the_cat_than_to_coffee(lite0):
     cat, coffee = skimage.data.chelsea(), skimage.data.coffee()
     blurred = cat[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)
     a, b, c = features(lite0, [cat, blurred, coffee], count=3, quiet=True)
     assert np.linalg.norm(a - b) < 0.6 * np.linalg.norm(a - c)
 
 
-def test_the_features_are_called_after_their_weights(lite0, tmp_path):
+def test_name_of_the_network_tells_unusual_weights(lite0, tmp_path):
     assert lite0.name == "efficientnet-lite0"
     other = tmp_path / "other.safetensors"
     save_file({key: value.contiguous() for key, value in EfficientNetLite0().state_dict().items()}, other)
@@ -61,7 +61,7 @@ def test_the_features_are_called_after_their_weights(lite0, tmp_path):
     assert name.startswith("efficientnet-lite0 with other.safetensors (")
 
 
-def test_weights_of_something_else_and_none_at_all_are_refused(tmp_path, monkeypatch):
+def test_weights_of_another_network_and_missing_weights_are_refused(tmp_path, monkeypatch):
     wrong = tmp_path / "wrong.safetensors"
     save_file({"a": torch.zeros(1)}, wrong)
     with pytest.raises(UserError, match="does not hold the weights of EfficientNet-Lite0"):
@@ -71,14 +71,14 @@ def test_weights_of_something_else_and_none_at_all_are_refused(tmp_path, monkeyp
         efficientnet_lite0()
 
 
-def test_loading_a_network_leaves_the_random_state_alone(lite0):
+def test_loading_a_network_does_not_change_the_random_state(lite0):
     before = torch.get_rng_state()
     efficientnet_lite0()
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.skipif(not SHARED_VGG16.is_file(), reason=f"no pretrained VGG16 at {SHARED_VGG16}")
-def test_vgg16_pools_what_its_last_convolution_sees():
+def test_vgg16_averages_the_features_of_its_last_convolution():
     network = vgg16(SHARED_VGG16)
     assert network.name.startswith("vgg16 with vgg16_features.safetensors (")
     weights, x = load_file(SHARED_VGG16), network.prepare(skimage.data.astronaut())[None]
@@ -95,11 +95,11 @@ def test_vgg16_pools_what_its_last_convolution_sees():
     np.testing.assert_allclose(found[0], x.mean(dim=(2, 3))[0], rtol=1e-3, atol=1e-4)
 
 
-# --- the way of an image
+# --- preparation of the images
 
 
 class Colours(nn.Module):
-    """Stands for a network: each image's mean colour."""
+    """A network whose features are each image's mean colour."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def colours() -> FeatureNetwork:
     return FeatureNetwork("colours", Colours(), gan_tasks.metrics.features._resized(8))
 
 
-def test_files_and_arrays_of_any_size_and_depth_are_the_same_images_in_their_order(tmp_path):
+def test_files_and_arrays_of_any_size_and_bit_depth_give_the_same_features_in_order(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (9 + 3 * i, 20 - i, 3), np.uint8) for i in range(19)]  # more than two batches
     for i, image in enumerate(images):
@@ -126,20 +126,20 @@ def test_files_and_arrays_of_any_size_and_depth_are_the_same_images_in_their_ord
     np.testing.assert_allclose(of_uint16, of_arrays, atol=0.01)
 
 
-def test_gray_is_seen_as_rgb_and_alpha_not_at_all():
+def test_gray_is_converted_to_rgb_and_alpha_ignored():
     gray = np.full((9, 9, 1), 51, np.uint8)
     with_alpha = np.concatenate([gray.repeat(3, axis=2), gray], axis=2)
     found = features(colours(), [gray, with_alpha], count=2, quiet=True)
     np.testing.assert_allclose(found, -0.6, atol=1e-6)
 
 
-def test_stripes_finer_than_the_network_sees_are_averaged():
+def test_resizing_antialiases_fine_stripes():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))[..., None]
     prepared = gan_tasks.metrics.features._resized(20)(stripes)
     assert prepared[:, 2:-2, 2:-2].abs().max() < 0.05
 
 
-def test_no_images_have_no_features():
+def test_features_of_no_images_are_refused():
     with pytest.raises(UserError, match="no images"):
         features(colours(), [], count=0, quiet=True)
 
@@ -147,7 +147,7 @@ def test_no_images_have_no_features():
 # --- published files
 
 
-def test_only_the_published_file_itself_passes_for_it(tmp_path):
+def test_any_other_file_than_the_published_one_is_refused(tmp_path):
     other = tmp_path / "alexnet-owt-7be5be79.pth"
     torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11)}, other)
     with pytest.raises(UserError, match="must not be called LPIPS"):

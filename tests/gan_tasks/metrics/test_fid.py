@@ -1,4 +1,4 @@
-"""The published Inception network's layout, and the measures that rest on it, in closed form."""
+"""The layout of the published Inception network, and closed forms of the metrics that use it."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def network() -> Inception2015:
     return network
 
 
-def test_it_has_the_tensors_of_the_published_file(network):
-    """Facts of pytorch-fid's and torch-fidelity's network, which load that file with nothing left over."""
+def test_network_has_the_tensors_of_the_published_file(network):
+    """The numbers are those of pytorch-fid's and torch-fidelity's networks, which load exactly that file."""
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     assert len(shapes) == 566 and sum(p.numel() for p in network.parameters()) == 23_850_960
     for key, shape in {
@@ -45,7 +45,7 @@ def test_it_has_the_tensors_of_the_published_file(network):
     assert not any(key.startswith("AuxLogits") for key in shapes)
 
 
-def test_an_image_gives_2048_features_and_the_sizes_on_the_way_are_tensorflows(network):
+def test_an_image_gives_2048_features_and_intermediate_sizes_are_tensorflows(network):
     sizes = {}
     for name in ("Conv2d_1a_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"):
         network.get_submodule(name).register_forward_hook(
@@ -64,20 +64,20 @@ def test_an_image_gives_2048_features_and_the_sizes_on_the_way_are_tensorflows(n
 @pytest.mark.parametrize(
     ("block", "channels", "branch"), [("Mixed_5b", 192, 32), ("Mixed_6b", 768, 192), ("Mixed_7b", 1280, 192)]
 )
-def test_the_mean_pooling_leaves_the_padding_out(network, block, channels, branch):
-    """With it, a flat image would look darker at the border of the pooled branch, the last of a block."""
+def test_mean_pooling_ignores_the_padding(network, block, channels, branch):
+    """With the padding, a uniform image would be darker at the border of the pooling branch, the last of a block."""
     pooled = network.get_submodule(block)(torch.ones(1, channels, 5, 5))[0, -branch:]
     torch.testing.assert_close(pooled, pooled[:, 2:3, 2:3].expand_as(pooled), rtol=1e-4, atol=1e-4)
 
 
-def test_the_last_block_pools_by_maximum(network):
+def test_last_block_has_max_pooling(network):
     x = torch.rand(1, 2048, 5, 5, generator=torch.Generator().manual_seed(1))
     block = network.Mixed_7c
     expected = block.branch_pool(functional.max_pool2d(functional.pad(x, (1, 1, 1, 1), value=-9), 3, stride=1))
     torch.testing.assert_close(block(x)[:, -192:], expected)
 
 
-def test_images_are_brought_to_299_px_bilinearly_and_without_aliasing():
+def test_images_are_resized_to_299_px_bilinearly_without_aliasing():
     small = np.random.default_rng(0).integers(0, 256, (256, 200, 3), np.uint8)
     as_float = torch.from_numpy(small.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     torch.testing.assert_close(prepare(small)[None], functional.interpolate(as_float, (299, 299), mode="bilinear"))
@@ -85,7 +85,7 @@ def test_images_are_brought_to_299_px_bilinearly_and_without_aliasing():
     assert prepare(stripes)[:, 5:-5, 5:-5].abs().max() < 0.35
 
 
-def test_only_the_published_weights_will_do(tmp_path, monkeypatch, network):
+def test_any_other_weights_than_the_published_ones_are_refused(tmp_path, monkeypatch, network):
     other = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save(network.state_dict(), other)
     with pytest.raises(UserError, match="must not be called FID"):
@@ -128,16 +128,16 @@ def scored(logits: np.ndarray) -> InceptionFeatures:
     return InceptionFeatures(np.zeros((len(logits), 2048), np.float32), logits.astype(np.float32))
 
 
-def test_inception_score_of_images_alike_and_of_one_class_each():
+def test_inception_score_of_equal_images_and_of_images_of_different_classes():
     assert inception_score(scored(np.ones((50, 1008)))) == pytest.approx((1, 0))
     sure = np.full((500, 1008), -1e4)
     sure[np.arange(500), np.arange(500)] = 1e4
-    assert inception_score(scored(sure)) == pytest.approx((50, 0))  # fifty classes in each of ten parts
+    assert inception_score(scored(sure)) == pytest.approx((50, 0))  # fifty classes in each of the ten parts
     with pytest.raises(UserError, match="9 images"):
         inception_score(scored(np.ones((9, 1008))))
 
 
-def test_inception_score_is_the_written_out_divergence():
+def test_inception_score_equals_the_divergence_by_definition():
     logits = np.random.default_rng(0).normal(0, 2, (20, 1008))
     p = torch.from_numpy(logits).softmax(dim=1)
     order, scores = np.random.default_rng(3).permutation(20), []

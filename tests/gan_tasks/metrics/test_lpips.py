@@ -1,4 +1,4 @@
-"""LPIPS against its definition written out, and the refusal of weights that are not the published ones."""
+"""LPIPS against its definition, and the refusal of weights that are not the published ones."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ VGG = [
     n if n == "M" else (n, 3, 1, 1)
     for n in (64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3)
 ]
-TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # the ReLUs that count
+TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # the ReLUs whose features are compared
 
 
 def build(network: str) -> nn.Sequential:
@@ -57,13 +57,13 @@ def network(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def measure(network) -> Lpips:
+def metric(network) -> Lpips:
     return Lpips(network, named(build(network)), linear(network))
 
 
-def test_it_is_the_published_definition(network, measure):
+def test_lpips_equals_its_published_definition(network, metric):
     image, target = photos(3)
-    # The scaling layer of the published code, whose numbers are ImageNet's for [-1, 1].
+    # The scaling layer of the published code: ImageNet's mean and deviation for values in [-1, 1].
     shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
     scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
     a, b = ((x - shift) / scale for x in (image, target))
@@ -73,39 +73,39 @@ def test_it_is_the_published_definition(network, measure):
         if number in TAPS[network]:
             difference = functional.normalize(a, dim=1) - functional.normalize(b, dim=1)
             expected += (next(weights) * difference**2).sum(dim=1).mean(dim=(1, 2))
-    torch.testing.assert_close(measure(image, target), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(metric(image, target), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_equal_images_have_distance_zero_and_the_order_does_not_matter(measure):
+def test_equal_images_have_distance_zero_and_the_order_does_not_matter(metric):
     image, target = photos(2)
-    assert measure(image, image).tolist() == [0, 0]
-    torch.testing.assert_close(measure(image, target), measure(target, image))
+    assert metric(image, image).tolist() == [0, 0]
+    torch.testing.assert_close(metric(image, target), metric(target, image))
     together, apart = (
-        measure(image, target),
-        torch.cat([measure(image[i : i + 1], target[i : i + 1]) for i in (0, 1)]),
+        metric(image, target),
+        torch.cat([metric(image[i : i + 1], target[i : i + 1]) for i in (0, 1)]),
     )
     torch.testing.assert_close(together, apart)
 
 
-def test_a_small_change_is_a_small_distance(measure):
+def test_a_small_change_is_a_small_distance(metric):
     image, target = photos(1)
-    assert 0 < measure(image + 0.1 * (target - image), image).item() < measure(target, image).item()
+    assert 0 < metric(image + 0.1 * (target - image), image).item() < metric(target, image).item()
 
 
-def test_gray_is_repeated_and_autocast_changes_nothing(measure):
+def test_gray_is_repeated_and_autocast_changes_nothing(metric):
     image, target = photos(1, channels=1)
-    expected = measure(image.expand(-1, 3, -1, -1), target.expand(-1, 3, -1, -1))
+    expected = metric(image.expand(-1, 3, -1, -1), target.expand(-1, 3, -1, -1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(measure(image, target), expected)
+        torch.testing.assert_close(metric(image, target), expected)
 
 
-def test_the_smallest_images_and_those_that_cannot_be_measured(network, measure):
+def test_smallest_images_are_accepted_and_smaller_or_unequal_ones_refused(network, metric):
     least = 31 if network == "alex" else 16
     image, target = photos(1, least, least)
-    assert measure(image, target).isfinite().all()
+    assert metric(image, target).isfinite().all()
     for a, b in ((image[..., 1:], target[..., 1:]), (image, target[..., 1:])):
         with pytest.raises(ValueError, match=f"{least} px"):
-            measure(a, b)
+            metric(a, b)
 
 
 def test_missing_weights_are_named(network):
@@ -117,7 +117,7 @@ def test_missing_weights_are_named(network):
         Lpips(network, named(build(other)), linear(network))
 
 
-def test_only_the_published_files_make_an_lpips(network, tmp_path, monkeypatch):
+def test_any_other_files_than_the_published_ones_are_refused(network, tmp_path, monkeypatch):
     other = tmp_path / "backbone.pth"
     torch.save(named(build(network)), other)
     with pytest.raises(UserError, match="must not be called LPIPS"):
@@ -131,7 +131,7 @@ def test_only_the_published_files_make_an_lpips(network, tmp_path, monkeypatch):
         load_lpips(network)
 
 
-def test_the_files_are_fetched_under_their_digests(network, tmp_path, monkeypatch):
+def test_files_are_downloaded_with_their_digests(network, tmp_path, monkeypatch):
     asked = []
 
     def fetch(url, *, sha256, name, on_progress):

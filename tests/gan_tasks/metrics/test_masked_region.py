@@ -1,4 +1,4 @@
-"""Measures in the hole alone: closed forms, and what they are of a hole that is everything."""
+"""Metrics over the masked region: closed forms, and agreement with the whole-image metrics for a full mask."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 
 @given(st.floats(0.01, 2), st.integers(0, 99), st.floats(0.05, 0.95))
-def test_a_constant_difference_in_the_hole(difference: float, seed: int, share: float) -> None:
-    """Half of it by L1, as values are in [0, 1]; 20·log10(2/d) dB; whatever is outside the hole."""
+def test_constant_difference_in_the_mask(difference: float, seed: int, ratio: float) -> None:
+    """L1 is d/2, as it is scaled to [0, 1], and PSNR is 20·log10(2/d) dB, whatever the unmasked pixels are."""
     target = drawn(seed, 2, 3, 12, 14)
-    mask = drawn(seed + 1, 2, 1, 12, 14) < 2 * share - 1
+    mask = drawn(seed + 1, 2, 1, 12, 14) < 2 * ratio - 1
     mask[..., 6, 7] = True
     image = torch.where(mask, target + difference, drawn(seed + 2, 2, 3, 12, 14))
     found = masked_metrics(image, target, mask)
@@ -32,7 +32,7 @@ def test_a_constant_difference_in_the_hole(difference: float, seed: int, share: 
     assert found["psnr_masked"].tolist() == pytest.approx([20 * math.log10(2 / difference)] * 2, abs=1e-3)
 
 
-def test_each_image_has_its_own_hole() -> None:
+def test_each_image_has_its_own_mask() -> None:
     target, image = drawn(0, 2, 3, 20, 16), drawn(1, 2, 3, 20, 16)
     mask = drawn(2, 2, 1, 20, 16) < torch.tensor([-0.5, 0.5]).view(2, 1, 1, 1)
     found = masked_metrics(image, target, mask)
@@ -46,7 +46,7 @@ def test_each_image_has_its_own_hole() -> None:
 
 
 @pytest.mark.parametrize("border_px", [0, 3])
-def test_where_all_is_hole_they_are_those_of_the_image(border_px: int) -> None:
+def test_full_mask_gives_the_metrics_of_the_whole_image(border_px: int) -> None:
     target, image = drawn(0, 2, 3, 24, 19), drawn(1, 2, 3, 24, 19)
     found = masked_metrics(image, target, torch.ones(2, 1, 24, 19, dtype=torch.bool), border_px=border_px)
     expected = reference.full_reference(image, target, border_px=border_px)
@@ -54,30 +54,30 @@ def test_where_all_is_hole_they_are_those_of_the_image(border_px: int) -> None:
         torch.testing.assert_close(found[f"{name}_masked"], expected[f"{name}_rgb"])
 
 
-def test_without_a_hole_there_is_no_value_and_no_warning() -> None:
+def test_empty_mask_gives_nan_without_a_warning() -> None:
     target, image = drawn(0, 1, 3, 24, 19), drawn(1, 1, 3, 24, 19)
     mask = torch.zeros(1, 1, 24, 19, dtype=torch.bool)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(math.isnan(float(value)) for value in masked_metrics(image, target, mask).values())
-        mask[..., :2, :2] = True  # within 5 px of the border no window is centred
+        mask[..., :2, :2] = True  # no window has its centre within 5 px of the border
         found = masked_metrics(image, target, mask)
         assert math.isnan(float(found["ssim_masked"])) and not math.isnan(float(found["l1_masked"]))
         small = masked_metrics(image[..., :8, :8], target[..., :8, :8], mask[..., :8, :8])
         assert math.isnan(float(small["ssim_masked"])) and not math.isnan(float(small["psnr_masked"]))
 
 
-def test_an_exact_fill() -> None:
+def test_exact_fill_has_the_best_l1_and_psnr() -> None:
     target = drawn(0, 1, 1, 24, 19)
     mask = drawn(1, 1, 1, 24, 19) < 0
     found = masked_metrics(torch.where(mask, target, -target), target, mask)
     assert float(found["l1_masked"]) == 0 and float(found["psnr_masked"]) == math.inf
-    assert float(found["ssim_masked"]) < 1  # its windows reach beyond the hole
+    assert float(found["ssim_masked"]) < 1  # its windows include unmasked pixels
 
 
 def test_sizes_that_differ_are_refused() -> None:
     image = drawn(0, 1, 3, 24, 19)
-    with pytest.raises(ValueError, match="hole of"):
+    with pytest.raises(ValueError, match="mask of"):
         masked_metrics(image, image, torch.ones(1, 1, 19, 24, dtype=torch.bool))
     with pytest.raises(ValueError, match="11 px"):
         reference.ssim_map(image[..., :10, :], image[..., :10, :])

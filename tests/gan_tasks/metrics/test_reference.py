@@ -1,4 +1,4 @@
-"""Full-reference measures against scikit-image on real photographs, scipy, published figures and closed forms."""
+"""Full-reference metrics against scikit-image on real photographs, scipy, published values and closed forms."""
 
 import math
 from pathlib import Path
@@ -27,7 +27,7 @@ PHOTOS = {
 
 
 def damaged(photo: np.ndarray) -> dict[str, np.ndarray]:
-    """The photo in several states, all uint8 H×W×C."""
+    """Return the photo with several kinds of changes, uint8 H×W×C."""
     noise = np.random.default_rng(0).normal(0, 20, photo.shape)
     return {
         "noise": np.clip(photo + noise, 0, 255).astype(np.uint8),
@@ -38,7 +38,7 @@ def damaged(photo: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tensor(photo: np.ndarray) -> torch.Tensor:
-    """1×C×H×W in [-1, 1]."""
+    """Convert to a tensor 1×C×H×W in [-1, 1]."""
     return torch.from_numpy(photo.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
 
 
@@ -50,7 +50,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("photo", "changed"), PAIRS)
-def test_psnr_and_l1_are_those_of_the_8_bit_images(photo, changed):
+def test_psnr_and_l1_equal_those_of_the_8_bit_images(photo, changed):
     assert psnr(tensor(changed), tensor(photo)).item() == pytest.approx(
         peak_signal_noise_ratio(photo, changed, data_range=255), abs=1e-3
     )
@@ -59,7 +59,7 @@ def test_psnr_and_l1_are_those_of_the_8_bit_images(photo, changed):
 
 
 @pytest.mark.parametrize(("photo", "changed"), PAIRS)
-def test_ssim_is_that_of_scikit_image_over_whole_windows(photo, changed):
+def test_ssim_equals_that_of_scikit_image_without_padding(photo, changed):
     _, windows = structural_similarity(
         photo,
         changed,
@@ -73,12 +73,12 @@ def test_ssim_is_that_of_scikit_image_over_whole_windows(photo, changed):
     assert ssim(tensor(changed), tensor(photo)).item() == pytest.approx(windows[5:-5, 5:-5].mean(), abs=2e-5)
 
 
-@pytest.mark.parametrize("measure", [l1, psnr, ssim])
-def test_each_image_is_measured_on_its_own(measure):
+@pytest.mark.parametrize("metric", [l1, psnr, ssim])
+def test_metrics_of_a_batch_equal_those_of_its_images(metric):
     photos = [tensor(PHOTOS[name]) for name in ("colour", "also colour")]
     changed = [tensor(damaged(PHOTOS["colour"])["noise"]), tensor(damaged(PHOTOS["also colour"])["dark"])]
-    together = measure(torch.cat(changed), torch.cat(photos))
-    apart = torch.cat([measure(c, p) for c, p in zip(changed, photos, strict=True)])
+    together = metric(torch.cat(changed), torch.cat(photos))
+    apart = torch.cat([metric(c, p) for c, p in zip(changed, photos, strict=True)])
     torch.testing.assert_close(together, apart)
     assert together.shape == (2,)
 
@@ -90,14 +90,14 @@ def test_equal_images_have_the_best_values():
     assert ssim(photo, photo).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_opposite_images_have_the_worst():
+def test_opposite_images_have_the_worst_values():
     black, white = -torch.ones(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
     assert l1(black, white).item() == 1
     assert psnr(black, white).item() == 0
     assert ssim(black, white).item() < 0.001
 
 
-def test_autocast_and_low_precision_inputs_do_not_coarsen_ssim():
+def test_ssim_is_computed_in_full_precision():
     photo, changed = tensor(PHOTOS["colour"]), tensor(damaged(PHOTOS["colour"])["one level off"])
     plain = ssim(changed, photo)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -107,17 +107,17 @@ def test_autocast_and_low_precision_inputs_do_not_coarsen_ssim():
 
 @given(height=st.integers(1, 14), width=st.integers(1, 14))
 @settings(max_examples=20, deadline=None)
-def test_ssim_is_nan_exactly_where_no_window_fits(height, width):
+def test_ssim_is_nan_only_for_images_smaller_than_a_window(height, width):
     image = torch.rand(2, 1, height, width)
     values = ssim(image, image)
     assert values.shape == (2,)
     assert values.isnan().all() if min(height, width) < 11 else (values > 0.999).all()
 
 
-@pytest.mark.parametrize("measure", [l1, psnr, ssim, ms_ssim, full_reference])
-def test_shapes_that_differ_are_refused(measure):
-    with pytest.raises(ValueError, match="shapes must agree"):
-        measure(torch.zeros(2, 1, 16, 16), torch.zeros(2, 3, 16, 16))
+@pytest.mark.parametrize("metric", [l1, psnr, ssim, ms_ssim, full_reference])
+def test_shapes_that_differ_are_refused(metric):
+    with pytest.raises(ValueError, match="shapes must be equal"):
+        metric(torch.zeros(2, 1, 16, 16), torch.zeros(2, 3, 16, 16))
 
 
 # --- luma and borders
@@ -130,20 +130,20 @@ def test_luma_is_the_studio_range_of_bt_601():
         assert ((luma(pixel) + 1) * 127.5).item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_luma_of_a_photo_is_that_of_scikit_image():
+def test_luma_of_a_photo_equals_that_of_scikit_image():
     photo = PHOTOS["colour"]
     expected = skimage.color.rgb2ycbcr(photo)[..., 0]
     np.testing.assert_allclose((luma(tensor(photo))[0, 0].numpy() + 1) * 127.5, expected, atol=1e-3)
 
 
-def test_gray_is_its_own_luma_and_other_channels_have_none():
+def test_luma_of_gray_is_unchanged_and_other_channels_are_refused():
     gray = tensor(PHOTOS["gray"])
     assert torch.equal(luma(gray), gray)
     with pytest.raises(ValueError, match="2 channels"):
         luma(torch.zeros(1, 2, 4, 4))
 
 
-def test_errors_in_the_border_do_not_count():
+def test_errors_in_the_cropped_border_have_no_effect():
     photo = tensor(PHOTOS["colour"])
     changed = photo.clone()
     changed[..., :3, :] = changed[..., -3:, :] = changed[..., :, :3] = changed[..., :, -3:] = 0
@@ -156,14 +156,14 @@ def test_errors_in_the_border_do_not_count():
 
 @pytest.mark.skipif(not BENCHMARK.is_dir(), reason=f"no super-resolution benchmark at {BENCHMARK}")
 @pytest.mark.parametrize(("name", "published_db"), [("Set5", 28.42), ("Set14", 26.00)])
-def test_bicubic_upscaling_by_four_has_its_published_psnr(name, published_db):
-    measured = []
+def test_bicubic_upscaling_by_four_has_the_published_psnr(name, published_db):
+    values = []
     for path in sorted((BENCHMARK / name / "HR").iterdir()):
         high, low = read(path).pixels, read(BENCHMARK / name / "LR" / path.name).pixels
-        answer = upscale_bicubic(low, 4)
-        images = [crop_border(torch.from_numpy(to_float(pixels))[None], 4) for pixels in (answer, high)]
-        measured.append(psnr(*map(luma, images)).item())
-    assert np.mean(measured) == pytest.approx(published_db, abs=0.05)
+        upscaled = upscale_bicubic(low, 4)
+        images = [crop_border(torch.from_numpy(to_float(pixels))[None], 4) for pixels in (upscaled, high)]
+        values.append(psnr(*map(luma, images)).item())
+    assert np.mean(values) == pytest.approx(published_db, abs=0.05)
 
 
 # --- MS-SSIM
@@ -172,7 +172,7 @@ LARGE = {"colour": skimage.data.astronaut()[:230, 100:300], "gray": skimage.data
 
 
 def ms_ssim_by_scipy(photo: np.ndarray, changed: np.ndarray) -> float:
-    """One plane after another, with scipy's Gaussian (its radius of 3.5 σ is the window of 11) and 2×2 means."""
+    """Compute each channel with scipy's Gaussian (its radius of 3.5 σ is the window of 11) and 2×2 means."""
     values = []
     for c in range(photo.shape[2]):
         x, y, value = photo[..., c] / 255, changed[..., c] / 255, 1.0
@@ -195,7 +195,7 @@ def ms_ssim_by_scipy(photo: np.ndarray, changed: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("damage", ["noise", "dark", "shifted", "one level off"])
-def test_ms_ssim_is_its_definition_computed_with_scipy(name, damage):
+def test_ms_ssim_equals_its_definition_computed_with_scipy(name, damage):
     photo, changed = LARGE[name], damaged(LARGE[name])[damage]
     assert ms_ssim(tensor(changed), tensor(photo)).item() == pytest.approx(ms_ssim_by_scipy(photo, changed), abs=2e-5)
 
@@ -209,10 +209,10 @@ def test_ms_ssim_of_equal_opposite_and_small_images():
         ms_ssim(small, small)
 
 
-# --- all of them
+# --- all metrics
 
 
-def test_full_reference_names_each_measure_with_its_colours():
+def test_full_reference_names_each_metric_with_its_channels():
     photo, changed = tensor(LARGE["colour"]), tensor(damaged(LARGE["colour"])["noise"])
     values = full_reference(changed, photo, border_px=4)
     assert set(values) == {"l1_rgb", "psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "psnr_y", "ssim_y", "ms_ssim_y"}

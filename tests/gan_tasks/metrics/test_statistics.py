@@ -1,4 +1,4 @@
-"""Intervals and comparisons against scipy, and what they have to say in plain cases."""
+"""Intervals and comparisons against scipy, and their results in simple cases."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_bootstrap_is_repeatable_and_narrows_with_the_level():
     assert low < low_half < np.mean(values) < high_half < high
 
 
-def test_bootstrap_of_one_value_of_infinities_and_of_none():
+def test_bootstrap_of_one_value_of_infinities_and_of_no_values():
     assert bootstrap_interval([3.0]) == (3.0, 3.0)
     assert bootstrap_interval([math.inf, math.inf]) == (math.inf, math.inf)
     low, high = bootstrap_interval([1.0] * 50 + [math.inf])
@@ -44,7 +44,7 @@ def test_bootstrap_of_one_value_of_infinities_and_of_none():
 
 
 @pytest.mark.parametrize("images", [3, 8, 12, 16, 25])
-def test_p_is_that_of_scipys_sign_flips(images):
+def test_p_equals_that_of_scipys_sign_flip_test(images):
     rng = np.random.default_rng(images)
     first, second = rng.normal(0.5, 1, images), rng.normal(0, 1, images)
     reference = scipy.stats.permutation_test(
@@ -64,7 +64,7 @@ def test_p_is_that_of_scipys_sign_flips(images):
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=40), st.integers(0, 9))
 @settings(max_examples=10, deadline=None)
-def test_a_model_is_no_different_from_itself(values, seed):
+def test_a_model_does_not_differ_from_itself(values, seed):
     comparison = compare(values, values, seed=seed)
     assert (comparison.difference, comparison.low, comparison.high, comparison.p) == (0, 0, 0, 1)
     assert comparison.verdict() == "no difference"
@@ -72,7 +72,7 @@ def test_a_model_is_no_different_from_itself(values, seed):
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=12))
 @settings(max_examples=12, deadline=None)
-def test_changing_places_changes_the_sign_alone(pairs):
+def test_exchanging_the_models_changes_only_the_sign(pairs):
     first, second = zip(*pairs, strict=True)
     one, other = compare(first, second), compare(second, first)
     assert one.p == other.p
@@ -80,14 +80,14 @@ def test_changing_places_changes_the_sign_alone(pairs):
 
 
 @pytest.mark.parametrize("images", [10, 60])
-def test_a_small_gain_on_every_image_is_seen_though_the_images_differ_more(images):
+def test_a_small_gain_on_every_image_is_significant_although_images_differ_more(images):
     first = np.random.default_rng(0).normal(25, 5, images)
     assert compare(first + 0.1, first).verdict() == "first higher"
     assert compare(first, first + 0.1).verdict() == "second higher"
     assert compare(first + 0.1, first).p == pytest.approx(2 / 2**images if images == 10 else 1e-4, rel=0.01)
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_incomparable_values_are_refused():
     with pytest.raises(ValueError, match="same images"):
         compare([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="no values"):
@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_refused():
         compare([math.inf, 1.0], [math.inf, 2.0])
 
 
-def test_holms_own_example_of_a_step_down_correction():
+def test_step_down_correction_of_holms_example():
     corrected = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
     assert corrected == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     assert list(corrected) == ["a", "b", "c", "d"]
@@ -105,8 +105,8 @@ def test_holms_own_example_of_a_step_down_correction():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 @settings(max_examples=40)
-def test_holm_rejects_what_its_procedure_rejects(values):
-    """The procedure as published: from the smallest p on, reject while p < level / (comparisons left)."""
+def test_holm_rejects_the_same_as_its_published_procedure(values):
+    """Holm's procedure: from the smallest p on, reject while p < level / (number of remaining comparisons)."""
     level, rejected = 0.05, set()
     for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
         if not values[index] * (len(values) - rank) < level:

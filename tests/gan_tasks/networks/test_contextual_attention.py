@@ -1,4 +1,4 @@
-"""Contextual attention against the published computation, and what it must do whatever its numbers are."""
+"""Contextual attention against the published computation, and its general properties."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan_tasks.networks.contextual_attention import ContextualAttention, fold, u
 
 
 def draw(seed: int, batch: int, channels: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Features, in part 0 as after ReLU, of double precision; and masks, another one for each sample."""
+    """Return features in double precision, partly 0 as after a ReLU, and a different mask for each sample."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(batch, channels, height, width, generator=random, dtype=torch.double).relu()
     blocks = (torch.rand(batch, 1, height // 2, width // 2, generator=random) > 0.8).double()
@@ -30,7 +30,7 @@ def draw(seed: int, batch: int, channels: int, height: int, width: int) -> tuple
     fuse=st.booleans(),
     tensorflow=st.booleans(),
 )
-def test_it_is_the_published_one(
+def test_output_equals_the_published_computation(
     seed: int, batch: int, channels: int, height: int, width: int, fuse: bool, tensorflow: bool
 ) -> None:
     features, mask = draw(seed, batch, channels, 2 * height, 2 * width)
@@ -70,22 +70,22 @@ def test_gradients_are_finite_where_patches_are_zero() -> None:
 
 
 @pytest.mark.parametrize("fuse", [True, False])
-def test_a_hole_in_a_repeated_texture_is_filled_with_its_copy(fuse: bool) -> None:
-    """All of the texture is there thrice; where it is missing the features are but a hint of it."""
+def test_masked_part_of_a_repeated_texture_is_filled_with_its_copy(fuse: bool) -> None:
+    """The texture is repeated three times in each direction; in the mask the features have half their values."""
     tile = 4 * torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.double)
     texture = tile.repeat(1, 1, 3, 3)
     mask = torch.zeros(1, 1, 96, 96, dtype=torch.double)
     mask[..., 40:56, 40:56] = 1
     small = mask[..., ::4, ::4]
-    hinted = texture * (1 - 0.5 * small)
-    filled = ContextualAttention(fuse=fuse)(hinted, mask)
+    weakened = texture * (1 - 0.5 * small)
+    filled = ContextualAttention(fuse=fuse)(weakened, mask)
     middle = (..., slice(11, 13), slice(11, 13))
     torch.testing.assert_close(filled[middle], texture[middle], rtol=0, atol=1e-3)
-    assert (hinted - texture)[middle].abs().max() > 1
+    assert (weakened - texture)[middle].abs().max() > 1
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (4, 2)])
-def test_unfold_and_fold_are_those_of_torch(size: int, stride: int) -> None:
+def test_unfold_and_fold_equal_torchs(size: int, stride: int) -> None:
     x = torch.rand(2, 3, 8, 12)
     patches = torch.nn.functional.unfold(x, size, stride=stride, padding=1)
     assert torch.equal(unfold(x, size, stride).flatten(2), patches)
@@ -93,8 +93,8 @@ def test_unfold_and_fold_are_those_of_torch(size: int, stride: int) -> None:
     torch.testing.assert_close(fold(unfold(x, size, stride), size, stride), back)
 
 
-def test_bfloat16_around_it_leaves_it_exact() -> None:
+def test_attention_is_computed_in_float32_under_autocast() -> None:
     features, mask = (x.float() for x in draw(5, 1, 4, 8, 8))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        made = ContextualAttention()(features, mask)
-    torch.testing.assert_close(made, ContextualAttention()(features, mask))
+        output = ContextualAttention()(features, mask)
+    torch.testing.assert_close(output, ContextualAttention()(features, mask))

@@ -1,4 +1,4 @@
-"""The discriminator on frozen features: only its heads learn, with every loss, resumed exactly, and in bf16."""
+"""The discriminator on features of a pretrained network: only its heads are trained, with every loss and in bf16."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tiny import adversarial_stage, built, tiny_batch, tiny_task
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.losses.adversarial import discriminator_of
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.translation import discriminator_of
 from gan_tasks.training.loop import TrainConfig, resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
@@ -45,33 +45,33 @@ def steps(task: Task[Any, Any], pairs: Path, *, precision: Any = "fp32", count: 
 
 
 @pytest.mark.parametrize("options", ADVERSARIAL_LOSSES.values(), ids=ADVERSARIAL_LOSSES.keys())
-def test_its_heads_learn_and_what_it_looks_through_does_not(options: tuple[str, ...], vgg: Path, pairs: Path) -> None:
+def test_only_the_heads_are_trained(options: tuple[str, ...], vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, *options))
-    frozen = {key: tensor.clone() for key, tensor in task.auxiliary.state_dict().items()}
+    pretrained = {key: tensor.clone() for key, tensor in task.auxiliary.state_dict().items()}
     before = {key: tensor.clone() for key, tensor in task.discriminators.state_dict().items()}
     assert not any(log["skipped"] for log in steps(task, pairs))
-    assert all(torch.equal(tensor, task.auxiliary.state_dict()[key]) for key, tensor in frozen.items())
+    assert all(torch.equal(tensor, task.auxiliary.state_dict()[key]) for key, tensor in pretrained.items())
     assert not any(p.requires_grad or p.grad is not None for p in task.auxiliary.parameters())
-    moved = {key: not torch.equal(tensor, before[key]) for key, tensor in task.discriminators.state_dict().items()}
-    assert all(moved[key] for key, p in task.discriminators.named_parameters() if p.ndim > 1)
-    assert sum(p.numel() for p in task.discriminators.parameters()) < 100_000  # the heads alone, not 10 million
+    changed = {key: not torch.equal(tensor, before[key]) for key, tensor in task.discriminators.state_dict().items()}
+    assert all(changed[key] for key, p in task.discriminators.named_parameters() if p.ndim > 1)
+    assert sum(p.numel() for p in task.discriminators.parameters()) < 100_000  # the VGG has 10 million
 
 
-def test_both_sides_of_a_cyclegan_share_one_network(vgg: Path, pairs: Path) -> None:
+def test_both_discriminators_of_cyclegan_share_one_pretrained_network(vgg: Path, pairs: Path) -> None:
     task = built(on_features("cyclegan", vgg, "--perceptual", "1", "--d-augment", "translation"))
     assert list(task.auxiliary) == ["perceptual"] and list(task.discriminators) == ["a", "b"]
     assert not any(log["skipped"] for log in steps(task, pairs))
 
 
-def test_it_learns_in_bf16(vgg: Path, pairs: Path) -> None:
+def test_training_works_in_bf16(vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, "--r1", "1"))
     (log,) = steps(task, pairs, precision="bf16", count=1)
     assert not log["skipped"] and torch.isfinite(log["d/r1"])
     assert {p.dtype for p in task.discriminators.parameters()} == {torch.float32}
 
 
-def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
-    """Judged by hand: 1×1 convolutions of what the network sees of the source and of the image, layer by layer."""
+def test_logits_are_1x1_convolutions_of_the_features(vgg: Path) -> None:
+    """The expected logits are computed here from the features of the source and the image, layer by layer."""
     task = built(on_features("pix2pix", vgg, "--d-norm", "none"))
     source, image = (torch.rand(2, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1).unbind()
     network = task.auxiliary["perceptual"]
@@ -80,7 +80,7 @@ def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
     assert [tuple(scale[-1].shape[-2:]) for scale in scales] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     weights = task.discriminators["d"].state_dict()
     for scale, layer in zip(scales, ("relu2_1", "relu3_1", "relu4_1", "relu5_1"), strict=True):
-        x = torch.cat([network.seen(source)[layer], network.seen(image)[layer]], dim=1)
+        x = torch.cat([network.features(source)[layer], network.features(image)[layer]], dim=1)
         for stage in range(3):
             weight, bias = (weights[f"heads.{layer}.stages.{stage}.0.{kind}"] for kind in ("weight", "bias"))
             x = torch.einsum("oi,nihw->nohw", weight[:, :, 0, 0], x) + bias[:, None, None]
@@ -88,7 +88,7 @@ def test_its_logits_are_of_the_features_place_for_place(vgg: Path) -> None:
         torch.testing.assert_close(scale[-1], x, rtol=1e-4, atol=1e-5)
 
 
-def test_r1_reaches_the_heads_through_the_frozen_network(vgg: Path, pairs: Path) -> None:
+def test_gradients_of_r1_reach_the_heads_through_the_pretrained_network(vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, "--r1", "1", "--d-norm", "none"))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
@@ -98,13 +98,13 @@ def test_r1_reaches_the_heads_through_the_frozen_network(vgg: Path, pairs: Path)
     assert all(p.grad is not None and p.grad.any() for p in task.discriminators.parameters() if p.ndim > 1)
 
 
-def test_too_small_images_are_refused_with_the_remedy(vgg: Path, pairs: Path) -> None:
+def test_small_images_are_refused_with_a_hint(vgg: Path, pairs: Path) -> None:
     task = built(on_features("pix2pix", vgg, "--crop-size", "31", "40"))
     with pytest.raises(UserError, match=r"31×40 px, and needs 32 .*--discriminator patch"):
         steps(task, pairs, count=1)
 
 
-def test_it_resumes_exactly_and_saves_nothing_of_the_network(vgg: Path, pairs: Path, tmp_path: Path) -> None:
+def test_training_resumes_exactly_and_saves_no_pretrained_weights(vgg: Path, pairs: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         device="cpu",
         precision="fp32",
@@ -122,5 +122,5 @@ def test_it_resumes_exactly_and_saves_nothing_of_the_network(vgg: Path, pairs: P
     resume(stopped, max_steps=3)
     expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, stopped))
     for part, tensors in expected.items():
-        assert not any("features" in key for key in tensors)
+        assert not any("vgg" in key for key in tensors)
         assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part

@@ -1,4 +1,4 @@
-"""The networks of inpainting: their published sizes, any size of image, what they see and what they do not."""
+"""Inpainting networks: numbers of parameters, image sizes, and which inputs have an effect."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
-    "v2-change": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
-    "v1-reduced": lambda: as_residual_of_smooth_fill(deepfill_v1(width=8), 3, residual_downscale=2),
-    "context-change": lambda: as_residual_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
+    "v2-residual": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
+    "v1-residual-downscaled": lambda: as_residual_of_smooth_fill(deepfill_v1(width=8), 3, residual_downscale=2),
+    "context-residual": lambda: as_residual_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
 }
 
 
@@ -37,16 +37,16 @@ def small(name: str) -> Inpainter:
         torch.manual_seed(0)
         network = SMALL[name]().eval()
         for part in (network.coarse, network.refine) if network.start is not None else ():
-            if part is not None:  # which begins with no change
+            if part is not None:  # a residual starts with zero weights
                 nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)
-        if "context" in name:  # whose norms would have to learn first what makes up for its small weights
+        if "context" in name:  # its norms are in eval mode and do not compensate for the small initial weights
             for weight in (parameter for parameter in network.parameters() if parameter.ndim > 1):
                 weight.data.normal_(0, 1.5 * weight[0].numel() ** -0.5)
         return network
 
 
 def draw(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor, Tensor]:
-    """Images and masks with blocks of 8 pixels as holes, another one for each sample."""
+    """Return images and masks of masked blocks of 8 pixels; each sample has its own."""
     random = torch.Generator().manual_seed(1)
     blocks = (torch.rand(batch, 1, -(-height // 8), -(-width // 8), generator=random) > 0.7).float()
     mask = blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)[..., :height, :width]
@@ -56,9 +56,7 @@ def draw(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor
 @pytest.mark.parametrize(
     ("make", "parameters"), [(deepfill_v2, 4_052_478), (deepfill_v1, 3_598_342), (SNPatchDiscriminator, 5_946_816)]
 )
-def test_by_default_they_have_as_many_parameters_as_the_published_ones(
-    make: Callable[[], nn.Module], parameters: int
-) -> None:
+def test_number_of_parameters_equals_the_published_one(make: Callable[[], nn.Module], parameters: int) -> None:
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in make().parameters()) == parameters
 
@@ -87,14 +85,14 @@ def test_a_batch_with_different_masks_is_its_samples_one_by_one(name: str) -> No
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_what_is_in_the_holes_is_not_seen(name: str) -> None:
+def test_pixels_in_the_mask_have_no_effect(name: str) -> None:
     image, mask = draw(1, 32, 32)
     network = small(name)
     assert torch.equal(network(image, mask), network(image * (1 - mask) + 0.7 * mask, mask))
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_sketch_is_seen_and_an_empty_one_is_none(name: str) -> None:
+def test_sketch_has_an_effect_in_the_mask_only_and_an_empty_one_has_none(name: str) -> None:
     image, mask = draw(1, 32, 32)
     lines = torch.zeros_like(mask)
     network = small(name)
@@ -103,7 +101,7 @@ def test_a_sketch_is_seen_and_an_empty_one_is_none(name: str) -> None:
     mask[..., 12:20, :] = 1
     assert (network(image, mask) - network(image, mask, lines)).abs().max() > 1e-4
     mask[..., 12:20, :] = 0
-    assert torch.equal(network(image, mask), network(image, mask, lines)), "outside the hole nothing is to be drawn"
+    assert torch.equal(network(image, mask), network(image, mask, lines)), "a sketch outside the mask has an effect"
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -115,9 +113,9 @@ def test_empty_and_full_masks_give_finite_images(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "residual_downscale"), [("v2", 1), ("v1", 1), ("context", 1), ("v2", 4)])
-def test_as_a_change_it_begins_with_the_smooth_fill(name: str, residual_downscale: int) -> None:
+def test_residual_network_starts_as_the_smooth_fill(name: str, residual_downscale: int) -> None:
     network = as_residual_of_smooth_fill(small(name), 3, residual_downscale=residual_downscale)
-    image, mask = draw(2, 128, 136)  # some pad the width to 160
+    image, mask = draw(2, 128, 136)  # the context encoder pads the width to 160
     for stage in network.stages(image, mask):
         where = (mask > 0).expand_as(image)
         padded = (functional.pad(x, (0, 24, 0, 0), mode="reflect") for x in (image, mask))
@@ -127,7 +125,7 @@ def test_as_a_change_it_begins_with_the_smooth_fill(name: str, residual_downscal
 
 
 @pytest.mark.parametrize("name", ["v2", "v2-tensorflow", "v1"])
-def test_features_begin_neither_faint_nor_clipped(name: str) -> None:
+def test_initial_outputs_are_neither_constant_nor_saturated(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         wide = deepfill_v1(width=32) if name == "v1" else deepfill_v2(width=32, tensorflow=name != "v2")
@@ -153,8 +151,8 @@ def test_other_channels_and_widths() -> None:
         deepfill_v2(width=6)
 
 
-def test_the_context_encoder_joins_blocks_of_128_pixels() -> None:
-    """At 128×128 all is joined in one place, as published; in a larger image each has the blocks around it."""
+def test_context_encoder_has_one_bottleneck_per_block_of_128_pixels() -> None:
+    """128×128 pixels give one position, as in the paper; larger images give one position per block."""
     network = small("context")
     bottlenecks: list[torch.Size] = []
     network.coarse.body[0].register_forward_hook(lambda _, __, output: bottlenecks.append(output.shape))
@@ -163,18 +161,18 @@ def test_the_context_encoder_joins_blocks_of_128_pixels() -> None:
     assert bottlenecks == [(1, 8, 1, 1), (1, 8, 2, 2), (1, 8, 5, 5)]
 
 
-def test_gates_weigh_features() -> None:
+def test_gated_conv_multiplies_features_by_gates() -> None:
     conv = GatedConv(2, 3)
     nn.init.zeros_(conv.conv.weight)
     with torch.no_grad():
         conv.conv.bias.copy_(torch.tensor([1.0, 2.0, -1.0, 50.0, 0.0, 50.0]))
-    made = conv(torch.rand(1, 2, 4, 4))[0, :, 1, 1]
-    torch.testing.assert_close(made, torch.tensor([1.0, 1.0, torch.tensor(-1.0).exp().item() - 1]))
+    output = conv(torch.rand(1, 2, 4, 4))[0, :, 1, 1]
+    torch.testing.assert_close(output, torch.tensor([1.0, 1.0, torch.tensor(-1.0).exp().item() - 1]))
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(5, 1, 1), (3, 2, 1), (3, 1, 4), (4, 2, 1)])
-def test_padding_of_tensorflow(kernel: int, stride: int, dilation: int) -> None:
-    """SAME by its definition: ⌈size/stride⌉ results, what is missing in the range divided, the larger part behind."""
+def test_tensorflow_padding_is_same(kernel: int, stride: int, dilation: int) -> None:
+    """SAME by its definition: ⌈size/stride⌉ outputs, with the larger part of the padding at the end."""
     conv = GatedConv(1, 1, kernel, stride=stride, dilation=dilation, tensorflow=True)
     size = 12
     missing = (size // stride - 1) * stride + dilation * (kernel - 1) + 1 - size
@@ -187,35 +185,35 @@ def test_padding_of_tensorflow(kernel: int, stride: int, dilation: int) -> None:
     torch.testing.assert_close(conv(x), nn.functional.elu(a) * b.sigmoid())
 
 
-def test_the_patch_discriminator_judges_any_size_at_several_scales() -> None:
-    judges = MultiScaleDiscriminator(lambda: SNPatchDiscriminator(4, width=4), scales=2)
-    outputs: list[list[Tensor]] = judges(torch.rand(2, 3, 130, 66), torch.rand(2, 1, 130, 66))
+def test_sn_patchgan_takes_any_size_at_several_scales() -> None:
+    discriminator = MultiScaleDiscriminator(lambda: SNPatchDiscriminator(4, width=4), scales=2)
+    outputs: list[list[Tensor]] = discriminator(torch.rand(2, 3, 130, 66), torch.rand(2, 1, 130, 66))
     assert [layers[-1].shape for layers in outputs] == [(2, 16, 3, 2), (2, 16, 2, 1)]
     assert SNPatchDiscriminator(4, width=4)(torch.rand(1, 4, 33, 40))[-1].shape == (1, 16, 1, 1)
     with pytest.raises(UserError, match="32×40 px, and needs 33"):
         SNPatchDiscriminator(4, width=4)(torch.rand(1, 4, 32, 40))
 
 
-def test_its_convolutions_have_a_spectral_norm_of_one() -> None:
-    judge = SNPatchDiscriminator(4, width=4)
-    for _ in range(40):  # each step in train mode brings the estimate nearer
-        judge(torch.rand(1, 4, 33, 33))
-    for stage in judge.eval().stages:
+def test_convolutions_of_sn_patchgan_have_a_spectral_norm_of_one() -> None:
+    discriminator = SNPatchDiscriminator(4, width=4)
+    for _ in range(40):  # each call in train mode improves the estimate
+        discriminator(torch.rand(1, 4, 33, 33))
+    for stage in discriminator.eval().stages:
         assert isinstance(stage, nn.Sequential)
         norm = torch.linalg.matrix_norm(stage[0].weight.flatten(1), 2)
         assert float(norm.detach()) == pytest.approx(1, abs=0.02)
 
 
-def test_a_reduced_one_changes_as_it_does_at_the_smaller_size() -> None:
-    """Where blocks are all hole or all given, the means of its image are what the network makes of the means."""
-    network = small("v2-change")
-    reduced = Inpainter(network.coarse, network.refine, SmoothFill(), residual_downscale=4)
+def test_downscaled_residual_equals_that_of_the_smaller_image() -> None:
+    """Averaged over blocks that are wholly masked, its output is that of the network on the averaged image."""
+    network = small("v2-residual")
+    downscaled = Inpainter(network.coarse, network.refine, SmoothFill(), residual_downscale=4)
     image, mask = draw(1, 128, 128)
     means = functional.avg_pool2d(SmoothFill()(image, mask), 4)
-    alone = Inpainter(network.coarse, network.refine)  # which starts from what it is given, holes included
+    alone = Inpainter(network.coarse, network.refine)  # without a smooth fill of its own
     mostly_masked = (functional.avg_pool2d(mask, 4) > 0.5).float()
-    expected = alone._made(means, mostly_masked, torch.zeros(1, 1, 32, 32))[-1]
-    made = functional.avg_pool2d(reduced(image, mask), 4)
+    expected = alone._run(means, mostly_masked, torch.zeros(1, 1, 32, 32))[-1]
+    output = functional.avg_pool2d(downscaled(image, mask), 4)
     inner = -functional.max_pool2d(-functional.max_pool2d(mask, 4), 3, stride=1, padding=1) > 0
     residual = (expected - means)[inner.expand_as(means)]
-    assert (made - means)[inner.expand_as(means)].sub(residual).abs().mean() < 0.5 * residual.abs().mean()
+    assert (output - means)[inner.expand_as(means)].sub(residual).abs().mean() < 0.5 * residual.abs().mean()

@@ -1,4 +1,4 @@
-"""The schedules against torch's own schedulers."""
+"""Learning-rate schedules against torch's own schedulers."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ from gan_tasks.optim.lr_schedules import ScheduleConfig, factor
 
 
 def factors_of(make_scheduler, epochs: int, metrics: list[float] | None = None) -> list[float]:
-    """The factor in each epoch, as one of torch's schedulers on an initial rate of 1 has it."""
+    """Return the factor in each epoch of one of torch's schedulers with an initial rate of 1."""
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make_scheduler(optimiser)
     rates = []
@@ -29,7 +29,7 @@ def factors_of(make_scheduler, epochs: int, metrics: list[float] | None = None) 
 
 @given(epochs=st.integers(1, 40), decay_epochs=st.integers(0, 40))
 @settings(max_examples=50, deadline=None)
-def test_linear_is_lambda_lr_with_the_published_formula(epochs, decay_epochs):
+def test_linear_equals_lambda_lr_with_the_published_formula(epochs, decay_epochs):
     decay_epochs = min(decay_epochs, epochs)
     config = ScheduleConfig(schedule="linear", epochs=epochs, decay_epochs=decay_epochs)
     flat = epochs - decay_epochs
@@ -46,7 +46,7 @@ def test_linear_by_hand():
     assert [factor(config, epoch) for epoch in range(1, 8)] == pytest.approx([1, 1, 0.75, 0.5, 0.25, 0, 0])
 
 
-def test_linear_falls_over_the_whole_of_a_short_run():
+def test_linear_decays_over_all_epochs_of_a_short_run():
     short = ScheduleConfig(epochs=5)  # decay_epochs is 100
     fitting = replace(short, decay_epochs=5)
     assert [factor(short, e) for e in range(1, 6)] == [factor(fitting, e) for e in range(1, 6)]
@@ -54,7 +54,7 @@ def test_linear_falls_over_the_whole_of_a_short_run():
 
 @given(epochs=st.integers(1, 60))
 @settings(max_examples=30, deadline=None)
-def test_cosine_is_cosine_annealing_over_all_epochs(epochs):
+def test_cosine_equals_cosine_annealing_over_all_epochs(epochs):
     config = ScheduleConfig(schedule="cosine", epochs=epochs)
     expected = factors_of(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs), epochs)
     assert [factor(config, epoch) for epoch in range(1, epochs + 1)] == pytest.approx(expected, abs=1e-9)
@@ -62,7 +62,7 @@ def test_cosine_is_cosine_annealing_over_all_epochs(epochs):
 
 @given(quarter=st.integers(1, 30), periods=st.integers(1, 6))
 @settings(max_examples=30, deadline=None)
-def test_cosine_restarts_are_torchs_warm_restarts_down_to_a_2000th(quarter, periods):
+def test_cosine_restarts_equal_torchs_warm_restarts_down_to_1_2000(quarter, periods):
     config = ScheduleConfig(schedule="cosine-restarts", epochs=quarter * periods, cosine_periods=periods)
     expected = factors_of(
         lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=quarter, eta_min=1 / 2000),
@@ -76,7 +76,7 @@ def test_cosine_restarts_by_hand():
     half = 1 / 2000 + (1 - 1 / 2000) / 2
     factors = [factor(config, epoch) for epoch in range(1, 11)]
     assert factors[0] == factors[4] == 1 and factors[2] == factors[6] == pytest.approx(half)
-    assert factors[8] == factors[9] == pytest.approx(1 / 2000)  # beyond the end nothing restarts
+    assert factors[8] == factors[9] == pytest.approx(1 / 2000)  # no restart after the last epoch
     assert 2e-4 * factors[8] == pytest.approx(1e-7)
 
 
@@ -85,8 +85,8 @@ def test_more_periods_than_epochs_stay_in_range():
     assert all(1 / 2000 <= factor(config, epoch) <= 1 for epoch in range(1, 6))
 
 
-def test_halving_is_multi_step_lr_at_the_published_steps():
-    """ESRGAN of BasicSR: 400 thousand steps; here in thousands."""
+def test_halving_equals_multi_step_lr_at_the_published_steps():
+    """BasicSR trains ESRGAN for 400 thousand steps; an epoch stands for a thousand."""
     config = ScheduleConfig(schedule="halving", epochs=400)
     expected = factors_of(
         lambda o: torch.optim.lr_scheduler.MultiStepLR(o, milestones=[50, 100, 200, 300], gamma=0.5), 400
@@ -98,18 +98,18 @@ def test_halving_is_multi_step_lr_at_the_published_steps():
 def test_halving_of_a_few_epochs_by_hand():
     config = ScheduleConfig(schedule="halving", epochs=4)
     assert [factor(config, epoch) for epoch in range(1, 5)] == [1, 1 / 4, 1 / 8, 1 / 16]
-    assert factor(replace(config, epochs=1), 1) == 1  # nothing of it has passed
+    assert factor(replace(config, epochs=1), 1) == 1  # no epoch has finished
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "halving"])
 @given(epochs=st.integers(1, 60), decay_epochs=st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
-def test_no_schedule_ever_climbs_or_leaves_its_range(schedule, epochs, decay_epochs):
+def test_no_schedule_increases_or_leaves_its_range(schedule, epochs, decay_epochs):
     config = ScheduleConfig(schedule=schedule, epochs=epochs, decay_epochs=decay_epochs)
     factors = [factor(config, epoch) for epoch in range(1, 3 * epochs)]
     assert all(earlier >= later for earlier, later in pairwise(factors))
     assert all(0 <= f <= 1 for f in factors)
-    assert factor(config, epochs) > 0  # the last epoch still learns
+    assert factor(config, epochs) > 0  # the rate of the last epoch is not 0
 
 
 @given(
@@ -117,7 +117,7 @@ def test_no_schedule_ever_climbs_or_leaves_its_range(schedule, epochs, decay_epo
     patience=st.integers(1, 6),
 )
 @settings(max_examples=100, deadline=None)
-def test_plateau_is_reduce_lr_on_plateau(metrics, patience):
+def test_plateau_equals_reduce_lr_on_plateau(metrics, patience):
     config = ScheduleConfig(schedule="plateau", plateau_patience_epochs=patience, plateau_factor=0.5)
     expected = factors_of(
         lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(

@@ -1,4 +1,4 @@
-"""Public checkpoints against stored outputs of the published networks, and against their layouts restated here."""
+"""Public checkpoints against stored outputs of the published networks, and against copies of these networks."""
 
 import collections
 import io
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
+from gan_tasks.export.formats.jy import to_jy, write_jy
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.translation import resnet, unet
-from gan_tasks.pretrained.jy import to_jy, write_jy
 from gan_tasks.pretrained.load import load_network, read_state_dict
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
@@ -37,7 +37,7 @@ def interop_cases(*families: str) -> list[str]:
     return [name for name in json.loads(index.read_text()) if name.startswith(families)] if index.exists() else []
 
 
-# The published networks, restated with their own numbering; what they leave untouched in eval mode is left out.
+# The published networks with their own numbering. Modules without an effect in eval mode are left out.
 
 
 def norm_of(kind: Norm, channels: int) -> nn.Module:
@@ -92,7 +92,7 @@ class JyResnet(nn.Module):
 
 
 class JyLevel(nn.Module):
-    """A level of the U-Net around the levels within it."""
+    """A level of the U-Net, which contains the inner levels."""
 
     def __init__(self, outer: int, inner: int, within: nn.Module | None, norm: Norm) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class HdDiscriminator(nn.Module):
 
 
 def trained(network: nn.Module, seed: int = 0) -> nn.Module:
-    """With weights and running statistics as training leaves them: none at its neutral value."""
+    """Set random weights and running statistics, so that none has its neutral initial value."""
     generator = torch.Generator().manual_seed(seed)
     for key, tensor in network.state_dict().items():
         if key.endswith("num_batches_tracked"):
@@ -217,7 +217,7 @@ class TestReferenceCases:
     @pytest.mark.parametrize(
         "name", interop_cases("pix2pix_", "cyclegan_", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_", "realesrgan_")
     )
-    def test_outputs(self, name: str) -> None:
+    def test_outputs_equal_the_stored_ones(self, name: str) -> None:
         network = load_network(INTEROP / f"{name}.pth")
         arrays = {key: torch.from_numpy(array) for key, array in np.load(INTEROP / f"{name}.npz").items()}
         inputs = [arrays.pop(f"input{i}") for i in range(sum(key.startswith("input") for key in arrays))]
@@ -226,15 +226,15 @@ class TestReferenceCases:
         torch.testing.assert_close(outputs, arrays, rtol=0, atol=TOLERANCE)
 
     @pytest.mark.parametrize("name", interop_cases("pix2pix_unet", "pix2pix_resnet", "cyclegan_resnet"))
-    def test_generators_back_out(self, name: str) -> None:
+    def test_exported_generators_equal_the_checkpoints(self, name: str) -> None:
         published = torch.load(INTEROP / f"{name}.pth", weights_only=True)
         back = to_jy(load_network(INTEROP / f"{name}.pth"))
         assert list(back) == list(published)
         assert all(torch.equal(back[key], published[key]) for key in published)
 
     @pytest.mark.parametrize("name", interop_cases("esrgan_", "srvgg_", "msrresnet_"))
-    def test_upscalers_back_out(self, name: str) -> None:
-        """Of the older namings comes the new one."""
+    def test_exported_super_resolution_generators_equal_the_checkpoints(self, name: str) -> None:
+        """Checkpoints with older names are exported with the new names."""
         back = to_basicsr(load_network(INTEROP / f"{name}.pth"))
         published = read_state_dict(INTEROP / f"{name}.pth")
         if not name.endswith(("_old", "_oldest")):
@@ -257,7 +257,7 @@ def test_resnet_generator(
 @pytest.mark.parametrize(("inputs", "outputs", "width", "downs"), [(3, 3, 4, 7), (1, 3, 4, 8), (3, 1, 12, 5)])
 def test_unet_generator(tmp_path: Path, inputs: int, outputs: int, width: int, downs: int, norm: Norm) -> None:
     published = trained(JyUnet(inputs, outputs, width, downs, norm), seed=downs)
-    # Instance norm needs more than one value to a channel: the innermost features are 2×1.
+    # Instance norm needs more than one value per channel: the innermost features are 2×1.
     assert_same_outputs(saved(published, tmp_path / "n.pth"), published, 2, inputs, 2 * 2**downs, 2**downs)
 
 
@@ -282,7 +282,7 @@ def test_global_generator(tmp_path: Path, inputs: int, width: int, downs: int, b
 
 @pytest.mark.parametrize(("inputs", "width", "blocks"), [(3, 4, 9), (1, 8, 2)])
 def test_vintagify_generator(tmp_path: Path, inputs: int, width: int, blocks: int) -> None:
-    """JY's with weights in the instance norms, and `block` for `conv_block`."""
+    """JY's ResNet with weights in the instance norms, and `block` instead of `conv_block`."""
     published = JyResnet(inputs, 3, width, blocks)
     for layers in (module for module in published.modules() if isinstance(module, nn.Sequential)):
         for index, layer in enumerate(layers):
@@ -319,20 +319,20 @@ def test_multiscale_discriminator_of_one_scale(tmp_path: Path) -> None:
     torch.testing.assert_close(logits, plain(torch.zeros(1, 3, 64, 64))["scale0_layer0"], rtol=0, atol=TOLERANCE)
 
 
-def test_networks_come_ready_for_use(tmp_path: Path) -> None:
+def test_networks_are_in_eval_mode_without_gradients(tmp_path: Path) -> None:
     network = load_network(str(saved(JyResnet(3, 3, 4, 2, "batch", True), tmp_path / "n.pth")))
     assert not any(module.training for module in network.modules())
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_loading_leaves_the_global_random_state(tmp_path: Path) -> None:
+def test_loading_does_not_change_the_global_random_state(tmp_path: Path) -> None:
     path = saved(JyPatch(3, 4, 3, "batch"), tmp_path / "n.pth")
     before = torch.get_rng_state()
     load_network(path)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_network_outlives_its_file(tmp_path: Path) -> None:
+def test_network_works_after_its_file_is_deleted(tmp_path: Path) -> None:
     published = trained(JyPatch(3, 4, 3, "batch"))
     network = load_network(saved(published, tmp_path / "n.pth"))
     (tmp_path / "n.pth").write_bytes(b"")
@@ -367,7 +367,7 @@ class TestOldAndUnusualFiles:
         torch.testing.assert_close(network(x), published(x), rtol=0, atol=0.01)
 
 
-class TestBackOut:
+class TestExport:
     @pytest.mark.parametrize("norm", ["batch", "instance"])
     @pytest.mark.parametrize("dropout", [False, True])
     def test_resnet_has_the_published_keys_and_shapes(self, norm: Norm, dropout: bool) -> None:
@@ -421,7 +421,7 @@ class TestBackOut:
             Generator(stem=nn.Conv2d(3, 3, 1), downs=[], body=nn.InstanceNorm2d(3), ups=[], head=nn.Conv2d(3, 3, 1)),
         ],
     )
-    def test_what_no_published_project_has_is_refused(self, generator: Generator) -> None:
+    def test_generators_of_no_published_project_are_refused(self, generator: Generator) -> None:
         with pytest.raises(UserError, match="no counterpart"):
             to_jy(generator)
 
@@ -452,7 +452,7 @@ class TestReadingWeights:
         torch.save({"epoch": 3, wrapper: self.tensors, "lr": 0.1, "history": [1.0]}, tmp_path / "n.pth")
         self.assert_read(tmp_path / "n.pth")
 
-    def test_averaged_weights_go_first(self, tmp_path: Path) -> None:
+    def test_averaged_weights_are_preferred(self, tmp_path: Path) -> None:
         other = {key: torch.zeros_like(tensor) for key, tensor in self.tensors.items()}
         torch.save({"params": other, "params_ema": self.tensors}, tmp_path / "n.pth")
         self.assert_read(tmp_path / "n.pth")
@@ -463,7 +463,7 @@ class TestReadingWeights:
         torch.save({"model": {"state_dict": prefixed}}, tmp_path / "n.pth")
         self.assert_read(tmp_path / "n.pth")
 
-    def test_parameters_come_as_plain_tensors(self, tmp_path: Path) -> None:
+    def test_parameters_become_plain_tensors(self, tmp_path: Path) -> None:
         torch.save({"a": nn.Parameter(torch.ones(2))}, tmp_path / "n.pth")
         found = read_state_dict(tmp_path / "n.pth")["a"]
         assert type(found) is Tensor
@@ -485,13 +485,13 @@ class TestReadingWeights:
         ({"a": bytearray(b"x")}, r"would call .*bytearray"),
     ],
 )
-def test_what_is_no_dict_of_tensors_is_refused(tmp_path: Path, content: object, says: str) -> None:
+def test_other_content_than_a_dict_of_tensors_is_refused(tmp_path: Path, content: object, says: str) -> None:
     torch.save(content, tmp_path / "n.pth")
     with pytest.raises(UserError, match=says):
         read_state_dict(tmp_path / "n.pth")
 
 
-def test_whole_modules_are_refused_naming_what_they_would_call(tmp_path: Path) -> None:
+def test_whole_modules_are_refused_with_the_name_of_the_call(tmp_path: Path) -> None:
     torch.save(nn.Conv2d(1, 1, 1), tmp_path / "n.pth")
     with pytest.raises(UserError, match=r"would call torch\.nn\.modules\.conv\.Conv2d.*state_dict\(\)"):
         read_state_dict(tmp_path / "n.pth")
@@ -556,7 +556,7 @@ SMALL_FILES = {
 @given(
     suffix=st.sampled_from(sorted(SMALL_FILES)), changes=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)))
 )
-def test_garbled_files_raise_nothing_but_user_errors(
+def test_damaged_files_raise_only_user_errors(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, changes: list[tuple[float, bytes]]
 ) -> None:
     data = bytearray(SMALL_FILES[suffix])
@@ -572,8 +572,8 @@ def test_garbled_files_raise_nothing_but_user_errors(
     assert sum(tensor.nbytes for tensor in tensors.values()) <= len(data)
 
 
-class TestMisfits:
-    def test_unknown_network_is_told_what_is_known(self, tmp_path: Path) -> None:
+class TestWrongTensors:
+    def test_unknown_network_error_lists_the_known_ones(self, tmp_path: Path) -> None:
         torch.save({"conv9.weight": torch.ones(1, 1, 3, 3)}, tmp_path / "n.pth")
         with pytest.raises(UserError, match=r"UnetGenerator.*MultiscaleDiscriminator.*'conv9\.weight'"):
             load_network(tmp_path / "n.pth")
@@ -585,22 +585,22 @@ class TestMisfits:
             ({"model.4.weight": None}, "model.4.weight is absent where 8×4×3×3"),
             ({"model.9.bias": torch.ones(2)}, "model.9.bias is 2 where absent"),
             ({"model.9.num_batches_tracked": torch.tensor(1), "model.9.weight": torch.ones(1)}, "model.9"),
-            ({"model.1.weight": torch.ones(3)}, "model.1.weight is 3 where a convolution's"),
-            ({"model.1.weight": torch.ones(0, 3, 7, 7)}, "model.1.weight is 0×3×7×7 where a convolution's"),
+            ({"model.1.weight": torch.ones(3)}, "model.1.weight is 3, expected the weight of a convolution"),
+            ({"model.1.weight": torch.ones(0, 3, 7, 7)}, "model.1.weight is 0×3×7×7, expected the weight"),
         ],
     )
-    def test_first_misfit_is_named(self, tmp_path: Path, change: dict[str, Tensor | None], says: str) -> None:
+    def test_first_wrong_tensor_is_named(self, tmp_path: Path, change: dict[str, Tensor | None], says: str) -> None:
         state = {**JyResnet(3, 3, 4, 6).state_dict(), **change}
         torch.save({key: tensor for key, tensor in state.items() if tensor is not None}, tmp_path / "n.pth")
         with pytest.raises(UserError, match=f"looks like a CycleGAN/pix2pix ResnetGenerator, but {says}"):
             load_network(tmp_path / "n.pth")
 
 
-# Hostile files: each must be refused with nothing run and little memory spent.
+# Hostile files: each must be refused without running its code and without using much memory.
 
 
 class Touch:
-    """Pickled, a call that leaves a file behind."""
+    """An object whose pickle calls a command that creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -623,7 +623,7 @@ def torch_zip(pickled: bytes, compression: int = zipfile.ZIP_STORED, **storages:
 
 
 def overlapping_zip() -> bytes:
-    """One megabyte that its directory lists two thousand times."""
+    """Write a zip file whose directory lists one megabyte two thousand times."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("n/data.pkl", pickle.dumps({}, 2))
@@ -633,13 +633,13 @@ def overlapping_zip() -> bytes:
 
 
 def with_lying_directory(data: bytes) -> bytes:
-    """Its last member claims 2 GiB."""
+    """Write a zip file whose last member claims 2 GiB."""
     entry = data.rindex(b"PK\1\2")
     return data[: entry + 20] + struct.pack("<2L", 2**31 - 1, 2**31 - 1) + data[entry + 28 :]
 
 
 def tensor_pickle(numel: int, *, legacy: bool = False) -> bytes:
-    """A tensor of `numel` values, the storage of which is said to have as many."""
+    """Pickle a tensor with `numel` values whose storage claims the same number."""
     size = b"J" + struct.pack("<i", numel)
     view = b"N" if legacy else b""
     storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpu" + size + view + b"tQ"
@@ -648,14 +648,14 @@ def tensor_pickle(numel: int, *, legacy: bool = False) -> bytes:
 
 
 def legacy_file(content: bytes, numel: int) -> bytes:
-    """Of the format before PyTorch 1.6, with a storage said to have `numel` values and really of 16."""
+    """Write the format before PyTorch 1.6, with a storage that claims `numel` values and has 16."""
     example = torch_file({"a": torch.ones(1)}, legacy=True)
     head = example[: example.index(b"\x80\2", example.index(b"little_endian"))]
     return head + content + pickle.dumps(["0"], 2) + struct.pack("<q", numel) + b"\0" * 64
 
 
 def wide_resnet(channels: int) -> bytes:
-    """Small tensors of a network with 256 times as many channels in its body: terabytes of weights, or worse."""
+    """Write small tensors that look like a network with 256 times the channels: terabytes of weights or more."""
     one = torch.zeros(1, 1, 1, 1)
     first = torch.zeros(channels, 1, 1, 1, dtype=torch.uint8)
     return torch_file({"model.1.weight": first, "model.28.conv_block.1.weight": one, "model.54.weight": one})
@@ -704,7 +704,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
-def test_hostile_files_are_refused_with_nothing_run_and_little_memory(tmp_path: Path) -> None:
+def test_hostile_files_are_refused_without_running_code_or_using_memory(tmp_path: Path) -> None:
     canary, folder = tmp_path / "canary", tmp_path / "hostile"
     folder.mkdir()
     files = hostile_files(canary)
@@ -718,7 +718,7 @@ def test_hostile_files_are_refused_with_nothing_run_and_little_memory(tmp_path: 
 
 
 def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
-    """Else the test above would verify nothing: the code would run, and without their lies the files can be read."""
+    """This checks the test above: without screening the code runs, and with true sizes the files can be read."""
     pickle.loads(pickle.dumps(Touch(tmp_path / "canary"), 2))
     assert (tmp_path / "canary").exists()
     (tmp_path / "zip.pth").write_bytes(torch_zip(tensor_pickle(16), **{"0": b"\0" * 64}))

@@ -1,4 +1,4 @@
-"""ncnn's two files: written here by the format's description, read back as the same network; lies are refused."""
+"""ncnn's two files: written here by the format's description and read back; damaged and hostile files are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLOAT16 = 0x01306B47
 
 
 class Writer:
-    """Writes layers in forward order, and each split where a blob has several readers, as ncnn's converters do."""
+    """Writes layers in forward order, and a Split for each blob with several consumers, as ncnn's converters do."""
 
     def __init__(self) -> None:
         self.lines = ["Input input 0 1 data"]
@@ -85,11 +85,11 @@ def write_rrdb(path: Path, network: Generator) -> Path:
     for block in blocks:
         before, x = writer.split(x, 2)
         for dense in block.layers:
-            seen = [x]
+            features = [x]
             for conv in dense.convs[:4]:
-                joined = writer.add("Concat", seen) if len(seen) > 1 else x
-                seen.append(writer.conv(conv, joined, leaky=True))
-            last = writer.conv(dense.convs[4], writer.add("Concat", seen))
+                joined = writer.add("Concat", features) if len(features) > 1 else x
+                features.append(writer.conv(conv, joined, leaky=True))
+            last = writer.conv(dense.convs[4], writer.add("Concat", features))
             x = writer.add("Eltwise", [last, x], residual)
         x = writer.add("Eltwise", [x, before], residual)
     x = writer.add("BinaryOp", [first, writer.conv(body, x)])
@@ -117,7 +117,7 @@ def trained(network: Generator, *, half: bool = True) -> Generator:
         (srvgg(1, 1, scale=2, width=3, convs=1), "SRVGGNetCompact"),
     ],
 )
-def test_what_is_written_is_read_as_the_same_network(tmp_path: Path, network: Generator, name: str) -> None:
+def test_written_files_are_read_as_the_same_network(tmp_path: Path, network: Generator, name: str) -> None:
     trained(network)
     write = write_rrdb if name == "RRDBNet" else write_srvgg
     published = load_pretrained(write(tmp_path / "net.param", network))
@@ -140,7 +140,7 @@ def test_what_is_written_is_read_as_the_same_network(tmp_path: Path, network: Ge
         (msr_resnet(scale=3, width=4, blocks=1), "MSRResNet"),
     ],
 )
-def test_what_leaves_comes_back(tmp_path: Path, network: Generator, name: str, half: bool) -> None:
+def test_exported_files_are_read_back(tmp_path: Path, network: Generator, name: str, half: bool) -> None:
     trained(network, half=half)
     param, weights = to_ncnn(network, half=half)
     (tmp_path / "net.param").write_bytes(param)
@@ -153,17 +153,17 @@ def test_what_leaves_comes_back(tmp_path: Path, network: Generator, name: str, h
     assert published.usage is not None and published.usage.spec.scale == network.scale
 
 
-def test_folded_pixels_that_the_channels_belie_are_refused(tmp_path: Path) -> None:
+def test_unshuffle_that_contradicts_the_channels_is_refused(tmp_path: Path) -> None:
     param, weights = to_ncnn(trained(rrdb(scale=2, unshuffle=2, width=4, growth=2, blocks=1)))
     (tmp_path / "net.bin").write_bytes(weights)
     changed = param.replace(b"data 1 0=2", b"data 1 0=4")
     assert changed != param
     (tmp_path / "net.param").write_bytes(changed)
-    with pytest.raises(UserError, match="takes 12 channels where 3 come out and pixels are folded by 4: expected 48"):
+    with pytest.raises(UserError, match="12 input channels with 3 output channels and a pixel unshuffle of 4"):
         load_network(tmp_path / "net.param")
 
 
-def test_weights_of_float32(tmp_path: Path) -> None:
+def test_float32_weights_are_read(tmp_path: Path) -> None:
     network = trained(srvgg(width=5, convs=1), half=False)
     x = torch.rand(1, 3, 6, 5)
     found = load_network(write_srvgg(tmp_path / "net.param", network, half=False))
@@ -192,11 +192,11 @@ Change = Callable[[str], str]
             "its layer 7 is Interp 0=1 1=4 2=4 of layer 1 ",
         ),
         (lambda text: text.replace("BinaryOp", "Eltwise"), "its layer 8 is Eltwise"),
-        (lambda text: text.replace("6=108", "6=104", 1), "104 weights, which are no 3×3 for each of 4"),
-        (lambda text: text.replace("6=108", "6=99999999999", 1), "6, which counts something"),
+        (lambda text: text.replace("6=108", "6=104", 1), "104 weights, expected a multiple of 3×3 for 4"),
+        (lambda text: text.replace("6=108", "6=99999999999", 1), "6, expected a whole number"),
         (lambda text: text.replace("6=108", "6=1073741824", 1), "ends too early: 2,147,483,648 bytes are needed"),
         (lambda text: text.replace("6=108", "6=-108", 1), "has -108 for its parameter 6"),
-        (lambda text: text.replace("6=108", "6=nan", 1), "counts something"),
+        (lambda text: text.replace("6=108", "6=nan", 1), "nan for its parameter 6, expected a whole number"),
         (lambda text: text.replace("0=4 1=3", "0=0 1=3", 1), "has 0 for its parameter 0"),
         (lambda text: re.sub("(PixelShuffle.*) 0=.*", r"\1 0=nan", text), "has nan for its parameter 0"),
         (lambda text: text.replace("6=108", "6=x", 1), "it is damaged"),
@@ -207,7 +207,7 @@ Change = Callable[[str], str]
         (lambda text: text.replace("\n10 30", "\n9999999999999999999999 1"), "claims 9999999999999999999999"),
     ],
 )
-def test_a_param_that_lies_is_refused(pair: Path, change: Change, says: str) -> None:
+def test_a_wrong_param_is_refused(pair: Path, change: Change, says: str) -> None:
     text = pair.read_text()
     changed = change(text)
     assert changed != text
@@ -222,24 +222,24 @@ def test_a_param_that_lies_is_refused(pair: Path, change: Change, says: str) -> 
         (lambda data: data[:-4], "ends too early"),
         (lambda data: data[:2], "ends too early"),
         (lambda data: b"", "ends too early"),
-        (lambda data: data + b"\0", "goes on behind the last layer"),
+        (lambda data: data + b"\0", "more bytes than the layers need"),
         (lambda data: struct.pack("<I", 0x000D4B38) + data[4:], "stored as 0x000d4b38, expected float16 or float32"),
     ],
 )
-def test_a_bin_that_does_not_fit_is_refused(pair: Path, change: Callable[[bytes], bytes], says: str) -> None:
+def test_a_wrong_bin_is_refused(pair: Path, change: Callable[[bytes], bytes], says: str) -> None:
     weights = pair.with_suffix(".bin")
     weights.write_bytes(change(weights.read_bytes()))
     with pytest.raises(UserError, match=says):
         load_network(pair)
 
 
-def test_a_missing_file_of_the_two_is_named(pair: Path) -> None:
+def test_a_missing_file_is_named(pair: Path) -> None:
     pair.with_suffix(".bin").unlink()
     with pytest.raises(UserError, match=r"no file .*net\.bin: a network of ncnn is a \.param and a \.bin"):
         load_network(pair)
 
 
-def test_a_list_of_layers_as_large_as_weights_is_not_read(pair: Path) -> None:
+def test_a_huge_param_is_refused(pair: Path) -> None:
     with pair.open("ab") as file:
         file.truncate(1 << 30)
     with pytest.raises(UserError, match="1,073,741,824 bytes, expected at most"):
@@ -248,7 +248,7 @@ def test_a_list_of_layers_as_large_as_weights_is_not_read(pair: Path) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), min_size=1))
-def test_garbled_lists_raise_nothing_but_user_errors(pair: Path, changes: list[tuple[float, bytes]]) -> None:
+def test_damaged_params_raise_only_user_errors(pair: Path, changes: list[tuple[float, bytes]]) -> None:
     original = pair.read_bytes()
     data = bytearray(original)
     for where, change in changes:

@@ -1,4 +1,4 @@
-"""Checkpoints of super-resolution, against the published networks restated: namings, widths, depths, scales."""
+"""Checkpoints of super-resolution, against copies of the published networks: names, widths, depths, scales."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PublishedRRDBNet(nn.Module):
         return self.conv_last(lrelu(self.conv_hr(x)))
 
     def renamed(self, naming: str) -> dict[str, Tensor]:
-        """Its state under another of the three namings."""
+        """Return its state with another of the three sets of names."""
         blocks, ups = len(self.body), self.ups
         if naming == "new":
             return self.state_dict()
@@ -150,7 +150,7 @@ class PublishedMSRResNet(nn.Module):
 class PublishedUNet(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        norm = nn.utils.spectral_norm  # the old one, which the published files were made with
+        norm = nn.utils.spectral_norm  # the old function, which the published files were made with
         f = width
         self.conv0 = conv(channels, f)
         for i, (a, b) in enumerate([(f, 2 * f), (2 * f, 4 * f), (4 * f, 8 * f)], start=1):
@@ -178,7 +178,7 @@ class PublishedUNet(nn.Module):
 
 
 def trained(network: nn.Module, seed: int = 0) -> nn.Module:
-    """With random weights, large enough for each to matter."""
+    """Set random weights, large enough for each to have an effect."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         if parameter.ndim > 1:
@@ -192,7 +192,7 @@ def assert_same(path: Path, published: nn.Module, channels: int, height: int, wi
     network = load_network(path)
     x = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
     expected = published(x)
-    assert expected.std() > 0.05, "the weights would verify nothing"
+    assert expected.std() > 0.05, "the weights have no effect on the output"
     torch.testing.assert_close(network(x), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
@@ -257,8 +257,8 @@ def test_published_code_loads_our_generators(ours: Generator, published: nn.Modu
     trained(ours, seed=3)
     (tmp_path / "n.pth").write_bytes(basicsr_bytes(to_basicsr(ours)))
     published.load_state_dict(torch.load(tmp_path / "n.pth", weights_only=True)["params_ema"], strict=True)
-    x = torch.rand(2, next(published.parameters()).shape[1] // ours.size_multiple**2, 8, 12)
-    torch.testing.assert_close(ours(x), published(x), rtol=TOLERANCE, atol=TOLERANCE)
+    x = torch.rand(2, next(published.parameters()).shape[1] // ours.size_multiple**2, 8, 12, dtype=torch.double)
+    torch.testing.assert_close(ours.double()(x), published.double()(x), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_published_code_loads_our_generators(ours: Generator, published: nn.Modu
         resnet(3, 3, width=4, blocks=1),
     ],
 )
-def test_what_basicsr_does_not_have_is_refused(generator: Generator) -> None:
+def test_generators_that_basicsr_does_not_have_are_refused(generator: Generator) -> None:
     with pytest.raises(UserError, match="no counterpart in BasicSR or Real-ESRGAN: expected an RRDBNet of scale 1"):
         to_basicsr(generator)
 
@@ -280,7 +280,7 @@ def test_what_basicsr_does_not_have_is_refused(generator: Generator) -> None:
 @pytest.mark.parametrize(("channels", "width"), [(3, 8), (1, 12)])
 def test_unet_discriminator(tmp_path: Path, channels: int, width: int) -> None:
     published = PublishedUNet(channels, width)
-    published(torch.rand(1, channels, 16, 16))  # moves the estimates away from their start
+    published(torch.rand(1, channels, 16, 16))  # moves the estimates away from their initial values
     published.eval().requires_grad_(False)
     torch.save({"params": published.state_dict()}, tmp_path / "n.pth")
     x = torch.rand(2, channels, 16, 24)
@@ -294,11 +294,11 @@ def test_unet_discriminator(tmp_path: Path, channels: int, width: int) -> None:
         ({"body.1.rdb2.conv3.weight": None}, "RRDBNet, but body.1.rdb2.conv3.weight is absent where 4×16×3×3"),
         ({"body.0.rdb1.conv1.weight": torch.ones(5, 8, 3, 3)}, "body.0.rdb1.conv1.bias is 4 where 5"),
         ({"body.7.rdb1.conv1.weight": torch.ones(4, 8, 3, 3)}, "body.2.rdb"),
-        ({"conv_first.weight": torch.ones(8, 48, 3, 3), "conv_up2.weight": None}, "its result would be smaller"),
+        ({"conv_first.weight": torch.ones(8, 48, 3, 3), "conv_up2.weight": None}, "its output would be smaller"),
         ({"extra.weight": torch.ones(1)}, "extra.weight is 1 where absent"),
     ],
 )
-def test_misfits_are_named(tmp_path: Path, change: dict[str, Tensor | None], says: str) -> None:
+def test_wrong_tensors_are_named(tmp_path: Path, change: dict[str, Tensor | None], says: str) -> None:
     state = {**PublishedRRDBNet(3, 8, 4, 2).state_dict(), **change}
     torch.save({key: tensor for key, tensor in state.items() if tensor is not None}, tmp_path / "n.pth")
     with pytest.raises(UserError, match=says):
@@ -308,5 +308,5 @@ def test_misfits_are_named(tmp_path: Path, change: dict[str, Tensor | None], say
 def test_an_srvgg_without_a_scale_is_refused(tmp_path: Path) -> None:
     state = {**PublishedSRVGG(3, 8, 1, 2).state_dict(), "body.4.weight": torch.ones(10, 8, 3, 3)}
     torch.save(state, tmp_path / "n.pth")
-    with pytest.raises(UserError, match="no square of pixels"):
+    with pytest.raises(UserError, match="times the square of the scale"):
         load_network(tmp_path / "n.pth")

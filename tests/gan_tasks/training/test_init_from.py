@@ -14,8 +14,8 @@ from tiny import built, tiny_task, write_run
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.networks.translation import resnet
-from gan_tasks.pretrained.jy import write_jy
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Task

@@ -1,0 +1,55 @@
+"""Write generators as checkpoints of JY, https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix, and of pix2pixHD.
+
+`gan_tasks/pretrained/jy.py` reads such files.
+"""
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import atomic
+from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.blocks import ResidualBlock
+from gan_tasks.pretrained.conversion import rename_modules
+from gan_tasks.pretrained.jy import resnet_names, unet_names
+
+
+def to_jy(generator: Generator) -> dict[str, Tensor]:
+    """Return a copy of the tensors of a U-Net or ResNet on the CPU, with exactly the keys that JY's code loads.
+
+    A ResNet with another number of downs than 2 gets the keys of pix2pixHD's GlobalGenerator. That network has no
+    dropout, and here it must have instance norm.
+
+    Raises UserError for a generator that neither project has.
+    """
+    kinds = {type(module) for module in generator.modules()}
+    downs, state = len(generator.downs), generator.state_dict()
+    is_affine = any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in generator.modules())
+    is_jy = generator.skips or downs == 2
+    if generator.skips:
+        names = unet_names(downs + 1)
+    else:
+        blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
+        names = resnet_names(downs, blocks, dropout=is_jy and nn.Dropout in kinds)
+    has_its_norm = nn.InstanceNorm2d in kinds or (is_jy and nn.BatchNorm2d in kinds)
+    if is_affine or not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
+        raise UserError(
+            "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "
+            "a ResNet of 2 downs, with batch or instance norm, or a ResNet of more downs with instance norm"
+        )
+    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
+    return rename_modules(copies, names)
+
+
+def write_jy(path: Path | str, generator: Generator) -> None:
+    """Write `to_jy(generator)` to a file that JY's code loads, such as `latest_net_G.pth`.
+
+    Raises UserError as `to_jy` does, and OSError if the file cannot be written (disk full, read-only folder). An
+    existing file is then left as it was.
+    """
+    buffer = io.BytesIO()
+    torch.save(to_jy(generator), buffer)
+    atomic.write_bytes(Path(path), buffer.getvalue())
