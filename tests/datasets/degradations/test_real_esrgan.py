@@ -174,7 +174,7 @@ def test_size_is_exact_and_remaining_rows_and_columns_are_ignored(
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     draw = draw_degradation(rng)
     if min(height, width) < scale:
-        with pytest.raises(ValueError, match=f"{height}×{width} px cannot be made {scale} times smaller"):
+        with pytest.raises(ValueError, match=f"cannot downscale an image of {height}×{width} px by {scale}"):
             degrade(image, draw, scale)
         return
     low = degrade(image, draw, scale)

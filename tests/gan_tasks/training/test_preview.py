@@ -88,5 +88,5 @@ def test_data_that_cannot_be_used_is_said_as_in_training(tmp_path: Path, capsys:
     folders = ("--data", str(tmp_path), "--out", str(tmp_path / "run"), "--preview", str(tmp_path / "preview"))
     with pytest.raises(SystemExit) as exited:
         main(["train", "super-resolution", *folders])
-    assert exited.value.code == 2 and "holds no train pictures" in capsys.readouterr().err
+    assert exited.value.code == 2 and "holds no train images" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
