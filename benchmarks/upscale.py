@@ -4,8 +4,8 @@
 
 Plain PyTorch is float32 in inference mode on contiguous N×C×H×W, as in Real-ESRGAN's own code. Every form runs in
 its own process and takes and returns a numpy array. All forms take turns in every round, so that a change in the
-machine's speed affects all of them. Ratios compare times of the same round. The dB value is the PSNR to plain PyTorch,
-of values in [0, 1].
+machine's speed affects all of them. Ratios compare times of the same round. The dB value is the PSNR to plain
+PyTorch, of values in [0, 1].
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ from gan_tasks.datasets.images.pixels import Pixels, to_float
 
 @dataclass(frozen=True)
 class FramingConfig:
-    """How images are resized, cropped and flipped for training. The defaults are those of pix2pix and CycleGAN."""
+    """How images are resized, cropped and flipped for training."""
 
+    # The defaults are those of the pix2pix and CycleGAN papers; other tasks have their own.
     load_size: int = 286
     """Resize height and width to this many px before cropping; 0 keeps the file's size."""
     crop_size: tuple[int, int] = (256, 256)
@@ -120,13 +121,13 @@ def _geometry(crop_size: tuple[int, int], flip: bool, more_images: list[str]) ->
     return A.Compose(steps, additional_targets=dict.fromkeys(more_images, "image"))
 
 
-def _photometric(strength: float, channels: int) -> Any:
+def _photometric(amount: float, channels: int) -> Any:
     A = _albumentations()
-    half = strength / 2
+    half = amount / 2
     if channels not in (1, 3):  # saturation and hue are defined for gray and RGB only
         return A.Compose([A.RandomBrightnessContrast(half, half, p=1)])
     around_1 = (1 - half, 1 + half)
-    hue = (-strength / 10, strength / 10)
+    hue = (-amount / 10, amount / 10)
     return A.Compose([A.ColorJitter(around_1, around_1, around_1, hue, p=1)])
 
 

@@ -55,8 +55,8 @@ def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
     _end_opencv_threads()  # needed in spawned workers; forked workers have no threads, see make_loader
     torch.set_num_threads(1)
 
-    # Ctrl-C and a scheduler's SIGTERM also reach the workers. The main process may still be saving then, so they
-    # ignore both signals until it exits; at exit it ends them with SIGTERM.
+    # Ctrl-C and a scheduler's SIGTERM are also sent to the workers. They ignore both until the main process exits,
+    # because it may still be saving; at exit it ends them with SIGTERM.
     def exit_if_closing(*_: object) -> None:
         if closing.value:
             os._exit(0)

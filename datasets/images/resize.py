@@ -14,7 +14,7 @@ _RADIUS = 2.0  # of the kernel, in pixels
 def bicubic(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Resize H×W×C pixels to (height, width) with an antialiased cubic kernel, like MATLAB's `imresize`.
 
-    When downscaling, the kernel is widened by the scale, so that fine detail is averaged and does not alias. Beyond
+    When downscaling, the kernel is widened by the scale, so that detail is averaged and does not alias. Beyond
     the border the outermost pixel is repeated. The axis with the smaller scale is resized first; integers are rounded
     and clipped to their range after each axis. MATLAB does the same, except that newer releases mirror at the border.
     float32 is not clipped and may overshoot the range of the input. Keys 1981,

@@ -201,8 +201,8 @@ def test_area_upscaling_averages_the_covered_parts_of_pixels(width: int, zoom: f
     row = PHOTO[64:65, :width]
     wide = max(1, int(width * zoom))
     enlarged = replace(IDENTITY, first=replace(NOTHING, zoom=zoom))
-    fine = np.repeat(np.repeat(row, wide, axis=1).reshape(1, wide, width, 3).mean(axis=2), width, axis=1)
-    expected = fine.reshape(1, width, wide, 3).mean(axis=2)  # enlarged, then reduced to the original size
+    supersampled = np.repeat(np.repeat(row, wide, axis=1).reshape(1, wide, width, 3).mean(axis=2), width, axis=1)
+    expected = supersampled.reshape(1, width, wide, 3).mean(axis=2)  # enlarged, then reduced to the original size
     assert np.abs(degrade(row, enlarged, 1) - expected).max() <= 0.51
 
 

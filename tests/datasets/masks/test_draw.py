@@ -129,16 +129,16 @@ def test_blobs_are_few_and_smooth() -> None:
 
 
 def test_border_masks_one_side_two_sides_or_all() -> None:
-    seen = set()
+    masked_sides = set()
     for seed in range(200):
         mask = draw_border(rng(seed), 60, 90)
         rows, columns = np.nonzero(~mask)
         unmasked = np.zeros_like(mask)
         unmasked[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
         np.testing.assert_array_equal(unmasked, ~mask)  # the unmasked region is one rectangle
-        seen.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
-    assert {sum(sides) for sides in seen} == {1, 2, 4}
-    assert len(seen) == 4 + 6 + 1
+        masked_sides.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
+    assert {sum(sides) for sides in masked_sides} == {1, 2, 4}
+    assert len(masked_sides) == 4 + 6 + 1
 
 
 def test_scratches_are_thin_and_long() -> None:

@@ -261,7 +261,7 @@ def test_masks_of_the_test_split_alone_will_do(photos: Path, tmp_path: Path) -> 
 def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pix2pix fills no holes.*--masks"):
         with_masks(Pix2Pix(), MaskOptions(masks=masks))
-    with pytest.raises(UserError, match="between 0 and 1"):
+    with pytest.raises(UserError, match="from 0 to 1"):
         with_masks(Filling(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
     with pytest.raises(UserError, match="one of the two"):
         MaskOptions(masks=masks, mask_kinds=("box",))

@@ -281,7 +281,7 @@ def test_what_does_not_go_together_is_said(
         ((mean, image, out, "--dilate-px", "3"), "fills no holes: leave out --mask"),
         ((model, image, out, "--mask", mask, "--sketch", mask), "has not learned to follow a sketch"),
         ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
-        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "must lie between 1 and 255"),
+        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "give a number from 1 to 255"),
         ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: give 0 or more"),
         ((model, image, mask, "--mask", mask, "--overwrite"), "would replace a mask"),
     ):
