@@ -48,9 +48,8 @@ def make_graph(name: str) -> object:
     data = PairedConfig(source_channels=3, target_channels=3)
     task = Pix2Pix(generator=name, norm=NETWORKS[name], data=data)
     task.build(for_training=False)
-    for (
-        module
-    ) in task.generators.modules():  # random weights and statistics with which every layer affects the output
+    # Random weights and statistics with which every layer affects the output.
+    for module in task.generators.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):

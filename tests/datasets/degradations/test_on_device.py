@@ -73,9 +73,8 @@ def test_result_with_jpeg_is_close_to_the_array_version() -> None:
     without = np.stack([degrade(PHOTO, quiet(draw), 2) for draw in draws]).astype(float)
     lost, lost_theirs = (np.abs(image - without).mean(axis=(1, 2, 3)) for image in (low, theirs))
     np.testing.assert_allclose(lost, lost_theirs, rtol=0.08)
-    assert (
-        np.abs(low - theirs).mean() < 0.4 * lost_theirs.mean()
-    )  # rounding errors of the first JPEG may be increased by the second
+    # The second JPEG may increase rounding errors of the first.
+    assert np.abs(low - theirs).mean() < 0.4 * lost_theirs.mean()
 
 
 @pytest.mark.parametrize("gray", [False, True])
