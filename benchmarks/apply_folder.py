@@ -1,8 +1,9 @@
-"""A folder of photographs through a model: reading, running and writing one after the other, and as `apply` does it.
+"""Measure the throughput of `apply` on a folder of images, compared with a plain sequential loop.
 
     python benchmarks/apply_folder.py MODEL.onnx PHOTOS [--count 40] [--suffix .png] [--rounds 7]
 
-Both do the same work with the same model in the same process, in turn: decode, hash, run, encode, write durably.
+Both do the same work with the same model in the same process, in alternation: decode, hash, run, encode, write and
+sync each file.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from gan_tasks.export.models.base import Model, load
 Pairs = list[tuple[Path, Path]]
 
 
-def one_after_the_other(model: Model, pairs: Pairs) -> None:
+def run_sequentially(model: Model, pairs: Pairs) -> None:
     for before, after in pairs:
-        picture = read(before)
+        image = read(before)
         mark = xmp(model.title, __version__, model_version="", source=sha256_of(before))
-        write(after, Picture(model(picture.pixels), picture.icc_profile), xmp=mark)
+        write(after, Picture(model(image.pixels), image.icc_profile), xmp=mark)
 
 
-def as_apply_does(model: Model, pairs: Pairs) -> None:
+def run_apply(model: Model, pairs: Pairs) -> None:
     done = apply_to_files(model, pairs, model_version="", overwrite=True, quiet=True)
     assert done.written == len(pairs), done.failures
 
@@ -45,11 +46,11 @@ def seconds(form: Callable[[Model, Pairs], None], model: Model, pairs: Pairs) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--suffix", default=".png", help="format of photographs and results")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("model", type=Path, help="the model to run, such as an ONNX file")
+    parser.add_argument("photos", type=Path, help="a folder of JPEG files, searched recursively")
+    parser.add_argument("--count", type=int, default=40, help="number of images")
+    parser.add_argument("--suffix", default=".png", help="file format of the inputs and results")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each form")
     options = parser.parse_args()
     model = load(options.model)
     with tempfile.TemporaryDirectory() as temporary:
@@ -58,9 +59,9 @@ def main() -> None:
         for number, path in enumerate(sorted(options.photos.rglob("*.jpg"))[: options.count]):
             write(photos / f"{number:04}{options.suffix}", read(path))
         pairs = files_to_do(photos, results)
-        taken: dict[str, list[float]] = {"one after the other": [], "apply": []}
+        taken: dict[str, list[float]] = {"sequential": [], "apply": []}
         for _ in range(options.rounds):
-            for name, form in zip(taken, (one_after_the_other, as_apply_does), strict=True):
+            for name, form in zip(taken, (run_sequentially, run_apply), strict=True):
                 shutil.rmtree(results, ignore_errors=True)
                 results.mkdir()
                 taken[name].append(seconds(form, model, pairs))

@@ -1,10 +1,11 @@
-"""How fast an exported network runs with each provider, beside the same network in eager PyTorch, in one run.
+"""Measure the speed of an exported network with each provider, compared with the same network in eager PyTorch.
 
     python benchmarks/inference.py [--size 256] [--seconds 60] [--networks resnet-9 unet-256]
 
-The plain form is eager float32 torch in inference mode, NCHW, with its default number of threads, fed with a numpy
-array and asked for one, as the sessions are. Networks have full width and random weights. Every form has a process of
-its own and its turn in every round, so that all see the same moods of the machine; a ratio is of one round.
+The reference is eager float32 torch in inference mode, NCHW, with its default number of threads; like the sessions it
+takes and returns a numpy array. Networks have full width and random weights. Every form runs in its own process, and
+all forms take turns in every round, so that a change in the machine's speed affects all of them. Ratios compare times
+of the same round.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from gan_tasks.export.onnx.providers import Configuration, configurations, start
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 
 NETWORKS = {"resnet-9": "instance", "unet-256": "batch"}
-"""Generator → norm, as published."""
+"""Generator → normalisation of its paper."""
 WARM_UP_RUNS = 2
 Form = Configuration | None
-"""None is PyTorch."""
+"""An ONNX Runtime configuration; None is eager PyTorch."""
 
 
 def make_graph(name: str) -> object:
-    """The exported module of a pix2pix generator, always with the same random weights."""
+    """Build the module to export of a pix2pix generator, always with the same random weights."""
     import torch
     from torch import nn
 
@@ -47,7 +48,8 @@ def make_graph(name: str) -> object:
     data = PairedConfig(source_channels=3, target_channels=3)
     task = Pix2Pix(generator=name, norm=NETWORKS[name], data=data)
     task.build(for_training=False)
-    for module in task.generators.modules():  # weights and statistics with which every layer matters
+    # Random weights and statistics with which every layer affects the output.
+    for module in task.generators.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):
@@ -58,6 +60,7 @@ def make_graph(name: str) -> object:
 
 
 def export(name: str, path: Path) -> None:
+    """Write the network of this name as an ONNX file."""
     from gan_tasks.export.onnx.export import to_onnx
 
     graph = make_graph(name)
@@ -66,6 +69,7 @@ def export(name: str, path: Path) -> None:
 
 
 def runner(form: Form, name: str, path: Path) -> Callable[[dict[str, FloatImages]], FloatImages]:
+    """Return a function that runs the network once."""
     if form is None:
         return make_graph(name).run
     session = start_session(read_onnx(path), form)
@@ -73,7 +77,7 @@ def runner(form: Form, name: str, path: Path) -> Callable[[dict[str, FloatImages
 
 
 def worker(form: Form, name: str, path: Path, size: int, pipe: Connection) -> None:
-    """A process that sends seconds to load and its output, and then, whenever it is asked, the seconds of a run."""
+    """Run in a process of its own: send (seconds to load, output), then the seconds of a run for each request."""
     feeds = to_feeds(blocks(["image"], 3, size, size))
     start = time.perf_counter()
     run = runner(form, name, path)
@@ -86,7 +90,8 @@ def worker(form: Form, name: str, path: Path, size: int, pipe: Connection) -> No
 
 
 def measure(name: str, options: argparse.Namespace) -> None:
-    # Of the networks here Winograd's filtering suits the ResNet alone.
+    """Measure all forms of one network and print a line for each."""
+    # Of these networks, only the ResNet has layers for Winograd's minimal filtering.
     forms: tuple[Form, ...] = (
         None,
         *(one for one in configurations() if name == "resnet-9" or not one.provider.winograd),
@@ -139,8 +144,10 @@ def measure(name: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--seconds", type=float, default=60, help="to measure for, each network")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the measurement of each network")
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="generators to measure"
+    )
     options = parser.parse_args()
     for name in options.networks:
         measure(name, options)

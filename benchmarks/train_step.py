@@ -1,12 +1,12 @@
-"""Images per second of a training step, beside the plain form of the same step, measured in turn in one run.
+"""Measure the images per second of a training step, compared with a plain implementation of the same step.
 
     python benchmarks/train_step.py [--task pix2pix] [--batches 1 4] [--size 256] [--seconds 60]
     python benchmarks/train_step.py --task cyclegan --batches 1 --size 128
 
-The plain form is the published step of pix2pix (Isola et al. 2017) or CycleGAN (Zhu et al. 2017) written
-straightforwardly: eager, float32, NCHW, torch's default Adam, one forward pass of each generator on each image that
-it needs, D's weights frozen while G learns. No waste is added to it, and it keeps no gradient norms, guards or
-diagnostics, nor CycleGAN's pool of images, all of which the project's own step includes.
+The plain implementation is the step of the pix2pix paper (Isola et al. 2017) or the CycleGAN paper (Zhu et al. 2017):
+eager, float32, NCHW, torch's default Adam, one forward pass of each generator on each image that it needs, and no
+gradients for D's weights in the step of G. It does no unnecessary work. It has no gradient norms, no guards against
+NaN, no logging and, for CycleGAN, no image pool, all of which the step of gan-tasks includes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ WARM_UP_STEPS = 2
 
 
 def plain_step(task: str, device: torch.device) -> Step:
+    """Return a function that takes one plain step of a task on a batch."""
     if task == "pix2pix":
         return published_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
     generators = nn.ModuleList(resnet(3, 3) for _ in "ab").to(device)
@@ -52,7 +53,7 @@ def plain_step(task: str, device: torch.device) -> Step:
 
 
 def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
-    """The plain form: a function that takes one step on a batch."""
+    """Return a function that takes one step on a batch as in the pix2pix paper."""
     adam_g = torch.optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
     bce = functional.binary_cross_entropy_with_logits
@@ -77,7 +78,10 @@ def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
 
 
 def published_cyclegan_step(generators: nn.ModuleList, discriminators: nn.ModuleList, device: torch.device) -> Step:
-    """The plain form: from A to B and back, the judges of A and of B; G before D, without a pool of images."""
+    """Return a function that takes one step on a batch as in the CycleGAN paper, G before D, without an image pool.
+
+    generators: from A to B and from B to A. discriminators: of A and of B.
+    """
     (to_b, to_a), (d_a, d_b) = generators, discriminators
     adam_g = torch.optim.Adam(generators.parameters(), lr=2e-4, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(discriminators.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -106,6 +110,7 @@ def published_cyclegan_step(generators: nn.ModuleList, discriminators: nn.Module
 
 
 def own_step(name: str, batch: int, runtime: Runtime) -> Step:
+    """Return a function that takes one step of gan-tasks on a batch."""
     task: Task[Any, Any]
     optimisation = OptimisationConfig(batch_size=batch)
     if name == "pix2pix":
@@ -123,9 +128,10 @@ def own_step(name: str, batch: int, runtime: Runtime) -> Step:
 
 
 def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection) -> None:
-    """A process that takes a step whenever it is asked and answers with its seconds; in the end, its peak bytes.
+    """Run in a process of its own: send the seconds of a step for each request, and at the end the peak bytes.
 
-    Each form has a process of its own: the suite's settings for memory and threads shall not help the plain one.
+    Each implementation has its own process, so that the memory and thread settings of gan-tasks do not affect the
+    plain one.
     """
     torch.manual_seed(0)
     images = torch.rand(2, batch, 3, options.size, options.size) * 2 - 1
@@ -146,14 +152,17 @@ def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection
 
 
 def peak_bytes(device: torch.device) -> float:
-    """The most memory that this process has held: on a GPU tensors alone, on a CPU everything."""
+    """Return the peak memory of this process: of tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(options: argparse.Namespace, batch: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds a step, the two forms in turn, so that both see the same moods of the machine; and their peak bytes."""
+    """Return the seconds per step and the peak bytes of both implementations.
+
+    They take turns, so that a change in the machine's speed affects both.
+    """
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -185,10 +194,10 @@ def measure(options: argparse.Namespace, batch: int) -> tuple[dict[str, list[flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=NETWORKS, default="pix2pix")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="images a step")
+    parser.add_argument("--task", choices=NETWORKS, default="pix2pix", help="task to train")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="batch sizes to measure")
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--seconds", type=float, default=60, help="to measure for, at each batch size")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the measurement of each batch size")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     with start_runtime(options.device) as runtime:

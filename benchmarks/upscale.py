@@ -1,10 +1,11 @@
-"""How fast Real-ESRGAN's models enlarge a crop: this project's forms beside plain PyTorch and ncnn, in one run.
+"""Measure the speed of Real-ESRGAN's models in this project, compared with plain PyTorch and with ncnn.
 
     python benchmarks/upscale.py [--size 96] [--rounds 7] [--threads 2] [--models realesrgan-x4plus ...]
 
-The plain form is float32 torch in inference mode on N×C×H×W in rows, as the published code runs it. Every form has a
-process of its own, is given a numpy array and asked for one, and has its turn in every round, so that all see the
-same moods of the machine; a ratio is of one round. The fidelity is the PSNR to the plain form, of values in [0, 1].
+Plain PyTorch is float32 in inference mode on contiguous N×C×H×W, as in Real-ESRGAN's own code. Every form runs in
+its own process and takes and returns a numpy array. All forms take turns in every round, so that a change in the
+machine's speed affects all of them. Ratios compare times of the same round. The dB value is the PSNR to plain
+PyTorch, of values in [0, 1].
 """
 
 from __future__ import annotations
@@ -32,34 +33,37 @@ PROVIDERS = ("cpu", "cpu-winograd", "openvino", "openvino-winograd", "openvino-b
 FORMS = (PLAIN, OWN, *PROVIDERS, NCNN)
 WARM_UP_RUNS = 2
 Run = Callable[[FloatImages], FloatImages]
-"""1×3×H×W to 1×3×4H×4W, both in [0, 1]."""
+"""A function from 1×3×H×W to 1×3×4H×4W, both in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class Contest:
+class Measurement:
+    """What all forms run: the model's name and ONNX file, the number of threads, and the 1×3×H×W input."""
+
     model: str
     onnx: Path
     threads: int
     image: FloatImages
 
 
-def runner(form: str, contest: Contest) -> Run:
+def runner(form: str, measurement: Measurement) -> Run:
+    """Return the function that runs the model once in this form."""
     if form == NCNN:
-        return ncnn_runner(contest)
+        return ncnn_runner(measurement)
     if form in PROVIDERS:
         from gan_tasks.export.onnx.file import read_onnx
         from gan_tasks.export.onnx.model import OUTPUT
         from gan_tasks.export.onnx.providers import Configuration, find_provider, start_session
 
-        session = start_session(read_onnx(contest.onnx), Configuration(find_provider(form), contest.threads))
+        session = start_session(read_onnx(measurement.onnx), Configuration(find_provider(form), measurement.threads))
         return lambda image: session.run([OUTPUT], {"image": image})[0]
 
     import torch
 
     from gan_tasks.export.models.pretrained_model import PretrainedModel
 
-    torch.set_num_threads(contest.threads)
-    model = PretrainedModel(bundled_path(contest.model), device="cpu")
+    torch.set_num_threads(measurement.threads)
+    model = PretrainedModel(bundled_path(measurement.model), device="cpu")
     if form == OWN:
         return lambda image: model.run_network(image * 2 - 1) / 2 + 0.5
     for part in model.network.modules():
@@ -74,14 +78,14 @@ def runner(form: str, contest: Contest) -> Run:
     return run
 
 
-def ncnn_runner(contest: Contest) -> Run:
-    """With its own settings, which are the fastest: half precision and Winograd where it has them."""
+def ncnn_runner(measurement: Measurement) -> Run:
+    """Return the function that runs ncnn with its default settings: half precision and Winograd where supported."""
     import ncnn
 
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
-    net.opt.num_threads = contest.threads
-    path = bundled_path(contest.model)
+    net.opt.num_threads = measurement.threads
+    path = bundled_path(measurement.model)
     if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
         raise RuntimeError(f"ncnn cannot load {path}")
 
@@ -97,33 +101,37 @@ def ncnn_runner(contest: Contest) -> Run:
 
 
 def bundled_path(name: str) -> Path:
-    ready_made = find_bundled(Path(name))
-    if ready_made is None:
-        raise SystemExit(f"no ready-made model is called {name}, or a folder of that name hides it")
-    return ready_made.find()
+    """Return the path of the bundled model of this name."""
+    bundled = find_bundled(Path(name))
+    if bundled is None:
+        raise SystemExit(
+            f"no bundled model is called {name}; if a folder here has this name, run from another folder"
+        )
+    return bundled.find()
 
 
-def worker(form: str, contest: Contest, pipe: Connection) -> None:
-    """A process that sends its output, or why it has none, and then, whenever it is asked, the seconds of a run."""
+def worker(form: str, measurement: Measurement, pipe: Connection) -> None:
+    """Run in a process of its own: send the output or the error, then the seconds of a run for each request."""
     try:
-        run = runner(form, contest)
-        pipe.send(run(contest.image))
-    except Exception as error:  # a runtime raises anything; it is this form's alone
+        run = runner(form, measurement)
+        pipe.send(run(measurement.image))
+    except Exception as error:  # runtimes raise all kinds of exceptions; the other forms still run
         pipe.send(str(error).strip() or type(error).__name__)
         return
     while pipe.recv():
         start = time.perf_counter()
-        run(contest.image)
+        run(measurement.image)
         pipe.send(time.perf_counter() - start)
 
 
-def measure(contest: Contest, rounds: int) -> None:
+def measure(measurement: Measurement, rounds: int) -> None:
+    """Measure all forms and print a line for each."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     outputs: dict[str, FloatImages] = {}
     for form in FORMS:
         ours, theirs = context.Pipe()
-        context.Process(target=worker, args=(form, contest, theirs), daemon=True).start()
+        context.Process(target=worker, args=(form, measurement, theirs), daemon=True).start()
         output = ours.recv()
         if isinstance(output, str):
             print(f"  {form:<20}not measured: {output.splitlines()[-1]}", flush=True)
@@ -136,8 +144,8 @@ def measure(contest: Contest, rounds: int) -> None:
             taken[form].append(pipe.recv())
     for pipe in pipes.values():
         pipe.send(False)
-    size = "×".join(map(str, contest.image.shape[2:]))
-    print(f"{contest.model}, {size} px, {contest.threads} threads, {rounds} rounds", flush=True)
+    size = "×".join(map(str, measurement.image.shape[2:]))
+    print(f"{measurement.model}, {size} px, {measurement.threads} threads, {rounds} rounds", flush=True)
     for form, times in taken.items():
         own = times[WARM_UP_RUNS:]
         fidelity = fidelity_db(outputs[form], outputs[PLAIN])
@@ -151,7 +159,7 @@ def measure(contest: Contest, rounds: int) -> None:
 
 
 def crop(photo: Path | None, size: int) -> FloatImages:
-    """The middle of a photograph; of astronaut, which comes with scikit-image, where none is given."""
+    """Return the central crop of an image as 1×3×size×size in [0, 1]; None takes scikit-image's astronaut."""
     if photo is None:
         from skimage.data import astronaut
 
@@ -160,17 +168,19 @@ def crop(photo: Path | None, size: int) -> FloatImages:
         pixels = fit_channels(read(photo).pixels, 3)
     top, left = ((side - size) // 2 for side in pixels.shape[:2])
     if min(top, left) < 0:
-        raise SystemExit(f"the photograph has {pixels.shape[0]}×{pixels.shape[1]} pixels, less than --size {size}")
+        raise SystemExit(
+            f"the image has {pixels.shape[0]}×{pixels.shape[1]} px; give a larger one, or a --size below {size}"
+        )
     return to_float(pixels[top : top + size, left : left + size])[None] / 2 + np.float32(0.5)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=96, help="height and width of the crop in pixels")
-    parser.add_argument("--photo", type=Path, help="take the crop of this photograph")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="of every form")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--photo", type=Path, help="image to crop; scikit-image's astronaut if not given")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each form")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads of every form")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="models to measure")
     options = parser.parse_args()
     from gan_tasks.export.load import load_model
     from gan_tasks.export.onnx.export import export_onnx
@@ -179,7 +189,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
             export_onnx(load_model(name, device="cpu"), path, model_name=name)
-            measure(Contest(name, path, options.threads, crop(options.photo, options.size)), options.rounds)
+            measure(Measurement(name, path, options.threads, crop(options.photo, options.size)), options.rounds)
 
 
 if __name__ == "__main__":

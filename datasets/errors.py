@@ -1,12 +1,12 @@
-"""The error a person is shown as one clear sentence: their input was wrong, not the program."""
+"""Errors in a user's input, which are shown as a message without a traceback."""
 
 
 class UserError(ValueError):
-    """Bad input from a person. The message says what came, what was expected and what to do next.
+    """The user's input is wrong. The message says what came, what was expected and what to do next.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class MissingSplitError(UserError):
-    """A folder of data without the split that was asked for, such as `val`."""
+    """A data folder does not hold the requested split, such as `val`."""

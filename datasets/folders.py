@@ -1,4 +1,4 @@
-"""What lies in a folder, before anything is decoded."""
+"""List the image files of a folder, without decoding them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +8,19 @@ from gan_tasks.datasets.validation import Problem
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The folder's own files by name, hidden ones left out."""
+    """Return the files directly in the folder, sorted by name, without hidden files."""
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def pictures_in(folder: Path) -> tuple[list[Path], list[Problem]]:
-    """The folder's pictures by name, and its files that are none by their suffix."""
+def images_in(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """Return the folder's image files, sorted by name, and a Problem for each file without an image suffix."""
     files = visible_files(folder)
-    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
-    return pictures, [Problem(path, "is not a picture by its suffix") for path in others]
+    suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+    return images, [Problem(path, f"does not have the suffix of an image ({suffixes})") for path in others]
 
 
 def listed(problems: Sequence[Problem]) -> str:
-    """One line a problem, for a person."""
+    """Format problems for a message, one line each."""
     return "\n".join(f"  {problem}" for problem in problems)

@@ -1,4 +1,4 @@
-"""A folder of pictures to samples with holes: the picture, the mask of its hole, and a sketch of what was there."""
+"""The data set of inpainting: a sample is an image, a mask, and a sketch of the image in the masked region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.folders import listed, pictures_in
+from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
-from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_shares
+from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
@@ -25,59 +25,60 @@ _ATTEMPTS = 10
 
 
 class Masked(NamedTuple, Generic[Image]):
-    """One sample, float32 arrays; a batch of them has N in front and torch tensors inside."""
+    """One sample of float32 arrays; in a batch these are torch tensors with N in front."""
 
     image: Image
-    """The whole picture, what is under the hole included: C×H×W in [-1, 1]."""
+    """The complete image, the masked region included: C×H×W in [-1, 1]."""
     mask: Image
-    """1×H×W, 1 = hole, 0 = given."""
+    """1×H×W, 1 = masked = to be filled, 0 = known."""
     sketch: Image
-    """1×H×W, 1 = a line of what was in the hole; zeros where there is none."""
+    """1×H×W, 1 = an edge of the image in the masked region; all 0 in a sample without a sketch."""
 
 
 @dataclass(frozen=True)
 class MaskedConfig:
-    """Which pictures and holes are read or drawn, and how they are augmented. Defaults as published for DeepFill v2.
+    """Images, masks and augmentation of the training data. The defaults are those of the DeepFill v2 paper.
 
-    Crops are as large as in the file unless load_size is given; for large photographs it should be, or a crop shows
-    little of them.
+    Crops have the resolution of the file unless --load-size is given. Give it for large photographs: otherwise a crop
+    shows only a small part of the image.
     """
 
     image_channels: int = 0
-    """Channels of the pictures; 0 = as the first file has. Alpha is left out."""
+    """Number of channels of the images; 0 takes the number of the first file. Alpha is dropped."""
     framing: FramingConfig = FramingConfig(load_size=0, keep_aspect=True)
     channel_shuffle: bool = False
-    """Put the colour channels of each sample in an order drawn at random: more variety, where pictures are few."""
+    """Shuffle the colour channels of each training sample at random, which augments small data sets."""
     drawn_masks: MaskConfig = MaskConfig()
     masks: Path | None = None
-    """Folder of mask files, or of the folders train, val and test with them; without it, holes are drawn."""
+    """Read masks from the files of this folder or its subfolders train, val and test; without it, masks are drawn."""
     mask_pairing: MaskPairing = "auto"
-    """Which mask a picture gets: that of its own name, or any one, resized; auto = by name if any has one."""
+    """How mask files are paired with images: stem = by the same file name; random = at random, resized to the image;
+    auto = by file name if any mask has the name of an image, else at random."""
     mask_threshold: int = DEFAULT_THRESHOLD
-    """Gray level, 1 to 255, from which on a pixel of a mask file is hole."""
+    """Mask the pixels of a mask file whose gray level is at least this, 1 to 255: white = masked = to be filled."""
     invert_mask: bool = False
-    """In mask files, what is below mask_threshold is hole: black, or what was erased from a layer."""
+    """Mask the pixels of a mask file below --mask-threshold instead: black ones, or erased ones of a layer."""
     sketch: bool = False
-    """Give half of the samples the edges of what was in the hole, so that a model learns to follow drawn lines."""
+    """Give half of the samples a sketch, the edges in the masked region, so that the model learns to follow lines."""
     strict: bool = False
-    """Stop if any file has a problem, instead of going on without it."""
+    """Stop with an error if any file has a problem, instead of leaving the file out."""
 
     def __post_init__(self) -> None:
         if self.image_channels < 0:
-            raise UserError(f"image_channels is {self.image_channels}; it must be 0 or more")
+            raise UserError(f"image_channels is {self.image_channels}; give 0 or more")
         check_threshold(self.mask_threshold)
 
 
 @dataclass(frozen=True)
 class FoundMasked:
-    """What a folder holds: the pictures by name, the masks for them, and the files that are not used."""
+    """The files of a folder: the images sorted by name, their masks, and the problems of files that are not used."""
 
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     masks: FoundMasks | None
-    """None: holes are drawn."""
+    """None if masks are drawn."""
     problems: tuple[Problem, ...]
     summary: str
-    """One line for the person: what was found, where the holes come from, and what share of a picture they cover."""
+    """One line for the user: the number of images, where the masks come from, and their mask ratios."""
 
 
 def open_masked(
@@ -89,72 +90,77 @@ def open_masked(
     *,
     on_progress: Progress | None = None,
 ) -> tuple["MaskedImages", FoundMasked]:
-    """Read each picture and each mask once and make a dataset of those without a problem.
+    """Read each image and each mask once and make a dataset of those without a problem.
 
-    The pictures of a split lie in root/<split>, for "train" also directly in root; its masks in config.masks/<split>,
-    or directly in config.masks. By name a mask must have its picture's size, and stays as it is; drawn at random it
-    must cover a share between min_mask_ratio and max_mask_ratio, and is resized by the nearest pixel.
+    The images of a split are in root/<split>, and for "train" alternatively in root. Its masks are in
+    config.masks/<split>, or in config.masks. A mask that is paired by name must have the size of its image and is not
+    resized. A mask that is paired at random must have a mask ratio from min_mask_ratio to max_mask_ratio, and is
+    resized with nearest-neighbour interpolation.
 
-    Problems are, beside files that cannot be read: channels that cannot be converted, masks without any hole or that
-    are all hole; by name also pictures without a mask, masks of another size, and several of one name.
+    Problems are files that cannot be read, channels that cannot be converted, and masks of which no pixel or every
+    pixel is masked. For pairing by name they are also images without a mask, masks of another size, and several masks
+    of one name.
 
-    Raises UserError if root or config.masks is not a folder, if nothing usable is left, and with config.strict if
-    there is any problem, listing all of them; MissingSplitError if there are no pictures of the split.
+    Raises UserError if root or config.masks is not a folder, if no usable file is left, and, with config.strict, if
+    there is any problem. Raises MissingSplitError if there are no images of the split.
     """
     folder = _find_folder(root, split)
-    shapes, problems, config = _open_pictures(folder, config, on_progress)
+    shapes, problems, config = _open_images(folder, config, on_progress)
     masks = _open_masks(config.masks, split, shapes, config, on_progress) if config.masks is not None else None
-    pictures = tuple(shapes)
+    images = tuple(shapes)
     if masks is not None:
         problems += masks.problems
-        pictures = tuple(masks.by_picture) if masks.by_picture is not None else pictures
+        images = tuple(masks.by_image) if masks.by_image is not None else images
     if config.strict and problems:
-        raise UserError(f"{listed(problems)}\nfix or remove these files, or go on without them: not strict")
+        raise UserError(
+            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
+        )
     left_out = f", {len(problems)} files with problems left out" if problems else ""
-    origin = f"{masks.origin}, {masks.shares}" if masks is not None else _drawn(config)
-    summary = f"{len(pictures)} pictures in {folder}{left_out}; holes {origin}"
-    return MaskedImages(pictures, masks, config, seed, augment), FoundMasked(
-        pictures, masks, tuple(problems), summary
-    )
+    origin = f"{masks.origin}, mask ratio {masks.mask_ratios}" if masks is not None else _drawn(config)
+    summary = f"{len(images)} images in {folder}{left_out}; masks {origin}"
+    return MaskedImages(images, masks, config, seed, augment), FoundMasked(images, masks, tuple(problems), summary)
 
 
 class MaskedImages:
-    """A map-style dataset keyed by (epoch, index): the sample depends on the seed and the key alone.
+    """A map-style dataset keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    masks: None draws the holes.
-    augment: resize, crop and flip as configured, a mask that belongs to its picture with it, and another hole in each
-        epoch. Otherwise pictures come whole and as they are, with the same hole whatever the seed and the epoch.
+    config: with a resolved number of channels, as `open_masked` makes it.
+    masks: the mask files; None draws masks.
+    augment: resize, crop and flip images as configured, together with their masks if these are paired by name; other
+        masks change in each epoch. Without it, images are returned complete and unchanged, and their masks depend
+        only on the index.
 
-    A crop that has no hole or nothing else, which happens where masks belong to pictures, is drawn again, 10 times at
-    most: then it stays.
+    A crop of a mask that is paired by name may be masked everywhere or nowhere. Up to 10 crops are drawn until one is
+    not; if there is none, the last one is used.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Path],
+        images: Sequence[Path],
         masks: FoundMasks | None,
         config: MaskedConfig,
         seed: int,
         augment: bool,
     ) -> None:
         if not config.image_channels:
-            raise ValueError("the channel count is not resolved yet: make the dataset with open_masked")
-        self.pictures, self.masks, self.config, self.seed = tuple(pictures), masks, config, seed
+            raise ValueError("image_channels is 0, expected a resolved number; make the dataset with open_masked")
+        self.images, self.masks, self.config, self.seed = tuple(images), masks, config, seed
         self._framing = Framing(config.framing) if augment else None
         self._framing_with_mask = Framing(config.framing, images=2) if augment else None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def name(self, index: int) -> str:
-        return self.pictures[index].stem
+        """Return the name of a sample: its file's name without the suffix."""
+        return self.images[index].stem
 
     def __getitem__(self, key: Key) -> Masked[NDArray[np.float32]]:
         epoch, index = key
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
-        pixels = fit_channels(read(self.pictures[index]).pixels, self.config.image_channels)
-        own_mask = self._own_mask(self.pictures[index])
+        pixels = fit_channels(read(self.images[index]).pixels, self.config.image_channels)
+        own_mask = self._own_mask(self.images[index])
         for _ in range(_ATTEMPTS):
             framed, mask = self._framed(pixels, own_mask, rng)
             if mask.any() and not mask.all():
@@ -176,10 +182,10 @@ class MaskedImages:
         framed, mask = self._framing_with_mask(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
         return framed, mask[..., 0] >= 128
 
-    def _own_mask(self, picture: Path) -> Mask | None:
-        if self.masks is None or self.masks.by_picture is None:
+    def _own_mask(self, image: Path) -> Mask | None:
+        if self.masks is None or self.masks.by_image is None:
             return None
-        return self._read_mask(self.masks.by_picture[picture])
+        return self._read_mask(self.masks.by_image[image])
 
     def _random_mask(self, rng: np.random.Generator, height: int, width: int) -> Mask:
         if self.masks is None:
@@ -191,41 +197,43 @@ class MaskedImages:
 
 
 def edge_lines(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """C×H×W in [-1, 1] to H×W, True on its edges: lines of 1 px, as a person might sketch them (Canny 1986)."""
+    """Find the edges of C×H×W in [-1, 1] with Canny's method (1986); return H×W bool, True on lines of 1 px width."""
     import cv2
 
     gray = np.rint((image.mean(axis=0) + 1) * 127.5).astype(np.uint8)
-    smooth = cv2.GaussianBlur(gray, (0, 0), 1.5)  # fine texture is not what a person sketches
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.5)  # removes texture, which a person would not sketch
     return np.asarray(cv2.Canny(smooth, 40, 100)).astype(np.bool_)
 
 
 def _find_folder(root: Path, split: Split) -> Path:
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds the pictures")
+        raise UserError(f"{root} is not a folder; give the folder that holds the images")
     for folder in (root / split, root) if split == "train" else (root / split,):
-        if folder.is_dir() and pictures_in(folder)[0]:
+        if folder.is_dir() and images_in(folder)[0]:
             return folder
-    also = " (or directly in it)" if split == "train" else ""
-    raise MissingSplitError(f"{root} holds no {split} pictures; expected are pictures in its folder {split}/{also}")
+    also = f" or in {root}" if split == "train" else ""
+    raise MissingSplitError(f"{root} holds no {split} images; expected images in {root / split}{also}")
 
 
-def _open_pictures(
+def _open_images(
     folder: Path, config: MaskedConfig, on_progress: Progress | None
 ) -> tuple[dict[Path, Shape], list[Problem], MaskedConfig]:
-    """The shapes of the usable pictures; the config with a channel count."""
-    pictures, problems = pictures_in(folder)
+    """Return the shapes of the usable images, the problems of the others, and the config with a channel count."""
+    images, problems = images_in(folder)
     shapes: dict[Path, Shape] = {}
     wanted = config.image_channels
-    for path, finding in inspect_files(pictures, on_progress=on_progress).items():
+    for path, finding in inspect_files(images, on_progress=on_progress).items():
         if isinstance(finding, Problem):
             problems.append(finding)
         elif wanted and not channels_fit(finding[2], wanted):
-            problems.append(Problem(path, f"has {finding[2]} channels, not to be made the {wanted} expected"))
+            problems.append(
+                Problem(path, f"has {finding[2]} channels, which cannot be converted to the {wanted} expected")
+            )
         else:
             wanted = wanted or {2: 1, 4: 3}.get(finding[2], finding[2])
             shapes[path] = finding
     if not shapes:
-        raise UserError(f"{folder} holds no usable picture. Problems:\n{listed(problems)}")
+        raise UserError(f"{folder} holds no usable image; fix or replace these files:\n{listed(problems)}")
     return shapes, problems, replace(config, image_channels=wanted)
 
 
@@ -243,7 +251,7 @@ def _open_masks(
         invert=config.invert_mask,
         min_mask_ratio=config.drawn_masks.min_mask_ratio,
         max_mask_ratio=config.drawn_masks.max_mask_ratio,
-        all_have_pictures=has_split,
+        every_mask_has_image=has_split,
         on_progress=on_progress,
     )
 
@@ -251,4 +259,4 @@ def _open_masks(
 def _drawn(config: MaskedConfig) -> str:
     size = config.framing.crop_size if config.framing.crop_size != (0, 0) else (256, 256)
     kinds = ", ".join(config.drawn_masks.mask_kinds)
-    return f"drawn for each sample ({kinds}), {drawn_shares(config.drawn_masks, size)}"
+    return f"drawn for each sample ({kinds}), mask ratio {drawn_mask_ratios(config.drawn_masks, size)}"

@@ -1,4 +1,4 @@
-"""Pairs of pictures: a folder to samples of (source, target)."""
+"""The data set of paired images: a sample is (source, target)."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.folders import listed, pictures_in
+from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
@@ -23,7 +23,7 @@ Side = TypeVar("Side")
 
 
 class Pair(NamedTuple, Generic[Image]):
-    """One sample, C×H×W float32 arrays in [-1, 1]; a batch of them has N in front and torch tensors inside."""
+    """One sample of C×H×W float32 arrays in [-1, 1]; in a batch these are torch tensors with N in front."""
 
     source: Image
     target: Image
@@ -31,45 +31,47 @@ class Pair(NamedTuple, Generic[Image]):
 
 @dataclass(frozen=True)
 class PairedConfig:
-    """Which pairs are read, and how they are augmented for training. Defaults as published for pix2pix."""
+    """Pairs and augmentation of the training data. The defaults are those of the pix2pix paper."""
 
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
-    """Which side is the source; in an aligned file A is the left half."""
+    """Translate from A to B or from B to A. In an aligned file A is the left half."""
     layout: Literal["auto", "folders", "aligned"] = "auto"
-    """How pairs are stored: files of one name in the folders A and B, or both side by side in one file."""
+    """How pairs are stored: folders = files of the same name in the folders A and B; aligned = A and B side by side
+    in one file; auto = the layout that is found."""
     source_channels: int = 0
-    """Channels of the source; 0 = as the first file has, alpha included."""
+    """Number of channels of the source; 0 takes the number of the first file, alpha included."""
     target_channels: int = 0
-    """Channels of the target; 0 = as the first file has, alpha included."""
+    """Number of channels of the target; 0 takes the number of the first file, alpha included."""
     framing: FramingConfig = FramingConfig()
     photometric: float = 0.0
-    """Strength, 0 to 1, of random changes of brightness, contrast and colour, on the source alone."""
+    """Change brightness, contrast and colour of the source at random, by an amount from 0 (off) to 1."""
     denoise: float = 0.0
-    """Standard deviation, in 8-bit grey levels, of noise added to the source: the model learns to clean too."""
+    """Add Gaussian noise with this standard deviation, in 8-bit grey levels, to the source, so that the model also
+    learns to denoise."""
     extra_data: Path | None = None
-    """Another folder of pairs to mix in, for example of generated pictures."""
+    """Mix the pairs of this folder into the training data, for example generated images."""
     extra_weight: float = 0.25
-    """Probability, 0 to 1, that a sample comes from extra_data."""
+    """Draw a training sample from --extra-data with this probability, 0 to 1."""
     strict: bool = False
-    """Stop if any file has a problem, instead of going on without it."""
+    """Stop with an error if any file has a problem, instead of leaving the file out."""
 
     def __post_init__(self) -> None:
         for name in ("source_channels", "target_channels", "denoise"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")
         for name in ("photometric", "extra_weight"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
+                raise UserError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where one pair is stored."""
+    """The files of one pair."""
 
     stem: str
     a: Path
     b: Path | None
-    """None: `a` is an aligned file, A in its left half and B in its right."""
+    """None if `a` is an aligned file, with A in the left half and B in the right half."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -78,24 +80,24 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class FoundPairs:
-    """What a folder holds: the pairs by stem, and the files that are not used."""
+    """The pairs of a folder, sorted by stem, and the problems of files that are not used."""
 
     layout: Layout
     split_folder: Path
     pairs: tuple[PairFiles, ...]
     problems: tuple[Problem, ...]
     summary: str
-    """One line for the person: what was found, how it is read, and how to have it read otherwise."""
+    """One line for the user: the number of pairs, how they are read, and the options that change this."""
 
 
 def find_pairs(root: Path, split: Split, config: PairedConfig) -> FoundPairs:
-    """Find the pairs of a split by the names of folders and files; nothing is decoded.
+    """Find the pairs of a split by the names of folders and files, without decoding the files.
 
-    Layouts: folders A and B with files of equal stems, or aligned files with A left and B right, in root/<split>; or
-    folders named <split>A and <split>B. For "train" also directly in root. Files without a partner, several of one
-    stem, and files that are not pictures are problems; hidden files are skipped.
+    Layouts: in root/<split>, folders A and B with files of equal stems, or aligned files with A left and B right; or
+    folders <split>A and <split>B in root. For "train", the first two may also be directly in root. Files without a
+    partner, several files of one stem, and files that are not images are problems; hidden files are skipped.
 
-    Raises UserError if root is not a folder, MissingSplitError if it holds no such layout.
+    Raises UserError if root is not a folder, and MissingSplitError if no layout is found.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the pairs")
@@ -103,7 +105,7 @@ def find_pairs(root: Path, split: Split, config: PairedConfig) -> FoundPairs:
         if config.layout in ("auto", layout) and _holds(a, b):
             pairs, problems = _pair_by_stem(a, b) if b is not None else _aligned(a)
             return _found(layout, a if b is None else a.parent, pairs, problems, config)
-    raise MissingSplitError(f"{root} holds no {split} pairs; {_expected_layouts(split)}")
+    raise MissingSplitError(f"{root} holds no {split} pairs; {_expected_layouts(root, split)}")
 
 
 def open_pairs(
@@ -115,12 +117,12 @@ def open_pairs(
     *,
     on_progress: Progress | None = None,
 ) -> tuple["PairedImages", FoundPairs]:
-    """Find the pairs, read each file once (see check.py) and make a dataset of those without a problem.
+    """Find the pairs, read each file once (see `validation.py`) and make a dataset of those without a problem.
 
-    Beyond those of `find_pairs`, problems are: files that cannot be read, sides of different sizes, aligned files of
-    odd width, channels that cannot be converted. Channel counts of 0 are resolved from the first good pair.
+    Problems are those of `find_pairs`, files that cannot be read, sides of different sizes, aligned files of odd
+    width, and channels that cannot be converted. Channel counts of 0 are taken from the first good pair.
 
-    Raises UserError if no pair is left, and with config.strict if there is any problem, listing all of them.
+    Raises UserError if no usable pair is left, and, with config.strict, if there is any problem.
     """
     found, config = _open_folder(root, split, config, on_progress)
     extra: tuple[PairFiles, ...] = ()
@@ -133,16 +135,19 @@ def open_pairs(
             summary=f"{found.summary}; mixed with {found_extra.summary}",
         )
     if config.strict and found.problems:
-        raise UserError(f"{listed(found.problems)}\nfix or remove these files, or go on without them: not strict")
+        raise UserError(
+            f"{listed(found.problems)}\nfix or remove these files, or leave them out by running without --strict"
+        )
     return PairedImages(found.pairs, config, seed, augment, extra), found
 
 
 class PairedImages:
-    """A map-style dataset of pairs, keyed by (epoch, index): the sample depends on the seed and the key alone.
+    """A map-style dataset of pairs keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    config: with concrete channel counts, as `open_pairs` makes it.
-    augment: resize, crop, flip and degrade as configured; otherwise pairs come whole and as they are, for evaluation.
-    extra: pairs mixed in with probability config.extra_weight when augmenting.
+    config: with resolved channel counts, as `open_pairs` makes it.
+    augment: resize, crop, flip, and change the source as configured. Without it, pairs are returned complete and
+        unchanged, for evaluation.
+    extra: pairs of which one is drawn instead with the probability config.extra_weight, if `augment` is set.
     """
 
     def __init__(
@@ -154,7 +159,9 @@ class PairedImages:
         extra: Sequence[PairFiles] = (),
     ) -> None:
         if not (config.source_channels and config.target_channels):
-            raise ValueError("channel counts are not resolved yet: make the dataset with open_pairs")
+            raise ValueError(
+                "source_channels or target_channels is 0, expected resolved numbers; make the dataset with open_pairs"
+            )
         self.pairs, self.config, self.seed, self.extra = tuple(pairs), config, seed, tuple(extra)
         self.source_channels, self.target_channels = config.source_channels, config.target_channels
         self._augmentation = (
@@ -172,6 +179,7 @@ class PairedImages:
         return len(self.pairs)
 
     def name(self, index: int) -> str:
+        """Return the name of a sample: its files' common stem."""
         return self.pairs[index].stem
 
     def __getitem__(self, key: Key) -> Pair[NDArray[np.float32]]:
@@ -197,7 +205,7 @@ class PairedImages:
 
 
 def _candidates(root: Path, split: Split) -> Iterator[tuple[Layout, Path, Path | None]]:
-    """Where a split may be, best first: the folders of A and B, or that of aligned files and None."""
+    """Yield where a split may be, best first: (layout, folder of A or of aligned files, folder of B or None)."""
     yield "folders", root / split / "A", root / split / "B"
     yield "folders", root / f"{split}A", root / f"{split}B"
     yield "aligned", root / split, None
@@ -206,31 +214,31 @@ def _candidates(root: Path, split: Split) -> Iterator[tuple[Layout, Path, Path |
         yield "aligned", root, None
 
 
-def _expected_layouts(split: Split) -> str:
-    also = " (or directly in it)" if split == "train" else ""
+def _expected_layouts(root: Path, split: Split) -> str:
+    also = f" or in {root}" if split == "train" else ""
     return (
-        f"expected are, in its folder {split}/{also}, the folders A/ and B/ with files of the same names, or files "
-        f"with A and B side by side; or the folders {split}A/ and {split}B/"
+        f"expected in {root / split}{also}: folders A/ and B/ with files of the same names, or files with A and B "
+        f"side by side; or in {root}: folders {split}A/ and {split}B/"
     )
 
 
 def _holds(a: Path, b: Path | None) -> bool:
     if b is not None:
         return a.is_dir() and b.is_dir()
-    return a.is_dir() and bool(pictures_in(a)[0])
+    return a.is_dir() and bool(images_in(a)[0])
 
 
-def _pictures_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Problem]]:
+def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Problem]]:
     by_stem: dict[str, list[Path]] = defaultdict(list)
-    pictures, problems = pictures_in(folder)
-    for path in pictures:
+    images, problems = images_in(folder)
+    for path in images:
         by_stem[path.stem].append(path)
     return by_stem, problems
 
 
 def _pair_by_stem(a: Path, b: Path) -> tuple[list[PairFiles], list[Problem]]:
-    by_stem_a, problems_a = _pictures_by_stem(a)
-    by_stem_b, problems_b = _pictures_by_stem(b)
+    by_stem_a, problems_a = _images_by_stem(a)
+    by_stem_b, problems_b = _images_by_stem(b)
     pairs, problems = [], problems_a + problems_b
     for stem in sorted(by_stem_a.keys() | by_stem_b.keys()):
         paths_a, paths_b = by_stem_a.get(stem, []), by_stem_b.get(stem, [])
@@ -246,7 +254,7 @@ def _pair_by_stem(a: Path, b: Path) -> tuple[list[PairFiles], list[Problem]]:
 
 
 def _aligned(folder: Path) -> tuple[list[PairFiles], list[Problem]]:
-    by_stem, problems = _pictures_by_stem(folder)
+    by_stem, problems = _images_by_stem(folder)
     pairs = []
     for stem, paths in sorted(by_stem.items()):
         if len(paths) == 1:
@@ -267,7 +275,7 @@ def _found(
     unused = f", {len(problems)} files with problems left out" if problems else ""
     summary = (
         f"{len(pairs)} pairs in {folder} ({stored}{unused}), {config.direction}; "
-        "--layout and --direction read them otherwise"
+        "change this with --layout and --direction"
     )
     return FoundPairs(layout, folder, tuple(pairs), tuple(problems), summary)
 
@@ -275,7 +283,7 @@ def _found(
 def _open_folder(
     root: Path, split: Split, config: PairedConfig, on_progress: Progress | None
 ) -> tuple[FoundPairs, PairedConfig]:
-    """Find the pairs, keep the good ones, and resolve the channel counts that are still 0."""
+    """Find the pairs, keep those without a problem, and resolve channel counts that are 0."""
     found = find_pairs(root, split, config)
     findings = inspect_files([path for files in found.pairs for path in files.paths], on_progress=on_progress)
     shapes = {path: finding for path, finding in findings.items() if not isinstance(finding, Problem)}
@@ -289,7 +297,7 @@ def _open_folder(
             config = _with_channels_of(files, shapes, config)
     if not pairs:
         raise UserError(
-            f"{root} holds no usable {split} pair; {_expected_layouts(split)}. Problems:\n{listed(problems)}"
+            f"{root} holds no usable {split} pair; {_expected_layouts(root, split)}. Problems:\n{listed(problems)}"
         )
     return _found(found.layout, found.split_folder, pairs, problems, config), config
 
@@ -298,7 +306,7 @@ def _mismatches(files: PairFiles, shapes: dict[Path, Shape], config: PairedConfi
     height, width, channels_a = shapes[files.a]
     if files.b is None:
         if width % 2:
-            return [Problem(files.a, f"is {width} px wide; A and B side by side make an even width")]
+            return [Problem(files.a, f"is {width} px wide; expected an even width, for A and B side by side")]
         sides = [(files.a, channels_a)] * 2
     else:
         height_b, width_b, channels_b = shapes[files.b]
@@ -308,7 +316,7 @@ def _mismatches(files: PairFiles, shapes: dict[Path, Shape], config: PairedConfi
         sides = [(files.a, channels_a), (files.b, channels_b)]
     expected = _source_first((config.source_channels, config.target_channels), config)
     return [
-        Problem(path, f"has {present} channels, which cannot be made the {wanted} expected")
+        Problem(path, f"has {present} channels, which cannot be converted to the {wanted} expected")
         for (path, present), wanted in zip(sides, expected, strict=True)
         if wanted and not channels_fit(present, wanted)
     ]
@@ -324,5 +332,5 @@ def _with_channels_of(files: PairFiles, shapes: dict[Path, Shape], config: Paire
 
 
 def _source_first(sides: tuple[Side, Side], config: PairedConfig) -> tuple[Side, Side]:
-    """(A, B) to (source, target), and back."""
+    """Order (A, B) as (source, target), or (source, target) as (A, B), by the direction."""
     return sides if config.direction == "a-to-b" else (sides[1], sides[0])

@@ -1,9 +1,9 @@
-"""The built-in photos: a small set of pairs that needs no download, for a first training run.
+"""The built-in photos: a small paired data set that needs no download, for a first training run.
 
-The target is a photo, the source a "painting by numbers" made from it: few flat regions, each in the colour of its
-number, which says nothing of the colour in the photo. The photos are files inside scikit-image's wheel. By its
-documentation astronaut (NASA) and rocket (SpaceX) are in the public domain, chelsea and coffee CC0; motorcycle is
-from the Middlebury 2014 stereo benchmark (Scharstein et al.), without a licence named.
+The target is a photo. The source is a "painting by numbers" made from it: flat regions in a palette of few colours,
+which are unrelated to the colours of the photo. The photos are files of the scikit-image wheel. According to its
+documentation astronaut (NASA) and rocket (SpaceX) are in the public domain, and chelsea and coffee are CC0;
+motorcycle comes from the Middlebury 2014 stereo benchmark (Scharstein et al.), and no licence is named.
 """
 
 import importlib.util
@@ -21,10 +21,10 @@ from gan_tasks.datasets.images import Picture, Pixels, read, write
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 TEST_SIZE = 128
-"""Height and width in px of the test pictures."""
+"""Height and width of the test images, in px."""
 
-_TRAIN_SIZE = 256  # px, about: the training part of a photo is divided evenly
-_SMOOTHING = 1.5  # px, standard deviation
+_TRAIN_SIZE = 256  # px, approximately: the training part of a photo is divided evenly
+_SMOOTHING = 1.5  # standard deviation of the blur, in px
 _COLOURS = 24
 _GOLDEN_RATIO = 0.618034
 _PALETTE = np.array(
@@ -34,17 +34,17 @@ _PALETTE = np.array(
     ]
 )
 _PALETTE = np.rint(_PALETTE * 255).astype(np.uint8)
-"""RGB of each number. The numbers count the photos' colours from dark to light; the palette keeps no such order, so
-that no simple change of colours turns a painting into the photo."""
+"""RGB of each number. Numbers order the colours of the photos from dark to light; the palette is in no such order, so
+that no simple mapping of colours turns a painting into the photo."""
 
 
 def photo_pairs(out: Path) -> Path:
     """Write the pairs as out/{train,test}/{A,B}/*.png (A: painting, B: photo; RGB, 8 bits) and return `out`.
 
-    The right of each photo is for test only, in 128 × 128 px pictures; the rest, in larger ones, is for training.
-    The result is the same on every run.
+    The right part of each photo gives test images of 128 × 128 px; the rest gives larger training images. The result
+    is the same on every run.
 
-    Raises UserError if scikit-image, which brings the photos, is not installed.
+    Raises UserError if scikit-image, which contains the photos, is not installed.
     """
     photos = {Path(name).stem: read(_photo_folder() / name).pixels for name in PHOTOS}
     paintings = dict(zip(photos, paint_by_numbers(list(photos.values())), strict=True))
@@ -59,7 +59,7 @@ def photo_pairs(out: Path) -> Path:
 
 
 def regions(height: int, width: int) -> Iterator[tuple[str, tuple[slice, slice]]]:
-    """The split and the (rows, columns) of each picture cut from a photo. No two overlap."""
+    """Yield the split and the (rows, columns) of each image to cut from a photo, without overlaps."""
     test_columns = 2 if 0.45 * width > 2 * TEST_SIZE else 1
     train_width = width - test_columns * TEST_SIZE
     for top in range(0, height - TEST_SIZE + 1, TEST_SIZE):
@@ -77,16 +77,16 @@ def _divided(length: int) -> list[slice]:
 
 
 def paint_by_numbers(photos: list[Pixels]) -> list[Pixels]:
-    """Paint each photo (H×W×3) in the colours of the palette, the same number for the same colour in all.
+    """Paint each photo (H×W×3) in the colours of the palette; similar colours get the same number in all photos.
 
-    Colours are clustered in CIELAB over all photos together (k-means); a vote among neighbours smooths the regions.
+    k-means clusters the CIELAB colours of all photos together. A vote among neighbouring pixels smooths the regions.
     """
     import cv2
 
     lab: list[Pixels] = [cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for photo in photos]
     sample = np.concatenate([image[::4, ::4].reshape(-1, 3) for image in lab])
     cv2.setRNGSeed(0)
-    numbers = np.empty((len(sample), 1), np.int32)  # filled by k-means, not needed
+    numbers = np.empty((len(sample), 1), np.int32)  # an output of k-means that is not used
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 50, 0.1)
     _, _, found = cv2.kmeans(sample, len(_PALETTE), numbers, until, 3, cv2.KMEANS_PP_CENTERS)
     centres = np.asarray(sorted(found, key=lambda centre: centre[0]))  # from dark to light
@@ -94,7 +94,7 @@ def paint_by_numbers(photos: list[Pixels]) -> list[Pixels]:
 
 
 def _numbers(lab: Pixels, centres: NDArray[Any]) -> NDArray[np.intp]:
-    """The number of the nearest centre, H×W: each pixel's vote counts for its neighbourhood."""
+    """Return H×W indices of centres: at each pixel the nearest centre of most pixels in a Gaussian window."""
     import cv2
 
     nearest = np.stack([((lab - centre) ** 2).sum(axis=2) for centre in centres]).argmin(axis=0)
@@ -110,5 +110,5 @@ def _numbers(lab: Pixels, centres: NDArray[Any]) -> NDArray[np.intp]:
 def _photo_folder() -> Path:
     package = importlib.util.find_spec("skimage")
     if package is None or not package.submodule_search_locations:
-        raise UserError("the built-in photos come with scikit-image: pip install scikit-image")
+        raise UserError("the built-in photos need scikit-image, which is not installed: pip install scikit-image")
     return Path(package.submodule_search_locations[0]) / "data"

@@ -1,4 +1,4 @@
-"""What is drawn when: the order of training images as a pure function of the seed. No torch."""
+"""The order of training images as a pure function of the seed, without torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,32 +7,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key = tuple[int, int]
-"""(epoch, index): which passage over the data, and which image of it."""
+"""(epoch, index): the number of the pass over the data, and the index of the image."""
 
 
 @dataclass(frozen=True)
 class ImageStream:
     """An endless sequence of batches, each a list of `batch_size` (epoch, index) keys: a DataLoader's batch_sampler.
 
-    All batches of all ranks are slices of one row of images: position p is image permutation(seed, epoch)[p % n] of
-    epoch p // n. Step k takes batch_size · world_size positions, in rank order. So nothing is ever dropped, a batch
-    may reach into the next epoch, and the state of the sampler is one number, the images seen: start_image.
+    The batches of all ranks are slices of one endless sequence of images: position p is image
+    permutation(seed, epoch)[p % n] of epoch p // n, where n is dataset_size. A step takes batch_size · world_size
+    positions, in rank order. No image is dropped, a batch may span two epochs, and the state of the sampler is one
+    number: start_image, the number of images drawn so far.
     """
 
     dataset_size: int
     batch_size: int
-    """Images a step on each rank."""
+    """Images per step on each rank."""
     seed: int
     rank: int = 0
     world_size: int = 1
     start_image: int = 0
-    """Images already seen by all ranks together."""
+    """Images already drawn by all ranks together."""
 
     def __post_init__(self) -> None:
         if self.dataset_size < 1 or self.batch_size < 1:
-            raise ValueError(f"dataset_size {self.dataset_size} and batch_size {self.batch_size} must be 1 or more")
+            raise ValueError(
+                f"dataset_size is {self.dataset_size} and batch_size {self.batch_size}; give 1 or more for each"
+            )
         if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank {self.rank} is not one of {self.world_size} ranks, counted from 0")
+            raise ValueError(
+                f"rank is {self.rank} and world_size {self.world_size}; give a rank from 0 to {self.world_size - 1}"
+            )
 
     def __iter__(self) -> Iterator[list[Key]]:
         start = self.start_image + self.rank * self.batch_size

@@ -1,4 +1,4 @@
-"""Photographs to samples of (low, high) resolution: the small image is made of the sharp one, or read beside it."""
+"""The data set of super-resolution: a sample is (low, high). The low-resolution image is made or read from a file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import sample_seed
 from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.folders import listed, pictures_in
+from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
@@ -20,15 +20,15 @@ from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_file
 Image = TypeVar("Image")
 
 HIGH_NAMES, LOW_NAMES = ("HR", "high"), ("LR", "low")
-"""What the folders of pairs may be called."""
+"""Possible names of the folders of high-resolution and low-resolution images."""
 MARGIN = 4
-"""Pixels of the small image around a crop that are made and cut off: what is made of them sees no border there."""
+"""Low-resolution pixels around a crop that are computed and cut off, so that the crop's border has no artifacts."""
 DEGRADED_MARGIN = 8
-"""The same for a degradation, which blurs farther."""
+"""The margin for Real-ESRGAN's degradation, which blurs over a larger distance."""
 
 
 class LowRes(NamedTuple, Generic[Image]):
-    """One sample, C×H×W and C×(s·H)×(s·W) float32 arrays in [-1, 1]; a batch has N in front and torch tensors."""
+    """One sample of C×H×W and C×(s·H)×(s·W) float32 arrays in [-1, 1]; in a batch torch tensors with N in front."""
 
     low: Image
     high: Image
@@ -36,58 +36,62 @@ class LowRes(NamedTuple, Generic[Image]):
 
 @dataclass(frozen=True)
 class SuperResolutionDataConfig:
-    """Which images are read, how small ones are made of them, and what part is trained on."""
+    """Images, degradation and crops of the training data."""
 
     scale: int = 4
-    """How many times as high and wide the result is: 1, 2, 3, 4 or 8, where the network allows."""
+    """Enlarge height and width by this factor: 1, 2, 3, 4 or 8, if the network supports it."""
     degradation: Literal["bicubic", "real-esrgan"] = "bicubic"
-    """How the small image is made: by MATLAB's bicubic interpolation, or with blur, noise and JPEG of random strength
-    as well, so that the model cleans real photographs."""
+    """How the low-resolution image is made: bicubic = MATLAB's bicubic interpolation; real-esrgan = random blur,
+    resizing, noise and JPEG compression, so that the model learns to restore real photographs."""
     degrade_on: Literal["auto", "workers", "device"] = "auto"
-    """real-esrgan: in the processes that read, or a batch at a time where the networks are; auto is the latter on a
-    GPU."""
+    """Where the real-esrgan degradation runs: workers = in the data loader's processes; device = in batches on the
+    device of the networks; auto = device on a GPU, else workers."""
     crop_size: int = 128
-    """Height and width in px of the part of the sharp image that is trained on; a multiple of the scale."""
+    """Train on random crops of the high-resolution image of this height and width in px, a multiple of the scale."""
     flip: bool = True
-    """Mirror half of the samples left to right, half upside down, and turn half by 90°."""
+    """Mirror half of the samples left to right, half top to bottom, and transpose half."""
     channels: Literal[1, 3] = 3
-    """1 works on gray."""
+    """Number of channels of the images: 1 = gray, 3 = RGB."""
     strict: bool = False
-    """Stop if any file has a problem, instead of going on without it."""
+    """Stop with an error if any file has a problem, instead of leaving the file out."""
 
     def __post_init__(self) -> None:
         if self.scale not in (1, 2, 3, 4, 8):
             raise UserError(f"scale is {self.scale}; give 1, 2, 3, 4 or 8")
         if self.crop_size < self.scale or self.crop_size % self.scale:
             raise UserError(
-                f"crop_size is {self.crop_size}; it must be a multiple of the scale, {self.scale}, "
+                f"crop_size is {self.crop_size}; give a multiple of the scale, {self.scale}, "
                 f"such as {max(1, self.crop_size // self.scale) * self.scale}"
             )
         if self.degradation == "real-esrgan" and self.channels != 3:
-            raise UserError("degradation real-esrgan is of colours: give --channels 3, or --degradation bicubic")
+            raise UserError(
+                f"channels is {self.channels}, but degradation real-esrgan needs 3: "
+                "give --channels 3, or --degradation bicubic"
+            )
 
     @property
     def degrades_on_device(self) -> bool:
+        """Whether samples are degraded in batches on the device, after loading."""
         return self.degradation == "real-esrgan" and self.degrade_on == "device"
 
 
 @dataclass(frozen=True)
 class HighAndLow:
-    """Where one sample is stored."""
+    """The files of one sample."""
 
     high: Path
     low: Path | None
-    """None: it is made of the other."""
+    """None if the low-resolution image is made from the high-resolution one."""
 
 
 @dataclass(frozen=True)
 class FoundPhotographs:
-    """What a folder holds, and the files that are not used."""
+    """The images of a folder, and the problems of files that are not used."""
 
     images: tuple[HighAndLow, ...]
     problems: tuple[Problem, ...]
     summary: str
-    """One line for the person: what was found, and how it is read."""
+    """One line for the user: the number of images, and how the low-resolution ones are made."""
 
 
 def open_super_resolution(
@@ -99,13 +103,14 @@ def open_super_resolution(
     *,
     on_progress: Progress | None = None,
 ) -> tuple["SuperResolutionImages", FoundPhotographs]:
-    """Read each file once (see check.py) and make a dataset of those without a problem.
+    """Read each file once (see `validation.py`) and make a dataset of those without a problem.
 
-    A split is a folder of sharp photographs, root/<split>, or one that holds the folders HR and LR (or high and low)
-    with files of the same names, where `_x4` or `x4` may follow in LR; for "train" also root itself.
+    A split is a folder of high-resolution images, root/<split>, or one that holds the folders HR and LR (or high and
+    low) with files of the same names; names in LR may end in the scale, such as `_x4` or `x4`. For "train", root
+    itself may be this folder.
 
-    Raises UserError if root is not a folder, if no picture is left, and with config.strict if there is any problem,
-    listing all of them; MissingSplitError if there is no such folder.
+    Raises UserError if root is not a folder, if no usable image is left, and, with config.strict, if there is any
+    problem. Raises MissingSplitError if there is no such folder.
     """
     folder, images, problems = _find(root, split, config.scale)
     paths = [path for files in images for path in (files.high, files.low) if path is not None]
@@ -117,19 +122,22 @@ def open_super_resolution(
         if not wrong:
             good.append(files)
     if not good:
-        raise UserError(f"{folder} holds no usable picture; {_expected(root, split)}. Problems:\n{listed(problems)}")
+        raise UserError(f"{folder} holds no usable image; {_expected(root, split)}. Problems:\n{listed(problems)}")
     if config.strict and problems:
-        raise UserError(f"{listed(problems)}\nfix or remove these files, or go on without them: not strict")
-    made = "beside small ones" if good[0].low else f"made {config.scale}× smaller, {config.degradation}"
+        raise UserError(
+            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
+        )
+    low_images = "from files" if good[0].low else f"made by {config.degradation} degradation"
     left_out = f"; {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(good)} pictures in {folder}, {made}{left_out}"
+    summary = f"{len(good)} images in {folder}, 1/{config.scale} size {low_images}{left_out}"
     return SuperResolutionImages(good, config, seed, augment), FoundPhotographs(tuple(good), tuple(problems), summary)
 
 
 class SuperResolutionImages:
-    """A map-style dataset keyed by (epoch, index): the sample depends on the seed and the key alone.
+    """A map-style dataset keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    augment: a random crop, flipped and turned; otherwise images come whole, cut to a multiple of the scale.
+    augment: crop, flip and transpose at random. Without it, images are returned complete, except that height and
+        width are cut to multiples of the scale.
     """
 
     def __init__(
@@ -141,10 +149,12 @@ class SuperResolutionImages:
         return len(self.images)
 
     def name(self, index: int) -> str:
+        """Return the name of a sample: the name of its high-resolution file without the suffix."""
         return self.images[index].high.stem
 
     def __getitem__(self, key: Key) -> LowRes[NDArray[np.float32]]:
-        """Where batches are degraded on the device, `low` is black, and both have DEGRADED_MARGIN around them."""
+        """Return a sample. If batches are degraded on the device, `low` is all black and both images have the margin
+        DEGRADED_MARGIN, in low-resolution pixels."""
         epoch, index = key
         rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
         files, scale = self.images[index], self.config.scale
@@ -152,18 +162,18 @@ class SuperResolutionImages:
         low = None if files.low is None else self._read(files.low)
         if not self.augment:
             high = high[: high.shape[0] // scale * scale, : high.shape[1] // scale * scale]
-            return _sample(self._lowered(high, rng) if low is None else low, high)
+            return _sample(self._degraded(high, rng) if low is None else low, high)
         if low is not None:
             low, high = _crop_pair(low, high, self.config.crop_size, scale, rng)
         else:
             low, high = self._crop(high, rng)
         if self.config.flip:
-            turns = rng.random(3) < 0.5
-            low, high = _turned(low, turns), _turned(high, turns)
+            flips = rng.random(3) < 0.5
+            low, high = _flipped(low, flips), _flipped(high, flips)
         return _sample(low, high)
 
     def _crop(self, high: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """A part with a margin, the small image of that, and the margin cut off both."""
+        """Cut a random part with a margin, degrade it, and cut the margin off both images."""
         config = self.config
         margin = DEGRADED_MARGIN if config.degradation == "real-esrgan" else MARGIN
         wide = config.crop_size + 2 * margin * config.scale
@@ -171,9 +181,9 @@ class SuperResolutionImages:
         if config.degrades_on_device:
             side = wide // config.scale
             return np.zeros((side, side, part.shape[2]), part.dtype), part
-        return _inner(self._lowered(part, rng), margin), _inner(part, margin * config.scale)
+        return _inner(self._degraded(part, rng), margin), _inner(part, margin * config.scale)
 
-    def _lowered(self, high: Pixels, rng: np.random.Generator) -> Pixels:
+    def _degraded(self, high: Pixels, rng: np.random.Generator) -> Pixels:
         config = self.config
         if config.degradation == "real-esrgan":
             from gan_tasks.datasets.degradations.real_esrgan import degrade, draw_degradation
@@ -191,11 +201,11 @@ def _sample(low: Pixels, high: Pixels) -> LowRes[NDArray[np.float32]]:
 
 
 def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
-    return to_uint8(to_float(pixels))  # of uint8 the same
+    return to_uint8(to_float(pixels))  # uint8 is unchanged
 
 
 def _at_least(pixels: Pixels, side: int, *, unit: int = 1) -> Pixels:
-    """Mirrored at the border, by a multiple of `unit` on each side: so a small image goes with its large one."""
+    """Pad by reflection to at least side × side, by a multiple of `unit` on each side, so that pairs stay aligned."""
     missing = [-(-max(0, side - length) // unit) for length in pixels.shape[:2]]
     if not any(missing):
         return pixels
@@ -215,7 +225,7 @@ def _inner(pixels: Pixels, margin: int) -> Pixels:
 def _crop_pair(
     low: Pixels, high: Pixels, crop_size: int, scale: int, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """The same part of both: the small one's pixels say where it may begin."""
+    """Cut the same random part from both images; it starts at a whole pixel of the low-resolution image."""
     side = crop_size // scale
     low, high = _at_least(low, side), _at_least(high, crop_size, unit=scale)
     top, left = (int(rng.integers(length - side + 1)) for length in low.shape[:2])
@@ -225,34 +235,34 @@ def _crop_pair(
     )
 
 
-def _turned(pixels: Pixels, turns: NDArray[np.bool_]) -> Pixels:
-    across, down, transposed = turns
-    pixels = pixels[:, ::-1] if across else pixels
-    pixels = pixels[::-1] if down else pixels
+def _flipped(pixels: Pixels, flips: NDArray[np.bool_]) -> Pixels:
+    horizontally, vertically, transposed = flips
+    pixels = pixels[:, ::-1] if horizontally else pixels
+    pixels = pixels[::-1] if vertically else pixels
     return pixels.transpose(1, 0, 2) if transposed else pixels
 
 
 def _find(root: Path, split: Split, scale: int) -> tuple[Path, list[HighAndLow], list[Problem]]:
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds the photographs")
+        raise UserError(f"{root} is not a folder; give the folder that holds the images")
     for folder in (root / split, *([root] if split == "train" else [])):
         high = next((folder / name for name in HIGH_NAMES if (folder / name).is_dir()), None)
         low = next((folder / name for name in LOW_NAMES if (folder / name).is_dir()), None)
         if high and low:
             return folder, *_matched(high, low, scale)
-        if high or (folder.is_dir() and pictures_in(folder)[0]):
-            pictures, problems = pictures_in(high or folder)
-            return folder, [HighAndLow(path, None) for path in pictures], problems
-    raise MissingSplitError(f"{root} holds no {split} pictures; {_expected(root, split)}")
+        if high or (folder.is_dir() and images_in(folder)[0]):
+            images, problems = images_in(high or folder)
+            return folder, [HighAndLow(path, None) for path in images], problems
+    raise MissingSplitError(f"{root} holds no {split} images; {_expected(root, split)}")
 
 
 def _expected(root: Path, split: Split) -> str:
     also = f" or {root}" if split == "train" else ""
-    return f"expected are photographs in {root / split}{also}, or folders HR and LR there"
+    return f"expected images in {root / split}{also}, or folders HR and LR there"
 
 
 def _matched(high: Path, low: Path, scale: int) -> tuple[list[HighAndLow], list[Problem]]:
-    (highs, problems), (lows, low_problems) = pictures_in(high), pictures_in(low)
+    (highs, problems), (lows, low_problems) = images_in(high), images_in(low)
     problems = problems + low_problems
     highs_by_stem, lows_by_stem = _by_stem(highs), _by_stem(lows)
     images = []
@@ -290,12 +300,17 @@ def _problems(
         if finding is not None:
             shapes.append(finding)
             if not channels_fit(finding[2], config.channels):
-                yield Problem(path or files.high, f"has {finding[2]} channels, and gray or RGB is expected")
+                yield Problem(
+                    path or files.high, f"has {finding[2]} channels; expected gray or RGB, with or without alpha"
+                )
     (height, width, _), *low = shapes
     if min(height, width) < config.scale:
-        yield Problem(files.high, f"is {width} × {height} px, less than a pixel when made {config.scale}× smaller")
+        yield Problem(files.high, f"is {width} × {height} px; expected at least {config.scale} × {config.scale} px")
         return
     for low_height, low_width, _ in low:
         if (height // config.scale, width // config.scale) != (low_height, low_width):
-            reason = f"is {low_width} × {low_height} px, not 1/{config.scale} of {files.high}, {width} × {height} px"
+            reason = (
+                f"is {low_width} × {low_height} px; expected {width // config.scale} × {height // config.scale} px, "
+                f"1/{config.scale} of {files.high}"
+            )
             yield Problem(files.low or files.high, reason)

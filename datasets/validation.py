@@ -1,4 +1,4 @@
-"""Read every file of a folder once, say what is wrong with it, and remember the answer."""
+"""Check every image file of a folder by decoding it once, and cache the results."""
 
 import hashlib
 import json
@@ -11,18 +11,18 @@ from pathlib import Path
 from gan_tasks.datasets.images import ImageError, atomic, read
 
 Progress = Callable[[int, int], None]
-"""Called with (files done, files in all)."""
+"""A callback that is called with (files done, total files)."""
 
 Shape = tuple[int, int, int]
-"""(height, width, channels) of a decoded picture."""
+"""(height, width, channels) of a decoded image."""
 
-_MANIFEST_VERSION = 1  # raise it when `read` accepts or refuses other files than before
-_Stamp = tuple[int, int]  # (bytes, mtime in ns): when it changes, the file is read again
+_MANIFEST_VERSION = 1  # increase it when `read` accepts or rejects different files than before
+_Stamp = tuple[int, int]  # (size in bytes, mtime in ns); a file is read again if it has changed
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that will not be used, and why, in words for a person."""
+    """A file that cannot be used, and the reason in words for the user."""
 
     path: Path
     reason: str
@@ -32,10 +32,11 @@ class Problem:
 
 
 def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None) -> dict[Path, Shape | Problem]:
-    """Decode every picture in full: its shape, or what is wrong with it, in the order given.
+    """Decode every image in full and return its shape, or its Problem, in the order of `paths`.
 
-    The answers are kept in the user's cache folder ($XDG_CACHE_HOME or ~/.cache, there gan-tasks/), one manifest a
-    folder, and hold until a file's size or modification time changes. A damaged or unwritable cache does no harm.
+    The results are cached in gan-tasks/ in the user's cache folder ($XDG_CACHE_HOME or ~/.cache), one manifest per
+    folder of images. A result is valid until the file's size or modification time changes. If the cache is damaged or
+    cannot be written, the files are read again.
     """
     stamps = {path: _stamp(path) for path in paths}
     manifests = {folder: _load_manifest(folder) for folder in {path.parent for path in paths}}
@@ -91,7 +92,7 @@ def _load_manifest(folder: Path) -> _Manifest:
             for name, (size, mtime_ns, finding) in content["files"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}  # none yet, or damaged: every file is read
+        return {}  # no manifest yet, or a damaged one: every file is read
 
 
 def _shape(values: Iterable[object]) -> Shape:
@@ -117,4 +118,4 @@ def _save_manifests(
             manifest_path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(manifest_path, json.dumps(content).encode())
         except OSError:
-            pass  # a cache that cannot be written costs time, nothing else
+            pass  # without a cache, the next call reads the files again

@@ -1,1 +1,1 @@
-"""How sharp photographs become the small, damaged inputs of super-resolution."""
+"""Degradations that turn sharp photographs into the low-resolution inputs of super-resolution."""

@@ -1,6 +1,6 @@
-"""Blur kernels of Real-ESRGAN's degradation: bell shapes, round or elongated, and the sinc, which rings.
+"""Blur kernels of Real-ESRGAN's degradation: isotropic and anisotropic bell shapes, and the sinc filter.
 
-numpy and scipy only. https://arxiv.org/abs/2107.10833
+This module needs numpy and scipy only. https://arxiv.org/abs/2107.10833
 """
 
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ Profile = Literal["gaussian", "generalized", "plateau"]
 Kernel: TypeAlias = NDArray[np.float32]
 
 LARGEST_KERNEL = 21
-"""Taps a side."""
+"""Height and width of the largest kernel, in pixels."""
 
 
 @dataclass(frozen=True)
 class Bell:
-    """A kernel that falls off in every direction; round if both of its sigmas are the same."""
+    """A bell-shaped kernel; it is isotropic if both sigmas are equal."""
 
     profile: Profile
     """gaussian: exp(−q/2), generalized: exp(−q^β/2), plateau: 1/(1 + q^β); q is the squared distance in sigmas."""
     size: int
-    """Taps a side, odd."""
+    """Height and width in pixels, odd."""
     sigmas: tuple[float, float]
-    """Along its two axes, in pixels."""
+    """Standard deviations along the two axes, in pixels."""
     angle: float = 0.0
-    """Of the first axis, in radians."""
+    """Direction of the first axis, in radians."""
     beta: float = 1.0
-    """Below 1 the profile is more peaked, above 1 flatter; the gaussian one has 1."""
+    """Exponent β. Below 1 the profile is more peaked, above 1 it is flatter; the gaussian profile has 1."""
 
     def kernel(self) -> Kernel:
-        """size×size weights that sum to 1."""
+        """Return size×size weights that sum to 1."""
         x, y = _grid(self.size)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         along, across = (x * cos + y * sin) / self.sigmas[0], (y * cos - x * sin) / self.sigmas[1]
@@ -42,20 +42,20 @@ class Bell:
 
 @dataclass(frozen=True)
 class Sinc:
-    """A sharp low-pass filter, alike in all directions: it leaves the ringing and overshoot of bad sharpening."""
+    """An isotropic sinc low-pass filter. It adds the ringing and overshoot artifacts of bad sharpening."""
 
     size: int
-    """Taps a side, odd."""
+    """Height and width in pixels, odd."""
     cutoff: float
-    """The highest frequency that passes, in radians a pixel, up to π."""
+    """Cutoff frequency in radians per pixel, at most π."""
 
     def kernel(self) -> Kernel:
-        """size×size weights that sum to 1: cutoff · J₁(cutoff · r) / (2πr), the transform of a disc."""
+        """Return size×size weights that sum to 1: cutoff · J₁(cutoff · r) / (2πr), the transform of a disc."""
         from scipy.special import j1
 
         r = np.hypot(*_grid(self.size))
         middle = self.size // 2
-        r[middle, middle] = 1  # any but 0; the limit is put in below
+        r[middle, middle] = 1  # avoids a division by 0; the limit for r → 0 is set below
         kernel = self.cutoff * j1(self.cutoff * r) / (2 * np.pi * r)
         kernel[middle, middle] = self.cutoff**2 / (4 * np.pi)
         return _normalised(kernel)
@@ -65,7 +65,7 @@ Blur: TypeAlias = Bell | Sinc
 
 
 def _grid(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The offsets x and y of each tap from the middle, in pixels."""
+    """Return the offsets x and y of each weight from the centre, in pixels."""
     steps = np.arange(size) - (size - 1) / 2
     x, y = np.meshgrid(steps, steps)
     return x, y

@@ -1,9 +1,9 @@
-"""What happens to a picture before someone wants it enlarged: Real-ESRGAN's second-order degradation, on the CPU.
+"""Real-ESRGAN's second-order degradation of arrays, on the CPU: it makes a realistic low-resolution image.
 
-Twice in a row it is blurred, resized, made noisy and compressed as a JPEG; then it is brought to its final size and,
-mostly, filtered with a sinc, before or after the second compression. All that is random stands in a `Degradation`,
-so the same one gives the same result. Probabilities and ranges are those of Real-ESRGAN's published options, which
-are the same for each of its scales. Xintao Wang et al. 2021, https://arxiv.org/abs/2107.10833
+Two stages blur the image, resize it, add noise and compress it as JPEG. Then the image is resized to its final size
+and, in most cases, filtered with a sinc, before or after the second compression. A `Degradation` holds all random
+choices, so the same one gives the same result. Probabilities and ranges are those of Real-ESRGAN's training options,
+which are the same for each of its scales. Xintao Wang et al. 2021, https://arxiv.org/abs/2107.10833
 """
 
 import math
@@ -17,30 +17,30 @@ from gan_tasks.datasets.degradations.kernels import LARGEST_KERNEL, Bell, Blur, 
 
 Interpolation = Literal["area", "bilinear", "bicubic"]
 Size: TypeAlias = tuple[int, int]
-_Unit: TypeAlias = NDArray[np.float32]  # H×W×3, in [0, 1] but for overshoots
+_Unit: TypeAlias = NDArray[np.float32]  # H×W×3 in [0, 1]; filters may overshoot the range
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise that is the same each time it is added."""
+    """Noise with a fixed seed: it is the same each time it is added."""
 
     kind: Literal["gaussian", "poisson"]
     strength: float
-    """gaussian: its standard deviation in 8-bit grey levels; poisson: a factor on the noise of the image's light."""
+    """gaussian: standard deviation in 8-bit grey levels; poisson: a factor on the Poisson noise of the image."""
     gray: bool
-    """The three channels get the same noise."""
+    """Whether the three channels get the same noise."""
     seed: int
-    """Below 2^32."""
+    """Seed of the noise, below 2^32."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One round of blur, resize, noise and JPEG; None leaves that step out."""
+    """One round of blur, resizing, noise and JPEG compression; None skips a step."""
 
     blur: Blur | None
     zoom: float
-    """Factor on the sides: of the picture as it comes in the first stage, of the final size in the second."""
+    """Resize factor of height and width, relative to the input (first stage) or to the final size (second)."""
     interpolation: Interpolation
     noise: Noise | None
     jpeg_quality: int | None
@@ -48,21 +48,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Degradation:
-    """All that is drawn for one sample."""
+    """All random choices for one sample."""
 
     first: Stage
     second: Stage
     interpolation: Interpolation
-    """Of the resize to the final size."""
+    """Interpolation of the resize to the final size."""
     sinc: Sinc | None
-    """The filter after it."""
+    """Filter after the resize to the final size; None skips it."""
     jpeg_last: bool
-    """The second stage's JPEG comes after both of them, or else before."""
+    """Whether the JPEG compression of the second stage comes after, not before, the final resize and sinc filter."""
 
 
 @dataclass(frozen=True)
 class _Ranges:
-    """What one stage is drawn from."""
+    """Probabilities and ranges from which one stage is drawn."""
 
     blurred: float
     sigma_px: tuple[float, float]
@@ -90,7 +90,7 @@ _SECOND = _Ranges(
 )
 
 _SINC = 0.1
-_BELLS: tuple[tuple[Profile, bool], ...] = (  # the second says whether it is round
+_BELLS: tuple[tuple[Profile, bool], ...] = (  # (profile, whether it is isotropic)
     ("gaussian", True),
     ("gaussian", False),
     ("generalized", True),
@@ -109,7 +109,7 @@ _JPEG_LAST = 0.5
 
 
 def draw_degradation(rng: np.random.Generator) -> Degradation:
-    """All that is random in the degradation of one sample, from `rng` alone. As published, no scale has its own."""
+    """Draw the degradation of one sample from `rng`. As in Real-ESRGAN, it does not depend on the scale."""
     return Degradation(
         first=_draw_stage(rng, _FIRST),
         second=_draw_stage(rng, _SECOND),
@@ -132,25 +132,25 @@ def _draw_stage(rng: np.random.Generator, ranges: _Ranges) -> Stage:
 def _draw_blur(rng: np.random.Generator, sigma_px: tuple[float, float]) -> Blur:
     if rng.random() < _SINC:
         return _draw_sinc(rng, math.pi / 5)
-    profile, is_round = _one_of(rng, _BELLS, _BELL_PROBABILITIES)
+    profile, is_isotropic = _one_of(rng, _BELLS, _BELL_PROBABILITIES)
     sigma = rng.uniform(*sigma_px)
     return Bell(
         profile=profile,
         size=_one_of(rng, _KERNEL_SIZES),
-        sigmas=(sigma, sigma if is_round else rng.uniform(*sigma_px)),
-        angle=0.0 if is_round else rng.uniform(-math.pi, math.pi),
+        sigmas=(sigma, sigma if is_isotropic else rng.uniform(*sigma_px)),
+        angle=0.0 if is_isotropic else rng.uniform(-math.pi, math.pi),
         beta=_draw_beta(rng, *_BETA[profile]),
     )
 
 
 def _draw_beta(rng: np.random.Generator, lowest: float, highest: float) -> float:
-    """More peaked than a Gaussian as often as flatter."""
+    """Draw a β below 1 (more peaked than a Gaussian) and above 1 (flatter) with equal probability."""
     return rng.uniform(lowest, 1) if rng.random() < 0.5 else rng.uniform(1, highest)
 
 
 def _draw_sinc(rng: np.random.Generator, lowest_cutoff: float) -> Sinc:
     size = _one_of(rng, _KERNEL_SIZES)
-    if size < 13:  # too few taps for a low cutoff
+    if size < 13:  # a small kernel cannot hold a low cutoff frequency
         lowest_cutoff = math.pi / 3
     return Sinc(size, cutoff=rng.uniform(lowest_cutoff, math.pi))
 
@@ -175,16 +175,18 @@ def _one_of(rng: np.random.Generator, choices: tuple[_T, ...], probabilities: tu
 
 
 def sizes(high: Size, degradation: Degradation, scale: int) -> tuple[Size, Size, Size]:
-    """The (height, width) after the first stage's resize, after the second's, and of the result.
+    """Return the (height, width) after the resize of the first stage, after that of the second, and of the result.
 
-    high: that of the picture. What is left over where `scale` does not divide it is ignored, so that each pixel of
-        the result stands for scale×scale whole ones.
+    high: (height, width) of the input. If `scale` does not divide it, the last rows or columns are ignored, so that
+        each pixel of the result corresponds to scale×scale whole pixels of the input.
 
-    Raises ValueError if nothing would be left.
+    Raises ValueError if the input is smaller than scale×scale.
     """
     low = (high[0] // scale, high[1] // scale)
     if min(low) < 1:
-        raise ValueError(f"a picture of {high[0]}×{high[1]} px cannot be made {scale} times smaller")
+        raise ValueError(
+            f"cannot downscale an image of {high[0]}×{high[1]} px by {scale}: expected at least {scale}×{scale} px"
+        )
     whole = (low[0] * scale, low[1] * scale)
     return _zoomed(whole, degradation.first.zoom), _zoomed(low, degradation.second.zoom), low
 
@@ -196,12 +198,12 @@ def _zoomed(size: Size, zoom: float) -> Size:
 def degrade(
     image: NDArray[np.uint8] | NDArray[np.float32], degradation: Degradation, scale: int
 ) -> NDArray[np.uint8]:
-    """H×W×3 RGB, uint8 or float32 in [0, 1] → (H // scale)×(W // scale)×3 uint8.
+    """Degrade H×W×3 RGB, uint8 or float32 in [0, 1], to (H // scale)×(W // scale)×3 uint8.
 
-    Where `scale` does not divide H or W, the last rows or columns are ignored.
-    Real-ESRGAN degrades the picture after sharpening it (`datasets/degradations/unsharp_mask.py`).
+    If `scale` does not divide H or W, the last rows or columns are ignored. Real-ESRGAN sharpens the image first
+    (`unsharp_mask.py`).
 
-    Raises ValueError for an image that is smaller than scale×scale.
+    Raises ValueError for an image smaller than scale×scale.
     """
     first, second = degradation.first, degradation.second
     size_1, size_2, size = sizes((image.shape[0], image.shape[1]), degradation, scale)
@@ -235,7 +237,7 @@ def _resized(image: _Unit, size: Size, interpolation: Interpolation) -> _Unit:
     if image.shape[:2] == size:
         return image
     if interpolation == "area" and (size[0] > image.shape[0] or size[1] > image.shape[1]):
-        return _enlarged_by_area(image, size)  # OpenCV's rounding may take the neighbour of the right pixel there
+        return _enlarged_by_area(image, size)  # OpenCV may pick a neighbouring pixel there, by rounding
     flags = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
     return np.asarray(cv2.resize(image, size[::-1], interpolation=flags[interpolation]), np.float32)
 
@@ -247,7 +249,7 @@ def _enlarged_by_area(image: _Unit, size: Size) -> _Unit:
 
 
 def area_weights(old: int, new: int) -> NDArray[np.float32]:
-    """new×old: how much of each new pixel an old one covers, in a row of pixels that is resized by area."""
+    """Return new×old weights for area resizing in 1D: the fraction of each new pixel that an old one covers."""
     edges = np.arange(new + 1) * old / new
     pixels = np.arange(old)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -267,7 +269,7 @@ def _noisy(image: _Unit, noise: Noise | None) -> _Unit:
 
 
 def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
-    """As if each pixel's light had been counted; the fewer levels the picture has, the less light there was."""
+    """Draw Poisson noise. Its scale depends on the number of grey levels that the image uses, as in Real-ESRGAN."""
     levels = _to_uint8(image)
     photons = np.float32(2 ** math.ceil(math.log2(len(np.unique(levels)))))
     light = levels.astype(np.float32) / 255
@@ -275,7 +277,7 @@ def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
 
 
 def _luma(image: _Unit) -> _Unit:
-    """H×W×1, by ITU-R BT.601."""
+    """Return H×W×1 luma by ITU-R BT.601."""
     return np.asarray(image @ np.array([[0.299], [0.587], [0.114]], np.float32), np.float32)
 
 
@@ -284,7 +286,7 @@ def _compressed(image: _Unit, quality: int | None) -> _Unit:
 
     if quality is None:
         return image
-    # Not simplejpeg: it takes the fast transform, which is less exact than what cameras and most programs write.
+    # Not simplejpeg: its fast cosine transform is less exact than that of cameras and most programs.
     blue_first = np.ascontiguousarray(_to_uint8(image)[..., ::-1])
     _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])

@@ -1,20 +1,26 @@
-"""Unsharp masking as Real-ESRGAN sharpens the pictures that its generator shall make, on the CPU."""
+"""Unsharp masking of arrays, as Real-ESRGAN sharpens its training targets.
+
+https://arxiv.org/abs/2107.10833, section 3.3
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 TAPS = 51
+"""Length of the blur kernel, in pixels."""
 SIGMA_PX = 8.0
-"""What OpenCV takes for 51 taps."""
+"""Standard deviation that OpenCV chooses for 51 taps."""
 AMOUNT = 0.5
+"""Fraction of the difference to the blurred image that is added."""
 THRESHOLD = 10 / 255
-"""Of the distance to the blurred image; below it the picture counts as flat and is left as it is."""
+"""Absolute difference to the blurred image, in [0, 1], up to which a pixel counts as flat and is not sharpened."""
 
 
 def sharpen(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """H×W×3, uint8 or float32 in [0, 1] → float32 in [0, 1]; `on_device/unsharp_mask.py` is the same on tensors.
+    """Sharpen H×W×3, uint8 or float32 in [0, 1]; return float32 in [0, 1]. `on_device/unsharp_mask.py` takes tensors.
 
-    Where the image is far from its blurred self, and softly around there, the distance is increased by half.
+    Where the image differs from its blurred copy by more than THRESHOLD, the difference is increased by half. The
+    edges of this region are blurred.
     """
     unit = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image.astype(np.float32)
     detail = unit - _blurred(unit)

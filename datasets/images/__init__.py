@@ -1,7 +1,7 @@
-"""The only place where a file becomes an array and back.
+"""Read image files into arrays and write arrays to image files; no other package of the project does this.
 
-Imports no torch, and the codecs only when they are used. Reading is in `decode.py`, writing in `encode.py`, the
-arithmetic on pixels in `pixels.py`; the rest of the project imports it all from here.
+Reading is in `decode.py`, writing in `encode.py`, and pixel arithmetic in `pixels.py`; other packages import all of
+it from here. This package does not import torch, and it imports a codec only when a file needs it.
 """
 
 from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, read

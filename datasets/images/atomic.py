@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically: a file is either complete or not there."""
 
 import os
 import re
@@ -11,14 +11,14 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write the file so that a reader, or a crash, sees the old content or the new, never a part of it."""
+    """Write the file atomically: a reader sees the old or the new content, also after a crash, never a part."""
     with replaced(path) as temporary, temporary.open("xb") as file:
         file.write(data)
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """The path of a new file beside this one, which takes its place once the body has written it without an error."""
+    """Yield the path of a temporary file that replaces `path` when the `with` body ends without an error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -30,7 +30,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Delete what killed writes of these files left beside them, and nothing of other files'."""
+    """Delete the temporary files of interrupted writes of `paths`; keep those of other files."""
     expected = set(paths)
     for folder in {path.parent for path in expected}:
         for path in folder.glob(".*.tmp"):

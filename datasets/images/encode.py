@@ -1,4 +1,4 @@
-"""Pixels to files."""
+"""Encode arrays as image files."""
 
 import struct
 import zlib
@@ -12,19 +12,20 @@ from gan_tasks.datasets.images import atomic
 from gan_tasks.datasets.images.pixels import ImageError, Picture, Pixels
 
 _XMP_TAG = 700
-_TIFF_BYTES = 1  # TIFF's number for the field type BYTE
+_TIFF_BYTES = 1  # the TIFF field type BYTE
 _PNG_XMP_KEYWORD = "XML:com.adobe.xmp"
 
 
 def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None = None) -> None:
-    """Encode a picture in the format its suffix names, and put the file in place in one step.
+    """Encode an image in the format of the path's suffix, and write the file atomically.
 
-    PNG keeps 8 and 16 bits; TIFF and NPY keep any type and channel count; JPEG, WebP and BMP take 8 bits, to which
-    16 are rounded. The ICC profile is kept where the format can hold one (all but BMP and NPY) and it suits the
-    channels. quality (1–100) is for JPEG and WebP. xmp is an XMP packet, for PNG, JPEG, WebP and TIFF.
+    PNG keeps 8 and 16 bits. TIFF and NPY keep any type and number of channels. JPEG, WebP and BMP have 8 bits, and
+    16-bit pixels are rounded to them. The ICC profile is kept if the format supports one (all but BMP and NPY) and if
+    it is for this number of channels. quality (1–100) is for JPEG and WebP. xmp is an XMP packet, for PNG, JPEG, WebP
+    and TIFF.
 
-    Raises ImageError for an unknown suffix, alpha in a JPEG, channels or values the format cannot hold, and an
-    XMP packet for a format without a place for it.
+    Raises ImageError for an unknown suffix, alpha in a JPEG, channels or values that the format does not support, and
+    an XMP packet in a format that cannot hold one.
     """
     try:
         data = _encode(path.suffix.lower(), picture, quality, xmp)
@@ -36,7 +37,7 @@ def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None 
 def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> bytes:
     pixels, profile = picture.pixels, _matching_profile(picture)
     if suffix in (".bmp", ".npy") and xmp is not None:
-        raise ImageError(f"a {suffix} file cannot carry the XMP mark; write .png, .jpg, .webp or .tif")
+        raise ImageError(f"a {suffix} file cannot hold XMP metadata; write .png, .jpg, .webp or .tif")
     if suffix == ".npy":
         return _encode_npy(pixels)
     if suffix in (".tif", ".tiff"):
@@ -48,9 +49,9 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
 
     channels = pixels.shape[2]
     if pixels.dtype == np.float32:
-        raise ImageError("float pixels go into .tif or .npy files only; convert them to 8 bits first")
+        raise ImageError("only .tif and .npy files hold float pixels; write one of these, or convert to 8 bits first")
     if channels > 4:
-        raise ImageError(f"{channels} channels go into .tif or .npy files only")
+        raise ImageError(f"only .tif and .npy files hold {channels} channels; write one of these")
     if suffix == ".png" and pixels.dtype == np.uint16:
         return _encode_png16(pixels, profile, xmp)
     if suffix in (".jpg", ".jpeg") and channels in (2, 4):
@@ -59,10 +60,10 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
 
 
 def _matching_profile(picture: Picture) -> bytes | None:
-    """The profile if it is for this number of channels; a wrong one makes viewers refuse or miscolour the file."""
+    """Return the profile if it is for this number of channels: viewers reject or miscolour files with a wrong one."""
     if picture.icc_profile is None:
         return None
-    colour_space = picture.icc_profile[16:20]  # a field of the ICC header
+    colour_space = picture.icc_profile[16:20]  # the field "data colour space" of the ICC header
     expected = b"GRAY" if picture.pixels.shape[2] <= 2 else b"RGB "
     return picture.icc_profile if colour_space == expected else None
 
@@ -97,11 +98,14 @@ def _encode_with_pil(suffix: str, pixels: Pixels, profile: bytes | None, quality
 
 
 def _encode_png16(pixels: Pixels, profile: bytes | None, xmp: bytes | None) -> bytes:
-    """PIL writes no 16-bit colour and OpenCV no metadata. Layout: PNG specification (W3C), third edition."""
+    """Encode 16-bit PNG with metadata, by the W3C PNG specification, third edition.
+
+    PIL writes no 16-bit colour, and OpenCV writes no metadata.
+    """
     height, width, channels = pixels.shape
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
-    step = 2 * channels  # bytes a pixel
+    step = 2 * channels  # bytes per pixel
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = 1  # filter "Sub": the difference to the pixel on the left, modulo 256
     filtered[:, 1 : 1 + step] = rows[:, :step]
@@ -134,7 +138,7 @@ def _encode_tiff(pixels: Pixels, profile: bytes | None, xmp: bytes | None) -> by
         compression="zlib",
         iccprofile=profile,
         extratags=[] if xmp is None else [(_XMP_TAG, _TIFF_BYTES, len(xmp), xmp, True)],
-        metadata=None,  # no tifffile description of its own
+        metadata=None,  # without the description that tifffile adds
     )
     return file.getvalue()
 

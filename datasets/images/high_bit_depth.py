@@ -1,8 +1,9 @@
-"""16-bit colour by Pillow, which decodes the files but has no mode to keep it in.
+"""Read 16-bit colour images with Pillow, which decodes them but has no 16-bit colour mode.
 
-Its decoders hand rows of raw bytes to an unpacker, chosen by name, which keeps the high byte of each 16-bit value. So
-a file is decoded twice, the second time with the unpacker for the other byte order, which keeps the low byte. Modes
-and unpackers are explained in Pillow's documentation ("Writing your own image plugin") and listed in its Unpack.c.
+Pillow's decoders pass rows of raw bytes to an unpacker, chosen by name, which keeps the high byte of each 16-bit
+value. Therefore a file is decoded twice, the second time with the unpacker for the other byte order, which keeps the
+low byte. Pillow's documentation ("Writing your own image plugin") explains modes and unpackers; its file Unpack.c
+lists them.
 """
 
 import sys
@@ -19,12 +20,13 @@ _PNG_COLOUR_TYPE_AT, _PNG_GRAY_WITH_ALPHA = 25, b"\x04"
 
 
 def read_png(file: BinaryIO, image: ImageFile) -> NDArray[np.uint16]:
-    """H×W×C of a PNG with 16 bits a channel; a transparent colour becomes alpha. Raises what Pillow raises.
+    """Read a PNG with 16 bits per channel as H×W×C; a transparent colour becomes alpha.
 
-    image: the file as Pillow opens it, which has the high bytes.
+    image: the file as opened by Pillow, which yields the high bytes.
+    Raises the exceptions of Pillow's decoders.
     """
     file.seek(_PNG_COLOUR_TYPE_AT)
-    if file.read(1) == _PNG_GRAY_WITH_ALPHA:  # as many bytes a pixel as RGBA has with 8 bits
+    if file.read(1) == _PNG_GRAY_WITH_ALPHA:  # 4 bytes per pixel, the same as 8-bit RGBA
         big_endian = _unpacked(PngImageFile, file, "RGBA", "RGBA").view(">u2")
         return np.asarray(big_endian, np.uint16)
     if image.mode == "I;16":
@@ -39,15 +41,15 @@ def read_png(file: BinaryIO, image: ImageFile) -> NDArray[np.uint16]:
 
 
 def read_tiff(file: BinaryIO, mode: str) -> NDArray[np.uint16] | NDArray[np.float32]:
-    """H×W×C of a TIFF that libtiff decompresses, stored pixel by pixel; upright already.
+    """Read an interleaved TIFF that libtiff decompresses as H×W×C, with the orientation applied.
 
-    mode: "I;16" (gray), "RGB" or "RGBA" for unsigned values of 16 bits, "F" for gray float32. What the fourth channel
-        is plays no part: it comes as it is stored.
-    Raises what Pillow raises.
+    mode: "I;16" (gray), "RGB" or "RGBA" for unsigned 16-bit values, "F" for gray float32. The fourth channel is
+        returned as stored, whatever its meaning.
+    Raises the exceptions of Pillow's decoders.
     """
     if mode in ("I;16", "F"):
         return _unpacked(TiffImageFile, file, mode, {"I;16": "I;16N", "F": "F;32NF"}[mode])[..., None]
-    # libtiff gives the machine's own order (N), of which an unpacker keeps the high byte.
+    # libtiff returns the native byte order (N); the unpacker for this order keeps the high byte.
     other_order = "16B" if sys.byteorder == "little" else "16L"
     high, low = (_unpacked(TiffImageFile, file, mode, f"{mode};{order}") for order in ("16N", other_order))
     return _joined(high, low)
@@ -64,7 +66,7 @@ def _unpacked(kind: Callable[[BinaryIO], ImageFile], file: BinaryIO, mode: str, 
     file.seek(0)
     image = kind(file)
     (tile,) = image.tile
-    more = tile.args[1:] if isinstance(tile.args, tuple) else None  # of TIFF: compression, …; PNG has the name alone
+    more = tile.args[1:] if isinstance(tile.args, tuple) else None  # TIFF: compression, …; PNG: no more
     image._mode = mode
     image.tile = [tile._replace(args=unpacker if more is None else (unpacker, *more))]
     return np.asarray(image)

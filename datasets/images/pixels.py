@@ -1,4 +1,4 @@
-"""Arrays of pixels: their channels and their value range. numpy only."""
+"""Convert the channels and the value range of pixel arrays. This module needs numpy only."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +12,20 @@ Pixels = NDArray[Any]
 """H×W×C, uint8 [0, 255], uint16 [0, 65535] or float32 [-1, 1]."""
 
 REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of R, G and B in luma (ITU-R BT.601)."""
+"""Luma weights of R, G and B (ITU-R BT.601)."""
 
 
 class ImageError(UserError):
-    """A picture that cannot be read, written or used as asked. The message names the file and the reason."""
+    """An image cannot be read, written or used. The message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture.
+    """A decoded image and its colour profile.
 
     pixels: H×W×C, upright (EXIF orientation applied); uint8, uint16, or float32 from a float TIFF or NPY file.
-        Channels are gray, gray + alpha, RGB, RGB + alpha, or anything a TIFF or NPY file holds.
-    icc_profile: the colour profile the values are meant in; None means sRGB.
+        Channels are gray, gray + alpha, RGB, RGB + alpha, or any others from a TIFF or NPY file.
+    icc_profile: the ICC profile of the values; None means sRGB.
     """
 
     pixels: Pixels
@@ -33,23 +33,23 @@ class Picture:
 
 
 def channels_fit(present: int, channels: int) -> bool:
-    """Whether `fit_channels` can make so many channels of those present."""
+    """Return whether `fit_channels` can convert `present` channels to `channels`."""
     return present == channels or {present, channels} <= {1, 2, 3, 4}
 
 
 def fit_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Give H×W×C pixels the number of channels asked for.
+    """Convert H×W×C pixels to the given number of channels.
 
-    Gray becomes RGB by repetition, RGB becomes gray by Rec. 601 luma (rounded for integers), alpha is dropped or
-    added opaque. Raises ImageError for any other change.
+    Gray is repeated to RGB; RGB becomes gray by Rec. 601 luma (rounded for integers); alpha is dropped, or added as
+    opaque. Raises ImageError for any other conversion.
     """
     present = pixels.shape[2]
     if present == channels:
         return pixels
     if not channels_fit(present, channels):
         raise ImageError(
-            f"the picture has {present} channels and {channels} are expected; only gray and RGB, with or without "
-            "alpha, are converted into one another"
+            f"the image has {present} channels and {channels} are expected; only gray and RGB, with or without "
+            f"alpha, can be converted: give an image with {channels} channels"
         )
     has_alpha = present in (2, 4)
     colour = pixels[..., :-1] if has_alpha else pixels
@@ -64,7 +64,7 @@ def fit_channels(pixels: Pixels, channels: int) -> Pixels:
 
 
 def to_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Map H×W×C uint8 or uint16 over its full range to C×H×W float32 in [-1, 1]; float32 is clipped to it."""
+    """Map the full range of H×W×C uint8 or uint16 to C×H×W float32 in [-1, 1]; float32 is clipped to [-1, 1]."""
     if pixels.dtype == np.uint8:
         values = pixels.astype(np.float32) / np.float32(127.5) - 1
     elif pixels.dtype == np.uint16:
@@ -75,7 +75,7 @@ def to_float(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def to_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Map C×H×W float in [-1, 1] (clipped to it) to H×W×C uint8, rounded: the exact inverse of `to_float`."""
+    """Clip C×H×W float to [-1, 1], map it to H×W×C uint8, and round: the exact inverse of `to_float` for uint8."""
     levels = np.rint((np.clip(values, -1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(1, 2, 0))
 

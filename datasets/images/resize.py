@@ -1,4 +1,4 @@
-"""Resizing as MATLAB's `imresize` did it when the field's super-resolution benchmarks were made. numpy only."""
+"""MATLAB's bicubic `imresize`, which made the low-resolution images of super-resolution benchmarks, in numpy."""
 
 from typing import Any
 
@@ -7,23 +7,25 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.images.pixels import Pixels
 
-_A = -0.5  # MATLAB's and PIL's cubic; OpenCV and torch have -0.75
-_RADIUS = 2.0  # pixels
+_A = -0.5  # coefficient of the cubic in MATLAB and PIL; OpenCV and torch use -0.75
+_RADIUS = 2.0  # of the kernel, in pixels
 
 
 def bicubic(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize H×W×C pixels to (height, width) with an antialiased cubic kernel, as MATLAB's `imresize`.
+    """Resize H×W×C pixels to (height, width) with an antialiased cubic kernel, like MATLAB's `imresize`.
 
-    Scaling down, the kernel is widened by the scale, so that fine detail is averaged and does not alias. Beyond the
-    border the outermost pixel is repeated; integers are rounded and clipped to their range after each of the two
-    directions, that of the smaller scale first. All this is MATLAB's way as well, up to the release that mirrors at
-    the border. float32 keeps its values, which may overshoot the range of the image's.
-    Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711
+    When downscaling, the kernel is widened by the scale, so that detail is averaged and does not alias. Beyond
+    the border the outermost pixel is repeated. The axis with the smaller scale is resized first; integers are rounded
+    and clipped to their range after each axis. MATLAB does the same, except that newer releases mirror at the border.
+    float32 is not clipped and may overshoot the range of the input. Keys 1981,
+    https://doi.org/10.1109/TASSP.1981.1163711
 
     Raises ValueError for an empty image or size.
     """
     if image.ndim != 3 or 0 in image.shape or min(size) < 1:
-        raise ValueError(f"cannot resize an array of {image.shape} to {size}: expected H×W×C and a size from 1×1 on")
+        raise ValueError(
+            f"cannot resize an array of {image.shape} to {size}: expected H×W×C and a size of 1×1 or more"
+        )
     for axis in sorted((0, 1), key=lambda axis: size[axis] / image.shape[axis]):
         if size[axis] != image.shape[axis]:
             image = _as_type(_along(image, axis, size[axis]), image.dtype)
@@ -39,7 +41,7 @@ def _along(image: Pixels, axis: int, length: int) -> NDArray[np.float64]:
 
 
 def _taps(length_in: int, length_out: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The input pixels that count for each output pixel and their weights, both taps×length_out."""
+    """Return the input positions for each output pixel and their weights, both taps×length_out."""
     scale = length_out / length_in
     stretch = max(1.0, 1 / scale)
     centre = (np.arange(length_out) + 0.5) / scale - 0.5

@@ -1,1 +1,1 @@
-"""Masks of inpainting: drawn, read from files, matched to images."""
+"""Masks for inpainting: draw them, read them from files, and pair them with images."""

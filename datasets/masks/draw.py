@@ -1,6 +1,6 @@
-"""Drawn hole masks: H×W bool, True = hole, from a numpy generator and a size.
+"""Draw random masks of a given size: H×W bool, True = masked = to be filled.
 
-Sizes in px are those for 256 × 256 and grow with the picture, so that the share of holes does not depend on its size.
+Sizes in px are for images of 256 × 256 px. They scale with the image, so the mask ratio does not depend on its size.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,25 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.masks.kinds import MaskKind
 
 Mask = NDArray[np.bool_]
-"""H×W, True where the picture is missing."""
+"""H×W bool, True = masked = to be filled."""
 
-_PUBLISHED_DIAGONAL = hypot(256, 256)  # the size that the published numbers in px are meant for
+_REFERENCE_DIAGONAL = hypot(256, 256)  # the image size for which DeepFill v2 gives its numbers in px
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What drawn holes look like, and how large they are. Defaults as published for DeepFill v2."""
+    """The kinds and sizes of masks that are drawn. The defaults are those of the DeepFill v2 paper."""
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
-    """Kinds of drawn holes, one a sample, each as likely: free-form is strokes and a box, inverse all that such ones
-    leave, blobs are like objects, border is what lies outside a smaller picture, damage is that of old photographs.
-    Repeat one for more of it."""
+    """Draw masks of these kinds, one kind for each sample, all with equal probability; repeat a kind to draw it more
+    often. strokes = brush strokes; box = a rectangle; free-form = strokes and a box; inverse = everything outside
+    several free-form masks; blobs = smooth shapes like objects; border = the area around a smaller image; damage =
+    scratches and stains as on old photographs."""
     min_mask_ratio: float = 0.0
-    """Smallest share of a picture, 0 to 1, that is hole."""
+    """Use only masks with at least this mask ratio: the fraction of the image, 0 to 1, that is masked."""
     max_mask_ratio: float = 1.0
-    """Largest share of a picture, 0 to 1, that is hole."""
+    """Use only masks with at most this mask ratio: the fraction of the image, 0 to 1, that is masked."""
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.mask_kinds if kind not in _DRAW]
@@ -39,41 +40,41 @@ class MaskConfig:
             raise UserError(f"mask_kinds is {self.mask_kinds}; give one or more of {', '.join(_DRAW)}")
         if not 0 <= self.min_mask_ratio <= self.max_mask_ratio <= 1:
             raise UserError(
-                f"min_mask_ratio is {self.min_mask_ratio} and max_mask_ratio {self.max_mask_ratio}; "
-                "both must lie between 0 and 1, "
-                "the smaller one first"
+                f"min_mask_ratio is {self.min_mask_ratio} and max_mask_ratio is {self.max_mask_ratio}; "
+                "give numbers from 0 to 1, with min_mask_ratio at most max_mask_ratio"
             )
 
 
 @dataclass(frozen=True)
 class MaskRatios:
-    """What share of a picture, 0 to 1, several holes cover."""
+    """Mean, minimum and maximum mask ratio, 0 to 1, of several masks."""
 
     mean: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.0%} of a picture on average, {self.least:.0%} to {self.most:.0%}"
+        return f"{self.mean:.0%} on average, {self.minimum:.0%} to {self.maximum:.0%}"
 
 
-def mask_ratios(shares: Sequence[float]) -> MaskRatios:
-    """Sum up the shares of one hole or more."""
-    return MaskRatios(sum(shares) / len(shares), min(shares), max(shares))
+def summarize_mask_ratios(ratios: Sequence[float]) -> MaskRatios:
+    """Return the mean, minimum and maximum of one mask ratio or more."""
+    return MaskRatios(sum(ratios) / len(ratios), min(ratios), max(ratios))
 
 
-def drawn_shares(config: MaskConfig, size: tuple[int, int] = (256, 256), samples: int = 200) -> MaskRatios:
-    """What the holes of a config cover, in so many samples of this (height, width), seeded by 0, 1, 2 …"""
+def drawn_mask_ratios(config: MaskConfig, size: tuple[int, int] = (256, 256), samples: int = 200) -> MaskRatios:
+    """Return the mask ratios of `samples` masks of this (height, width), drawn with the seeds 0, 1, 2 …"""
     generators = (np.random.default_rng(seed) for seed in range(samples))
-    return mask_ratios([float(draw_mask(rng, *size, config).mean()) for rng in generators])
+    return summarize_mask_ratios([float(draw_mask(rng, *size, config).mean()) for rng in generators])
 
 
 def draw_mask(rng: np.random.Generator, height: int, width: int, config: MaskConfig) -> Mask:
-    """A hole of one of the configured kinds that covers a share between min_mask_ratio and max_mask_ratio.
+    """Draw an H×W mask of one of the configured kinds, with a mask ratio from min_mask_ratio to max_mask_ratio.
 
-    Too small a hole is united with others of its kind, too large a one drawn again. What is still out of the range
-    after 20 draws has its outline moved out or in until it fits, so it always does, up to the rounding to whole
-    pixels. Without bounds at least one pixel is hole and one is not (a single pixel is hole).
+    A mask that is too small is united with further masks of its kind; one that is too large is drawn again. If the
+    mask ratio is still out of bounds after 20 draws, `resize_outline` moves the outline until it is within them, up
+    to the rounding to whole pixels. At least one pixel is masked and one is not; in an image of one pixel, it is
+    masked.
     """
     kind = config.mask_kinds[rng.integers(len(config.mask_kinds))]
     least, most = _pixel_range(height * width, config)
@@ -88,9 +89,10 @@ def draw_mask(rng: np.random.Generator, height: int, width: int, config: MaskCon
 
 
 def resize_outline(mask: Mask, least: int, most: int) -> Mask:
-    """Move the outline until the hole has least to most pixels; a hole that has them stays as it is.
+    """Move the outline of an H×W mask until `least` to `most` pixels are masked; return other masks unchanged.
 
-    Pixels come and go in the order of their distance from the outline. No hole at all grows from the centre.
+    Pixels are added or removed in the order of their distance from the outline. An empty mask grows from the centre,
+    and a mask of the whole image shrinks to the centre.
     """
     import cv2
 
@@ -98,12 +100,12 @@ def resize_outline(mask: Mask, least: int, most: int) -> Mask:
     if least <= pixels <= most:
         return mask
     wanted = least if pixels < least else most
-    if not pixels or pixels == mask.size:  # there is no outline to measure from
+    if not pixels or pixels == mask.size:  # without an outline, distances are measured from the centre
         inside = np.zeros(mask.shape, np.bool_)
         inside[mask.shape[0] // 2, mask.shape[1] // 2] = True
     else:
         inside = mask
-    # How deep in the hole (above 0) or how far from it (below 0) each pixel lies; the largest are kept.
+    # Signed distance of each pixel from the outline, above 0 in the mask and below 0 outside; the largest are kept.
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth = depth - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     resized = np.zeros(mask.size, np.bool_)
@@ -112,12 +114,13 @@ def resize_outline(mask: Mask, least: int, most: int) -> Mask:
 
 
 def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """Free-form strokes as DeepFill v2 draws them (Yu et al. 2019, https://arxiv.org/abs/1806.03589, its mask
-    generator): 1–3 strokes of 4–11 segments that turn back and forth, 12–40 px wide, with discs at the joints.
+    """Draw the strokes of DeepFill v2 (Yu et al. 2019, https://arxiv.org/abs/1806.03589, mask generator).
 
-    A segment's length is normal with the mean d/8 and the deviation d/16, within [0, d/4], for the diagonal d; its
-    angle is drawn around 2π/5, by up to 2π/15 a stroke, and mirrored for every other segment. The whole is turned
-    upside down and mirrored half of the time, which the published code means to do but does not.
+    A mask has 1–3 strokes of 4–11 segments in zigzag, 12–40 px wide, with discs at the joints. The length of a
+    segment is normal with mean d/8 and standard deviation d/16, clipped to [0, d/4], for the image diagonal d. Its
+    angle is uniform around 2π/5, in a range of up to ± 2π/15 that is drawn for each stroke, and is mirrored for every
+    other segment. Half of the masks are flipped vertically, and half horizontally; the authors' code intends this,
+    but does not do it.
     """
     import cv2
 
@@ -125,7 +128,7 @@ def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Mask:
     diagonal = hypot(height, width)
     for _ in range(rng.integers(1, 4)):
         low, high = 2 * pi / 5 - rng.uniform(0, 2 * pi / 15), 2 * pi / 5 + rng.uniform(0, 2 * pi / 15)
-        thickness = max(1, int(rng.uniform(12, 40) * diagonal / _PUBLISHED_DIAGONAL))
+        thickness = max(1, int(rng.uniform(12, 40) * diagonal / _REFERENCE_DIAGONAL))
         x, y = float(rng.integers(width)), float(rng.integers(height))
         points = [(round(x), round(y))]
         for segment in range(rng.integers(4, 12)):
@@ -143,8 +146,10 @@ def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Mask:
 
 
 def draw_box(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """A box of half the height and width (128 at 256), anywhere, then shrunk from each of its sides by 0–16 px, as
-    much at the top as at the bottom and on the left as on the right (DeepFill v2)."""
+    """Draw the box of DeepFill v2: half the height and width (128 px of 256) at a random position, then reduced.
+
+    It is reduced by 0–16 px at the top and bottom, and by 0–16 px at the left and right.
+    """
     mask = np.zeros((height, width), np.bool_)
     spans = []
     for length in (height, width):
@@ -157,21 +162,21 @@ def draw_box(rng: np.random.Generator, height: int, width: int) -> Mask:
 
 
 def draw_free_form(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """Strokes and a box together: what DeepFill v2 is trained with. Here every sample gets its own."""
+    """Draw strokes and a box, as in the training of DeepFill v2; but here every sample gets its own mask."""
     return draw_box(rng, height, width) | draw_strokes(rng, height, width)
 
 
 def draw_inverse(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """All that free-form holes leave, which are added up until they cover 35–90 % of the picture."""
-    given = np.zeros((height, width), np.bool_)
+    """Mask everything outside strokes and boxes, which are added until they cover 35–90 % of the image."""
+    unmasked = np.zeros((height, width), np.bool_)
     wanted = rng.uniform(0.35, 0.9)
-    while given.mean() < wanted:
-        given |= draw_strokes(rng, height, width) if rng.random() < 0.5 else draw_free_form(rng, height, width)
-    return ~given
+    while unmasked.mean() < wanted:
+        unmasked |= draw_strokes(rng, height, width) if rng.random() < 0.5 else draw_free_form(rng, height, width)
+    return ~unmasked
 
 
 def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """1–3 smooth shapes, like objects cut out, longer than wide; of a square's side their radius is 10–30 %."""
+    """Draw 1–3 smooth, elongated shapes, like objects. Their mean radius is 10–30 % of √(height · width)."""
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         centre = rng.uniform(0, width), rng.uniform(0, height)
@@ -180,24 +185,30 @@ def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Mask:
 
 
 def draw_border(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """What lies outside a smaller picture: a strip at one side (15–45 % of the length), at two sides (10–25 % each),
-    or a frame (5–20 % each), one of the three."""
+    """Mask the area around a smaller image, as for outpainting.
+
+    The mask is a strip at one side (15–45 % of the length), strips at two sides (10–25 % each), or a frame (5–20 % at
+    each side), with equal probability.
+    """
     sides, low, high = ((1, 0.15, 0.45), (2, 0.10, 0.25), (4, 0.05, 0.20))[rng.integers(3)]
     mask = np.zeros((height, width), np.bool_)
     for side in rng.permutation(4)[:sides]:
-        turned = np.rot90(mask, side)  # a view: the strip at its top is one at any side of the hole
-        turned[: max(1, round(rng.uniform(low, high) * len(turned)))] = True
+        rotated = np.rot90(mask, side)  # a view: its top rows are one of the four sides of the mask
+        rotated[: max(1, round(rng.uniform(low, high) * len(rotated)))] = True
     return mask
 
 
 def draw_damage(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """Scratches and stains as on old photographs: 2–8 scratches of 1 or 3 px that run on for 0.3 to 1.2 diagonals and
-    hardly turn, 5–40 specks of dust, and up to 2 stains with uneven edges."""
+    """Draw damage as on old photographs: scratches, dust and stains.
+
+    There are 2–8 slightly curved scratches, 1–3 px wide and 0.3–1.2 diagonals long, 5–40 specks of dust, and up to 2
+    stains with irregular edges.
+    """
     import cv2
 
     canvas = np.zeros((height, width), np.uint8)
     diagonal = hypot(height, width)
-    scale = diagonal / _PUBLISHED_DIAGONAL
+    scale = diagonal / _REFERENCE_DIAGONAL
     for _ in range(rng.integers(2, 9)):
         line = _wandering_line(rng, height, width, rng.uniform(0.3, 1.2) * diagonal)
         _draw_line(canvas, line, max(1, int(rng.uniform(1, 3) * scale)))
@@ -222,16 +233,16 @@ _DRAW: dict[MaskKind, Callable[[np.random.Generator, int, int], Mask]] = {
 
 
 def _draw_line(canvas: NDArray[np.uint8], points: NDArray[np.int32], thickness: int) -> None:
-    """As wide as a disc of the radius thickness // 2, where OpenCV's own line is up to 2 px wider than it is told."""
+    """Draw a line as wide as a disc of radius thickness // 2: OpenCV's lines are up to 2 px wider than requested."""
     import cv2
 
     cv2.polylines(canvas, [points], False, 1, max(1, thickness - thickness % 2))
 
 
 def _wandering_line(rng: np.random.Generator, height: int, width: int, length: float) -> NDArray[np.int32]:
-    """Points of a line through a point of the picture, which bends slowly."""
+    """Return 40 points of a slightly curved line through a random point of the image."""
     steps = 40
-    bends = rng.uniform(-0.01, 0.01) + rng.normal(0, 0.04, steps)  # radians a step: a lasting one, and a tremble
+    bends = rng.uniform(-0.01, 0.01) + rng.normal(0, 0.04, steps)  # radians per step: a constant curvature plus noise
     angles = rng.uniform(0, 2 * pi) + np.cumsum(bends)
     path = np.cumsum(length / steps * np.stack([np.cos(angles), np.sin(angles)], axis=1), axis=0)
     through = rng.uniform((0, 0), (width, height))
@@ -247,29 +258,29 @@ def _fill_blob(
     *,
     roughness: float,
 ) -> None:
-    """Fill an ellipse around (x, y) whose outline swells and shrinks by a sum of waves, the higher the weaker."""
+    """Fill an ellipse around (x, y) whose radius varies by a sum of waves; higher frequencies are weaker."""
     import cv2
 
     angles = np.linspace(0, 2 * pi, 180, endpoint=False)
     waves = np.arange(2, 8)[:, None]
     amplitudes = roughness * rng.normal(size=waves.shape) / waves**1.5
-    swelling = (amplitudes * np.cos(waves * angles + rng.uniform(0, 2 * pi, waves.shape))).sum(axis=0)
-    distance = radius * np.clip(1 + swelling, 0.3, None)
+    variation = (amplitudes * np.cos(waves * angles + rng.uniform(0, 2 * pi, waves.shape))).sum(axis=0)
+    distance = radius * np.clip(1 + variation, 0.3, None)
     stretch = rng.uniform(1, 1.5)
     outline = np.stack([distance * stretch * np.cos(angles), distance / stretch * np.sin(angles)], axis=1)
-    turn = rng.uniform(0, pi)
-    outline = outline @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + centre
+    angle = rng.uniform(0, pi)
+    outline = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + centre
     cv2.fillPoly(canvas, [np.rint(outline).astype(np.int32)], 1)
 
 
 def _pixel_range(pixels: int, config: MaskConfig) -> tuple[int, int]:
-    """The fewest and the most pixels of a hole; where no whole number fits, the nearest one."""
+    """Return the fewest and the most masked pixels; if no whole number is within the bounds, the nearest one."""
     at_most = max(1, pixels - 1)
     least = min(max(1, ceil(config.min_mask_ratio * pixels)), at_most)
     return least, min(max(least, floor(config.max_mask_ratio * pixels)), at_most)
 
 
 def _pixels_off(mask: Mask, least: int, most: int) -> int:
-    """How many are missing or too many."""
+    """Return by how many masked pixels the mask is out of the range from `least` to `most`."""
     pixels = int(mask.sum())
     return max(least - pixels, pixels - most, 0)

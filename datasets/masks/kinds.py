@@ -1,4 +1,4 @@
-"""The kinds of drawn holes, by name; `masks` draws them. Imports nothing heavy."""
+"""The names of the kinds of masks that `draw.py` draws. This module imports nothing else of the package."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""One geometry on both sides, changes of value on the source alone, everything seeded."""
+"""Test that both sides get the same geometry, that only the source changes in value, and that all is seeded."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ AS_IS: dict[str, Any] = {"load_size": 0, "crop_size": (0, 0), "flip": False}
 def augmentation(
     *, photometric: float = 0.0, denoise: float = 0.0, source_channels: int = 3, **framing: Any
 ) -> PairAugmentation:
-    """One that does nothing but what is asked for."""
+    """Return an augmentation that does only what the arguments ask for."""
     return PairAugmentation(
         FramingConfig(**AS_IS | framing), photometric=photometric, denoise=denoise, source_channels=source_channels
     )
@@ -28,7 +28,7 @@ def noise(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.
 
 
 def positions(height: int, width: int, dtype: type = np.uint16) -> np.ndarray:
-    """Two channels that hold each pixel's row and column."""
+    """Return two channels that hold the row and the column of each pixel."""
     return np.dstack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).astype(dtype)
 
 
@@ -44,7 +44,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     keep_aspect=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_both_sides_get_one_geometry(
+def test_both_sides_get_the_same_geometry(
     size: tuple[int, int], crop: tuple[int, int], load_size: int, keep_aspect: bool, seed: int
 ) -> None:
     pixels = noise(*size, 3)
@@ -68,7 +68,7 @@ def test_sides_may_differ_in_channels_and_depth(source_channels: int, target_cha
         assert np.abs(side).max() <= 1
 
 
-def test_a_crop_is_a_window_of_the_picture_and_flips_half_the_time() -> None:
+def test_crops_are_windows_of_the_image_and_half_are_flipped() -> None:
     augment = augmentation(crop_size=(5, 6), flip=True, source_channels=2)
     generator, flipped, corners = rng(), 0, set()
     for _ in range(200):
@@ -82,7 +82,7 @@ def test_a_crop_is_a_window_of_the_picture_and_flips_half_the_time() -> None:
     assert len(corners) > 100
 
 
-def test_a_crop_larger_than_the_picture_is_filled_by_reflection() -> None:
+def test_crop_larger_than_the_image_is_padded_by_reflection() -> None:
     pixels = noise(4, 3, 3)
     source, _ = augmentation(crop_size=(4, 7))(pixels, pixels, rng())
     expected = np.pad(pixels, ((0, 0), (2, 2), (0, 0)), mode="reflect")
@@ -91,7 +91,7 @@ def test_a_crop_larger_than_the_picture_is_filled_by_reflection() -> None:
 
 @pytest.mark.parametrize("change", [{"photometric": 0.8}, {"denoise": 20.0}])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_changes_of_value_touch_the_source_alone(change: dict[str, float], dtype: type) -> None:
+def test_photometric_changes_and_noise_apply_to_the_source_only(change: dict[str, float], dtype: type) -> None:
     source_pixels, target_pixels = noise(16, 16, 4, dtype), noise(16, 16, 3, dtype)
     source, target = augmentation(source_channels=4, **change)(source_pixels, target_pixels, rng())
     np.testing.assert_array_equal(target, to_float(target_pixels))
@@ -99,13 +99,13 @@ def test_changes_of_value_touch_the_source_alone(change: dict[str, float], dtype
     assert np.abs(source[:3] - to_float(source_pixels)[:3]).mean() > 0.01
 
 
-def test_noise_has_the_deviation_asked_for() -> None:
+def test_noise_has_the_given_deviation() -> None:
     gray = np.full((200, 200, 3), 128, np.uint8)
     source, _ = augmentation(denoise=10.0)(gray, gray, rng())
     np.testing.assert_allclose((source - to_float(gray)).std() * 255 / 2, 10, rtol=0.02)
 
 
-def test_the_same_generator_gives_the_same_sample_whatever_came_before() -> None:
+def test_sample_depends_on_the_generator_only() -> None:
     options: dict[str, Any] = {"crop_size": (8, 8), "flip": True, "photometric": 0.5, "denoise": 2.0}
     pixels = noise(30, 30, 3)
     fresh, used = augmentation(**options), augmentation(**options)
@@ -126,7 +126,7 @@ def test_resizing_keeps_type_channels_and_mean(channels: int, dtype: type, size:
     np.testing.assert_allclose(resized.mean((0, 1)), ramp.mean((0, 1)), rtol=0.02)
 
 
-def test_halving_averages() -> None:
+def test_halving_averages_pixels() -> None:
     pixels = noise(8, 8, 3).astype(np.float32)
     expected = pixels.reshape(4, 2, 4, 2, 3).mean((1, 3))
     np.testing.assert_allclose(resize(pixels, 4, 4), expected, rtol=1e-5)
@@ -140,6 +140,6 @@ def test_seeds_are_32_bit_and_distinct() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"load_size": -1}, {"crop_size": (0, 8)}])
-def test_impossible_framings_are_refused(bad: dict[str, Any]) -> None:
+def test_invalid_options_are_rejected(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         FramingConfig(**bad)

@@ -1,4 +1,4 @@
-"""The same samples however they are loaded, and workers that neither outlive nor interrupt the run."""
+"""Test that loading does not change samples, and that worker processes end with the program, not before."""
 
 import os
 import signal
@@ -44,14 +44,16 @@ def test_batches_are_pairs_of_tensors(dataset: PairedImages) -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize(("workers", "start_method"), [(1, "fork"), (4, "fork"), (1, "spawn")])
-def test_the_number_of_workers_changes_nothing(dataset: PairedImages, workers: int, start_method: str) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(
+    dataset: PairedImages, workers: int, start_method: str
+) -> None:
     for expected, loaded in zip(batches(dataset, 0), batches(dataset, workers, start_method), strict=True):
         assert torch.equal(expected.source, loaded.source)
         assert torch.equal(expected.target, loaded.target)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_global_generators_are_left_alone(dataset: PairedImages, workers: int) -> None:
+def test_global_random_generators_are_not_used(dataset: PairedImages, workers: int) -> None:
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     batches(dataset, workers, "fork" if workers else None)
     assert torch.equal(torch.get_rng_state(), before)
@@ -69,17 +71,17 @@ class Numbers:
     def __getitem__(self, key): return (np.float32(key[1]), os.getpid())
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: print("told to stop", flush=True))
+    signal.signal(signal.SIGTERM, lambda *_: print("got SIGTERM", flush=True))
     loader = make_loader(Numbers(), ImageStream(100, 2, 0), workers=2, start_method="fork")
     batches = iter(loader)
     print("workers", *{int(next(batches)[1][0]) for _ in range(6)}, flush=True)
     sys.stdin.readline()
     for _ in range(50): next(batches)
-    print("went on", flush=True)
+    print("continued", flush=True)
 """
 
 
-def test_workers_survive_a_signal_to_the_group_and_end_with_the_program(tmp_path: Path) -> None:
+def test_workers_ignore_signals_and_end_with_the_program(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     process = subprocess.Popen(
@@ -94,9 +96,9 @@ def test_workers_survive_a_signal_to_the_group_and_end_with_the_program(tmp_path
         workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
         assert len(workers) == 2
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.stdout.readline() == "told to stop\n"
+        assert process.stdout.readline() == "got SIGTERM\n"
         output, _ = process.communicate("\n", timeout=20)
-        assert output == "went on\n"
+        assert output == "continued\n"
         assert process.returncode == 0
         assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
     finally:

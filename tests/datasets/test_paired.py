@@ -1,4 +1,4 @@
-"""Folders to pairs: every layout, every problem, and the samples drawn."""
+"""Test the data set of pairs: layouts, problems, and samples."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,7 @@ FOLDER_LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", FOLDER_LAYOUTS)
-def test_folders_a_and_b(layout: str, tmp_path: Path) -> None:
+def test_folders_a_and_b_are_found(layout: str, tmp_path: Path) -> None:
     a, b = FOLDER_LAYOUTS[layout]
     put_pairs(tmp_path / a, tmp_path / b, "cab")
     found = find_pairs(tmp_path, "train", PairedConfig())
@@ -64,7 +64,7 @@ def test_folders_a_and_b(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["train", "."])
-def test_aligned_files(folder: str, tmp_path: Path) -> None:
+def test_aligned_files_are_split_into_halves(folder: str, tmp_path: Path) -> None:
     put_aligned(tmp_path / folder, "xyz")
     dataset, found = open_pairs(tmp_path, "train", AS_IS, 0, False)
     assert (found.layout, stems(found)) == ("aligned", "xyz")
@@ -73,12 +73,12 @@ def test_aligned_files(folder: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(target, to_float(noise(5)))
 
 
-def test_direction_swaps_the_sides(tmp_path: Path) -> None:
+def test_direction_swaps_source_and_target(tmp_path: Path) -> None:
     put_aligned(tmp_path, "x")
-    forth = open_pairs(tmp_path, "train", AS_IS, 0, False)[0][0, 0]
-    back = open_pairs(tmp_path, "train", replace(AS_IS, direction="b-to-a"), 0, False)[0][0, 0]
-    np.testing.assert_array_equal(forth.source, back.target)
-    np.testing.assert_array_equal(forth.target, back.source)
+    forward = open_pairs(tmp_path, "train", AS_IS, 0, False)[0][0, 0]
+    backward = open_pairs(tmp_path, "train", replace(AS_IS, direction="b-to-a"), 0, False)[0][0, 0]
+    np.testing.assert_array_equal(forward.source, backward.target)
+    np.testing.assert_array_equal(forward.target, backward.source)
 
 
 def test_stems_may_differ_in_suffix(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_stems_may_differ_in_suffix(tmp_path: Path) -> None:
     assert stems(find_pairs(tmp_path, "train", PairedConfig())) == "x"
 
 
-def test_val_and_test_have_to_be_there(tmp_path: Path) -> None:
+def test_val_and_test_must_have_their_own_folder(tmp_path: Path) -> None:
     put_pairs(tmp_path / "A", tmp_path / "B", "a")
     put_pairs(tmp_path / "test" / "A", tmp_path / "test" / "B", "t")
     assert stems(find_pairs(tmp_path, "test", PairedConfig())) == "t"
@@ -95,14 +95,14 @@ def test_val_and_test_have_to_be_there(tmp_path: Path) -> None:
         find_pairs(tmp_path, "val", PairedConfig())
 
 
-def test_the_layout_can_be_chosen(tmp_path: Path) -> None:
+def test_layout_can_be_chosen(tmp_path: Path) -> None:
     put_pairs(tmp_path / "A", tmp_path / "B", "ab")
     put_aligned(tmp_path, "x")
     assert stems(find_pairs(tmp_path, "train", PairedConfig())) == "ab"
     assert stems(find_pairs(tmp_path, "train", PairedConfig(layout="aligned"))) == "x"
 
 
-def test_the_summary_is_one_line_that_says_how_to_override(tmp_path: Path) -> None:
+def test_summary_is_one_line_and_names_the_options(tmp_path: Path) -> None:
     put_pairs(tmp_path / "A", tmp_path / "B", "abc")
     summary = find_pairs(tmp_path, "train", PairedConfig()).summary
     assert "\n" not in summary
@@ -110,7 +110,7 @@ def test_the_summary_is_one_line_that_says_how_to_override(tmp_path: Path) -> No
         assert part in summary
 
 
-def test_nothing_usable_says_what_is_expected(tmp_path: Path) -> None:
+def test_missing_pairs_are_reported_with_the_expected_layout(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match=r"A/ and B/|not a folder"):
             open_pairs(root, "train", PairedConfig(), 0, True)
@@ -120,16 +120,16 @@ def test_nothing_usable_says_what_is_expected(tmp_path: Path) -> None:
         open_pairs(tmp_path, "train", PairedConfig(), 0, True)
 
 
-def test_every_kind_of_mismatch_is_listed_and_left_out(tmp_path: Path) -> None:
+def test_mismatches_are_listed_and_left_out(tmp_path: Path) -> None:
     a, b = tmp_path / "A", tmp_path / "B"
     put_pairs(a, b, "abcdefg")
     (b / "b.png").unlink()  # no partner
     put(b / "z.png", noise(0))  # no partner
     put(a / "c.jpg", noise(0))  # two of one stem
     put(b / "d.png", noise(0, height=13))  # another size
-    (a / "e.png").write_bytes(b"no picture")
+    (a / "e.png").write_bytes(b"not an image")
     put(b / "f.tif", noise(0, channels=7))  # two of one stem
-    (a / "notes.txt").write_text("no picture")
+    (a / "notes.txt").write_text("not an image")
     (a / ".hidden").write_text("skipped")
     dataset, found = open_pairs(tmp_path, "train", AS_IS, 0, False)
     assert stems(found) == "ag"
@@ -153,7 +153,7 @@ def test_aligned_files_need_an_even_width_and_one_stem(tmp_path: Path) -> None:
     assert sorted(problem.path.name for problem in found.problems) == ["b.jpg", "b.png", "odd.png"]
 
 
-def test_a_hundred_files_of_which_twelve_are_bad(tmp_path: Path) -> None:
+def test_twelve_damaged_files_of_a_hundred_are_listed(tmp_path: Path) -> None:
     names = [f"{number:03}" for number in range(100)]
     for number, name in enumerate(names):
         put(tmp_path / "train" / f"{name}.png", noise(number))
@@ -181,7 +181,7 @@ def test_a_hundred_files_of_which_twelve_are_bad(tmp_path: Path) -> None:
     assert all(f"{name}.png" in str(raised.value) for name in bad)
 
 
-def test_channels_are_those_of_the_first_good_pair(tmp_path: Path) -> None:
+def test_channels_are_taken_from_the_first_good_pair(tmp_path: Path) -> None:
     put(tmp_path / "A" / "a.png", noise(0, channels=1))
     put(tmp_path / "A" / "b.png", noise(1, channels=3))
     put(tmp_path / "B" / "a.png", noise(2, channels=4))
@@ -208,7 +208,7 @@ CROPS = PairedConfig(framing=FramingConfig(load_size=40, crop_size=(24, 24)))
 
 
 def test_crops_differ_within_an_epoch_and_between_epochs(tmp_path: Path) -> None:
-    for stem in "abcdef":  # the same picture six times
+    for stem in "abcdef":  # the same image six times
         put(tmp_path / f"{stem}.png", np.hstack([noise(0, 40, 40), noise(1, 40, 40)]))
     dataset, _ = open_pairs(tmp_path, "train", CROPS, 0, True)
     samples = [dataset[epoch, index].source.tobytes() for epoch in range(3) for index in range(6)]
@@ -218,13 +218,13 @@ def test_crops_differ_within_an_epoch_and_between_epochs(tmp_path: Path) -> None
     assert other_seed[0, 0].source.tobytes() != samples[0]
 
 
-def test_evaluation_gets_the_whole_picture(tmp_path: Path) -> None:
+def test_evaluation_gets_complete_images(tmp_path: Path) -> None:
     put_aligned(tmp_path, "x")
     dataset, _ = open_pairs(tmp_path, "train", replace(CROPS, photometric=1.0, denoise=9.0), 0, False)
     np.testing.assert_array_equal(dataset[5, 0].source, to_float(noise(0)))
 
 
-def test_extra_data_comes_as_often_as_asked_and_only_for_training(tmp_path: Path) -> None:
+def test_extra_data_is_drawn_with_its_weight_and_only_in_training(tmp_path: Path) -> None:
     for stem in "abc":
         put(tmp_path / "real" / f"{stem}.png", np.zeros((8, 16, 3), np.uint8))
         put(tmp_path / "made" / "A" / f"{stem}.png", np.full((8, 8, 3), 255, np.uint8))
@@ -242,11 +242,11 @@ def test_extra_data_comes_as_often_as_asked_and_only_for_training(tmp_path: Path
 
 
 @pytest.mark.parametrize("bad", [{"photometric": 2.0}, {"extra_weight": -0.1}, {"denoise": -1.0}])
-def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
+def test_invalid_options_are_rejected(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         PairedConfig(**bad)
 
 
-def test_a_dataset_needs_concrete_channels() -> None:
+def test_dataset_needs_resolved_channel_counts() -> None:
     with pytest.raises(ValueError, match="open_pairs"):
         PairedImages((), PairedConfig(), 0, False)

@@ -1,4 +1,4 @@
-"""The built-in photos: a task that can be learnt, on regions that are really held out."""
+"""Test the built-in photos: the task can be learned, and test regions are not part of the training data."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def values(root: Path, split: str, side: str) -> np.ndarray:
-    """All pixels of one side, N×3 in [0, 1]."""
+    """Return all pixels of one side, N×3 in [0, 1]."""
     return (
         np.concatenate([read(path).pixels.reshape(-1, 3) for path in sorted((root / split / side).iterdir())]) / 255
     )
 
 
 @pytest.mark.parametrize("size", [(300, 451), (400, 600), (427, 640), (500, 741), (512, 512)])
-def test_no_two_regions_overlap(size: tuple[int, int]) -> None:
+def test_regions_do_not_overlap(size: tuple[int, int]) -> None:
     covered = np.zeros(size, int)
     first_test_column, last_train_column = size[1], 0
     for split, (rows, columns) in regions(*size):
@@ -40,32 +40,32 @@ def test_no_two_regions_overlap(size: tuple[int, int]) -> None:
     assert last_train_column <= first_test_column
 
 
-def test_the_folder_is_one_of_pairs(root: Path) -> None:
+def test_folder_holds_pairs_without_problems(root: Path) -> None:
     for split, count in (("train", 15), ("test", 24)):
         found = find_pairs(root, split, PairedConfig())
         assert len(found.pairs) == count
         assert not found.problems
 
 
-def test_the_paintings_are_flat_and_of_few_colours(root: Path) -> None:
+def test_paintings_are_flat_and_have_few_colours(root: Path) -> None:
     colours = {tuple(colour) for colour in np.unique(np.rint(values(root, "train", "A") * 255), axis=0)}
     assert len(colours) == 24
-    picture = read(next((root / "train" / "A").iterdir())).pixels.astype(int)
-    assert (np.diff(picture, axis=1) != 0).any(axis=2).mean() < 0.25  # few borders
+    painting = read(next((root / "train" / "A").iterdir())).pixels.astype(int)
+    assert (np.diff(painting, axis=1) != 0).any(axis=2).mean() < 0.25  # few borders
 
 
-def test_trivial_answers_are_far_off_and_the_number_helps(root: Path) -> None:
+def test_a_table_of_colours_beats_the_baselines(root: Path) -> None:
     source, target = values(root, "train", "A"), values(root, "train", "B")
     held_source, held_target = values(root, "test", "A"), values(root, "test", "B")
 
-    def error(answer: np.ndarray) -> float:
-        return float(np.abs(answer - held_target).mean())
+    def error(prediction: np.ndarray) -> float:
+        return float(np.abs(prediction - held_target).mean())
 
     def with_constant(pixels: np.ndarray) -> np.ndarray:
         return np.column_stack([pixels, np.ones(len(pixels))])
 
     affine = with_constant(held_source) @ np.linalg.lstsq(with_constant(source), target, rcond=None)[0]
-    trivial = min(error(held_source), error(target.mean(0)), error(affine))
+    best_baseline = min(error(held_source), error(target.mean(0)), error(affine))
 
     def number(pixels: np.ndarray) -> np.ndarray:
         return np.rint(pixels * 255).astype(int) @ np.array([1, 256, 65536])
@@ -73,11 +73,11 @@ def test_trivial_answers_are_far_off_and_the_number_helps(root: Path) -> None:
     table = np.empty_like(held_target)
     for colour in np.unique(number(held_source)):
         table[number(held_source) == colour] = target[number(source) == colour].mean(0)
-    assert trivial > 0.18
-    assert error(table) < trivial / 2.5
+    assert best_baseline > 0.18
+    assert error(table) < best_baseline / 2.5
 
 
-def test_the_result_is_the_same_on_every_run(root: Path, tmp_path: Path) -> None:
+def test_result_is_the_same_on_every_run(root: Path, tmp_path: Path) -> None:
     again = photo_pairs(tmp_path)
     for path in sorted(root.rglob("*.png")):
         assert (again / path.relative_to(root)).read_bytes() == path.read_bytes()

@@ -1,4 +1,4 @@
-"""What is drawn when."""
+"""Test the order of training images."""
 
 from itertools import chain, islice
 
@@ -32,12 +32,12 @@ def test_ranks_partition_the_global_batch(size: int, batch: int, world: int, see
 
 
 @given(size=SIZES, batch=SIZES, seed=st.integers(0, 99), done=st.integers(0, 30))
-def test_a_start_continues_exactly(size: int, batch: int, seed: int, done: int) -> None:
+def test_start_image_resumes_exactly(size: int, batch: int, seed: int, done: int) -> None:
     whole = keys(ImageStream(size, batch, seed), done + 4)
     assert keys(ImageStream(size, batch, seed, start_image=done * batch), 4) == whole[done:]
 
 
-def test_iterating_again_starts_again() -> None:
+def test_second_iteration_starts_again() -> None:
     stream = ImageStream(10, 3, seed=1)
     assert keys(stream, 6) == keys(stream, 6)
 
@@ -49,6 +49,6 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"dataset_size": 0}, {"batch_size": 0}, {"rank": 2, "world_size": 2}])
-def test_impossible_streams_are_refused(bad: dict[str, int]) -> None:
+def test_invalid_streams_are_rejected(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         ImageStream(**({"dataset_size": 4, "batch_size": 2, "seed": 0} | bad))

@@ -1,4 +1,4 @@
-"""Photographs to small and large: made as MATLAB does, read from pairs, cut, turned, and what is refused."""
+"""Test the data set of super-resolution: downscaling, pairs of files, crops, flips, and rejected input."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened(root: Path, *, augment: bool = False, seed: int = 0, **options: objec
 
 
 def places(part: Pixels, whole: Pixels) -> list[tuple[int, int]]:
-    """Where a C×h×w part lies in a C×H×W image, to the bit."""
+    """Return the positions of an exact copy of a C×h×w part in a C×H×W image."""
     windows = sliding_window_view(whole, part.shape)[0]
     return [(int(top), int(left)) for top, left in zip(*np.nonzero((windows == part).all((2, 3, 4))), strict=True)]
 
@@ -57,12 +57,12 @@ def shapes(sample: tuple[Pixels, ...]) -> list[tuple[int, ...]]:
     return [image.shape for image in sample]
 
 
-# What is made of a photograph.
+# Low-resolution images made from high-resolution ones.
 
 
 @needs_benchmark
 @pytest.mark.parametrize("name", ["Set5/HR/img_004.png", "Set14/HR/img_005.png", "Set14/HR/img_003.png"])
-def test_the_small_image_is_matlabs(name: str) -> None:
+def test_low_resolution_image_matches_matlab(name: str) -> None:
     high = BENCHMARK / name
     data = SuperResolutionImages([HighAndLow(high, None)], SuperResolutionDataConfig(), seed=0, augment=False)
     low, _ = data[(0, 0)]
@@ -71,7 +71,7 @@ def test_the_small_image_is_matlabs(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_whole_photograph_is_cut_to_a_multiple_and_made_small(scale: int, tmp_path: Path) -> None:
+def test_complete_image_is_cut_to_a_multiple_and_downscaled(scale: int, tmp_path: Path) -> None:
     pixels = noise(0, 37, 50)
     put(tmp_path / "a.png", pixels)
     low, high = opened(tmp_path, scale=scale, crop_size=4 * scale)[(0, 0)]
@@ -85,27 +85,27 @@ def test_a_whole_photograph_is_cut_to_a_multiple_and_made_small(scale: int, tmp_
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_crop_is_that_of_the_whole_small_image(scale: int, tmp_path: Path) -> None:
-    """Bit for bit: the margin keeps the crop's own border out of it."""
+def test_low_crop_equals_the_crop_of_the_downscaled_image(scale: int, tmp_path: Path) -> None:
+    """It is equal bit for bit: because of the margin, the border of the crop has no effect."""
     pixels = noise(1, 20 * scale, 22 * scale)
     put(tmp_path / "a.png", pixels)
     data = opened(tmp_path, augment=True, scale=scale, crop_size=6 * scale, flip=False)
-    seen = set()
+    corners = set()
     for epoch in range(6):
         low, high = data[(epoch, 0)]
         assert shapes((low, high)) == [(3, 6, 6), (3, 6 * scale, 6 * scale)]
         ((top, left),) = places(high, to_float(pixels))
-        seen.add((top, left))
+        corners.add((top, left))
         on_its_grid = pixels[top % scale :, left % scale :]
         size = on_its_grid.shape[0] // scale, on_its_grid.shape[1] // scale
         whole = bicubic(on_its_grid[: size[0] * scale, : size[1] * scale], size)
         expected = to_float(whole)[:, top // scale :, left // scale :][:, :6, :6]
         np.testing.assert_array_equal(low, expected)
-    assert len(seen) > 1
+    assert len(corners) > 1
 
 
-def test_every_position_may_come(tmp_path: Path) -> None:
-    """Not only those on the small image's grid."""
+def test_crops_may_start_at_any_position(tmp_path: Path) -> None:
+    """Crops are not restricted to multiples of the scale."""
     pixels = noise(2, 24 + 64, 24 + 64)
     put(tmp_path / "a.png", pixels)
     data = opened(tmp_path, augment=True, scale=8, crop_size=16, flip=False)
@@ -115,7 +115,7 @@ def test_every_position_may_come(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(2, 60), width=st.integers(2, 60), scale=st.sampled_from([1, 2, 4]), seed=st.integers(0, 99))
-def test_photographs_too_small_are_mirrored(
+def test_images_smaller_than_the_crop_are_padded_by_reflection(
     height: int, width: int, scale: int, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     height, width = max(height, scale), max(width, scale)
@@ -140,14 +140,14 @@ def test_pairs_are_read_from_two_folders(suffix: str, folder: str, names: tuple[
         put(tmp_path / folder / names[1] / f"{stem}{suffix}.png", noise(10 + number, 8, 10))
     data, found = open_super_resolution(tmp_path, "train", SuperResolutionDataConfig(crop_size=16), 0, False)
     assert [data.name(index) for index in range(len(data))] == ["a", "b"] and not found.problems
-    assert "2 pictures" in found.summary and "beside small ones" in found.summary
+    assert "2 images" in found.summary and "1/4 size from files" in found.summary
     low, high = data[(0, 0)]
     np.testing.assert_array_equal(low, to_float(noise(11, 8, 10)))
     np.testing.assert_array_equal(high, to_float(noise(1, 32, 40)))
 
 
-def test_a_pair_is_cut_in_the_same_place_and_turned_alike(tmp_path: Path) -> None:
-    """The large one repeats each pixel of the small one: so it has to be after any cut, turn and mirror."""
+def test_pair_gets_the_same_crop_and_flips(tmp_path: Path) -> None:
+    """The high image repeats each pixel of the low one. This must still hold after cropping and flipping."""
     small = noise(0, 9, 12)
     put(tmp_path / "LR" / "a.png", small)
     put(tmp_path / "HR" / "a.png", small.repeat(4, 0).repeat(4, 1))
@@ -165,7 +165,7 @@ def test_a_pair_is_cut_in_the_same_place_and_turned_alike(tmp_path: Path) -> Non
     assert len(orientations) == 8
 
 
-def test_a_small_pair_is_mirrored_by_whole_pixels_of_the_small_one(tmp_path: Path) -> None:
+def test_small_pair_is_padded_by_whole_low_resolution_pixels(tmp_path: Path) -> None:
     small = noise(0, 3, 6)
     put(tmp_path / "LR" / "a.png", small)
     put(tmp_path / "HR" / "a.png", small.repeat(4, 0).repeat(4, 1))
@@ -176,8 +176,8 @@ def test_a_small_pair_is_mirrored_by_whole_pixels_of_the_small_one(tmp_path: Pat
         np.testing.assert_array_equal(high, low.repeat(4, 1).repeat(4, 2))
 
 
-def test_an_odd_large_image_goes_with_its_small_one(tmp_path: Path) -> None:
-    """33 × 43 px made a quarter of the size is 8 × 10 px; what is left over on the right and below is not used."""
+def test_high_image_may_have_a_remainder(tmp_path: Path) -> None:
+    """A quarter of 33 × 43 px is 8 × 10 px; the last row and the last three columns are not used."""
     pixels = noise(0, 33, 43)
     put(tmp_path / "HR" / "a.png", pixels)
     put(tmp_path / "LR" / "a.png", noise(1, 8, 10))
@@ -187,22 +187,22 @@ def test_an_odd_large_image_goes_with_its_small_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["HR", "high"])
-def test_a_folder_of_large_ones_alone_is_one_of_photographs(folder: str, tmp_path: Path) -> None:
+def test_folder_of_high_images_only_is_downscaled(folder: str, tmp_path: Path) -> None:
     put(tmp_path / "train" / folder / "a.png", noise(0, 32, 40))
     low, _ = opened(tmp_path, crop_size=16)[(0, 0)]
     np.testing.assert_array_equal(low, to_float(bicubic(noise(0, 32, 40), (8, 10))))
 
 
-# The same sample again.
+# Reproducibility.
 
 
 @pytest.mark.parametrize("degradation", ["bicubic", "real-esrgan"])
-def test_a_sample_depends_on_seed_epoch_and_index_alone(degradation: str, tmp_path: Path) -> None:
+def test_sample_depends_on_seed_epoch_and_index_only(degradation: str, tmp_path: Path) -> None:
     for name in "ab":
         put(tmp_path / f"{name}.png", noise(3, 100, 100))
     options = {"crop_size": 16, "scale": 2, "degradation": degradation, "degrade_on": "workers"}
     data, again, other = (opened(tmp_path, augment=True, seed=seed, **options) for seed in (5, 5, 6))
-    for key in ((1, 1), (0, 0), (0, 1)):  # in another order
+    for key in ((1, 1), (0, 0), (0, 1)):  # read other samples first
         again[key]
     for first, second in zip(data[(2, 1)], again[(2, 1)], strict=True):
         np.testing.assert_array_equal(first, second)
@@ -210,7 +210,7 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(degradation: str, tmp_pa
         assert not np.array_equal(different.high, data[(2, 1)].high)
 
 
-def test_whole_images_are_degraded_the_same_each_time(tmp_path: Path) -> None:
+def test_complete_images_are_degraded_the_same_each_time(tmp_path: Path) -> None:
     put(tmp_path / "a.png", noise(0, 33, 40))
     options = {"degradation": "real-esrgan", "degrade_on": "workers"}
     first, second = (opened(tmp_path, **options)[(0, 0)] for _ in range(2))
@@ -218,19 +218,19 @@ def test_whole_images_are_degraded_the_same_each_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.low, second.low)
 
 
-def test_what_is_degraded_on_the_device_comes_with_a_margin(tmp_path: Path) -> None:
+def test_samples_to_degrade_on_the_device_have_a_margin(tmp_path: Path) -> None:
     put(tmp_path / "a.png", noise(0, 120, 120))
     options = {"degradation": "real-esrgan", "degrade_on": "device", "crop_size": 16, "scale": 2}
     low, high = opened(tmp_path, augment=True, **options)[(0, 0)]
     assert shapes((low, high)) == [(3, 24, 24), (3, 48, 48)]
 
 
-# Kinds of files.
+# Channels and bit depths.
 
 
 @pytest.mark.parametrize("present", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gray_colour_and_alpha(present: int, channels: int, tmp_path: Path) -> None:
+def test_gray_colour_and_alpha_are_converted(present: int, channels: int, tmp_path: Path) -> None:
     pixels = noise(0, 16, 16, present)
     put(tmp_path / "a.png", pixels)
     low, high = opened(tmp_path, channels=channels, crop_size=8)[(0, 0)]
@@ -248,10 +248,10 @@ def test_16_bits_are_kept(tmp_path: Path) -> None:
     assert shapes(degraded) == [(3, 4, 4), (3, 16, 16)] and np.abs(degraded.low).max() <= 1
 
 
-# What is refused, and what is left out and said.
+# Rejected input.
 
 
-def test_files_that_cannot_be_used_are_listed_and_the_others_used(tmp_path: Path) -> None:
+def test_unusable_files_are_listed_and_the_others_used(tmp_path: Path) -> None:
     high, low = tmp_path / "train" / "HR", tmp_path / "train" / "LR"
     for name in ("good", "wrong_size", "no_low", "many", "deep"):
         put(high / f"{name}.png", noise(0, 16, 16))
@@ -279,18 +279,18 @@ def test_files_that_cannot_be_used_are_listed_and_the_others_used(tmp_path: Path
         ("HR", "layers.tif"),
         ("LR", "notes.txt"),
     }
-    assert "5 × 5 px, not 1/4" in problems["LR", "wrong_sizex4.png"]
+    assert "5 × 5 px; expected 4 × 4 px, 1/4" in problems["LR", "wrong_sizex4.png"]
     assert "no partner called no_low" in problems["HR", "no_low.png"]
     assert "keep one of each" in problems["HR", "many.png"]
     assert "empty" in problems["HR", "deep.png"]
-    assert "16 × 3 px, less than a pixel" in problems["HR", "tiny.png"]
+    assert "16 × 3 px; expected at least 4 × 4 px" in problems["HR", "tiny.png"]
     assert "5 channels" in problems["HR", "layers.tif"]
     assert "10 files with problems left out" in found.summary
-    with pytest.raises(UserError, match="not strict"):
+    with pytest.raises(UserError, match="without --strict"):
         opened(tmp_path, crop_size=8, strict=True)
 
 
-def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
+def test_missing_images_are_reported_with_the_expected_layout(tmp_path: Path) -> None:
     config = SuperResolutionDataConfig()
     with pytest.raises(UserError, match="is not a folder"):
         open_super_resolution(tmp_path / "missing", "train", config, 0, False)
@@ -298,16 +298,16 @@ def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
         open_super_resolution(tmp_path, "train", config, 0, False)
     put(tmp_path / "a.png", noise(0, 16, 16))
     assert len(open_super_resolution(tmp_path, "train", config, 0, False)[0]) == 1
-    with pytest.raises(MissingSplitError, match="holds no test pictures"):
+    with pytest.raises(MissingSplitError, match="holds no test images"):
         open_super_resolution(tmp_path, "test", config, 0, False)
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "b.png").write_text("not a picture")
-    with pytest.raises(UserError, match=r"no usable picture(.|\n)*b\.png"):
+    (tmp_path / "test" / "b.png").write_text("not an image")
+    with pytest.raises(UserError, match=r"no usable image(.|\n)*b\.png"):
         open_super_resolution(tmp_path, "test", config, 0, False)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"scale": 5}, "scale is 5; give 1, 2, 3, 4 or 8"),
         ({"scale": 0}, "scale is 0"),
@@ -319,6 +319,6 @@ def test_folders_without_pictures_say_what_is_expected(tmp_path: Path) -> None:
         ({"degradation": "real-esrgan", "channels": 1}, "--channels 3"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, int], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_options_are_rejected(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         SuperResolutionDataConfig(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A folder is read once, and what is wrong with it is listed."""
+"""Test that each file is read once, and that its problems are listed."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
 
 def check_files(files: list[Path], *, on_progress: Progress | None = None) -> tuple[Problem, ...]:
-    """The findings that are problems."""
+    """Return the findings that are problems."""
     findings = inspect_files(files, on_progress=on_progress).values()
     return tuple(finding for finding in findings if isinstance(finding, Problem))
 
@@ -24,11 +24,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(6):
         write(folder / f"{number}.png", Picture(np.full((5, 6 + number, 3), number, np.uint8)))
-    (folder / "2.png").write_bytes(b"text, not a picture")
+    (folder / "2.png").write_bytes(b"text, not an image")
     (folder / "4.png").write_bytes(b"")
     return folder
 
@@ -44,7 +44,7 @@ def disguise(path: Path, data: bytes) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_problems_name_path_and_reason_in_order(folder: Path) -> None:
+def test_problems_hold_path_and_reason_in_order(folder: Path) -> None:
     problems = check_files(paths(folder))
     assert [problem.path.name for problem in problems] == ["2.png", "4.png"]
     assert "format" in problems[0].reason
@@ -52,20 +52,20 @@ def test_problems_name_path_and_reason_in_order(folder: Path) -> None:
     assert str(problems[1]).count("4.png") == 1
 
 
-def test_shapes_are_reported(folder: Path) -> None:
+def test_shapes_are_returned(folder: Path) -> None:
     findings = inspect_files(paths(folder))
     assert findings[folder / "3.png"] == (5, 9, 3)
     assert isinstance(findings[folder / "2.png"], Problem)
 
 
-def test_a_second_check_reads_nothing(folder: Path) -> None:
+def test_second_check_uses_the_cache(folder: Path) -> None:
     first = inspect_files(paths(folder))
     for path in paths(folder):
         disguise(path, b"now none of them can be read")
     assert inspect_files(paths(folder)) == first
 
 
-def test_a_changed_file_is_read_again_and_alone(folder: Path) -> None:
+def test_only_changed_files_are_read_again(folder: Path) -> None:
     inspect_files(paths(folder))
     disguise(folder / "0.png", b"not read again")
     write(folder / "4.png", Picture(np.zeros((7, 8, 1), np.uint8)))
@@ -75,7 +75,7 @@ def test_a_changed_file_is_read_again_and_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 1, "files": {"0.png": [1]}}'])
-def test_a_damaged_cache_is_ignored(folder: Path, cache: Path, content: bytes) -> None:
+def test_damaged_cache_is_ignored(folder: Path, cache: Path, content: bytes) -> None:
     expected = inspect_files(paths(folder))
     (manifest,) = (cache / "gan-tasks").iterdir()
     manifest.write_bytes(content)
@@ -83,25 +83,25 @@ def test_a_damaged_cache_is_ignored(folder: Path, cache: Path, content: bytes) -
     assert manifest.read_bytes() != content
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(folder: Path, cache: Path) -> None:
+def test_unwritable_cache_is_ignored(folder: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     assert len(check_files(paths(folder))) == 2
 
 
-def test_a_missing_file_is_a_problem_until_it_is_there(folder: Path) -> None:
+def test_missing_file_is_a_problem_until_it_exists(folder: Path) -> None:
     path = folder / "new.png"
     assert "no such file" in check_files([path])[0].reason
     write(path, Picture(np.zeros((2, 2, 3), np.uint8)))
     assert check_files([path]) == ()
 
 
-def test_progress_counts_to_the_end(folder: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    check_files(paths(folder), on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 6) for done in range(1, 7)]
+def test_progress_counts_all_files(folder: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    check_files(paths(folder), on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 6) for done in range(1, 7)]
 
 
-def test_folders_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
+def test_folders_of_the_same_name_have_separate_caches(tmp_path: Path) -> None:
     for number, parent in enumerate(("one", "two"), start=1):
         (tmp_path / parent / "A").mkdir(parents=True)
         write(tmp_path / parent / "A" / "x.png", Picture(np.zeros((number, 1, 1), np.uint8)))

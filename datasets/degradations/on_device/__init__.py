@@ -1,1 +1,1 @@
-"""The same degradations on batches of tensors, for the GPU."""
+"""The same degradations computed on batches of tensors, on the CPU or a GPU."""

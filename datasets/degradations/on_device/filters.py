@@ -1,4 +1,4 @@
-"""Images filtered with kernels, each with its own, mirrored at the border as OpenCV does."""
+"""Filter a batch of images, each with its own kernel, with OpenCV's mirrored border (BORDER_REFLECT_101)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def correlate(images: Tensor, kernels: Tensor) -> Tensor:
-    """N×C×H×W → the same shape: every channel of image n is weighted with kernel n, as with `cv2.filter2D`.
+    """Correlate every channel of image n with kernel n, like `cv2.filter2D`: N×C×H×W → N×C×H×W.
 
-    kernels: N×h×w, or 1×h×w for all of them; h and w odd. Beyond the border the image goes on mirrored about its
-        outermost pixels, however small it is.
+    kernels: N×h×w, or 1×h×w for one kernel for all images; h and w are odd. The image is mirrored about its outermost
+        pixels, repeatedly if it is smaller than the kernel.
     """
     batch, channels, height, width = images.shape
     taps_y, taps_x = kernels.shape[-2:]
@@ -21,7 +21,7 @@ def correlate(images: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _mirrored(length: int, margin: int, device: torch.device) -> Tensor:
-    """The places 0 … length − 1 with `margin` more on either side."""
+    """Return the indices 0 … length − 1 with `margin` mirrored indices before and after them."""
     period = max(1, 2 * (length - 1))
-    place = torch.arange(-margin, length + margin, device=device) % period
-    return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)
+    index = torch.arange(-margin, length + margin, device=device) % period
+    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)

@@ -1,6 +1,6 @@
-"""What a JPEG file does to an image, computed on tensors, so that the image need not leave its device.
+"""JPEG compression artifacts computed on tensors, without moving the images to the CPU.
 
-The steps of a baseline JPEG as libjpeg takes them (ITU-T T.81), without the coding, which loses nothing.
+The steps are those of baseline JPEG in libjpeg (ITU-T T.81), without the entropy coding, which is lossless.
 """
 
 import math
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# T.81, tables K.1 and K.2.
+# Quantisation tables: T.81, tables K.1 and K.2.
 _LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -27,7 +27,7 @@ _CHROMA_TABLE = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *[(99,) * 8] * 4,
 )
-# JFIF: R, G and B to Y, Cb and Cr without their offset of 128.
+# JFIF: R, G and B to Y, Cb and Cr, without the offset of 128 of Cb and Cr.
 _TO_YCBCR = (
     (0.299, 0.587, 0.114),
     (-0.168735892, -0.331264108, 0.5),
@@ -36,9 +36,9 @@ _TO_YCBCR = (
 
 
 def compress(images: Tensor, quality: int) -> Tensor:
-    """N×3×H×W RGB in [0, 1] → the same shape, as it comes back from a JPEG with 4:2:0 subsampling, in 8-bit steps.
+    """Compress and decompress N×3×H×W RGB in [0, 1] as JPEG with 4:2:0 subsampling; the result has 8-bit steps.
 
-    quality: 1–100, as libjpeg counts it.
+    quality: 1 to 100, on libjpeg's scale. The result has the shape of the input.
     """
     height, width = images.shape[-2:]
     pixels = (images.clamp(0, 1) * 255).round()
@@ -53,14 +53,14 @@ def compress(images: Tensor, quality: int) -> Tensor:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    """The means of 2×2 pixels; halves are rounded down and up in turn, as libjpeg does against a drift."""
+    """Average 2×2 pixels. Like libjpeg, round .5 down and up in alternating columns, to keep the mean."""
     means = F.avg_pool2d(_extended(planes, 2), 2)
     is_odd = torch.arange(means.shape[-1], device=planes.device) % 2
     return (means + 0.25 + 0.25 * is_odd).floor()
 
 
 def _lossy(planes: Tensor, table: Tensor) -> Tensor:
-    """N×C×H×W of signed 8-bit values → the same, each 8×8 block rounded in its cosine transform."""
+    """Quantise the cosine transform of each 8×8 block of N×C×H×W signed 8-bit values; return the same shape."""
     height, width = planes.shape[-2:]
     blocks = _extended(planes, 8).unfold(2, 8, 8).unfold(3, 8, 8)
     dct = _dct(planes.device)
@@ -72,7 +72,7 @@ def _lossy(planes: Tensor, table: Tensor) -> Tensor:
 
 
 def _extended(planes: Tensor, multiple: int) -> Tensor:
-    """The last row and column repeated up to a multiple."""
+    """Repeat the last row and column until height and width are multiples of `multiple`."""
     height, width = planes.shape[-2:]
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
@@ -87,7 +87,7 @@ def _table(table: tuple[tuple[int, ...], ...], quality: int, device: torch.devic
 
 
 def _dct(device: torch.device) -> Tensor:
-    """8×8, orthonormal: row k is the cosine that goes up and down k/2 times."""
+    """Return the orthonormal 8×8 DCT-II matrix: row k is a cosine of k/2 periods."""
     k, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     basis = torch.cos((2 * x + 1) * k * math.pi / 16) / 2
     basis[0] /= math.sqrt(2)

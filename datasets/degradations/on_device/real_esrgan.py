@@ -1,7 +1,7 @@
-"""Real-ESRGAN's second-order degradation of a batch on its own device; `../real_esrgan.py` is the CPU's.
+"""Real-ESRGAN's second-order degradation of a batch of tensors on their device; `../real_esrgan.py` is for arrays.
 
-The same `Degradation` gives the same result on both but for the random numbers behind its noise, which each device
-makes its own way from the same seed, and for the last bit of what JPEG rounds. https://arxiv.org/abs/2107.10833
+The same `Degradation` gives the same result in both, with two exceptions: each device draws its own noise from the
+seed, and JPEG rounding may differ by the last bit. https://arxiv.org/abs/2107.10833
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,17 @@ from gan_tasks.datasets.degradations.real_esrgan import Degradation, Interpolati
 
 @torch.no_grad()
 def degrade_batch(high: Tensor, degradations: Sequence[Degradation], scale: int) -> Tensor:
-    """N×3×H×W in [0, 1] → N×3×(H // scale)×(W // scale) float32 in [0, 1], in 8-bit steps.
+    """Degrade N×3×H×W in [0, 1] to N×3×(H // scale)×(W // scale) float32 in [0, 1], in 8-bit steps.
 
-    degradations: one for each image. Where `scale` does not divide H or W, the last rows or columns are ignored.
-    Computed in float32 whatever the autocast around it; Real-ESRGAN degrades the sharpened pictures (`usm.py`).
+    degradations: one for each image. If `scale` does not divide H or W, the last rows or columns are ignored.
+    The computation uses float32, also under autocast. Real-ESRGAN degrades sharpened images (`unsharp_mask.py`).
 
-    Raises ValueError for images that are smaller than scale×scale, and for another number of degradations.
+    Raises ValueError for images smaller than scale×scale, and if the number of degradations is not N.
     """
     if len(high) != len(degradations):
-        raise ValueError(f"{len(high)} images came with {len(degradations)} degradations; give one for each")
+        raise ValueError(
+            f"got {len(high)} images and {len(degradations)} degradations; give one degradation for each image"
+        )
     each_sizes = [sizes((high.shape[-2], high.shape[-1]), each, scale) for each in degradations]
     height, width = each_sizes[0][-1]
     with torch.autocast(high.device.type, enabled=False):
@@ -38,7 +40,7 @@ def degrade_batch(high: Tensor, degradations: Sequence[Degradation], scale: int)
 
 
 def _after_first_blur(low: Tensor, degradation: Degradation, sizes: tuple[Size, Size, Size]) -> Tensor:
-    """1×3×H×W; from here on the sizes differ from image to image."""
+    """Apply the remaining steps to one 1×3×H×W image: from here on, sizes differ between the images of a batch."""
     first, second = degradation.first, degradation.second
     size_1, size_2, size = sizes
 
@@ -71,7 +73,7 @@ def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor
     if images.shape[-2:] == size:
         return images
     if interpolation == "area":
-        # Not torch's own, which counts whole pixels where OpenCV takes the parts of them that are covered.
+        # Torch's area mode averages whole pixels; OpenCV weights a pixel by its covered part.
         rows, columns = (
             torch.from_numpy(area_weights(old, new)).to(images.device)
             for old, new in zip(images.shape[-2:], size, strict=True)
@@ -93,16 +95,16 @@ def _noisy(images: Tensor, noise: Noise | None) -> Tensor:
 
 
 def _shot_noise(image: Tensor, generator: torch.Generator) -> Tensor:
-    """As if each pixel's light had been counted; the fewer levels the image has, the less light there was."""
+    """Draw Poisson noise. Its scale depends on the number of grey levels that the image uses, as in Real-ESRGAN."""
     light = _to_8_bits(image)
     level = (light * 255).round().long().flatten()
-    seen = torch.zeros(256, device=image.device).scatter_(0, level, 1.0)
-    photons = torch.exp2(torch.log2(seen.sum()).ceil())  # stays on the device, which so need not be waited for
+    is_used = torch.zeros(256, device=image.device).scatter_(0, level, 1.0)
+    photons = torch.exp2(torch.log2(is_used.sum()).ceil())  # a tensor, so that the CPU does not wait for the GPU
     return torch.poisson(light * photons, generator=generator) / photons - light
 
 
 def _luma(images: Tensor) -> Tensor:
-    """N×1×H×W, by ITU-R BT.601."""
+    """Return N×1×H×W luma by ITU-R BT.601."""
     return torch.einsum("c,nchw->nhw", images.new_tensor([0.299, 0.587, 0.114]), images).unsqueeze(1)
 
 

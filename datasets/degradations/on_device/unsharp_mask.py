@@ -1,4 +1,4 @@
-"""Unsharp masking as Real-ESRGAN sharpens the pictures that its generator shall make, on tensors.
+"""Unsharp masking of tensors, as Real-ESRGAN sharpens its training targets.
 
 https://arxiv.org/abs/2107.10833, section 3.3
 """
@@ -11,9 +11,10 @@ from gan_tasks.datasets.degradations.unsharp_mask import AMOUNT, SIGMA_PX, TAPS,
 
 
 def sharpen(image: Tensor) -> Tensor:
-    """N×C×H×W in [0, 1] → the same shape in [0, 1]; `datasets/degradations/unsharp_mask.py` is the same on arrays.
+    """Sharpen N×C×H×W in [0, 1]; return the same shape and range. `../unsharp_mask.py` does the same with arrays.
 
-    Where the image is far from its blurred self, and softly around there, the distance is increased by half.
+    Where the image differs from its blurred copy by more than a threshold, the difference is increased by half. The
+    edges of this region are blurred.
     """
     detail = image - _blurred(image)
     edges = _blurred((detail.abs() > THRESHOLD).to(image))

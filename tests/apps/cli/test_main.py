@@ -61,7 +61,7 @@ def test_train_resume_evaluate_apply_inspect(
     assert train(pairs, run, task=task) == 0
     said = capsys.readouterr().err
     paired = find_task(task).load()().evaluation().has_target
-    found = "6 pairs" if task in ("pix2pix", "crisp") else "6 pictures"
+    found = "6 pairs" if task in ("pix2pix", "crisp") else "6 images"
     assert found in said and "report.html" in said and f"gan-tasks apply {run}" in said
 
     assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0

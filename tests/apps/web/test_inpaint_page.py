@@ -202,7 +202,7 @@ def test_a_mask_from_a_file_with_settings(page: Page, folder: Path, tmp_path: Pa
 
 def test_mistakes_are_answered_with_a_sentence(page: Page, folder: Path) -> None:
     choose_file(page, folder / "text.png")
-    expect(page.get_by_role("alert")).to_contain_text("not a picture in a known format", timeout=PATIENCE_MS)
+    expect(page.get_by_role("alert")).to_contain_text("not an image in a known format", timeout=PATIENCE_MS)
     press(page, "Remove Image")
     put_in(page, folder / "photo.png")
     press(page, "Mask from a file")
@@ -210,7 +210,7 @@ def test_mistakes_are_answered_with_a_sentence(page: Page, folder: Path) -> None
     shown(page.get_by_role("button", name="Remove Image")).wait_for()
     press(page, "Fill")
     expect(page.get_by_role("alert")).to_have_text(
-        "the mask: is 320 × 100 px but its picture is 320 × 240 px; give a mask of the picture's size"
+        "the mask: is 320 × 100 px but its image is 320 × 240 px; give a mask of the image's size"
     )
 
 

@@ -149,7 +149,7 @@ def test_what_cannot_be_filled_is_said(model: Model, step: Step, tmp_path: Path)
             (InpaintRequest(), "Nothing is covered"),
             (InpaintRequest((everything,)), "covers the whole picture"),
             (InpaintRequest((layer(size=(80, 80)),)), "does not have the picture's size"),
-            (InpaintRequest(mask=tmp_path / "small.png"), "the mask: is 9 × 9 px but its picture is 50 × 40 px"),
+            (InpaintRequest(mask=tmp_path / "small.png"), "the mask: is 9 × 9 px but its image is 50 × 40 px"),
         )
     ):
         with pytest.raises(UserError, match=words):
@@ -224,7 +224,7 @@ def test_what_is_wrong_over_http(client: TestClient, service: Service) -> None:
         (post(client, "fill", image=PIXELS), "no mask came: send a multipart form with a file called `mask`"),
         (post(client, "fill", mask=MASK), "no picture came"),
         (post(client, "fill", image=PIXELS, mask=MASK[:9]), "the mask: is 50 × 9 px"),
-        (post(client, "fill", image=PIXELS, mask=np.full_like(MASK, 255)), "the mask: is hole all over"),
+        (post(client, "fill", image=PIXELS, mask=np.full_like(MASK, 255)), "the mask: all pixels are masked"),
     ):
         assert answer.status_code == 422 and words in answer.json()["detail"]
     with pytest.MonkeyPatch.context() as patch:

@@ -177,7 +177,7 @@ def test_another_format(page: Page, folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("text.png", "not a picture in a known format"),
+        ("text.png", "not an image in a known format"),
         ("large.png", "300 × 301 px with 4 channels is over the limit of 90,000 px"),
         (None, "There is no picture yet"),
     ],

@@ -115,7 +115,7 @@ def test_each_model_has_its_own_address(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"just text", "not a picture in a known format"),
+        (b"just text", "not an image in a known format"),
         (b"", "empty"),
         (png(PIXELS)[:200], "cannot be decoded"),
         (bomb(30_000, 30_000), "30000 × 30000 px"),

@@ -1,4 +1,4 @@
-"""The degradation of batches: against the CPU's path, JPEG against files, filters against scipy."""
+"""Compare the degradation of tensors with that of arrays, its JPEG with JPEG files, and its filters with scipy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def to_tensor(*images: NDArray[np.uint8]) -> Tensor:
 
 
 def to_levels(images: Tensor) -> NDArray[np.float32]:
-    """N×H×W×3 of whole grey levels."""
+    """Return N×H×W×3 grey levels, after checking that they are integers."""
     levels = images.permute(0, 2, 3, 1).numpy() * 255
     np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
     return levels.round()
@@ -56,7 +56,9 @@ def to_levels(images: Tensor) -> NDArray[np.float32]:
     scale=st.sampled_from([1, 2, 3, 4]),
 )
 @settings(deadline=None, max_examples=50)
-def test_without_noise_and_jpeg_it_is_the_cpus(seed: int, height: int, width: int, scale: int) -> None:
+def test_result_without_noise_and_jpeg_equals_the_array_version(
+    seed: int, height: int, width: int, scale: int
+) -> None:
     height, width = max(height, scale), max(width, scale)
     image, draw = np.ascontiguousarray(PHOTO[:height, :width]), quiet(drawn(seed))
     low = to_levels(degrade_batch(to_tensor(image), [draw], scale))[0]
@@ -64,19 +66,22 @@ def test_without_noise_and_jpeg_it_is_the_cpus(seed: int, height: int, width: in
     assert np.abs(low - degrade(image, draw, scale)).max() <= 2
 
 
-def test_with_jpeg_it_stays_near_the_cpus() -> None:
+def test_result_with_jpeg_is_close_to_the_array_version() -> None:
     draws = [quiet(drawn(seed), keep_jpeg=True) for seed in range(16)]
     low = to_levels(degrade_batch(to_tensor(*[PHOTO] * 16), draws, 2))
     theirs = np.stack([degrade(PHOTO, draw, 2) for draw in draws])
     without = np.stack([degrade(PHOTO, quiet(draw), 2) for draw in draws]).astype(float)
     lost, lost_theirs = (np.abs(image - without).mean(axis=(1, 2, 3)) for image in (low, theirs))
     np.testing.assert_allclose(lost, lost_theirs, rtol=0.08)
-    assert np.abs(low - theirs).mean() < 0.4 * lost_theirs.mean()  # where the first tips a value, the second may too
+    # The second JPEG may increase rounding errors of the first.
+    assert np.abs(low - theirs).mean() < 0.4 * lost_theirs.mean()
 
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize(("kind", "strength"), [("gaussian", 18.0), ("poisson", 1.5)])
-def test_noise_is_as_strong_as_the_cpus(kind: Literal["gaussian", "poisson"], strength: float, gray: bool) -> None:
+def test_noise_has_the_deviation_of_the_array_version(
+    kind: Literal["gaussian", "poisson"], strength: float, gray: bool
+) -> None:
     ramp = np.tile(np.linspace(70, 180, 128).astype(np.uint8)[:, None, None], (1, 128, 3))
     noise = Noise(kind, strength, gray, seed=5)
     draw = replace(IDENTITY, first=replace(NOTHING, noise=noise))
@@ -89,7 +94,7 @@ def test_noise_is_as_strong_as_the_cpus(kind: Literal["gaussian", "poisson"], st
     np.testing.assert_allclose(channels, 1 if gray else 0, atol=0.05)
 
 
-def test_whole_degradations_look_alike_on_average() -> None:
+def test_mean_and_deviation_match_the_array_version() -> None:
     draws = [drawn(seed) for seed in range(24)]
     ours = to_levels(degrade_batch(to_tensor(*[PHOTO] * 24), draws, 2)).astype(float)
     theirs = np.stack([degrade(PHOTO, draw, 2) for draw in draws]).astype(float)
@@ -105,7 +110,7 @@ def test_each_image_of_a_batch_has_its_own_degradation_and_seed() -> None:
     together = degrade_batch(images, draws, 4)
     assert together.shape == (5, 3, 24, 30) and together.dtype == torch.float32
     alone = torch.cat([degrade_batch(images[n : n + 1], [draw], 4) for n, draw in enumerate(draws)])
-    # The first blur sums in another order for a batch; what that rounds may tip a level here and there.
+    # The first blur of a batch sums in another order; its rounding may change a few grey levels.
     assert (together - alone).abs().mean() < 0.1 / 255
     torch.testing.assert_close(degrade_batch(images, draws, 4), together, rtol=0, atol=0)
     other = replace(draws[0], first=replace(draws[0].first, noise=Noise("gaussian", 20, False, seed=1)))
@@ -114,7 +119,7 @@ def test_each_image_of_a_batch_has_its_own_degradation_and_seed() -> None:
     assert (one - two).abs().mean() > 2 / 255
 
 
-def test_autocast_and_gradients_stay_outside() -> None:
+def test_autocast_has_no_effect_and_no_gradient_is_recorded() -> None:
     image, draw = to_tensor(PHOTO), drawn(3)
     plain = degrade_batch(image, [draw], 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -123,16 +128,16 @@ def test_autocast_and_gradients_stay_outside() -> None:
     assert not low.requires_grad
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 images came with 1 degradations"):
+def test_wrong_number_of_degradations_and_small_images_are_rejected() -> None:
+    with pytest.raises(ValueError, match="got 2 images and 1 degradations"):
         degrade_batch(to_tensor(PHOTO, PHOTO), [drawn(0)], 4)
-    with pytest.raises(ValueError, match="3×9 px cannot be made 4 times smaller"):
+    with pytest.raises(ValueError, match="cannot downscale an image of 3×9 px by 4"):
         degrade_batch(torch.zeros(1, 3, 3, 9), [drawn(0)], 4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 112), (61, 77), (33, 16), (1, 40)])
 @pytest.mark.parametrize("quality", [30, 50, 75, 95])
-def test_jpeg_is_what_a_file_of_that_quality_keeps(height: int, width: int, quality: int) -> None:
+def test_jpeg_matches_a_file_of_the_same_quality(height: int, width: int, quality: int) -> None:
     image = np.ascontiguousarray(PHOTO[:height, :width])
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
@@ -141,7 +146,7 @@ def test_jpeg_is_what_a_file_of_that_quality_keeps(height: int, width: int, qual
     assert np.abs(ours - theirs).mean() < 0.35 * np.abs(theirs - image).mean()
 
 
-def test_jpeg_takes_what_overshoots() -> None:
+def test_jpeg_clips_values_out_of_range() -> None:
     white = jpeg.compress(torch.full((1, 3, 8, 8), 1.7), 90)
     torch.testing.assert_close(white, torch.ones(1, 3, 8, 8))
 
@@ -152,7 +157,7 @@ def test_jpeg_takes_what_overshoots() -> None:
     taps=st.tuples(st.sampled_from([1, 3, 21]), st.sampled_from([1, 5, 21])),
 )
 @settings(deadline=None, max_examples=40)
-def test_filters_are_scipys(height: int, width: int, taps: tuple[int, int]) -> None:
+def test_filters_match_scipy(height: int, width: int, taps: tuple[int, int]) -> None:
     rng = np.random.default_rng(height * width)
     images, kernels = rng.normal(size=(2, 3, height, width)), rng.normal(size=(2, *taps))
     ours = correlate(torch.from_numpy(images), torch.from_numpy(kernels))

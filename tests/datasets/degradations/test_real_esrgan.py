@@ -1,4 +1,4 @@
-"""The second-order degradation: what is drawn, how often, and what each of its steps does to a picture."""
+"""Test the second-order degradation: its random distribution, and the effect of each step on an image."""
 
 from __future__ import annotations
 
@@ -40,55 +40,55 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def distance(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """The mean difference in grey levels."""
+    """Return the mean absolute difference in grey levels."""
     return float(np.abs(image.astype(float) - other.astype(float)).mean())
 
 
-# What is drawn
+# Random distribution
 
 
-def share(happened: list[bool]) -> float:
-    return sum(happened) / len(happened)
+def frequency(outcomes: list[bool]) -> float:
+    return sum(outcomes) / len(outcomes)
 
 
 def within(probability: float, draws: int = len(DRAWS)) -> object:
-    """Four standard deviations around it."""
+    """Return a comparison with the probability that allows four standard deviations."""
     return pytest.approx(probability, abs=4 * math.sqrt(probability * (1 - probability) / draws))
 
 
 def kind(blur: Blur) -> str:
     if isinstance(blur, Sinc):
         return "sinc"
-    return f"{blur.profile} {'round' if blur.sigmas[0] == blur.sigmas[1] else 'elongated'}"
+    return f"{blur.profile} {'isotropic' if blur.sigmas[0] == blur.sigmas[1] else 'anisotropic'}"
 
 
 @pytest.mark.parametrize(("name", "largest_sigma"), [("first", 3.0), ("second", 1.5)])
-def test_blurs_are_drawn_as_published(name: str, largest_sigma: float) -> None:
+def test_blur_distribution_matches_real_esrgan(name: str, largest_sigma: float) -> None:
     blurs = [blur for draw in DRAWS if (blur := getattr(draw, name).blur)]
     assert len(blurs) / len(DRAWS) == (1 if name == "first" else within(0.8))
     bells = [blur for blur in blurs if isinstance(blur, Bell)]
     counts = Counter(map(kind, blurs))
-    published = {
+    expected = {
         "sinc": 0.1,
-        "gaussian round": 0.9 * 0.45,
-        "gaussian elongated": 0.9 * 0.25,
-        "generalized round": 0.9 * 0.12,
-        "generalized elongated": 0.9 * 0.03,
-        "plateau round": 0.9 * 0.12,
-        "plateau elongated": 0.9 * 0.03,
+        "gaussian isotropic": 0.9 * 0.45,
+        "gaussian anisotropic": 0.9 * 0.25,
+        "generalized isotropic": 0.9 * 0.12,
+        "generalized anisotropic": 0.9 * 0.03,
+        "plateau isotropic": 0.9 * 0.12,
+        "plateau anisotropic": 0.9 * 0.03,
     }
-    assert counts.keys() == published.keys()
-    for which, probability in published.items():
+    assert counts.keys() == expected.keys()
+    for which, probability in expected.items():
         assert counts[which] / len(blurs) == within(probability, len(blurs)), which
 
     assert {blur.size for blur in blurs} == {7, 9, 11, 13, 15, 17, 19, 21}
     sigmas = [sigma for blur in bells for sigma in blur.sigmas]
     assert 0.2 <= min(sigmas) < 0.25 and largest_sigma - 0.05 < max(sigmas) <= largest_sigma
-    assert all(blur.angle == 0 for blur in bells if kind(blur).endswith("round"))
+    assert all(blur.angle == 0 for blur in bells if kind(blur).endswith(" isotropic"))
     betas = {profile: [b.beta for b in bells if b.profile == profile] for profile in ("gaussian", "generalized")}
     assert set(betas["gaussian"]) == {1.0}
     assert 0.5 <= min(betas["generalized"]) < 0.6 and 3.5 < max(betas["generalized"]) <= 4
-    assert share([beta < 1 for beta in betas["generalized"]]) == within(0.5, len(betas["generalized"]))
+    assert frequency([beta < 1 for beta in betas["generalized"]]) == within(0.5, len(betas["generalized"]))
     assert all(1 <= b.beta <= 2 for b in bells if b.profile == "plateau")
     for blur in blurs:
         if isinstance(blur, Sinc):
@@ -99,7 +99,7 @@ def test_blurs_are_drawn_as_published(name: str, largest_sigma: float) -> None:
     ("name", "smallest", "largest", "up", "down", "largest_gaussian", "largest_poisson"),
     [("first", 0.15, 1.5, 0.2, 0.7, 30, 3.0), ("second", 0.3, 1.2, 0.3, 0.4, 25, 2.5)],
 )
-def test_zoom_noise_and_quality_are_drawn_as_published(
+def test_resize_noise_and_jpeg_distributions_match_real_esrgan(
     name: str,
     smallest: float,
     largest: float,
@@ -111,15 +111,15 @@ def test_zoom_noise_and_quality_are_drawn_as_published(
     stages: list[Stage] = [getattr(draw, name) for draw in DRAWS]
     zooms = [stage.zoom for stage in stages]
     assert smallest <= min(zooms) and max(zooms) <= largest
-    assert share([zoom > 1 for zoom in zooms]) == within(up)
-    assert share([zoom < 1 for zoom in zooms]) == within(down)
+    assert frequency([zoom > 1 for zoom in zooms]) == within(up)
+    assert frequency([zoom < 1 for zoom in zooms]) == within(down)
     for interpolation in ("area", "bilinear", "bicubic"):
-        assert share([stage.interpolation == interpolation for stage in stages]) == within(1 / 3)
+        assert frequency([stage.interpolation == interpolation for stage in stages]) == within(1 / 3)
 
     noises = [stage.noise for stage in stages if stage.noise]
     assert len(noises) == len(DRAWS)
-    assert share([noise.kind == "gaussian" for noise in noises]) == within(0.5)
-    assert share([noise.gray for noise in noises]) == within(0.4)
+    assert frequency([noise.kind == "gaussian" for noise in noises]) == within(0.5)
+    assert frequency([noise.gray for noise in noises]) == within(0.4)
     assert len({noise.seed for noise in noises}) == len(DRAWS)
     strengths = {k: [noise.strength for noise in noises if noise.kind == k] for k in ("gaussian", "poisson")}
     assert (
@@ -131,16 +131,16 @@ def test_zoom_noise_and_quality_are_drawn_as_published(
     assert {stage.jpeg_quality for stage in stages} == set(range(30, 96))
 
 
-def test_the_end_is_drawn_as_published() -> None:
+def test_final_steps_distribution_matches_real_esrgan() -> None:
     sincs = [draw.sinc for draw in DRAWS if draw.sinc]
     assert len(sincs) / len(DRAWS) == within(0.8)
     assert all(math.pi / 3 <= sinc.cutoff <= math.pi for sinc in sincs)
     assert {sinc.size for sinc in sincs} == {7, 9, 11, 13, 15, 17, 19, 21}
-    assert share([draw.jpeg_last for draw in DRAWS]) == within(0.5)
+    assert frequency([draw.jpeg_last for draw in DRAWS]) == within(0.5)
     assert {draw.interpolation for draw in DRAWS} == {"area", "bilinear", "bicubic"}
 
 
-def test_kernels_keep_the_light_and_the_place() -> None:
+def test_kernels_sum_to_one_and_are_symmetric() -> None:
     for draw in DRAWS[:200]:
         for blur in (draw.first.blur, draw.second.blur, draw.sinc):
             if blur:
@@ -150,14 +150,14 @@ def test_kernels_keep_the_light_and_the_place() -> None:
                 np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-6)
 
 
-def test_the_generator_decides_all() -> None:
+def test_degradation_depends_on_the_generator_only() -> None:
     assert draw_degradation(np.random.default_rng(7)) == DRAWS[7]
     assert len(set(DRAWS)) == len(DRAWS)
     for draw in DRAWS[:4]:
         np.testing.assert_array_equal(degrade(PHOTO, draw, 4), degrade(PHOTO, draw, 4))
 
 
-# What is done
+# Effect of each step
 
 
 @given(
@@ -167,14 +167,14 @@ def test_the_generator_decides_all() -> None:
     scale=st.sampled_from([1, 2, 3, 4]),
 )
 @settings(deadline=None, max_examples=60)
-def test_the_size_is_exact_and_what_is_left_over_does_not_count(
+def test_size_is_exact_and_remaining_rows_and_columns_are_ignored(
     seed: int, height: int, width: int, scale: int
 ) -> None:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     draw = draw_degradation(rng)
     if min(height, width) < scale:
-        with pytest.raises(ValueError, match=f"{height}×{width} px cannot be made {scale} times smaller"):
+        with pytest.raises(ValueError, match=f"cannot downscale an image of {height}×{width} px by {scale}"):
             degrade(image, draw, scale)
         return
     low = degrade(image, draw, scale)
@@ -183,12 +183,12 @@ def test_the_size_is_exact_and_what_is_left_over_does_not_count(
     np.testing.assert_array_equal(degrade(whole, draw, scale), low)
 
 
-def test_no_steps_change_nothing() -> None:
+def test_degradation_without_steps_changes_nothing() -> None:
     np.testing.assert_array_equal(degrade(PHOTO, IDENTITY, 1), PHOTO)
     np.testing.assert_array_equal(degrade((PHOTO / 255).astype(np.float32), IDENTITY, 1), PHOTO)
 
 
-def test_by_area_a_pixel_is_the_mean_of_those_it_covers() -> None:
+def test_area_downscaling_averages_the_covered_pixels() -> None:
     means = PHOTO.reshape(32, 4, 35, 4, 3).mean(axis=(1, 3))
     assert np.abs(degrade(PHOTO, IDENTITY, 4) - means).max() <= 0.51
     halved = first(replace(NOTHING, zoom=0.5))
@@ -197,17 +197,17 @@ def test_by_area_a_pixel_is_the_mean_of_those_it_covers() -> None:
 
 @given(width=st.integers(1, 40), zoom=st.floats(1, 1.5))
 @settings(deadline=None, max_examples=50)
-def test_enlarged_by_area_a_pixel_is_the_mean_of_the_parts_it_covers(width: int, zoom: float) -> None:
+def test_area_upscaling_averages_the_covered_parts_of_pixels(width: int, zoom: float) -> None:
     row = PHOTO[64:65, :width]
     wide = max(1, int(width * zoom))
     enlarged = replace(IDENTITY, first=replace(NOTHING, zoom=zoom))
-    fine = np.repeat(np.repeat(row, wide, axis=1).reshape(1, wide, width, 3).mean(axis=2), width, axis=1)
-    expected = fine.reshape(1, width, wide, 3).mean(axis=2)  # enlarged, and then reduced to what it was
+    supersampled = np.repeat(np.repeat(row, wide, axis=1).reshape(1, wide, width, 3).mean(axis=2), width, axis=1)
+    expected = supersampled.reshape(1, width, wide, 3).mean(axis=2)  # enlarged, then reduced to the original size
     assert np.abs(degrade(row, enlarged, 1) - expected).max() <= 0.51
 
 
 @pytest.mark.parametrize("blur", [Bell("generalized", 21, (3, 0.5), 0.7, 1.5), Sinc(13, 1.0)])
-def test_each_blur_is_a_correlation_mirrored_at_the_border(blur: Bell | Sinc) -> None:
+def test_blur_is_a_correlation_with_mirrored_border(blur: Bell | Sinc) -> None:
     kernel = blur.kernel().astype(float)
     expected = np.stack([correlate(PHOTO[..., c].astype(float), kernel, mode="mirror") for c in range(3)], axis=-1)
     expected = expected.clip(0, 255)
@@ -224,7 +224,7 @@ def noise_added(image: NDArray[np.float32], noise: Noise) -> NDArray[np.float64]
 
 
 @pytest.mark.parametrize("gray", [False, True])
-def test_gaussian_noise_is_as_strong_as_said(gray: bool) -> None:
+def test_gaussian_noise_has_the_given_deviation(gray: bool) -> None:
     middle = np.full((120, 120, 3), 0.5, np.float32)
     added = noise_added(middle, Noise("gaussian", 20, gray, seed=3))
     assert added.std() * 255 == pytest.approx(20, rel=0.05) and abs(added.mean()) * 255 < 0.5
@@ -233,8 +233,8 @@ def test_gaussian_noise_is_as_strong_as_said(gray: bool) -> None:
 
 
 @pytest.mark.parametrize("gray", [False, True])
-def test_poisson_noise_grows_with_the_light(gray: bool) -> None:
-    levels = np.linspace(0, 1, 256, dtype=np.float32)  # all of them, so 256 photons make white
+def test_poisson_noise_grows_with_brightness(gray: bool) -> None:
+    levels = np.linspace(0, 1, 256, dtype=np.float32)  # all levels occur, so 256 photons correspond to white
     image = np.tile(levels[:, None, None], (1, 400, 3))
     added = noise_added(image, Noise("poisson", 0.5, gray, seed=4))
     for level in (40, 128, 200):
@@ -247,18 +247,18 @@ def test_poisson_noise_grows_with_the_light(gray: bool) -> None:
 
 
 @pytest.mark.parametrize("noise_kind", ["gaussian", "poisson"])
-def test_another_seed_is_other_noise(noise_kind: Literal["gaussian", "poisson"]) -> None:
+def test_noise_depends_on_the_seed(noise_kind: Literal["gaussian", "poisson"]) -> None:
     one, other = (first(replace(NOTHING, noise=Noise(noise_kind, 1.0, False, seed))) for seed in (1, 2))
     assert distance(degrade(PHOTO, one, 1), degrade(PHOTO, other, 1)) > 0.5
 
 
 @pytest.mark.parametrize("quality", [30, 60, 95])
-def test_jpeg_is_what_a_file_of_that_quality_keeps(quality: int) -> None:
+def test_jpeg_matches_a_file_of_the_same_quality(quality: int) -> None:
     compressed = degrade(PHOTO, first(replace(NOTHING, jpeg_quality=quality)), 1)
     assert distance(compressed, jpeg(PHOTO, quality)) < 0.2 < 1 < distance(compressed, PHOTO)
 
 
-def test_the_last_jpeg_comes_before_or_after_the_resize_and_the_sinc() -> None:
+def test_second_jpeg_is_before_or_after_the_final_resize_and_sinc() -> None:
     sinc = Sinc(13, 1.2)
     without = replace(IDENTITY, sinc=sinc)
     with_jpeg = replace(without, second=replace(NOTHING, jpeg_quality=30))
@@ -271,7 +271,7 @@ def test_the_last_jpeg_comes_before_or_after_the_resize_and_the_sinc() -> None:
     assert distance(before, after) > 1
 
 
-def test_no_torch_is_needed() -> None:
+def test_module_does_not_import_torch() -> None:
     code = (
         "import sys, numpy as np\n"
         "from gan_tasks.datasets.degradations.real_esrgan import degrade, draw_degradation\n"

@@ -1,4 +1,4 @@
-"""Unsharp masking, on arrays and on tensors, against its steps written out with OpenCV."""
+"""Compare unsharp masking of arrays and of tensors with a reference implementation in OpenCV."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def photo(height: int, width: int) -> NDArray[np.float32]:
     return np.asarray(skimage.data.astronaut()[60 : 60 + height, 170 : 170 + width] / 255, np.float32)
 
 
-def written_out(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """sigma 0 lets OpenCV take the one that suits 51 taps."""
+def reference_sharpening(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sharpen with the steps of Real-ESRGAN; with sigma 0 OpenCV chooses sigma for 51 taps."""
     residual = image - cv2.GaussianBlur(image, (51, 51), 0)
     mask = (np.abs(residual) * 255 > 10).astype(np.float32)
     soft_mask = cv2.GaussianBlur(mask, (51, 51), 0)
@@ -38,23 +38,23 @@ def written_out(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @both
 @pytest.mark.parametrize(("height", "width"), [(120, 90), (64, 64), (40, 25)])
-def test_it_is_the_published_sharpening(sharpened: Sharpen, height: int, width: int) -> None:
+def test_sharpening_matches_real_esrgan(sharpened: Sharpen, height: int, width: int) -> None:
     image = photo(height, width)
     result = sharpened(image)
     assert result.dtype == np.float32 and result.min() >= 0 and result.max() <= 1
-    np.testing.assert_allclose(result, written_out(image), atol=1e-3)
+    np.testing.assert_allclose(result, reference_sharpening(image), atol=1e-3)
     assert np.abs(result - image).mean() > 0.01
 
 
 @both
-def test_what_is_nearly_flat_stays_as_it_is(sharpened: Sharpen) -> None:
+def test_nearly_flat_regions_are_unchanged(sharpened: Sharpen) -> None:
     rng = np.random.default_rng(0)
     image = (0.5 + rng.uniform(-9, 9, (60, 60, 3)) / 255).astype(np.float32)
     np.testing.assert_array_equal(sharpened(image), image)
 
 
 @both
-def test_an_edge_gets_steeper(sharpened: Sharpen) -> None:
+def test_edges_get_steeper(sharpened: Sharpen) -> None:
     edge = np.full((40, 80, 3), 0.3, np.float32)
     edge[:, 40:] = 0.6
     result = sharpened(edge)
@@ -62,6 +62,6 @@ def test_an_edge_gets_steeper(sharpened: Sharpen) -> None:
     np.testing.assert_allclose(result[:, [0, 79]], edge[:, [0, 79]], atol=1e-3)
 
 
-def test_bytes_are_taken_as_they_are() -> None:
+def test_uint8_equals_float_in_0_to_1() -> None:
     levels = skimage.data.astronaut()[:50, 150:200]
     np.testing.assert_array_equal(on_arrays.sharpen(levels), on_arrays.sharpen((levels / 255).astype(np.float32)))

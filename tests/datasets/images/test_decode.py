@@ -1,4 +1,4 @@
-"""What `read` makes of every kind of file, against arrays built by hand."""
+"""Compare the result of `read` for every kind of file with arrays that are built by hand."""
 
 import io
 import struct
@@ -50,7 +50,10 @@ def png(
 
 
 def png16(values: NDArray[np.uint16], colour_type: int, *, adam7: bool = False, transparent: bool = False) -> bytes:
-    """Unfiltered rows, in one pass or the seven of the PNG specification (8.2); pixel (3, 4) may be transparent."""
+    """Encode unfiltered rows, in one pass or in the seven Adam7 passes of the PNG specification (8.2).
+
+    transparent: make the colour of pixel (3, 4) transparent.
+    """
     starts_and_steps = [
         (0, 0, 8, 8),
         (0, 4, 8, 8),
@@ -69,7 +72,7 @@ def png16(values: NDArray[np.uint16], colour_type: int, *, adam7: bool = False, 
 
 
 def with_tag(data: bytes, name: str, value: int) -> bytes:
-    """A little-endian TIFF whose tag of type SHORT has another value."""
+    """Change the value of a tag of type SHORT in a little-endian TIFF."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         offset = file.pages.first.tags[name].valueoffset
     return data[:offset] + struct.pack("<H", value) + data[offset + 2 :]
@@ -102,7 +105,7 @@ FLOATS = (GRAY / 300).astype(np.float32)
 
 
 def with_alpha(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Alpha 0 where the colour is that of pixel (3, 4)."""
+    """Add alpha, which is 0 where the colour is that of pixel (3, 4)."""
     return np.dstack([values, np.where((values == values[3, 4]).all(axis=2), 0, 65535).astype(np.uint16)])
 
 
@@ -171,7 +174,7 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-def test_lossless_files_give_their_exact_pixels(kind: str) -> None:
+def test_lossless_files_are_decoded_exactly(kind: str) -> None:
     data, expected = LOSSLESS[kind]
     pixels = read(data).pixels
     assert pixels.dtype == expected.dtype
@@ -180,7 +183,7 @@ def test_lossless_files_give_their_exact_pixels(kind: str) -> None:
     np.testing.assert_array_equal(pixels, expected)
 
 
-def test_a_16_bit_ramp_is_not_saturated() -> None:
+def test_16_bit_ramp_keeps_all_levels() -> None:
     ramp = np.linspace(0, 65535, 256 * 4).astype(np.uint16).reshape(4, 256)
     for data in (encoded(Image.fromarray(ramp)), tiff(ramp), npy(ramp)):
         assert len(np.unique(read(data).pixels)) == len(np.unique(ramp))
@@ -191,13 +194,13 @@ SMOOTH = np.dstack([SMOOTH, SMOOTH[..., 0] // 2])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_jpeg_equals_the_reference_decoder(mode: str) -> None:
+def test_jpeg_matches_the_reference_decoder(mode: str) -> None:
     data = encoded(Image.fromarray(SMOOTH).convert(mode), "JPEG", quality=90)
     expected = np.atleast_3d(np.asarray(Image.open(io.BytesIO(data))))
     np.testing.assert_allclose(read(data).pixels.astype(int), expected.astype(int), atol=1)
 
 
-def test_cmyk_without_a_profile_has_the_right_colours() -> None:
+def test_cmyk_without_profile_is_converted_to_rgb() -> None:
     cmyk = np.zeros((16, 32, 4), np.uint8)
     cmyk[:, :16, 1:3] = 255  # magenta + yellow = red
     cmyk[:, 16:, 3] = 128  # half black = gray
@@ -209,7 +212,7 @@ def test_cmyk_without_a_profile_has_the_right_colours() -> None:
         np.testing.assert_allclose(pixels[:, 20:].mean((0, 1)), (127, 127, 127), atol=3)
 
 
-def test_cmyk_with_a_profile_that_is_not_for_cmyk_falls_back() -> None:
+def test_cmyk_with_an_rgb_profile_ignores_the_profile() -> None:
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     picture = read(encoded(image, "JPEG", icc_profile=SRGB))
     assert picture.icc_profile is None
@@ -220,12 +223,12 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_the_profile_is_kept(file_format: str) -> None:
+def test_icc_profile_is_kept(file_format: str) -> None:
     assert read(encoded(Image.fromarray(RGB), file_format, icc_profile=SRGB)).icc_profile == SRGB
     assert read(encoded(Image.fromarray(RGB), file_format)).icc_profile is None
 
 
-# What a viewer must do to the stored pixels (EXIF 2.32, tag 274), written independently of the code.
+# The transform from stored to upright pixels by EXIF 2.32, tag 274, independent of the code under test.
 UPRIGHT = {
     1: lambda p: p,
     2: np.fliplr,
@@ -239,7 +242,7 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_orientation_is_applied(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     tag = [(274, 3, 1, orientation, True)]
@@ -253,15 +256,15 @@ def test_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_damaged_exif_block_does_no_harm() -> None:
+def test_damaged_exif_block_is_ignored() -> None:
     data = encoded(Image.fromarray(SMOOTH), "JPEG", exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff")
     assert read(data).pixels.shape == SMOOTH.shape
 
 
 FRAMES = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
-REFUSED = {
+REJECTED = {
     "empty": (b"", "empty"),
-    "text": (b"not a picture at all, but long enough", "known format"),
+    "text": (b"not an image, but long enough for a header", "known format"),
     "half a png": (encoded(Image.fromarray(RGB))[:300], "decoded"),
     "half a 16-bit png": (by_opencv(".png", RGB16[..., ::-1])[:600], "decoded"),
     "half a jpeg": (encoded(Image.fromarray(RGB), "JPEG")[:-200], "decoded"),
@@ -271,7 +274,7 @@ REFUSED = {
     "animated png": (encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "animated"),
     "animated webp": (encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animated"),
     "half a 16-bit tiff LZW": (LZW16[: len(LZW16) // 2], "decoded"),
-    "16-bit tiff LZW, plane after plane": (with_tag(LZW16, "PlanarConfiguration", 2), "save it with Deflate"),
+    "16-bit tiff LZW, planar": (with_tag(LZW16, "PlanarConfiguration", 2), "save it with Deflate"),
     "several tiff pages": (tiff(np.stack([RGB, RGB]), photometric="rgb"), "pages"),
     "npy with objects": (npy(np.array([[{}]]), allow_pickle=True), "pickled"),
     "npy of one axis": (npy(np.arange(5, dtype=np.uint8)), "shape"),
@@ -281,24 +284,24 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_unusable_files_are_refused_by_name_and_reason(kind: str, tmp_path: Path) -> None:
-    data, reason = REFUSED[kind]
-    path = tmp_path / "some picture.png"
+@pytest.mark.parametrize("kind", REJECTED)
+def test_unusable_files_are_rejected_with_name_and_reason(kind: str, tmp_path: Path) -> None:
+    data, reason = REJECTED[kind]
+    path = tmp_path / "some image.png"
     path.write_bytes(data)
     with pytest.raises(ImageError, match=reason) as raised:
         read(path)
     assert str(raised.value).startswith(f"{path}: ")
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no such file"):
         read(tmp_path / "nothing.png")
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 100, 200])
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
-def test_a_cut_file_never_raises_anything_else(file_format: str, cut: int) -> None:
+def test_truncated_file_raises_only_image_error(file_format: str, cut: int) -> None:
     with pytest.raises(ImageError):
         read(encoded(Image.fromarray(RGB), file_format)[:cut])
 
@@ -330,16 +333,16 @@ def bomb_jpeg() -> bytes:
     [png(30_000, 30_000, 8, 2, b""), png(30_000, 30_000, 16, 0, b""), bomb_tiff(), bomb_npy(), bomb_jpeg()],
     ids=["png", "16-bit png", "tiff", "npy", "jpeg"],
 )
-def test_a_pixel_bomb_is_refused_before_decoding(data: bytes) -> None:
+def test_decompression_bomb_is_rejected_before_decoding(data: bytes) -> None:
     with pytest.raises(ImageError):
-        read(b"\x89PNG")  # imports outside the measured time
+        read(b"\x89PNG")  # import the decoders before time is measured
     start = time.process_time()
     with pytest.raises(ImageError, match="30000 × 30000"):
         read(data)
     assert time.process_time() - start < 0.05
 
 
-def test_the_pixel_limit_can_be_moved() -> None:
+def test_pixel_limit_can_be_changed() -> None:
     data = encoded(Image.fromarray(RGB))
     assert read(data, max_pixels=13 * 17).pixels.shape == RGB.shape
     with pytest.raises(ImageError, match="220"):

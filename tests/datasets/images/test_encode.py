@@ -1,4 +1,4 @@
-"""What `write` puts into files, read back by other decoders and by our own."""
+"""Read the files of `write` back with other decoders and with `read`."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_lossless_formats_return_what_was_written(suffix: str, channels: int, dtype: type, tmp_path: Path) -> None:
+def test_lossless_formats_keep_all_values(suffix: str, channels: int, dtype: type, tmp_path: Path) -> None:
     pixels = noise(channels, dtype)
     write(tmp_path / f"x{suffix}", Picture(pixels))
     back = read(tmp_path / f"x{suffix}").pixels
@@ -42,7 +42,7 @@ def test_lossless_formats_return_what_was_written(suffix: str, channels: int, dt
         lambda shape: arrays(np.uint16, shape)
     )
 )
-def test_16_bit_png_is_read_the_same_by_opencv(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_opencv_reads_16_bit_png_exactly(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("png") / "x.png"
     write(path, Picture(pixels))
     values = np.atleast_3d(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
@@ -52,20 +52,20 @@ def test_16_bit_png_is_read_the_same_by_opencv(pixels: np.ndarray, tmp_path_fact
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
 @pytest.mark.parametrize("channels", [1, 3, 7])
-def test_floats_and_many_channels(suffix: str, channels: int, tmp_path: Path) -> None:
+def test_floats_and_many_channels_are_kept(suffix: str, channels: int, tmp_path: Path) -> None:
     pixels = RNG.uniform(-1, 1, (6, 5, channels)).astype(np.float32)
     write(tmp_path / f"x{suffix}", Picture(pixels))
     np.testing.assert_array_equal(read(tmp_path / f"x{suffix}").pixels, pixels)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".bmp"])
-def test_16_bits_are_rounded_where_8_are_the_limit(suffix: str, tmp_path: Path) -> None:
+def test_16_bits_are_rounded_in_8_bit_formats(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     write(path, Picture(np.minimum(SMOOTH, 254).astype(np.uint16) * 257 + 100))
     np.testing.assert_allclose(read(path).pixels.astype(int), SMOOTH.astype(int), atol=8)
 
 
-def test_quality_changes_the_size(tmp_path: Path) -> None:
+def test_quality_changes_the_file_size(tmp_path: Path) -> None:
     for suffix in (".jpg", ".webp"):
         sizes = []
         for quality in (20, 95):
@@ -76,7 +76,7 @@ def test_quality_changes_the_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_profile_and_xmp_are_in_the_file(suffix: str, dtype: type, tmp_path: Path) -> None:
+def test_icc_profile_and_xmp_are_written(suffix: str, dtype: type, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     write(path, Picture(noise(3, dtype), SRGB), xmp=XMP)
     assert read(path).icc_profile == SRGB
@@ -86,11 +86,11 @@ def test_profile_and_xmp_are_in_the_file(suffix: str, dtype: type, tmp_path: Pat
             return
     with Image.open(path) as image:
         assert image.info["icc_profile"] == SRGB
-        found = image.info.get("xmp") or image.info["XML:com.adobe.xmp"]
-        assert (found.encode() if isinstance(found, str) else found) == XMP
+        packet = image.info.get("xmp") or image.info["XML:com.adobe.xmp"]
+        assert (packet.encode() if isinstance(packet, str) else packet) == XMP
 
 
-def test_a_profile_for_other_channels_is_left_out(tmp_path: Path) -> None:
+def test_icc_profile_for_other_channels_is_not_written(tmp_path: Path) -> None:
     write(tmp_path / "gray.png", Picture(noise(1), SRGB))
     assert read(tmp_path / "gray.png").icc_profile is None
 
@@ -106,19 +106,21 @@ def test_a_profile_for_other_channels_is_left_out(tmp_path: Path) -> None:
         ("x", noise(3), "without a suffix"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(name: str, pixels: np.ndarray, reason: str, tmp_path: Path) -> None:
+def test_unsupported_pixels_and_formats_are_rejected(
+    name: str, pixels: np.ndarray, reason: str, tmp_path: Path
+) -> None:
     with pytest.raises(ImageError, match=reason):
         write(tmp_path / name, Picture(pixels))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["x.bmp", "x.npy"])
-def test_a_mark_that_has_no_place_is_refused_not_dropped(name: str, tmp_path: Path) -> None:
+def test_xmp_is_rejected_by_formats_without_metadata(name: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="XMP"):
         write(tmp_path / name, Picture(noise(3)), xmp=XMP)
 
 
-def test_writing_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.png"
     write(path, Picture(SMOOTH))
 
@@ -132,7 +134,7 @@ def test_writing_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(read(path).pixels, SMOOTH)
 
 
-def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
+def test_files_have_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     atomic.write_bytes(tmp_path / "atomic", b"")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "atomic")}

@@ -1,4 +1,4 @@
-"""Channels and value ranges."""
+"""Test the conversion of channels and value ranges."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6))
 
 
 @given(SHAPES.flatmap(lambda shape: arrays(np.uint8, shape)))
-def test_8_bits_come_back_exactly(pixels: np.ndarray) -> None:
+def test_uint8_round_trip_is_exact(pixels: np.ndarray) -> None:
     values = to_float(pixels)
     assert values.dtype == np.float32
     assert values.shape == (pixels.shape[2], *pixels.shape[:2])
@@ -23,32 +23,32 @@ def test_8_bits_come_back_exactly(pixels: np.ndarray) -> None:
     np.testing.assert_array_equal(to_uint8(values), pixels)
 
 
-def test_every_level_comes_back() -> None:
+def test_round_trip_keeps_every_level() -> None:
     np.testing.assert_array_equal(to_uint8(to_float(LEVELS)), LEVELS)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_full_range_is_minus_1_to_1(dtype: type) -> None:
+def test_full_range_maps_to_minus_1_to_1(dtype: type) -> None:
     largest = np.iinfo(dtype).max
     values = to_float(np.array([[[0], [largest]]], dtype))
     np.testing.assert_array_equal(values, [[[-1, 1]]])
 
 
-def test_16_bits_agree_with_8() -> None:
+def test_uint16_agrees_with_uint8() -> None:
     np.testing.assert_allclose(to_float(LEVELS.astype(np.uint16) * 257), to_float(LEVELS), atol=1e-6)
 
 
-def test_floats_are_clipped_both_ways() -> None:
+def test_floats_are_clipped_in_both_directions() -> None:
     np.testing.assert_array_equal(to_float(np.array([[[-3.0], [0.5], [2.0]]], np.float32)), [[[-1, 0.5, 1]]])
     np.testing.assert_array_equal(to_uint8(np.array([[[-3, 0, 3]]], np.float32))[0, :, 0], [0, 128, 255])
 
 
-def test_rounding_is_to_the_nearest_level() -> None:
+def test_to_uint8_rounds_to_the_nearest_level() -> None:
     step = np.float32(2 / 255)
     np.testing.assert_array_equal(to_uint8(to_float(LEVELS) + np.float32(0.49) * step), LEVELS)
 
 
-def test_gray_of_rgb_is_that_of_pil() -> None:
+def test_gray_of_rgb_matches_pil() -> None:
     rgb = RGBA[..., :3]
     expected = np.asarray(Image.fromarray(rgb).convert("L"))
     np.testing.assert_allclose(fit_channels(rgb, 1)[..., 0].astype(int), expected.astype(int), atol=1)
@@ -66,7 +66,7 @@ def test_channels_are_converted(present: int, wanted: int, dtype: type) -> None:
     if wanted in (2, 4):
         expected_alpha = pixels[..., -1] if present in (2, 4) else np.full((9, 7), opaque, dtype)
         np.testing.assert_array_equal(fitted[..., -1], expected_alpha)
-    if present <= 2:  # gray: every colour channel is the gray one
+    if present <= 2:  # gray input: every colour channel equals it
         for channel in range(1 if wanted <= 2 else 3):
             np.testing.assert_array_equal(fitted[..., channel], pixels[..., 0])
     elif wanted >= 3:
@@ -74,11 +74,11 @@ def test_channels_are_converted(present: int, wanted: int, dtype: type) -> None:
 
 
 @pytest.mark.parametrize(("present", "wanted"), [(5, 3), (3, 5), (1, 6), (7, 8)])
-def test_other_channel_counts_are_refused(present: int, wanted: int) -> None:
+def test_other_channel_counts_are_rejected(present: int, wanted: int) -> None:
     assert not channels_fit(present, wanted)
     with pytest.raises(ImageError, match=f"{present} channels and {wanted}"):
         fit_channels(np.zeros((2, 2, present), np.uint8), wanted)
 
 
-def test_many_channels_pass_unchanged() -> None:
+def test_many_channels_are_unchanged() -> None:
     assert fit_channels(np.zeros((2, 2, 7), np.uint8), 7).shape == (2, 2, 7)

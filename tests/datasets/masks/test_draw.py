@@ -1,4 +1,4 @@
-"""Drawn holes: the published numbers, the share kept within its bounds, and what each kind looks like."""
+"""Test drawn masks: the numbers of DeepFill v2, the bounds of the mask ratio, and the shape of each kind."""
 
 from math import ceil, cos, floor, hypot, pi, sin
 from typing import Any
@@ -21,7 +21,7 @@ from gan_tasks.datasets.masks.draw import (
     draw_inverse,
     draw_mask,
     draw_strokes,
-    drawn_shares,
+    drawn_mask_ratios,
     resize_outline,
 )
 from gan_tasks.datasets.masks.kinds import MaskKind
@@ -35,13 +35,13 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def parts_of(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Connected parts, corners included, numbered from 1."""
+    """Label 8-connected components from 1 on, and count them."""
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     return labels, count
 
 
-def published_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
-    """DeepFill v2's strokes written out, drawn by PIL as there."""
+def reference_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
+    """Draw strokes with the steps of the DeepFill v2 code, which uses PIL."""
     diagonal = hypot(size, size)
     image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(image)
@@ -63,32 +63,32 @@ def published_strokes(generator: np.random.Generator, size: int) -> np.ndarray:
     return np.asarray(image, bool)
 
 
-def test_strokes_cover_what_the_published_ones_do() -> None:
+def test_strokes_have_the_mask_ratios_of_deepfill_v2() -> None:
     ours = [draw_strokes(rng(seed), 256, 256).mean() for seed in range(600)]
-    theirs = [published_strokes(rng(seed), 256).mean() for seed in range(600)]
-    # The mean of 600 with the deviation 0.081 is certain to 0.0033; of the difference of two, three deviations.
+    theirs = [reference_strokes(rng(seed), 256).mean() for seed in range(600)]
+    # The deviation of one ratio is 0.081, that of a mean of 600 is 0.0033; allow three deviations of a difference.
     assert abs(np.mean(ours) - np.mean(theirs)) < 0.014
     np.testing.assert_allclose(np.quantile(ours, [0.1, 0.5, 0.9]), np.quantile(theirs, [0.1, 0.5, 0.9]), atol=0.025)
 
 
-def test_strokes_are_as_wide_as_the_published_ones() -> None:
+def test_strokes_have_the_widths_of_deepfill_v2() -> None:
     def widest(mask: np.ndarray) -> float:
         return float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())
 
     ours = [widest(draw_strokes(rng(seed), 256, 256)) for seed in range(300)]
-    theirs = [widest(published_strokes(rng(seed), 256)) for seed in range(300)]
+    theirs = [widest(reference_strokes(rng(seed), 256)) for seed in range(300)]
     np.testing.assert_allclose(np.quantile(ours, [0.1, 0.5, 0.9]), np.quantile(theirs, [0.1, 0.5, 0.9]), atol=2)
-    assert 6 <= min(ours) < 8  # of those with strokes of about 12 px alone
+    assert 6 <= min(ours) < 8  # of masks with strokes of about 12 px only
 
 
 @pytest.mark.parametrize("size", [(128, 128), (256, 256), (512, 512), (192, 320)])
-def test_shares_hardly_depend_on_the_size(size: tuple[int, int]) -> None:
+def test_mask_ratios_hardly_depend_on_the_image_size(size: tuple[int, int]) -> None:
     for kind in ("free-form", "inverse", "blobs", "border"):
         config = MaskConfig(mask_kinds=(kind,))
-        assert abs(drawn_shares(config, size, 100).mean - drawn_shares(config, (256, 256), 100).mean) < 0.06
+        assert abs(drawn_mask_ratios(config, size, 100).mean - drawn_mask_ratios(config, (256, 256), 100).mean) < 0.06
 
 
-def test_a_box_has_half_the_size_less_up_to_16_px_a_side() -> None:
+def test_box_has_half_the_size_minus_up_to_16_px_per_side() -> None:
     heights, widths, corners = [], [], set()
     for seed in range(600):
         rows, columns = np.nonzero(draw_box(rng(seed), 256, 256))
@@ -101,20 +101,20 @@ def test_a_box_has_half_the_size_less_up_to_16_px_a_side() -> None:
     assert len(corners) == 4
 
 
-def test_free_form_is_strokes_and_a_box() -> None:
+def test_free_form_is_the_union_of_strokes_and_a_box() -> None:
     for seed in range(10):
         generator = rng(seed)
         box, strokes = draw_box(generator, 96, 128), draw_strokes(generator, 96, 128)
         np.testing.assert_array_equal(draw_free_form(rng(seed), 96, 128), box | strokes)
 
 
-def test_inverse_is_what_strokes_and_boxes_leave() -> None:
+def test_inverse_masks_everything_outside_strokes_and_boxes() -> None:
     masks = [draw_inverse(rng(seed), 256, 256) for seed in range(200)]
-    shares = [mask.mean() for mask in masks]
-    assert 0 <= min(shares) < 0.1 and 0.5 < max(shares) <= 0.65
-    at_the_rim = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in masks]
-    assert np.mean(at_the_rim) > 1.3 * np.mean(shares)  # where strokes and boxes seldom reach
-    for mask in masks[:20]:  # all that is given is as wide as a stroke of 12 px or more
+    ratios = [mask.mean() for mask in masks]
+    assert 0 <= min(ratios) < 0.1 and 0.5 < max(ratios) <= 0.65
+    at_image_border = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in masks]
+    assert np.mean(at_image_border) > 1.3 * np.mean(ratios)  # strokes and boxes are rare there
+    for mask in masks[:20]:  # unmasked regions are as wide as a stroke of 12 px or more
         opened = ndimage.binary_opening(np.pad(~mask, 12, mode="edge"), np.ones((7, 7)))[12:-12, 12:-12]
         assert (opened != ~mask).mean() < 0.03
 
@@ -125,20 +125,20 @@ def test_blobs_are_few_and_smooth() -> None:
         _, count = parts_of(mask)
         assert 1 <= count <= 3
         smoothed = ndimage.gaussian_filter(mask.astype(float), 2, mode="nearest") >= 0.5
-        assert (smoothed != mask).mean() < 0.005  # a ragged edge would go
+        assert (smoothed != mask).mean() < 0.005  # smoothing would remove a ragged edge
 
 
-def test_border_holes_lie_at_one_side_two_or_all() -> None:
-    seen = set()
+def test_border_masks_one_side_two_sides_or_all() -> None:
+    masked_sides = set()
     for seed in range(200):
         mask = draw_border(rng(seed), 60, 90)
         rows, columns = np.nonzero(~mask)
-        given = np.zeros_like(mask)
-        given[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-        np.testing.assert_array_equal(given, ~mask)  # what is left is one rectangle
-        seen.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
-    assert {sum(sides) for sides in seen} == {1, 2, 4}
-    assert len(seen) == 4 + 6 + 1
+        unmasked = np.zeros_like(mask)
+        unmasked[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        np.testing.assert_array_equal(unmasked, ~mask)  # the unmasked region is one rectangle
+        masked_sides.add((rows.min() > 0, rows.max() < 59, columns.min() > 0, columns.max() < 89))
+    assert {sum(sides) for sides in masked_sides} == {1, 2, 4}
+    assert len(masked_sides) == 4 + 6 + 1
 
 
 def test_scratches_are_thin_and_long() -> None:
@@ -151,7 +151,7 @@ def test_scratches_are_thin_and_long() -> None:
         longest.append(max(extents))
         assert count > 5  # dust
     assert np.median(longest) > 150
-    assert drawn_shares(MaskConfig(mask_kinds=("damage",))).most < 0.2
+    assert drawn_mask_ratios(MaskConfig(mask_kinds=("damage",))).maximum < 0.2
 
 
 @settings(deadline=None, max_examples=60)
@@ -161,7 +161,7 @@ def test_scratches_are_thin_and_long() -> None:
     bounds=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     seed=st.integers(0, 2**32),
 )
-def test_shares_stay_within_any_bounds(
+def test_mask_ratios_stay_within_any_bounds(
     kind: MaskKind, size: tuple[int, int], bounds: tuple[float, float], seed: int
 ) -> None:
     low, high = sorted(bounds)
@@ -171,12 +171,12 @@ def test_shares_stay_within_any_bounds(
     assert mask.dtype == np.bool_
     assert mask.any()
     assert pixels == 1 or not mask.all()
-    # To whole pixels, and with one at least on either side.
+    # The bounds are rounded to whole pixels, and at least one pixel is masked and one is not.
     assert min(ceil(low * pixels), pixels - 1) <= mask.sum() <= max(floor(high * pixels), ceil(low * pixels), 1)
 
 
 @kinds
-def test_a_draw_depends_on_the_generator_alone(kind: MaskKind) -> None:
+def test_mask_depends_on_the_generator_only(kind: MaskKind) -> None:
     config = MaskConfig(mask_kinds=(kind,))
     masks = [draw_mask(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
     assert masks == [draw_mask(rng(seed), 64, 48, config).tobytes() for seed in range(20)]
@@ -184,9 +184,9 @@ def test_a_draw_depends_on_the_generator_alone(kind: MaskKind) -> None:
 
 
 @kinds
-def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
-    """Nothing is grown or shrunk where drawing again will do."""
-    free = drawn_shares(MaskConfig(mask_kinds=(kind,)), (64, 64), 100)
+def test_reachable_bounds_do_not_change_the_shape(kind: MaskKind) -> None:
+    """The outline is not moved if drawing again is enough."""
+    free = drawn_mask_ratios(MaskConfig(mask_kinds=(kind,)), (64, 64), 100)
     config = MaskConfig(mask_kinds=(kind,), max_mask_ratio=free.mean)
     functions: dict[MaskKind, Any] = {
         "free-form": draw_free_form,
@@ -199,20 +199,20 @@ def test_bounds_that_suit_a_kind_leave_its_shape(kind: MaskKind) -> None:
     }
     for seed in range(20):
         bounded, generator = draw_mask(rng(seed), 64, 64, config), rng(seed)
-        generator.integers(1)  # the kind
+        generator.integers(1)  # the draw of the kind
         drawn = (functions[kind](generator, 64, 64) for _ in range(20))
         assert any(np.array_equal(bounded, mask) for mask in drawn)
 
 
-def test_more_damage_is_more_scratches_not_thicker_ones() -> None:
+def test_larger_damage_has_more_scratches_not_thicker_ones() -> None:
     config = MaskConfig(mask_kinds=("damage",), min_mask_ratio=0.2, max_mask_ratio=0.3)
-    assert drawn_shares(MaskConfig(mask_kinds=("damage",))).mean < 0.08
+    assert drawn_mask_ratios(MaskConfig(mask_kinds=("damage",))).mean < 0.08
     masks = np.stack([draw_mask(rng(seed), 256, 256, config) for seed in range(10)])
     thick = np.stack([ndimage.binary_opening(mask, np.ones((9, 9))) for mask in masks])
     assert thick.sum() < 0.4 * masks.sum()
 
 
-def test_kinds_are_drawn_as_often_as_they_are_named() -> None:
+def test_repeated_kinds_are_drawn_more_often() -> None:
     config = MaskConfig(mask_kinds=("border", "box", "box", "box"))
     corners = [draw_mask(rng(seed), 32, 32, config) for seed in range(400)]
     is_border = [mask[0].all() or mask[-1].all() or mask[:, 0].all() or mask[:, -1].all() for mask in corners]
@@ -221,7 +221,7 @@ def test_kinds_are_drawn_as_often_as_they_are_named() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 999), wanted=st.integers(1, 899))
-def test_an_outline_moves_evenly(seed: int, wanted: int) -> None:
+def test_outline_moves_by_the_same_distance_everywhere(seed: int, wanted: int) -> None:
     mask = draw_blobs(rng(seed), 30, 30)
     resized = resize_outline(mask, wanted, wanted)
     assert resized.sum() == wanted
@@ -232,11 +232,11 @@ def test_an_outline_moves_evenly(seed: int, wanted: int) -> None:
     assert not moved.any() or not stayed.any() or distance[moved].max() <= distance[stayed].min() + 1e-3
 
 
-def test_shares_are_reported() -> None:
-    shares = drawn_shares(MaskConfig(mask_kinds=("box",)), (256, 256), 300)
-    assert 0.14 < shares.least < 0.15 < shares.mean < 0.24 < shares.most <= 0.25
-    assert abs(shares.mean - (112 / 256) ** 2) < 0.005
-    assert "19% of a picture on average, 14% to 25%" in str(shares)
+def test_mask_ratios_are_summarized() -> None:
+    ratios = drawn_mask_ratios(MaskConfig(mask_kinds=("box",)), (256, 256), 300)
+    assert 0.14 < ratios.minimum < 0.15 < ratios.mean < 0.24 < ratios.maximum <= 0.25
+    assert abs(ratios.mean - (112 / 256) ** 2) < 0.005
+    assert str(ratios) == "19% on average, 14% to 25%"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +248,6 @@ def test_shares_are_reported() -> None:
         {"max_mask_ratio": 1.5},
     ],
 )
-def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
+def test_invalid_options_are_rejected(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         MaskConfig(**bad)

@@ -108,7 +108,7 @@ class WithoutFirstMask(Filling):
 
     def open_data(self, *args: Any, **options: Any) -> tuple[MaskedImages, Any]:
         data, in_folder = super().open_data(*args, **options)
-        return MaskedThroughout(data.pictures, data.masks, data.config, 0, False), in_folder
+        return MaskedThroughout(data.images, data.masks, data.config, 0, False), in_folder
 
 
 class MaskedThroughout(MaskedImages):
@@ -206,7 +206,7 @@ def test_tables_and_files_hold_the_hole(photos: Path, masks: Path, tmp_path: Pat
     assert "By size of the hole" in page and "over 60%" in page and "Best images of good, by L1 in the mask" in page
     show(found, as_json=False, out=None, name="comparison")
     printed = capsys.readouterr().out
-    assert "share of an image that is masked" in printed and "holes from 3 masks" in printed
+    assert "share of an image that is masked" in printed and "from 3 files in" in printed
 
 
 def test_other_tasks_have_no_such_table(found: Evaluation) -> None:
@@ -261,7 +261,7 @@ def test_masks_of_the_test_split_alone_will_do(photos: Path, tmp_path: Path) -> 
 def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pix2pix has no masks.*--masks"):
         with_masks(Pix2Pix(), MaskOptions(masks=masks))
-    with pytest.raises(UserError, match="between 0 and 1"):
+    with pytest.raises(UserError, match="from 0 to 1"):
         with_masks(Filling(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
     with pytest.raises(UserError, match="one of the two"):
         MaskOptions(masks=masks, mask_kinds=("box",))

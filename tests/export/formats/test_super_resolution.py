@@ -137,7 +137,7 @@ def test_what_has_no_such_file_is_told_what_it_has(
     for path, says in (
         (
             translator,
-            "is a model of pix2pix, and this format is for models that upscale. Every model can be exported",
+            "is a model of pix2pix, and this format is for models that upscale",
         ),
         (srresnet, "no counterpart in BasicSR or Real-ESRGAN"),
     ):

@@ -185,10 +185,10 @@ def test_what_has_no_mask_or_a_wrong_one_is_listed_and_the_rest_done(
     assert apply(model, images, tmp_path / "out", "--mask", masks) == BAD_INPUT
     said = capsys.readouterr().err
     assert f"c.png: has no mask; expected {masks / 'c'}.png" in said
-    assert "d.png: is 31 × 20 px but its picture is 30 × 20 px" in said
-    assert "e.png: is hole all over, with nothing to fill it from" in said
+    assert "d.png: is 31 × 20 px but its image is 30 × 20 px" in said
+    assert "e.png: all pixels are masked, expected some unmasked" in said
     assert "f.png: has 2 files for a mask, f.bmp and f.png" in said
-    assert "g.png: is not a picture in a known format" in said
+    assert "g.png: is not an image in a known format" in said
     assert "3 of 8 images written" in said
 
 
@@ -281,7 +281,7 @@ def test_what_does_not_go_together_is_said(
         ((mean, image, out, "--dilate-px", "3"), "does not inpaint: leave out --mask"),
         ((model, image, out, "--mask", mask, "--sketch", mask), "has not learned to follow a sketch"),
         ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
-        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "must lie between 1 and 255"),
+        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "give a number from 1 to 255"),
         ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: give 0 or more"),
         ((model, image, mask, "--mask", mask, "--overwrite"), "would replace a mask"),
     ):
