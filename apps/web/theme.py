@@ -156,8 +156,8 @@ CSS += """
 }
 .header p { color: var(--body-text-color-subdued); margin: 0; text-wrap: pretty; }
 
-.bench { gap: 1rem; align-items: stretch; }
-.bench > .column {
+.columns { gap: 1rem; align-items: stretch; }
+.columns > .column {
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; min-width: min(100%, 20rem) !important;
 }
@@ -186,6 +186,7 @@ CSS += """
 .working progress:indeterminate::-moz-progress-bar { background: transparent; }
 @keyframes working { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
+.seed { align-items: end; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
 .zoom-hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
@@ -209,7 +210,7 @@ CSS += """
 .how dt { color: var(--body-text-color-subdued); }
 .how dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 @media (max-width: 36rem) {
-  .bench > .column { padding: .75rem; }
+  .columns > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
   .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }
