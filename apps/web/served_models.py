@@ -95,13 +95,14 @@ def open_models(
                 f"{exported}"
             )
         first = load(path, provider=provider, device=device)
-        others = [each for each in first.spec.directions if each != first.spec.direction]
+        directions = first.spec.directions if path.is_dir() else ()  # an exported file has one of them
+        others = [each for each in directions if each != first.spec.direction]
         for predictor in (first, *(load(path, direction=each, device=device) for each in others)):
             if max_memory_bytes is not None:
                 predictor.model.max_memory_bytes = max_memory_bytes
             name = path.stem if path.suffix == ".onnx" else path.name
             options = given_options(provider=provider, device=device)
-            if first.spec.directions:
+            if directions:
                 name = f"{name} {predictor.spec.direction}"
                 options = (*options, "--direction", predictor.spec.direction)
             key = free_key(name, {served.key for served in opened})
