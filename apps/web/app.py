@@ -89,5 +89,6 @@ def build_blocks(service: Service) -> gr.Blocks:
 def header(title: str) -> str:
     return (
         f'<header><p class="product">gan-tasks {__version__}</p><h1>{escape(title)}</h1>'
-        "<p>Run the model on images of yours. Images stay on the machine that runs this page.</p></header>"
+        "<p>Choose the input, run the model, and look at the result. "
+        "Images stay on the machine that runs this page.</p></header>"
     )

@@ -260,7 +260,12 @@ def single() -> gr.Image:
     import gradio as gr
 
     return gr.Image(
-        label="Result", format="png", interactive=False, buttons=["fullscreen"], elem_classes="result-image"
+        label="Result",
+        alt_text="What the model made",
+        format="png",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_classes="result-image",
     )
 
 

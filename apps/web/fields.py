@@ -152,10 +152,10 @@ def latent_field(given: InputSpec) -> Field:
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=120)
         random = gr.Button("Random seed", min_width=120)
     count = min(MOVED_VALUES, given.channels)
-    with gr.Accordion(f"Move the first {count} of {given.channels} values", open=False):
+    with gr.Accordion(f"Move the first {count} of {given.channels} values", open=False, elem_classes="latent"):
         gr.HTML('<p class="hint">At 0 all values are those of the seed.</p>', container=False)
         sliders = [
-            gr.Slider(-LARGEST_SHIFT, LARGEST_SHIFT, 0, step=0.05, label=f"Value {number}", elem_classes="latent")
+            gr.Slider(-LARGEST_SHIFT, LARGEST_SHIFT, 0, step=0.05, label=f"Value {number}")
             for number in range(1, count + 1)
         ]
         reset = gr.Button("Back to the seed", size="sm")

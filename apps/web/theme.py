@@ -186,7 +186,9 @@ CSS += """
 .working progress:indeterminate::-moz-progress-bar { background: transparent; }
 @keyframes working { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
-.seed { align-items: end; }
+.result-image img { width: 100%; max-height: 40rem; object-fit: contain; }
+.seed > button { align-self: end; }
+.latent .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
 .zoom-hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
