@@ -186,7 +186,8 @@ CSS += """
 .working progress:indeterminate::-moz-progress-bar { background: transparent; }
 @keyframes working { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
-.result-image img { width: 100%; max-height: 40rem; object-fit: contain; }
+.result-image :is(button, .image-frame, img) { width: 100% !important; max-height: 32rem; }
+.result-image img { height: auto !important; object-fit: contain !important; min-height: 12rem; }
 .seed > button { align-self: end; }
 .latent .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
@@ -214,6 +215,7 @@ CSS += """
 @media (max-width: 36rem) {
   .columns > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
+  .uploads > .block { height: 14rem !important; }
   .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }
 }
