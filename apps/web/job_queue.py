@@ -75,7 +75,7 @@ class Result:
 
 @dataclass
 class JobProgress:
-    """How far a job is, and a way to stop it. The job's thread writes what others read."""
+    """How far a job is. `stop` stops it. The job's thread writes what others read."""
 
     tiles_done: int = 0
     tiles: int = 0

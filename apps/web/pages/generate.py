@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gan_tasks.apps.web import components, fields
 from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.outputs import build_outputs
+from gan_tasks.apps.web.run_form import RunForm
 from gan_tasks.apps.web.served_models import Tab
 
 
@@ -18,10 +20,10 @@ def build(service: Service, tab: Tab) -> None:
             run = components.run_button("Generate")
             suffix = components.settings()
         with gr.Column():
-            outputs = components.build_outputs(compares=False)
+            outputs = build_outputs(compares=False)
     components.about(tab)
 
     buttons = [run, *fields.random_buttons(inputs)]
-    form = components.RunForm(service, tab, suffix, outputs, buttons, direction)
+    form = RunForm(service, tab, suffix, outputs, buttons, direction)
     form.run_fields(run, inputs)
     form.run_random_seeds(inputs)

@@ -24,6 +24,7 @@ from gan_tasks.apps.web.inpaint_steps import (
     open_picture,
 )
 from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.run_form import new_folder
 from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
@@ -264,7 +265,7 @@ class InpaintPage:
         self.undo.click(self.on_undo, {self.visit}, parts, api_visibility="private", show_progress_on=[self.hint])
         another.click(self.on_another, None, [self.picture, *parts], api_visibility="private")
         # Events of their own, because these always give a value: an input that an event leaves as it is counts as
-        # updated, and loses its own way of reading what comes (see `fields.upload`).
+        # updated, and is no longer read by our own function (see `fields.upload`).
         self.visit.change(
             self.repaint, {self.visit}, [self.editor, *files], api_visibility="private", show_progress="hidden"
         )
@@ -276,7 +277,7 @@ class InpaintPage:
         path: Path | None = values[self.picture]
         if path is None:
             return {}
-        job = partial(open_picture, path, components.new_folder(), max_pixels=self.service.limits.max_pixels)
+        job = partial(open_picture, path, new_folder(), max_pixels=self.service.limits.max_pixels)
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
         except UserError as error:
@@ -306,7 +307,7 @@ class InpaintPage:
             self.served.predictor,
             visit.steps[-1],
             request,
-            components.new_folder(),
+            new_folder(),
             name=f"{Path(visit.steps[0].name).stem[:50]}-{self.served.key}-{len(visit.steps)}.png",
             max_pixels=self.service.limits.max_pixels,
         )

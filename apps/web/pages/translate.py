@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gan_tasks.apps.web import components, fields
 from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.outputs import build_outputs
+from gan_tasks.apps.web.run_form import RunForm
 from gan_tasks.apps.web.served_models import Tab
 
 
@@ -27,11 +29,11 @@ def build(service: Service, tab: Tab) -> None:
                     run_drawing = components.run_button("Run the drawing")
             suffix = components.settings()
         with gr.Column():
-            outputs = components.build_outputs()
+            outputs = build_outputs()
     components.about(tab)
 
     buttons = [run_file, run_drawing, *examples, *fields.random_buttons(more)]
-    form = components.RunForm(service, tab, suffix, outputs, buttons, direction)
+    form = RunForm(service, tab, suffix, outputs, buttons, direction)
     form.run_fields(run_file, from_file)
     form.run_fields(run_drawing, from_drawing, on_white=True)
     form.run_random_seeds(from_file)

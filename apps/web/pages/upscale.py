@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from gan_tasks.apps.web import components, fields
 from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.outputs import build_outputs
+from gan_tasks.apps.web.run_form import RunForm
 from gan_tasks.apps.web.served_models import Tab
 
 if TYPE_CHECKING:
@@ -28,11 +30,11 @@ def build(service: Service, tab: Tab) -> None:
             examples = components.example_buttons(tab)
             suffix = components.settings()
         with gr.Column():
-            outputs = components.build_outputs()
+            outputs = build_outputs()
     components.about(tab)
 
     buttons = [run, *examples, *fields.random_buttons(inputs)]
-    form = components.RunForm(service, tab, suffix, outputs, buttons, model, scale)
+    form = RunForm(service, tab, suffix, outputs, buttons, model, scale)
     form.run_fields(run, inputs)
     form.run_random_seeds(inputs)
     form.run_examples(examples)

@@ -30,8 +30,9 @@ from fastapi.testclient import TestClient
 from handmade_onnx import mean_filter, write_onnx
 from PIL import Image
 
-from gan_tasks.apps.web.components import Run, build_outputs, duration, run_job, stop_job
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
+from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
+from gan_tasks.apps.web.run_form import Run, run_job
 from gan_tasks.apps.web.served_models import ServedModel, direction_label, free_key, open_models, tabs_of
 from gan_tasks.apps.web.server import build_app, serve
 from gan_tasks.datasets.errors import UserError
