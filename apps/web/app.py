@@ -1,21 +1,19 @@
-"""The web page: a tab for each model, or those that belong together, with the page of its task."""
+"""The web page: a tab for each model, or for those that belong together, with the page of their use."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
-from gan_tasks.apps.web.job_queue import Service, Tab
-from gan_tasks.apps.web.pages import inpaint as fill_page
-from gan_tasks.apps.web.pages import translate as restyle_page
-from gan_tasks.apps.web.pages import translate_drawing as pix2pix_page
-from gan_tasks.apps.web.pages import upscale as upscale_page
+from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.pages import generate, inpaint, stylize, translate, upscale
+from gan_tasks.apps.web.served_models import Tab
 from gan_tasks.apps.web.theme import CSS, build_theme
-from gan_tasks.export.models.base import SUPER_RESOLUTION
+from gan_tasks.spec import Use
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -24,14 +22,17 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 3600
 """Uploads and results are deleted when they are older."""
 
-PAGES: dict[str, Callable[[Service, Tab], None]] = {
-    "pix2pix": pix2pix_page.build,
-    SUPER_RESOLUTION: upscale_page.build,
+PAGES: Mapping[Use, Callable[[Service, Tab], None]] = {
+    "translate": translate.build,
+    "upscale": upscale.build,
+    "inpaint": inpaint.build,
+    "generate": generate.build,
+    "stylize": stylize.build,
 }
-"""By the task's name; fill_page is that of models that take a mask, restyle_page that of all others."""
+"""What builds the page of a tab, by the use of its models."""
 
 
-def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
+def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
     """Put the page at the root of the app; returns the event that ends the connections which open pages hold.
 
     public_url: where browsers find it, if that is not the address that they ask (see server.serve).
@@ -39,7 +40,7 @@ def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asy
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere; read when Gradio is imported
     import gradio as gr
 
-    blocks = build_studio(service)
+    blocks = build_blocks(service)
     # Gradio asks whether a path in a request leads to an upload, and not to any file of the disk, only of pages
     # that were launched; mounting one does not say so.
     blocks.has_launched = True
@@ -61,7 +62,7 @@ def mount_studio(app: FastAPI, service: Service, *, public_url: str = "") -> asy
     return stop
 
 
-def build_studio(service: Service) -> gr.Blocks:
+def build_blocks(service: Service) -> gr.Blocks:
     import gradio as gr
 
     tabs = service.tabs
@@ -72,12 +73,12 @@ def build_studio(service: Service) -> gr.Blocks:
     with page:
         gr.HTML(header(title), elem_classes="header", container=False)
         if len(tabs) == 1:
-            build_page(service, tabs[0])
+            PAGES[tabs[0].spec.use](service, tabs[0])
         else:
             with gr.Tabs():
                 for tab in tabs:
-                    with gr.Tab(tab.title, id=tab.ways[0].key):
-                        build_page(service, tab)
+                    with gr.Tab(tab.title, id=tab.models[0].key):
+                        PAGES[tab.spec.use](service, tab)
     # The service bounds the jobs; were Gradio's own limits lower, its waiting jobs would be counted apart.
     # With `api_open` requests would go past the queue.
     limit = service.limits.queue_size + 1
@@ -85,15 +86,9 @@ def build_studio(service: Service) -> gr.Blocks:
     return page
 
 
-def build_page(service: Service, tab: Tab) -> None:
-    model = tab.ways[0].model
-    build = fill_page.build if "mask" in model.inputs else PAGES.get(model.name, restyle_page.build)
-    build(service, tab)
-
-
 def header(title: str) -> str:
     return (
         f'<header><p class="product">gan-tasks {__version__}</p><h1>{escape(title)}</h1>'
-        "<p>Choose a picture, run it, and compare before and after. "
-        "Pictures stay on the machine that runs this page.</p></header>"
+        "<p>Choose the input, run the model, and look at the result. "
+        "Images stay on the machine that runs this page.</p></header>"
     )

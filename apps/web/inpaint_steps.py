@@ -1,4 +1,4 @@
-"""A picture that is filled again and again: what is painted on it, what becomes of it, and the way back.
+"""An image that is inpainted again and again: what is painted on it, what becomes of it, and how to undo it.
 
 Runs in the thread of the service's jobs. Imports no web framework and no torch.
 """
@@ -12,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, write
 from gan_tasks.datasets.masks.draw import Mask
-from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, fillable, resize_mask, to_mask
-from gan_tasks.export.inference.inpaint import fill
+from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
-from gan_tasks.export.inference.provenance import xmp
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source
+from gan_tasks.spec import InputSpec, ModelSpec
 
 MAX_PREVIEW_SIDE_PX = 1600
-"""Larger pictures are painted on in a smaller copy; browsers are slow on larger canvases."""
+"""Larger images are painted on in a smaller copy; browsers are slow on larger canvases."""
 MASK_COLOUR, MASK_OPACITY = "#ff00c8", 0.6
 """Of the paint that covers what is to be filled; what is under it can still be seen."""
 SKETCH_COLOUR = "#0a3cff"
@@ -34,19 +32,19 @@ PAINTED = round(255 * MASK_OPACITY / 2)
 
 @dataclass(frozen=True)
 class Step:
-    """A picture, as it was uploaded or as a fill left it.
+    """An image, as it was uploaded or as a fill left it.
 
     file: a PNG of all its pixels, marked if something of it was filled. name: what a person knows it as.
-    preview: what is painted on, an 8-bit PNG; smaller than the picture if that is large.
+    preview: what is painted on, an 8-bit PNG; smaller than the image if that is large.
     """
 
     file: Path
     name: str
     preview: Path
     size: tuple[int, int]
-    """Height and width of the picture, px."""
+    """Height and width of the image, px."""
     mask: Path | None = None
-    """What was filled to make it, before it was grown; white in the hole. None of an upload."""
+    """What was filled to make it, before it was grown; white where it was filled. None of an upload."""
     sketch: Path | None = None
     paint: tuple[Path, ...] = ()
     """Layers that were painted on the step before it."""
@@ -57,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True)
 class InpaintRequest:
-    """What to fill. paint: layers over the preview, encoded; mask, sketch: files of the picture's own size."""
+    """What to fill. paint: layers over the preview, encoded; mask, sketch: files of the image's own size."""
 
     paint: tuple[bytes, ...] = ()
     mask: Path | None = None
@@ -69,14 +67,30 @@ def open_picture(source: Path, folder: Path, *, max_pixels: int) -> Step:
     """Take an upload; the step's files go into the folder. Raises UserError for what cannot be read or filled."""
     picture = read(source.read_bytes(), max_pixels=max_pixels)  # its path would tell where the server keeps files
     if picture.pixels.dtype == np.float32 or picture.pixels.shape[2] > 4:
-        raise ImageError("pictures of 8 or 16 bits are filled, gray or RGB, with or without alpha")
+        raise ImageError("images of 8 or 16 bits are filled, gray or RGB, with or without alpha")
     file = folder / f"{source.stem[:50]}.png"
     write(file, picture)
     return Step(file, source.name, preview_of(picture, file), size_of(picture.pixels))
 
 
+@dataclass(frozen=True)
+class InpaintInputs:
+    """The inputs of a model that inpaints. sketch: None for a model that follows no lines."""
+
+    image: InputSpec
+    mask: InputSpec
+    sketch: InputSpec | None
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> InpaintInputs:
+        """By their kind. The first mask says what is filled, the second which lines the fill follows."""
+        mask, *more = (given for given in spec.inputs if given.kind == "mask")
+        assert spec.image is not None  # a model of this use takes one
+        return cls(spec.image, mask, more[0] if more else None)
+
+
 def inpaint_picture(
-    model: Model, step: Step, request: InpaintRequest, folder: Path, *, name: str, max_pixels: int
+    predictor: Predictor, step: Step, request: InpaintRequest, folder: Path, *, name: str, max_pixels: int
 ) -> Step:
     """The next step: what is painted, and what is white in the mask, filled.
 
@@ -84,43 +98,49 @@ def inpaint_picture(
     step's file is gone.
     """
     if not step.file.is_file():
-        raise UserError("The picture was deleted, as all are after a while: choose it again.")
-    picture = read(step.file)
-    mask, lines = painted(request.paint, step.size, follows_sketch="sketch" in model.inputs)
+        raise UserError("The image was deleted, as all are after a while: choose it again.")
+    given = InpaintInputs.of(predictor.spec)
+    sources: dict[str, Source] = {given.image.name: step.file.read_bytes()}
     if request.mask is not None:
-        mask_pixels = read(request.mask.read_bytes(), max_pixels=max_pixels).pixels
-        mask |= fillable(mask_pixels, step.size, threshold=DEFAULT_THRESHOLD, invert=False, name="the mask")
-    if request.sketch is not None:
-        lines |= to_mask(read(request.sketch.read_bytes(), max_pixels=max_pixels).pixels)
+        sources[given.mask.name] = request.mask.read_bytes()  # its path would tell where the server keeps files
+    if request.sketch is not None and given.sketch is not None:
+        sources[given.sketch.name] = request.sketch.read_bytes()
+    opened = predictor.read(sources, max_pixels=max_pixels)
+    mask, lines = painted(request.paint, step.size, follows_sketch=given.sketch is not None)
+    inputs = dict(opened.inputs)
+    inputs[given.mask.name] = mask = mask | inputs.get(given.mask.name, False)
+    if given.sketch is not None:
+        lines = lines | inputs.pop(given.sketch.name, False)
+        if lines.any():
+            inputs[given.sketch.name] = lines
     if not mask.any():
         raise UserError("Nothing is covered: paint over what is to be filled, or put in a mask.")
     start = time.perf_counter()
-    filled = fill(model, picture.pixels, mask, lines if lines.any() else None, request.options)
+    prediction = predictor.predict(inputs, PredictOptions(inpaint=request.options))
     seconds = time.perf_counter() - start
     file = folder / name
-    after = Picture(filled.pixels, picture.icc_profile)
-    write(file, after, xmp=xmp(model.title, __version__, composite=True))
+    predictor.write(file, prediction, icc_profile=opened.icc_profile)
     return Step(
         file,
         name,
-        preview_of(after, file),
+        preview_of(Picture(prediction.pixels, opened.icc_profile), file),
         step.size,
         mask=write_mask(folder / "mask.png", mask),
         sketch=write_mask(folder / "sketch.png", lines) if lines.any() else None,
         paint=tuple(kept(folder / f"paint-{number}.png", layer) for number, layer in enumerate(request.paint)),
         options=request.options,
-        notes=filled.notes,
+        notes=prediction.notes,
         seconds=seconds,
     )
 
 
 def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool) -> tuple[Mask, Mask]:
-    """Hole and lines in a picture of this (height, width), from what was painted on its preview."""
+    """Mask and lines of an image of this (height, width), from what was painted on its preview."""
     mask, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     for layer in layers:
         paint = fit_channels(read(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
         if size_of(paint) != preview_size(size):
-            raise UserError("What is painted does not have the picture's size: choose the picture again.")
+            raise UserError("What is painted does not have the image's size: choose the image again.")
         is_painted = paint[..., 3] >= PAINTED
         mask |= resize_mask(is_painted, *size)
         if follows_sketch:
@@ -129,7 +149,7 @@ def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: b
 
 
 def preview_of(picture: Picture, file: Path) -> Path:
-    """The picture's own file, where that will do."""
+    """The image's own file, where browsers show it as it is."""
     size = size_of(picture.pixels)
     if picture.pixels.dtype == np.uint8 and size == preview_size(size):
         return file
@@ -163,25 +183,6 @@ def size_of(pixels: Pixels) -> tuple[int, int]:
 def write_mask(path: Path, mask: Mask) -> Path:
     write(path, Picture(mask[..., None].astype(np.uint8) * np.uint8(255)))
     return path
-
-
-def inpaint_once(
-    model: Model, image: bytes, mask_file: bytes, sketch: bytes | None, file: Path, *, max_pixels: int
-) -> None:
-    """Fill what is white in the mask, with the default options; the result goes to `file`."""
-    picture = read(image, max_pixels=max_pixels)
-    size = size_of(picture.pixels)
-    mask = fillable(
-        read(mask_file, max_pixels=max_pixels).pixels,
-        size,
-        threshold=DEFAULT_THRESHOLD,
-        invert=False,
-        name="the mask",
-    )
-    lines = None if sketch is None else to_mask(read(sketch, max_pixels=max_pixels).pixels)
-    filled = fill(model, picture.pixels, mask, lines)
-    mark = xmp(model.title, __version__, composite=True, untouched=not mask.any())
-    write(file, Picture(filled.pixels, picture.icc_profile), xmp=mark)
 
 
 def kept(path: Path, data: bytes) -> Path:

@@ -1,9 +1,13 @@
 """The host of the web page: health, limits, a plain HTTP endpoint, and a clean end. Imports no torch.
 
-GET  /                  the page (studio.py)
+GET  /                  the page (app.py)
 GET  /healthz           {"status": "ok"}, at any load
-POST /api/{model}/run   a multipart form with the file `image` → PNG; errors are {"detail": sentence}
-                        for a model that fills holes also `mask`, white in the hole, and maybe `sketch`
+GET  /api/models        the models: key, title, spec, licence, training data, provider
+POST /api/{key}/run     a multipart form with each input of the spec by its name → PNG
+                        files for images and masks, which are white where masked; text for a latent (its seed, or
+                        a JSON list) and a label (the number of the class, or a JSON list)
+
+Errors are {"detail": sentence}.
 """
 
 from __future__ import annotations
@@ -16,21 +20,21 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gan_tasks.apps.web.inpaint_steps import inpaint_once
-from gan_tasks.apps.web.job_queue import BusyError, Limits, ServedModel, Service, open_models
+from gan_tasks.apps.web.job_queue import BusyError, JobRequest, Limits, Service
+from gan_tasks.apps.web.served_models import ServedModel, Sources, open_models
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.spec import spec_to_json
 
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
-    from starlette.datastructures import Headers
+    from starlette.datastructures import FormData, Headers
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,13 +60,15 @@ def serve(
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
 
     Args:
-        models: .onnx files and run folders; each has a tab, those of one training share it, as do those of
-            super-resolution.
+        models: .onnx files and run folders. Each has a tab. The directions of one training share a tab, and models
+            that upscale do.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
-        max_pixels: height × width of the largest picture taken; what is made of it may have four times as many.
-        queue_size: pictures that may wait; more are answered with 503.
+        max_pixels: height × width of the largest image taken; what is made of it may have four times as many.
+        queue_size: jobs that may wait; more are answered with 503.
         provider: what runs the .onnx files (see `export/onnx/model.py`).
+        device: auto, cpu, cuda or cuda:N.
+        max_memory_bytes: limit for a network's features (see `export/models/base.py`); None is the model's own.
         device: the device of run folders: auto, cpu, cuda or cuda:N.
         max_memory_bytes: the memory for a network's features, above which images are processed in tiles; None keeps
             each model's default.
@@ -128,13 +134,13 @@ def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = ""
     """The whole site; see `serve`. `app.state.stop_page` is an event that ends the connections of open pages."""
     from fastapi import FastAPI
 
-    from gan_tasks.apps.web.app import mount_studio
+    from gan_tasks.apps.web.app import mount_app
 
     # The pages that describe the endpoints load scripts from elsewhere: this site makes no such request.
     app = FastAPI(title="gan-tasks", openapi_url=None)
     app.add_api_route("/healthz", health, methods=["GET"])
-    add_run_route(app, service)
-    app.state.stop_page = mount_studio(app, service, public_url=public_url)
+    add_model_routes(app, service)
+    app.state.stop_page = mount_app(app, service, public_url=public_url)
     hosts = {host, urlsplit(public_url).hostname or host}
     app.add_middleware(Guard, hosts=hosts, max_upload_bytes=service.limits.max_upload_bytes)
     return app
@@ -144,23 +150,20 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def add_run_route(app: FastAPI, service: Service) -> None:
+def add_model_routes(app: FastAPI, service: Service) -> None:
     from fastapi import HTTPException, Request, Response
-    from starlette.datastructures import UploadFile
+
+    async def models() -> list[dict[str, Any]]:
+        return [describe(served) for served in service.models.values()]
 
     async def run(key: str, request: Request) -> Response:
         served = service.models.get(key)
         if served is None:
             raise HTTPException(404, f"no model {key!r}: expected {' or '.join(service.models)}")
-        async with request.form(max_files=len(served.model.inputs)) as form:
-            files = {name: form.get(name) for name in served.model.inputs}
-            data = {name: await file.read() for name, file in files.items() if isinstance(file, UploadFile)}
-        for name in ("image", "mask"):
-            if name in files and name not in data:
-                what = "picture" if name == "image" else name
-                raise HTTPException(422, f"no {what} came: send a multipart form with a file called `{name}`")
+        async with request.form(max_files=len(served.spec.inputs)) as form:
+            sources = await read_form(served, form)
         try:
-            png = await run_to_png(service, served, **data)
+            png = await run_to_png(service, JobRequest(served, sources))
         except BusyError as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
         except UserError as error:
@@ -169,20 +172,46 @@ def add_run_route(app: FastAPI, service: Service) -> None:
 
     # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
     run.__annotations__ = {"key": str, "request": Request}
+    app.add_api_route("/api/models", models, methods=["GET"])
     app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
 
 
-async def run_to_png(
-    service: Service, served: ServedModel, image: bytes, mask: bytes | None = None, sketch: bytes | None = None
-) -> bytes:
+def describe(served: ServedModel) -> dict[str, Any]:
+    """What `GET /api/models` answers of a model. Texts are empty where nothing is known."""
+    return {
+        "key": served.key,
+        "title": served.title,
+        "spec": spec_to_json(served.spec),
+        "licence": served.model.licence,
+        "training_data": served.model.training_data,
+        "provider": served.model.runs_on,
+    }
+
+
+async def read_form(served: ServedModel, form: FormData) -> Sources:
+    """The inputs, undecoded. Raises HTTPException where one is missing."""
+    from fastapi import HTTPException
+    from starlette.datastructures import UploadFile
+
+    sources: dict[str, bytes] = {}
+    for given in served.spec.inputs:
+        value = form.get(given.name)
+        if isinstance(value, UploadFile):
+            sources[given.name] = await value.read()
+        elif isinstance(value, str) and not given.is_spatial:
+            sources[given.name] = value.encode()
+        elif not given.optional:
+            part = "file" if given.is_spatial else "field"
+            raise HTTPException(
+                422, f"no {given.name} came: send a multipart form with a {part} called `{given.name}`"
+            )
+    return sources
+
+
+async def run_to_png(service: Service, request: JobRequest) -> bytes:
     with TemporaryDirectory() as folder:
         file = Path(folder, "result.png")
-        if mask is None:
-            await asyncio.wrap_future(service.submit(served, image, file))
-        else:
-            limit = service.limits.max_pixels
-            job = partial(inpaint_once, served.model, image, mask, sketch, file, max_pixels=limit)
-            await asyncio.wrap_future(service.enqueue(job))
+        await asyncio.wrap_future(service.submit(request, file))
         return await asyncio.to_thread(file.read_bytes)
 
 

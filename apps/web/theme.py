@@ -156,8 +156,8 @@ CSS += """
 }
 .header p { color: var(--body-text-color-subdued); margin: 0; text-wrap: pretty; }
 
-.bench { gap: 1rem; align-items: stretch; }
-.bench > .column {
+.columns { gap: 1rem; align-items: stretch; }
+.columns > .column {
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; min-width: min(100%, 20rem) !important;
 }
@@ -186,6 +186,10 @@ CSS += """
 .working progress:indeterminate::-moz-progress-bar { background: transparent; }
 @keyframes working { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .refusal { color: var(--error-text-color); border-color: currentColor; padding: 1rem; overflow-wrap: anywhere; }
+.result-image :is(button, .image-frame, img) { width: 100% !important; max-height: 32rem; }
+.result-image img { height: auto !important; object-fit: contain !important; min-height: 12rem; }
+.seed > button { align-self: end; }
+.latent .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
 .zoom-hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
@@ -209,8 +213,9 @@ CSS += """
 .how dt { color: var(--body-text-color-subdued); }
 .how dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 @media (max-width: 36rem) {
-  .bench > .column { padding: .75rem; }
+  .columns > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
+  .uploads > .block { height: 14rem !important; }
   .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }
 }

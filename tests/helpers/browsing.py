@@ -65,7 +65,7 @@ def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url, address) else None)
     page.goto(address)
-    page.get_by_role("button", name="Drop an image file here to upload").first.wait_for()
+    shown(page.locator(".columns button")).first.wait_for()
     try:
         yield page
     finally:

@@ -72,7 +72,7 @@ def mean_filter(pixels: FloatImages) -> FloatImages:
     padded = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)))
     height, width = pixels.shape[-2:]
     shifted = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return np.mean(shifted, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(shifted, axis=0, dtype=np.float32))
 
 
 def make_proto(
@@ -80,7 +80,7 @@ def make_proto(
 ) -> onnx.ModelProto:
     """The filter on each channel, enlarged `scale` times. `more_nodes` turn `enlarged` into `output`."""
     spec = metadata.spec
-    weights = {
+    weights: dict[str, NDArray[Any]] = {
         "kernel": np.full((spec.in_channels, 1, 3, 3), 1 / 9, np.float32),
         "scales": np.array([1, 1, spec.scale, spec.scale], np.float32),
     }
@@ -238,7 +238,7 @@ def stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
         helper.make_node("Add", ["image", "colour"], ["sum"]),
         helper.make_node("Mul", ["sum", "half"], ["output"]),
     ]
-    weights = {"axes": np.array([2, 3], np.int64), "half": np.full(1, 0.5, np.float32)}
+    weights: dict[str, NDArray[Any]] = {"axes": np.array([2, 3], np.int64), "half": np.full(1, 0.5, np.float32)}
     return to_proto("stylizer", metadata, nodes, weights, expected=stylized)
 
 

@@ -1,9 +1,8 @@
-"""The page of a model that fills holes: paint over what has to go, fill, go back, fill again."""
+"""The page of a model that inpaints: paint over what is to be filled, fill, undo, fill again."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,17 +11,21 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from gan_tasks.apps.web import components as workbench
+from gan_tasks.apps.web import components, fields
+from gan_tasks.apps.web.fields import Values
 from gan_tasks.apps.web.inpaint_steps import (
     MASK_COLOUR,
     MASK_OPACITY,
     SKETCH_COLOUR,
+    InpaintInputs,
     InpaintRequest,
     Step,
     inpaint_picture,
     open_picture,
 )
-from gan_tasks.apps.web.job_queue import ServedModel, Service, Tab
+from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.run_form import new_folder
+from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
 
@@ -32,43 +35,42 @@ if TYPE_CHECKING:
     from gradio.components.base import Component
 
 STRATEGIES: dict[str, Strategy] = {
-    "Each hole with its surroundings": "crop",
-    "The whole picture, made smaller": "resize",
-    "The whole picture as it is": "original",
+    "Each masked region with its surroundings": "crop",
+    "The whole image, made smaller": "resize",
+    "The whole image as it is": "original",
 }
 MAX_DILATE_PX, MAX_FEATHER_PX = 64, 64
 
 Steps = tuple[Step, ...]
 """The upload and what each fill made of the one before."""
-Values = dict[Any, Any]
-"""What components hold, or are to."""
 
 
 def build(service: Service, tab: Tab) -> None:
     """Add the page of one tab to the Gradio blocks that are open."""
     import gradio as gr
 
-    served = tab.ways[0]
-    follows_sketch = "sketch" in served.model.inputs
-    with gr.Row(elem_classes="bench"):
+    served = tab.models[0]
+    given = InpaintInputs.of(served.spec)
+    follows_sketch = given.sketch is not None
+    with gr.Row(elem_classes="columns"):
         with gr.Column():
             with gr.Column() as start:
-                picture = workbench.picture_input()
+                picture = fields.upload(fields.input_label(given.image))
             with gr.Column(visible=False) as work:
                 editor = editor_input(follows_sketch=follows_sketch)
                 hint = gr.HTML(instructions(follows_sketch=follows_sketch), container=False)
                 with gr.Row():
-                    fill = workbench.run_button("Fill")
+                    fill = components.run_button("Fill")
                     undo = gr.Button("Undo the last fill", interactive=False)
                 alert = gr.HTML(visible=False, container=False)
-                another = gr.Button("Another picture", size="sm")
+                another = gr.Button("Another image", size="sm")
                 with gr.Accordion("Mask from a file", open=False):
-                    mask = file_input("Mask: white in the hole")
-                    sketch = file_input("Sketch: white lines to follow") if follows_sketch else None
+                    mask = fields.upload("Mask: white where the image is filled", height=160)
+                    sketch = fields.upload("Sketch: white lines to follow", height=160) if follows_sketch else None
                 options = option_inputs()
         with gr.Column():
             outputs = build_outputs(follows_sketch=follows_sketch)
-    workbench.about(tab)
+    components.about(tab)
     page = InpaintPage(
         service,
         served,
@@ -92,7 +94,7 @@ def build(service: Service, tab: Tab) -> None:
 
 
 def editor_input(*, follows_sketch: bool) -> Component:
-    """An input that gives the layers painted over the picture, encoded. As `workbench.picture_input`, undecoded."""
+    """An input that gives the layers painted over the image, encoded. As `fields.upload`, undecoded."""
     import gradio as gr
 
     paint: list[str | tuple[str, float]] = [(MASK_COLOUR, MASK_OPACITY)]
@@ -114,7 +116,7 @@ def editor_input(*, follows_sketch: bool) -> Component:
         if payload is None:
             return ()
         if payload.id is None:  # as it was given by the server, nothing was painted since
-            return tuple(path.read_bytes() for layer in payload.layers if (path := workbench.uploaded_path(layer)))
+            return tuple(path.read_bytes() for layer in payload.layers if (path := fields.uploaded_path(layer)))
         drawn = editor.blob_storage.pop(payload.id, None)
         return tuple(layer for layer in drawn.layers if layer) if drawn else ()
 
@@ -124,20 +126,10 @@ def editor_input(*, follows_sketch: bool) -> Component:
 
 def instructions(*, follows_sketch: bool) -> str:
     dot = '<span class="paint" style="background: {}"></span>'
-    text = f"Paint {dot.format(MASK_COLOUR)} covers what is to be filled; the eraser takes it away again."
+    text = f"Paint {dot.format(MASK_COLOUR)} covers what is to be filled. The eraser removes paint."
     if follows_sketch:
-        text += f" Lines in {dot.format(SKETCH_COLOUR)}, the brush's other colour, are followed by the fill."
+        text += f" The fill follows lines in {dot.format(SKETCH_COLOUR)}, the brush's other colour."
     return f'<p class="hint">{text}</p>'
-
-
-def file_input(label: str) -> Component:
-    import gradio as gr
-
-    file = gr.Image(
-        label=label, sources=["upload", "clipboard"], type="filepath", image_mode=None, height=160, buttons=[]
-    )
-    file.preprocess = workbench.uploaded_path  # type: ignore[method-assign, assignment]
-    return file
 
 
 @dataclass(frozen=True)
@@ -178,18 +170,18 @@ def option_inputs() -> OptionInputs:
                 MAX_DILATE_PX,
                 default.dilate_px,
                 step=1,
-                label="Grow the hole, px",
-                info="Where paint or mask leave a rim of what they should cover.",
+                label="Grow the mask, px",
+                info="For paint or a mask that leaves a boundary of what it should cover.",
             ),
             feather_px=gr.Slider(
                 0,
                 MAX_FEATHER_PX,
                 default.feather_px,
                 step=1,
-                label="Soft edge, px",
-                info="Inside the hole; nothing outside of it is ever changed.",
+                label="Soft boundary, px",
+                info="Inside the mask. Nothing outside of it is ever changed.",
             ),
-            match_colour=gr.Checkbox(default.match_colour, label="Match the colours at the edge"),
+            match_colour=gr.Checkbox(default.match_colour, label="Match the colours at the boundary"),
         )
 
 
@@ -234,7 +226,7 @@ EMPTY = '<p class="empty">Upload and result appear here.</p>'
 
 @dataclass(frozen=True)
 class Visit:
-    """What a person has come to. paint: layers that are to lie on the last picture."""
+    """What a person did so far. paint: layers that are to lie on the last image."""
 
     steps: Steps = ()
     paint: tuple[Path, ...] = ()
@@ -273,7 +265,7 @@ class InpaintPage:
         self.undo.click(self.on_undo, {self.visit}, parts, api_visibility="private", show_progress_on=[self.hint])
         another.click(self.on_another, None, [self.picture, *parts], api_visibility="private")
         # Events of their own, because these always give a value: an input that an event leaves as it is counts as
-        # updated, and loses its own way of reading what comes (see workbench.picture_input).
+        # updated, and is no longer read by our own function (see `fields.upload`).
         self.visit.change(
             self.repaint, {self.visit}, [self.editor, *files], api_visibility="private", show_progress="hidden"
         )
@@ -303,7 +295,7 @@ class InpaintPage:
     def job(self, visit: Visit, values: Values) -> Callable[[], Step]:
         """Raises UserError where there is nothing to do."""
         if not visit.steps:
-            raise UserError("There is no picture yet: put one in first.")
+            raise UserError("There is no image yet: put one in first.")
         request = InpaintRequest(
             paint=values[self.editor],
             mask=values[self.mask],
@@ -312,7 +304,7 @@ class InpaintPage:
         )
         return partial(
             inpaint_picture,
-            self.served.model,
+            self.served.predictor,
             visit.steps[-1],
             request,
             new_folder(),
@@ -321,7 +313,7 @@ class InpaintPage:
         )
 
     def on_undo(self, values: Values) -> Values:
-        """Back to the picture before the last fill, with the paint on it that was filled."""
+        """Back to the image before the last fill, with the paint on it that was filled."""
         *before, last = values[self.visit].steps
         return self.show(Visit(tuple(before), last.paint))
 
@@ -329,17 +321,17 @@ class InpaintPage:
         return self.show(Visit()) | {self.picture: None}
 
     def repaint(self, values: Values) -> Values:
-        """The last picture, ready to be painted on; masks were for the fill before."""
+        """The last image, ready to be painted on; masks were for the fill before."""
         visit: Visit = values[self.visit]
         files: Values = {component: None for component in (self.mask, self.sketch) if component is not None}
         return files | {self.editor: painting(visit)}
 
     def on_clear(self, values: Values) -> Values:
-        """The editor clears the picture away with the paint: here it is again."""
+        """Show the image again, which the editor clears with the paint."""
         return {self.editor: painting(replace(values[self.visit], paint=()))}
 
     def show(self, visit: Visit) -> Values:
-        """The picture that came last, beside the first, if it is another."""
+        """The last image, beside the first if they differ."""
         import gradio as gr
 
         changed: Values = {
@@ -363,7 +355,7 @@ class InpaintPage:
             outputs.result: gr.update(visible=True),
             outputs.slider: (steps[0].file, step.file),
             outputs.notes: "".join(f'<p class="note" role="status">{escape(note)}</p>' for note in step.notes),
-            outputs.facts: workbench.description_list(self.facts(steps), "facts"),
+            outputs.facts: components.description_list(self.facts(steps), "facts"),
             outputs.download: gr.update(value=step.file),
             outputs.mask: gr.update(value=step.mask),
             **sketch,
@@ -413,12 +405,3 @@ def painting(visit: Visit) -> dict[str, Any] | None:
         return None
     preview = str(visit.steps[-1].preview)
     return {"background": preview, "layers": [str(layer) for layer in visit.paint], "composite": preview}
-
-
-def new_folder() -> Path:
-    """Where Gradio serves files from and deletes them by their age."""
-    from gradio.utils import get_upload_folder
-
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    return folder

@@ -1,4 +1,4 @@
-"""The page for filling holes in a browser: painted with the mouse, filled, undone, filled again, downloaded."""
+"""The page for inpainting in a browser: painted with the mouse, filled, undone, filled again, downloaded."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ from browsing import (
 from handmade_onnx import FILL, write_filler, write_onnx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from gan_tasks.apps.web.job_queue import Limits, Service, open_models
+from gan_tasks.apps.web.job_queue import Limits, Service
+from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.datasets.images import Picture, Pixels, read, write
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.models.base import load
+from gan_tasks.export.load import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 
@@ -178,10 +179,10 @@ def test_a_mask_from_a_file_with_settings(page: Page, folder: Path, tmp_path: Pa
     choose_file(page, folder / "mask.png")
     shown(page.get_by_role("button", name="Remove Image")).wait_for()
     press(page, "Settings")
-    page.get_by_label("The whole picture as it is").check()
-    page.get_by_role("spinbutton", name="Grow the hole").fill("2")
-    page.get_by_role("spinbutton", name="Soft edge").fill("0")
-    page.get_by_label("Match the colours at the edge").uncheck()
+    page.get_by_label("The whole image as it is").check()
+    page.get_by_role("spinbutton", name="Grow the mask").fill("2")
+    page.get_by_role("spinbutton", name="Soft boundary").fill("0")
+    page.get_by_label("Match the colours at the boundary").uncheck()
     fills(page, 1)
     source, result = read(folder / "photo.png").pixels, read(download(page, tmp_path / "result.png")).pixels
     assert np.argwhere(changed(source, result)).min(axis=0).tolist() == [8, 38]
@@ -225,7 +226,7 @@ def test_clearing_takes_the_paint_and_leaves_the_picture(page: Page, folder: Pat
     fills(page, 1)
     mask = read(download(page, tmp_path / "mask.png", "Download the mask")).pixels[..., 0] > 0
     assert mask.any() and not mask[120].any()
-    press(page, "Another picture")
+    press(page, "Another image")
     put_in(page, folder / "photo.png")
     expect(page.get_by_text("Upload and result appear here.")).to_be_visible()
 

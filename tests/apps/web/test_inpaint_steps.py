@@ -1,4 +1,4 @@
-"""A picture that is filled again and again, without a browser: what paint means, what is refused, and over HTTP."""
+"""An image that is inpainted again and again, without a browser: what paint means, what is refused, and over HTTP."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from gan_tasks.apps.web.inpaint_steps import (
     painted,
     preview_size,
 )
-from gan_tasks.apps.web.job_queue import BusyError, Limits, Service, open_models
+from gan_tasks.apps.web.job_queue import BusyError, Limits, Service
+from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, read, write
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.models.base import Model, load
+from gan_tasks.export.load import load
 
 MAX_PIXELS = 10_000
 RED, BLUE = (255, 0, 200), (10, 60, 255)
@@ -56,7 +58,7 @@ def layer(*strokes: tuple[slice, slice, tuple[int, int, int], int], size: tuple[
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
+def model(tmp_path: Path) -> Predictor:
     return load(write_filler(tmp_path / "fill.onnx"))
 
 
@@ -67,13 +69,13 @@ def step(tmp_path: Path) -> Step:
     return open_picture(tmp_path / "photo.png", tmp_path / "upload", max_pixels=MAX_PIXELS)
 
 
-def fill(model: Model, step: Step, tmp_path: Path, request: InpaintRequest, name: str = "photo-1.png") -> Step:
+def fill(model: Predictor, step: Step, tmp_path: Path, request: InpaintRequest, name: str = "photo-1.png") -> Step:
     folder = tmp_path / name.removesuffix(".png")
     folder.mkdir()
     return inpaint_picture(model, step, request, folder, name=name, max_pixels=MAX_PIXELS)
 
 
-def test_paint_of_half_its_opacity_covers(model: Model, step: Step, tmp_path: Path) -> None:
+def test_paint_of_half_its_opacity_covers(model: Predictor, step: Step, tmp_path: Path) -> None:
     paint = layer((slice(5, 9), slice(5, 9), RED, 153), (slice(9, 10), slice(5, 9), RED, 75))
     more = layer((slice(20, 21), slice(20, 25), RED, 153))
     after = fill(model, step, tmp_path, InpaintRequest((paint, more), options=HARD))
@@ -104,7 +106,7 @@ def test_paint_on_a_preview_covers_the_same_place_of_a_large_picture() -> None:
     assert np.array_equal(mask, expected)
 
 
-def test_a_mask_file_adds_to_the_paint(model: Model, step: Step, tmp_path: Path) -> None:
+def test_a_mask_file_adds_to_the_paint(model: Predictor, step: Step, tmp_path: Path) -> None:
     mask = np.zeros((40, 50), np.uint8)
     mask[30:32] = 255
     (tmp_path / "mask.png").write_bytes(png(mask))
@@ -115,7 +117,7 @@ def test_a_mask_file_adds_to_the_paint(model: Model, step: Step, tmp_path: Path)
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_what_is_kept_and_what_is_painted_on(channels: int, dtype: type, model: Model, tmp_path: Path) -> None:
+def test_what_is_kept_and_what_is_painted_on(channels: int, dtype: type, model: Predictor, tmp_path: Path) -> None:
     pixels: Pixels = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (40, 50, channels)).astype(dtype)
     write(tmp_path / "deep.tif", Picture(pixels))
     (tmp_path / "upload").mkdir()
@@ -129,26 +131,26 @@ def test_what_is_kept_and_what_is_painted_on(channels: int, dtype: type, model: 
     assert np.array_equal(result[kept], pixels[kept]) and not np.array_equal(result, pixels)
 
 
-def test_notes_are_passed_on(model: Model, tmp_path: Path) -> None:
+def test_notes_are_passed_on(model: Predictor, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png(np.zeros((90, 100, 3), np.uint8)))
     (tmp_path / "upload").mkdir()
     step = open_picture(tmp_path / "photo.png", tmp_path / "upload", max_pixels=MAX_PIXELS)
     paint = layer((slice(5, 9), slice(5, 9), RED, 153), size=(90, 100))
     request = InpaintRequest((paint,), options=InpaintOptions(strategy="original"))
     assert fill(model, step, tmp_path, request).notes == ()
-    model.max_memory_bytes = 500_000
+    model.model.max_memory_bytes = 500_000
     first, *_ = fill(model, step, tmp_path, request, "again.png").notes
-    assert "each hole was filled with its surroundings instead" in first
+    assert "each masked region was filled with its surroundings instead" in first
 
 
-def test_what_cannot_be_filled_is_said(model: Model, step: Step, tmp_path: Path) -> None:
+def test_what_cannot_be_filled_is_said(model: Predictor, step: Step, tmp_path: Path) -> None:
     (tmp_path / "small.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
     everything = layer((slice(0, 40), slice(0, 50), RED, 153))
     for number, (request, words) in enumerate(
         (
             (InpaintRequest(), "Nothing is covered"),
-            (InpaintRequest((everything,)), "covers the whole picture"),
-            (InpaintRequest((layer(size=(80, 80)),)), "does not have the picture's size"),
+            (InpaintRequest((everything,)), "covers the whole image"),
+            (InpaintRequest((layer(size=(80, 80)),)), "does not have the image's size"),
             (InpaintRequest(mask=tmp_path / "small.png"), "the mask: is 9 × 9 px but its image is 50 × 40 px"),
         )
     ):
@@ -210,7 +212,7 @@ def test_an_image_and_a_mask_over_http(client: TestClient, service: Service, tmp
     for model, masks in (("fill", {"mask": MASK}), ("sketch", {"mask": MASK, "sketch": lines})):
         answer = post(client, model, image=PIXELS, **masks)
         assert answer.status_code == 200
-        expected = service.models[model].model(PIXELS, *masks.values())
+        expected = service.models[model].predictor(PIXELS, *masks.values())
         assert np.array_equal(read(answer.content).pixels, expected)
         (tmp_path / "out.png").write_bytes(answer.content)
         mark = read_xmp(tmp_path / "out.png")
@@ -222,7 +224,7 @@ def test_an_image_and_a_mask_over_http(client: TestClient, service: Service, tmp
 def test_what_is_wrong_over_http(client: TestClient, service: Service) -> None:
     for answer, words in (
         (post(client, "fill", image=PIXELS), "no mask came: send a multipart form with a file called `mask`"),
-        (post(client, "fill", mask=MASK), "no picture came"),
+        (post(client, "fill", mask=MASK), "no image came: send a multipart form with a file called `image`"),
         (post(client, "fill", image=PIXELS, mask=MASK[:9]), "the mask: is 50 × 9 px"),
         (post(client, "fill", image=PIXELS, mask=np.full_like(MASK, 255)), "the mask: all pixels are masked"),
     ):

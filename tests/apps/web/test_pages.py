@@ -24,16 +24,19 @@ from handmade_onnx import write_onnx
 from onnx import helper
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from gan_tasks.apps.web.job_queue import Limits, Service, open_models
+from gan_tasks.apps.web.job_queue import Limits, Service
+from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.datasets.images import Picture, read, write
+from gan_tasks.export.inference.predictor import PredictOptions
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.models.base import load
+from gan_tasks.export.inference.upscale import UpscaleOptions
+from gan_tasks.export.load import load
 from gan_tasks.export.onnx.model import OnnxModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 
 LIMITS = Limits(max_pixels=300 * 300)
-BOTH_WAYS = "Seasons"
+BOTH_DIRECTIONS = "Seasons"
 """The tab of the two models that go in different directions."""
 
 
@@ -43,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     write_onnx(folder / "mean.onnx")
     write_onnx(folder / "twice.onnx", scale=2, task="enlarging", model_name="Twice")
-    seasons = {"task": "cyclegan", "model_name": BOTH_WAYS, "source": "run 1", "training_data": "summer2winter"}
+    seasons = {"task": "cyclegan", "model_name": BOTH_DIRECTIONS, "source": "run 1", "training_data": "summer2winter"}
     write_onnx(folder / "winter.onnx", **seasons, direction="a-to-b")
     swap = helper.make_node("Gather", ["enlarged", "order"], ["output"], axis=1)
     order = helper.make_node("Constant", [], ["order"], value_ints=[2, 1, 0])
@@ -128,9 +131,9 @@ def test_upload_run_compare_download(page: Page, folder: Path, tmp_path: Path) -
     assert after["x"] - before["x"] > 60
 
 
-def test_one_tab_goes_both_ways(page: Page, folder: Path, tmp_path: Path) -> None:
-    open_tab(page, BOTH_WAYS)
-    expect(page.get_by_role("tab", name="Draw")).to_have_count(0)  # photographs are not drawn
+def test_one_tab_has_both_directions(page: Page, folder: Path, tmp_path: Path) -> None:
+    open_tab(page, BOTH_DIRECTIONS)
+    expect(shown(page.get_by_role("tab", name="Draw"))).to_have_count(1)
     upload(page, folder / "source.png")
     source = read(folder / "source.png").pixels
     for file, label in (("winter", "summer to winter"), ("summer", "winter to summer")):
@@ -179,7 +182,7 @@ def test_another_format(page: Page, folder: Path, tmp_path: Path) -> None:
     [
         ("text.png", "not an image in a known format"),
         ("large.png", "300 × 301 px with 4 channels is over the limit of 90,000 px"),
-        (None, "There is no picture yet"),
+        (None, "There is no image yet"),
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence(page: Page, folder: Path, name: str | None, words: str) -> None:
@@ -198,7 +201,7 @@ def test_an_example_runs_at_once(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_drawing_is_run_on_white_paper(page: Page, tmp_path: Path) -> None:
-    page.get_by_role("tab", name="Draw").click()
+    shown(page.get_by_role("tab", name="Draw")).click()
     page.get_by_label("Brush").click()
     canvas = page.locator("canvas").first.bounding_box()
     assert canvas is not None
@@ -237,8 +240,8 @@ class Gate:
 @pytest.fixture(scope="module")
 def enlarging(folder: Path) -> Iterator[tuple[str, Service]]:
     """The address of a page on two models that enlarge, and what serves it: one job, and none may wait."""
-    write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double")
-    write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple")
+    write_onnx(folder / "double.onnx", task="super-resolution", scale=2, model_name="Double", receptive_field=6)
+    write_onnx(folder / "triple.onnx", task="super-resolution", scale=3, model_name="Triple", receptive_field=6)
     limits = Limits(max_pixels=4 * LIMITS.max_pixels, queue_size=0)
     service = Service(open_models([folder / "double.onnx", folder / "triple.onnx"]), limits)
     with served(service, folder) as address:
@@ -281,7 +284,8 @@ def test_enlarging_with_the_model_and_to_the_size_that_are_chosen(
         press(page, "Enlarge")
         expect(fact(page, "Result")).to_have_text("1024 × 768 px")
         result = read(download(page, tmp_path / "result.png")).pixels
-        assert np.array_equal(result, load(folder / "triple.onnx").enlarged(source, scale=4))
+        options = PredictOptions(upscale=UpscaleOptions(4))
+        assert np.array_equal(result, load(folder / "triple.onnx")(source, options=options))
         assert sizes_in_slider(page) == [[1024, 768], [1024, 768]]
         expect(page.locator(".command textarea")).to_have_value(re.compile(r" --scale 4$"))
 
@@ -370,12 +374,12 @@ def test_the_look(browser: Browser, address: str, folder: Path, width: int, sche
         press(page, "Run")
         page.get_by_role("button", name="Download PNG").wait_for()
         check_look(page, axe, f"result-{form}")
-        page.get_by_role("tab", name="Draw").click()
+        shown(page.get_by_role("tab", name="Draw")).click()
         page.locator("canvas").first.wait_for()
         check_look(page, axe, f"draw-{form}")
-        open_tab(page, BOTH_WAYS)
+        open_tab(page, BOTH_DIRECTIONS)
         upload(page, folder / "source.png")
         press(page, "About this model")
         press(page, "Run")
         shown(page.get_by_role("button", name="Download PNG")).wait_for()
-        check_look(page, axe, f"both-ways-{form}")
+        check_look(page, axe, f"both-directions-{form}")

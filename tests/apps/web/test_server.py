@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -29,24 +30,17 @@ from fastapi.testclient import TestClient
 from handmade_onnx import mean_filter, write_onnx
 from PIL import Image
 
-from gan_tasks.apps.web import job_queue as service_module
-from gan_tasks.apps.web.components import JobRequest, build_outputs, duration, run_job, stop_job
-from gan_tasks.apps.web.job_queue import (
-    BusyError,
-    JobProgress,
-    Limits,
-    Service,
-    StoppedError,
-    direction_label,
-    free_key,
-    open_models,
-    tabs_of,
-)
+from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
+from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
+from gan_tasks.apps.web.run_form import Run, run_job
+from gan_tasks.apps.web.served_models import ServedModel, direction_label, free_key, open_models, tabs_of
 from gan_tasks.apps.web.server import build_app, serve
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Picture, Pixels, read
+from gan_tasks.datasets.images import Pixels, read
+from gan_tasks.export.inference.predictor import Opened, PredictOptions, Source
 from gan_tasks.export.inference.provenance import read_xmp
-from gan_tasks.export.models.base import load
+from gan_tasks.export.inference.upscale import UpscaleOptions
+from gan_tasks.export.load import load
 from gan_tasks.export.models.resizing import resized
 
 HELPERS = Path(__file__).parents[2] / "helpers"
@@ -86,6 +80,32 @@ def client(service: Service) -> Iterator[TestClient]:
 
 def run(client: TestClient, data: bytes, *, model: str = "mean", name: str = "image.png") -> httpx.Response:
     return client.post(f"/api/{model}/run", files={"image": (name, data)})
+
+
+def submit(
+    service: Service,
+    served: ServedModel,
+    data: bytes,
+    file: Path,
+    *,
+    scale: int = 0,
+    on_white: bool = False,
+    progress: JobProgress | None = None,
+) -> Future[Result]:
+    """Queue a job on one image."""
+    options = PredictOptions(upscale=UpscaleOptions(scale or None))
+    return service.submit(JobRequest(served, {"image": data}, options, on_white), file, progress=progress)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, served: ServedModel, go: threading.Event) -> None:
+    """Let the model's jobs wait for the event before they read."""
+    read_inputs = served.predictor.read
+
+    def held_read(sources: Mapping[str, Source], **options: Any) -> Opened:
+        assert go.wait(30)
+        return read_inputs(sources, **options)
+
+    monkeypatch.setattr(served.predictor, "read", held_read)
 
 
 def test_health(client: TestClient) -> None:
@@ -229,11 +249,7 @@ def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
     """The job that runs is held until all have asked, so that exactly one and the queue are served."""
     everyone_asked = threading.Event()
 
-    def held_read(data: bytes, *, max_pixels: int) -> Picture:
-        assert everyone_asked.wait(30)
-        return read(data, max_pixels=max_pixels)
-
-    monkeypatch.setattr(service_module, "read", held_read)
+    hold(monkeypatch, service.models["mean"], everyone_asked)
 
     async def ask() -> tuple[list[httpx.Response], list[float]]:
         transport = httpx.ASGITransport(build_app(service))
@@ -264,7 +280,7 @@ def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
 
 
 @pytest.mark.parametrize("in_tiles", [True, False])
-def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> None:
+def test_a_job_ends_where_its_progress_stops_it(tmp_path: Path, in_tiles: bool) -> None:
     """Between two tiles, or after the model where it runs whole; nothing is written, and the place is free again."""
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=0))
     served = service.models["mean"]
@@ -282,13 +298,13 @@ def test_a_job_ends_where_its_watch_stops_it(tmp_path: Path, in_tiles: bool) -> 
             super().begin()
             self.stopped = not in_tiles
 
-    job = service.submit(served, png(PIXELS), tmp_path / "out.png", progress=Impatient())
+    job = submit(service, served, png(PIXELS), tmp_path / "out.png", progress=Impatient())
     with pytest.raises(StoppedError):
         job.result(30)
     assert seen == ([(0, 12), (1, 12), (2, 12)] if in_tiles else [])
     assert not (tmp_path / "out.png").exists()
     progress = JobProgress()
-    assert service.submit(served, png(PIXELS), tmp_path / "out.png", progress=progress).result(30).file.exists()
+    assert submit(service, served, png(PIXELS), tmp_path / "out.png", progress=progress).result(30).file.exists()
     assert (progress.tiles_done, progress.tiles) == ((12, 12) if in_tiles else (0, 0))
     service.close()
 
@@ -298,20 +314,15 @@ def test_a_job_that_is_cancelled_while_it_waits_gives_its_place_free(
 ) -> None:
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
     served, go = service.models["mean"], threading.Event()
-
-    def held_read(data: bytes, *, max_pixels: int) -> Picture:
-        assert go.wait(30)
-        return read(data, max_pixels=max_pixels)
-
-    monkeypatch.setattr(service_module, "read", held_read)
-    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
-    second = service.submit(served, png(PIXELS), tmp_path / "second.png")
+    hold(monkeypatch, served, go)
+    first = submit(service, served, png(PIXELS), tmp_path / "first.png")
+    second = submit(service, served, png(PIXELS), tmp_path / "second.png")
     with pytest.raises(BusyError):
-        service.submit(served, png(PIXELS), tmp_path / "late.png")
+        submit(service, served, png(PIXELS), tmp_path / "late.png")
     while not first.running():
         time.sleep(0.001)
     assert second.cancel()
-    third = service.submit(served, png(PIXELS), tmp_path / "third.png")
+    third = submit(service, served, png(PIXELS), tmp_path / "third.png")
     go.set()
     assert first.result(30).file.exists()
     assert third.result(30).file.exists()
@@ -328,18 +339,15 @@ def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
     served, go = service.models["mean"], threading.Event()
-
-    def held_read(data: bytes, *, max_pixels: int) -> Picture:
-        assert go.wait(30)
-        return read(data, max_pixels=max_pixels)
-
-    monkeypatch.setattr(service_module, "read", held_read)
+    hold(monkeypatch, served, go)
     with gradio.Blocks():
         outputs = build_outputs()
 
     async def wait_and_stop() -> list[str]:
         said = []
-        async with aclosing(run_job(service, outputs, JobRequest(served, png(PIXELS), "a.png", ".png"))) as shown:
+        async with aclosing(
+            run_job(service, outputs, lambda: Run(JobRequest(served, {"image": png(PIXELS)}), "a.png", ".png"))
+        ) as shown:
             async for values in shown:
                 said.append(values[outputs.message]["value"])
                 if leave:
@@ -348,13 +356,13 @@ def test_a_job_of_the_page_that_is_stopped_while_it_waits_gives_its_place_free(
                     stop_job(values[outputs.progress])
         return said
 
-    first = service.submit(served, png(PIXELS), tmp_path / "first.png")
+    first = submit(service, served, png(PIXELS), tmp_path / "first.png")
     while not first.running():
         time.sleep(0.001)
     said = asyncio.run(wait_and_stop())
-    assert "Waiting for other pictures" in said[0]
+    assert "Waiting for other jobs" in said[0]
     assert leave or "Stopped: there is no result." in said[-1]
-    third = service.submit(served, png(PIXELS), tmp_path / "third.png")  # while the first still runs
+    third = submit(service, served, png(PIXELS), tmp_path / "third.png")  # while the first still runs
     go.set()
     assert first.result(30).file.exists()
     assert third.result(30).file.exists()
@@ -366,7 +374,7 @@ def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int
     path = write_onnx(tmp_path / "double.onnx", task="super-resolution", scale=2)
     service = Service(open_models([path]), LIMITS)
     pixels = np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)  # alpha too
-    result = service.submit(service.models["double"], png(pixels), tmp_path / "out.png", scale=scale).result(30)
+    result = submit(service, service.models["double"], png(pixels), tmp_path / "out.png", scale=scale).result(30)
     service.close()
     own = load(path)(pixels)
     assert own.shape == (80, 60, 4)
@@ -375,33 +383,37 @@ def test_a_result_comes_in_the_size_that_is_asked_for(tmp_path: Path, scale: int
 
 
 def test_a_result_has_at_most_four_times_the_pixels_that_a_picture_may_have(tmp_path: Path) -> None:
-    service = Service(open_models([write_onnx(tmp_path / "quadruple.onnx", scale=4)]), Limits(max_pixels=4 * 1200))
+    service = Service(
+        open_models([write_onnx(tmp_path / "quadruple.onnx", task="super-resolution", scale=4)]),
+        Limits(max_pixels=4 * 1200),
+    )
     served = service.models["quadruple"]
-    assert service.submit(served, png(PIXELS), tmp_path / "out.png").result(30).after.pixels.shape == (160, 120, 3)
+    assert submit(service, served, png(PIXELS), tmp_path / "out.png").result(30).after.pixels.shape == (160, 120, 3)
     for rows, scale in ((41, 0), (41, 2), (40, 5)):
         picture = png(np.zeros((rows, 30, 3), np.uint8))
         with pytest.raises(UserError, match="over the limit of"):
-            service.submit(served, picture, tmp_path / "out.png", scale=scale).result(30)
+            submit(service, served, picture, tmp_path / "out.png", scale=scale).result(30)
     service.close()
 
 
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
     served = service.models["mean"]
-    taken = [service.submit(served, png(PIXELS), tmp_path / f"{number}.png") for number in range(3)]
+    taken = [submit(service, served, png(PIXELS), tmp_path / f"{number}.png") for number in range(3)]
     service.close()
     assert all(future.result(timeout=0).after.pixels.shape == (40, 30, 3) for future in taken)
     for _ in range(2 * LIMITS.queue_size):
         with pytest.raises(BusyError, match="stopping"):
-            service.submit(served, png(PIXELS), tmp_path / "late.png")
+            submit(service, served, png(PIXELS), tmp_path / "late.png")
 
 
 def test_a_drawing_is_laid_on_white(tmp_path: Path) -> None:
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
     drawing = np.full((1, 2, 4), (10, 20, 30, 255), np.uint8)
     drawing[0, 1, 3] = 0
-    result = service.submit(service.models["mean"], png(drawing), tmp_path / "out.png", on_white=True).result()
+    result = submit(service, service.models["mean"], png(drawing), tmp_path / "out.png", on_white=True).result()
     service.close()
+    assert result.before is not None
     assert result.before.pixels.tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
@@ -423,7 +435,7 @@ def test_models_of_one_training_share_a_tab(tmp_path: Path) -> None:
         "plain": {},
     }
     models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
-    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    tabs = [(tab.title, [served.key for served in tab.models]) for tab in tabs_of(models)]
     assert tabs == [
         ("seasons step-9", ["winter", "summer"]),
         ("mean", ["mean"]),
@@ -437,7 +449,7 @@ def test_models_that_enlarge_share_a_tab(tmp_path: Path) -> None:
     enlarging = {"task": "super-resolution", "scale": 2}
     others: dict[str, dict[str, Any]] = {"first": enlarging, "mean": {}, "second": enlarging | {"scale": 4}}
     models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
-    tabs = [(tab.title, [way.key for way in tab.ways]) for tab in tabs_of(models)]
+    tabs = [(tab.title, [served.key for served in tab.models]) for tab in tabs_of(models)]
     assert tabs == [("Super-resolution", ["first", "second"]), ("mean", ["mean"])]
     assert tabs_of(models[:2])[0].title == "first"
 
@@ -460,12 +472,12 @@ def test_the_time_left_in_words(seconds: float, text: str) -> None:
     ],
 )
 def test_a_direction_is_named_after_the_data(tmp_path: Path, training_data: str, direction: str, label: str) -> None:
-    model = load(write_onnx(tmp_path / "a.onnx", training_data=training_data, direction=direction))
-    assert direction_label(model) == label
+    predictor = load(write_onnx(tmp_path / "a.onnx", training_data=training_data, direction=direction))
+    assert direction_label(predictor.model) == label
 
 
 @pytest.mark.slow
-def test_a_run_that_learned_both_ways_is_served_in_both_and_its_files_say_theirs(tmp_path: Path) -> None:
+def test_a_run_of_both_directions_is_served_in_both_and_its_files_name_theirs(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from tiny import tiny_task, write_run
 
@@ -476,9 +488,9 @@ def test_a_run_that_learned_both_ways_is_served_in_both_and_its_files_say_theirs
     service = Service(open_models([run_folder, tmp_path / "back.onnx"]), LIMITS)
     both, back = service.tabs
     assert (both.title, back.title) == ("seasons step-00000000", "back")
-    assert [way.options for way in both.ways] == [("--direction", "a-to-b"), ("--direction", "b-to-a")]
-    exported = back.ways[0].model
-    assert (exported.direction, exported.source) == ("b-to-a", both.ways[1].model.source)
+    assert [served.options for served in both.models] == [("--direction", "a-to-b"), ("--direction", "b-to-a")]
+    exported = back.models[0].model
+    assert (exported.spec.direction, exported.source) == ("b-to-a", both.models[1].model.source)
     with TestClient(build_app(service), base_url="http://localhost") as client:
         results = {key: read(run(client, png(PIXELS), model=key).content).pixels for key in service.models}
     service.close()
@@ -508,20 +520,20 @@ def test_no_model_is_a_mistake() -> None:
 SERVE = """
 import sys
 from pathlib import Path
-import handmade_onnx, gan_tasks.apps.web.job_queue as service
+import handmade_onnx, gan_tasks.apps.web.served_models as served_models
 from gan_tasks.apps.web.server import serve
 
 class Slow:
-    def __init__(self, model): self.model = model
-    def __getattr__(self, name): return getattr(self.model, name)
-    def __call__(self, pixels):
+    def __init__(self, predictor): self.predictor = predictor
+    def __getattr__(self, name): return getattr(self.predictor, name)
+    def predict(self, *inputs):
         import time
         print("running", flush=True)
         time.sleep(1.5)
-        return self.model(pixels)
+        return self.predictor.predict(*inputs)
 
-load = service.load
-service.load = lambda path, **options: Slow(load(path, **options))
+load = served_models.load
+served_models.load = lambda path, **options: Slow(load(path, **options))
 try:
     serve([Path(sys.argv[1])], port=0)
 finally:

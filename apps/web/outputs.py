@@ -1,0 +1,128 @@
+"""The part of a page that shows how far a run is, and its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gan_tasks.apps.web.fields import Values
+from gan_tasks.apps.web.job_queue import JobProgress
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+EMPTY = '<p class="empty">The result appears here.</p>'
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run fills.
+
+    image: before and after, or the result alone where there is no image before.
+    progress: the `JobProgress` of the job that runs.
+    """
+
+    message: gr.HTML
+    stop: gr.Button
+    progress: gr.State
+    result: gr.Column
+    image: gr.ImageSlider | gr.Image
+    facts: gr.HTML
+    download: gr.DownloadButton
+    command: gr.Textbox
+
+    def components(self) -> list[Any]:
+        return list(vars(self).values())
+
+    def say(self, message: str, *, running: bool = False) -> Values:
+        """Show HTML in place of a result, while a job runs with the button that stops it."""
+        import gradio as gr
+
+        return {
+            self.message: gr.update(value=message, visible=True),
+            self.stop: gr.update(visible=running),
+            self.result: gr.update(visible=False),
+        }
+
+
+def build_outputs(*, compares: bool = True) -> Outputs:
+    """What a run fills.
+
+    compares: the image before lies beside the result; else the result stands alone.
+    """
+    import gradio as gr
+
+    with gr.Column(elem_classes="outputs"):
+        message = gr.HTML(EMPTY, container=False)
+        stop = gr.Button("Stop", visible=False, elem_classes="stop")
+        progress = gr.State()
+        stop.click(stop_job, progress, show_progress="hidden", api_visibility="private")
+        with gr.Column(visible=False) as result:
+            image = slider() if compares else single()
+            return Outputs(
+                message,
+                stop,
+                progress,
+                result,
+                image,
+                facts=gr.HTML(container=False, padding=False),
+                download=gr.DownloadButton("Download", elem_classes="download"),
+                command=gr.Textbox(
+                    label="The same on the command line", interactive=False, buttons=["copy"], elem_classes="command"
+                ),
+            )
+
+
+def slider() -> gr.ImageSlider:
+    import gradio as gr
+
+    image = gr.ImageSlider(label="Before and after", format="png", max_height=640, elem_classes="result-slider")
+    gr.HTML('<p class="zoom-hint">Scroll on the image to look closer.</p>', container=False)
+    return image
+
+
+def single() -> gr.Image:
+    import gradio as gr
+
+    return gr.Image(
+        label="Result",
+        alt_text="What the model made",
+        format="png",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_classes="result-image",
+    )
+
+
+def stop_job(progress: JobProgress | None) -> None:
+    if progress is not None:
+        progress.stop()
+
+
+def progress_html(progress: JobProgress) -> str:
+    """What is shown of a job before its end, as HTML."""
+    bar, left = "<progress></progress>", ""
+    if progress.stopped:
+        what = "Stopping…" if progress.tiles == 0 else "Stopping after this tile…"
+    elif progress.began_s is None:
+        what = "Waiting for other jobs…"
+    elif progress.tiles == 0:
+        what = "Running…"
+    elif progress.tiles_done == progress.tiles:
+        what = "Writing the result…"
+    else:
+        what = f"Tile {progress.tiles_done + 1} of {progress.tiles}"
+        bar = f'<progress max="{progress.tiles}" value="{progress.tiles_done}"></progress>'
+        left = "" if (left_s := progress.left_s()) is None else f"about {duration(left_s)} left"
+    return (
+        f'<div class="empty"><div class="working"><label><span>{what}</span>{bar}</label>'
+        f'<p class="left">{left or "&nbsp;"}</p></div></div>'
+    )
+
+
+def duration(seconds: float) -> str:
+    """For people, who need it to two digits: 40 s, 3 min, 2 h 10 min."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,32 @@
+"""The page of a model of image + style → image."""
+
+from __future__ import annotations
+
+from gan_tasks.apps.web import components, fields
+from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.outputs import build_outputs
+from gan_tasks.apps.web.run_form import RunForm
+from gan_tasks.apps.web.served_models import Tab
+
+
+def build(service: Service, tab: Tab) -> None:
+    """Add the page of one tab to the Gradio blocks that are open."""
+    import gradio as gr
+
+    with gr.Row(elem_classes="columns"):
+        with gr.Column():
+            direction = components.direction_choice(tab)
+            with gr.Row(elem_classes="uploads"):
+                inputs = [fields.input_field(given) for given in tab.spec.inputs]
+            run = components.run_button("Stylize")
+            examples = components.example_buttons(tab)
+            suffix = components.settings()
+        with gr.Column():
+            outputs = build_outputs()
+    components.about(tab)
+
+    buttons = [run, *examples, *fields.random_buttons(inputs)]
+    form = RunForm(service, tab, suffix, outputs, buttons, direction)
+    form.run_fields(run, inputs)
+    form.run_random_seeds(inputs)
+    form.run_examples(examples)

@@ -1,0 +1,187 @@
+"""The models that are served, and the tabs in which the page shows them. Imports no web framework and no torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.predictor import Predictor, Source
+from gan_tasks.export.load import is_public_checkpoint, load
+from gan_tasks.export.models.base import Model
+from gan_tasks.export.onnx.file import read_onnx
+from gan_tasks.export.onnx.test_vectors import test_vectors_of
+from gan_tasks.pretrained.bundled import find_bundled
+from gan_tasks.spec import ModelSpec, Use
+
+Sources = Mapping[str, Source | None]
+"""Encoded inputs by name; see `predictor.Source`. None where nothing was given."""
+
+SHARED_TABS: Mapping[Use, str] = {"upscale": "Super-resolution"}
+"""Uses whose models share one tab, in which one of them is chosen, and the title of that tab."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model in use.
+
+    key: its name in addresses: lower-case letters, digits and hyphens.
+    examples: inputs that came with the model.
+    options: what `gan-tasks apply` has to be told beside the path, to do the same.
+    """
+
+    key: str
+    path: Path
+    predictor: Predictor
+    examples: tuple[Sources, ...] = ()
+    options: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Model:
+        return self.predictor.model
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.predictor.spec
+
+    @property
+    def title(self) -> str:
+        return self.predictor.title
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the page: a model, the directions of one training, or all models of a use in SHARED_TABS.
+
+    models: at least one; all take the same inputs.
+    """
+
+    title: str
+    models: tuple[ServedModel, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the first model. The inputs and the use are those of all."""
+        return self.models[0].spec
+
+
+def open_models(
+    paths: Sequence[Path], *, provider: str = "auto", device: str = "auto", max_memory_bytes: int | None = None
+) -> list[ServedModel]:
+    """Load ONNX files and run folders, these in every direction that they learned.
+
+    Args:
+        provider: what runs the ONNX files.
+        device: auto, cpu, cuda or cuda:N.
+        max_memory_bytes: limit for a network's features; None is the model's own.
+
+    Raises UserError for a path that holds no model, and for no path at all.
+    """
+    if not paths:
+        raise UserError("no model to serve: give one or more .onnx files or run folders")
+    opened: list[ServedModel] = []
+    for path in paths:
+        if find_bundled(path) or is_public_checkpoint(path):
+            exported = path.with_suffix(".onnx").name
+            raise UserError(
+                f"{path} is a public checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
+                f"{exported}"
+            )
+        first = load(path, provider=provider, device=device)
+        directions = first.spec.directions if path.is_dir() else ()  # an exported file has one of them
+        others = [each for each in directions if each != first.spec.direction]
+        for predictor in (first, *(load(path, direction=each, device=device) for each in others)):
+            if max_memory_bytes is not None:
+                predictor.model.max_memory_bytes = max_memory_bytes
+            name = path.stem if path.suffix == ".onnx" else path.name
+            options = given_options(provider=provider, device=device)
+            if directions:
+                name = f"{name} {predictor.spec.direction}"
+                options = (*options, "--direction", predictor.spec.direction)
+            key = free_key(name, {served.key for served in opened})
+            opened.append(ServedModel(key, path, predictor, examples_of(path), options))
+    return opened
+
+
+def given_options(**options: str) -> tuple[str, ...]:
+    """Options of the command line that are not auto."""
+    return tuple(word for name, value in options.items() if value != "auto" for word in (f"--{name}", value))
+
+
+def tabs_of(models: Sequence[ServedModel]) -> tuple[Tab, ...]:
+    """The models by tab, in order. Models of one training that go in different directions share a tab."""
+    groups: list[list[ServedModel]] = []
+    for served in models:
+        group = next((group for group in groups if belongs_to(served, group)), None)
+        if group is None:
+            groups.append([served])
+        else:
+            group.append(served)
+    return tuple(Tab(title_of(group), tuple(group)) for group in groups)
+
+
+def belongs_to(served: ServedModel, group: Sequence[ServedModel]) -> bool:
+    """Whether a model stands in the same tab as those of the group."""
+    spec, first = served.spec, group[0].spec
+    kinds = [(given.name, given.kind) for given in spec.inputs]
+    if spec.use != first.use or kinds != [(given.name, given.kind) for given in first.inputs]:
+        return False
+    if spec.use in SHARED_TABS:
+        return True
+    is_same_training = training_of(served) == training_of(group[0])
+    is_new_direction = spec.direction not in {each.spec.direction for each in group}
+    return is_same_training and bool(spec.direction and first.direction) and is_new_direction
+
+
+def training_of(served: ServedModel) -> tuple[str, str, str]:
+    return served.spec.task, served.model.source, served.model.training_data
+
+
+def title_of(models: Sequence[ServedModel]) -> str:
+    """The title that the models share, or else that of their use or the name of their training."""
+    titles = {served.title for served in models}
+    if len(titles) == 1:
+        return titles.pop()
+    return SHARED_TABS.get(models[0].spec.use, models[0].model.source)
+
+
+def direction_label(model: Model) -> str:
+    """The direction for people: by the sides' names where the data's name is like horse2zebra, else A to B."""
+    sides = {"a": "A", "b": "B"}
+    if named := re.match(r"([A-Za-z]{2,})2([A-Za-z]{2,})", model.training_data):
+        sides = {"a": named[1], "b": named[2]}
+    return " to ".join(sides.get(side, side) for side in model.spec.direction.split("-to-"))
+
+
+def free_key(name: str, taken: set[str]) -> str:
+    """The name as it may stand in an address; with a number where that is taken."""
+    key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
+    number, free = 1, key
+    while free in taken:
+        number += 1
+        free = f"{key}-{number}"
+    return free
+
+
+def examples_of(path: Path) -> tuple[Sources, ...]:
+    """The inputs of the test vectors that an ONNX file carries; none for a run folder."""
+    if path.suffix.lower() != ".onnx":
+        return ()
+    vectors = test_vectors_of(read_onnx(path))
+    return tuple({name: encoded(values) for name, values in vector.inputs.items()} for vector in vectors)
+
+
+def encoded(values: NDArray[np.generic]) -> bytes:
+    """C×H×W as an NPY file of H×W×C, which takes any number of channels; a vector as a JSON list."""
+    if values.ndim == 1:
+        return json.dumps(values.tolist()).encode()
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(values.transpose(1, 2, 0)))
+    return file.getvalue()

@@ -1,0 +1,173 @@
+"""The REST interface: which models there are, and a form with an input of each kind."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio")
+pytest.importorskip("onnxruntime")
+
+from fastapi.testclient import TestClient
+from handmade_onnx import write_filler, write_generator, write_onnx, write_stylizer
+from PIL import Image
+
+from gan_tasks.apps.web.job_queue import Limits, Service
+from gan_tasks.apps.web.served_models import open_models
+from gan_tasks.apps.web.server import build_app
+from gan_tasks.datasets.images import Pixels, read
+from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.models.base import MAX_MEMORY_BYTES
+from gan_tasks.spec import spec_from_json
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+STYLE = np.random.default_rng(1).integers(0, 256, (16, 20, 3), np.uint8)
+LATENT, CLASSES = 12, 3
+
+
+def png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("models")
+    paths = [
+        write_onnx(folder / "mean.onnx"),
+        write_onnx(folder / "double.onnx", task="super-resolution", scale=2),
+        write_filler(folder / "fill.onnx", sketch=True),
+        write_generator(folder / "noise.onnx", latent=LATENT, classes=CLASSES),
+        write_stylizer(folder / "tint.onnx", licence="MIT", training_data="paintings"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        service = Service(open_models(paths), Limits())
+        yield service
+        service.close()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[TestClient]:
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        yield client
+
+
+def test_the_list_of_models_holds_their_specs(client: TestClient, service: Service) -> None:
+    answer = client.get("/api/models")
+    assert answer.status_code == 200
+    models = {each["key"]: each for each in answer.json()}
+    assert list(models) == ["mean", "double", "fill", "noise", "tint"]
+    for key, model in models.items():
+        assert spec_from_json(model.pop("spec")) == service.models[key].spec
+    assert models["tint"] == {
+        "key": "tint",
+        "title": "Tint",
+        "licence": "MIT",
+        "training_data": "paintings",
+        "provider": "CPU fp32, ONNX Runtime",
+    }
+
+
+def generate(client: TestClient, latent: str, label: str = "0") -> httpx.Response:
+    answer: httpx.Response = client.post(
+        "/api/noise/run", files={"latent": (None, latent.encode()), "label": (None, label.encode())}
+    )
+    return answer
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_seed_or_a_list_and_a_class_give_an_image(client: TestClient, service: Service, as_list: bool) -> None:
+    latent, label = draw_latent(5, LATENT), np.eye(CLASSES, dtype=np.float32)[1]
+    answer = generate(client, json.dumps(latent.tolist()) if as_list else "5", "[0, 1, 0]" if as_list else "1")
+    assert answer.status_code == 200
+    image = read(answer.content).pixels
+    assert image.shape == (24, 32, 3)
+    assert np.array_equal(image, service.models["noise"].predictor(latent, label))
+    assert not np.array_equal(image, read(generate(client, "6", "1").content).pixels)
+    assert not np.array_equal(image, read(generate(client, "5", "2").content).pixels)
+
+
+def test_a_latent_may_come_as_a_form_without_files(client: TestClient) -> None:
+    answer = client.post("/api/noise/run", data={"latent": "5", "label": "1"})
+    assert answer.content == generate(client, "5", "1").content
+
+
+def test_an_image_and_a_style_of_another_size_give_an_image(client: TestClient, service: Service) -> None:
+    answer = client.post("/api/tint/run", files={"image": png(PIXELS), "style": png(STYLE)})
+    assert answer.status_code == 200
+    image = read(answer.content).pixels
+    assert np.array_equal(image, service.models["tint"].predictor(PIXELS, STYLE))
+    assert np.abs(image - (PIXELS + STYLE.mean(axis=(0, 1))) / 2).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "words"),
+    [
+        ("noise", {"label": "1"}, "no latent came: send a multipart form with a field called `latent`"),
+        ("noise", {"latent": "1"}, "no label came: send a multipart form with a field called `label`"),
+        ("noise", {"latent": "-1", "label": "1"}, "latent is '-1': expected a seed, or a list of 12 numbers"),
+        ("noise", {"latent": "[1, 2]", "label": "1"}, "expected a seed, or a list of 12 numbers"),
+        ("noise", {"latent": "1", "label": "3"}, "label is '3': expected a class from 0 to 2"),
+        ("noise", {"latent": "1", "label": "cat"}, "label is 'cat': expected a class from 0 to 2"),
+        ("tint", {"style": "text"}, "no image came: send a multipart form with a file called `image`"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_said(client: TestClient, model: str, form: dict[str, str], words: str) -> None:
+    answer = client.post(f"/api/{model}/run", data=form)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+
+
+def test_a_missing_style_is_said(client: TestClient) -> None:
+    answer = client.post("/api/tint/run", files={"image": png(PIXELS)})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "no style came: send a multipart form with a file called `style`",
+    )
+
+
+def test_each_use_has_its_page_and_says_how_it_is_posted(client: TestClient) -> None:
+    components = client.get("/config").json()["components"]
+    buttons = [each["props"].get("value") for each in components if each["type"] == "button"]
+    for name in ("Run", "Enlarge", "Fill", "Generate", "Stylize"):
+        assert buttons.count(name) == 1, name
+    text = " ".join(str(each["props"].get("value")) for each in components if each["type"] == "html")
+    for part in (
+        "/api/mean/run with the file `image` in",
+        "/api/fill/run with the file `image`, the file `mask` and the file `sketch` (optional) in",
+        "/api/noise/run with the field `latent` and the field `label` in",
+        "/api/tint/run with the file `image` and the file `style` in",
+    ):
+        assert part in text
+
+
+def test_the_limit_of_memory_is_that_of_each_model(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "mean.onnx")
+    (served,) = open_models([path], max_memory_bytes=100 * 16 * 16, device="cpu")
+    assert served.model.runs_in_tiles(40, 30)
+    assert served.options == ("--device", "cpu")
+    (served,) = open_models([path])
+    assert served.model.max_memory_bytes == MAX_MEMORY_BYTES
+    assert served.options == ()
+
+
+def test_models_of_other_inputs_do_not_share_a_tab(tmp_path: Path) -> None:
+    from handmade_onnx import make_metadata, stylizer_proto
+
+    from gan_tasks.apps.web.served_models import tabs_of
+    from gan_tasks.spec import InputSpec
+
+    inputs = [InputSpec("image", "image", 3, "any"), InputSpec("style", "image", 3, "any")]
+    guided = stylizer_proto(make_metadata(task="super-resolution", inputs=inputs))
+    (tmp_path / "guided.onnx").write_bytes(guided.SerializeToString())
+    double = write_onnx(tmp_path / "double.onnx", task="super-resolution", scale=2)
+    tabs = tabs_of(open_models([double, tmp_path / "guided.onnx"]))
+    assert [[served.key for served in tab.models] for tab in tabs] == [["double"], ["guided"]]
