@@ -475,6 +475,6 @@ def test_it_learns_to_do_better_than_bicubic(tmp_path: Path) -> None:
     run = train(task, data=tmp_path, out=tmp_path / "run", config=config)
     model = TrainedModel(run, device="cpu")
     found = evaluate(model, tmp_path, options=EvaluationOptions(features="none"), quiet=True)
-    ours, bicubic = found.models[0].measures["psnr"].mean, found.baselines[0].measures["psnr"].mean
+    ours, bicubic = found.models[0].metrics["psnr"].mean, found.baselines[0].metrics["psnr"].mean
     assert ours > bicubic + 0.5  # dB; about 1.0
     assert found.verdict.startswith("By L1 better than every trivial answer, by more than noise")
