@@ -348,7 +348,7 @@ def ranks_options(case: tuple[str, ...], vgg: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def two_ranks(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five steps of each case in two processes; rank 0's networks as files."""
+    """Three steps of each case in two processes; rank 0's networks as files."""
     folder = tmp_path_factory.mktemp("ranks")
     cases = folder / "cases.json"
     vgg = write_vgg16(folder / "vgg16.safetensors")
