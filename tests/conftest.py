@@ -1,4 +1,7 @@
-"""Shared fixtures. Tests run on one thread a process: many small tensors gain nothing from more."""
+"""Shared fixtures, and the order of the tests.
+
+Tests run on one thread a process: many small tensors gain nothing from more, and there is a process for each core.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,12 @@ import pytest
 from tiny import CRISP, write_pairs
 
 from gan_tasks import tasks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, or one process would be busy with the last of them while the others wait."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +41,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this run of pytest that all its processes share; lock what you write there."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
 
 
 @pytest.fixture(scope="session")

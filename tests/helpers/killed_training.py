@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import sys
 import time
@@ -25,7 +26,8 @@ from tiny import tiny_task
 
 from gan_tasks.training.loop import TrainConfig, resume, train
 
-STEPS, EVERY = 6, 2
+STEPS, EVERY = 5, 2
+MOMENTS = 5
 CONFIG = TrainConfig(
     device="cpu",
     precision="fp32",
@@ -176,7 +178,8 @@ def main(data: Path, folder: Path, task_name: str) -> None:
     log = folder / "points"
     assert killed_at(0, folder / "counted", log) == 0
     points = log.read_text().splitlines()
-    points = points[: 1 + max(i for i, what in enumerate(points) if f"step-{2 * EVERY:08d}" in what)]
+    # Up to the end of the first checkpoint that is written after that: in later ones the same comes again.
+    points = points[: 1 + next(i for i, what in enumerate(points) if re.match("after renaming to .*/step-", what))]
     results: dict[str, Any] = {"task": task_name, "points": {}, "moments": {}, "workers": {}}
     for number, what in enumerate(points, start=1):
         run = folder / f"point-{number}"
@@ -186,7 +189,7 @@ def main(data: Path, folder: Path, task_name: str) -> None:
 
     duration_s = min(seconds_from_config(run) for run in (reference, folder / "counted"))
     chance = random.Random(0)
-    for number in range(10):
+    for number in range(MOMENTS):
         run = folder / f"moment-{number}"
         child = fork(lambda run=run: begin(task_name, data, run))  # type: ignore[misc]
         while not (run / "config.json").exists():

@@ -15,11 +15,21 @@ from gan_tasks.metrics.niqe import block_features, niqe_own_fit, own_model
 # Not among the photos of the fit.
 PHOTO = skimage.data.stereo_motorcycle()[0][:300, :400]
 
+FIT_TOLERANCE = 5e-4
+"""The fit depends on the CPU, because it is not continuous in its pixels. Of the photos' pixels 393 have a luma of
+exactly half a gray, which the CPU's matrix product rounds up or down; and shapes come from a table in steps of 0.001.
+Measured over OpenBLAS's kernels for x86 (Prescott to Sapphire Rapids) and OpenCV with and without AVX2: up to 8e-5
+deviations. The smallest change of the recipe that was tried (blocks are sharp from 0.751 of the sharpest one on, not
+from 0.75) makes 6e-3."""
+
 
 def test_the_model_in_the_package_is_what_its_script_makes():
-    model = fitted()
-    np.testing.assert_allclose(own_model().mean, model.mean, rtol=1e-6)
-    np.testing.assert_allclose(own_model().covariance, model.covariance, rtol=1e-5, atol=1e-9)
+    """In units of each feature's deviation, to FIT_TOLERANCE."""
+    model, stored = fitted(), own_model()
+    deviation = np.sqrt(np.diag(stored.covariance))
+    np.testing.assert_allclose(model.mean / deviation, stored.mean / deviation, rtol=0, atol=FIT_TOLERANCE)
+    scale = np.outer(deviation, deviation)
+    np.testing.assert_allclose(model.covariance / scale, stored.covariance / scale, rtol=0, atol=FIT_TOLERANCE)
 
 
 def jpeg(quality: int) -> np.ndarray:
@@ -81,10 +91,9 @@ def test_the_first_features_describe_the_locally_normalised_image():
 
 
 def test_depth_colour_and_what_is_beyond_whole_blocks_do_not_matter():
-    value = niqe_own_fit(PHOTO)
-    assert niqe_own_fit(PHOTO[:288, :384]) == value
-    assert niqe_own_fit(PHOTO.astype(np.uint16) * 257) == pytest.approx(value, rel=0.02)
-    gray = PHOTO[..., 1:2]
+    gray = PHOTO[..., 1:2]  # of which no luma has to be rounded
+    assert niqe_own_fit(gray[:288, :384]) == niqe_own_fit(gray)
+    assert niqe_own_fit(PHOTO.astype(np.uint16) * 257) == pytest.approx(niqe_own_fit(PHOTO), rel=0.02)
     assert niqe_own_fit(gray) == pytest.approx(niqe_own_fit(gray.repeat(3, axis=2)), rel=1e-6)
 
 

@@ -467,14 +467,14 @@ def test_it_learns_to_do_better_than_bicubic(tmp_path: Path) -> None:
         for index in range(count):
             write(tmp_path / split / f"{index:02d}.png", Picture(striped(first + index)))
     task = tiny(
-        *("--network", "srvgg", "--width", "24", "--blocks", "2", "--adversarial-epochs", "0"),
-        *("--batch-size", "4", "--lr", "4e-3", "--schedule", "cosine", "--epochs", "200"),
+        *("--network", "srvgg", "--width", "16", "--blocks", "2", "--adversarial-epochs", "0"),
+        *("--batch-size", "4", "--lr", "4e-3", "--schedule", "cosine", "--epochs", "100"),
         *("--ema-halflife-images", "100"),
     )
     config = replace(CONFIG, evaluate_every_steps=0, checkpoint_every_steps=0, log_every_steps=0)
     run = train(task, data=tmp_path, out=tmp_path / "run", config=config)
     model = TrainedModel(run, device="cpu")
     found = evaluate(model, tmp_path, options=EvaluationOptions(features="none"), quiet=True)
-    ours, bicubic = found.models[0].measures["psnr"].mean, found.baselines[0].measures["psnr"].mean
-    assert ours > bicubic + 0.5  # dB; about 1.0
+    ours, bicubic = found.models[0].metrics["psnr"].mean, found.baselines[0].metrics["psnr"].mean
+    assert ours > bicubic + 0.35  # dB; about 0.7
     assert found.verdict.startswith("By L1 better than every trivial answer, by more than noise")

@@ -59,9 +59,9 @@ def killed(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("kind", ["points", "moments"])
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(killed: dict[str, Any], kind: str) -> None:
-    """At every write, sync and rename of a checkpoint and at ten random moments: bit for bit, with nothing left."""
+    """At every write, sync and rename of a checkpoint and at five random moments: bit for bit, with nothing left."""
     results = killed[kind]
-    assert len(results) >= 10
+    assert len(results) >= {"points": 10, "moments": 5}[kind]
     if (kind, killed["task"]) == ("points", "super-resolution"):
         assert any("end-of-reconstruction" in point for point in results)
     expected = {"code": 0, "different": [], "leftovers": [], "journal": True}
@@ -348,7 +348,7 @@ def ranks_options(case: tuple[str, ...], vgg: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def two_ranks(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five steps of each case in two processes; rank 0's networks as files."""
+    """Three steps of each case in two processes; rank 0's networks as files."""
     folder = tmp_path_factory.mktemp("ranks")
     cases = folder / "cases.json"
     vgg = write_vgg16(folder / "vgg16.safetensors")
