@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_tasks.datasets.images import atomic
+from gan_tasks.datasets.images.atomic import write_bytes
 from gan_tasks.datasets.images.pixels import ImageError, Picture, Pixels
 
 _XMP_TAG = 700
@@ -31,7 +31,7 @@ def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None 
         data = _encode(path.suffix.lower(), picture, quality, xmp)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
-    atomic.write_bytes(path, data)
+    write_bytes(path, data)
 
 
 def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
-from gan_tasks.spec import ModelSpec, spec_to_json
+from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 
 
 def parse_spec(value: Any) -> Any:
@@ -70,3 +70,11 @@ class OnnxMetadata:
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise OnnxFileError(f"{file.name} has metadata that do not fit: {wrong}. Export it again") from error
+
+
+def spec_of(file: OnnxFile) -> ModelSpec | None:
+    """The spec in a file's metadata; None where there is none that can be read."""
+    try:
+        return spec_from_json(json.loads(file.metadata.get("spec", "")))
+    except ValueError:
+        return None

@@ -19,6 +19,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.export.onnx.metadata import spec_of
 from gan_tasks.export.onnx.winograd import with_winograd
 
 OPENVINO = "OpenVINO"
@@ -198,7 +199,8 @@ def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:
     # Between runs its threads would else keep the cores busy, waiting for the next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Planned ahead for a size that comes again, the memory of contextual attention grows by a third.
-    options.enable_mem_pattern = file.metadata.get("task") != "inpainting"
+    spec = spec_of(file)
+    options.enable_mem_pattern = spec is None or spec.use != "inpaint"
     try:
         return onnxruntime.InferenceSession(file.data, options, providers=chosen)
     except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own

@@ -112,14 +112,13 @@ def verdict(result: Evaluation) -> tuple[bool, str]:
 def draw(model: TrainedModel, pairs: Path, path: Path) -> None:
     """Write a grid of a few held-out paintings, the model's outputs, and the photos."""
     from gan_tasks.datasets.images import Picture, to_uint8, write
-    from gan_tasks.datasets.paired import open_pairs
     from gan_tasks.runs.image_grid import grid
     from gan_tasks.training.validation import arrays
 
-    data, _ = open_pairs(pairs, "test", model.task.config.data, seed=0, augment=False)
+    data, _ = model.task.open_data(pairs, "test", augment=False, seed=0)
     rows = []
-    for index, files in enumerate(data.pairs):
-        if files.stem not in SHOWN:
+    for index in range(len(data)):
+        if data.name(index) not in SHOWN:
             continue
         (source,), photo = arrays(model.task, data, index)
         rows.append([to_uint8(image) for image in (source, model.run(source[None])[0], photo)])

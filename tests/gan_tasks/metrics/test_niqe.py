@@ -7,7 +7,7 @@ import scipy.ndimage
 import scipy.special
 import scipy.stats
 import skimage.data
-from fit_niqe import fitted
+from fit_niqe import fit_model
 
 from gan_tasks.metrics import niqe
 from gan_tasks.metrics.niqe import block_features, niqe_own_fit, own_model
@@ -25,7 +25,7 @@ from 0.75) makes 6e-3."""
 
 def test_the_model_in_the_package_is_what_its_script_makes():
     """In units of each feature's deviation, to FIT_TOLERANCE."""
-    model, stored = fitted(), own_model()
+    model, stored = fit_model(), own_model()
     deviation = np.sqrt(np.diag(stored.covariance))
     np.testing.assert_allclose(model.mean / deviation, stored.mean / deviation, rtol=0, atol=FIT_TOLERANCE)
     scale = np.outer(deviation, deviation)
