@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import CRISP, write_pairs
+from tiny import EXAMPLES, write_pairs
 
 from gan_tasks import tasks
 
@@ -28,10 +28,10 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def crisp_edges() -> Iterator[None]:
-    """The example's one line in TASKS: everything that runs over the tasks runs over it too."""
+def example_tasks() -> Iterator[None]:
+    """The one line of each example in TASKS: everything that runs over the tasks runs over them too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "TASKS", (*tasks.TASKS, CRISP))
+        patch.setattr(tasks, "TASKS", (*tasks.TASKS, *EXAMPLES))
         yield
 
 

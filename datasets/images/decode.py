@@ -61,9 +61,9 @@ def _decode(file: BinaryIO, max_pixels: int) -> Picture:
     if image.format == "JPEG" and image.mode in ("L", "RGB"):
         pixels = _jpeg_pixels(file, image)
     elif image.format == "PNG" and head[24] == 16:  # bit depth in the PNG header
-        from gan_tasks.datasets.images import high_bit_depth as deep
+        from gan_tasks.datasets.images.high_bit_depth import read_png
 
-        pixels = deep.read_png(file, image)
+        pixels = read_png(file, image)
     else:
         return _upright(_picture_from_pil(image), orientation)
     return _upright(Picture(pixels, image.info.get("icc_profile")), orientation)
@@ -188,14 +188,14 @@ def _tiff_pixels(page: "TiffPage") -> Pixels:
 
 
 def _libtiff_pixels(file: BinaryIO, page: "TiffPage") -> Pixels:
-    from gan_tasks.datasets.images import high_bit_depth as deep
+    from gan_tasks.datasets.images.high_bit_depth import read_tiff
 
     kind = (str(page.dtype), page.bitspersample, page.samplesperpixel)
     modes = {("uint16", 16, 1): "I;16", ("uint16", 16, 3): "RGB", ("uint16", 16, 4): "RGBA", ("float32", 32, 1): "F"}
     mode = modes.get(kind) if page.planarconfig == 1 else None
     if mode is None:
         raise ImageError("has an unsupported layout or compression; save it with Deflate or uncompressed")
-    return _white_as_maximum(deep.read_tiff(file, mode), page)
+    return _white_as_maximum(read_tiff(file, mode), page)
 
 
 def _white_as_maximum(pixels: Pixels, page: "TiffPage") -> Pixels:

@@ -15,8 +15,13 @@ from gan_tasks.spec import InputSpec
 from gan_tasks.tasks import TASKS, TaskEntry, find_task
 from gan_tasks.tasks.base import Stage, Task
 
-CRISP = TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp")
-ALL_TASKS = tuple(entry.name for entry in (*TASKS, CRISP))
+EXAMPLES = (
+    TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
+    TaskEntry("noise-to-image", "generate images from noise", "noise_to_image:NoiseToImage"),
+    TaskEntry("restyle", "give an image the style of another", "restyle:Restyle"),
+)
+"""The one line of each task in examples/."""
+ALL_TASKS = tuple(dict.fromkeys(entry.name for entry in (*TASKS, *EXAMPLES)))
 
 
 FRAMING = ("--load-size", "0", "--crop-size", "32", "32", "--epochs", "2", "--decay-epochs", "1")
@@ -33,6 +38,8 @@ TINY: dict[str, tuple[str, ...]] = {
     ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
+    "noise-to-image": (*("--width", "4", "--latent", "6", "--batch-size", "2"), *FRAMING),
+    "restyle": (*("--width", "4", "--batch-size", "1"), *FRAMING),
 }
 """The command line's options that make a task small."""
 
@@ -42,6 +49,8 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "super-resolution": (),
     "inpainting": ("--image-channels", "3"),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
+    "noise-to-image": (),
+    "restyle": ("--a-channels", "3", "--b-channels", "3"),
 }
 """What opening data would find out."""
 

@@ -1,18 +1,20 @@
-"""What holds for every task, run over all of them and over the example of a fifth."""
+"""What holds for every task, run over all of them and over the examples."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tiny import ALL_TASKS, adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
-from torch import Tensor
+from torch import Tensor, nn
 
 import gan_tasks
 from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss
@@ -21,6 +23,7 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import from_json, to_json
+from gan_tasks.spec import InputSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Step, Task
 from gan_tasks.training.loop import TrainConfig, resume, train
@@ -58,19 +61,57 @@ def test_config_is_frozen_typed_explained_and_survives_json(name: str) -> None:
 def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
     assert task.generators
     for generator in task.generators.values():
-        frames = [part for part in generator.modules() if isinstance(part, Generator)]
-        inside = {id(p) for frame in frames for p in frame.parameters()}
-        assert frames and all(id(p) in inside for p in generator.parameters())
+        assert is_on_the_backbone(generator)
+
+
+def is_on_the_backbone(generator: nn.Module) -> bool:
+    """Whether all weights lie in frames of the one class, and each frame's body or ups have a part of them."""
+    frames = [part for part in generator.modules() if isinstance(part, Generator)]
+    inside = {id(p) for frame in frames for p in frame.parameters()}
+    are_frames = all(type(frame) is Generator and is_filled(frame) for frame in frames)
+    return bool(frames) and are_frames and all(id(p) in inside for p in generator.parameters())
+
+
+def is_filled(frame: Generator) -> bool:
+    """Whether the head and what is before it both have weights: a whole network in one place is no frame."""
+    return any(True for _ in frame.head.parameters()) and any(
+        True for part in (frame.stem, frame.downs, frame.body, frame.ups) for _ in part.parameters()
+    )
+
+
+def test_a_generator_beside_the_backbone_is_noticed() -> None:
+    def conv() -> nn.Module:
+        return nn.Conv2d(3, 3, 1)
+
+    def frame(**parts: Any) -> Generator:
+        empty: dict[str, Any] = {"stem": nn.Identity(), "downs": [], "body": nn.Identity(), "ups": []}
+        return Generator(**{**empty, "head": nn.Identity(), **parts})
+
+    class Another(Generator):
+        pass
+
+    assert is_on_the_backbone(frame(stem=conv(), head=conv()))
+    assert not is_on_the_backbone(nn.Sequential(conv(), conv())), "no frame at all"
+    assert not is_on_the_backbone(nn.Sequential(frame(stem=conv(), head=conv()), conv())), "weights beside it"
+    assert not is_on_the_backbone(frame(body=nn.Sequential(conv(), conv()))), "all in one place"
+    assert not is_on_the_backbone(Another(stem=conv(), downs=[], body=conv(), ups=[], head=conv())), "another frame"
+
+
+@every_task
+def test_its_spec_survives_json_and_is_that_of_its_run(name: str, tmp_path: Path) -> None:
+    task = built(tiny_task(name))
+    assert spec_from_json(json.loads(json.dumps(spec_to_json(task.spec())))) == task.spec()
+    run = write_run(tmp_path / "run", tiny_task(name))
+    stored = spec_from_json(json.loads((run / "config.json").read_text())["spec"])
+    assert stored == gan_tasks.load(run).spec == task.spec()
 
 
 @every_task
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70)])
 def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, int]) -> None:
-    out_channels = task.spec().out_channels
     with task.evaluating(task.generators):
         output = task.infer(*some_inputs(task, 2, size))
-    assert output.shape[:2] == (2, out_channels)
-    assert output.shape[2] % size[0] == output.shape[3] % size[1] == 0
+    assert output.shape == (2, *task.spec().output_shape(*size))
     assert torch.isfinite(output).all() and output.abs().max() <= 1
 
 
@@ -210,20 +251,35 @@ def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any]
 def test_loaded_by_path_and_called_with_an_array(
     name: str, shape: tuple[int, ...], dtype: type, tmp_path: Path
 ) -> None:
-    run = write_run(tmp_path / "run", tiny_task(name))
-    model = gan_tasks.load(run)
-    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
-    mask = np.zeros((*shape[:2], 1), np.uint8)
-    mask[2:4, 1:5] = 255
-    spec = model.spec
-    output = model(image, *[mask] * (len(spec.inputs) - 1))
+    model = gan_tasks.load(write_run(tmp_path / "run", tiny_task(name)))
+    spec, rng = model.spec, np.random.default_rng(0)
+    image = rng.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    inputs = {given.name: some_array(given, image) for given in spec.inputs}
+    output = model(*inputs.values())
+    assert np.array_equal(output, model(**inputs))
+    height, width = shape[:2]
+    assert output.shape[:2] == spec.output_shape(height, width)[1:]
+    if spec.image is None:
+        assert output.dtype == np.uint8 and output.shape[2] == spec.out_channels
+        return
     assert output.dtype == dtype
-    assert output.shape[:2] == (shape[0] * spec.scale, shape[1] * spec.scale)
     has_alpha = shape[2] in (2, 4)
-    # What is given of a picture with a hole stays as it is; any other comes in the model's channels.
+    # Known pixels stay as they are in inpainting; any other image comes in the model's channels.
     assert output.shape[2] == (shape[2] if spec.use == "inpaint" else spec.out_channels + has_alpha)
     if has_alpha and spec.scale == 1:
         assert np.array_equal(output[..., -1], image[..., -1])
+
+
+def some_array(given: InputSpec, image: NDArray[Any]) -> NDArray[Any]:
+    """An input for a call: the image, and what goes with it."""
+    height, width = image.shape[:2]
+    if given.kind == "latent":
+        return np.linspace(-1, 1, given.channels, dtype=np.float32)
+    if given.kind == "mask":
+        mask = np.zeros((height, width, 1), np.uint8)
+        mask[2:4, 1:5] = 255
+        return mask
+    return image if given.name == "image" else np.full((height + 3, width + 9, 3), 90, np.uint8)
 
 
 @every_task
