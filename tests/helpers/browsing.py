@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from gan_tasks.apps.web.job_queue import Service
 from gan_tasks.apps.web.server import build_app, make_server
@@ -106,9 +106,15 @@ def fact(page: Page, term: str) -> Locator:
 
 
 def sizes_in_slider(page: Page) -> list[list[int]]:
-    """Width and height of before and after, pixels of the files."""
-    pictures = shown(page.locator(".result-slider img"))
-    sizes: list[list[int]] = pictures.evaluate_all("all => all.map(one => [one.naturalWidth, one.naturalHeight])")
+    """Width and height of before and after, pixels of the files, as soon as both are there."""
+    images = shown(page.locator(".result-slider img"))
+    expect(images).to_have_count(2, timeout=PATIENCE_MS)
+    sizes: list[list[int]] = images.evaluate_all(
+        """all => Promise.all(all.map(async (one) => {
+            await one.decode();
+            return [one.naturalWidth, one.naturalHeight];
+        }))"""
+    )
     return sizes
 
 

@@ -65,8 +65,8 @@ def build(service: Service, tab: Tab) -> None:
                 alert = gr.HTML(visible=False, container=False)
                 another = gr.Button("Another image", size="sm")
                 with gr.Accordion("Mask from a file", open=False):
-                    mask = fields.upload("Mask: white where the image is filled", height=160)
-                    sketch = fields.upload("Sketch: white lines to follow", height=160) if follows_sketch else None
+                    mask = fields.upload("Mask: white is filled", height=160)
+                    sketch = fields.upload("Sketch: white lines", height=160) if follows_sketch else None
                 options = option_inputs()
         with gr.Column():
             outputs = build_outputs(follows_sketch=follows_sketch)

@@ -85,6 +85,7 @@ def differs(image: Pixels, expected: Pixels) -> int:
 def test_a_seed_a_class_and_sliders_decide_the_image(page: Page, folder: Path, tmp_path: Path) -> None:
     seed = page.get_by_role("spinbutton", name="Seed")
     seed.fill("7")
+    press(page, f"Move the first 8 of {LATENT} values")  # long before a value is typed, for it is mounted late
     run(page, "Generate")
     expect(fact(page, "Result")).to_have_text("64 × 48 px")
     path = download(page, tmp_path / "seed.png")
@@ -96,7 +97,6 @@ def test_a_seed_a_class_and_sliders_decide_the_image(page: Page, folder: Path, t
 
     page.get_by_label("Label").click()
     page.get_by_role("option", name="Class 2").click()
-    press(page, f"Move the first 8 of {LATENT} values")
     page.get_by_role("spinbutton", name="Value 3").fill("1.5")
     page.get_by_role("spinbutton", name="Value 3").press("Tab")
     run(page, "Generate")
