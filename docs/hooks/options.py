@@ -83,8 +83,7 @@ def option(name: str, hint: Any, value: Any, doc: str) -> Option:
 
 def options_table(group: Group) -> list[str]:
     rows = [
-        [f"`{each.name}`", codes(each.values), default_cell(each.default), inline(each.doc)]
-        for each in group.options
+        [f"`{each.name}`", codes(each.values), default_cell(each.default), inline(each.doc)] for each in group.options
     ]
     return table(("Option", "Value", "Default", "Meaning"), rows)
 
