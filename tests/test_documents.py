@@ -3,10 +3,11 @@
 Every `gan-tasks` command and every Python block of README.md and docs/ is run, page by page, in order, on tiny data.
 What differs from the document:
 
-- `train TASK` gets the small options of tiny.py in front of its own, and `--max-steps 1 --workers 0` behind them.
+- `train TASK` gets the small options of tiny.py before its own, and `--width 4 --max-steps 1 --workers 0` after them.
 - `train --resume` gets `--max-steps 2 --workers 0`.
 - `quickstart` gets `--epochs 1`. The other pages find a tiny `quickstart/` instead of running it again.
-- `serve` gets `--port 0`: a free one. It is asked for its health; `curl` commands ask it in place of port 7860.
+- `serve` gets `--port 0`, a free one. The server runs in this process; a thread asks for its health, runs the `curl`
+  commands that follow, with the address of the server, and stops it with SIGTERM.
 
 What is not run:
 
@@ -19,16 +20,18 @@ from __future__ import annotations
 
 import html
 import io
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
@@ -110,7 +113,6 @@ def prepared(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(root / "runs" / "sharp", tiny_task("super-resolution"))
     write_run(root / "runs" / "sharper", tiny_task("super-resolution"))
     write_run(root / "runs" / "fill", tiny_task("inpainting"))
-    export_verified(root / "runs" / "fill", root / "fill.onnx")
     return root
 
 
@@ -135,13 +137,11 @@ def test_the_commands_and_the_code_of_a_page_run_in_order(
         if arguments[0] == "train" and "--out" in arguments:  # the page makes this run itself
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
     names: dict[str, object] = {}
-    with Shell() as shell:
-        for block in blocks(page):
-            if block.language == "python":
-                exec(compile(block.code, name_of(page), "exec"), names)
-            elif block.language == "bash":
-                for program, *arguments in commands(block.code):
-                    shell.run(program, arguments)
+    for block in blocks(page):
+        if block.language == "python":
+            exec(compile(block.code, name_of(page), "exec"), names)
+        elif block.language == "bash":
+            run_commands(commands(block.code))
 
 
 def test_the_quickstart_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,58 +155,77 @@ def test_the_quickstart_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert read(out / "before-after.png").pixels.shape[2] == 3
 
 
-class Shell:
-    """Runs the commands of one page. A server runs until the next one starts, or the page ends."""
-
-    def __init__(self) -> None:
-        self.server: subprocess.Popen[str] | None = None
-        self.address = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop(ended_well=kind is None)
-
-    def run(self, program: str, arguments: list[str]) -> None:
+def run_commands(found: list[list[str]]) -> None:
+    while found:
+        (program, *arguments), *found = found
         match program, arguments:
             case "gan-tasks", ["serve", *_]:
-                self.serve(arguments)
+                questions = list(takewhile(lambda command: command[0] == "curl", found))
+                found = found[len(questions) :]
+                serve_and_ask(arguments, questions)
             case "gan-tasks", ["quickstart", *_]:
                 pass  # test_the_quickstart_runs runs it
             case "gan-tasks", _:
                 assert exit_code(made_small(arguments)) == 0, arguments
-            case "curl", _:
-                self.ask(arguments)
             case _:
                 check_syntax(program, arguments)
 
-    def serve(self, arguments: list[str]) -> None:
-        """Start the real server, and ask it whether it is well."""
-        self.stop()
-        command = [sys.executable, "-u", "-m", "gan_tasks.apps.cli.main", *arguments, "--port", "0"]
-        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.server.stdout is not None
-        first_line = self.server.stdout.readline()
-        self.address = re.findall(r"http://\S+", first_line)[-1]
-        self.ask([f"{ADDRESS}/healthz"])
 
-    def ask(self, arguments: list[str]) -> None:
-        """Run curl on the server. A file that it writes has to be a picture."""
-        assert self.server, "curl needs `gan-tasks serve` above it"
-        moved = [argument.replace(ADDRESS, self.address) for argument in arguments]
-        subprocess.run(["curl", "--silent", "--show-error", "--fail-with-body", "--retry", "3", *moved], check=True)
-        if "-o" in arguments:
-            assert read(Path(arguments[arguments.index("-o") + 1])).pixels.size
+def serve_and_ask(arguments: list[str], questions: list[list[str]]) -> None:
+    """Run the real server, ask it from another thread, and stop it as a service manager does."""
+    output, over, problems = ServerOutput(), threading.Event(), list[Exception]()
 
-    def stop(self, *, ended_well: bool = True) -> None:
-        if self.server is None:
-            return
-        with self.server as server:
-            server.terminate()
-            code = server.wait(30)
-        self.server = None
-        assert not ended_well or code == TERMINATED
+    def ask_and_stop() -> None:
+        try:
+            address = output.wait_for_address()
+            for question in (["curl", f"{ADDRESS}/healthz"], *questions):
+                ask(question, address)
+        except Exception as error:
+            problems.append(error)
+        finally:
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    client = threading.Thread(target=ask_and_stop)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+            patch.setenv("GRADIO_TEMP_DIR", "")  # the server sets it; this restores it
+            client.start()
+            code = exit_code([*arguments, "--port", "0"])
+    finally:
+        over.set()
+        output.started.set()
+        client.join()
+        signal.signal(signal.SIGTERM, before)
+    assert not problems, problems
+    assert code == TERMINATED
+
+
+class ServerOutput(io.StringIO):
+    """What the server prints, and with it the address where it listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = threading.Event()
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if re.search(r"http://\S+\s", self.getvalue()):
+            self.started.set()
+        return count
+
+    def wait_for_address(self) -> str:
+        assert self.started.wait(60)
+        return re.findall(r"http://\S+", self.getvalue())[-1]
+
+
+def ask(command: list[str], address: str) -> None:
+    """Run curl with another address. A file that it writes has to be a picture."""
+    program, *arguments = (argument.replace(ADDRESS, address) for argument in command)
+    subprocess.run([program, "--silent", "--show-error", "--fail-with-body", *arguments], check=True)
+    if "-o" in arguments:
+        assert read(Path(arguments[arguments.index("-o") + 1])).pixels.size
 
 
 def exit_code(arguments: list[str]) -> int:
@@ -224,7 +243,7 @@ def made_small(arguments: list[str]) -> list[str]:
         case ["train", "--resume", *_]:
             return [*arguments, "--max-steps", "2", "--workers", "0"]
         case ["train", task, *rest] if task in TINY:
-            return ["train", task, *TINY[task], *rest, "--max-steps", "1", "--workers", "0"]
+            return ["train", task, *TINY[task], *rest, "--width", "4", "--max-steps", "1", "--workers", "0"]
     return arguments
 
 
@@ -272,11 +291,7 @@ def test_the_documents_show_every_command() -> None:
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     """Every option that `--help` and `--help-all` of some command print."""
-    commands = (
-        *(["train", entry.name] for entry in TASKS),
-        *([name] for name in COMMANDS),
-        ["train", "--resume", "."],
-    )
+    trainings = [["train", entry.name] for entry in TASKS]
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.setenv("COLUMNS", "300")
