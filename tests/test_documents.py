@@ -40,11 +40,10 @@ from tiny import TINY, photo, tiny_task, write_run
 
 import gan_tasks
 from gan_tasks.apps.cli.commands.export import export_jy, export_verified
-from gan_tasks.apps.cli.main import COMMANDS, main, parse
-from gan_tasks.apps.cli.train_options import parse_train
+from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.tasks import TASKS, find_task
+from gan_tasks.tasks import TASKS
 from gan_tasks.training.loop import TrainConfig, train
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +237,7 @@ def exit_code(arguments: list[str]) -> int:
 def made_small(arguments: list[str]) -> list[str]:
     """A training command that takes a step or two; other commands as they are."""
     match arguments:
-        case ["train", *rest] if "--help" in rest:
+        case ["train", *rest] if {"--help", "--help-all"} & {*rest}:
             return arguments
         case ["train", "--resume", *_]:
             return [*arguments, "--max-steps", "2", "--workers", "0"]
@@ -261,10 +260,8 @@ def test_the_commands_of_results_have_options_that_exist(page: Path) -> None:
 def check_syntax(program: str, arguments: list[str]) -> None:
     """What can be said of a command without running it."""
     match program, arguments:
-        case "gan-tasks", ["train", task, *rest]:
-            parse_train(find_task(task).load(), rest)
         case "gan-tasks", [command, *rest]:
-            parse(COMMANDS[command], rest, prog=command)
+            COMMANDS[command].parse(rest, f"gan-tasks {command}")
         case "torchrun", ["--nproc-per-node", count, "-m", module, *rest]:
             assert int(count) > 1 and module == "gan_tasks.apps.cli.main"
             check_syntax("gan-tasks", rest)
