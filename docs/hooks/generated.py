@@ -14,6 +14,7 @@ from typing import Any
 import command_line
 import python_names
 import rest
+import transfer
 from options import fields_table
 
 ROOT = Path(__file__).parents[2]
@@ -41,5 +42,6 @@ def generate(what: str) -> list[str]:
         "public-names": python_names.public_names,
         "routes": rest.routes,
         "limits": rest.limits,
+        "transfers": transfer.transfers,
     }
     return makers[name]()

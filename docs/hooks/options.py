@@ -49,11 +49,11 @@ def changed_options(config: Any, default: Any) -> list[str]:
 def fields_table(config: type) -> list[str]:
     """The fields of a dataclass that is no command, such as the metadata of a file."""
     docs, hints = field_docstrings(config), get_type_hints(config)
-    rows = [
-        (code(field.name), values(hints[field.name]), inline(docs.get(field.name, "")))
-        for field in dataclasses.fields(config)
-    ]
-    return table(("Entry", "Type", "Meaning"), rows)
+    rows = []
+    for field in dataclasses.fields(config):
+        default = "" if field.default is dataclasses.MISSING else code(shown(field.default))
+        rows.append((code(field.name), values(hints[field.name]), default, inline(docs.get(field.name, ""))))
+    return table(("Entry", "Type", "Default", "Meaning"), rows)
 
 
 def values(kind: Any) -> str:
