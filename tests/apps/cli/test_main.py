@@ -20,6 +20,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.load import load
 from gan_tasks.export.models.torch_model import TorchModel
+from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks import find_task
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32")
@@ -62,7 +63,10 @@ def test_train_resume_evaluate_apply_inspect(
     said = capsys.readouterr().err
     paired = find_task(task).load()().evaluation().has_target
     found = "6 pairs" if task in ("pix2pix", "crisp") else "6 images"
-    assert found in said and "report.html" in said and f"gan-tasks apply {run}" in said
+    spec = load(run).spec
+    takes_files = spec.use not in ("generate", "stylize")
+    assert found in said and "report.html" in said
+    assert f"gan-tasks {'apply' if takes_files else 'serve'} {run}" in said
 
     assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
@@ -87,19 +91,12 @@ def test_train_resume_evaluate_apply_inspect(
     assert "## Figures" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
 
     source = pairs / "test" / "A" / "000.png"
-    mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
-    mask[5:9, 5:20] = 255
-    write(tmp_path / "mask.png", Picture(mask))
-    masks = ("--mask", tmp_path / "mask.png") if task == "inpainting" else ()
-    assert gan_tasks("apply", run, source, tmp_path / "one.png", *masks) == 0
-    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *masks) == 0
-    written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
-    assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
-    one = read(tmp_path / "one.png").pixels
-    height, width, channels = read(source).pixels.shape
-    scale = load(run).scale
-    assert one.shape == (scale * height, scale * width, channels)
-    assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
+    if takes_files:
+        check_apply(run, source, pairs, tmp_path, spec)
+    else:
+        capsys.readouterr()
+        assert gan_tasks("apply", run, source, tmp_path / "one.png") == BAD_INPUT
+        assert "use it in the page" in capsys.readouterr().err
     capsys.readouterr()
 
     assert gan_tasks("inspect", run) == 0
@@ -110,6 +107,22 @@ def test_train_resume_evaluate_apply_inspect(
         and "step-00000004" in described
         and "parameters" in described
     )
+
+
+def check_apply(run: Path, source: Path, pairs: Path, tmp_path: Path, spec: ModelSpec) -> None:
+    """A file and a folder of them, each in its own size, and the file alone as in the folder."""
+    mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
+    mask[5:9, 5:20] = 255
+    write(tmp_path / "mask.png", Picture(mask))
+    masks = ("--mask", tmp_path / "mask.png") if spec.use == "inpaint" else ()
+    assert gan_tasks("apply", run, source, tmp_path / "one.png", *masks) == 0
+    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *masks) == 0
+    written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
+    assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
+    one = read(tmp_path / "one.png").pixels
+    height, width, channels = read(source).pixels.shape
+    assert one.shape == (spec.scale * height, spec.scale * width, channels)
+    assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
 
 
 def test_evaluate_prints_a_table_of_model_and_trivial_answers(
