@@ -69,7 +69,7 @@ class ModelSpec:
         practice, what matters.
     output_size: (height, width) in pixels of the result, where no input decides it; None elsewhere.
     direction: which direction it goes, such as a-to-b, where one training learns several; else empty.
-    directions: all that the training learned; empty where there is nothing to choose.
+    directions: those that can be chosen when the model is loaded; empty where there is nothing to choose.
 
     Raises ValueError for values that contradict one another.
     """

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,7 @@ def export_onnx(
         licence=licence,
         training_data=training_data,
         gan_tasks=__version__,
-        spec=spec,
+        spec=replace(spec, directions=()),  # the file has one
         bytes_per_pixel=bytes_per_pixel(graph, sizes[-1]),
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),

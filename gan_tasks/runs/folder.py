@@ -35,7 +35,7 @@ from gan_tasks.runs.checkpoint import (
     write_atomically,
 )
 from gan_tasks.runs.options_file import options_toml
-from gan_tasks.spec import spec_to_json
+from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Task
 
@@ -146,6 +146,14 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """What the model of a run takes and gives. Raises UserError where the folder has no spec that can be read."""
+    try:
+        return spec_from_json(read_object(RunFolder(path).config)["spec"])
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} has no spec of a model in its config.json: {error}") from error
 
 
 def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Path]:

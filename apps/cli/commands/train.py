@@ -63,6 +63,7 @@ class Train(Command):
         raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}; see {prog} --help")
 
     def run(self) -> int:
+        from gan_tasks.runs.folder import read_spec
         from gan_tasks.training.loop import train
 
         options = self.options
@@ -75,7 +76,9 @@ class Train(Command):
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-            say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks apply {run_folder} IN OUT` uses the model")
+            use = read_spec(run_folder).use
+            how = f"serve {run_folder}" if use in ("generate", "stylize") else f"apply {run_folder} IN OUT"
+            say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks {how}` uses the model")
         return OK
 
 

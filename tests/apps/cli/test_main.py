@@ -15,7 +15,7 @@ from tiny import ALL_TASKS, TINY, photo, write_pairs
 from gan_tasks.apps.cli import main as cli
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.apps.web import server
-from gan_tasks.apps.web.job_queue import ServedModel
+from gan_tasks.apps.web.served_models import ServedModel
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.load import load
@@ -179,9 +179,9 @@ def test_check_reads_a_folder_with_the_options_of_the_task_s_data(
     write(masks / "000.png", Picture(mask))
     inpainting = ("check", photos, "--task", "inpainting")
     assert gan_tasks(*inpainting) == 0
-    assert "masks" not in capsys.readouterr().out
+    assert "masks drawn for each sample" in capsys.readouterr().out
     assert gan_tasks(*inpainting, "--masks", masks, "--mask-pairing", "random") == 0
-    assert "1 masks" in capsys.readouterr().out
+    assert "masks picked at random from 1 " in (out := capsys.readouterr().out), out
     assert gan_tasks(*inpainting, "--masks", masks, "--mask-pairing", "stem") == 1
     printed = capsys.readouterr().out
     assert "001.png" in printed and "files with problems" in printed
@@ -204,7 +204,7 @@ def test_serve_hands_its_options_on(
     assert served.model.max_memory_bytes == 512_000_000
     assert isinstance(served.model, TorchModel) and served.model.device.type == "cpu"
     assert gan_tasks("serve", run_folder, "--port", "0") == 130
-    assert opened[1].model.max_memory_bytes == load(run_folder).max_memory_bytes != 512_000_000
+    assert opened[1].model.max_memory_bytes == load(run_folder).model.max_memory_bytes != 512_000_000
 
 
 def test_doctor_names_versions_and_devices(capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,8 +252,8 @@ def test_bad_input_is_answered_in_a_sentence(
         (("evaluate", pairs, "--data", pairs), "`gan-tasks train --out`"),
         (("evaluate", missing, "--data", pairs), "`gan-tasks train --out`"),
         (("evaluate", run_folder, "--data", pairs, "--split", "val"), "holds no val pairs"),
-        (("evaluate", run_folder, "--data", pairs, "--masks", pairs), "pix2pix fills no holes"),
-        (("compare", run_folder, run_folder, "--data", pairs, "--min-mask-ratio", "0.1"), "pix2pix fills no holes"),
+        (("evaluate", run_folder, "--data", pairs, "--masks", pairs), "pix2pix has no masks"),
+        (("compare", run_folder, run_folder, "--data", pairs, "--min-mask-ratio", "0.1"), "pix2pix has no masks"),
         (("apply", run_folder, missing, out), "does not exist"),
         (("apply", run_folder, photo_file, photo_file), "would replace its own input"),
         (("apply", run_folder, text, out / "text.png"), "known format"),

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import gan_tasks
 from gan_tasks.apps.cli.main import main
-from gan_tasks.apps.web.job_queue import Limits, Service, open_models
+from gan_tasks.apps.web.job_queue import JobRequest, Limits, Service
+from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.export.formats.jy import write_jy
@@ -309,7 +310,9 @@ def test_a_real_cyclegan_is_exported_proven_and_served(tmp_path: Path) -> None:
     (served,) = open_models([exported])
     service = Service([served], Limits())
     try:
-        result = service.submit(served, tmp_path / "photo.png", tmp_path / "served.png").result(timeout=60)
+        result = service.submit(
+            JobRequest(served, {"image": tmp_path / "photo.png"}), tmp_path / "served.png"
+        ).result(timeout=60)
     finally:
         service.close()
     np.testing.assert_array_equal(result.after.pixels, by_runtime)
