@@ -111,7 +111,7 @@ def means(evaluation: Evaluation) -> str:
         )
     heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in metrics]
     caption = f"Means over {evaluation.images:,} images, with 95 % bootstrap intervals below."
-    return table("Means over images", "Model or baseline", heads, rows) + note(caption)
+    return table("Means over images", "Model or baseline", heads, rows) + quiet(caption)
 
 
 def mask_ratio_groups(evaluation: Evaluation) -> str:
@@ -134,7 +134,7 @@ def mask_ratio_groups(evaluation: Evaluation) -> str:
         "back."
     )
     heads = ["Model or baseline", *(metric.heading for metric in METRICS)]
-    return table("By mask ratio", "Mask ratio", heads, rows, words=("Model or baseline",)) + note(caption)
+    return table("By mask ratio", "Mask ratio", heads, rows, words=("Model or baseline",)) + quiet(caption)
 
 
 def tests(evaluation: Evaluation) -> str:
@@ -164,7 +164,7 @@ def tests(evaluation: Evaluation) -> str:
         "after Holm for the number of pairs per metric. A difference is significant if p is below 0.05."
     )
     heads = [between, "Difference", "p", "Verdict"]
-    return table("Paired tests", "Metric", heads, rows, words=(between, "Verdict")) + note(caption)
+    return table("Paired tests", "Metric", heads, rows, words=(between, "Verdict")) + quiet(caption)
 
 
 def sets(evaluation: Evaluation) -> str:
@@ -186,9 +186,7 @@ def sets(evaluation: Evaluation) -> str:
         caption += " Own source: share of the outputs whose nearest input is their own source."
     if evaluation.mask_ratios:
         caption += " Untranslated inputs: masked pixels are gray."
-    return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + note(
-        caption
-    )
+    return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
 
 
 def set_names(evaluation: Evaluation) -> list[str]:
@@ -274,9 +272,7 @@ def each_image(evaluation: Evaluation) -> str:
         (str(name), [f"<td{RIGHT}>{escape(c if isinstance(c, str) else f'{c:.4g}')}</td>" for c in cells])
         for name, *cells in rows[:MOST_ROWS]
     ]
-    more = (
-        note(f"The first {MOST_ROWS} of {len(rows):,}; the CSV file has all.") if len(rows) > MOST_ROWS else ""
-    )
+    more = quiet(f"The first {MOST_ROWS} of {len(rows):,}; the CSV file has all.") if len(rows) > MOST_ROWS else ""
     return table("Each image", "Image", [escape(heading) for heading in headings[1:]], shown) + more
 
 
@@ -322,5 +318,5 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def note(sentence: str) -> str:
+def quiet(sentence: str) -> str:
     return f'<p class="quiet">{escape(sentence)}</p>'

@@ -172,9 +172,7 @@ def test_larger_images_get_ms_ssim_and_niqe(tmp_path: Path) -> None:
     found = evaluate(Handmade(0.1), data, options=NO_FEATURES, quiet=True)
     assert set(found.models[0].per_image) == {"l1", "psnr", "ssim", "ms_ssim", "niqe_own_fit"}
     assert set(found.real) == {"niqe_own_fit"}
-    assert [subject.name for subject in found.baselines] == [
-        "source itself"
-    ]  # the others need training images
+    assert [subject.name for subject in found.baselines] == ["source itself"]  # the others need training images
 
 
 def test_sets_have_a_real_vs_real_baseline_and_untranslated_inputs(photos: Path) -> None:

@@ -104,9 +104,7 @@ def test_a_file_without_task_options_is_evaluated_with_the_defaults(pairs: Path,
 
 def test_a_model_of_another_scale_is_refused(pairs: Path, tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2), device="cpu")
-    with pytest.raises(
-        UserError, match=r"000: the output has 80×72 pixels .* for an input of 40×36.*give data"
-    ):
+    with pytest.raises(UserError, match=r"000: the output has 80×72 pixels .* for an input of 40×36.*give data"):
         evaluate(model, pairs, quiet=True)
 
 

@@ -183,9 +183,7 @@ def test_a_metric_without_a_value_in_a_group_is_left_out() -> None:
     assert low.figures["a"].keys() == {"l1_masked"} and high.figures["a"].keys() == {"l1_masked", "ssim"}
 
 
-def test_files_contain_masked_metrics_and_mask_ratios(
-    photos: Path, masks: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_files_contain_masked_metrics_and_mask_ratios(photos: Path, masks: Path, tmp_path: Path, capsys: Any) -> None:
     task = from_folder(masks)
     models = {"good": OffBy(0.1), "bad": OffBy(0.4)}
     found = compare(models, photos, task=task, options=NO_FEATURES, quiet=True)
