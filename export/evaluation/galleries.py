@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: best and worst images, and outputs beside their nearest training image."""
+"""Galleries of an evaluation: best and worst images, and outputs beside their nearest training image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.base import Task
 
 ROWS = 3
+"""Rows of a gallery of best or worst images."""
 NEAREST = 4
+"""Rows of the gallery of outputs nearest to a training image."""
 
 
 def draw_galleries(
     evaluation: Evaluation, models: Mapping[str, Model], root: Path, task: Task[Any, Any]
 ) -> list[Gallery]:
-    """Run the models again on the images that say most, and lay them out."""
+    """Run the models again on the best and worst images, and draw the galleries."""
     data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
     spec, has_target = next(iter(models.values())).spec, task.evaluation().has_target
     inputs = [given.name for given in spec.inputs if given.is_spatial]
@@ -51,7 +53,7 @@ def draw_galleries(
             listed = ", ".join(f"{evaluation.names[i]} ({values[i]:.{metric.digits}f})" for i in places)
             of = f" of {subject.name}" if len(models) > 1 else ""
             heading = f"{word} images{of}, by {metric.heading}"
-            galleries.append(Gallery(heading, f"From above: {listed}.", grid(rows(places), titles)))
+            galleries.append(Gallery(heading, f"From top to bottom: {listed}.", grid(rows(places), titles)))
     galleries += [
         gallery
         for subject in evaluation.models
@@ -61,25 +63,25 @@ def draw_galleries(
 
 
 def shown(spec: ModelSpec, sample: Sample) -> list[FloatImages]:
-    """The inputs that are pictures, in [-1, 1]: the image, gray where it is masked, and masks as black and white."""
-    pictures = []
+    """Return the images and masks to show, in [-1, 1]. Masked pixels of the image are gray."""
+    images = []
     for given, each in zip(spec.inputs, sample.inputs, strict=True):
         if given is spec.image:
-            pictures.append(with_gray_mask(each, sample.mask))
+            images.append(with_gray_mask(each, sample.mask))
         elif given.is_spatial:
-            pictures.append(each if given.kind == "image" else each * 2 - 1)
-    return pictures
+            images.append(each if given.kind == "image" else each * 2 - 1)
+    return images
 
 
 def ranking(subject: Subject) -> Metric | None:
-    """What tells good images from bad ones."""
+    """Return the metric that ranks the images of a model; None if there is none."""
     return next((metric for metric in (L1_MASKED, L1, TO_REAL, NIQE) if metric.key in subject.per_image), None)
 
 
 def nearest(
     evaluation: Evaluation, subject: Subject, model: Model, root: Path, task: Task[Any, Any]
 ) -> Gallery | None:
-    """The outputs that come nearest to a training image, beside it."""
+    """Draw the outputs that are nearest to a training image, each beside that image; None without a search."""
     train = open_train(task, root)
     if subject.memorization is None or train is None:
         return None
@@ -93,4 +95,4 @@ def nearest(
         rows.append([to_uint8(sample.outputs[subject.name]), to_uint8(found)])
         listed.append(f"{sample.name} – {name} ({subject.memorization.distance[place]:.2f})")
     heading = f"Outputs{f' of {subject.name}' if len(evaluation.models) > 1 else ''} nearest to a training image"
-    return Gallery(heading, f"From above: {', '.join(listed)}.", grid(rows, ["output", "training"]))
+    return Gallery(heading, f"From top to bottom: {', '.join(listed)}.", grid(rows, ["output", "training"]))

@@ -1,4 +1,4 @@
-"""How good answers are by the size of the hole: the larger it is, the less there is to go by. Imports no torch."""
+"""Metrics by mask ratio: inpainting gets harder as the masked share of the image grows. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from gan_tasks.export.evaluation.result import Figure, MaskRatioGroup, Subject, 
 from gan_tasks.metrics.catalogue import L1_MASKED, PSNR, PSNR_MASKED, SSIM
 
 BORDERS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
-"""Of the groups, as shares of an image: over the first and up to the second one, and so on (Liu et al. 2018,
-https://arxiv.org/abs/1804.07723, and after it the field, up to 60 %)."""
+"""Mask ratios between the groups: a group is over one border and up to the next one. The borders up to 60 % are those
+of Liu et al. 2018, https://arxiv.org/abs/1804.07723, which later papers use too."""
 METRICS = (PSNR_MASKED, L1_MASKED, PSNR, SSIM)
+"""The metrics of each group."""
 
 
-def by_mask_ratio(shares: Sequence[float], subjects: Sequence[Subject]) -> tuple[MaskRatioGroup, ...]:
-    """Those of the groups that occur, small holes first; images without a hole are in none.
+def by_mask_ratio(mask_ratios: Sequence[float], subjects: Sequence[Subject]) -> tuple[MaskRatioGroup, ...]:
+    """Return the groups that have images, small masks first. Images without a mask are in no group.
 
     Args:
-        shares: of each image that is hole, in the order of the subjects' values.
+        mask_ratios: of each image, in the order of the subjects' values.
     """
-    group_of = [bisect_left(BORDERS, share) for share in shares]
+    group_of = [bisect_left(BORDERS, mask_ratio) for mask_ratio in mask_ratios]
     groups = []
     for number in range(1, len(BORDERS)):
         places = [place for place, group in enumerate(group_of) if group == number]
@@ -33,7 +34,7 @@ def by_mask_ratio(shares: Sequence[float], subjects: Sequence[Subject]) -> tuple
 
 
 def figures_of(subject: Subject, places: Sequence[int]) -> dict[str, Figure]:
-    """Over some of the images; measures without a value in any of them are left out."""
+    """Summarise the metrics over some of the images; leave out metrics without a value for any of them."""
     figures = {}
     for metric in METRICS:
         values = [subject.per_image[metric.key][place] for place in places if metric.key in subject.per_image]

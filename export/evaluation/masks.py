@@ -1,4 +1,4 @@
-"""Evaluating models that inpaint: which masks they are given, and which of their pixels count."""
+"""Masks in the evaluation of inpainting models: choose them, and put unmasked pixels back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gan_tasks.tasks.base import Task
 
 
 def with_masks(task: Task[Any, Any], options: MaskOptions) -> Task[Any, Any]:
-    """The task, not yet built, with masks that are read or drawn as the options say.
+    """Return the task with masks that are read or drawn as the options say.
 
-    Raises UserError where they ask for something of a task without masks.
+    Raises UserError if mask options are given for a task without masks.
     """
     if not options.asked:
         return task
@@ -29,7 +29,7 @@ def with_masks(task: Task[Any, Any], options: MaskOptions) -> Task[Any, Any]:
         raise UserError(
             f"{task.name} has no masks: leave out --masks, --mask-kinds, --min-mask-ratio and --max-mask-ratio"
         )
-    other_masks = options.masks or options.mask_kinds  # for which the training's bounds were not meant
+    other_masks = options.masks or options.mask_kinds  # the mask ratios of the training do not apply to these
     least, most = (0.0, 1.0) if other_masks else (data.drawn_masks.min_mask_ratio, data.drawn_masks.max_mask_ratio)
     drawn_masks = replace(
         data.drawn_masks,
@@ -42,13 +42,13 @@ def with_masks(task: Task[Any, Any], options: MaskOptions) -> Task[Any, Any]:
 
 
 def with_drawn_masks(task: Task[Any, Any]) -> Task[Any, Any]:
-    """For a split of which only the images are used: the mask files may belong to another one."""
+    """Return the task without mask files, to read a split whose masks are not used and may have no files."""
     data = task.evaluation().masks
     return task if data is None or data.masks is None else task.with_data(replace(data, masks=None))
 
 
 def mask_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> Mask | None:
-    """H×W, of a sample's inputs: the mask of what is to be filled; None for a model that does not inpaint."""
+    """Return the mask of a sample's inputs, H×W, True for masked pixels; None for a model that does not inpaint."""
     if spec.use != "inpaint":
         return None
     place = next(index for index, given in enumerate(spec.inputs) if given.kind == "mask")
@@ -57,7 +57,7 @@ def mask_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> Mask | None:
 
 
 def with_known_pixels(output: FloatImages, image: FloatImages, mask: Mask | None) -> FloatImages:
-    """The output, C×H×W, with the known pixels of the image: only masked pixels are the model's own."""
+    """Return the output, C×H×W, with the unmasked pixels of the image put back."""
     if mask is None:
         return output
     known = fit_channels(image.transpose(1, 2, 0), len(output)).transpose(2, 0, 1)
@@ -65,5 +65,5 @@ def with_known_pixels(output: FloatImages, image: FloatImages, mask: Mask | None
 
 
 def with_gray_mask(image: FloatImages, mask: Mask | None) -> FloatImages:
-    """The image, gray where it is masked."""
+    """Return the image with gray masked pixels."""
     return image if mask is None else np.where(mask, np.float32(0), image)

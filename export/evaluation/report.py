@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained HTML page: tables, tests, pictures. Imports no torch."""
+"""Write an evaluation as one self-contained HTML page with tables, tests and images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,23 +24,28 @@ from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Metric, metric_named
 from gan_tasks.runs.html import RIGHT, embedded, page, section, table
 
 MOST_ROWS = 500
-FLOOR, UNTRANSLATED = "floor: halves of the real images", "untranslated inputs"
+"""Most rows of the table of images."""
+REAL_VS_REAL, UNTRANSLATED = "real-vs-real baseline", "untranslated inputs"
+"""Names of rows in the table of sets."""
 
 
 @dataclass(frozen=True)
 class Gallery:
+    """An image of the page, with its heading and caption."""
+
     heading: str
     caption: str
-    picture: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     """H×W×3."""
 
 
 def write_evaluation_report(path: Path, evaluation: Evaluation, galleries: Sequence[Gallery]) -> None:
-    """Write the page; everything on it is within it."""
+    """Write the page to a file; it needs no other files."""
     atomic.write_bytes(path, report(evaluation, galleries).encode())
 
 
 def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:
+    """Return the page as HTML."""
     several = len(evaluation.models) > 1
     title = " against ".join(model.name for model in evaluation.models)
     return page(
@@ -49,11 +54,11 @@ def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:
             head(evaluation, title),
             section("What to know", notes(evaluation)),
             section("Means over images", means(evaluation)),
-            section("By size of the hole", mask_ratio_groups(evaluation)),
-            section("Is the difference more than noise?", tests(evaluation)),
+            section("By mask ratio", mask_ratio_groups(evaluation)),
+            section("Significance of the differences", tests(evaluation)),
             section("Sets of images", sets(evaluation)),
             section("Inception", inception(evaluation)),
-            section("Do outputs repeat training images?", memorization(evaluation)),
+            section("Memorization of training images", memorization(evaluation)),
             *(section(gallery.heading, figure(gallery)) for gallery in galleries),
             section("Each image", each_image(evaluation)),
             section("How it was measured", conventions(evaluation)),
@@ -84,7 +89,7 @@ def notes(evaluation: Evaluation) -> str:
 
 
 def means(evaluation: Evaluation) -> str:
-    """Every model and trivial answer; the best of each column in bold."""
+    """Return the table of means of every model and baseline; the best of each column is in bold."""
     subjects = [*evaluation.models, *evaluation.baselines]
     metrics = evaluation.metrics
     rows = []
@@ -105,12 +110,12 @@ def means(evaluation: Evaluation) -> str:
             )
         )
     heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in metrics]
-    caption = f"Means over {evaluation.images:,} images, with bootstrap intervals of 95 % under them."
-    return table("Means over images", "Answer", heads, rows) + quiet(caption)
+    caption = f"Means over {evaluation.images:,} images, with 95 % bootstrap intervals below."
+    return table("Means over images", "Model or baseline", heads, rows) + quiet(caption)
 
 
 def mask_ratio_groups(evaluation: Evaluation) -> str:
-    """Every model and trivial answer in each group; the best of a group in bold."""
+    """Return the table of every model and baseline by mask ratio; the best of a group is in bold."""
     rows = []
     for group in evaluation.mask_ratio_groups:
         for name, figures in group.figures.items():
@@ -124,11 +129,12 @@ def mask_ratio_groups(evaluation: Evaluation) -> str:
     if not rows:
         return ""
     caption = (
-        "By the share of an image that is hole, above the first number and up to the second. Means over the images "
-        "of a group, with bootstrap intervals of 95 % under them; whole images with what was given put back."
+        "Groups of images by mask ratio, over the first number and up to the second. Means over the images of a "
+        "group, with 95 % bootstrap intervals below. PSNR and SSIM are of whole images, with the unmasked pixels put "
+        "back."
     )
-    heads = ["Answer", *(metric.heading for metric in METRICS)]
-    return table("By size of the hole", "Hole", heads, rows, words=("Answer",)) + quiet(caption)
+    heads = ["Model or baseline", *(metric.heading for metric in METRICS)]
+    return table("By mask ratio", "Mask ratio", heads, rows, words=("Model or baseline",)) + quiet(caption)
 
 
 def tests(evaluation: Evaluation) -> str:
@@ -153,9 +159,9 @@ def tests(evaluation: Evaluation) -> str:
             )
         )
     caption = (
-        "p: how often a difference as large would come about if outputs of one image were swapped at random "
-        "between the two (for values of images, the sign of each difference flipped); corrected after Holm for the "
-        "number of pairs within a measure. Below 0.05 a difference counts as more than noise."
+        "p: probability of a difference at least as large if the outputs for each image were swapped at random "
+        "between the two (for values of images: if the sign of each difference were flipped at random), corrected "
+        "after Holm for the number of pairs per metric. A difference is significant if p is below 0.05."
     )
     heads = [between, "Difference", "p", "Verdict"]
     return table("Paired tests", "Metric", heads, rows, words=(between, "Verdict")) + quiet(caption)
@@ -170,33 +176,33 @@ def sets(evaluation: Evaluation) -> str:
         for name in set_names(evaluation)
     ]
     caption = (
-        f"By the pooled features of {evaluation.features}, and to be set beside figures of no other network. Kernel "
-        "distance: squared maximum mean discrepancy to the real images, 0 on average for images of one kind; what "
-        "lies within the floor is as good as this number of images can tell. Precision: share of the outputs among "
-        "the real images; recall: share of the real images among the outputs. Diversity: 1 = as varied as the "
-        "real images."
+        f"Computed from the pooled features of {evaluation.features}; not comparable with values of other networks. "
+        "Kernel distance: squared maximum mean discrepancy to the real images, 0 on average for two samples of one "
+        "distribution. The real-vs-real baseline is the distance between halves of the real images; a distance "
+        "within it cannot be told from 0 with this number of images. Precision: share of the outputs among the real "
+        "images. Recall: share of the real images among the outputs. Diversity: 1 = as varied as the real images."
     )
     if any(subject.set_metrics and subject.set_metrics.own_source_share is not None for subject in evaluation.models):
-        caption += " Own source: share of the outputs whose nearest input is the one they were made from."
+        caption += " Own source: share of the outputs whose nearest input is their own source."
     if evaluation.mask_ratios:
-        caption += " Untranslated inputs: gray in their holes."
+        caption += " Untranslated inputs: masked pixels are gray."
     return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
 
 
 def set_names(evaluation: Evaluation) -> list[str]:
     subjects = (*evaluation.models, *evaluation.baselines)
-    return [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else []), FLOOR]
+    return [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else []), REAL_VS_REAL]
 
 
 def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
-    """(heading, text by row) of what was measured of sets of images; columns without any value are left out."""
+    """Return (heading, text by row) for each metric of sets of images; leave out columns without any value."""
     subjects = (*evaluation.models, *evaluation.baselines)
     found: dict[str, SetMetrics] = {s.name: s.set_metrics for s in subjects if s.set_metrics}
     if evaluation.inputs:
         found[UNTRANSLATED] = evaluation.inputs
     kernel = {name: text(scaled(one.kernel_distance, KERNEL_DISTANCE), 1) for name, one in found.items()}
     if evaluation.real_vs_real:
-        kernel[FLOOR] = text(scaled(evaluation.real_vs_real, KERNEL_DISTANCE), 1)
+        kernel[REAL_VS_REAL] = text(scaled(evaluation.real_vs_real, KERNEL_DISTANCE), 1)
     columns = [
         ("Kernel distance ×10³ ↓", kernel),
         ("Precision ↑", {name: f"{one.precision:.2f}" for name, one in found.items()}),
@@ -232,7 +238,7 @@ def inception(evaluation: Evaluation) -> str:
     rows = [row(name, found) for name, found in values.items()]
     rows += [
         (name, [cell(scaled(figure, KERNEL_DISTANCE), KERNEL_DISTANCE), EMPTY, EMPTY])
-        for name, figure in ((UNTRANSLATED, first.kid_untranslated), (FLOOR, first.kid_real_vs_real))
+        for name, figure in ((UNTRANSLATED, first.kid_untranslated), (REAL_VS_REAL, first.kid_real_vs_real))
         if figure is not None
     ]
     return table("Inception", "Outputs of", ["KID ×10³", "FID", "Inception Score"], rows)
@@ -250,9 +256,9 @@ def memorization_sentence(subject: Subject) -> str:
     assert subject.memorization is not None
     ratio, searched = subject.memorization.ratio, subject.memorization.searched
     meaning = (
-        "outputs lie nearer to training images than real images do: look at the pairs below"
+        "outputs are nearer to training images than real images are: look at the pairs below"
         if ratio < 0.5
-        else "no sign of repeating"
+        else "no sign of memorization"
     )
     return (
         f"{subject.name}: the nearest of {searched:,} training images is {ratio:.2f} times as far from an output as "
@@ -274,7 +280,7 @@ def conventions(evaluation: Evaluation) -> str:
     items = "".join(f"<dt>{escape(m.heading)}</dt><dd>{escape(m.convention)}</dd>" for m in evaluation.metrics)
     facts = {
         "Data": f"{evaluation.data}, split {evaluation.split}",
-        **({"Holes": evaluation.mask_source} if evaluation.mask_source else {}),
+        **({"Masks": evaluation.mask_source} if evaluation.mask_source else {}),
         "Mode of the networks": evaluation.mode,
         "Left out at each side": f"{evaluation.crop_px} px",
     }
@@ -283,7 +289,7 @@ def conventions(evaluation: Evaluation) -> str:
 
 
 def figure(gallery: Gallery) -> str:
-    return embedded(gallery.picture, gallery.heading, gallery.caption)
+    return embedded(gallery.pixels, gallery.heading, gallery.caption)
 
 
 EMPTY = f"<td{RIGHT}>–</td>"
@@ -304,7 +310,7 @@ def text(figure: Figure | None, digits: int) -> str:
 
 
 def scaled(figure: Figure, metric: Metric) -> Figure:
-    """As it is shown."""
+    """Multiply a value and its interval by the scale of the metric, to show them."""
     return Figure(metric.scale * figure.mean, metric.scale * figure.low, metric.scale * figure.high)
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, and its forms for programs: JSON, and CSV with a row an image. Imports no torch."""
+"""The results of an evaluation. Write them as JSON, or as CSV with one row per image. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan_tasks.metrics.catalogue import Metric, metric_named
 from gan_tasks.metrics.statistics import bootstrap_interval
 
 PerImage = Mapping[str, list[float]]
-"""By measure, in the order of `Evaluation.names`."""
+"""Values by metric, one per image, in the order of `Evaluation.names`."""
 
 
 @dataclass(frozen=True)
@@ -32,40 +32,41 @@ class Figure:
 
 @dataclass(frozen=True)
 class SetMetrics:
-    """How a set of images stands to the real ones, by one network's features."""
+    """Metrics between a set of images and the real ones, from the features of one network."""
 
     kernel_distance: Figure
     precision: float
     recall: float
     diversity: float
-    """Mean difference between two of its images over that between two real ones: 1 = as varied."""
+    """Mean distance between two of its images over that between two real ones: 1 = as varied."""
     frechet_distance: float | None = None
     own_source_share: float | None = None
-    """Unpaired tasks: share of the outputs whose nearest input is the one that they were made from."""
+    """For unpaired tasks: share of the outputs whose nearest input is their own source."""
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """Whether outputs repeat training images, by features."""
+    """Test for memorization: how near outputs are to training images, in features."""
 
     ratio: float
     """Median distance of an output to its nearest training image, over that of a held-out real image."""
     searched: int
-    """Training images."""
+    """Number of training images searched."""
     nearest: tuple[str, ...]
-    """For each output, the name of the nearest training image,"""
+    """Name of the nearest training image of each output."""
     distance: tuple[float, ...]
-    """and how far it is."""
+    """Distance of each output to its nearest training image."""
 
 
 @dataclass(frozen=True)
 class InceptionValues:
-    """By the published Inception network."""
+    """Metrics from the published Inception network."""
 
     kid: Figure
     kid_real_vs_real: Figure
+    """The real-vs-real baseline of KID."""
     kid_untranslated: Figure | None
-    """Of the inputs as they are, where these can be compared."""
+    """KID of the untranslated inputs, if they can be compared."""
     inception_score: float
     inception_score_deviation: float
     fid: float | None
@@ -73,7 +74,7 @@ class InceptionValues:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model or a trivial answer, measured."""
+    """The results of a model or a baseline."""
 
     name: str
     per_image: PerImage
@@ -85,20 +86,21 @@ class Subject:
 
     @cached_property
     def metrics(self) -> dict[str, Figure]:
+        """Means over the images, by metric."""
         return {metric: summarise(values) for metric, values in self.per_image.items()}
 
 
 @dataclass(frozen=True)
 class MaskRatioGroup:
-    """The images whose holes are about as large, measured."""
+    """The results of the images in a range of mask ratios."""
 
     over: float
-    """The hole's share of the image is larger than this,"""
+    """Lower end of the mask ratios, not included."""
     up_to: float
-    """and at most this."""
+    """Upper end of the mask ratios, included."""
     images: int
     figures: Mapping[str, Mapping[str, Figure]]
-    """By model or trivial answer, then by measure; without those that have no value for any of the images."""
+    """By model or baseline, then by metric; without metrics that have no value for any of the images."""
 
     @property
     def heading(self) -> str:
@@ -107,7 +109,7 @@ class MaskRatioGroup:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two subjects on the same images: is the difference more than chance?"""
+    """Significance test of the difference between two subjects on the same images."""
 
     metric: str
     first: str
@@ -117,12 +119,12 @@ class PairedTest:
     low: float
     high: float
     p: float
-    """Corrected (Holm 1979) for the number of comparisons by this measure."""
+    """p-value, corrected (Holm 1979) for the number of comparisons with this metric."""
     images: int
 
     @property
     def better(self) -> str | None:
-        """The name of the better one; None where no difference is shown."""
+        """Name of the better subject; None if the difference is not significant."""
         if not self.p < 0.05:
             return None
         first_lower = self.difference < 0
@@ -131,40 +133,40 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Models on the images of a split, beside what needs no model."""
+    """The results of models and baselines on the images of a split."""
 
     task: str
     data: str
     split: str
     names: tuple[str, ...]
-    """Of the samples measured."""
+    """Names of the samples."""
     samples: tuple[int, ...]
     """Their indices in the data."""
     sizes: tuple[tuple[int, int], tuple[int, int]]
-    """Smallest and largest (height, width) of what the models were given, by area."""
+    """Smallest and largest (height, width) of the inputs, by area."""
     mode: str
     crop_px: int
     models: tuple[Subject, ...]
     baselines: tuple[Subject, ...]
     inputs: SetMetrics | None
-    """The untranslated inputs as a set, gray in their holes."""
+    """Metrics of the untranslated inputs as a set; masked pixels are gray."""
     real: PerImage
-    """What can be measured of the real images themselves."""
+    """No-reference metrics of the real images."""
     features: str
-    """The network of the set measures; empty where none was used."""
+    """Feature network that compares sets of images; empty if none was used."""
     real_vs_real: Figure | None
-    """Kernel distance between random halves of the real images."""
+    """The real-vs-real baseline: kernel distance between random halves of the real images."""
     tests: tuple[PairedTest, ...]
-    """Between models, and for a single one between it and each trivial answer."""
+    """Tests between models; for a single model, between it and each baseline."""
     notes: tuple[str, ...]
-    """What a reader has to know, in sentences."""
+    """Remarks for the reader, each in sentences."""
     verdict: str = ""
     mask_source: str = ""
-    """Where the holes come from, for a task that fills them;"""
+    """For a task with masks: description of where they come from."""
     mask_ratios: tuple[float, ...] = ()
-    """of each image, what share is hole;"""
+    """For a task with masks: mask ratio of each image."""
     mask_ratio_groups: tuple[MaskRatioGroup, ...] = ()
-    """and what was measured by that."""
+    """For a task with masks: results by mask ratio."""
 
     @property
     def images(self) -> int:
@@ -179,15 +181,16 @@ class Evaluation:
 
 
 def summarise(values: list[float]) -> Figure:
-    """Mean and bootstrap interval over images, those without a value left out."""
+    """Return the mean and its bootstrap interval over the images that have a value."""
     present = [value for value in values if not np.isnan(value)]
     return Figure(float(np.mean(present)), *bootstrap_interval(present))
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """For `json.dump`: of one model its figures as `model` and `per_image`; of several all of it by name in `models`.
+    """Convert to values for `json.dump`.
 
-    A number that is not finite is text, which JSON has none for.
+    The results of a single model are in `model` and `per_image`; those of several models are in `models`, by name.
+    Numbers that are not finite become text, because JSON cannot hold them.
     """
     content = asdict(evaluation)
     content["images"] = evaluation.images
@@ -226,8 +229,8 @@ def finite(value: Any) -> Any:
 
 
 def table_of_images(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
-    """Headings and rows: an image's name, what share of it is hole, each measure of each model, and its nearest
-    training image."""
+    """Return headings and rows: an image's name, its mask ratio, each metric of each model, and the nearest training
+    image."""
     several = len(evaluation.models) > 1
 
     def heading(subject: Subject, what: str) -> str:
@@ -261,6 +264,6 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
 
 
 def spreadsheet_safe(rows: list[list[Any]]) -> Iterator[list[Any]]:
-    """A name that begins like a formula would be run as one by a spreadsheet: quoted as text."""
+    """Quote text that begins like a formula, so that a spreadsheet does not run it."""
     for row in rows:
         yield [f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@") else cell for cell in row]

@@ -1,4 +1,4 @@
-"""Which differences between models are more than noise. numpy only."""
+"""Significance tests of differences between models, and the verdict of an evaluation. numpy only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gan_tasks.metrics.statistics import compare, holm
 
 
 def pairwise_tests(pairs: Sequence[tuple[Subject, Subject]]) -> list[PairedTest]:
-    """Each pair by each measure that both have, with Holm's correction over the pairs.
+    """Test each pair with each metric that both have, with Holm's correction over the pairs.
 
-    An image without a finite value of both, such as the PSNR of equal images, does not count.
+    Images without finite values of both are left out, such as identical images with PSNR.
     """
     tests = []
     for key in dict.fromkeys(key for first, _ in pairs for key in first.per_image):
@@ -36,7 +36,7 @@ def pairwise_tests(pairs: Sequence[tuple[Subject, Subject]]) -> list[PairedTest]
 def kernel_distance_tests(
     real: Features, outputs: Mapping[str, Features], pairs: Sequence[tuple[str, str]]
 ) -> list[PairedTest]:
-    """The same by kernel distance, of each pair's answers to the same inputs."""
+    """Test each pair with the kernel distance, from the outputs of both for the same inputs."""
     found = []
     for first, second in pairs:
         test = compare_kernel_distances(real, outputs[first], outputs[second])
@@ -48,12 +48,13 @@ def kernel_distance_tests(
 
 
 def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """Return the tests with Holm's correction of p."""
     p_values = holm({str(index): test.p for index, test in enumerate(tests)})
     return [replace(test, p=p_values[str(index)]) for index, test in enumerate(tests)]
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """The evaluation in a sentence or two."""
+    """Summarise the evaluation in a sentence or two."""
     if len(evaluation.models) > 1:
         return verdict_on_several(evaluation)
     (model,) = evaluation.models
@@ -61,24 +62,24 @@ def verdict(evaluation: Evaluation) -> str:
         return verdict_on_pairs(model, evaluation)
     distances = model.set_metrics
     if distances is None or evaluation.inputs is None or evaluation.real_vs_real is None:
-        return "Nothing to judge it by: there is no right answer, and sets of images were not compared."
+        return "There is no verdict: the task has no targets, and sets of images were not compared."
     own, before, real_vs_real = distances.kernel_distance, evaluation.inputs.kernel_distance, evaluation.real_vs_real
     figures = f"kernel distance ×10³ {1e3 * own.mean:.1f}, untranslated {1e3 * before.mean:.1f}"
     if own.mean <= real_vs_real.high:
         return (
-            f"Not told apart from real images by this number of them: {figures}, "
+            f"No difference from real images is shown with this number of images: {figures}, "
             f"real-vs-real baseline up to {1e3 * real_vs_real.high:.1f}."
         )
     if own.high < before.low:
-        return f"Nearer to the real images than the untranslated ones, and not among them yet: {figures}."
+        return f"Nearer to the real images than the untranslated ones, but still different from them: {figures}."
     return f"No nearer to the real images than the untranslated ones are: {figures}."
 
 
 def verdict_on_pairs(model: Subject, evaluation: Evaluation) -> str:
-    """By L1, against the best trivial answer, and by kernel distance if better than all of them."""
+    """Compare the model with the best baseline by L1, and by kernel distance if it is better than all of them."""
     by_kernel = [test.better for test in evaluation.tests if test.metric == KERNEL_DISTANCE.key]
     beats_all = len(by_kernel) == len(evaluation.baselines) and set(by_kernel) == {model.name}
-    also = " By kernel distance nearer to the real images than every trivial answer, by more than noise."
+    also = " By kernel distance significantly nearer to the real images than every baseline."
     return verdict_by_l1(model, evaluation) + (also if beats_all else "")
 
 
@@ -88,10 +89,10 @@ def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
     figures = f"L1 {reached:.4f}, {best.name} {other:.4f}"
     test = next((t for t in evaluation.tests if t.metric == "l1" and t.second == best.name), None)
     if test is None or test.better is None:
-        return f"By L1 no difference from the best trivial answer is shown: {figures}."
+        return f"By L1 no difference from the best baseline is shown: {figures}."
     if test.better == model.name:
-        return f"By L1 better than every trivial answer, by more than noise: {figures}."
-    return f"By L1 worse than a trivial answer: {figures}. Such an error rewards blur: look at the pictures too."
+        return f"By L1 significantly better than every baseline: {figures}."
+    return f"By L1 worse than a baseline: {figures}. L1 rewards blur: look at the images too."
 
 
 def verdict_on_several(evaluation: Evaluation) -> str:
@@ -114,7 +115,7 @@ def verdict_on_several(evaluation: Evaluation) -> str:
 
 
 def best_of(tests: Sequence[PairedTest]) -> str | None:
-    """Who is shown to be better than each of the others."""
+    """Return the name of the subject that is significantly better than each of the others; None if there is none."""
     names = {name for test in tests for name in (test.first, test.second)}
     for name in sorted(names):
         own = [test for test in tests if name in (test.first, test.second)]

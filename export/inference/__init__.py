@@ -1,1 +1,1 @@
-"""Running a model over files: read, run, mark, write."""
+"""Run a model on files: read, run, mark, write."""

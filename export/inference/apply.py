@@ -1,4 +1,4 @@
-"""Run a model over a file or a folder of images and videos; go on where an earlier run stopped."""
+"""Run a model on a file or a folder of images and videos. Results of an earlier run are kept."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.progress import track
 
 MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-"""Formats that can be written and carry the mark that a model made the image."""
+"""Formats that can be written and contain the mark that a model made the image."""
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+"""Suffixes of inputs."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a list of images and videos.
+    """The results of `apply_to_files`.
 
-    written: results; tiled: how many of them were run in tiles, because memory is limited.
-    kept: results of the same model, and of the same inputs, that were there already.
-    failures: what could not be done, or not of all of the input.
-    videos: what was written of each, for people.
-    notes: what a person should know of how images were done, beginning with the input's path.
+    written: number of written results.
+    tiled: number of results that were run in tiles, because memory is limited.
+    kept: number of existing results of the same model and the same inputs.
+    failures: inputs without a result, and inputs of which only a part could be read.
+    videos: a description of each written video.
+    notes: remarks for the user about images; each begins with the input's path.
     """
 
     written: int
@@ -42,13 +44,13 @@ class Summary:
 
 
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
-    """(input, output) paths: one for a file; for a folder each image and video in it, subfolders included.
+    """Return (input, output) paths: one for a file; for a folder one for each image and video, also in subfolders.
 
-    Outputs keep their names; where the format cannot hold the result or its mark (.bmp, .gif, .npy), .png is added,
-    and to videos that are not written (.avi, .wmv) .mkv.
-    A destination with a suffix of images or videos names the file, any other a folder, which is not searched for
-    inputs. Raises UserError where there is nothing to do, an image would become a video or a video an image, an
-    output would replace an input, or two inputs become one output.
+    Outputs keep the names of the inputs. If a format cannot contain the result or its mark (.bmp, .gif, .npy), .png
+    is appended to the name; for video formats that are not written (.avi, .wmv), .mkv is appended.
+    A destination with a suffix of images or videos is a file, any other is a folder, which is not searched for
+    inputs. Raises UserError if there are no inputs, if input and output are not both images or both videos, if an
+    output would replace an input, and if two inputs have the same output.
     """
     if source.is_file():
         if is_video(source):
@@ -67,7 +69,7 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     else:
         raise UserError(f"{source} does not exist: give an image, a video or a folder of them")
     if not pairs:
-        raise UserError(f"{source} holds no images or videos: expected files of {', '.join(sorted(SUFFIXES))}")
+        raise UserError(f"{source} has no images or videos: expected files of {', '.join(sorted(SUFFIXES))}")
     inputs, made_from = {before.resolve(): before for before, _ in pairs}, dict[Path, Path]()
     for before, after in pairs:
         if lost := inputs.get(after.resolve()):
@@ -80,7 +82,7 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
 
 
 def files_in(folder: Path, results: Path) -> list[Path]:
-    """Sorted; without the folder of results, where it lies in this one."""
+    """Return the sorted files of a folder, without those in the folder of results."""
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
     files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -88,6 +90,7 @@ def files_in(folder: Path, results: Path) -> list[Path]:
 
 
 def output_name(name: Path) -> Path:
+    """Return the name of an input's result."""
     suffix = name.suffix.lower()
     if is_video(name):
         return name if suffix in CONTAINERS else name.with_name(name.name + ANY_CODEC)
@@ -96,7 +99,7 @@ def output_name(name: Path) -> Path:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to each image. `version` tells results of other models and options apart."""
+    """How to read, run and write each image. `version` identifies the model and its options in the mark."""
 
     predictor: Predictor
     options: PredictOptions
@@ -104,13 +107,13 @@ class Recipe:
     masks: MasksOfFiles | None
 
     def source_of(self, before: Path) -> str:
-        """What a result is made from, as `sha256:…` of each file."""
+        """Return the `sha256:…` of each file that a result is made from."""
         return sha256_of(before) if self.masks is None else self.masks.source_of(before)
 
     def read(self, pair: tuple[Path, Path]) -> Job:
         before, after = pair
         image = self.predictor.spec.image
-        assert image is not None  # `check_inputs` has seen to it
+        assert image is not None  # see `check_inputs`
         sources: dict[str, Source] = {image.name: before}
         reading = None
         if self.masks is not None:
@@ -136,7 +139,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Job:
-    """An image that was read. source: `sha256:…` of the files that it was read from."""
+    """A decoded image and the path of its result. source: `sha256:…` of the input files."""
 
     after: Path
     opened: Opened
@@ -145,6 +148,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
+    """The result of a job, not yet written."""
+
     job: Job
     prediction: Prediction
 
@@ -158,17 +163,17 @@ def apply_to_files(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Summary:
-    """Do all that can be done of (input, output) paths, images first, with progress. Files are whole or not there.
+    """Run a model on all (input, output) paths, images first, with progress. A result is never left incomplete.
 
-    Colours keep their ICC profile, 16-bit stays 16-bit. Each result is marked with the model and its input. Where
-    that very result is there already, it is kept; older ones of this program are replaced, files of others never.
-    With `overwrite` everything is made again, and replaced.
+    Results keep the ICC profile and the bit depth. Each result is marked with the model and its input. An existing
+    result of the same model, options and input is kept, other results of this program are replaced, and files of
+    other programs are not replaced. With `overwrite` all results are made again and replaced.
 
     Args:
-        options: how the model is used; results of other options are not kept.
-        masks: for a model that inpaints, see `masks_of`. The options of inpainting are those of its files.
+        options: how to use the model.
+        masks: the masks for an inpainting model, see `masks_of`. Its inpainting options replace those of `options`.
 
-    Raises UserError where the model cannot be used so.
+    Raises UserError if the options do not fit the model. An input that fails is listed in the result instead.
     """
     options = options or PredictOptions()
     if masks is not None:
@@ -181,7 +186,7 @@ def apply_to_files(
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
     kept = len(pairs) - len(to_do) - len(failures)
     for _, after in set(pairs) - set(to_do):
-        remove_parts(after)  # of a run that was killed at its very end
+        remove_parts(after)  # left by a run that was killed at the very end
     images = [pair for pair in to_do if not is_video(pair[0])]
     videos = [pair for pair in to_do if is_video(pair[0])]
     begun = sum(not is_video(before) for before, _ in pairs) - len(images)
@@ -198,19 +203,19 @@ def apply_to_files(
 
 
 def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
-    """Raises UserError for a model that needs more than an image and what `masks` has."""
+    """Raise UserError if the model needs inputs other than an image and masks."""
     spec = predictor.spec
     given = {spec.image.name if spec.image else "", *(masks.by_input if masks else ())}
     missing_inputs = [each.name for each in spec.inputs if each.name not in given and not each.optional]
     if missing_inputs:
         raise UserError(
-            f"{predictor.title} needs {' and '.join(missing_inputs)}, and files are no such inputs: "
-            "use it in the page (`gan-tasks serve`) or from Python (`gan_tasks.load`)"
+            f"{predictor.title} needs {' and '.join(missing_inputs)}, which cannot be read from image files: "
+            "use it in the web page (`gan-tasks serve`) or from Python (`gan_tasks.load`)"
         )
 
 
 def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun: int, quiet: bool) -> Summary:
-    """All of them; `begun` is how many more were there to begin with, for the progress."""
+    """Run a model on images. `begun` is the number of images that were kept, for the progress."""
     tiled, failures, notes = list[bool](), list[Failure](), list[str]()
     quiet = quiet or len(pairs) <= 1
     with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
@@ -226,12 +231,12 @@ def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun
 
 
 def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool) -> Summary:
-    """One after the other. One that is broken is written as far as it can be read, and is a failure all the same."""
+    """Run a model on videos, one after the other. Of a damaged video the readable part is written, as a failure."""
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
         try:
             if recipe.masks is not None or recipe.options != PredictOptions():
-                raise UserError("a video is run as it is: masks, --scale and --blend-weight are for images")
+                raise UserError("masks, --scale and --blend-weight are for images: leave them out for videos")
             require_av()
             from gan_tasks.export.inference.video.process import apply_to_video
 
@@ -244,5 +249,5 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
         tiled.append(video.in_tiles)
         summaries.append(f"{after}: {video.summary}")
         if video.damage:
-            failures.append(Failure(before, f"{video.damage}: {after} has what can be read of it"))
+            failures.append(Failure(before, f"{video.damage}: {after} contains the readable part"))
     return Summary(len(tiled), sum(tiled), 0, tuple(failures), tuple(summaries))

@@ -1,4 +1,4 @@
-"""Fitting what a network made into the picture around it. numpy alone."""
+"""Blend the output of an inpainting network into its surroundings. numpy only."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.models.base import FloatImages
 
 COARSE_LEVELS = 3
-"""Halvings after which a difference at the rim counts as one of colour, not of detail: blocks of 8 px."""
+"""Number of halvings of the coarse level, whose differences count as colour and not as detail: blocks of 8 px."""
 
 
 def correction(
-    made: FloatImages, given: FloatImages, mask: Mask, *, feather_px: int, match_colour: bool
+    output: FloatImages, image: FloatImages, mask: Mask, *, feather_px: int, match_colour: bool
 ) -> FloatImages:
-    """What to add to the network's image in the hole, so that it goes on where the picture around it ends.
+    """Return what to add to the network's output in the masked region, so that it fits its surroundings.
 
-    Outside the hole the network's image and the picture differ a little, in colour most of all; that difference is
-    led on into the hole, smoothly (pull-push interpolation, Gortler et al. 1996).
+    Outside the mask the output differs a little from the image, mostly in colour. This difference is extrapolated
+    smoothly into the masked region by pull-push interpolation (Gortler et al. 1996).
 
     Args:
-        made, given: C×H×W, the network's whole image and the picture.
-        feather_px: width of the band inside the hole over which the fine part of the difference fades out.
-        match_colour: lead the coarse part on through the whole hole.
+        output, image: C×H×W, the network's whole output and the image.
+        mask: H×W, True for masked pixels.
+        feather_px: width of the strip inside the boundary in which the fine part of the difference fades out.
+        match_colour: add the coarse part of the difference in the whole masked region.
     """
     known = ~mask
-    difference = np.where(known, given - made, 0)
-    coarse = extended(difference, known, skip=COARSE_LEVELS) if match_colour else np.zeros_like(made)
+    difference = np.where(known, image - output, 0)
+    coarse = extrapolated(difference, known, skip=COARSE_LEVELS) if match_colour else np.zeros_like(output)
     if not feather_px:
         return coarse
-    fine = extended(difference, known)
+    fine = extrapolated(difference, known)
     weight = np.clip(1 - (depth(mask, feather_px + 1) - 0.5) / feather_px, 0, 1).astype(np.float32)
     return coarse + weight * (fine - coarse)
 
 
-def extended(values: FloatImages, known: NDArray[np.bool_], *, skip: int = 0) -> FloatImages:
-    """C×H×W values, where they are known, led on to where they are not.
+def extrapolated(values: FloatImages, known: NDArray[np.bool_], *, skip: int = 0) -> FloatImages:
+    """Extrapolate C×H×W values from known pixels to unknown ones.
 
-    Means over blocks of 2, 4, 8 … px are taken of what is known in them, until all blocks know something; then each
-    unknown pixel takes the smooth enlargement of the coarser means.
+    The known values are averaged over blocks of 2, 4, 8 … px until every block has a value. Then each unknown pixel
+    takes the smoothly upscaled mean of the next coarser level.
 
-    skip: leave out so many of the finest levels, known pixels included: gives means over blocks of 2^skip px.
+    skip: number of finest levels to leave out, also for known pixels. The result is means over blocks of 2^skip px.
     """
     levels = [(values.astype(np.float32), known.astype(np.float32))]
     while levels[-1][1].min() == 0 or len(levels) <= skip:
@@ -52,14 +53,14 @@ def extended(values: FloatImages, known: NDArray[np.bool_], *, skip: int = 0) ->
     result = levels[-1][0]
     for level in reversed(range(len(levels) - 1)):
         finer, weight = levels[level]
-        enlarged = doubled(result, finer.shape[-2:])
-        share = np.minimum(weight, 1) if level >= skip else np.float32(0)
-        result = share * finer + (1 - share) * enlarged
+        upscaled = doubled(result, finer.shape[-2:])
+        known_weight = np.minimum(weight, 1) if level >= skip else np.float32(0)
+        result = known_weight * finer + (1 - known_weight) * upscaled
     return result
 
 
 def halved(values: FloatImages, weight: FloatImages) -> tuple[FloatImages, FloatImages]:
-    """Weighted means over blocks of 2×2, and the blocks' weights, at most 1."""
+    """Return weighted means over blocks of 2×2, and the weights of the blocks, at most 1."""
 
     def blocks(image: FloatImages) -> FloatImages:
         padding = [(0, 0)] * (image.ndim - 2) + [(0, length % 2) for length in image.shape[-2:]]
@@ -74,7 +75,7 @@ def halved(values: FloatImages, weight: FloatImages) -> tuple[FloatImages, Float
 
 
 def doubled(image: FloatImages, size: tuple[int, ...]) -> FloatImages:
-    """C×h×w to C×H×W, H and W being twice h and w or one less, bilinearly."""
+    """Upscale C×h×w to C×H×W bilinearly, where H and W are twice h and w, or one less."""
     for axis in (-2, -1):
         moved = np.moveaxis(image, axis, -1)
         padded = np.concatenate([moved[..., :1], moved, moved[..., -1:]], axis=-1)
@@ -87,11 +88,11 @@ def doubled(image: FloatImages, size: tuple[int, ...]) -> FloatImages:
 
 
 def depth(mask: Mask, most: int) -> NDArray[np.int64]:
-    """How many steps each pixel of the hole is from one outside it, diagonal ones included, at most `most`."""
+    """Return the distance of each masked pixel to an unmasked one in steps, also diagonal, up to `most`."""
     inside = mask
     steps = mask.astype(np.int64)
     for _ in range(most - 1):
-        padded = np.pad(inside, 1, constant_values=True)  # beyond the border nothing is known either
+        padded = np.pad(inside, 1, constant_values=True)  # outside the image all pixels are unknown
         rows = padded[:-2] & padded[1:-1] & padded[2:]
         inside = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
         if not inside.any():
@@ -101,7 +102,7 @@ def depth(mask: Mask, most: int) -> NDArray[np.int64]:
 
 
 def dilated(mask: Mask, pixels: int) -> Mask:
-    """The hole grown by so many pixels to all sides, corners included."""
+    """Return the mask dilated by this many pixels to all sides, also diagonally."""
     if not pixels:
         return mask
     result = mask

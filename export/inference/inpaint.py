@@ -1,6 +1,6 @@
-"""Inpainting an image with a model: which part the network sees, and how its output is put back.
+"""Inpaint an image with a model: cut out parts, run the network, and put its output back.
 
-Known pixels come back unchanged, to the bit. Imports no torch.
+Unmasked pixels are not changed, to the bit. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from gan_tasks.export.models.alpha import split_alpha
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 
 WORKING_SIDE_PX = 512
-"""Larger parts are made smaller for the network: it has learned from 256 px, and sees no farther than about this."""
+"""Side of the largest square part. Larger parts are downscaled, because networks are trained on 256 px and their
+receptive field is about this large."""
 ATTENTION_BYTES = 12
-"""Memory for each pair of places that contextual attention compares; it has a place for 8×8 pixels."""
+"""Memory in bytes for each pair of positions in contextual attention; there is one position per 8×8 pixels."""
 
 
 @dataclass(frozen=True)
 class Inpainted:
-    """The image with its masked regions filled, H×W×C as it came, and what a person should know of how."""
+    """The inpainted image, H×W×C of the type of the input, and remarks for the user."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
@@ -35,14 +36,14 @@ class Inpainted:
 def fill(
     model: Model, image: Pixels, mask: Mask, sketch: Mask | None = None, options: InpaintOptions | None = None
 ) -> Inpainted:
-    """Fill the masked region of H×W×C pixels, uint8 or uint16; alpha stays as it is.
+    """Fill the masked region of H×W×C pixels, uint8 or uint16. Alpha is not changed.
 
     Args:
-        mask: H×W bool, True where the image is to be filled.
-        sketch: H×W bool, True on lines that the fill follows.
+        mask: H×W bool, True for masked pixels.
+        sketch: H×W bool, True on lines that the filled content follows.
 
-    An image with an empty mask comes back as it is. Raises ImageError for a mask or sketch of another size and a mask
-    that covers the whole image, UserError for a sketch that the model has not learned to follow.
+    An image with an empty mask is returned unchanged. Raises ImageError for a mask or sketch of another size and for
+    a mask that covers the whole image, and UserError for a sketch if the model takes none.
     """
     options = options or InpaintOptions()
     check(model, image, mask, sketch)
@@ -50,9 +51,9 @@ def fill(
         return Inpainted(image, ("the mask is empty: there is nothing to fill",))
     mask = dilated(mask, options.dilate_px)
     if mask.all():
-        raise ImageError("the mask covers the whole image: nothing is left to fill it from")
+        raise ImageError("the mask covers the whole image: leave at least one pixel unmasked")
     result, notes = image.copy(), []
-    colour, _ = split_alpha(result, model.spec.in_channels)  # a view: what is filled there is filled in the result
+    colour, _ = split_alpha(result, model.spec.in_channels)  # a view of the result
     strategy = options.strategy
     if strategy == "original" and not fits(model, mask.shape):
         strategy = "crop"
@@ -66,17 +67,18 @@ def fill(
         lines = None if sketch is None else sketch[region.place]
         size = region.size if strategy == "original" else working_size(model, region.size)
         if size != region.size and strategy == "crop":
-            share = size[0] / region.size[0]
-            notes.append(f"a masked region was filled at {share:.0%} of its size, the largest that is done")
-        made = run_at(model, part, left[region.place], lines, size)
-        part[region.mask] = fitted(model, made, part, left[region.place], options, image.dtype)[region.mask]
+            factor = size[0] / region.size[0]
+            notes.append(f"a masked region was filled at {factor:.0%} of its size and upscaled, because it is large")
+        output = run_at(model, part, left[region.place], lines, size)
+        part[region.mask] = fitted(model, output, part, left[region.place], options, image.dtype)[region.mask]
         left[region.place] &= ~region.mask
     return Inpainted(result, tuple(dict.fromkeys(notes)))
 
 
 def check(model: Model, image: Pixels, mask: Mask, sketch: Mask | None) -> None:
+    """Check the arguments of `fill`, and raise its errors."""
     if model.spec.use != "inpaint":
-        raise UserError(f"{model.title} does not inpaint: call it with the image alone")
+        raise UserError(f"{model.title} does not inpaint: call it with the image only")
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
     for name, each in (("mask", mask), ("sketch", sketch)):
@@ -86,18 +88,18 @@ def check(model: Model, image: Pixels, mask: Mask, sketch: Mask | None) -> None:
                 f"the {name} is {width} × {height} px and the image {columns} × {rows} px: give one of its size"
             )
     if sketch is not None and model.spec.find("sketch") is None:
-        raise UserError(f"{model.title} has not learned to follow a sketch: leave it out")
+        raise UserError(f"{model.title} was trained without sketches: leave the sketch out")
 
 
 def fits(model: Model, size: tuple[int, ...]) -> bool:
-    """Whether an image of this (height, width) can be filled at once within the model's memory."""
+    """Return whether a whole image of this (height, width) fits the model's memory limit."""
     height, width = size
     attention = ATTENTION_BYTES * (height * width / 64) ** 2
     return not model.runs_in_tiles(height, width) and attention <= model.max_memory_bytes
 
 
 def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) at which a part is shown to the network: its own, or as much smaller as need be."""
+    """Return the (height, width) at which the network gets a part: its own size, or a smaller one that fits."""
     factor = min(1.0, WORKING_SIDE_PX / (size[0] * size[1]) ** 0.5)
     while True:
         smaller = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
@@ -112,21 +114,21 @@ def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def run_at(model: Model, part: Pixels, mask: Mask, sketch: Mask | None, size: tuple[int, int]) -> FloatImages:
-    """The network's whole image for a part, C×H×W in [-1, 1] at the part's own size; it works at `size`."""
+    """Run the network on a part at `size`; return its whole output at the part's own size, C×H×W in [-1, 1]."""
     own_size = part.shape[:2]
     image = to_float(fit_channels(part, model.spec.in_channels))
     masks = [mask] if model.spec.find("sketch") is None else [mask, np.zeros_like(mask) if sketch is None else sketch]
     if size != own_size:
-        # Masked pixels must not reach their surroundings when these are averaged.
+        # Masked pixels must not affect unmasked ones when the part is downscaled.
         blank = np.where(mask, image[:, ~mask].mean(axis=1)[:, None, None], image)
         image = resized(blank, size)
         masks = [resized(each[None].astype(np.float32), size)[0] > 1e-3 for each in masks]
-    made = model.run(image[None], *(each[None, None].astype(np.float32) for each in masks))[0]
-    return made if size == own_size else resized(made, own_size)
+    output = model.run(image[None], *(each[None, None].astype(np.float32) for each in masks))[0]
+    return output if size == own_size else resized(output, own_size)
 
 
 def resized(image: FloatImages, size: tuple[int, int]) -> FloatImages:
-    """C×H×W in [-1, 1], bicubic, antialiased."""
+    """Resize C×H×W in [-1, 1] with an antialiased bicubic filter."""
     from PIL import Image
 
     planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC) for plane in image]
@@ -134,9 +136,9 @@ def resized(image: FloatImages, size: tuple[int, int]) -> FloatImages:
 
 
 def fitted(
-    model: Model, made: FloatImages, part: Pixels, mask: Mask, options: InpaintOptions, dtype: np.dtype[np.generic]
+    model: Model, output: FloatImages, part: Pixels, mask: Mask, options: InpaintOptions, dtype: np.dtype[np.generic]
 ) -> Pixels:
-    """The network's image for a part, its colours and edges brought to those around the hole, as pixels."""
-    given = to_float(fit_channels(part, model.spec.out_channels))
-    made = made + correction(made, given, mask, feather_px=options.feather_px, match_colour=options.match_colour)
-    return fit_channels(from_float(made, dtype), part.shape[2])
+    """Return the network's output for a part as pixels, blended with the surroundings of the masked region."""
+    image = to_float(fit_channels(part, model.spec.out_channels))
+    added = correction(output, image, mask, feather_px=options.feather_px, match_colour=options.match_colour)
+    return fit_channels(from_float(output + added, dtype), part.shape[2])

@@ -1,4 +1,4 @@
-"""Which mask and which sketch belong to which image file, and what a result was made from. Imports no torch."""
+"""Find the mask and sketch files of image files, and identify the sources of a result. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.hashing import sha256_of
 
 Partners = Mapping[Path, Path | UserError]
-"""The file that belongs to each image, or why there is none."""
+"""The mask or sketch file of each image, or an error if there is none."""
 
 
 @dataclass(frozen=True)
 class MasksOfFiles:
-    """The masks and sketches of some images. Each method is for one of them, by its path."""
+    """The masks and sketches of a list of images. Each method takes the path of one image."""
 
     files: MaskFiles
     by_input: Mapping[str, Partners]
-    """By the name of the model's input."""
+    """The files by the name of the model's input."""
 
     def sources(self, image: Path) -> dict[str, Path]:
-        """The files by the name of the input. Raises UserError where one is missing."""
+        """Return the files of an image by the name of the input. Raises UserError if one is missing."""
         return {name: found(partners[image]) for name, partners in self.by_input.items()}
 
     def source_of(self, image: Path) -> str:
-        """What a result is made from, as `sha256:…` of each file. Raises UserError where one is missing."""
+        """Return the `sha256:…` of each file that a result is made from. Raises UserError if one is missing."""
         files = self.files
         reading = f" from {files.mask_threshold}" + (", inverted" if files.invert_mask else "")
         parts = [f"{name} {sha256_of(path)}" for name, path in self.sources(image).items()]
         return " ".join([sha256_of(image), *parts]) + reading
 
     def version(self, model_version: str) -> str:
-        """Tells results of this model with these options from others."""
+        """Return the text that identifies results of this model with these options."""
         options = self.files.inpaint
         colour = "" if options.match_colour else ", colours not matched"
         return (
@@ -48,21 +48,20 @@ class MasksOfFiles:
 
 
 def masks_of(model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]], source: Path) -> MasksOfFiles | None:
-    """The masks for the inputs of (input, output) paths, found in `source`; None for a model that does not inpaint.
+    """Find the masks for the inputs of (input, output) paths in `source`; None for a model that does not inpaint.
 
-    Raises UserError for what does not go together: a mask and a model that takes none, a model that needs one and
-    none, a sketch and a model that has not learned to follow it; for files that are not there, and an output that
-    would replace a mask or sketch.
+    Raises UserError if a mask is missing or the model takes none, if the model takes no sketch, for files that do not
+    exist, and for an output that would replace a mask or sketch.
     """
     check_threshold(files.mask_threshold)
     if model.spec.use != "inpaint":
         if files != MaskFiles():
-            raise UserError(f"{model.title} does not inpaint: leave out --mask and what goes with it")
+            raise UserError(f"{model.title} does not inpaint: leave out --mask and the options of inpainting")
         return None
     if files.mask is None:
-        raise UserError(f"{model.title} inpaints: say what is masked with --mask, white where it is to be filled")
+        raise UserError(f"{model.title} inpaints: give a mask with --mask, white where the image is to be filled")
     if files.sketch is not None and model.spec.find("sketch") is None:
-        raise UserError(f"{model.title} has not learned to follow a sketch: leave out --sketch")
+        raise UserError(f"{model.title} was trained without sketches: leave out --sketch")
     images = [before for before, _ in pairs]
     by_input = {"mask": partners(files.mask, images, source, "mask")}
     if files.sketch is not None:
@@ -75,14 +74,14 @@ def masks_of(model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]],
 
 
 def without_masks(pairs: Sequence[tuple[Path, Path]], files: MaskFiles) -> list[tuple[Path, Path]]:
-    """Leave out the masks and sketches, where they lie among the images."""
+    """Leave out the masks and sketches that are in the folder of images."""
     given = [path.resolve() for path in (files.mask, files.sketch) if path is not None]
     return [pair for pair in pairs if not any(pair[0].resolve().is_relative_to(path) for path in given)]
 
 
 def partners(given: Path, images: Iterable[Path], source: Path, kind: str) -> dict[Path, Path | UserError]:
-    """The mask or sketch of each image: the file given, or in a folder the one of the same name and subfolder, with
-    any suffix. Raises UserError where nothing is given there."""
+    """Find the mask or sketch of each image: the given file, or the file in the given folder with the same name and
+    subfolder, with any suffix. Raises UserError if the given path does not exist."""
     if given.is_file():
         return dict.fromkeys(images, given)
     if not given.is_dir():
@@ -107,6 +106,7 @@ def partners(given: Path, images: Iterable[Path], source: Path, kind: str) -> di
 
 
 def found(partner: Path | UserError) -> Path:
+    """Return the path, or raise the error."""
     if isinstance(partner, UserError):
         raise partner
     return partner

@@ -1,4 +1,4 @@
-"""Options of inpainting, and the files that say what is masked. Imports nothing that is slow to start."""
+"""Options of inpainting, and the files of masks and sketches. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class InpaintOptions:
     """How masked regions are filled."""
 
     strategy: Strategy = "crop"
-    """What the network sees. crop: each masked region with its surroundings. resize: the whole image, made smaller.
-    original: the image as it is, where memory allows, else crop."""
+    """Input of the network: each masked region with its surroundings (crop), the downscaled image (resize), or the
+    image at full size, with crop as the fallback for too little memory (original)."""
     dilate_px: int = 0
-    """Pixels by which masks are grown first, for masks that leave a boundary of what they should cover."""
+    """Number of pixels by which masks are dilated first, for masks that do not quite cover an object."""
     feather_px: int = 8
-    """Width of the strip inside the boundary in which the fill fades into its surroundings. 0 gives a hard edge."""
+    """Width of the strip inside the boundary where the filled content fades into its surroundings; 0 = hard edge."""
     match_colour: bool = True
-    """Make the fill's colours agree with those at the boundary."""
+    """Match the colours of the filled content to those at the boundary."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value out of range."""
@@ -34,15 +34,15 @@ class InpaintOptions:
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """For models that inpaint: what is masked, and how it is filled."""
+    """Mask and sketch files for models that inpaint, and how masked regions are filled."""
 
     mask: Path | None = None
-    """The mask: an image of the input's size that is white where it is to be filled, or a layer that is painted there
-    and transparent elsewhere. Give one file for all inputs, or a folder with a file of the same name for each."""
+    """Mask file for all inputs, or folder with a mask of the same name for each. A mask has the input's size, and is
+    white, or a painted layer, where the input is to be filled."""
     sketch: Path | None = None
-    """White lines that the fill follows, for models that have learned it. A file or a folder, as for --mask."""
+    """File or folder of sketches with white lines that the filled content follows, for models trained with them."""
     mask_threshold: int = 128
-    """The darkest gray level, 1 to 255, that counts as white in masks and sketches."""
+    """Lowest gray level, 1 to 255, that counts as white in masks and sketches."""
     invert_mask: bool = False
-    """Fill what is black in the mask instead of what is white."""
+    """Fill the black region of masks instead of the white one."""
     inpaint: InpaintOptions = InpaintOptions()

@@ -1,4 +1,4 @@
-"""Reading, running and writing at the same time, in order and in constant memory."""
+"""Read, run and write at the same time, in order and with constant memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 Written = TypeVar("Written")
 
 AHEAD = 2
-"""Items that are read before their turn, and results that wait to be written; as many threads read, and write."""
+"""Number of items read in advance, of results that wait to be written, of reading and of writing threads."""
 
 
 def pipelined(
@@ -25,10 +25,10 @@ def pipelined(
     run: Callable[[Read], Result],
     write: Callable[[Result], Written],
 ) -> Iterator[Written | UserError]:
-    """What `write(run(read(item)))` gives for each item, or the UserError that it raises, in their order.
+    """Yield `write(run(read(item)))` for each item in order, or the UserError that it raises.
 
-    `run` is called in this thread, for one item after the other, while threads `read` and `write`. Any other error is
-    raised, once the reading and writing that was begun has ended.
+    `run` is called in this thread for one item after the other, while other threads `read` and `write`. Any other
+    error is raised after the started reads and writes have ended.
     """
 
     def write_or_error(result: Result) -> Written | UserError:
@@ -43,7 +43,7 @@ def pipelined(
         writing = deque[Future[Written | UserError]]()
         while reading:
             future = reading.popleft()
-            future.exception()  # waits; only now may the next item take its place
+            future.exception()  # waits, so that no more than AHEAD items are held
             reading.extend(readers.submit(read, item) for item in islice(waiting, 1))
             try:
                 result = run(future.result())

@@ -1,9 +1,9 @@
-"""A model as people use it: pixels in, pixels out; files in, files out.
+"""The predictor: it runs a model on pixels or files.
 
     read → run → mark → write
 
-Each step is written once, here, for the command line, the pages, the REST interface and videos. `spec.use` selects in
-one place what is done with the network (`USES`). Imports no torch.
+The command line, the web pages, the REST interface and videos share these steps. `USES` selects by `spec.use` how the
+network is run. Imports no torch.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from gan_tasks.export.models.resizing import resized
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
 Inputs = Mapping[str, NDArray[Any]]
-"""By the names of the spec: images H×W×C uint8 or uint16; masks H×W bool, True where masked, or pixels that are white
-there; latents and labels float32 of one dimension."""
+"""Inputs by the names of the spec: images are H×W×C uint8 or uint16; masks are H×W bool, True where masked, or pixels
+that are white there; latents and labels are float32 vectors."""
 Source = Path | bytes
-"""An encoded image or mask, or text: a latent is the seed or a JSON list, a label the number of the class."""
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label."""
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How a model is used: the same for the command line, the pages and the REST interface."""
+    """How to use a model. The command line, the web pages and the REST interface have the same options."""
 
     upscale: UpscaleOptions = UpscaleOptions()
     inpaint: InpaintOptions = InpaintOptions()
 
     def check(self, model: Model) -> None:
-        """Raises UserError for options that the model has no use for."""
+        """Raise UserError for options that do not apply to the model."""
         use = model.spec.use
         if use != "upscale" and self.upscale != UpscaleOptions():
             raise UserError(f"{model.title} does not upscale: leave out --scale and --blend-weight")
@@ -56,12 +56,12 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class MaskReading:
-    """How the pixels of a mask file become a mask. Raises UserError for a threshold out of 1 to 255."""
+    """How to convert the pixels of a mask file to a mask. Raises UserError for a threshold out of 1 to 255."""
 
     threshold: int = DEFAULT_THRESHOLD
-    """The darkest gray level that is masked."""
+    """Lowest gray level that counts as white."""
     invert: bool = False
-    """Black is masked instead of white."""
+    """Whether black pixels are masked instead of white ones."""
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
@@ -77,11 +77,11 @@ class Opened:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came of it.
+    """The result of a model.
 
-    in_tiles: it was run in tiles, because memory is limited.
-    untouched: the result is the input, because there was nothing to do.
-    notes: what a person should know of how it was done.
+    in_tiles: whether the model was run in tiles, because memory is limited.
+    untouched: whether the result equals the input, because the mask is empty.
+    notes: remarks for the user.
     """
 
     pixels: Pixels
@@ -91,7 +91,7 @@ class Prediction:
 
 
 class Predictor:
-    """What `gan_tasks.load` gives. `model` is the network with its spec."""
+    """A loaded model that can be called with pixels, as `gan_tasks.load` returns it. `model` is the network."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -101,7 +101,7 @@ class Predictor:
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model takes and gives."""
+        """Inputs and outputs of the model."""
         return self.model.spec
 
     @property
@@ -109,23 +109,23 @@ class Predictor:
         return self.model.title
 
     def __call__(self, *inputs: NDArray[Any], options: PredictOptions | None = None, **named: NDArray[Any]) -> Pixels:
-        """The image that the model makes.
+        """Run the model on pixels.
 
         Args:
             inputs: in the order of the spec; see `Inputs` for their form. Images may have any size.
-            named: the same by name, such as `mask=...`.
+            named: inputs by name, such as `mask=...`.
 
-        Returns (s·H)×(s·W)×C' pixels of the type of the first image, uint8 where there is none. Gray is repeated for
-        a model of RGB, and alpha is carried round a model that has none. Known pixels come back unchanged from
-        inpainting. Raises ImageError for channels, a type or a size that does not fit, UserError for inputs that are
-        missing or not known.
+        Returns (s·H)×(s·W)×C' pixels of the type of the first image, or uint8 without an image input. Gray is
+        converted to RGB if the model needs it. Alpha bypasses a model without alpha. Inpainting does not change
+        unmasked pixels. Raises ImageError for channels, a type or a size that does not fit, and UserError for missing
+        or unknown inputs.
         """
         names = [given.name for given in self.spec.inputs]
         if len(inputs) > len(names):
             raise UserError(f"{self.title} got {len(inputs)} inputs: expected {listed(names)}")
         return self.predict({**dict(zip(names, inputs, strict=False)), **named}, options).pixels
 
-    # The four steps.
+    # The steps: read, run, mark, write.
 
     def read(
         self,
@@ -134,7 +134,7 @@ class Predictor:
         max_pixels: int | None = None,
         masks: MaskReading | None = None,
     ) -> Opened:
-        """Decode the inputs, by name. Raises UserError for what cannot be read or does not fit."""
+        """Decode inputs by name. Raises UserError for an input that cannot be read or does not fit."""
         masks = masks or MaskReading()
         limits = {} if max_pixels is None else {"max_pixels": max_pixels}
         inputs: dict[str, NDArray[Any]] = {}
@@ -146,13 +146,13 @@ class Predictor:
             if not given.is_spatial:
                 inputs[given.name] = read_vector(given, source)
                 continue
-            picture = read(source, **limits)
+            decoded = read(source, **limits)
             if given.kind == "image":
-                inputs[given.name] = picture.pixels
-                icc_profile = picture.icc_profile if given is self.spec.image else icc_profile
+                inputs[given.name] = decoded.pixels
+                icc_profile = decoded.icc_profile if given is self.spec.image else icc_profile
             else:
                 name = source if isinstance(source, Path) else f"the {given.name}"
-                inputs[given.name] = self._mask(given, picture.pixels, inputs, masks, name)
+                inputs[given.name] = self._mask(given, decoded.pixels, inputs, masks, name)
         return Opened(inputs, icc_profile)
 
     def _mask(
@@ -169,7 +169,7 @@ class Predictor:
         return fillable(pixels, size, threshold=masks.threshold, invert=masks.invert, name=name)
 
     def predict(self, inputs: Inputs, options: PredictOptions | None = None) -> Prediction:
-        """Run the model. Raises as `__call__`, and UserError for options that the model has no use for."""
+        """Run the model. Raises the errors of `__call__`, and UserError for options that do not apply."""
         options = options or PredictOptions()
         options.check(self.model)
         names = {given.name for given in self.spec.inputs}
@@ -181,9 +181,9 @@ class Predictor:
         return USES[self.spec.use](self.model, inputs, options)
 
     def mark(self, prediction: Prediction | None = None, *, version: str = "", source: str = "") -> bytes:
-        """The XMP packet that says that a model made the image, and with which model.
+        """Return the XMP packet that marks an image as made by this model.
 
-        version, source: tell results of other models, options and inputs apart; see `provenance.Mark`.
+        version, source: identify the model, its options and the input; see `provenance.Mark`.
         """
         return xmp(
             self.title,
@@ -203,27 +203,27 @@ class Predictor:
         version: str = "",
         source: str = "",
     ) -> None:
-        """Write the result with its mark; the suffix names the format, and the file is whole or not there."""
+        """Write the result with its mark, in the format of the suffix. An incomplete file is never left."""
         path.parent.mkdir(parents=True, exist_ok=True)
         mark = self.mark(prediction, version=version, source=source)
         write(path, Picture(prediction.pixels, icc_profile), xmp=mark)
 
 
-# What is done with the network, by its use.
+# How to run the network, by its use.
 
 
 def predict_image(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
-    """One or several images to one: the result has the alpha of the first."""
+    """Run a model of one or several images. The result has the alpha of the first image."""
     spec, image = model.spec, first_image(model, inputs)
     colour, alpha = split_alpha(image, spec.in_channels)
-    made, in_tiles = run_images(model, fit_channels(colour, spec.in_channels), inputs)
+    output, in_tiles = run_images(model, fit_channels(colour, spec.in_channels), inputs)
     if alpha is not None and spec.out_channels in (1, 3):
-        made = np.concatenate([made, resized(alpha, made.shape[:2], "bicubic")], axis=2)
-    return Prediction(made, in_tiles)
+        output = np.concatenate([output, resized(alpha, output.shape[:2], "bicubic")], axis=2)
+    return Prediction(output, in_tiles)
 
 
 def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
-    """As `predict_image`. Colours that are wholly transparent do not show at the edge of what is visible."""
+    """Run a super-resolution model. Colours of fully transparent pixels do not bleed into visible pixels."""
     image = first_image(model, inputs)
     colour, alpha = split_alpha(image, model.spec.in_channels)
     if alpha is not None:
@@ -235,6 +235,7 @@ def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> P
 
 
 def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    """Run an inpainting model."""
     image = first_image(model, inputs)
     mask, *more = (as_mask(inputs.get(given.name)) for given in model.spec.inputs if given.kind == "mask")
     assert mask is not None  # it is not optional
@@ -243,9 +244,9 @@ def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> 
 
 
 def predict_generated(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
-    """A latent, and maybe a label, to 8-bit pixels."""
-    made = model.run(*(checked_vector(given, inputs[given.name])[None] for given in model.spec.inputs))
-    return Prediction(from_float(made[0], np.dtype(np.uint8)))
+    """Run a model of a latent, and optionally a label; return 8-bit pixels."""
+    output = model.run(*(checked_vector(given, inputs[given.name])[None] for given in model.spec.inputs))
+    return Prediction(from_float(output[0], np.dtype(np.uint8)))
 
 
 USES: Mapping[Use, Callable[[Model, Inputs, PredictOptions], Prediction]] = {
@@ -258,7 +259,7 @@ USES: Mapping[Use, Callable[[Model, Inputs, PredictOptions], Prediction]] = {
 
 
 def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, bool]:
-    """The network on the first image and all others that it takes; and whether it was run in tiles."""
+    """Run the network on the first image and its other inputs; return the output and whether it was run in tiles."""
     spec = model.spec
     if spec.runs_in_tiles:
         return model.run_pixels(image), model.runs_in_tiles(*image.shape[:2])
@@ -279,7 +280,7 @@ def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, boo
 
 
 def first_image(model: Model, inputs: Inputs) -> Pixels:
-    assert model.spec.image is not None  # of every use but generate
+    assert model.spec.image is not None  # every use except generate has an image input
     return checked_image(inputs[model.spec.image.name])
 
 
@@ -302,7 +303,7 @@ def as_mask(values: NDArray[Any] | None) -> NDArray[np.bool_] | None:
 
 
 def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
-    """Raises UserError for text that is neither a number nor a list of the right length."""
+    """Read a latent or label. Raises UserError for text that is neither a number nor a list of the right length."""
     text = source.read_text() if isinstance(source, Path) else source.decode(errors="replace")
     try:
         value = json.loads(text)

@@ -1,9 +1,9 @@
-"""The mark that an image was made by a model: XMP as IPTC and camera makers, editors and platforms read it.
+"""Mark an image as made by a model, with XMP metadata that editors and platforms read. Imports no torch.
 
-`Iptc4xmpExt:DigitalSourceType` says that trained algorithms made it (https://cv.iptc.org/newscodes/digitalsourcetype),
-`Iptc4xmpExt:AISystemUsed` and `AISystemVersionUsed` with which model (IPTC Photo Metadata Standard 2025.1),
-`xmp:CreatorTool` in which program, `dc:source` from what.
-Imports no torch.
+- `Iptc4xmpExt:DigitalSourceType`: a trained algorithm made it (https://cv.iptc.org/newscodes/digitalsourcetype).
+- `Iptc4xmpExt:AISystemUsed` and `AISystemVersionUsed`: the model (IPTC Photo Metadata Standard 2025.1).
+- `xmp:CreatorTool`: the program.
+- `dc:source`: the input files.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ XMP = "http://ns.adobe.com/xap/1.0/"
 DC = "http://purl.org/dc/elements/1.1/"
 MAX_PACKET_BYTES = 2**20
 PROGRAM = "gan-tasks"
-"""What `creator_tool` begins with in our own marks; the version follows."""
+"""Beginning of `creator_tool` in our marks; the version follows."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What an image says of its making; empty where it says nothing.
+    """The mark of an image; a field is empty if it is not in the image.
 
-    source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`; empty where only the program is
-        named.
-    model_version, source: as `apply` writes them, `sha256:…` of the model's file and of the image that it was given.
+    source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`; empty if no model changed the
+        image.
+    model_version, source: `sha256:…` of the model's file and of the input files, as `apply` writes them.
     """
 
     source_type: str
@@ -52,14 +52,14 @@ def xmp(
     model_version: str = "",
     source: str = "",
 ) -> bytes:
-    """An XMP packet in UTF-8, for `datasets.image.write`.
+    """Return an XMP packet in UTF-8, for `datasets.images.write`.
 
     Args:
-        model: the model's name; characters that cannot be printed are left out, for XML has no place for them.
-        version: of gan-tasks.
-        composite: only a part of the image is the model's, as in inpainting.
-        untouched: nothing of it is. Then program and source are told, and no model.
-        model_version, source: see `Mark`; left out where empty.
+        model: the model's name; characters that cannot be printed are left out, because XML does not allow them.
+        version: version of gan-tasks.
+        composite: whether the model made only a part of the image, as in inpainting.
+        untouched: whether the model changed nothing; then the mark names the program and source, but no model.
+        model_version, source: see `Mark`; left out if empty.
     """
     properties = {
         "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPES + (COMPOSITE if composite else GENERATED),
@@ -82,9 +82,9 @@ def xmp(
 
 
 def read_xmp(path: Path) -> Mark | None:
-    """The mark of an image file, whoever wrote it; None where it has none that can be read.
+    """Read the mark of an image file of any program; return None if it has none, or an invalid one.
 
-    The packet is found by scanning the file, as XMP provides for: it lies uncompressed in PNG, JPEG, WebP and TIFF.
+    The file is scanned for the packet, as XMP allows: it is not compressed in PNG, JPEG, WebP and TIFF.
     Raises OSError for a file that cannot be read.
     """
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ def read_xmp(path: Path) -> Mark | None:
             if start < 0 or not 0 <= end - start <= MAX_PACKET_BYTES:
                 return None
             packet = data[start : end + len(b"</x:xmpmeta>")]
-    if b"<!" in packet:  # XMP has no use for entity declarations, which could expand to gigabytes
+    if b"<!" in packet:  # XMP needs no entity declarations, which could expand to gigabytes
         return None
     try:
         tree = ElementTree.fromstring(packet)
@@ -113,7 +113,7 @@ def read_xmp(path: Path) -> Mark | None:
 
 
 def find_property(tree: ElementTree.Element, namespace: str, name: str) -> str:
-    """A property's value, which XMP allows to be written as an attribute or as an element; else the empty string."""
+    """Return the value of a property, which may be an attribute or an element; the empty string if there is none."""
     key = f"{{{namespace}}}{name}"
     for description in tree.iter(f"{{{RDF}}}Description"):
         if value := description.get(key) or (description.findtext(key) or "").strip():

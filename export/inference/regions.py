@@ -1,4 +1,4 @@
-"""Where the holes of a picture are: the parts of it that are filled one after the other. numpy alone."""
+"""Split the mask of an image into regions that are filled one after the other. numpy only."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.masks.draw import Mask
 
 BLOCK_PX = 32
-"""Holes are told apart by blocks: those closer than this are filled at once."""
+"""Side of the blocks that separate masked regions; regions in adjacent blocks are filled together."""
 LEAST_CONTEXT_PX = 64
-"""What is seen around a hole, at least,"""
+"""Smallest width of the surroundings that are cut out with a masked region."""
 LEAST_SIDE_PX = 256
-"""and the smallest part that is cut out: networks learn from pictures of this size."""
+"""Smallest side of a part that is cut out: the training size of inpainting networks."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture in which a hole is filled: rows top to bottom, columns left to right, in pixels."""
+    """A part of an image with a masked region: rows top to bottom, columns left to right, in pixels."""
 
     top: int
     bottom: int
     left: int
     right: int
     mask: Mask
-    """Of the part's size: what is to be filled here. Other holes may reach into the part."""
+    """Pixels to fill, of the part's size. Pixels of other masked regions in the part are not included."""
 
     @property
     def place(self) -> tuple[slice, slice]:
+        """Slices of rows and columns."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def size(self) -> tuple[int, int]:
+        """(height, width)."""
         return self.bottom - self.top, self.right - self.left
 
 
 def whole(mask: Mask) -> Region:
+    """Return the whole image as a region."""
     return Region(0, mask.shape[0], 0, mask.shape[1], mask)
 
 
 def regions(mask: Mask) -> Iterator[Region]:
-    """The holes of a picture one by one, from above, each with surroundings as wide as half of it or more."""
+    """Yield the masked regions from top to bottom, each with surroundings of at least half its size on each side."""
     for blocks in connected(occupied_blocks(mask)):
         rows, columns = blocks[:, 0], blocks[:, 1]
         member = np.zeros(-(-np.array(mask.shape) // BLOCK_PX), np.bool_)
@@ -52,14 +55,14 @@ def regions(mask: Mask) -> Iterator[Region]:
         own = mask & member.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: mask.shape[0], : mask.shape[1]]
         (top, bottom), (left, right) = (span(np.flatnonzero(own.max(axis=1 - axis))) for axis in (0, 1))
         side = max(bottom - top, right - left)
-        wanted = max(LEAST_SIDE_PX, side + 2 * max(LEAST_CONTEXT_PX, side // 2))
-        top, bottom = widened(top, bottom, wanted, mask.shape[0])
-        left, right = widened(left, right, wanted, mask.shape[1])
+        least = max(LEAST_SIDE_PX, side + 2 * max(LEAST_CONTEXT_PX, side // 2))
+        top, bottom = widened(top, bottom, least, mask.shape[0])
+        left, right = widened(left, right, least, mask.shape[1])
         yield Region(top, bottom, left, right, own[top:bottom, left:right])
 
 
 def occupied_blocks(mask: Mask) -> NDArray[np.bool_]:
-    """Which blocks of BLOCK_PX have a pixel of a hole."""
+    """Return which blocks of BLOCK_PX have a masked pixel."""
     below, right = (-length % BLOCK_PX for length in mask.shape)
     padded = np.pad(mask, ((0, below), (0, right)))
     rows, columns = (length // BLOCK_PX for length in padded.shape)
@@ -68,7 +71,7 @@ def occupied_blocks(mask: Mask) -> NDArray[np.bool_]:
 
 
 def connected(occupied: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Groups of neighbouring places, n×2, diagonal neighbours included; in the order of their first places."""
+    """Yield groups of neighbouring positions, n×2, also diagonal ones, in the order of their first positions."""
     left_over = {(int(row), int(column)) for row, column in np.argwhere(occupied)}
     for first in sorted(left_over):
         if first not in left_over:
@@ -84,12 +87,13 @@ def connected(occupied: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
         yield np.array(group)
 
 
-def span(places: NDArray[np.intp]) -> tuple[int, int]:
-    return int(places[0]), int(places[-1]) + 1
+def span(positions: NDArray[np.intp]) -> tuple[int, int]:
+    """Return the range, start and stop, of sorted positions."""
+    return int(positions[0]), int(positions[-1]) + 1
 
 
-def widened(start: int, stop: int, wanted: int, length: int) -> tuple[int, int]:
-    """A stretch of `wanted` around the one given, moved so far that it lies in 0 … length, or all of that."""
-    wanted = min(length, max(wanted, stop - start))
-    start = min(max(0, (start + stop - wanted) // 2), length - wanted)
-    return start, start + wanted
+def widened(start: int, stop: int, least: int, length: int) -> tuple[int, int]:
+    """Widen a range to at least `least` around its centre, and move it into 0 … length."""
+    width = min(length, max(least, stop - start))
+    start = min(max(0, (start + stop - width) // 2), length - width)
+    return start, start + width

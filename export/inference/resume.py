@@ -1,4 +1,4 @@
-"""Results of an earlier run that are kept: those of the same model and the same inputs, and whole."""
+"""Find results of an earlier run that can be kept: complete ones of the same model and the same inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_tasks.progress import reported
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be done, and why."""
+    """An input without a complete result, and the reason."""
 
     path: Path
     reason: str
@@ -26,12 +26,12 @@ class Failure:
 def missing(
     pairs: Sequence[tuple[Path, Path]], model_version: str, source_of: Callable[[Path], str]
 ) -> tuple[list[tuple[Path, Path]], list[Failure]]:
-    """The pairs whose results are not there yet, and those whose results would replace another program's files.
+    """Return the pairs without a result, and failures for results that would replace files of other programs.
 
-    source_of: what is noted of an input in the result's mark, such as `sha256_of`.
+    source_of: returns the text that identifies an input in the result's mark, such as `sha256_of`.
     """
     to_do, failures = [], []
-    with reported("Looking for what is done", "images") as report:
+    with reported("Looking for existing results", "images") as report:
         for number, (before, after) in enumerate(pairs):
             try:
                 if not is_done(before, after, model_version, source_of):
@@ -43,28 +43,30 @@ def missing(
 
 
 def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[Path], str]) -> bool:
-    """Whether the output is this model's, of this input as it is now.
+    """Return whether the output exists and was made by this model from the present content of the input.
 
-    Raises UserError for one of another program, and for all that can be made of a broken input.
+    Raises UserError for an output of another program, and for the output of a damaged input.
     """
     if not after.exists():
         return False
     mark = read_xmp(after) if after.is_file() else None
     if mark is None or not mark.creator_tool.startswith(PROGRAM):
         raise UserError(
-            f"{after} is there already, and gan-tasks did not make it: "
-            "give another place for the results, or --overwrite to replace it"
+            f"{after} exists already, and gan-tasks did not make it: "
+            "give another folder for the results, or --overwrite to replace it"
         )
     if mark.creator_tool != f"{PROGRAM} {__version__}":
         return False
-    if mark.source_type and mark.model_version != model_version:  # what no model has touched is of every one
+    if (
+        mark.source_type and mark.model_version != model_version
+    ):  # a result without a source type was not changed by any model
         return False
     source = source_of(before)
     if mark.source == broken(source):
-        raise UserError(f"{before} is broken: {after} has what can be read of it")
+        raise UserError(f"{before} is damaged: {after} contains the readable part")
     return mark.source == source
 
 
 def broken(source: str) -> str:
-    """What stands for a source in the mark of a result that could not be made of all of it."""
+    """Return the text for a source of which only a part could be read, for the result's mark."""
     return f"{source}, as far as it can be read"

@@ -1,4 +1,4 @@
-"""Measure every provider at hand on one exported model, and choose the fastest that keeps to float32's result.
+"""Measure every available provider on one exported model, and choose the fastest that is accurate enough.
 
 Imports no torch.
 """
@@ -22,19 +22,21 @@ from gan_tasks.export.onnx.test_vectors import blocks, test_vectors_of, to_feeds
 from gan_tasks.progress import track
 
 MIN_FIDELITY_DB = 45.0
-"""A provider further from float32 on the CPU is not chosen: at 45 dB the mean difference is 1.4 levels of 255."""
+"""Lowest fidelity of a chosen provider. At 45 dB to float32 on the CPU, the mean difference is 1.4 levels of 255."""
 MIN_GAIN = 1.05
-"""What is chosen instead of the CPU has to be so many times as fast: less is within the noise."""
+"""Lowest speed-up over float32 on the CPU of a chosen provider; a smaller one is within the noise."""
 MEASURING_S = 20.0
+"""Approximate time of all rounds."""
 MIN_ROUNDS, MAX_ROUNDS = 5, 50
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One configuration; in place of figures `problem` says why there are none.
+    """The results of one configuration.
 
-    latencies_s: one a round; every configuration has its turn in each round.
-    fidelity_db: of the worst input, to float32 on the CPU; infinite where nothing differs.
+    latencies_s: one per round; each round runs every configuration once.
+    fidelity_db: PSNR to the output of float32 on the CPU, for the worst input; infinite for equal outputs.
+    problem: why there are no results; empty if there are.
     """
 
     configuration: Configuration
@@ -50,7 +52,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Bench:
-    """size: (height, width) in pixels that was timed. measured: float32 on the CPU first."""
+    """The results of a benchmark.
+
+    size: (height, width) in pixels of the timed image.
+    measured: all configurations; the first is the reference, by default float32 on the CPU.
+    """
 
     size: tuple[int, int]
     measured: tuple[Measured, ...]
@@ -60,28 +66,28 @@ class Bench:
 def bench(
     file: OnnxFile, *, size: int = 256, tried: Sequence[Configuration] | None = None, quiet: bool = False
 ) -> Bench:
-    """Measure configurations on a model, in turns, so that the machine's moods meet all alike.
+    """Measure configurations on a model, in turns, so that changes of the machine's speed affect all equally.
 
-    Fidelity is measured on the inputs of the file's own cases and on the image that is timed.
+    Fidelity is measured on the inputs of the file's test vectors and on the timed image.
 
     Args:
-        size: height and width of the image that is timed, in pixels; rounded up to what the graph takes.
-        tried: the first is what the others are held against; by default all that can be tried here.
+        size: height and width of the timed image, in pixels; rounded up to a size that the graph accepts.
+        tried: the configurations, with the reference first; by default all that are available.
 
-    Raises UserError where the first cannot run the model.
+    Raises UserError if the reference cannot run the model, or if there is no configuration.
     """
     metadata = OnnxMetadata.of(file)
     side = -(-max(size, metadata.spec.minimum_size) // metadata.spec.size_multiple) * metadata.spec.size_multiple
     tried = configurations() if tried is None else tried
     if not tried:
-        raise UserError("there is nothing to run an .onnx file with: `pip install 'gan-tasks[cpu]'`")
+        raise UserError("no package that runs .onnx files is installed: `pip install 'gan-tasks[cpu]'`")
     feeds = [vector.feeds() for vector in test_vectors_of(file)]
     first = open_and_run(file, metadata, tried[0], feeds, side)
     opened: list[Opened | Measured] = [first]
     for configuration in tried[1:]:
         try:
             opened.append(open_and_run(file, metadata, configuration, feeds, side))
-        except Exception as error:  # a runtime raises anything; it is this row's alone
+        except Exception as error:  # a runtime may raise anything; the other configurations still run
             opened.append(Measured(configuration, problem=str(error) or type(error).__name__))
     running = [one for one in opened if isinstance(one, Opened)]
     round_s = sum(one.run() for one in running)
@@ -99,7 +105,7 @@ def bench(
 
 @dataclass(frozen=True)
 class Opened:
-    """A session that has run every input once; the last of them is timed."""
+    """A session that has run every input once. `timed` is the input to time."""
 
     configuration: Configuration
     session: Session
@@ -108,7 +114,7 @@ class Opened:
     outputs: tuple[FloatImages, ...]
 
     def run(self) -> float:
-        """Run the image that is timed; returns the seconds taken."""
+        """Run the timed image; return the seconds that it took."""
         start = time.perf_counter()
         run_session(self.session, self.timed)
         return time.perf_counter() - start
@@ -135,7 +141,7 @@ def open_and_run(
 
 
 def choose(measured: Sequence[Measured]) -> Measured:
-    """The fastest of those close enough to the first; the first itself where the gain is too small."""
+    """Return the fastest of the accurate configurations; the first one if the speed-up is too small."""
     first = measured[0]
     rest = [one for one in measured[1:] if one.latencies_s and one.fidelity_db >= MIN_FIDELITY_DB]
     best = max(rest, key=lambda one: speed_up(first, one), default=first)
@@ -143,12 +149,12 @@ def choose(measured: Sequence[Measured]) -> Measured:
 
 
 def speed_up(slow: Measured, fast: Measured) -> float:
-    """How many times as fast, as the median over the rounds."""
+    """Return how many times as fast `fast` is, as the median over the rounds."""
     return statistics.median(a / b for a, b in zip(slow.latencies_s, fast.latencies_s, strict=True))
 
 
 def fidelity_db(output: FloatImages, expected: FloatImages) -> float:
-    """Peak signal-to-noise ratio of values in [0, 1]; minus infinity where the output is not finite or misshapen."""
+    """Return the PSNR of values in [0, 1]; minus infinity if the output has another shape or is not finite."""
     if output.shape != expected.shape or not np.isfinite(output).all():
         return float("-inf")
     error = float(np.mean(np.square(output.astype(np.float64) - expected)))

@@ -1,4 +1,4 @@
-"""Export a model to one ONNX file that is verified to equal it."""
+"""Export a model to one ONNX file, and verify that both give the same outputs."""
 
 from __future__ import annotations
 
@@ -42,26 +42,28 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 HALF_TOLERANCE = 0.02
-"""As TOLERANCE, for weights of float16: five levels of 255."""
+"""TOLERANCE for weights stored as float16: five levels of 255."""
 BATCHES = (1, 2)
+"""Batch sizes that are compared."""
 RUNTIME_FACTOR = 1.7
-"""On the CPU: ONNX Runtime 1.6 and OpenVINO 1.3 for RRDBNet, 0.8 and 0.9 for SRVGG-16."""
+"""Memory in use by a runtime over the features alive in torch. On the CPU, ONNX Runtime takes 1.6 and OpenVINO 1.3
+for RRDBNet, 0.8 and 0.9 for SRVGG-16."""
 
 
 class NotVerifiedError(UserError):
-    """The exported graph does not do what the network does. Nothing was written."""
+    """The outputs of the exported graph differ from the network's. No file was written."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how far it is from torch: the largest difference, of values in [0, 1]."""
+    """The exported file, and its largest difference from torch, of values in [0, 1]."""
 
     path: Path
     size_bytes: int
     max_error: float
     tolerance: float
     sizes: tuple[tuple[int, int], ...]
-    """(height, width) that were compared, each in batches of one and of two."""
+    """The compared sizes (height, width), each with a batch of one and a batch of two."""
     verification: Verification
 
     def lines(self) -> Iterator[str]:
@@ -80,21 +82,21 @@ def export_onnx(
     training_data: str = "",
     model_card: str = "",
 ) -> ExportReport:
-    """Write one ONNX file, once it is verified to do what the model does in torch, always in eval mode.
+    """Write the model in eval mode to one ONNX file, after its outputs are verified against torch.
 
     The inputs are those of the model's spec, images N×C×H×W float32 in [0, 1] with H and W multiples of
-    `size_multiple`; the output is called `output`, in [0, 1]. N, H and W are free. `OnnxModel` runs it on any size.
+    `size_multiple`. The output is called `output`, in [0, 1]. N, H and W are free. `OnnxModel` runs it on any size.
 
-    Proven means: ONNX's checker accepts it, and ONNX Runtime on the CPU agrees with torch at five sizes and two
-    batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
+    Verified means: ONNX's checker accepts the file, and ONNX Runtime on the CPU agrees with torch at five sizes and
+    two batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
 
     Args:
-        half: store the weights as float16, which halves the file. The arithmetic stays of float32: features
+        half: store the weights as float16, which halves the file. The arithmetic stays in float32, so features
             cannot overflow, and the speed is the same.
-        model_name, licence, training_data, model_card: for people; kept in the file.
+        model_name, licence, training_data, model_card: texts for the file's metadata.
 
-    Raises NotVerifiedError where the graph differs, and UserError for a path that is not an .onnx file's
-    and for packages that are not installed.
+    Raises NotVerifiedError if the outputs differ, and UserError for a path without the suffix .onnx and for missing
+    packages.
     """
     if out.suffix.lower() != ".onnx":
         raise UserError(f"{out} should end in .onnx")
@@ -102,7 +104,7 @@ def export_onnx(
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     spec = model.spec
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
-    run_strip_wise(graph, False)  # a graph has no loops
+    run_strip_wise(graph, False)  # strip-wise loops cannot be exported
     sizes = legal_sizes(spec)
     proto = to_onnx(graph)
     if half:
@@ -143,7 +145,7 @@ def export_onnx(
 
 
 class Graph(nn.Module):
-    """What is exported: the network on images in [0, 1] instead of [-1, 1]; other inputs stay as they are."""
+    """The exported module: the network for images in [0, 1] instead of [-1, 1]. Other inputs are not changed."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
@@ -152,17 +154,18 @@ class Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         named = zip(self.spec.inputs, inputs, strict=True)
-        made: Tensor = self.network(*(x * 2 - 1 if given.kind == "image" else x for given, x in named))
-        return made * 0.5 + 0.5
+        output: Tensor = self.network(*(x * 2 - 1 if given.kind == "image" else x for given, x in named))
+        return output * 0.5 + 0.5
 
     def run(self, feeds: dict[str, FloatImages]) -> FloatImages:
+        """Run the module in torch on inputs by name."""
         with torch.inference_mode():
             output: FloatImages = self(*(torch.from_numpy(feeds[given.name]) for given in self.spec.inputs)).numpy()
         return output
 
 
 def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
-    """Of each input, the dimensions that stay free: N, H and W. An input `as first` shares H and W with the first."""
+    """Return the free dimensions of each input: N, H and W. Inputs `as first` share H and W with the first image."""
     batch, multiple = torch.export.Dim("batch"), spec.size_multiple
     least = -(-spec.minimum_size // multiple)
 
@@ -178,10 +181,10 @@ def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
 
 
 def to_onnx(graph: Graph) -> ModelProto:
-    """The graph with free N, H and W, without torch's notes on our source code."""
+    """Convert to an ONNX graph with free N, H and W, without torch's metadata about our source code."""
     spec = graph.spec
     least, multiple = -(-spec.minimum_size // spec.size_multiple), spec.size_multiple
-    # An example at the limits, or with two sides alike, would be taken for a rule.
+    # torch.export would fix a size at the limits, or two equal sizes, so the example has neither.
     example = noise(spec, 2, (least + 1) * multiple, (least + 2) * multiple)
     names = tuple(given.name for given in spec.inputs)
     with quiet():
@@ -198,10 +201,10 @@ def to_onnx(graph: Graph) -> ModelProto:
             external_data=False,
             verbose=False,
         )
-    assert program is not None  # with dynamo=True it never is
+    assert program is not None  # it is not None with dynamo=True
     proto: ModelProto = program.model_proto
-    # Told the shapes between the layers, ONNX Runtime keeps memory of one layer for any later one of the same shape:
-    # two networks in a row, DeepFill v2, took 915 MiB instead of 450.
+    # If the shapes between layers are known, ONNX Runtime keeps the memory of a layer for later ones of the same
+    # shape: the two networks of DeepFill v2 took 915 MiB instead of 450.
     if len(names) > 1:
         del proto.graph.value_info[:]
     for node in proto.graph.node:
@@ -211,7 +214,7 @@ def to_onnx(graph: Graph) -> ModelProto:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are not installed and on its own future."""
+    """Suppress the exporter's warnings about optional packages and deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -231,7 +234,7 @@ def halve_weights(proto: ModelProto) -> None:
     for weights in proto.graph.initializer:
         if weights.data_type != TensorProto.FLOAT or len(weights.dims) < 2:
             continue  # biases and constants are few
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found when comparing
+        with np.errstate(over="ignore"):  # too large values become infinite, which the comparison detects
             values = numpy_helper.to_array(weights).astype(np.float16)
         stored = numpy_helper.from_array(values, f"{weights.name}.half")
         casts.append(helper.make_node("Cast", [stored.name], [weights.name], to=TensorProto.FLOAT))
@@ -242,23 +245,24 @@ def halve_weights(proto: ModelProto) -> None:
 
 
 def to_file(proto: ModelProto, out: Path) -> OnnxFile:
+    """Serialise a model in memory; `out` is its name in messages."""
     return parse_onnx(proto.SerializeToString(), str(out))
 
 
 def make_test_vectors(graph: Graph, sizes: Sequence[tuple[int, int]]) -> tuple[TestVector, ...]:
-    """What torch gives for blocks of these sizes (height, width)."""
+    """Make test vectors of these sizes (height, width) with the outputs of torch."""
     inputs = [blocks(graph.spec, *size) for size in sizes]
     return tuple(TestVector.of(given, graph.run(to_feeds(given))) for given in inputs)
 
 
 def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]]) -> float:
-    """Largest difference between ONNX Runtime and torch; not a number where either gives none."""
+    """Return the largest difference between ONNX Runtime and torch; nan if either output contains nan."""
     session = open_session(file, device="cpu")
     return float(np.max([np.abs(run_session(session, inputs) - graph.run(inputs)).max() for inputs in feeds]))
 
 
 def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
-    """Estimate of the memory in use, to a pixel of input: RUNTIME_FACTOR times the features alive in torch."""
+    """Estimate the memory in use per pixel of input: RUNTIME_FACTOR times the features alive in torch."""
     inputs = noise(graph.spec, 1, *size)
     peak = peak_bytes(graph, [torch.from_numpy(inputs[given.name]).to("meta") for given in graph.spec.inputs])
     return math.ceil(RUNTIME_FACTOR * peak / (size[0] * size[1]))

@@ -1,7 +1,7 @@
-"""What an ONNX file declares, read from its bytes before any runtime is given them; needs no package for ONNX.
+"""Read and check the bytes of an ONNX file before a runtime opens it. Needs no ONNX package.
 
-An ONNX file may name other files that hold its weights, and a runtime opens them: a path of `../../secret` would be
-read like any other. Ours are one file each, so what refers to another file is refused, wherever in the graph it is.
+An ONNX file may refer to other files with its weights, and a runtime opens them: it would also read a path such as
+`../../secret`. Our models are single files, so a file that refers to another one anywhere in its graph is refused.
 
 The format is protobuf (https://protobuf.dev/programming-guides/encoding); field numbers are those of onnx.proto.
 """
@@ -16,13 +16,13 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 
 MAX_BYTES = 2**31 - 1
-"""No protobuf message may be longer."""
+"""Largest length of a protobuf message."""
 MAX_DEPTH = 64
-"""Messages within messages; graphs within graphs, as of `If` and `Loop`, make them deep."""
+"""Largest depth of nested messages. Subgraphs, such as those of `If` and `Loop`, make them deep."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-# Message → field number → message: every way from a model to its tensors.
+# Message → field number → message: every path from a model to its tensors.
 CHILDREN = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -39,12 +39,12 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 
 class OnnxFileError(UserError):
-    """An ONNX file that is not one, is damaged, or must not be opened."""
+    """A file is not an ONNX file, is damaged, or is not safe to open."""
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A file found to refer to no other: its name for messages, all its bytes, and its `metadata_props`."""
+    """A checked file that refers to no other file: its name for messages, its bytes, and its `metadata_props`."""
 
     name: str
     data: bytes
@@ -52,7 +52,7 @@ class OnnxFile:
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """The bytes of a file that is safe to hand to a runtime. Raises OnnxFileError for any other."""
+    """Read and check a file. Raises OnnxFileError if it is not safe to open with a runtime."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise OnnxFileError(f"{path} {what}: expected an .onnx file, as `gan-tasks export` writes it")
@@ -63,15 +63,15 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def parse_onnx(data: bytes, name: str) -> OnnxFile:
-    """As `read_onnx`, of bytes that came otherwise."""
+    """Check the bytes of a file, as `read_onnx` does; `name` is its name in messages."""
     view = memoryview(data)
     try:
         top = list(fields(view))
         if not {MODEL_IR_VERSION, MODEL_GRAPH} <= {number for number, _ in top}:
-            raise MalformedError("it holds no graph")
+            raise MalformedError("it has no graph")
         if refers_to_files(view, "model"):
             raise OnnxFileError(
-                f"{name} keeps weights in another file: only models of one file are opened. "
+                f"{name} has weights in another file: expected a model of one file. "
                 "Save it as one (onnx.save with save_as_external_data=False), or export it again"
             )
         metadata = dict(read_entry(value) for number, value in top if number == MODEL_METADATA)
@@ -83,7 +83,7 @@ def parse_onnx(data: bytes, name: str) -> OnnxFile:
 
 
 def graph_sha256(file: OnnxFile) -> str:
-    """Of the graph with its weights, whatever else the file holds."""
+    """Return the SHA-256 of the graph with its weights, without the metadata."""
     digest = hashlib.sha256()
     for number, value in fields(memoryview(file.data)):
         if number == MODEL_GRAPH:
@@ -92,7 +92,7 @@ def graph_sha256(file: OnnxFile) -> str:
 
 
 def refers_to_files(message: memoryview, kind: str, depth: int = MAX_DEPTH) -> bool:
-    """Whether any tensor of the message, or of those within it, has its numbers in another file."""
+    """Return whether any tensor in the message, or in a nested one, has its data in another file."""
     if depth == 0:
         raise MalformedError(f"it is nested more than {MAX_DEPTH} messages deep")
     for number, value in fields(message):
@@ -104,20 +104,20 @@ def refers_to_files(message: memoryview, kind: str, depth: int = MAX_DEPTH) -> b
 
 
 def read_entry(value: memoryview | int) -> tuple[str, str]:
-    """A key and its text."""
+    """Read a key and its text."""
     entry = {number: str(as_message(part), "utf-8") for number, part in fields(as_message(value))}
     return entry.get(ENTRY_KEY, ""), entry.get(ENTRY_VALUE, "")
 
 
-# The encoding itself.
+# The protobuf encoding.
 
 
 class MalformedError(ValueError):
-    """Bytes that are no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """(field number, value) in order; a value is a number or, for texts, bytes and messages, a view."""
+    """Yield (field number, value) in order; a value is a number, or a view for texts, bytes and messages."""
     at = 0
     while at < len(message):
         tag, at = read_varint(message, at)
@@ -138,7 +138,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 
 def read_varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of up to ten bytes, low ones first, and where it ends."""
+    """Read a number of up to ten bytes, low bytes first; return it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -148,7 +148,7 @@ def read_varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise MalformedError("a number in it never ends")
+    raise MalformedError("a number in it is longer than ten bytes")
 
 
 def as_message(value: memoryview | int) -> memoryview:

@@ -1,4 +1,4 @@
-"""What an exported model says of itself: the `metadata_props` of its ONNX file. Imports no torch."""
+"""The metadata of an exported model, stored as `metadata_props` of its ONNX file. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ def parse_spec(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class OnnxMetadata:
-    """The metadata of an exported model. Each field is one entry, as text; `spec` as JSON."""
+    """The metadata of an exported model. Each field is one entry, as text; `spec` is JSON."""
 
     model_name: str
     licence: str
+    """Licence, as stated at the export."""
     training_data: str
-    """In the exporter's own words, as the licence is."""
+    """Description of the training data, as stated at the export."""
     gan_tasks: str
-    """Version that exported it."""
+    """Version of gan-tasks that exported the model."""
     spec: Annotated[ModelSpec, BeforeValidator(parse_spec)]
-    """What the model takes and gives."""
+    """Inputs and outputs of the model."""
     bytes_per_pixel: Annotated[int, Field(ge=1)]
-    """Estimate of the memory in use while it runs, to a pixel of input."""
+    """Estimate of the memory in use while the model runs, per pixel of input."""
     weights: Literal["float32", "float16"]
-    """How they are stored; the arithmetic is of float32 in both."""
+    """Type of the stored weights; the arithmetic is float32 in both cases."""
     graph_sha256: str
-    """Of the graph with its weights; not a signature, for whoever changes it can change this too."""
+    """SHA-256 of the graph with its weights. It is not a signature: whoever changes the graph can change it too."""
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Largest difference to the network in torch when it was exported, of values in [0, 1]."""
+    """Largest difference from torch at the export, of values in [0, 1]."""
     source: str = ""
-    """Where the weights come from: the name of a published file, or of the run and its checkpoint."""
+    """Source of the weights: the name of a public file, or of the run and its checkpoint."""
     source_sha256: str = ""
-    """Of the published file."""
+    """SHA-256 of the public file."""
     family: str = ""
-    """The projects that publish the network; empty for one that was trained here."""
+    """Projects that published the network; empty for a network trained with gan-tasks."""
     architecture: str = ""
-    """What it is called there."""
+    """Name of the architecture in these projects."""
     width: Annotated[int, Field(ge=0)] = 0
-    """Channels of its first layer; 0 where it is not stated."""
+    """Channels of the first layer; 0 if unknown."""
     task_options: str = ""
-    """Options of the task that it was trained with, paths left out, as JSON; empty where they are not known."""
+    """Task options of the training, without paths, as JSON; empty if unknown."""
     model_card: str = ""
-    """What the model is, for people, as Markdown (see `gan_tasks.runs.model_card`)."""
+    """Model card as Markdown (see `gan_tasks.runs.model_card`)."""
 
     def to_metadata(self) -> dict[str, str]:
+        """Return the entries of `metadata_props`."""
         entries = {key: str(value) for key, value in asdict(self).items()}
         return entries | {"spec": json.dumps(spec_to_json(self.spec))}
 
     @classmethod
     def of(cls, file: OnnxFile) -> OnnxMetadata:
-        """Raises OnnxFileError where a file was not written by `gan-tasks export`, or its metadata were changed."""
+        """Read the metadata of a file. Raises OnnxFileError if `gan-tasks export` did not write them."""
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if missing := sorted(required - file.metadata.keys()):
             raise OnnxFileError(
@@ -69,11 +71,11 @@ class OnnxMetadata:
             return TypeAdapter(cls).validate_python(found)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise OnnxFileError(f"{file.name} has metadata that do not fit: {wrong}. Export it again") from error
+            raise OnnxFileError(f"{file.name} has invalid metadata: {wrong}. Export it again") from error
 
 
 def spec_of(file: OnnxFile) -> ModelSpec | None:
-    """The spec in a file's metadata; None where there is none that can be read."""
+    """Return the spec in a file's metadata; None if there is none, or it is invalid."""
     try:
         return spec_from_json(json.loads(file.metadata.get("spec", "")))
     except ValueError:

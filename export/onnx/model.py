@@ -1,4 +1,4 @@
-"""A model from one ONNX file, run without torch (see providers.py for with what)."""
+"""A model from one ONNX file, run without torch by one of the providers in providers.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.provider_cache import recall
+from gan_tasks.export.onnx.provider_cache import read_cached
 from gan_tasks.export.onnx.providers import (
     OPENVINO,
     Configuration,
@@ -31,19 +31,19 @@ OUTPUT = "output"
 
 
 class OnnxModel(TiledModel):
-    """See `TiledModel`.
+    """A `TiledModel` of an ONNX file.
 
-    card: what the file says of itself.
-    providers: what really runs it, the preferred first; such as CUDAExecutionProvider or OpenVINO.
-    runs_on: the same for people, with what there is to say of the choice.
-    max_memory_bytes: of the network's features; the image and its result come on top.
+    metadata: the metadata of the file.
+    providers: the providers in use, the preferred one first, such as CUDAExecutionProvider or OpenVINO.
+    runs_on: description of the provider, and of the reason for its choice.
+    max_memory_bytes: limit for the network's features; the image and its result need more memory.
 
     Args:
-        device: cpu, cuda or cuda:N; auto leaves it to `provider`.
-        provider: one of `providers.PROVIDERS` by its name; auto takes what `gan-tasks doctor --bench` found best
-            for this model, else CUDA where it works, else the CPU.
+        device: cpu, cuda or cuda:N; auto leaves the choice to `provider`.
+        provider: name of one of `providers.PROVIDERS`; auto takes the fastest that `gan-tasks doctor --bench` found
+            for this model, else CUDA if it works, else the CPU.
 
-    Raises UserError for a file that cannot or must not be opened, and a device or provider that is not there.
+    Raises UserError for a file that is damaged or not safe to open, and for an unavailable device or provider.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class OnnxModel(TiledModel):
 
 
 def check_fit(file: OnnxFile, metadata: OnnxMetadata, session: Session) -> None:
-    """Raises OnnxFileError where the graph has other inputs, outputs or channels than its metadata say."""
+    """Check that inputs, outputs and channels of the graph match its metadata. Raises OnnxFileError if not."""
     spec = metadata.spec
-    wanted = {given.name: (4 if given.is_spatial else 2, given.channels) for given in spec.inputs}
-    found, made = (
+    expected = {given.name: (4 if given.is_spatial else 2, given.channels) for given in spec.inputs}
+    inputs, outputs = (
         {value.name: (len(value.shape), value.shape[1] if len(value.shape) > 1 else 0) for value in values}
         for values in (session.get_inputs(), session.get_outputs())
     )
-    if found != wanted or made != {OUTPUT: (4, spec.out_channels)}:
+    if inputs != expected or outputs != {OUTPUT: (4, spec.out_channels)}:
         raise OnnxFileError(
-            f"{file.name} takes {describe(found)} and gives {describe(made)}, but its metadata say "
-            f"{describe(wanted)} and {spec.out_channels} channels. Export it again"
+            f"{file.name} takes {describe(inputs)} and gives {describe(outputs)}, but its metadata say "
+            f"{describe(expected)} and {spec.out_channels} channels. Export it again"
         )
 
 
@@ -104,13 +104,13 @@ def describe(shapes: Mapping[str, tuple[int, object]]) -> str:
 
 
 def open_session(file: OnnxFile, *, device: str = "auto", provider: str = "auto") -> Session:
-    """A session of a file that `read_onnx` found safe; see `OnnxModel` for the arguments and what is raised."""
+    """Start a session of a checked file. Arguments and errors are those of `OnnxModel`."""
     return pick_session(file, device=device, provider=provider).session
 
 
 @dataclass(frozen=True)
 class Picked:
-    """A session, what it runs on, and how that came to be chosen, where there is something to be said of it."""
+    """A session, its configuration, and the reason for the choice; empty for no reason."""
 
     session: Session
     configuration: Configuration
@@ -125,27 +125,27 @@ class Picked:
 
 
 def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
-    """A session on what was asked for; else on what is remembered for this model; else CUDA or the CPU."""
+    """Start a session on the requested provider, else on the cached one for this model, else on CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")
     if kind == provider == "auto":
-        remembered, remark = recall(file)
-        if remembered is not None:
+        cached, remark = read_cached(file)
+        if cached is not None:
             try:
-                return Picked(start_session(file, remembered), remembered, "remembered from doctor --bench")
+                return Picked(start_session(file, cached), cached, "cached by doctor --bench")
             except UserError as error:
-                remark = f"the choice remembered for this model is ignored: {error}"
+                remark = f"the cached provider of this model is ignored: {error}"
         configuration, session = start_default(file)
         return Picked(session, configuration, remark)
-    asked_for = find_provider(kind if provider == "auto" else provider)
-    if kind != "auto" and (kind == "cuda") != asked_for.on_gpu:
+    requested = find_provider(kind if provider == "auto" else provider)
+    if kind != "auto" and (kind == "cuda") != requested.on_gpu:
         raise UserError(f"the provider {provider} does not run on {device}: leave out one of the two")
-    configuration = Configuration(asked_for, core_count(), int(index or 0))
+    configuration = Configuration(requested, core_count(), int(index or 0))
     return Picked(start_session(file, configuration), configuration, "")
 
 
 def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImages:
-    """The graph's output for its inputs by name; all are N×C×H×W float32, images in [0, 1]."""
+    """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output."""
     (output,) = session.run([OUTPUT], feeds)
     return output

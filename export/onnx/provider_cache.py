@@ -1,7 +1,8 @@
-"""Which provider was found best for a model on this machine, kept in the user's cache by `gan-tasks doctor --bench`.
+"""Cache of the fastest provider of a model on this machine, in the user's cache folder.
 
-One small JSON file a model, named by the hash of its content. It holds for the runtimes and the hardware that it was
-measured with; anything else in its place is ignored, with a sentence. Imports no torch.
+`gan-tasks doctor --bench` writes one small JSON file per model, named by the hash of its content. The file is valid
+for the runtimes and the hardware that it was measured with. An invalid file is ignored, and the reason is given.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a measurement holds for."""
+    """The runtimes and hardware that a measurement is valid for."""
 
     runtimes: dict[str, str]
-    """Versions by package."""
+    """Versions of the runtimes, by package."""
     cpu: str
     cores: int
     gpus: tuple[str, ...]
@@ -36,25 +37,28 @@ class Setting:
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept; the file holds its fields as JSON."""
+    """The content of a cache file, written as JSON."""
 
     provider: str
     threads: int
     setting: Setting
 
 
-def remember(file: OnnxFile, configuration: Configuration) -> Path:
-    """Keep the choice for later sessions; returns where. Raises OSError where the cache cannot be written."""
-    path = memory_path(file)
+def write_cached(file: OnnxFile, configuration: Configuration) -> Path:
+    """Write the chosen configuration for later sessions; return its path. Raises OSError if that is impossible."""
+    path = cache_path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = Record(configuration.provider.name, configuration.threads, setting_here())
     atomic.write_bytes(path, json.dumps(asdict(record), indent=1).encode())
     return path
 
 
-def recall(file: OnnxFile) -> tuple[Configuration | None, str]:
-    """The choice for this model; or None, and a sentence if there is one that does not hold (any more)."""
-    path = memory_path(file)
+def read_cached(file: OnnxFile) -> tuple[Configuration | None, str]:
+    """Read the cached configuration of this model.
+
+    Returns None if there is none, and then also the reason if there is an invalid one.
+    """
+    path = cache_path(file)
     try:
         record = TypeAdapter(Record).validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -64,26 +68,29 @@ def recall(file: OnnxFile) -> tuple[Configuration | None, str]:
     here = setting_here()
     if record.setting != here:
         changed = [name for name in asdict(here) if getattr(record.setting, name) != getattr(here, name)]
-        return None, ignored(f"it was made with other {' and '.join(changed)}", file)
+        return None, ignored(f"it was measured with other {' and '.join(changed)}", file)
     provider = next((provider for provider in PROVIDERS if provider.name == record.provider), None)
     if provider is None or not 1 <= record.threads <= here.cores:
-        return None, ignored(f"{path} names no provider of this version", file)
+        return None, ignored(f"{path} names no provider of this version, or an invalid number of threads", file)
     if (reason := missing(provider)) is not None:
-        return None, ignored(f"{provider.name} cannot be used any more, {reason}", file)
+        return None, ignored(f"{provider.name} is not available any more, {reason}", file)
     return Configuration(provider, record.threads), ""
 
 
 def ignored(reason: str, file: OnnxFile) -> str:
-    again = f"`gan-tasks doctor --bench {file.name}` renews it"
-    return f"the choice remembered for this model is ignored: {reason}. {again}"
+    """Return a message that the cached provider is ignored, and how to renew it."""
+    again = f"Renew it with `gan-tasks doctor --bench {file.name}`"
+    return f"the cached provider of this model is ignored: {reason}. {again}"
 
 
-def memory_path(file: OnnxFile) -> Path:
+def cache_path(file: OnnxFile) -> Path:
+    """Return the path of the cache file of a model."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "gan-tasks" / "providers" / f"{hashlib.sha256(file.data).hexdigest()[:32]}.json"
 
 
 def setting_here() -> Setting:
+    """Return the runtimes and hardware of this machine."""
     return Setting(
         runtimes={name: found for name in RUNTIMES if (found := installed_version(name))},
         cpu=cpu_name(),
@@ -100,7 +107,7 @@ def installed_version(package: str) -> str:
 
 
 def cpu_name() -> str:
-    """With its family and model where Linux tells them: virtual machines may call every processor the same."""
+    """Return the name of the CPU; on Linux with its family and model, because some virtual machines hide the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     except OSError:
@@ -111,7 +118,7 @@ def cpu_name() -> str:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """As NVIDIA's driver calls them on Linux."""
+    """Return the names of the GPUs from NVIDIA's driver on Linux."""
     names = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
-"""What can run an exported model: ONNX Runtime's CPU, CUDA and TensorRT, and OpenVINO. Imports no torch.
+"""Providers that run an exported model: ONNX Runtime on the CPU, CUDA and TensorRT, and OpenVINO. Imports no torch.
 
-Each is a line of PROVIDERS. Something that was asked for and is not there is refused with the remedy; nothing else is
-taken in its place without saying so.
+PROVIDERS lists them. A requested provider that is not available is an error that says how to install it; it is never
+replaced silently by another.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ NO_ONNX_RUNTIME = "it needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'g
 
 @dataclass(frozen=True)
 class Provider:
-    """One way to run a graph."""
+    """An engine with its options that runs a graph."""
 
     name: str
-    """What a person calls it."""
+    """Name of the provider in options."""
     engine: str
-    """ONNX Runtime's name of its provider, or OPENVINO for that runtime of its own."""
+    """ONNX Runtime's name of the provider, or OPENVINO for OpenVINO without ONNX Runtime."""
     precision: str
-    """Of the arithmetic; tf32 is float32 with the products of tensor cores, where the GPU has them."""
+    """Precision of the arithmetic; tf32 is float32 with products on tensor cores if the GPU has them."""
     remedy: str
-    """What to do where it is missing."""
+    """What to do if the provider is missing."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """The engine's own."""
+    """Options of the engine."""
     winograd: bool = False
-    """Whether 3×3 convolutions are rewritten for it (see winograd.py)."""
+    """Whether 3×3 convolutions are rewritten (see winograd.py)."""
 
     @property
     def on_gpu(self) -> bool:
@@ -71,7 +71,7 @@ PROVIDERS = (
 
 
 class Session(Protocol):
-    """What an `onnxruntime.InferenceSession` is here, and others imitate."""
+    """The methods of `onnxruntime.InferenceSession` that every session has."""
 
     def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]: ...
     def get_inputs(self) -> Sequence[Any]: ...
@@ -81,7 +81,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Configuration:
-    """A provider and how it is used; `threads` is of the CPU, `device_index` of the GPU."""
+    """A provider, its number of CPU threads, and its GPU index."""
 
     provider: Provider
     threads: int
@@ -93,7 +93,7 @@ class Configuration:
 
 
 def find_provider(name: str) -> Provider:
-    """Raises UserError for a name that is none of PROVIDERS."""
+    """Return the provider of PROVIDERS with this name. Raises UserError for an unknown name."""
     for provider in PROVIDERS:
         if provider.name == name:
             return provider
@@ -101,9 +101,9 @@ def find_provider(name: str) -> Provider:
 
 
 def missing(provider: Provider) -> str | None:
-    """Why a provider cannot be used here, and what to do; None where it is there.
+    """Return why a provider is not available and what to do about it; None if it is available.
 
-    A GPU's can still turn out not to work when a session is started with it.
+    A GPU provider that is available may still fail when a session is started.
     """
     if provider.winograd and find_spec("onnx") is None:
         return WINOGRAD_REMEDY
@@ -113,35 +113,35 @@ def missing(provider: Provider) -> str | None:
         except (ImportError, OSError):
             return provider.remedy
         if provider.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return "this CPU has no bf16 (AVX512-BF16 or AMX): take openvino"
+            return "this CPU has no bf16 (AVX512-BF16 or AMX): use openvino"
         return None
     try:
         import onnxruntime
 
         return None if provider.engine in onnxruntime.get_available_providers() else provider.remedy
-    except (ImportError, OSError, AttributeError):  # AttributeError: half of it was uninstalled
+    except (ImportError, OSError, AttributeError):  # AttributeError: onnxruntime is partly uninstalled
         return NO_ONNX_RUNTIME
 
 
 def require(provider: Provider) -> None:
-    """Raises UserError, with the remedy, where a provider is missing."""
+    """Raise UserError with the remedy if a provider is missing."""
     if (reason := missing(provider)) is not None:
         raise UserError(f"the provider {provider.name} cannot be used here: {reason}")
 
 
 def core_count() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
+    """Return the number of cores that this process may use; in a container it may be less than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_counts() -> tuple[int, ...]:
-    """Numbers of threads worth trying: one for each core, and half of that where cores may be halves of one."""
+    """Return the numbers of threads to try: one per core, and half of that, as two logical cores may share one."""
     cores = core_count()
     return (cores, cores // 2) if cores >= 4 else (cores,)
 
 
 def configurations() -> tuple[Configuration, ...]:
-    """All that can be tried here; the first is float32 on the CPU, which the others are held against."""
+    """Return all available configurations; the first is float32 on the CPU, the reference of the others."""
     return tuple(
         Configuration(provider, threads)
         for provider in PROVIDERS
@@ -151,10 +151,10 @@ def configurations() -> tuple[Configuration, ...]:
 
 
 def start_session(file: OnnxFile, configuration: Configuration) -> Session:
-    """A session on just this provider.
+    """Start a session on this provider only.
 
-    Raises UserError, with the remedy, where it is not there or cannot be used, and OnnxFileError where the runtime
-    does not accept the file.
+    Raises UserError with the remedy if the provider is not available or does not work, and OnnxFileError if the
+    runtime does not accept the file.
     """
     provider = configuration.provider
     require(provider)
@@ -163,57 +163,60 @@ def start_session(file: OnnxFile, configuration: Configuration) -> Session:
     if provider.engine == OPENVINO:
         return OpenVinoSession(file, configuration)
     session = start_onnx_runtime(file, configuration)
-    if session.get_providers()[0] != provider.engine:  # ONNX Runtime falls back without a word
+    if session.get_providers()[0] != provider.engine:  # ONNX Runtime falls back silently
         raise UserError(f"ONNX Runtime cannot use {provider.name} here: {provider.remedy}. Or choose the CPU")
     return OnDevice(session, "cuda", configuration.device_index) if provider.on_gpu else session
 
 
 def start_default(file: OnnxFile) -> tuple[Configuration, Session]:
-    """CUDA where it works, else the CPU. Raises as `start_session`."""
+    """Start a session on CUDA if it works, else on the CPU. Raises the errors of `start_session`."""
     if missing(CUDA) is None:
         try:
             configuration = Configuration(CUDA, core_count())
             return configuration, start_session(file, configuration)
         except UserError:
-            pass  # the same file on the CPU: what is wrong with the file is said there
+            pass  # try the CPU; if the file is the reason, the CPU raises the error
     configuration = Configuration(CPU, core_count())
     return configuration, start_session(file, configuration)
 
 
 def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:
+    """Start a session of ONNX Runtime. Raises OnnxFileError if it does not accept the file."""
     import onnxruntime
 
     provider = configuration.provider
     chosen: list[Any] = ["CPUExecutionProvider"]
     if provider.on_gpu:
-        onnxruntime.preload_dlls()  # of CUDA, where pip installed them
+        onnxruntime.preload_dlls()  # CUDA libraries that pip installed
         device = {"device_id": str(configuration.device_index)}
-        if provider.engine != CUDA.engine:  # TensorRT leaves to CUDA what it cannot do
+        if provider.engine != CUDA.engine:  # TensorRT leaves unsupported operators to CUDA
             chosen.insert(0, (CUDA.engine, device))
         chosen.insert(0, (provider.engine, {**provider.options, **device}))
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.log_severity_level = 4  # errors are raised as exceptions
     options.intra_op_num_threads = configuration.threads
-    # The runtime would else look for a format of its own in the same bytes, one that was not checked.
+    # Otherwise the runtime also accepts a format of its own, whose bytes were not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Between runs its threads would else keep the cores busy, waiting for the next.
+    # Otherwise its threads keep the cores busy between runs while they wait.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Planned ahead for a size that comes again, the memory of contextual attention grows by a third.
+    # Memory patterns for repeated sizes make the memory of contextual attention grow by a third.
     spec = spec_of(file)
     options.enable_mem_pattern = spec is None or spec.use != "inpaint"
     try:
         return onnxruntime.InferenceSession(file.data, options, providers=chosen)
-    except Exception as error:  # the runtime has a dozen kinds of exceptions with no base of their own
+    except Exception as error:  # the runtime has a dozen exceptions without a common base class
         raise OnnxFileError(
             f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})"
         ) from error
 
 
 class OnDevice:
-    """An ONNX Runtime session with bound inputs and outputs: each input is copied to the device once, and outputs
-    are made there and copied back once, whatever parts of the graph run elsewhere.
+    """An ONNX Runtime session with inputs and outputs bound to a device.
 
-    device: as ONNX Runtime calls it, such as cuda.
+    Each input is copied to the device once and each output is copied back once, even if parts of the graph run
+    elsewhere.
+
+    device: ONNX Runtime's name of the device, such as cuda.
     """
 
     def __init__(self, session: Any, device: str, index: int) -> None:
@@ -249,18 +252,18 @@ class OnDevice:
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output of a graph; a free side has the length -1."""
+    """An input or output of a graph; a free dimension is -1."""
 
     name: str
     shape: tuple[int, ...]
 
 
 def openvino_core() -> Any:
-    """The process's one openvino.Core. Raises ImportError or OSError where OpenVINO is missing.
+    """Return the only openvino.Core of the process. Raises ImportError or OSError if OpenVINO is missing.
 
-    It is never freed. OpenVINO 2026.4 gives the thread that first asks for its CPU plugin a stack for signals, and
-    frees that with the plugin: where another thread did so, the next signal ended the process (PyTorch's loader
-    handles SIGCHLD).
+    It is never freed. OpenVINO 2026.4 gives the first thread that uses its CPU plugin a signal stack, and frees it
+    with the plugin. If another thread frees the plugin, the next signal ends the process (PyTorch's loader handles
+    SIGCHLD).
     """
     import openvino
 
@@ -269,11 +272,12 @@ def openvino_core() -> Any:
 
 @cache
 def one_of(kind: Callable[[], Any]) -> Any:
+    """Return the only instance of a class."""
     return kind()
 
 
 class OpenVinoSession:
-    """A graph compiled by OpenVINO for the CPU. Several threads may use it; they are served in turn."""
+    """A graph compiled by OpenVINO for the CPU. Several threads may use it; it runs one at a time."""
 
     def __init__(self, file: OnnxFile, configuration: Configuration) -> None:
         import openvino
@@ -294,7 +298,7 @@ class OpenVinoSession:
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         if used != configuration.provider.options["INFERENCE_PRECISION_HINT"]:
             raise UserError(f"OpenVINO computes in {used} here instead of {configuration.provider.precision}")
-        # Compiling gives ports the names of the layers that it merges with them.
+        # The names are read before the compiler renames ports after merged layers.
         self._inputs = [Value(port.get_node().get_friendly_name(), shape_of(port)) for port in model.inputs]
         self._outputs = [Value(port.get_any_name(), shape_of(port)) for port in model.outputs]
         self._request = compiled.create_infer_request()

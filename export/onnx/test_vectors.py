@@ -1,7 +1,7 @@
-"""Inputs that an exported graph is tested with: test vectors kept in its file, random inputs, and sizes it must take.
+"""Test inputs of an exported graph: test vectors stored in its file, random inputs, and sizes that it must accept.
 
 Imports no torch. Inputs are dicts by name, as the graph takes them: images in [0, 1], masks of 0 and 1, latents from
-a standard normal distribution, labels that are 1 at one class. How each kind is made stands here alone.
+a standard normal distribution, one-hot labels. Only this module makes test inputs of each kind.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
 from gan_tasks.spec import InputSpec, ModelSpec
 
 STRIDE = 3
-"""A test vector keeps every third row and column of its output: an odd number meets every phase of the upsampling."""
+"""A test vector stores every third row and column of its output; an odd step covers every phase of upsampling."""
 BLOCK = 8
 """Images of test vectors are made of blocks of this many pixels a side, so that they compress well."""
 MAX_BYTES = 2**26
-"""Of a test vector when it is unpacked; a short text may claim to hold very much."""
+"""Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
 KEY = "test_vector_"
-"""What the metadata entries begin with."""
+"""Prefix of the metadata entries."""
 
 VectorInputs = Mapping[str, NDArray[Any]]
-"""By name: images and masks C×H×W uint8, standing for [0, 1]; latents and labels float32 of one dimension."""
+"""Inputs by name: images and masks are C×H×W uint8 for [0, 1]; latents and labels are float32 vectors."""
 
 
 @dataclass(frozen=True)
 class TestVector:
     """An input and the expected output.
 
-    output: C'×h×w uint16, standing for [0, 1]: every STRIDE-th row and column of the whole output.
+    output: C'×h×w uint16 for [0, 1], every STRIDE-th row and column of the whole output.
     """
 
     inputs: VectorInputs
@@ -45,17 +45,17 @@ class TestVector:
 
     @classmethod
     def of(cls, inputs: VectorInputs, output: FloatImages) -> TestVector:
-        """From the whole output, 1×C'×H'×W' in [0, 1]."""
+        """Make a test vector from inputs and the whole output, 1×C'×H'×W' in [0, 1]."""
         return cls(inputs, np.rint(np.clip(sample(output), 0, 1) * 65535).astype(np.uint16))
 
     def feeds(self) -> dict[str, FloatImages]:
-        """The inputs as the graph takes them."""
+        """Return the inputs as the graph takes them."""
         return to_feeds(self.inputs)
 
     def error(self, output: FloatImages) -> float:
-        """Largest difference of a 1×C'×H'×W' output to the expected one; infinite where the shapes differ.
+        """Return the largest difference of a 1×C'×H'×W' output from the expected one; infinite for another shape.
 
-        What lies outside [0, 1] counts as the nearer end, because no more was kept of it.
+        Values outside [0, 1] are clipped, because the expected output is clipped too.
         """
         sampled = sample(output)
         if sampled.shape != self.output.shape:
@@ -63,15 +63,16 @@ class TestVector:
         return float(np.abs(np.clip(sampled, 0, 1) - self.output / 65535).max())
 
     def to_text(self) -> str:
+        """Encode as text: base64 of compressed safetensors."""
         from safetensors.numpy import save
 
-        # Row-major copies: safetensors writes the memory as it lies, whatever the strides.
+        # Row-major copies, because safetensors ignores strides.
         arrays = {name: np.ascontiguousarray(values) for name, values in {**self.inputs, "": self.output}.items()}
         return base64.b64encode(zlib.compress(save(arrays), 9)).decode()
 
     @classmethod
     def from_text(cls, text: str) -> TestVector:
-        """Raises ValueError for anything that `to_text` did not write."""
+        """Decode a text of `to_text`. Raises ValueError for any other text."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -90,11 +91,12 @@ class TestVector:
 
 
 def test_vectors_to_metadata(vectors: Sequence[TestVector]) -> dict[str, str]:
+    """Return the metadata entries of test vectors."""
     return {f"{KEY}{index}": vector.to_text() for index, vector in enumerate(vectors)}
 
 
 def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
-    """Raises OnnxFileError where one is damaged."""
+    """Read the test vectors of a file. Raises OnnxFileError if one is damaged."""
     names = sorted(key for key in file.metadata if key.startswith(KEY))
     try:
         return tuple(TestVector.from_text(file.metadata[name]) for name in names)
@@ -103,12 +105,12 @@ def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
 
 
 def sample(output: FloatImages) -> FloatImages:
-    """The pixels of a 1×C×H×W output that a test vector keeps."""
+    """Return the pixels of a 1×C×H×W output that a test vector stores."""
     return output[0, :, ::STRIDE, ::STRIDE]
 
 
 def to_feeds(inputs: VectorInputs) -> dict[str, FloatImages]:
-    """uint8 to float32 in [0, 1], each with a batch dimension of 1 in front."""
+    """Convert uint8 to float32 in [0, 1], and add a batch dimension of 1."""
     return {
         name: np.divide(values[None], 255, dtype=np.float32) if values.dtype == np.uint8 else values[None]
         for name, values in inputs.items()
@@ -116,7 +118,7 @@ def to_feeds(inputs: VectorInputs) -> dict[str, FloatImages]:
 
 
 def blocks(spec: ModelSpec, height: int, width: int) -> dict[str, NDArray[Any]]:
-    """The inputs of a test vector: images and masks of random blocks, latents and labels at random."""
+    """Make the inputs of a test vector: images and masks of random blocks, random latents and labels."""
     rng = np.random.default_rng(0)
 
     def make(given: InputSpec) -> NDArray[Any]:
@@ -134,7 +136,7 @@ def blocks(spec: ModelSpec, height: int, width: int) -> dict[str, NDArray[Any]]:
 
 
 def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, FloatImages]:
-    """Random inputs to compare two runs of a graph with, always the same; masks are of random blocks."""
+    """Make random inputs to compare two runs of a graph, always the same; masks consist of random blocks."""
     rng = np.random.default_rng(0)
 
     def make(given: InputSpec) -> FloatImages:
@@ -150,7 +152,7 @@ def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, Flo
 
 
 def random_vector(given: InputSpec, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A latent, or a label as a vector that is 1 at its class."""
+    """Return a random latent or one-hot label."""
     if given.kind == "latent":
         return rng.standard_normal(given.channels, np.float32)
     label = np.zeros(given.channels, np.float32)
@@ -159,16 +161,16 @@ def random_vector(given: InputSpec, rng: np.random.Generator) -> NDArray[np.floa
 
 
 def size_of(given: InputSpec, height: int, width: int, spec: ModelSpec) -> tuple[int, int]:
-    """(height, width) of an input beside a first image of this size: one of any size gets another size."""
+    """Return (height, width) of an input for a first image of this size; an input of any size gets another one."""
     if given is spec.image or given.size == "as first":
         return height, width
     return height + 2 * spec.size_multiple, width + spec.size_multiple
 
 
 def legal_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
-    """Five sizes (height, width) that a graph must take: the smallest, rectangles both ways, and a larger one.
+    """Return five sizes (height, width) that a graph must accept: the smallest, high and wide ones, and a larger one.
 
-    Of a model without an image among its inputs, the size of its result.
+    For a model without an image input, returns the size of its output.
     """
     if spec.output_size is not None:
         return (spec.output_size,)
@@ -180,9 +182,9 @@ def legal_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
 
 
 def vector_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
-    """A square and a rectangle, the smallest of 64 pixels or more.
+    """Return the sizes (height, width) of test vectors: the smallest square from 64 pixels on, and a rectangle.
 
-    Smaller images of blocks are nearly flat, and instance norm magnifies rounding errors in them.
+    Smaller images of blocks are nearly constant, and instance norm amplifies rounding errors in them.
     """
     if spec.output_size is not None:
         return (spec.output_size,)

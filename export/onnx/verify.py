@@ -1,6 +1,6 @@
-"""Verify an exported model, on the machine where it is to run: does it do what it did when it was exported?
+"""Verify an exported model on the machine where it will run.
 
-Imports no torch: what torch gave is in the file, as cases.
+Imports no torch: the outputs of torch are in the file, as test vectors.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gan_tasks.export.onnx.providers import Session
 from gan_tasks.export.onnx.test_vectors import TestVector, legal_sizes, noise, test_vectors_of
 
 TOLERANCE = 1e-4
-"""Largest difference, of values in [0, 1], that runtimes and machines may make."""
+"""Largest allowed difference between runtimes and machines, of values in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
@@ -34,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """Everything that was looked at. `providers` is what ONNX Runtime would run it on here, the preferred first."""
+    """The results of all checks. `providers` are those that would run the model here, the preferred one first."""
 
     name: str
     metadata: OnnxMetadata
@@ -56,11 +56,11 @@ class Verification:
 
 
 def verify(path: Path) -> Verification:
-    """Check an exported model in every way that needs no torch, on the CPU.
+    """Check an exported model on the CPU, without torch.
 
-    Graph and weights are unchanged; ONNX's own checker accepts them, where the package onnx is installed; the cases
-    in the file come out as in torch; and every kind of size and batch gives the right shape, finite values, and
-    each image of a batch as if it were alone.
+    The checks: graph and weights are unchanged since the export; ONNX's checker accepts the file, if the package onnx
+    is installed; the test vectors in the file give the outputs of torch; all sizes and batches give the right shape
+    and finite values, and an image in a batch gives the same output as alone.
 
     Raises UserError for a file that is not an exported model or cannot be opened.
     """
@@ -68,21 +68,21 @@ def verify(path: Path) -> Verification:
 
 
 def verify_file(file: OnnxFile) -> Verification:
-    """As `verify`, of what has been read already."""
+    """Check a file that is read already, as `verify` does."""
     metadata, vectors = OnnxMetadata.of(file), test_vectors_of(file)
     session = open_session(file, device="cpu")
     check_fit(file, metadata, session)
     checks = (
         attempt("contents", lambda: check_contents(file, metadata)),
         attempt("structure", lambda: check_structure(file)),
-        attempt("cases", lambda: check_test_vectors(metadata, vectors, session)),
+        attempt("test vectors", lambda: check_test_vectors(metadata, vectors, session)),
         attempt("sizes", lambda: check_sizes(metadata, session)),
     )
     return Verification(file.name, metadata, checks, tuple(open_session(file).get_providers()))
 
 
 def attempt(name: str, check: Callable[[], str]) -> Check:
-    """A check that raises has failed: given a strange graph, the runtime may raise anything."""
+    """Run a check. It fails if it raises anything: for a damaged graph the runtime may raise any exception."""
     try:
         return Check(name, True, check())
     except Exception as error:
@@ -93,7 +93,7 @@ def check_contents(file: OnnxFile, metadata: OnnxMetadata) -> str:
     found = graph_sha256(file)
     if found != metadata.graph_sha256:
         raise UserError(f"the graph or its weights were changed since the export (SHA-256 {found})")
-    return f"graph and weights as they were exported (SHA-256 {found[:16]}…)"
+    return f"graph and weights are unchanged since the export (SHA-256 {found[:16]}…)"
 
 
 def check_structure(file: OnnxFile) -> str:
@@ -107,12 +107,12 @@ def check_structure(file: OnnxFile) -> str:
 
 def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], session: Session) -> str:
     if not vectors:
-        raise UserError("the file holds none")
+        raise UserError("the file has none")
     error = max(vector.error(run_session(session, vector.feeds())) for vector in vectors)
     allowed = metadata.max_error + TOLERANCE
-    text = f"largest difference to torch {error:.1e} in {len(vectors)} cases"
+    text = f"largest difference from torch {error:.1e} in {len(vectors)} test vectors"
     if not error <= allowed:
-        raise UserError(f"{text}, more than {allowed:.1e}: the file is not what was exported, or the runtime errs")
+        raise UserError(f"{text}, more than {allowed:.1e}: the file was changed, or the runtime is not accurate")
     return f"{text} (exported with {metadata.max_error:.1e}, weights {metadata.weights})"
 
 

@@ -1,12 +1,12 @@
-"""Rewrite the 3×3 convolutions of an exported ResNet so that a CPU multiplies a quarter as often.
+"""Rewrite the 3×3 convolutions of an exported ResNet with a quarter of the multiplications, for CPUs.
 
-Winograd's minimal filtering F(4×4, 3×3) (Lavin and Gray 2016, https://arxiv.org/abs/1509.09308): tiles of 6×6 pixels,
-4 apart, are transformed; at each of their 36 places one product of matrices mixes the channels; the results are
-transformed into 4×4 pixels. On CPUs without AVX-512 neither ONNX Runtime nor OpenVINO has such a convolution, and so
-it is made of what both do fast: gathering rows, and products of matrices. Any size fits, as before.
+The method is Winograd's minimal filtering F(4×4, 3×3) (Lavin and Gray 2016, https://arxiv.org/abs/1509.09308): tiles
+of 6×6 pixels, 4 apart, are transformed; at each of their 36 positions one matrix product mixes the channels; the
+results are transformed into 4×4 pixels. On CPUs without AVX-512 neither ONNX Runtime nor OpenVINO has such a
+convolution. The rewritten graph uses operators that both run fast: Gather and MatMul. It accepts any size, as before.
 
-The file stays as it is: this is done when a session is opened, where the package onnx is installed. The weights take
-four times the memory, and on a GPU, which has such convolutions of its own, nothing would be gained.
+The file is not changed: the graph is rewritten when a session is started, with the package onnx. The weights take
+four times the memory. GPU libraries have such convolutions, so a rewritten graph would not be faster there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MIN_CHANNELS, MAX_CHANNELS = 64, 512
-"""In and out. With fewer, moving the tiles costs more than the products save; with more, the weights grow large."""
+"""Limits of input and output channels. With fewer, moving tiles takes more time than is saved; with more, the weights
+grow large."""
 
 # For the points 0, 1, −1, 2, −2 and infinity: y = OUT · ((WEIGHT · g) ⊙ (IN · d)), along each side.
 IN = np.array(
@@ -43,20 +44,20 @@ OUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 
 
 def with_winograd(file: OnnxFile) -> bytes:
-    """The model of a file, rewritten. Raises UserError where it has no convolution that this suits."""
+    """Return the rewritten model of a file. Raises UserError if it has no suitable convolution."""
     import onnx
 
     proto = onnx.load_model_from_string(file.data)
     if not use_winograd(proto):
-        raise UserError(f"{file.name} has no convolution to be made faster by Winograd's filtering: choose another")
+        raise UserError(f"{file.name} has no convolution that suits Winograd's filtering: choose another provider")
     data: bytes = proto.SerializeToString()
     return data
 
 
 def use_winograd(proto: ModelProto) -> int:
-    """Rewrite in place each convolution that it suits: 3×3, of many channels, behind a reflection of one pixel.
+    """Rewrite each suitable convolution in place: 3×3, with many channels, after reflection padding of one pixel.
 
-    Returns how many were rewritten.
+    Returns the number of rewritten convolutions.
     """
     graph = proto.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -72,7 +73,7 @@ def use_winograd(proto: ModelProto) -> int:
             builder.nodes.append(node)
             continue
         source = pad.input[0]
-        size = str(sizes.get(source, source))  # convolutions at one resolution share their places
+        size = str(sizes.get(source, source))  # convolutions at one resolution share a tiling
         if size not in tilings:
             tilings[size] = add_tiling(builder, source)
         add_convolution(builder, node, source, kernel, tilings[size])
@@ -83,6 +84,7 @@ def use_winograd(proto: ModelProto) -> int:
 
 
 def is_reflection_of_one(node: NodeProto, tensors: Mapping[str, TensorProto]) -> bool:
+    """Return whether a node pads one pixel on each side by reflection."""
     from onnx import numpy_helper
 
     mode = next((attribute.s for attribute in node.attribute if attribute.name == "mode"), b"")
@@ -94,7 +96,7 @@ def is_reflection_of_one(node: NodeProto, tensors: Mapping[str, TensorProto]) ->
 def suited_kernel(
     node: NodeProto, tensors: Mapping[str, TensorProto], makers: Mapping[str, NodeProto]
 ) -> NDArray[Any] | None:
-    """K×C×3×3 of a plain convolution of suitable channels, else None; stored as float16 it comes by a Cast."""
+    """Return the kernel of a suitable convolution, K×C×3×3, else None. A float16 kernel is behind a Cast."""
     from onnx import numpy_helper
 
     plain = {"group": 1, "strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]}
@@ -110,7 +112,7 @@ def suited_kernel(
 
 
 class Builder:
-    """Nodes in their order, and constants, each of them once."""
+    """Builder of a graph: nodes in order, and constants without duplicates."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -135,10 +137,10 @@ class Builder:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Names of what convolutions of one size share: tiles cover H×W by h×w, in row-major order.
+    """Names of the values that convolutions of one size share. h×w tiles cover H×W pixels, in row-major order.
 
-    rows: for each place in a tile and each tile, the pixel to be found there; 36·h·w numbers under H·W.
-    pixels: for each pixel, where it is among the 16·h·w that come of the tiles.
+    rows: index of the pixel at each position of each tile; 36·h·w numbers below H·W.
+    pixels: index of each pixel in the 16·h·w output pixels of the tiles.
     shape: N, -1, H, W.
     """
 
@@ -148,18 +150,19 @@ class Tiling:
 
 
 def add_tiling(builder: Builder, source: str) -> Tiling:
+    """Add the nodes that compute the tiling of an N×C×H×W value."""
     add, integers = builder.add, builder.integers
     zero, one, three, four = (builder.constant(np.array(value, np.int64)) for value in (0, 1, 3, 4))
 
     def side(axis: int) -> tuple[str, str, str]:
-        """Along one side: its length, how many tiles cover it, and the pixels of each, as 6 × tiles."""
+        """Compute along one side: its length, the number of tiles, and the pixels of each, as 6 × tiles."""
         length = add("Squeeze", add("Shape", source, start=axis, end=axis + 1))
         tiles = add("Div", add("Add", length, three), four)
         starts = add("Mul", add("Range", zero, tiles, one), four)
         offsets = builder.constant(np.arange(-1, 5).reshape(6, 1))
         mirrored = add("Abs", add("Add", offsets, starts))
         last = add("Sub", length, one)
-        # Behind the last pixel the reflection; further on, where a tile overhangs, anything inside.
+        # Past the last pixel the reflection; further on, where a tile overhangs, any valid pixel.
         mirrored = add("Max", add("Sub", last, add("Abs", add("Sub", last, mirrored))), zero)
         return length, tiles, mirrored
 
@@ -183,7 +186,7 @@ def add_tiling(builder: Builder, source: str) -> Tiling:
 
 
 def add_convolution(builder: Builder, node: NodeProto, source: str, kernel: NDArray[Any], tiling: Tiling) -> None:
-    """N×C×H×W to N×K×H×W, in the place of the node."""
+    """Add the nodes that replace a convolution, N×C×H×W to N×K×H×W."""
     add, integers = builder.add, builder.integers
     out_channels, in_channels = kernel.shape[:2]
     mixing = np.einsum("ai,bj,kcij->abck", WEIGHT, WEIGHT, kernel.astype(np.float64), optimize=True)
@@ -202,7 +205,7 @@ def add_convolution(builder: Builder, node: NodeProto, source: str, kernel: NDAr
 
 
 def replace_nodes(graph: GraphProto, builder: Builder) -> None:
-    """Put the builder's nodes and constants into the graph, without what nothing needs any more."""
+    """Put the builder's nodes and constants into the graph; leave out unused nodes and constants."""
     from onnx import numpy_helper
 
     used = {value.name for value in graph.output}
@@ -212,7 +215,7 @@ def replace_nodes(graph: GraphProto, builder: Builder) -> None:
             used |= set(node.input)
             nodes.append(node)
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:], graph.value_info[:]  # the last are shapes of what was there before
+    del graph.node[:], graph.initializer[:], graph.value_info[:]  # the last are shapes of the old values
     graph.node.extend(reversed(nodes))
     graph.initializer.extend(tensors)
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in builder.constants.items())

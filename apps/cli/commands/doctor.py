@@ -69,13 +69,13 @@ def bench_model(path: Path, *, size: int, provider: str, as_json: bool) -> None:
 
     from gan_tasks.export.onnx.benchmark import bench
     from gan_tasks.export.onnx.file import read_onnx
-    from gan_tasks.export.onnx.provider_cache import remember
+    from gan_tasks.export.onnx.provider_cache import write_cached
 
     file = read_onnx(path)
     measured = bench(file, size=size, tried=to_try(provider))
-    where = remember(file, measured.chosen.configuration)
+    where = write_cached(file, measured.chosen.configuration)
     if as_json:
-        print(json.dumps(to_json(measured) | {"remembered_in": str(where)}, indent=1))
+        print(json.dumps(to_json(measured) | {"cached_in": str(where)}, indent=1))
     else:
         print_bench(measured, where)
 

@@ -1,1 +1,1 @@
-"""Running a model over videos."""
+"""Run a model on videos."""

@@ -1,4 +1,4 @@
-"""Which files are videos, and which containers are written. Imports no PyAV, so that every path can be asked."""
+"""Suffixes of video files, and containers that can be written. Imports no PyAV."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""What can be written: the suffix, and FFmpeg's name of the container."""
+"""Containers that can be written: suffix and FFmpeg's name."""
 VIDEO_SUFFIXES = frozenset({*CONTAINERS, ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"})
-"""What is taken for a video. Not .ts, which is as often a program."""
+"""Suffixes of video files. Not .ts, which is often a TypeScript file."""
 ANY_CODEC = ".mkv"
-"""The container for what the others cannot hold."""
+"""Container for codecs that the others do not support."""
 
 
 def is_video(path: Path) -> bool:
@@ -19,7 +19,7 @@ def is_video(path: Path) -> bool:
 
 
 def require_av() -> None:
-    """Raises UserError where PyAV, which reads and writes videos, is not installed."""
+    """Raise UserError if PyAV, which reads and writes videos, is not installed."""
     try:
         import av  # noqa: F401
     except ImportError as error:

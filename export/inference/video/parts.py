@@ -1,4 +1,4 @@
-"""The finished parts of a video that is being made: a hidden folder beside the result. Imports no PyAV."""
+"""Finished parts of a video that is being written, in a hidden folder beside the result. Imports no PyAV."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import atomic
 
 PART_FRAMES = 48
-"""Frames of a part, which begins with a keyframe: what an interrupted run loses at most."""
+"""Number of frames of a part, which begins with a keyframe. An interrupted run loses at most this many frames."""
 PART_FORMAT = "nut"
-"""FFmpeg's own container, which keeps any time base exactly."""
+"""FFmpeg's NUT container, which keeps any time base exactly."""
 RECIPE = "recipe.json"
-"""In the folder: what the parts are made of, and with what."""
+"""File in the folder that identifies the source, the model and the encoder of the parts."""
 
 
 def parts_folder(result: Path) -> Path:
+    """Return the folder for the parts of a result."""
     return result.with_name(f".{result.name}.parts")
 
 
@@ -26,14 +27,14 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 def finished_parts(folder: Path) -> list[Path]:
-    """Those that follow one another from the first on."""
+    """Return the parts from the first one up to the first gap."""
     return list(takewhile(Path.is_file, (part_path(folder, number) for number in count())))
 
 
 def open_parts(result: Path, recipe: str, *, overwrite: bool) -> Path:
-    """The folder, without what was made by another recipe, or with `overwrite` without anything.
+    """Return the folder for parts, after parts of another recipe are removed; with `overwrite`, all are removed.
 
-    Raises UserError for one of that name that another program made.
+    Raises UserError if the folder has files of another program.
     """
     folder = parts_folder(result)
     if folder.is_dir():
@@ -41,7 +42,7 @@ def open_parts(result: Path, recipe: str, *, overwrite: bool) -> Path:
             path for path in folder.iterdir() if path.name != RECIPE and path.suffix[1:] not in (PART_FORMAT, "tmp")
         ]
         if foreign:
-            raise UserError(f"{folder} is there already, and gan-tasks did not make {foreign[0].name}: move it away")
+            raise UserError(f"{folder} exists already, and gan-tasks did not make {foreign[0].name}: move it away")
         file = folder / RECIPE
         if overwrite or not file.is_file() or file.read_text(encoding="utf-8") != recipe:
             shutil.rmtree(folder)
@@ -52,7 +53,7 @@ def open_parts(result: Path, recipe: str, *, overwrite: bool) -> Path:
 
 
 def remove_parts(result: Path) -> None:
-    """Once the result is whole."""
+    """Remove the parts of a result."""
     folder = parts_folder(result)
     if (folder / RECIPE).is_file():
         shutil.rmtree(folder)

@@ -1,6 +1,6 @@
-"""Run a model over a video, frame by frame and in constant memory; go on where an interrupted run stopped.
+"""Run a model on a video, frame by frame and with constant memory. An interrupted run can be continued.
 
-Finished parts lie in a hidden folder beside the result until it is whole. Imports no torch.
+Finished parts are in a hidden folder beside the result until it is complete. Imports no torch.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from gan_tasks.progress import Advance, track
 
 @dataclass(frozen=True)
 class VideoDone:
-    """A video that was written.
+    """A written video.
 
-    in_tiles: its frames were run in tiles, because memory is limited.
-    summary: what was written and what was left out, for people.
-    damage: what is broken in the source, so that the result is not all of it; empty for a whole one.
+    in_tiles: whether the frames were run in tiles, because memory is limited.
+    summary: description of the written streams, and of those left out.
+    damage: description of damage in the source, of which the result lacks the unreadable part; empty for none.
     """
 
     in_tiles: bool
@@ -53,12 +53,12 @@ def apply_to_video(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> VideoDone:
-    """Make `after`, in the container that its suffix names, and put it in place in one step.
+    """Run a model on the video `before`, and write `after` in the container of its suffix. The file appears complete.
 
-    Frames are turned upright, keep their times and colours, and grow by the model's scale. Sound and subtitles are
-    copied as they are. Parts that an interrupted run left are used, unless with `overwrite`.
+    Frames are turned upright, keep their times and colours, and are scaled by the model's scale. Sound and subtitles
+    are copied without re-encoding. Parts of an interrupted run are used, except with `overwrite`.
 
-    Raises UserError for what cannot be read at all, or not be written in this container.
+    Raises UserError if the video cannot be read, or cannot be written in this container.
     """
     video = probe(before)
     how = plan(video, after, predictor.spec.scale)
@@ -84,7 +84,7 @@ def apply_to_video(
         mark = predictor.mark(version=model_version, source=made_of)
         join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
     except UserError:
-        remove_parts(after)  # it would come to the same end again
+        remove_parts(after)  # another run would fail in the same way
         raise
     remove_parts(after)
     return VideoDone(
@@ -97,19 +97,19 @@ def apply_to_video(
 def make_parts(
     predictor: Predictor, video: Video, how: Plan, folder: Path, damage: Damage, advance: Advance
 ) -> tuple[int, Fraction]:
-    """Make those that are not there; gives the count of frames and when the last one ends, in seconds."""
+    """Write the missing parts; return the number of frames and the end of the last frame in seconds."""
     begun = len(finished_parts(folder))
     frames, end_s, frame_count = read_frames(video, damage), Fraction(0), 0
 
-    def seen(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    def timed(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         nonlocal end_s, frame_count
         for frame in frames:
-            assert frame.pts is not None  # `read_frames` sees to it
+            assert frame.pts is not None  # see `read_frames`
             end_s, frame_count = (frame.pts + frame.duration) * video.time_base, frame_count + 1
             yield frame
 
-    frames = seen(frames)
-    for _ in islice(frames, begun * PART_FRAMES):  # decoding again is exact, and nothing beside the model's work
+    frames = timed(frames)
+    for _ in islice(frames, begun * PART_FRAMES):  # decoding again is exact, and fast compared with the model
         pass
 
     def read(frame: VideoFrame) -> tuple[VideoFrame, Pixels]:
@@ -133,6 +133,7 @@ def make_parts(
 
 
 def raised(results: Iterable[VideoFrame | UserError]) -> Generator[VideoFrame]:
+    """Yield the frames; raise the first error."""
     for result in results:
         if isinstance(result, UserError):
             raise result
@@ -140,16 +141,18 @@ def raised(results: Iterable[VideoFrame | UserError]) -> Generator[VideoFrame]:
 
 
 def counted(frames: Iterable[VideoFrame], advance: Advance) -> Iterator[VideoFrame]:
+    """Yield the frames, and advance the progress after each."""
     for frame in frames:
         yield frame
         advance(1)
 
 
 def upright_size(video: Video) -> tuple[int, int]:
+    """Return (height, width) of upright frames."""
     return (video.width, video.height) if video.turn.transposed else (video.height, video.width)
 
 
 def summary(frame_count: int, how: Plan) -> str:
-    copied = f"{', '.join(how.copied.values())} copied as it is" if how.copied else "no sound"
+    copied = f"{', '.join(how.copied.values())} copied" if how.copied else "no sound"
     what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
     return "; ".join((what, *how.remarks))

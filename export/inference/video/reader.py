@@ -1,6 +1,6 @@
-"""Reading a video, frame by frame: its times, its colours, which way up it is, and where it is broken.
+"""Read a video frame by frame, with times, colours, orientation and damage.
 
-Only one frame is held at a time. Imports no torch.
+Only one frame is in memory at a time. Imports no torch.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ MATRICES = {
     BT2020: Colorspace.BT2020,
 }
 STANDARD_DEFINITION_HEIGHT = 576
-"""Players take untagged videos of more lines for BT.709, others for BT.601."""
+"""Players assume BT.709 for untagged videos with more lines than this, and BT.601 for others."""
 EXACT = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 STATED_DURATION = ("mov", "matroska")
-"""Containers that state the duration; that of others is an estimate."""
+"""Containers with an exact duration; that of others is an estimate."""
 SHORTEST_CUT_S = 0.5
-"""A file that ends so much before the duration it states was cut off."""
+"""A file that ends this much earlier than its duration was cut off."""
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What the numbers of a video mean, by ITU-T H.273: the matrix, the primaries, the transfer function.
+    """Colour space of a video, with the numbers of ITU-T H.273: matrix, primaries and transfer function.
 
-    full_range: 0–255 for black to white instead of 16–235.
+    full_range: whether black to white is 0–255 instead of 16–235.
     """
 
     matrix: int
@@ -66,14 +66,14 @@ class Colours:
 
 @dataclass(frozen=True)
 class Turn:
-    """How frames are brought upright: transposed first, then mirrored left-right, then up-down."""
+    """How to turn frames upright: transpose first, then mirror left-right, then up-down."""
 
     transposed: bool = False
     left_right: bool = False
     up_down: bool = False
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """H×W×C → upright."""
+        """Turn H×W×C pixels upright."""
         if self.transposed:
             pixels = pixels.transpose(1, 0, 2)
         return np.ascontiguousarray(pixels[:: -1 if self.up_down else 1, :: -1 if self.left_right else 1])
@@ -81,15 +81,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Video:
-    """What has to be known of a video before its frames come.
+    """Properties of a video.
 
-    stream: the index of the one that is used.
-    height, width: of a frame as it is stored; `turn` brings it upright.
-    pixel_aspect: width to height of an upright pixel.
-    start: the first frame's time, in units of `time_base`.
-    frame_count: as the container states it, else its packets; a guess for a broken file.
-    deep: more than 8 bits a channel.
-    remarks: what is lost, for people.
+    stream: index of the video stream that is used.
+    height, width: size of a stored frame, before `turn`.
+    pixel_aspect: width over height of an upright pixel.
+    start: time of the first frame, in units of `time_base`.
+    frame_count: number of frames in the container's header, or else the number of packets; not exact for a damaged
+        file.
+    deep: whether there are more than 8 bits per channel.
+    remarks: descriptions of what will be lost.
     """
 
     path: Path
@@ -109,14 +110,14 @@ class Video:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """Raises UserError for a file that is no video, or whose beginning is broken."""
+    """Open a video. Raises UserError if the file is not a video, or its header is damaged."""
     try:
-        # Names in files are in any encoding; none of them is worth failing for.
+        # Text in files may have any encoding; a wrong one must not be an error.
         container = av.open(str(path), metadata_errors="replace")
     except av.FFmpegError as error:
         raise UserError(
-            f"{path}: cannot be read as a video ({reason(error)}): it is something else, or was cut off before its "
-            "index was written"
+            f"{path}: cannot be read as a video ({reason(error)}): it is another kind of file, or was cut off before "
+            "its index was written"
         ) from error
     with container:
         yield container
@@ -129,12 +130,12 @@ def reason(error: av.FFmpegError) -> str:
 def best_video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
-        raise UserError(f"{path}: holds no video stream")
+        raise UserError(f"{path}: has no video stream")
     return stream
 
 
 def probe(path: Path) -> Video:
-    """Look at a video and its first frame. Raises UserError where there is none that can be read."""
+    """Read the properties of a video and its first frame. Raises UserError if no frame can be read."""
     with opened(path) as container:
         stream = best_video_stream(container, path)
         covers = Disposition.attached_pic
@@ -143,7 +144,7 @@ def probe(path: Path) -> Video:
         ]
         frame = next(decoded(container, stream, Damage()), None)
         if frame is None:
-            raise UserError(f"{path}: not one frame can be read")
+            raise UserError(f"{path}: no frame can be read")
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         time_base, frame_count, index = stream.time_base or 1 / rate, stream.frames, stream.index
@@ -151,10 +152,10 @@ def probe(path: Path) -> Video:
     bits = max(component.bits for component in frame.format.components)
     has_alpha = any(component.is_alpha for component in frame.format.components)
     remarks = [
-        (bool(others), f"{len(others)} more video streams in it are left out"),
-        (frame.interlaced_frame, "it is interlaced, and is treated as if it were not"),
+        (bool(others), f"{len(others)} more video streams are left out"),
+        (frame.interlaced_frame, "it is interlaced, but is treated as progressive"),
         (has_alpha, "its transparency is left out"),
-        (bits > 10, f"its {bits} bits a channel become 10"),
+        (bits > 10, f"its {bits} bits per channel are reduced to 10"),
     ]
     return Video(
         path=path,
@@ -174,7 +175,7 @@ def probe(path: Path) -> Video:
 
 
 def time_of(frame: VideoFrame) -> int | None:
-    """When it is shown; some containers, such as AVI, say only when it is decoded."""
+    """Return the time of a frame; containers such as AVI have only its decoding time."""
     return frame.pts if frame.pts is not None else frame.dts
 
 
@@ -185,13 +186,13 @@ def count_packets(path: Path, stream: int) -> int:
             for packet in container.demux(container.streams[stream]):
                 count += packet.size > 0
         except av.FFmpegError:
-            pass  # what is broken is reported when it is decoded
+            pass  # damage is reported when the file is decoded
     return count
 
 
 def turn_of(frame: VideoFrame) -> Turn:
-    """From the display matrix (ISO/IEC 14496-12): x' = a·x + c·y, y' = b·x + d·y; to the nearest quarter turn."""
-    side_data = cast(SideDataContainer, frame.side_data)  # PyAV's types name only one kind of it
+    """Read the display matrix (ISO/IEC 14496-12): x' = a·x + c·y, y' = b·x + d·y, rounded to quarter turns."""
+    side_data = cast(SideDataContainer, frame.side_data)  # PyAV's types are incomplete
     if SideDataType.DISPLAYMATRIX not in side_data:
         return Turn()
     a, b, _, c, d = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32)[:5].tolist()
@@ -201,7 +202,7 @@ def turn_of(frame: VideoFrame) -> Turn:
 
 
 def colours_of(frame: VideoFrame) -> Colours:
-    """As the frame is tagged; what it leaves open as update_order take it."""
+    """Return the colour space of a frame's tags; missing tags as players assume them."""
     guessed = BT709 if frame.height > STANDARD_DEFINITION_HEIGHT else SMPTE170M
     matrix = frame.colorspace if frame.colorspace in MATRICES else guessed
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
@@ -210,36 +211,36 @@ def colours_of(frame: VideoFrame) -> Colours:
 
 @dataclass
 class Damage:
-    """What was found broken on the way, for people; empty for a whole file."""
+    """Damage found while reading a file; its text is empty for an intact file."""
 
     text: str = ""
     packets: int = 0
 
     def __str__(self) -> str:
-        pieces = f"{self.packets} pieces cannot be decoded" if self.packets else ""
-        return "; ".join(filter(None, (pieces, self.text)))
+        packets = f"{self.packets} packets cannot be decoded" if self.packets else ""
+        return "; ".join(filter(None, (packets, self.text)))
 
 
 def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
-    """All frames that can be read, as they are stored, with times that rise; what is broken is told to `damage`.
+    """Yield all readable frames as they are stored, with strictly increasing times; record damage in `damage`.
 
-    Raises UserError where the size of frames changes.
+    Raises UserError if the size of frames changes.
     """
     with opened(video.path) as container:
         stream = container.streams[video.stream]
-        assert isinstance(stream, VideoStream)  # `probe` found it there
+        assert isinstance(stream, VideoStream)  # see `probe`
         last = None
         for frame in decoded(container, stream, damage):
             if (frame.height, frame.width) != (video.height, video.width):
                 raise UserError(
                     f"{video.path}: its frames change from {video.width}×{video.height} to "
-                    f"{frame.width}×{frame.height} pixels: cut it there and give the pieces one by one"
+                    f"{frame.width}×{frame.height} pixels: cut it there and give the parts one by one"
                 )
             pts = time_of(frame)
             step = max(1, round(1 / (video.rate * video.time_base)))
             if pts is None:
                 pts = video.start if last is None else last + step
-            # Encoders and containers refuse two frames of one time.
+            # Encoders and containers refuse two frames with the same time.
             frame.pts = last = pts if last is None else max(pts, last + 1)
             frame.time_base = video.time_base
             frame.duration = frame.duration or step
@@ -247,7 +248,7 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
 
 
 def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
-    """What the decoder makes of a stream; goes on behind pieces that it cannot decode."""
+    """Yield the decoded frames of a stream; skip packets that cannot be decoded."""
     stream.thread_type = "AUTO"
     end_s = Fraction(0)
     packets = container.demux()
@@ -271,7 +272,7 @@ def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> I
 
 
 def frames_of(stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage) -> list[VideoFrame]:
-    """Of one packet; None asks for those that the decoder has kept back."""
+    """Decode one packet; None flushes the decoder."""
     try:
         return stream.decode(packet)
     except av.FFmpegError:
@@ -280,7 +281,7 @@ def frames_of(stream: VideoStream, packet: Packet[VideoStream] | None, damage: D
 
 
 def to_pixels(frame: VideoFrame, video: Video) -> Pixels:
-    """An upright H×W×3 of uint8, or of uint16 for a deep video."""
+    """Convert a frame to upright H×W×3 pixels of uint8, or of uint16 for a deep video."""
     rgb = frame.reformat(
         format="rgb48le" if video.deep else "rgb24",
         src_colorspace=MATRICES[video.colours.matrix],

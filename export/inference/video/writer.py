@@ -1,7 +1,7 @@
-"""Writing a video: parts that are encoded one by one, and the whole, joined from them and the source's sound.
+"""Write a video: encode its parts one by one, then join them with the source's sound and subtitles.
 
-No frame depends on one behind it (no B-frames): a packet's time is its frame's, whatever the times are, and parts
-that were encoded at different times follow one another as they are. Files become a little larger for it.
+There are no B-frames, which depend on later frames. So the time of a packet is that of its frame, and parts that were
+encoded separately can be joined without changes. The files are a little larger without B-frames.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from gan_tasks.export.inference.video.reader import EXACT, MATRICES, Video, open
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The `uuid` box in which MP4 carries XMP (XMP specification, part 3)."""
 NOT_OF_THE_CONTENT = ("major_brand", "minor_version", "compatible_brands", "encoder")
-"""Metadata of a file that are the container's own."""
+"""Metadata keys of the container, not of the content."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """FFmpeg's name of it, that of what it writes, the containers that it is for, and its options."""
+    """An encoder: FFmpeg's name, the name of its codec, the containers that it is used for, and its options."""
 
     codec: str
     title: str
@@ -65,17 +65,17 @@ ENCODERS = (
         {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1", "g": str(PART_FRAMES)},
     ),
 )
-"""The first that PyAV was built with, and that is for the container, is used."""
+"""Encoders; the first that is for the container and that PyAV was built with is used."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a video is written.
+    """How to write a video.
 
-    height, width: of a result; an odd one has its last row or column twice in the video, for 4:2:0 wants even ones.
-    pixel_format: FFmpeg's name of it.
-    copied: the source's streams of sound and subtitles that go along as they are; by their index, the codec.
-    remarks: what is left out, for people.
+    height, width: size of a result. If it is odd, the last row or column is repeated, because 4:2:0 needs even sizes.
+    pixel_format: FFmpeg's name of the pixel format.
+    copied: codecs of the source's sound and subtitle streams that are copied, by their index.
+    remarks: descriptions of what is left out.
     """
 
     encoder: Encoder
@@ -88,7 +88,7 @@ class Plan:
 
 
 def plan(video: Video, after: Path, scale: int) -> Plan:
-    """Raises UserError, before the work, where the container or its codecs do not fit."""
+    """Plan how to write a video. Raises UserError if the container or its codecs do not fit."""
     container = container_of(after)
     height, width = video.height * scale, video.width * scale
     if video.turn.transposed:
@@ -97,11 +97,13 @@ def plan(video: Video, after: Path, scale: int) -> Plan:
     copied, remarks = copied_streams(video, after, container)
     if container == "webm" and video.pixel_aspect != 1:
         raise UserError(
-            f"{video.path}: its pixels are not square, and a {after.suffix} cannot say so: "
+            f"{video.path}: its pixels are not square, which {after.suffix} does not support: "
             f"write {after.with_suffix(ANY_CODEC).name} instead"
         )
     if height % 2 or width % 2:
-        remarks += (f"{width}×{height} become {even(width)}×{even(height)} pixels, the last row or column twice",)
+        remarks += (
+            f"{width}×{height} become {even(width)}×{even(height)} pixels, with the last row or column repeated",
+        )
     pixel_format = "yuv420p10le" if video.deep else "yuv420p"
     return Plan(encoder, container, height, width, pixel_format, copied, (*video.remarks, *remarks))
 
@@ -127,13 +129,13 @@ def find_encoder(after: Path, container: str) -> Encoder:
 
 
 def codecs_of(container: str) -> set[str]:
-    """What a container can hold, by FFmpeg's names of codecs and encoders."""
+    """Return the codecs and encoders that a container supports, by FFmpeg's names."""
     with av.open(BytesIO(), "w", format=container) as empty:
         return empty.supported_codecs
 
 
 def copied_streams(video: Video, after: Path, container: str) -> tuple[dict[int, str], tuple[str, ...]]:
-    """The source's streams that go along as they are, and what is left out. Raises UserError for lost sound."""
+    """Return the source's streams to copy, and remarks on others. Raises UserError if sound cannot be copied."""
     supported, copied, left_out = codecs_of(container), dict[int, str](), list[str]()
     with opened(video.path) as source:
         for stream in source.streams:
@@ -142,17 +144,19 @@ def copied_streams(video: Video, after: Path, container: str) -> tuple[dict[int,
                 copied[stream.index] = codec
             elif stream.type == "audio":
                 other = after.with_suffix(ANY_CODEC)
-                remedy = f"write {other.name} instead" if other != after else "make it aac first"
-                raise UserError(f"{video.path}: its sound is {codec}, which {after.suffix} cannot hold: {remedy}")
+                remedy = f"write {other.name} instead" if other != after else "convert it to aac first"
+                raise UserError(
+                    f"{video.path}: its sound is {codec}, which {after.suffix} does not support: {remedy}"
+                )
             elif stream.type != "video":
                 left_out.append(f"{stream.type} ({codec})")
     return copied, ((f"left out: {', '.join(left_out)}",) if left_out else ())
 
 
 def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> VideoFrame:
-    """A result, H×W×C of uint8 or uint16, ready to be encoded: 4:2:0 in the source's colours, 8 or 10 bits.
+    """Convert a result, H×W×C of uint8 or uint16, to a frame to encode: 4:2:0 in the source's colours, 8 or 10 bits.
 
-    Its time is that of the frame that it was made of, counted from the first one: parts hold no times before zero.
+    Its time is that of its source frame, relative to the first one, because parts have no times before zero.
     """
     height, width = pixels.shape[:2]
     rgb = fit_channels(pixels, 3)
@@ -177,7 +181,7 @@ def even(length: int) -> int:
 
 @contextmanager
 def writing(path: Path, container: str, options: dict[str, str] | None = None) -> Iterator[OutputContainer]:
-    """Raises UserError for what the container refuses; OSError, such as for a full disk, as it is."""
+    """Open a file for writing. Raises UserError for errors of the container, and OSError, such as for a full disk."""
     try:
         with av.open(str(path), "w", format=container, options=options) as output:
             yield output
@@ -188,7 +192,7 @@ def writing(path: Path, container: str, options: dict[str, str] | None = None) -
 
 
 def write_part(path: Path, frames: Iterable[VideoFrame], video: Video, plan: Plan) -> int:
-    """Encode frames, at least one; gives how many. The file is there once it is whole."""
+    """Encode at least one frame to a part; return the number of frames. An incomplete file is never left."""
     count = 0
     with atomic.replaced(path) as temporary, writing(temporary, PART_FORMAT) as part:
         stream = part.add_stream(plan.encoder.codec, rate=video.rate, options=dict(plan.encoder.options))
@@ -211,16 +215,16 @@ def write_part(path: Path, frames: Iterable[VideoFrame], video: Video, plan: Pla
 def join(
     parts: Sequence[Path], path: Path, video: Video, plan: Plan, *, end_s: Fraction, xmp: bytes, comment: str
 ) -> None:
-    """One file of the parts and of what is copied from the source, by their times; nothing is encoded again.
+    """Join the parts and the copied streams of the source to one file, by their times, without encoding again.
 
-    Where the first frame is before zero, which update_order would not show, everything comes so much later.
+    If the first frame is before time zero, where players do not show it, all streams are delayed by that time.
 
     Args:
-        end_s: when the last frame ends.
-        xmp: the packet that marks the file as made by a model.
-        comment: the same for people, added to the comment that the source has.
+        end_s: end of the last frame in seconds.
+        xmp: XMP packet that marks the file as made by a model.
+        comment: text that is added to the comment of the source.
     """
-    # Beginnings are stored in units of the movie, which are milliseconds by default.
+    # Start times are stored in units of the movie's time scale, which is milliseconds by default.
     options = {"movie_timescale": str(video.time_base.denominator)} if plan.container in ("mp4", "mov") else {}
     with (
         atomic.replaced(path) as temporary,
@@ -229,15 +233,15 @@ def join(
     ):
         with writing(temporary, plan.container, options) as whole:
             whole.metadata.update(metadata_of(source, xmp, comment))
-            picture = whole.add_stream_from_template(first.streams.video[0], opaque=True)
-            picture.time_base = video.time_base
-            picture.codec_context.sample_aspect_ratio = video.pixel_aspect
+            frames = whole.add_stream_from_template(first.streams.video[0], opaque=True)
+            frames.time_base = video.time_base
+            frames.codec_context.sample_aspect_ratio = video.pixel_aspect
             copies = {index: copy_of(source.streams[index], whole) for index in plan.copied}
             if chapters := source.chapters():
                 whole.set_chapters(chapters)
             start_s = video.start * video.time_base
             delay_s = max(-start_s, Fraction(0))
-            ours = delayed(packets_of(parts, picture, end_s - start_s), start_s + delay_s)
+            ours = delayed(packets_of(parts, frames, end_s - start_s), start_s + delay_s)
             theirs = delayed(copied_packets(source, copies), delay_s)
             for packet in merge(ours, theirs, key=decoded_at):
                 whole.mux(packet)
@@ -258,26 +262,26 @@ def copy_of(stream: Stream, whole: OutputContainer) -> Stream:
     return copy
 
 
-def packets_of(parts: Sequence[Path], picture: VideoStream, end_s: Fraction) -> Iterator[Packet[Any]]:
-    """Of the picture, from zero on; the last frame ends at `end_s`."""
+def packets_of(parts: Sequence[Path], stream: VideoStream, end_s: Fraction) -> Iterator[Packet[Any]]:
+    """Yield the packets of the parts for a stream, from time zero on; the last frame ends at `end_s`."""
     for number, path in enumerate(parts):
         with opened(path) as part:
             last = None
             for packet in part.demux(part.streams.video[0]):
                 if packet.size:
-                    packet.stream = picture
+                    packet.stream = stream
                     if last is not None:
                         yield last
                     last = packet
-            assert last is not None  # no part is without a frame
+            assert last is not None  # every part has a frame
             if number == len(parts) - 1:
-                # What follows a frame tells how long it is shown; nothing follows the last one.
+                # The next frame determines how long a frame is shown; the last one needs a duration.
                 last.duration = round(end_s / last.time_base) - (last.pts or 0)
             yield last
 
 
 def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet[Any]]:
-    """Up to where the source is broken, if it is."""
+    """Yield the packets of the copied streams, up to damage in the source."""
     packets = source.demux([source.streams[index] for index in copies]) if copies else iter(())
     while True:
         try:
@@ -292,6 +296,7 @@ def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iter
 
 
 def delayed(packets: Iterable[Packet[Any]], delay_s: Fraction) -> Iterator[Packet[Any]]:
+    """Yield the packets with later times."""
     for packet in packets:
         shift = round(delay_s / packet.time_base)
         if packet.pts is not None:
@@ -302,10 +307,12 @@ def delayed(packets: Iterable[Packet[Any]], delay_s: Fraction) -> Iterator[Packe
 
 
 def decoded_at(packet: Packet[Any]) -> Fraction:
+    """Return the decoding time of a packet in seconds."""
     time = packet.dts if packet.dts is not None else packet.pts
     return (time or 0) * packet.time_base
 
 
 def append_xmp(path: Path, xmp: bytes) -> None:
+    """Append an XMP packet to an MP4 file."""
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", 8 + len(XMP_BOX) + len(xmp), b"uuid") + XMP_BOX + xmp)

@@ -1,4 +1,4 @@
-"""Comparing models: a difference is called one where there is one, and only there."""
+"""Comparison of models: a difference is reported if there is one, and only then."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spec_of(task: str, channels: int) -> ModelSpec:
 
 
 class Handmade(Model):
-    """Answers negatives with the photo, plus noise of a given strength that depends on the picture alone."""
+    """A model that inverts its input and adds noise; the noise depends on the image only."""
 
     def __init__(self, noise: float, *, name: str = "pix2pix") -> None:
         self.spec, self.title, self.noise = spec_of(name, 3), f"noise {noise}", noise
@@ -57,7 +57,7 @@ class Handmade(Model):
 
 
 class Same(Handmade):
-    """Answers with what it is given."""
+    """A model that returns its input."""
 
     def run(self, *inputs: FloatImages) -> FloatImages:
         return inputs[0]
@@ -65,11 +65,11 @@ class Same(Handmade):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pairs for the test, four to fit the trivial answers to; A is B's negative."""
+    """Twelve pairs to test on and four to fit the baselines to; A is the negative of B."""
     return write_pairs(tmp_path_factory.mktemp("photos"), train=4, test=12, size=(40, 40))
 
 
-def test_a_clearly_better_model_is_called_better(photos: Path) -> None:
+def test_a_much_better_model_is_reported_as_better(photos: Path) -> None:
     found = compare({"good": Handmade(0.02), "bad": Handmade(0.2)}, photos, options=NO_FEATURES, quiet=True)
     assert {test.metric for test in found.tests} == {"l1", "psnr", "ssim"}  # MS-SSIM and NIQE: too small
     for test in found.tests:
@@ -77,7 +77,7 @@ def test_a_clearly_better_model_is_called_better(photos: Path) -> None:
     assert found.verdict == "good is better by L1, PSNR and SSIM."
 
 
-def test_a_model_against_itself_is_no_difference(photos: Path, tmp_path: Path) -> None:
+def test_a_model_shows_no_difference_from_itself(photos: Path, tmp_path: Path) -> None:
     file = write_onnx(tmp_path / "mean.onnx", minimum_size=4, size_multiple=4)
     models: dict[str, Model] = {name: OnnxModel(file, device="cpu") for name in ("one", "other")}
     found = compare(models, photos, quiet=True)
@@ -87,7 +87,7 @@ def test_a_model_against_itself_is_no_difference(photos: Path, tmp_path: Path) -
 
 
 def test_p_is_corrected_for_the_number_of_pairs() -> None:
-    """By Holm's steps written out: the smallest times 3, the next times 2 and not below it, the last as it is."""
+    """Holm's steps written out: the smallest p × 3, the next × 2, the last × 1, each at least the one before."""
     rng = np.random.default_rng(13)
     base = rng.normal(0.2, 0.02, 9)
     values = {name: base + rng.normal(shift, 0.02, 9) for name, shift in (("a", 0), ("b", 0.012), ("c", 0.02))}
@@ -98,18 +98,18 @@ def test_p_is_corrected_for_the_number_of_pairs() -> None:
     expected = {small: 3 * small, middle: max(3 * small, 2 * middle), large: max(3 * small, 2 * middle, large)}
     found = pairwise_tests(pairs)
     assert [test.p for test in found] == pytest.approx([min(1, expected[p]) for p in alone])
-    called = [test for test in found if test.better]
-    assert len(called) < sum(p < 0.05 for p in alone)  # one that alone would have passed
+    significant = [test for test in found if test.better]
+    assert len(significant) < sum(p < 0.05 for p in alone)  # without the correction there would be more
 
 
-def test_images_without_a_value_do_not_count() -> None:
+def test_images_without_a_value_are_left_out() -> None:
     first = Subject("a", {"psnr": [math.inf, 30.0, 31.0, math.nan], "ms_ssim": [math.nan] * 4})
     second = Subject("b", {"psnr": [20.0, 20.0, 21.0, 20.0], "ms_ssim": [math.nan] * 4})
     (test,) = pairwise_tests([(first, second)])
     assert test.images == 2 and test.difference == pytest.approx(10)
 
 
-def test_the_best_of_several_beats_each_of_them() -> None:
+def test_the_best_of_several_is_better_than_each_other() -> None:
     def test(first: str, second: str, difference: float, p: float) -> PairedTest:
         return PairedTest("psnr", first, second, difference, 0, 0, p, 9)
 
@@ -118,14 +118,14 @@ def test_the_best_of_several_beats_each_of_them() -> None:
     assert best_of([test("a", "b", -1, 0.01)]) == "b"
 
 
-# Kernel distances: the permutation test against the distances themselves.
+# Kernel distances: the permutation test and the distances.
 
 
 def drawn(seed: int, count: int, shift: float) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(shift, 1, (count, 6)).astype(np.float32)
 
 
-def test_the_nearer_set_is_found_and_the_difference_is_that_of_the_distances() -> None:
+def test_the_nearer_set_is_found_and_the_difference_is_right() -> None:
     real, near, far = drawn(0, 40, 0), drawn(1, 40, 0.1), drawn(2, 40, 1.0)
     found = compare_kernel_distances(real, near, far)
     expected = kernel_distance(real, near).value - kernel_distance(real, far).value
@@ -139,7 +139,7 @@ def test_equal_sets_have_no_difference() -> None:
     assert compare_kernel_distances(drawn(0, 20, 0), drawn(1, 20, 0), drawn(1, 20, 0)).p == 1
 
 
-def test_p_of_alike_sets_is_uniform() -> None:
+def test_p_is_uniform_for_sets_of_one_distribution() -> None:
     ps = [
         compare_kernel_distances(drawn(3 * s, 12, 0), drawn(3 * s + 1, 12, 0), drawn(3 * s + 2, 12, 0), samples=99).p
         for s in range(60)
@@ -147,10 +147,10 @@ def test_p_of_alike_sets_is_uniform() -> None:
     assert 0.3 < np.mean(ps) < 0.7 and np.mean(np.array(ps) < 0.05) < 0.2
 
 
-# What is measured.
+# Metrics.
 
 
-def test_measures_are_those_of_the_library_with_crop_and_luma(photos: Path) -> None:
+def test_metrics_with_crop_and_luma_equal_the_library_functions(photos: Path) -> None:
     options = EvaluationOptions(features="none", luma=True, crop=4, limit=3)
     model = Handmade(0.1)
     found = evaluate(model, photos, options=options, quiet=True)
@@ -167,16 +167,16 @@ def test_measures_are_those_of_the_library_with_crop_and_luma(photos: Path) -> N
     assert "4 px on each side" in found.notes[-1]
 
 
-def test_larger_images_get_ms_ssim_and_naturalness(tmp_path: Path) -> None:
+def test_larger_images_get_ms_ssim_and_niqe(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=0, test=1, size=(192, 176))
     found = evaluate(Handmade(0.1), data, options=NO_FEATURES, quiet=True)
     assert set(found.models[0].per_image) == {"l1", "psnr", "ssim", "ms_ssim", "niqe_own_fit"}
     assert set(found.real) == {"niqe_own_fit"}
-    assert [subject.name for subject in found.baselines] == ["source itself"]  # nothing to fit the others to
+    assert [subject.name for subject in found.baselines] == ["source itself"]  # the others need training images
 
 
-def test_sets_stand_beside_their_floor_and_the_untranslated_inputs(photos: Path) -> None:
-    found = evaluate(Handmade(0.0), photos, quiet=True)  # the photos themselves
+def test_sets_have_a_real_vs_real_baseline_and_untranslated_inputs(photos: Path) -> None:
+    found = evaluate(Handmade(0.0), photos, quiet=True)  # its outputs equal the targets
     (model,) = found.models
     assert found.features == "efficientnet-lite0" and found.real_vs_real and found.inputs and model.set_metrics
     assert model.set_metrics.kernel_distance.mean < found.inputs.kernel_distance.mean
@@ -186,20 +186,20 @@ def test_sets_stand_beside_their_floor_and_the_untranslated_inputs(photos: Path)
     assert max(map(abs, model.colour_drift)) < 0.01
 
 
-def test_a_model_that_repeats_its_training_is_found_out(tmp_path: Path) -> None:
+def test_memorization_of_training_images_is_detected(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=5, test=5, size=(40, 40))
-    for index in range(5):  # the model is given training sources under other names
+    for index in range(5):  # training sources under other names
         pixels = read(data / "train" / "A" / f"{index:03d}.png").pixels
         write(data / "test" / "A" / f"{index:03d}.png", Picture(pixels))
     found = evaluate(Handmade(0.0), data, quiet=True)
-    memory = found.models[0].memorization
-    assert memory is not None and memory.searched == 5
-    assert memory.nearest == tuple(found.names) and memory.ratio < 0.05
+    memorized = found.models[0].memorization
+    assert memorized is not None and memorized.searched == 5
+    assert memorized.nearest == tuple(found.names) and memorized.ratio < 0.05
     assert "look at the pairs below" in report(found, [])
 
 
-def test_without_pairs_pictures_count_once_and_know_their_source(tmp_path: Path) -> None:
-    """A shorter side comes round again in training; here each picture is one."""
+def test_unpaired_images_count_once_and_have_a_source(tmp_path: Path) -> None:
+    """In training the images of the smaller side repeat; in an evaluation each image counts once."""
     for side, count, first in (("A", 4, 0), ("B", 6, 50)):
         (tmp_path / "test" / side).mkdir(parents=True)
         for index in range(count):
@@ -218,22 +218,22 @@ def test_without_pairs_pictures_count_once_and_know_their_source(tmp_path: Path)
     assert len(distinct(task_of(model), data, 0).targets) == 6
 
 
-# What cannot be compared.
+# Models that cannot be compared.
 
 
-def test_models_of_two_directions_are_not_compared_unless_told(photos: Path, tmp_path: Path) -> None:
+def test_models_of_two_directions_are_compared_only_in_a_given_direction(photos: Path, tmp_path: Path) -> None:
     models: dict[str, Model] = {}
     for name, direction in (("there", "a-to-b"), ("back", "b-to-a")):
         options = json.dumps({"data": {"direction": direction}})
         path = write_onnx(tmp_path / f"{name}.onnx", task_options=options, minimum_size=4)
         models[name] = OnnxModel(path, device="cpu")
-    with pytest.raises(UserError, match=r"there goes a-to-b and back goes b-to-a.*--direction"):
+    with pytest.raises(UserError, match=r"there has the direction a-to-b and back has b-to-a.*--direction"):
         compare(models, photos, options=NO_FEATURES, quiet=True)
     task = task_of(models["there"], direction="a-to-b")
     assert compare(models, photos, task=task, options=NO_FEATURES, quiet=True).images == 12
 
 
-def test_a_training_of_two_directions_is_measured_either_way(tmp_path: Path) -> None:
+def test_a_run_of_two_directions_is_evaluated_in_each_direction(tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", train=0, test=2)
     run = write_run(tmp_path / "run", tiny_task("cyclegan"))
     for direction, side in (("a-to-b", "A"), ("b-to-a", "B")):
@@ -243,11 +243,11 @@ def test_a_training_of_two_directions_is_measured_either_way(tmp_path: Path) -> 
         sample = run_models({"m": model}, task, task.open_data(data, "test", augment=False, seed=0)[0], 0)
         np.testing.assert_array_equal(sample.inputs[0], to_float(read(data / "test" / side / "000.png").pixels))
         assert model.task_options and task_of(model).config.direction == direction
-    with pytest.raises(UserError, match="goes b-to-a"):
+    with pytest.raises(UserError, match="has the direction b-to-a"):
         task_of(model, direction="a-to-b")
 
 
-def test_models_of_other_channels_are_not_compared(photos: Path) -> None:
+def test_models_with_other_channels_are_not_compared(photos: Path) -> None:
     gray = Handmade(0)
     gray.spec = replace(gray.spec, out_channels=1)
     with pytest.raises(UserError, match="channels"):
@@ -260,17 +260,17 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
         EvaluationOptions(**options)  # type: ignore[arg-type]
 
 
-def test_luma_needs_colours(photos: Path) -> None:
+def test_luma_needs_gray_or_rgb(photos: Path) -> None:
     odd = Handmade(0)
     odd.spec = spec_of("pix2pix", 2)
     with pytest.raises(UserError, match="--luma"):
         evaluate(odd, photos, options=EvaluationOptions(luma=True, features="none"), quiet=True)
 
 
-# What is written.
+# Files.
 
 
-def test_files_hold_every_image_and_figure(photos: Path, tmp_path: Path) -> None:
+def test_files_contain_every_image_and_value(photos: Path, tmp_path: Path) -> None:
     model = Handmade(0.1)
     found = evaluate(model, photos, options=NO_FEATURES, quiet=True)
     write_csv(tmp_path / "e.csv", found)
@@ -286,7 +286,7 @@ def test_files_hold_every_image_and_figure(photos: Path, tmp_path: Path) -> None
     assert set(content["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
 
 
-def test_a_perfect_answer_is_written_too(tmp_path: Path) -> None:
+def test_a_perfect_output_is_written_too(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=0, test=2, size=(40, 40))
     for index in range(2):
         write(data / "test" / "A" / f"00{index}.png", read(data / "test" / "B" / f"00{index}.png"))
@@ -296,7 +296,7 @@ def test_a_perfect_answer_is_written_too(tmp_path: Path) -> None:
     assert "inf" in report(found, [])
 
 
-def test_a_name_is_no_formula_and_no_markup(photos: Path, tmp_path: Path) -> None:
+def test_names_are_escaped_in_csv_and_html(photos: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
     found = evaluate(Handmade(0.1), photos, options=EvaluationOptions(features="none", limit=1), quiet=True)
@@ -306,7 +306,7 @@ def test_a_name_is_no_formula_and_no_markup(photos: Path, tmp_path: Path) -> Non
     assert "<script" not in report(hostile, [])
 
 
-def test_the_page_shows_best_and_worst_of_each_model(photos: Path) -> None:
+def test_the_page_shows_best_and_worst_images_of_each_model(photos: Path) -> None:
     models: dict[str, Model] = {"good": Handmade(0.02), "bad": Handmade(0.2)}
     found = compare(models, photos, options=NO_FEATURES, quiet=True)
     galleries = draw_galleries(found, models, photos, task_of(models["good"]))
@@ -315,7 +315,7 @@ def test_the_page_shows_best_and_worst_of_each_model(photos: Path) -> None:
     ]
     values = found.models[0].per_image["l1"]
     order = sorted(range(12), key=lambda i: values[i])
-    assert f"From above: {found.names[order[0]]} ({values[order[0]]:.4f})" in galleries[0].caption
+    assert f"From top to bottom: {found.names[order[0]]} ({values[order[0]]:.4f})" in galleries[0].caption
     assert found.names[order[-1]] in galleries[1].caption.split(",")[0]
     page = report(found, galleries)
     assert page.count("<img") == 4 and page.count("<strong>good</strong> better") == 3
@@ -324,7 +324,7 @@ def test_the_page_shows_best_and_worst_of_each_model(photos: Path) -> None:
     assert page.count('alt="') == 4 and 'src="http' not in page and "<script" not in page and "<link" not in page
 
 
-def test_dropout_in_mode_train_depends_on_the_image_alone(photos: Path, tmp_path: Path) -> None:
+def test_dropout_in_mode_train_depends_on_the_image_only(photos: Path, tmp_path: Path) -> None:
     import gan_tasks
 
     run = write_run(tmp_path / "run", tiny_task("pix2pix", "--dropout"))

@@ -1,4 +1,4 @@
-"""Every kind of model is measured on the same data in the same way."""
+"""Evaluation of runs, ONNX files and public checkpoints on the same data."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from gan_tasks.tasks.pix2pix import Pix2PixConfig
 
 
 def gray_sources(root: Path) -> Path:
-    """Pairs of which B, the side that the run is given, is gray, and A in colour."""
+    """Pairs with a gray B, the input of the run, and a colour A."""
     for path in write_pairs(root).glob("*/B/*.png"):
         write(path, Picture(read(path).pixels[..., :1]))
     return root
 
 
-def test_a_run_its_file_and_its_public_form_measure_alike(tmp_path: Path) -> None:
-    """One that translates B to A, of other channels: the ONNX file knows that, of the public form it is said."""
+def test_a_run_its_onnx_file_and_its_public_checkpoint_get_equal_metrics(tmp_path: Path) -> None:
+    """A run from B to A with other numbers of channels; the public checkpoint needs the direction as an argument."""
     data = gray_sources(tmp_path / "pairs")
     run = make_run(tmp_path / "run", generator="resnet-6", norm="batch", channels=(1, 3))
     config = json.loads((run / "config.json").read_text())
@@ -71,8 +71,8 @@ def assert_alike(found: Evaluation, expected: Evaluation) -> None:
     assert [subject.name for subject in found.baselines] == [subject.name for subject in expected.baselines]
 
 
-def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
-    """Names, sources, outputs and targets of the model's channels, in [-1, 1]; alpha is left out."""
+def test_a_sample_has_inputs_outputs_and_target(tmp_path: Path) -> None:
+    """They have the model's numbers of channels, in [-1, 1]; alpha is left out."""
     data_folder = write_pairs(tmp_path / "pairs", train=0, test=3)
     first = data_folder / "test" / "A" / "000.png"
     rgb = read(first).pixels
@@ -90,7 +90,7 @@ def test_a_sample_and_what_models_make_of_it(tmp_path: Path) -> None:
         np.testing.assert_allclose(sample.outputs["mean"], expected, atol=1e-5)
 
 
-def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pairs: Path, tmp_path: Path) -> None:
+def test_a_file_without_task_options_is_evaluated_with_the_defaults(pairs: Path, tmp_path: Path) -> None:
     proto = make_proto(make_metadata())
     kept = [entry for entry in proto.metadata_props if entry.key not in ("task_options", "width", "source", "family")]
     del proto.metadata_props[:]
@@ -102,27 +102,27 @@ def test_a_file_that_does_not_know_its_training_is_measured_with_the_defaults(pa
     assert task_of(model, "crisp").name == "crisp"
 
 
-def test_a_model_of_another_scale_is_told_so(pairs: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_scale_is_refused(pairs: Path, tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2), device="cpu")
-    with pytest.raises(UserError, match=r"000: the model makes 80×72 pixels of 3 channels of 40×36.*give data"):
+    with pytest.raises(UserError, match=r"000: the output has 80×72 pixels .* for an input of 40×36.*give data"):
         evaluate(model, pairs, quiet=True)
 
 
-def test_channels_that_do_not_fit_are_told_so(pairs: Path, tmp_path: Path) -> None:
+def test_channels_that_do_not_fit_are_refused(pairs: Path, tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", in_channels=7, out_channels=7), device="cpu")
     with pytest.raises(UserError, match="3 channels and 7 are expected"):
         evaluate(model, pairs, quiet=True)
 
 
 @pytest.mark.parametrize("options", ["{", "[1]", "3", '{"width": "wide"}'])
-def test_damaged_options_are_told_so(options: str, tmp_path: Path) -> None:
+def test_damaged_task_options_are_refused(options: str, tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", task_options=options), device="cpu")
     with pytest.raises(UserError, match=r"task_options|width"):
         task_of(model)
 
 
-def test_options_of_a_training_travel_without_its_paths() -> None:
-    here, framing = Path("pictures/of/somebody"), FramingConfig(crop_size=(64, 48))
+def test_task_options_contain_no_paths() -> None:
+    here, framing = Path("images/of/somebody"), FramingConfig(crop_size=(64, 48))
     config = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing, extra_data=here))
     text = json.dumps(without_paths(config))
     assert "somebody" not in text

@@ -1,4 +1,4 @@
-"""Sets of patches: how they are cut, how many they are, and what is compared of them."""
+"""Sets of patches: cutting, counting and comparing them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gan_tasks.spec import InputSpec, ModelSpec
 
 
 class Resized(Model):
-    """Super-resolution by nearest pixels, blurred by a mean over squares."""
+    """A model that upscales by nearest neighbour, then blurs by a mean over squares."""
 
     def __init__(self, scale: int, blur: int = 1) -> None:
         image = InputSpec("image", "image", 3, "any")
@@ -51,7 +51,7 @@ class Resized(Model):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures of 70 × 100 px and one of 20 × 60 px, grainy ones."""
+    """Two images of 70 × 100 px and one of 20 × 60 px, all with grain."""
     root = tmp_path_factory.mktemp("photos")
     (root / "test").mkdir()
     for index, size in enumerate([(70, 100), (70, 100), (20, 60)]):
@@ -77,16 +77,16 @@ def test_patches_cover_the_image_once_from_the_upper_left(height: int, width: in
     np.testing.assert_array_equal(np.concatenate(rows, axis=1), expected)
 
 
-def test_without_a_side_an_image_is_one() -> None:
+def test_with_a_side_of_0_the_whole_image_is_the_patch() -> None:
     image = np.zeros((3, 5, 7), np.float32)
     assert patches(image, 0)[0] is image and count_patches((5, 7), 0) == 1
 
 
-def test_distances_are_those_of_the_patches(photos: Path) -> None:
+def test_set_metrics_use_the_patches(photos: Path) -> None:
     options = EvaluationOptions(patch=32)
     model = Resized(2, blur=3)
     found = evaluate(model, photos, options=options, quiet=True)
-    assert found.images == 3  # what is measured of single images is of whole ones
+    assert found.images == 3  # metrics of single images use whole images
     assert len(found.models[0].per_image["l1"]) == 3
 
     data, _ = task_of(model).open_data(photos, "test", augment=False, seed=0)
@@ -104,9 +104,9 @@ def test_distances_are_those_of_the_patches(photos: Path) -> None:
         return features(network, [to_uint8(part) for part in parts], count=13, quiet=True)
 
     real = rows([sample.high for sample in samples])
-    made = rows([model.run(sample.low[None])[0] for sample in samples])
+    generated = rows([model.run(sample.low[None])[0] for sample in samples])
     assert len(real) == 13
-    expected = distribution.kernel_distance(real, made)
+    expected = distribution.kernel_distance(real, generated)
     measured = found.models[0].set_metrics
     assert measured is not None
     assert measured.kernel_distance.mean == pytest.approx(expected.value, rel=1e-4)
@@ -118,18 +118,18 @@ def test_distances_are_those_of_the_patches(photos: Path) -> None:
     )
 
 
-def test_patches_count_where_images_would_be_too_few(photos: Path) -> None:
+def test_patches_are_compared_if_there_are_too_few_images(photos: Path) -> None:
     whole = evaluate(Resized(2), photos, quiet=True)
     assert not whole.features and any("Sets of images are compared from" in note for note in whole.notes)
     patched = evaluate(Resized(2), photos, options=EvaluationOptions(patch=32), quiet=True)
     assert patched.features and any("patches of 32 px a side" in note for note in patched.notes)
     few = evaluate(Resized(2), photos, options=EvaluationOptions(patch=70), quiet=True)
     assert not few.features and any(
-        "Sets of patches are compared from 4 on; here are 3" in note for note in few.notes
+        "Sets of patches are compared from 4 patches on; here are 3" in note for note in few.notes
     )
 
 
-def test_the_sharper_of_two_upscalers_is_nearer_to_the_originals(
+def test_the_sharper_of_two_models_is_nearer_to_the_real_images(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models: dict[str, Model] = {"sharp": Resized(2), "blurred": Resized(2, blur=9)}
@@ -146,7 +146,7 @@ def test_the_sharper_of_two_upscalers_is_nearer_to_the_originals(
     assert "patches of 32 px" in (tmp_path / "out" / "comparison.html").read_text()
 
 
-def test_without_pairs_the_inputs_are_cut_alike_and_own_sources_are_not_sought(tmp_path: Path) -> None:
+def test_unpaired_inputs_are_cut_too_and_own_sources_are_not_searched(tmp_path: Path) -> None:
     for side, count, first in (("A", 3, 0), ("B", 4, 50)):
         for split in ("train", "test"):
             (tmp_path / split / side).mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_without_pairs_the_inputs_are_cut_alike_and_own_sources_are_not_sought(t
     assert to_json(found)["memorization"] is None
 
 
-def test_a_training_with_patches_is_not_searched(tmp_path: Path) -> None:
+def test_training_images_are_not_searched_with_patches(tmp_path: Path) -> None:
     data = write_pairs(tmp_path, train=5, test=5, size=(64, 64))
     model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("pix2pix"))).model
     assert evaluate(model, data, quiet=True).models[0].memorization is not None
@@ -173,7 +173,7 @@ def test_a_training_with_patches_is_not_searched(tmp_path: Path) -> None:
     assert found.inputs is not None  # of the targets' size
 
 
-def test_a_runs_own_figures_stay_those_of_whole_images(photos: Path, tmp_path: Path) -> None:
+def test_metrics_of_patches_do_not_replace_those_in_the_run_folder(photos: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", tiny_task("super-resolution"))
     for options, written in ((("--patch", "32"), False), ((), True)):
         with pytest.raises(SystemExit) as exited:

@@ -1,4 +1,4 @@
-"""A model over a folder: what is done, kept, refused, and what a killed run leaves."""
+"""A model on a folder: results that are written, kept and refused, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def times(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_image_is_done_in_its_own_format(folder: Path, model: Path, tmp_path: Path) -> None:
-    for name in ("d.bmp", "e.npy"):  # no place for the mark
+def test_every_result_has_the_format_of_its_input(folder: Path, model: Path, tmp_path: Path) -> None:
+    for name in ("d.bmp", "e.npy"):  # formats that cannot contain the mark
         write(folder / name, noise())
     done = apply(model, folder, tmp_path / "out")
     assert (done.written, done.kept, done.tiled, done.failures) == (5, 0, 0, ())
@@ -71,10 +71,10 @@ def test_every_image_is_done_in_its_own_format(folder: Path, model: Path, tmp_pa
     assert all(read_xmp(path) for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
-# Going on.
+# Continuing an earlier run.
 
 
-def test_what_is_done_is_kept(folder: Path, model: Path, tmp_path: Path) -> None:
+def test_existing_results_are_kept(folder: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     apply(model, folder, out)
     first = times(out)
@@ -85,14 +85,12 @@ def test_what_is_done_is_kept(folder: Path, model: Path, tmp_path: Path) -> None
     assert [name for name in first if first[name] != again[name]] == ["a.png"]
 
 
-def test_what_was_made_from_other_files_or_by_another_model_is_made_again(
-    folder: Path, model: Path, tmp_path: Path
-) -> None:
+def test_results_of_other_files_or_models_are_made_again(folder: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     apply(model, folder, out)
     stat = (folder / "a.png").stat()
     write(folder / "a.png", noise())
-    os.utime(folder / "a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as copying tools do
+    os.utime(folder / "a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as copying tools set the times
     done = apply(model, folder, out)
     assert (done.written, done.kept) == (1, 2)
     np.testing.assert_array_equal(read(out / "a.png").pixels, load(model)(read(folder / "a.png").pixels))
@@ -104,7 +102,7 @@ def test_what_was_made_from_other_files_or_by_another_model_is_made_again(
     assert apply(model, folder, out, overwrite=True).written == 3
 
 
-def test_files_of_others_are_not_replaced_unasked(folder: Path, model: Path, tmp_path: Path) -> None:
+def test_files_of_other_programs_are_replaced_only_with_overwrite(folder: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     write(out / "a.png", noise())
@@ -119,7 +117,7 @@ def test_files_of_others_are_not_replaced_unasked(folder: Path, model: Path, tmp
     assert not apply(model, folder, out).failures
 
 
-def test_runs_are_told_apart_by_their_weights(folder: Path, tmp_path: Path) -> None:
+def test_runs_are_identified_by_their_weights(folder: Path, tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / name / "run", generator="unet-128", norm=norm)
         for name, norm in (("one", "batch"), ("two", "instance"))
@@ -132,7 +130,7 @@ def test_runs_are_told_apart_by_their_weights(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_whole_files_and_the_next_one_goes_on(model: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_complete_files_and_can_be_continued(model: Path, tmp_path: Path) -> None:
     source, out, uninterrupted = tmp_path / "in", tmp_path / "out", tmp_path / "uninterrupted"
     source.mkdir()
     for number in range(80):
@@ -163,7 +161,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_goes_on(model: Path, t
     assert 5 <= len(whole) < 80
     expected = contents(uninterrupted)
     assert all(expected[name] == data for name, data in whole.items())
-    (out / ".79.webp.0123abcd.tmp").write_bytes(b"half a fi")  # as a kill in the middle of a write leaves it
+    (out / ".79.webp.0123abcd.tmp").write_bytes(b"half a fi")  # left by a kill during a write
     first = times(out)
 
     done = apply(model, source, out)
@@ -172,7 +170,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_goes_on(model: Path, t
     assert {name: times(out)[name] for name in whole} == {name: first[name] for name in whole}
 
 
-def test_leftovers_of_other_files_are_left(tmp_path: Path) -> None:
+def test_leftovers_of_other_files_are_not_removed(tmp_path: Path) -> None:
     names = (".a.png.0123abcd.tmp", ".b.png.0123abcd.tmp", ".a.png.tmp", "a.png", ".a.png.0123abcd.tmp.png")
     for name in names:
         (tmp_path / name).write_bytes(b"")
@@ -180,10 +178,10 @@ def test_leftovers_of_other_files_are_left(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 
-# Refused, before anything is written.
+# Errors before anything is written.
 
 
-def test_two_inputs_of_one_output_are_refused(folder: Path, model: Path, tmp_path: Path) -> None:
+def test_two_inputs_with_one_output_are_refused(folder: Path, model: Path, tmp_path: Path) -> None:
     write(folder / "d.bmp", noise())
     write(folder / "d.bmp.png", noise())
     with pytest.raises(UserError, match=r"d\.bmp and .*d\.bmp\.png would both become"):
@@ -191,7 +189,7 @@ def test_two_inputs_of_one_output_are_refused(folder: Path, model: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_in_the_place_of_an_input_is_refused(model: Path, tmp_path: Path) -> None:
+def test_an_output_that_would_replace_an_input_is_refused(model: Path, tmp_path: Path) -> None:
     inner = tmp_path / "out" / "in"
     (inner / "in").mkdir(parents=True)
     write(inner / "a.png", noise())
@@ -204,13 +202,13 @@ def test_an_output_in_the_place_of_an_input_is_refused(model: Path, tmp_path: Pa
     assert contents(tmp_path) == there
 
 
-def test_results_inside_the_folder_are_not_inputs_the_next_time(folder: Path, model: Path) -> None:
+def test_results_inside_the_folder_are_not_inputs_of_the_next_run(folder: Path, model: Path) -> None:
     assert apply(model, folder, folder / "results").written == 3
     assert apply(model, folder, folder / "results").kept == 3
     assert not (folder / "results" / "results").exists()
 
 
-# On the command line.
+# The command line.
 
 
 def command_line(*arguments: str | Path) -> int:
@@ -220,18 +218,18 @@ def command_line(*arguments: str | Path) -> int:
     return exited.value.code
 
 
-def test_it_counts_what_is_kept_and_lists_what_is_not_done(
+def test_kept_results_are_counted_and_failures_are_listed(
     folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     (folder / "empty.jpg").write_bytes(b"")
     assert command_line(model, folder, tmp_path / "out") == BAD_INPUT
     assert command_line(model, folder, tmp_path / "out") == BAD_INPUT
-    said = capsys.readouterr().err
-    assert "3 of 5 images written" in said
-    assert "0 of 5 images written" in said and "3 were there already" in said
-    assert said.count(f"{folder / 'empty.jpg'}: the file is empty") == 2
-    assert said.count(f"{folder / 'broken.png'}: cannot be decoded") == 2
+    printed = capsys.readouterr().err
+    assert "3 of 5 images written" in printed
+    assert "0 of 5 images written" in printed and "3 were there already" in printed
+    assert printed.count(f"{folder / 'empty.jpg'}: the file is empty") == 2
+    assert printed.count(f"{folder / 'broken.png'}: cannot be decoded") == 2
     (folder / "broken.png").unlink()
     (folder / "empty.jpg").unlink()
     assert command_line(model, folder, tmp_path / "out") == 0
@@ -239,7 +237,7 @@ def test_it_counts_what_is_kept_and_lists_what_is_not_done(
     assert "3 of 3 images written" in capsys.readouterr().err
 
 
-def test_little_memory_is_kept_to_in_tiles_and_said(
+def test_large_images_respect_the_memory_limit(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "in.png"
@@ -257,7 +255,7 @@ def test_little_memory_is_kept_to_in_tiles_and_said(
     assert "expected such as 2GB" in capsys.readouterr().err
 
 
-def test_a_run_keeps_to_little_memory_too(tmp_path: Path) -> None:
+def test_a_run_folder_respects_the_memory_limit(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "run", generator="unet-128", norm="batch"), device="cpu")
     assert not run.model.runs_in_tiles(300, 400)
     run.model.max_memory_bytes = 10**6
@@ -285,7 +283,7 @@ def test_profile_orientation_and_depth_are_kept(model: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (37, 61)])
-def test_any_size_is_done_in_tiles_too(size: tuple[int, int], tmp_path: Path) -> None:
+def test_any_size_runs_in_tiles(size: tuple[int, int], tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", scale=2, bytes_per_pixel=1000)
     write(tmp_path / "in.png", noise(*size))
     whole, tiled = load(path), load(path)

@@ -1,4 +1,4 @@
-"""Holes of files: which mask belongs to which image, what is refused, and when a result stands."""
+"""Inpainting of files: finding masks, errors, and results that are kept."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def apply(*arguments: str | Path) -> int:
 
 
 def expected(pixels: Pixels, mask: Any = PLACE) -> Pixels:
-    """With a hard edge, of 8-bit RGB."""
+    """The expected 8-bit RGB pixels with a hard edge."""
     return np.where(mask[..., None], np.array(ORANGE, np.uint8), pixels)
 
 
-def test_one_image_and_its_mask(
+def test_one_image_with_a_mask(
     model: Path, image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.png"
@@ -75,23 +75,23 @@ def test_one_image_and_its_mask(
     assert "1 of 1 images written" in capsys.readouterr().err
 
 
-def test_how_the_mask_is_read_and_the_hole_grown(model: Path, image: Path, tmp_path: Path) -> None:
+def test_threshold_inversion_and_dilation_of_masks(model: Path, image: Path, tmp_path: Path) -> None:
     levels = np.full((*SIZE, 1), 200, np.uint8)
     levels[PLACE] = 100
     write(tmp_path / "dark.png", Picture(levels))
-    grown = np.zeros(SIZE, np.bool_)
-    grown[3:14, 6:22] = True
+    dilated_mask = np.zeros(SIZE, np.bool_)
+    dilated_mask[3:14, 6:22] = True
     options = ("--mask-threshold", "150", "--invert-mask", "--dilate-px", "2")
     assert apply(model, image, tmp_path / "out.png", "--mask", tmp_path / "dark.png", *options, *HARD) == 0
-    assert np.array_equal(read(tmp_path / "out.png").pixels, expected(read(image).pixels, grown))
+    assert np.array_equal(read(tmp_path / "out.png").pixels, expected(read(image).pixels, dilated_mask))
 
 
-def test_defaults_are_those_of_training_masks() -> None:
+def test_the_default_threshold_equals_that_of_the_training() -> None:
     assert MaskFiles().mask_threshold == DEFAULT_THRESHOLD
 
 
 @pytest.mark.parametrize("strategy", ["crop", "resize", "original"])
-def test_the_soft_edge_is_inside_the_hole(
+def test_the_feathered_edge_is_inside_the_boundary(
     strategy: str, model: Path, image: Path, mask: Path, tmp_path: Path
 ) -> None:
     assert apply(model, image, tmp_path / "out.png", "--mask", mask, "--strategy", strategy) == 0
@@ -105,23 +105,23 @@ def test_the_soft_edge_is_inside_the_hole(
 def test_channels_depth_and_profile_are_kept(
     channels: int, dtype: type, suffix: str, model: Path, mask: Path, tmp_path: Path
 ) -> None:
-    picture = noise(channels, dtype)
+    image = noise(channels, dtype)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if channels > 2 else None
-    write(tmp_path / f"in{suffix}", Picture(picture.pixels, profile))
+    write(tmp_path / f"in{suffix}", Picture(image.pixels, profile))
     assert apply(model, tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", "--mask", mask, *HARD) == 0
     result = read(tmp_path / f"out{suffix}")
     assert result.pixels.dtype == dtype and result.icc_profile == profile
-    assert np.array_equal(result.pixels[~PLACE], picture.pixels[~PLACE])
+    assert np.array_equal(result.pixels[~PLACE], image.pixels[~PLACE])
     orange = np.array(FILL, np.float32)[None, None] * np.iinfo(dtype).max
     colour = fit_channels(np.rint(orange).astype(dtype), 1 if channels < 3 else 3)[0, 0].astype(int)
     assert np.abs(result.pixels[PLACE][:, : len(colour)].astype(int) - colour).max() <= 1
     if channels in (2, 4):
-        assert np.array_equal(result.pixels[..., -1], picture.pixels[..., -1])
+        assert np.array_equal(result.pixels[..., -1], image.pixels[..., -1])
 
 
-def test_the_mask_is_for_the_picture_as_it_is_seen(model: Path, mask: Path, tmp_path: Path) -> None:
-    """A camera's picture that lies on its side in the file, and is turned by its EXIF."""
-    turned = Image.fromarray(np.rot90(noise().pixels).copy())  # 90° anticlockwise; orientation 6 turns it back
+def test_the_mask_applies_after_exif_orientation(model: Path, mask: Path, tmp_path: Path) -> None:
+    """The image is stored rotated, as by a camera, and its EXIF orientation turns it upright."""
+    turned = Image.fromarray(np.rot90(noise().pixels).copy())  # 90° anticlockwise; orientation 6 reverts it
     exif = Image.Exif()
     exif[274] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
@@ -131,7 +131,7 @@ def test_the_mask_is_for_the_picture_as_it_is_seen(model: Path, mask: Path, tmp_
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Three images, one in a subfolder, and a mask for each, of which one is a painted layer."""
+    """Three images, one in a subfolder, with a mask for each; one mask is a painted layer."""
     images, masks = tmp_path / "in", tmp_path / "masks"
     for folder in (images, masks):
         (folder / "sub").mkdir(parents=True)
@@ -145,7 +145,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return images, masks
 
 
-def test_a_folder_of_masks_goes_by_names_and_subfolders(
+def test_masks_of_a_folder_are_found_by_name_and_subfolder(
     model: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     images, masks = folders
@@ -157,12 +157,12 @@ def test_a_folder_of_masks_goes_by_names_and_subfolders(
         )
 
 
-def test_one_mask_for_all(model: Path, folders: tuple[Path, Path], mask: Path, tmp_path: Path) -> None:
+def test_one_mask_for_all_images(model: Path, folders: tuple[Path, Path], mask: Path, tmp_path: Path) -> None:
     assert apply(model, folders[0], tmp_path / "out", "--mask", mask, *HARD) == 0
     assert np.array_equal(read(tmp_path / "out" / "sub" / "a.png").pixels, expected(noise(seed=2).pixels))
 
 
-def test_masks_among_the_images_are_not_images(
+def test_masks_in_the_folder_of_images_are_not_inputs(
     model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, masks = folders
@@ -171,7 +171,7 @@ def test_masks_among_the_images_are_not_images(
     assert "3 of 3 images" in capsys.readouterr().err
 
 
-def test_what_has_no_mask_or_a_wrong_one_is_listed_and_the_rest_done(
+def test_images_without_a_valid_mask_are_failures(
     model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, masks = folders
@@ -181,18 +181,18 @@ def test_what_has_no_mask_or_a_wrong_one_is_listed_and_the_rest_done(
     write(masks / "e.png", mask_of(np.ones(SIZE, np.bool_)))
     for suffix in (".png", ".bmp"):
         write(masks / f"f{suffix}", mask_of())
-    (masks / "g.png").write_text("no picture")
+    (masks / "g.png").write_text("no image")
     assert apply(model, images, tmp_path / "out", "--mask", masks) == BAD_INPUT
-    said = capsys.readouterr().err
-    assert f"c.png: has no mask; expected {masks / 'c'}.png" in said
-    assert "d.png: is 31 × 20 px but its image is 30 × 20 px" in said
-    assert "e.png: all pixels are masked, expected some unmasked" in said
-    assert "f.png: has 2 files for a mask, f.bmp and f.png" in said
-    assert "g.png: is not an image in a known format" in said
-    assert "3 of 8 images written" in said
+    printed = capsys.readouterr().err
+    assert f"c.png: has no mask; expected {masks / 'c'}.png" in printed
+    assert "d.png: is 31 × 20 px but its image is 30 × 20 px" in printed
+    assert "e.png: all pixels are masked, expected some unmasked" in printed
+    assert "f.png: has 2 files for a mask, f.bmp and f.png" in printed
+    assert "g.png: is not an image in a known format" in printed
+    assert "3 of 8 images written" in printed
 
 
-def test_an_empty_mask_copies_the_picture_and_claims_no_model(
+def test_an_empty_mask_copies_the_image_without_the_mark_of_a_model(
     model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "empty.png", mask_of(np.zeros(SIZE, np.bool_)))
@@ -207,7 +207,7 @@ def test_an_empty_mask_copies_the_picture_and_claims_no_model(
     assert "1 were there already" in capsys.readouterr().err
 
 
-def test_a_sketch_is_followed(image: Path, mask: Path, tmp_path: Path) -> None:
+def test_a_sketch_changes_the_output(image: Path, mask: Path, tmp_path: Path) -> None:
     model = write_filler(tmp_path / "sketch.onnx", sketch=True)
     lines = np.zeros(SIZE, np.bool_)
     lines[8, 8:20] = True
@@ -221,10 +221,10 @@ def test_a_sketch_is_followed(image: Path, mask: Path, tmp_path: Path) -> None:
     assert apply(model, image, out, "--mask", mask, "--sketch", tmp_path / "small.png") == BAD_INPUT
 
 
-# Going on.
+# Continuing an earlier run.
 
 
-def test_another_mask_or_another_option_is_another_result(
+def test_results_of_other_masks_or_options_are_made_again(
     model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, masks = folders
@@ -250,7 +250,7 @@ def test_another_mask_or_another_option_is_another_result(
         assert written(*options) == 0, options
 
 
-def test_another_sketch_is_another_result(
+def test_results_of_another_sketch_are_made_again(
     image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_filler(tmp_path / "sketch.onnx", sketch=True)
@@ -267,19 +267,19 @@ def test_another_sketch_is_another_result(
     assert "1 of 1 images written" in capsys.readouterr().err
 
 
-# Refused, before anything is written.
+# Errors before anything is written.
 
 
-def test_what_does_not_go_together_is_said(
+def test_arguments_that_do_not_fit_are_refused(
     model: Path, image: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mean, out = write_onnx(tmp_path / "mean.onnx"), tmp_path / "out.png"
     missing = tmp_path / "missing.png"
     for arguments, words in (
-        ((model, image, out), "Orange inpaints: say what is masked with --mask"),
+        ((model, image, out), "Orange inpaints: give a mask with --mask"),
         ((mean, image, out, "--mask", mask), "does not inpaint: leave out --mask"),
         ((mean, image, out, "--dilate-px", "3"), "does not inpaint: leave out --mask"),
-        ((model, image, out, "--mask", mask, "--sketch", mask), "has not learned to follow a sketch"),
+        ((model, image, out, "--mask", mask, "--sketch", mask), "was trained without sketches"),
         ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
         ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "give a number from 1 to 255"),
         ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: give 0 or more"),

@@ -1,4 +1,4 @@
-"""Reading, running and writing overlap, keep their order, and hold few items at a time."""
+"""Reading, running and writing overlap, keep the order, and hold few items at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_results_and_errors_come_in_order(count: int, seed: int, failing: set[in
     assert [str(result) if isinstance(result, UserError) else result for result in results] == expected
 
 
-def test_the_next_is_read_and_the_last_is_written_while_one_is_run() -> None:
+def test_reading_and_writing_overlap_with_running() -> None:
     read, running = [threading.Event() for _ in range(4)], [threading.Event() for _ in range(4)]
 
     def wait_for(event: threading.Event) -> None:
@@ -61,7 +61,7 @@ def test_the_next_is_read_and_the_last_is_written_while_one_is_run() -> None:
 
 
 @pytest.mark.parametrize("slow", STEPS)
-def test_few_items_are_held_whichever_step_is_slow(slow: str) -> None:
+def test_few_items_are_held_with_any_slow_step(slow: str) -> None:
     held, most, lock = 0, 0, threading.Lock()
 
     def step(name: str, change: int, item: int) -> int:
@@ -82,7 +82,7 @@ def test_few_items_are_held_whichever_step_is_slow(slow: str) -> None:
 
 
 @pytest.mark.parametrize("failing", STEPS)
-def test_another_error_ends_it_and_what_was_begun_is_finished(failing: str) -> None:
+def test_another_error_is_raised_after_started_items_end(failing: str) -> None:
     written = []
     before = set(threading.enumerate())
 

@@ -1,4 +1,4 @@
-"""What a model wrote says so, in every format that can."""
+"""Results are marked as made by a model, in every format that supports it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARK = Mark("trainedAlgorithmicMedia", "Mean <3×3> & more", f"gan-tasks {gan_ta
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_what_a_model_writes_is_marked(suffix: str, dtype: type, tmp_path: Path) -> None:
+def test_results_are_marked(suffix: str, dtype: type, tmp_path: Path) -> None:
     source, out = tmp_path / "in.png", tmp_path / f"out{suffix}"
     write(source, Picture(np.full((12, 9, 3), 7, dtype)))
     model = load(write_onnx(tmp_path / "model.onnx"))
@@ -39,20 +39,20 @@ def test_what_a_model_writes_is_marked(suffix: str, dtype: type, tmp_path: Path)
 
 
 @given(st.text())
-def test_any_name_survives_but_for_what_xml_cannot_hold(name: str) -> None:
+def test_any_name_is_kept_except_for_characters_not_allowed_in_xml(name: str) -> None:
     tree = ElementTree.fromstring(xmp(name, "1.0").decode().removeprefix("\ufeff"))
     (description,) = tree.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
-    said = description.get("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed", "")
-    assert said == "".join(filter(str.isprintable, name))
+    written = description.get("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed", "")
+    assert written == "".join(filter(str.isprintable, name))
 
 
-def test_a_part_made_by_a_model_is_a_composite(tmp_path: Path) -> None:
+def test_inpainted_images_are_marked_as_composites(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     write(path, Picture(np.zeros((4, 4, 3), np.uint8)), xmp=xmp("filler", "1.0", composite=True))
     assert read_xmp(path) == Mark("compositeWithTrainedAlgorithmicMedia", "filler", "gan-tasks 1.0")
 
 
-def test_marks_that_other_programs_wrote_as_elements_are_read(tmp_path: Path) -> None:
+def test_marks_of_other_programs_as_xml_elements_are_read(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     packet = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
     <rdf:Description rdf:about="" xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"><e:DigitalSourceType>
@@ -74,7 +74,7 @@ def test_marks_that_other_programs_wrote_as_elements_are_read(tmp_path: Path) ->
         b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>",
     ],
 )
-def test_what_is_no_mark_is_none(content: bytes, tmp_path: Path) -> None:
+def test_other_content_has_no_mark(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(content)
     assert read_xmp(path) is None

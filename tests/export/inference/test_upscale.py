@@ -1,4 +1,4 @@
-"""Any scale, and any strength, of a model of super-resolution."""
+"""Scale and blend weight of super-resolution models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def upscaled(model: Predictor, image: Pixels, **options: float) -> Pixels:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 90), st.integers(1, 70), st.integers(0, 1))
-def test_bands_are_resized_as_the_whole(height: int, width: int, to_height: int, to_width: int, kind: int) -> None:
+def test_strip_wise_resizing_equals_resizing_at_once(
+    height: int, width: int, to_height: int, to_width: int, kind: int
+) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (height, width, 1), np.uint16)
     kernel = ("bicubic", "lanczos")[kind]
     plane = Image.fromarray(image[..., 0].astype(np.float32))
@@ -46,7 +48,7 @@ def test_bands_are_resized_as_the_whole(height: int, width: int, to_height: int,
     np.testing.assert_allclose(result[..., 0], np.clip(whole, 0, 65535), atol=0.6)
 
 
-def test_bicubic_is_the_one_of_the_field() -> None:
+def test_bicubic_equals_matlabs_imresize() -> None:
     image = RNG.integers(0, 256, (20, 30, 3), np.uint8)
     expected = resize.bicubic(image.astype(np.float32), (50, 75))
     found = resized(image, (50, 75), "bicubic")
@@ -56,7 +58,7 @@ def test_bicubic_is_the_one_of_the_field() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("scale", [0.5, 1, 2, 2.5, 3.7, 16])
-def test_any_scale_gives_its_size_and_keeps_the_type(model: Predictor, scale: float, dtype: type) -> None:
+def test_any_scale_gives_the_right_size_and_type(model: Predictor, scale: float, dtype: type) -> None:
     level = np.iinfo(dtype).max // 3
     for size in ((1, 1), (3, 40), (9, 7)):
         result = upscaled(model, np.full((*size, 4), level, dtype), scale=scale)
@@ -67,13 +69,13 @@ def test_any_scale_gives_its_size_and_keeps_the_type(model: Predictor, scale: fl
     np.testing.assert_allclose(middle.astype(float), level, atol=1)
 
 
-def test_the_own_scale_is_the_model_alone(model: Predictor) -> None:
+def test_the_models_own_scale_does_not_resize(model: Predictor) -> None:
     image = RNG.integers(0, 256, (9, 7, 3), np.uint8)
     np.testing.assert_array_equal(upscaled(model, image, scale=2), model(image))
     np.testing.assert_array_equal(upscaled(model, image), model(image))
 
 
-def test_strength_goes_from_bicubic_to_the_model(model: Predictor) -> None:
+def test_the_blend_weight_mixes_bicubic_and_the_model(model: Predictor) -> None:
     image = RNG.integers(0, 65536, (9, 7, 1), np.uint16)
     plain = resized(image.repeat(3, 2), (18, 14), "bicubic")
     np.testing.assert_array_equal(upscaled(model, image, blend_weight=0), plain)
@@ -84,7 +86,7 @@ def test_strength_goes_from_bicubic_to_the_model(model: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ({"scale": 0}, "the scale is 0"),
         ({"scale": -2}, "the scale is -2"),
@@ -94,12 +96,12 @@ def test_strength_goes_from_bicubic_to_the_model(model: Predictor) -> None:
         ({"blend_weight": float("nan")}, "the blend weight is nan"),
     ],
 )
-def test_what_makes_no_sense_is_refused(model: Predictor, options: dict[str, float], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_values_out_of_range_are_refused(model: Predictor, options: dict[str, float], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
         upscaled(model, np.zeros((2, 2, 3), np.uint8), **options)
 
 
-# On the command line.
+# The command line.
 
 
 def apply(*arguments: object) -> object:
@@ -115,13 +117,13 @@ def test_results_of_other_options_are_made_again(tmp_path: Path, capsys: pytest.
     for options in ([], ["--scale", "2.5"], ["--scale", "2.5", "--blend-weight", "0.4"], ["--blend-weight", "0.4"]):
         assert apply(path, source, out, *options) == 0
         assert "1 of 1 images written" in capsys.readouterr().err
-        made = read(out).pixels
-        assert made.shape == ((25, 20, 3) if "--scale" in options else (20, 16, 3)) and made.dtype == np.uint16
+        pixels = read(out).pixels
+        assert pixels.shape == ((25, 20, 3) if "--scale" in options else (20, 16, 3)) and pixels.dtype == np.uint16
         assert apply(path, source, out, *options) == 0
         assert "1 were there already" in capsys.readouterr().err
 
 
-def test_other_tasks_have_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_tasks_refuse_scale_and_blend_weight(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     write(tmp_path / "in.png", Picture(np.zeros((10, 8, 3), np.uint8)))
     for options in (["--scale", "2"], ["--blend-weight", "0.5"]):

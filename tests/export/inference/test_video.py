@@ -1,4 +1,4 @@
-"""A model over a video: its frames, times, colours and sound; what is kept, gone on with, refused."""
+"""A model on a video: frames, times, colours and sound; interrupted runs and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STEP = 1280
 
 
 def moving(number: int, height: int = HEIGHT, width: int = WIDTH) -> Pixels:
-    """A smooth picture that is another one in every frame."""
+    """A smooth image that differs in every frame."""
     rows, columns = np.mgrid[:height, :width]
     channels = [rows * 4 + number * 3, columns * 3 + number * 5, np.full_like(rows, 40 + number * 7)]
     return (np.stack(channels, 2) % 256).astype(np.uint8) // 2 + 60
@@ -125,7 +125,7 @@ def apply(model: Path | Model, source: Path, out: Path, **options: Any) -> Summa
 
 
 class Counting(Model):
-    """Gives its input, darkened; calls `at` before each frame, with how many there were."""
+    """A model that darkens its input and calls `at` before each frame with the number of earlier frames."""
 
     title = "Counting"
     spec = ModelSpec("test", "translate", (InputSpec("image", "image", 3, "any"),), 3)
@@ -156,7 +156,7 @@ def stop_at(number: int) -> Callable[[int], None]:
     return at
 
 
-# What comes out.
+# Results.
 
 
 @pytest.mark.parametrize("scale", [1, 2])
@@ -172,7 +172,7 @@ def test_frames_times_sound_and_size(suffix: str, scale: int, tmp_path: Path) ->
     assert sound_of(out) == sound_of(source), "the sound is copied, packet for packet"
     alone = load(model, device="cpu")
     for got, before in zip(frames, decode(source)[1], strict=True):
-        # Coded at crf 18, in half the resolution for colour.
+        # Encoded with crf 18, and with half the resolution for colour.
         assert np.abs(got.astype(float) - alone(before)).mean() < 4
     with av.open(str(source)) as one, av.open(str(out)) as other:
         before, after = one.streams.video[0], other.streams.video[0]
@@ -196,7 +196,7 @@ def test_webm_is_vp9(model: Path, tmp_path: Path) -> None:
 
 def test_uneven_times_are_kept(model: Path, tmp_path: Path) -> None:
     steps = np.random.default_rng(0).integers(1, 5000, FRAMES)
-    times = [700, *(700 + np.cumsum(steps)[:-1]).tolist()]  # not from zero on, either
+    times = [700, *(700 + np.cumsum(steps)[:-1]).tolist()]  # and not from zero on
     source = make_video(tmp_path / "in.mp4", times=times, options={"movie_timescale": str(TIME_BASE.denominator)})
     apply(model, source, tmp_path / "out.mp4")
     assert decode(tmp_path / "out.mp4")[0] == decode(source)[0] == [time * TIME_BASE for time in times]
@@ -205,7 +205,7 @@ def test_uneven_times_are_kept(model: Path, tmp_path: Path) -> None:
         assert one.streams.video[0].duration == other.streams.video[0].duration, "the last frame is shown as long"
 
 
-def test_what_begins_before_zero_is_shown_all_the_same(model: Path, tmp_path: Path) -> None:
+def test_frames_before_time_zero_are_delayed_and_shown(model: Path, tmp_path: Path) -> None:
     times = [number * STEP - 2000 for number in range(FRAMES)]
     source = make_video(tmp_path / "in.m2ts", times=times, options={"avoid_negative_ts": "disabled"})
     before = decode(source)[0]
@@ -249,7 +249,7 @@ def test_frames_are_turned_upright(rotation: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("matrix", "k_red", "k_blue"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (9, 0.2627, 0.0593)])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_colours_go_through_the_formula_of_their_standard(
+def test_colours_are_converted_by_the_formula_of_their_standard(
     matrix: int, k_red: float, k_blue: float, full_range: bool, tmp_path: Path
 ) -> None:
     """H.273: R = Y + 2(1 − k_red)·Cr, B = Y + 2(1 − k_blue)·Cb, Y = k_red·R + (1 − k_red − k_blue)·G + k_blue·B."""
@@ -301,7 +301,7 @@ def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
         assert next(file.decode(video=0)).format.name == "yuv420p10le"
 
 
-def test_odd_sizes_get_their_last_row_and_column_twice(model: Path, tmp_path: Path) -> None:
+def test_odd_sizes_repeat_their_last_row_and_column(model: Path, tmp_path: Path) -> None:
     frames = [moving(number, 47, 63) for number in range(3)]
     source = make_video(tmp_path / "in.mp4", frames=frames, sound="", pixel_format="yuv444p")
     done = apply(model, source, tmp_path / "out.mp4")
@@ -309,7 +309,7 @@ def test_odd_sizes_get_their_last_row_and_column_twice(model: Path, tmp_path: Pa
     assert decode(tmp_path / "out.mp4")[1][0].shape == (48, 64, 3)
 
 
-def test_it_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> None:
+def test_a_video_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> None:
     for suffix in (".mp4", ".mov", ".mkv"):
         source = make_video(tmp_path / f"in{suffix}", metadata={"title": "Märchen", "comment": "mine"})
         out = tmp_path / f"out{suffix}"
@@ -327,7 +327,7 @@ def test_it_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> None:
         assert not any("marked" in line for line in inspect(source))
 
 
-def test_subtitles_and_chapters_go_along(model: Path, tmp_path: Path) -> None:
+def test_subtitles_and_chapters_are_copied(model: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as file:
         stream, text = file.add_stream("libx264", rate=RATE), file.add_mux_stream("subrip")
@@ -350,7 +350,7 @@ def test_subtitles_and_chapters_go_along(model: Path, tmp_path: Path) -> None:
     assert "left out: subtitle (subrip)" in apply(model, source, tmp_path / "out.mp4").videos[0]
 
 
-def test_it_is_done_without_torch(model: Path, tmp_path: Path) -> None:
+def test_running_on_a_video_imports_no_torch(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     code = f"""import sys
 from gan_tasks.apps.cli.main import main
@@ -364,7 +364,7 @@ assert "av" in sys.modules and "torch" not in sys.modules"""
     assert (tmp_path / "out.mp4").is_file()
 
 
-def test_few_frames_are_alive_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_frames_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_video(tmp_path / "in.mp4", frames=[moving(number % 20) for number in range(150)], sound="")
     alive, most, lock = 0, 0, threading.Lock()
     real = video.to_pixels
@@ -389,12 +389,14 @@ def test_few_frames_are_alive_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     assert most <= 8
 
 
-# Going on.
+# Continuing an interrupted run.
 
 
-def test_an_interrupted_video_goes_on_and_becomes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_video_is_continued_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lossless = tuple(replace(encoder, options={**encoder.options, "crf": "0"}) for encoder in writer.ENCODERS)
-    # On a busy machine x264 sometimes codes the same frames differently; without loss they come back the same.
+    # On a busy machine x264 sometimes encodes the same frames differently; lossless encoding avoids that.
     monkeypatch.setattr(writer, "ENCODERS", lossless)
     count = 2 * PART_FRAMES + 10
     source = make_video(tmp_path / "in.mp4", frames=[moving(number) for number in range(count)])
@@ -417,8 +419,10 @@ def test_an_interrupted_video_goes_on_and_becomes_the_same(tmp_path: Path, monke
     assert all(np.array_equal(*pair) for pair in zip(frames, expected_frames, strict=True))
     assert sound_of(out) == sound_of(uninterrupted)
     assert metadata_of(out) == metadata_of(uninterrupted)
-    # A keyframe may carry the headers in one container and not in the other.
-    assert len(kept) == PART_FRAMES and kept[1:] == frame_sizes(out)[1:PART_FRAMES], "the part is used as it is"
+    # A keyframe may contain the headers in one container and not in another.
+    assert len(kept) == PART_FRAMES and kept[1:] == frame_sizes(out)[1:PART_FRAMES], (
+        "the part is used without changes"
+    )
     idle = Counting()
     assert (apply(idle, source, out).kept, idle.calls) == (1, 0)
 
@@ -438,7 +442,7 @@ def test_parts_of_another_source_or_with_overwrite_are_made_again(tmp_path: Path
         out.unlink()
 
 
-def test_a_run_killed_at_its_very_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_left_by_a_run_killed_at_its_end_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = make_video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     with monkeypatch.context() as patch:
         patch.setattr(video, "remove_parts", lambda result: None)
@@ -448,7 +452,7 @@ def test_a_run_killed_at_its_very_end_leaves_nothing(tmp_path: Path, monkeypatch
     assert not (tmp_path / ".out.mp4.parts").exists()
 
 
-def test_a_folder_of_parts_that_others_made_is_left(model: Path, tmp_path: Path) -> None:
+def test_a_folder_of_parts_of_another_program_is_not_changed(model: Path, tmp_path: Path) -> None:
     source, parts = make_video(tmp_path / "in.mp4"), tmp_path / ".out.mp4.parts"
     parts.mkdir()
     (parts / "diary.txt").write_text("dear")
@@ -457,7 +461,7 @@ def test_a_folder_of_parts_that_others_made_is_left(model: Path, tmp_path: Path)
     assert (parts / "diary.txt").read_text() == "dear"
 
 
-def test_results_are_kept_replaced_and_refused_as_images_are(model: Path, tmp_path: Path) -> None:
+def test_results_are_kept_replaced_and_refused_as_for_images(model: Path, tmp_path: Path) -> None:
     source, out = make_video(tmp_path / "in.mp4", sound=""), tmp_path / "out.mp4"
     make_video(out, frames=[moving(0)], sound="")
     foreign = out.read_bytes()
@@ -479,8 +483,8 @@ def test_a_folder_of_images_and_videos(model: Path, tmp_path: Path, capsys: pyte
     make_video(folder / "sub" / "b.mp4")
     make_video(folder / "c.avi", codec="mpeg4", sound="pcm_s16le")
     assert command_line(model, folder, out) == 0
-    said = capsys.readouterr().err
-    assert "3 of 3 images and videos written" in said and "20 frames of 64×48 pixels, H.264" in said
+    printed = capsys.readouterr().err
+    assert "3 of 3 images and videos written" in printed and "20 frames of 64×48 pixels, H.264" in printed
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert names == {"a.png", "sub/b.mp4", "c.avi.mkv"}
     assert len(decode(out / "c.avi.mkv")[1]) == FRAMES
@@ -490,11 +494,11 @@ def test_a_folder_of_images_and_videos(model: Path, tmp_path: Path, capsys: pyte
     assert read(out / "a.png").pixels.shape == (HEIGHT, WIDTH, 3)
 
 
-# Broken, and refused.
+# Damaged files and errors.
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_what_can_be_read_of_a_cut_video_is_written_and_it_is_a_failure(
+def test_the_readable_part_of_a_cut_video_is_written_as_a_failure(
     suffix: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"movflags": "faststart"} if suffix == ".mp4" else {}
@@ -502,18 +506,18 @@ def test_what_can_be_read_of_a_cut_video_is_written_and_it_is_a_failure(
     source, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     source.write_bytes(whole[: len(whole) * 6 // 10])
     assert command_line(model, source, out) == BAD_INPUT
-    said = capsys.readouterr().err
-    assert "the file ends after" in said and f"{out} has what can be read of it" in said
-    assert "1 of 1 videos written" in said
+    printed = capsys.readouterr().err
+    assert "the file ends after" in printed and f"{out} contains the readable part" in printed
+    assert "1 of 1 videos written" in printed
     times = decode(out)[0]
     assert 4 < len(times) < FRAMES and times == decode(source)[0]
     made = out.stat().st_mtime_ns
     assert command_line(model, source, out) == BAD_INPUT, "it is no whole one the second time, either"
-    assert "is broken" in capsys.readouterr().err
+    assert "is damaged" in capsys.readouterr().err
     assert out.stat().st_mtime_ns == made, "but not made again"
 
 
-def test_broken_pieces_are_skipped_and_counted(model: Path, tmp_path: Path) -> None:
+def test_damaged_packets_are_skipped_and_counted(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mkv", sound="", keyframes=4)
     with av.open(str(source)) as file:
         packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
@@ -525,7 +529,7 @@ def test_broken_pieces_are_skipped_and_counted(model: Path, tmp_path: Path) -> N
     assert decode(tmp_path / "out.mkv")[0][-1] == Fraction(FRAMES - 1, RATE), "what follows is there"
 
 
-def test_what_is_no_video_is_a_failure(model: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_a_failure(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "empty.mp4").write_bytes(b"")
@@ -551,14 +555,14 @@ def test_frames_that_change_their_size_are_refused(model: Path, tmp_path: Path) 
     assert not list(tmp_path.glob("*out.mp4*")), "neither the result nor its parts"
 
 
-def test_sound_that_does_not_fit_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_sound_that_does_not_fit_is_refused_before_the_model_runs(tmp_path: Path) -> None:
     source, model = make_video(tmp_path / "in.mp4"), Counting()
     (failure,) = apply(model, source, tmp_path / "out.webm").failures
-    assert "sound is aac, which .webm cannot hold: write out.mkv instead" in str(failure)
+    assert "sound is aac, which .webm does not support: write out.mkv instead" in str(failure)
     assert model.calls == 0
 
 
-def test_one_video_of_several_is_used_and_said(model: Path, tmp_path: Path) -> None:
+def test_one_of_several_video_streams_is_used_with_a_remark(model: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as file:
         streams = [file.add_stream("libx264", rate=RATE) for _ in range(2)]
@@ -570,12 +574,12 @@ def test_one_video_of_several_is_used_and_said(model: Path, tmp_path: Path) -> N
         for stream in streams:
             file.mux(stream.encode())
     done = apply(model, source, tmp_path / "out.mkv")
-    assert "1 more video streams in it are left out" in done.videos[0]
+    assert "1 more video streams are left out" in done.videos[0]
     with av.open(str(tmp_path / "out.mkv")) as file:
         assert len(file.streams) == 1
 
 
-def test_kinds_are_not_mixed_up(model: Path, tmp_path: Path) -> None:
+def test_a_video_cannot_become_an_image_or_vice_versa(model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     write(tmp_path / "in.png", Picture(moving(0)))
     with pytest.raises(UserError, match=r"is a video and .* an image"):
@@ -595,7 +599,7 @@ def test_without_pyav_a_video_is_refused_with_the_remedy(
     folder.mkdir()
     source = make_video(folder / "in.mp4")
     write(folder / "a.png", Picture(moving(0)))
-    monkeypatch.setitem(sys.modules, "av", None)  # makes importing it fail
+    monkeypatch.setitem(sys.modules, "av", None)  # importing it then fails
     with pytest.raises(UserError, match=r"pip install 'gan-tasks\[video\]'"):
         files_to_do(source, tmp_path / "out.mp4")
     done = apply(model, folder, tmp_path / "out")

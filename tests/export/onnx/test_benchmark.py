@@ -1,4 +1,4 @@
-"""Measuring providers and choosing among them, with figures that are made up, and once in earnest."""
+"""Benchmark and choice of providers, with invented results, and once with real ones."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ from gan_tasks.metrics import reference
 OTHERS = PROVIDERS[1:]
 
 
-def made_up(index: int, seconds: float | Sequence[float], db: float) -> Measured:
+def invented(index: int, seconds: float | Sequence[float], db: float) -> Measured:
     provider = CPU if index == 0 else OTHERS[index - 1]
     latencies = (seconds,) * 5 if isinstance(seconds, float) else tuple(seconds)
     return Measured(Configuration(provider, 2), 0.1, latencies, db)
 
 
-def test_the_fastest_that_keeps_to_the_result_is_chosen() -> None:
-    first, exact, coarse = made_up(0, 1.0, math.inf), made_up(1, 0.6, 110.0), made_up(2, 0.1, 44.9)
-    just = made_up(3, 0.5, 45.0)
+def test_the_fastest_accurate_provider_is_chosen() -> None:
+    first, exact, coarse = invented(0, 1.0, math.inf), invented(1, 0.6, 110.0), invented(2, 0.1, 44.9)
+    just = invented(3, 0.5, 45.0)
     assert choose([first, exact, coarse]) == exact
     assert choose([first, exact, coarse, just]) == just
     assert choose([first, coarse]) == first
     assert choose([first]) == first
 
 
-def test_a_gain_within_the_noise_changes_nothing() -> None:
-    first = made_up(0, 1.0, math.inf)
-    assert choose([first, made_up(1, 0.97, 110.0)]) == first
-    assert choose([first, made_up(1, 0.94, 110.0)]).configuration.provider == OTHERS[0]
+def test_a_speed_up_within_the_noise_is_ignored() -> None:
+    first = invented(0, 1.0, math.inf)
+    assert choose([first, invented(1, 0.97, 110.0)]) == first
+    assert choose([first, invented(1, 0.94, 110.0)]).configuration.provider == OTHERS[0]
 
 
 @pytest.mark.parametrize("db", [math.nan, -math.inf])
-def test_what_is_not_finite_is_not_chosen(db: float) -> None:
-    first = made_up(0, 1.0, math.inf)
-    assert choose([first, made_up(1, 0.1, db)]) == first
+def test_a_provider_with_outputs_that_are_not_finite_is_not_chosen(db: float) -> None:
+    first = invented(0, 1.0, math.inf)
+    assert choose([first, invented(1, 0.1, db)]) == first
 
 
-def test_what_failed_is_not_chosen() -> None:
-    first = made_up(0, 1.0, math.inf)
+def test_a_provider_that_failed_is_not_chosen() -> None:
+    first = invented(0, 1.0, math.inf)
     failed = Measured(Configuration(OTHERS[0], 2), problem="no memory")
     assert choose([first, failed]) == first
 
 
-def test_drift_of_the_machine_does_not_change_the_choice() -> None:
-    """Half-way the machine becomes three times as slow."""
+def test_a_change_of_the_machines_speed_does_not_change_the_choice() -> None:
+    """The machine becomes three times as slow during the benchmark."""
     drift = np.array([1, 1, 1, 3, 3])
-    slow, fast = made_up(0, list(drift * 1.0), math.inf), made_up(1, list(drift * 0.8), 99.0)
+    slow, fast = invented(0, list(drift * 1.0), math.inf), invented(1, list(drift * 0.8), 99.0)
     assert speed_up(slow, fast) == pytest.approx(1.25)
 
 
@@ -77,7 +77,7 @@ def test_fidelity_is_psnr(seed: int, amount: float) -> None:
     assert fidelity_db(output, expected) == pytest.approx(own, abs=1e-3)
 
 
-def test_fidelity_of_extremes() -> None:
+def test_fidelity_of_equal_and_invalid_outputs() -> None:
     image = np.zeros((1, 3, 4, 4), np.float32)
     assert fidelity_db(image, image) == math.inf
     assert fidelity_db(image[..., 1:], image) == -math.inf
@@ -85,7 +85,7 @@ def test_fidelity_of_extremes() -> None:
 
 
 class Fake:
-    """A session of the mean filter that errs by `error`, or cannot run at all."""
+    """A session of the mean filter with a constant error; with None, running it fails."""
 
     def __init__(self, real: bench_module.Session, error: float | None) -> None:
         self.get_inputs, self.get_outputs, self.get_providers = real.get_inputs, real.get_outputs, real.get_providers
@@ -99,7 +99,7 @@ class Fake:
         return [mean_filter(feeds["image"]) + np.float32(self.error)]
 
 
-def test_every_configuration_has_its_turn_in_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_round_runs_every_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = read_onnx(write_onnx(tmp_path / "model.onnx"))
     start = bench_module.start_session
     tried = [Configuration(CPU, 1), *(Configuration(provider, 1) for provider in OTHERS[:3])]
@@ -121,12 +121,10 @@ def test_every_configuration_has_its_turn_in_every_round(tmp_path: Path, monkeyp
     assert result.measured[2].problem == "out of something"
     timed = [shape for shape in fakes["cpu"].shapes if shape == (1, 3, 32, 32)]
     assert len(timed) == 7 + 2
-    assert (1, 3, 16, 24) in fakes["cpu"].shapes  # the file's own case
+    assert (1, 3, 16, 24) in fakes["cpu"].shapes  # a test vector of the file
 
 
-def test_where_the_first_cannot_run_there_is_nothing_to_measure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_benchmark_needs_a_reference_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: OnnxFile, configuration: Configuration) -> Fake:
         raise UserError("no runtime")
 
@@ -143,7 +141,7 @@ def run_command(*arguments: str) -> object:
     return exited.value.code
 
 
-def test_doctor_measures_a_model_and_later_sessions_use_the_choice(
+def test_doctor_measures_a_model_and_later_sessions_use_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -156,8 +154,8 @@ def test_doctor_measures_a_model_and_later_sessions_use_the_choice(
     problems = {row["provider"]: row["problem"] for row in result["measured"] if row.get("problem")}
     assert all("winograd" in name and "no convolution" in problem for name, problem in problems.items())
     (chosen,) = (row["provider"] for row in result["measured"] if row.get("chosen"))
-    assert Path(result["remembered_in"]).is_relative_to(tmp_path / "cache")
-    assert "remembered from doctor --bench" in load_model(path).runs_on
+    assert Path(result["cached_in"]).is_relative_to(tmp_path / "cache")
+    assert "cached by doctor --bench" in load_model(path).runs_on
     assert load_model(path).runs_on.lower().startswith(chosen.partition("-")[0])
 
     assert run_command("--bench", path, "--size", "32", "--provider", "cpu") == 0
@@ -166,7 +164,7 @@ def test_doctor_measures_a_model_and_later_sessions_use_the_choice(
     assert all(f"not tried: {provider.name};" in printed for provider in PROVIDERS if missing(provider))
 
 
-def test_doctor_refuses_to_measure_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_refuses_missing_providers_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(write_onnx(tmp_path / "model.onnx"))
     absent = next(provider.name for provider in PROVIDERS if missing(provider))
     assert run_command("--bench", path, "--provider", absent) == 2

@@ -1,4 +1,4 @@
-"""An exported model does what the trained one does, at sizes and in batches that it was not exported with."""
+"""An exported model equals the trained one, also at other sizes and batches than those of the export."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
     rng = np.random.default_rng(1)
     for height, width in SIZES:
         if (height, width) == (1, 1) and kind.startswith("resnet-6"):
-            continue  # padded it is flat, and what instance norm makes of a flat image is rounding errors
+            continue  # the padded image is constant, and instance norm turns it into rounding errors
         images = rng.uniform(-1, 1, (2, model.spec.in_channels, height, width)).astype(np.float32)
         expected = model.run(images)
-        assert expected.std() > 0.05  # else agreement would mean little
+        assert expected.std() > 0.05  # a constant output would make the comparison weak
         np.testing.assert_allclose(opened.run(images), expected, atol=2 * tolerance, rtol=0)
         pixels = rng.integers(0, 256, (height, width, model.spec.in_channels), np.uint8)
         assert np.abs(opened(pixels).astype(int) - model(pixels)).max() <= (5 if "float16" in kind else 1)
@@ -41,16 +41,16 @@ def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_proves_itself(kind: str, exported: Callable[[str], Exported]) -> None:
+def test_the_exported_file_is_verified(kind: str, exported: Callable[[str], Exported]) -> None:
     verification = verify(exported(kind).path)
     assert verification.ok, "\n".join(verification.lines())
     assert len(verification.checks) == 4
 
 
 @pytest.mark.slow
-def test_what_is_in_the_file(exported: Callable[[str], Exported]) -> None:
+def test_the_file_has_metadata_and_free_sizes(exported: Callable[[str], Exported]) -> None:
     path = exported("resnet-6").path
-    assert list(path.parent.iterdir()) == [path], "one file, nothing beside it"
+    assert list(path.parent.iterdir()) == [path], "expected one file only"
     proto = onnx.load(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     expected = {
@@ -67,7 +67,9 @@ def test_what_is_in_the_file(exported: Callable[[str], Exported]) -> None:
         "weights": "float32",
     }
     assert expected.items() <= metadata.items()
-    assert str(Path(__file__).parents[3]).encode() not in path.read_bytes(), "nothing of the machine it was made on"
+    assert str(Path(__file__).parents[3]).encode() not in path.read_bytes(), (
+        "the file contains a path of this machine"
+    )
     (image,), (output,) = proto.graph.input, proto.graph.output
     for value, channels in ((image, 1), (output, 3)):
         batch, depth, height, width = value.type.tensor_type.shape.dim
@@ -76,7 +78,7 @@ def test_what_is_in_the_file(exported: Callable[[str], Exported]) -> None:
 
 
 @pytest.mark.slow
-def test_half_weights_take_half_the_space(exported: Callable[[str], Exported]) -> None:
+def test_half_stores_weights_as_float16(exported: Callable[[str], Exported]) -> None:
     proto = onnx.load(exported("unet-128 in float16").path)
     stored = {weights.data_type for weights in proto.graph.initializer if len(weights.dims) >= 2}
     assert stored == {onnx.TensorProto.FLOAT16}
@@ -85,7 +87,7 @@ def test_half_weights_take_half_the_space(exported: Callable[[str], Exported]) -
 
 
 @pytest.mark.slow
-def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
+def test_a_file_that_is_not_verified_is_not_written(tmp_path: Path) -> None:
     model = TrainedModel(make_run(tmp_path / "run", generator="resnet-6", norm="none", width=1), device="cpu")
     with torch.no_grad():
         next(model.task.generators.parameters()).mul_(1e6)  # more than a float16 can hold
@@ -97,7 +99,7 @@ def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in out.parent.iterdir()] == [b"the older model"]
 
 
-def test_the_file_must_be_called_onnx(tmp_path: Path) -> None:
+def test_the_suffix_must_be_onnx(tmp_path: Path) -> None:
     model = TrainedModel(make_run(tmp_path / "run", generator="resnet-6", norm="none", width=1), device="cpu")
     with pytest.raises(UserError, match=r"should end in \.onnx"):
         export_onnx(model, tmp_path / "model.pth", model_name="x")

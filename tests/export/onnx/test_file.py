@@ -1,4 +1,4 @@
-"""A hostile, damaged or foreign ONNX file is refused in one sentence, before any runtime sees it."""
+"""Hostile, damaged and other files are refused with an error before a runtime opens them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.load import load_model
 from gan_tasks.export.onnx.file import MAX_BYTES, OnnxFileError, graph_sha256, parse_onnx, read_onnx
 
-SOUND = make_proto(make_metadata()).SerializeToString()
+VALID = make_proto(make_metadata()).SerializeToString()
 
 
 def external(location: str) -> TensorProto:
@@ -70,14 +70,16 @@ def test_weights_in_another_file_are_refused(location: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_wherever_they_are_named(place: Callable[[onnx.GraphProto, TensorProto], None]) -> None:
+def test_external_weights_are_found_anywhere_in_a_graph(
+    place: Callable[[onnx.GraphProto, TensorProto], None],
+) -> None:
     proto = make_proto(make_metadata())
     place(proto.graph, external("../secret.bin"))
     with pytest.raises(OnnxFileError, match="in another file"):
         parse_onnx(proto.SerializeToString(), "model")
 
 
-def test_in_functions_and_training_graphs_too() -> None:
+def test_external_weights_are_found_in_functions_and_training_graphs() -> None:
     node = helper.make_node("Constant", [], ["c"], value=external("x"))
     with_function, with_training = make_proto(make_metadata()), make_proto(make_metadata())
     with_function.functions.append(helper.make_function("d", "f", [], ["c"], [node], []))
@@ -87,14 +89,14 @@ def test_in_functions_and_training_graphs_too() -> None:
             parse_onnx(proto.SerializeToString(), "model")
 
 
-def test_a_second_graph_that_protobuf_would_merge_is_looked_at() -> None:
+def test_a_second_graph_that_protobuf_would_merge_is_checked() -> None:
     more = onnx.ModelProto()
     in_graph(more.graph, external("../secret.bin"))
     with pytest.raises(OnnxFileError, match="in another file"):
-        parse_onnx(SOUND + more.SerializeToString(), "model")
+        parse_onnx(VALID + more.SerializeToString(), "model")
 
 
-def test_it_is_refused_before_a_runtime_is_even_imported(tmp_path: Path) -> None:
+def test_a_file_is_refused_before_a_runtime_is_imported(tmp_path: Path) -> None:
     proto = make_proto(make_metadata())
     in_graph(proto.graph, external("../secret.bin"))
     path = tmp_path / "model.onnx"
@@ -110,17 +112,17 @@ except ValueError:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_a_sound_file_is_read(tmp_path: Path) -> None:
+def test_a_valid_file_is_read(tmp_path: Path) -> None:
     file = read_onnx(write_onnx(tmp_path / "model.onnx"))
-    assert file.data == SOUND
+    assert file.data == VALID
     assert '"task": "pix2pix"' in file.metadata["spec"]
     assert file.metadata["graph_sha256"] == graph_sha256(file)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=300), st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255))))
-def test_any_bytes_at_all_raise_nothing_else(damage: bytes | tuple[int, int]) -> None:
-    data = damage if isinstance(damage, bytes) else SOUND[: damage[0]] + bytes([damage[1]]) + SOUND[damage[0] + 1 :]
+@given(st.one_of(st.binary(max_size=300), st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255))))
+def test_any_bytes_raise_only_the_documented_error(damage: bytes | tuple[int, int]) -> None:
+    data = damage if isinstance(damage, bytes) else VALID[: damage[0]] + bytes([damage[1]]) + VALID[damage[0] + 1 :]
     try:
         parse_onnx(data, "model")
     except OnnxFileError as error:
@@ -128,22 +130,22 @@ def test_any_bytes_at_all_raise_nothing_else(damage: bytes | tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(50), b"PK\x03\x04" + bytes(99)])
-def test_what_is_no_onnx_file_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(OnnxFileError, match=r"model\.onnx is not an ONNX file"):
         read_onnx(path)
 
 
-def test_too_large_a_file_is_refused_unread(tmp_path: Path) -> None:
+def test_a_too_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # sparse: takes no space
+        file.truncate(MAX_BYTES + 1)  # a sparse file takes no space
     with pytest.raises(OnnxFileError, match=r"2,147,483,648 bytes: .* at most 2,147,483,647"):
         read_onnx(path)
 
 
-def test_endless_nesting_is_refused() -> None:
+def test_deep_nesting_is_refused() -> None:
     graph = b""
     for _ in range(100):  # graph → node → attribute → graph …
         for tag in (0x32, 0x2A, 0x0A):
@@ -161,7 +163,7 @@ def varint(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "folder.onnx"])
-def test_no_file_is_said_plainly(name: str, tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(OnnxFileError, match=r"expected an \.onnx file"):
         load_model(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The networks of inpainting as ONNX graphs: ONNX Runtime against torch, at sizes other than the exported one."""
+"""Inpainting networks as ONNX graphs: ONNX Runtime against torch, also at other sizes than the exported one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INPUTS = (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask"))
 
 
 def shortened(inpainter: Inpainter) -> Inpainter:
-    """A DeepFill with one layer of each kind where several are alike: the exporter takes 0.5 s for each layer."""
+    """A DeepFill with one layer instead of several equal ones, because the exporter takes 0.5 s per layer."""
     coarse, refine = inpainter.coarse, inpainter.refine
     assert refine is not None
     coarse.downs = nn.ModuleList(nn.Sequential(down[0]) for down in coarse.downs)
@@ -57,7 +57,7 @@ def kept(layers: Any, *indices: int) -> nn.Sequential:
 
 
 def coarse_only(inpainter: Inpainter) -> Inpainter:
-    """Without the second step: its contextual attention takes the exporter 10 s, and v2 has it."""
+    """Without the refinement, whose contextual attention takes the exporter 10 s; v2 covers it."""
     return Inpainter(inpainter.coarse)
 
 
@@ -75,15 +75,15 @@ def exported(name: str) -> tuple[Graph, Session]:
         torch.manual_seed(0)
         network = NETWORKS[name]().eval()
         if network.start is not None:
-            nn.init.normal_(next(iter(network.coarse.head.parameters())), 0, 0.05)  # else no change is made
+            nn.init.normal_(next(iter(network.coarse.head.parameters())), 0, 0.05)  # otherwise the residual is 0
     graph = Graph(network, ModelSpec("inpainting", "inpaint", INPUTS, 3, **sizes_of(network)._asdict()))
     proto = to_onnx(graph)
-    assert not proto.graph.value_info, "told the shapes between layers, ONNX Runtime holds twice the memory"
+    assert not proto.graph.value_info, "with known shapes between layers, ONNX Runtime takes twice the memory"
     return graph, open_session(to_file(proto, Path("n.onnx")), device="cpu")
 
 
 def draw(height: int, width: int) -> dict[str, FloatImages]:
-    """Two images and their masks, of which one has blocks all over and the other a single rectangle."""
+    """Two images with masks: one mask has blocks everywhere, the other a single rectangle."""
     feeds = to_feeds(blocks(ModelSpec("inpainting", "inpaint", INPUTS, 3), height, width))
     mask = np.zeros_like(feeds["mask"])
     mask[..., height // 4 : height // 2, width // 4 : width // 2] = 1
@@ -112,23 +112,23 @@ def draw(height: int, width: int) -> dict[str, FloatImages]:
 def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:
     graph, session = exported(name)
     feeds = draw(height, width)
-    made = run_session(session, feeds)
-    assert made.shape == (2, 3, height, width)
-    assert np.abs(made - graph.run(feeds)).max() <= TOLERANCE
+    output = run_session(session, feeds)
+    assert output.shape == (2, 3, height, width)
+    assert np.abs(output - graph.run(feeds)).max() <= TOLERANCE
     alone = run_session(session, {key: value[1:] for key, value in feeds.items()})
-    assert np.abs(made[1:] - alone).max() <= TOLERANCE
+    assert np.abs(output[1:] - alone).max() <= TOLERANCE
 
 
 @pytest.mark.slow
-def test_a_run_that_works_at_a_quarter_of_the_size_is_exported(tmp_path: Path) -> None:
+def test_a_run_with_a_downscaled_residual_is_exported(tmp_path: Path) -> None:
     options = ("--network", "deepfill-v1", "--residual", "--residual-downscale", "4")
     model = TrainedModel(write_run(tmp_path / "run", tiny_task("inpainting", *options)), device="cpu")
     assert (model.spec.size_multiple, model.spec.minimum_size) == (32, 32)
     (inpainter,) = (part for part in model.network.modules() if isinstance(part, Inpainter))
     inpainter.refine = None  # see `coarse_only`
-    nn.init.normal_(next(iter(inpainter.coarse.head.parameters())), 0, 0.05)  # else the residual is 0
+    nn.init.normal_(next(iter(inpainter.coarse.head.parameters())), 0, 0.05)  # otherwise the residual is 0
     report = export_onnx(model, tmp_path / "model.onnx", model_name="quarter")
     assert report.verification.ok and report.max_error <= TOLERANCE
     feeds = draw(256, 288)
-    made = run_session(open_session(parse_onnx(report.path.read_bytes(), "model.onnx"), device="cpu"), feeds)
-    assert np.abs(made - Graph(model.network, model.spec).run(feeds)).max() <= TOLERANCE
+    output = run_session(open_session(parse_onnx(report.path.read_bytes(), "model.onnx"), device="cpu"), feeds)
+    assert np.abs(output - Graph(model.network, model.spec).run(feeds)).max() <= TOLERANCE

@@ -1,4 +1,4 @@
-"""An ONNX file used as a model: any size, any kind of pixels, within its memory, without torch."""
+"""An ONNX file as a model: any size, any type of pixels, limited memory, no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 
 class Recorder:
-    """A session that notes the sizes it is given."""
+    """A session that records the shapes of its inputs."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -41,27 +41,27 @@ class Recorder:
 
 
 def whole_image(images: FloatImages) -> FloatImages:
-    """What the filter's file must give for images in [-1, 1]; it sees them in [0, 1], padded to multiples of 4."""
+    """The expected output for images in [-1, 1]; the graph gets them in [0, 1], padded to multiples of 4."""
     padded = pad_to_multiple(images, 4, 8)
     result = mean_filter(padded / 2 + 0.5) * 2 - 1
     return result[..., : images.shape[2], : images.shape[3]]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2, 8, 16]), st.sampled_from([1, 8, 32]))
-def test_padding_is_that_of_training(height: int, width: int, multiple: int, minimum: int) -> None:
+def test_padding_equals_that_of_training(height: int, width: int, multiple: int, minimum: int) -> None:
     images = np.random.default_rng(0).random((2, 3, height, width), np.float32)
     expected = blocks.pad_to_multiple(torch.from_numpy(images), multiple, minimum).numpy()
     np.testing.assert_array_equal(pad_to_multiple(images, multiple, minimum), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (8, 8), (33, 50)])
-def test_any_size_and_batch(size: tuple[int, int], tmp_path: Path) -> None:
+def test_any_size_and_batch_works(size: tuple[int, int], tmp_path: Path) -> None:
     model = load_model(write_onnx(tmp_path / "model.onnx"))
     images = RNG.uniform(-1, 1, (3, 3, *size)).astype(np.float32)
     np.testing.assert_allclose(model.run(images), whole_image(images), atol=1e-5)
 
 
-def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
+def test_a_model_has_the_metadata_of_its_file(tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2, model_name="mean of nine"), device="cpu")
     assert (model.spec.task, model.title, model.spec.scale) == ("pix2pix", "mean of nine", 2)
     assert (model.spec.in_channels, model.spec.out_channels) == (3, 3)
@@ -71,7 +71,7 @@ def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_every_kind_of_pixels(channels: int, dtype: type, tmp_path: Path) -> None:
+def test_every_type_of_pixels_works(channels: int, dtype: type, tmp_path: Path) -> None:
     model = load(write_onnx(tmp_path / "model.onnx"))
     largest = np.iinfo(dtype).max
     flat = np.full((20, 30, channels), largest // 3, dtype)
@@ -91,7 +91,7 @@ def test_sixteen_bits_are_not_rounded_to_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_large_images_are_tiled_within_the_memory_allowed(scale: int, tmp_path: Path) -> None:
+def test_large_images_are_tiled_within_the_memory_limit(scale: int, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", scale=scale, bytes_per_pixel=100)
     images = RNG.uniform(-1, 1, (2, 3, 75, 130)).astype(np.float32)
     expected = OnnxModel(path, device="cpu").run(images)
@@ -103,7 +103,7 @@ def test_large_images_are_tiled_within_the_memory_allowed(scale: int, tmp_path: 
     assert len(recorder.shapes) > 2 * 75 * 130 / 1000
 
 
-def test_a_batch_that_fits_image_by_image_is_not_tiled(tmp_path: Path) -> None:
+def test_a_batch_whose_single_images_fit_is_not_tiled(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", bytes_per_pixel=100)
     model = OnnxModel(path, device="cpu", max_memory_bytes=100 * 40 * 40)
     model.session = recorder = Recorder(model.session)
@@ -111,14 +111,14 @@ def test_a_batch_that_fits_image_by_image_is_not_tiled(tmp_path: Path) -> None:
     assert recorder.shapes == [(1, 3, 40, 40)] * 3
 
 
-def test_too_little_memory_for_any_tile_is_said(tmp_path: Path) -> None:
+def test_too_little_memory_for_any_tile_is_an_error(tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx"), device="cpu", max_memory_bytes=1000)
     with pytest.raises(UserError, match="allow more memory"):
         model.run(np.zeros((1, 3, 40, 40), np.float32))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"inputs": [{"name": "image", "kind": "image", "channels": 0, "size": "any"}]}, "channels"),
         ({"size_multiple": -4}, "size_multiple"),
@@ -134,7 +134,7 @@ def test_too_little_memory_for_any_tile_is_said(tmp_path: Path) -> None:
         ({"spec": "{"}, "spec"),
     ],
 )
-def test_metadata_that_do_not_fit_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_invalid_metadata_are_refused(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
@@ -143,11 +143,11 @@ def test_metadata_that_do_not_fit_are_refused(changes: dict[str, Any], said: str
     others = {key: str(value) for key, value in changes.items() if key not in spec}
     helper.set_model_props(proto, metadata | {"spec": json.dumps(spec | of_spec)} | others)
     onnx.save(proto, path)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=reason):
         load_model(path)
 
 
-def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_our_metadata_is_refused(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
     del proto.metadata_props[:]
@@ -156,20 +156,20 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_a_graph_that_the_runtime_refuses_is_an_error_for_people(tmp_path: Path) -> None:
+def test_a_graph_that_the_runtime_refuses_is_a_user_error(tmp_path: Path) -> None:
     nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
     with pytest.raises(UserError, match="not accepted by ONNX Runtime"):
         load_model(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
 
 
-def test_without_onnx_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_runtime_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'gan-tasks\[cpu\]'"):
         load_model(write_onnx(tmp_path / "model.onnx"))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:1"])
-def test_unknown_devices(device: str, tmp_path: Path) -> None:
+def test_unknown_devices_are_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected auto, cpu, cuda or cuda:N"):
         load_model(write_onnx(tmp_path / "model.onnx"), device=device)
 
@@ -180,12 +180,12 @@ def test_cuda_is_not_silently_replaced_by_the_cpu(tmp_path: Path) -> None:
         load_model(write_onnx(tmp_path / "model.onnx"), device="cuda")
 
 
-def test_an_exported_model_has_no_training_mode(tmp_path: Path) -> None:
+def test_an_exported_model_has_no_train_mode(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="eval only"):
         load_model(write_onnx(tmp_path / "model.onnx"), mode="train")
 
 
-def test_neither_opening_nor_running_nor_proving_imports_torch(tmp_path: Path) -> None:
+def test_loading_running_and_verifying_import_no_torch(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     code = f"""
 import json, sys

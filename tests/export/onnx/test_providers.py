@@ -1,4 +1,4 @@
-"""What runs an exported model: each provider does the same, and nothing is taken for another without saying so."""
+"""Providers of exported models: all give the same output, and none is silently replaced by another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gan_tasks.export.load import load_model
 from gan_tasks.export.onnx import providers
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.model import OUTPUT, OnnxModel
-from gan_tasks.export.onnx.provider_cache import remember
+from gan_tasks.export.onnx.provider_cache import write_cached
 from gan_tasks.export.onnx.providers import (
     CPU,
     CUDA,
@@ -37,7 +37,7 @@ IMAGE = np.random.default_rng(0).random((2, 3, 20, 24), np.float32)
 
 
 def need(name: str) -> Configuration:
-    """The configuration of a provider; the test is skipped where it is missing."""
+    """The configuration of a provider; skips the test if it is missing."""
     provider = find_provider(name)
     if (reason := missing(provider)) is not None:
         pytest.skip(f"{name}: {reason}")
@@ -50,7 +50,7 @@ def test_every_provider_computes_the_same(name: str, tmp_path: Path) -> None:
     session = start_session(read_onnx(write_onnx(tmp_path / "model.onnx")), configuration)
     assert session.get_providers()[0] == configuration.provider.engine
     tolerance = 1e-5 if configuration.provider.precision == "fp32" else 5e-3
-    for images in (IMAGE, IMAGE[:1, :, :8, :12]):  # one session, whatever the size
+    for images in (IMAGE, IMAGE[:1, :, :8, :12]):  # one session for all sizes
         np.testing.assert_allclose(session.run([OUTPUT], {"image": images})[0], mean_filter(images), atol=tolerance)
 
 
@@ -62,15 +62,15 @@ def test_a_result_is_not_overwritten_by_the_next(tmp_path: Path) -> None:
 
 
 def test_bound_inputs_and_outputs_change_nothing(tmp_path: Path) -> None:
-    """On the CPU, which needs no binding but can do it."""
+    """On the CPU, which does not need binding but supports it."""
     session = start_session(read_onnx(write_onnx(tmp_path / "model.onnx")), Configuration(CPU, 1))
     bound = OnDevice(session, "cpu", 0)
-    turned = IMAGE.transpose(0, 1, 3, 2)  # does not lie in memory row by row
+    turned = IMAGE.transpose(0, 1, 3, 2)  # not row-major in memory
     np.testing.assert_allclose(bound.run([OUTPUT], {"image": turned})[0], mean_filter(turned), atol=1e-5)
     assert list(bound.get_providers()) == session.get_providers()
 
 
-def test_openvino_tells_names_and_shapes_as_onnx_runtime(tmp_path: Path) -> None:
+def test_openvino_gives_names_and_shapes_as_onnx_runtime_does(tmp_path: Path) -> None:
     file = read_onnx(write_onnx(tmp_path / "model.onnx"))
     session = start_session(file, need("openvino"))
     ((image,), (output,)) = session.get_inputs(), session.get_outputs()
@@ -78,8 +78,8 @@ def test_openvino_tells_names_and_shapes_as_onnx_runtime(tmp_path: Path) -> None
     assert (output.name, output.shape[1]) == (OUTPUT, 3)
 
 
-def test_signals_can_be_handled_after_another_thread_let_go_of_openvino(tmp_path: Path) -> None:
-    """The first to ask gives the plugin's signal stack to its thread, and the last to let go used to take it away."""
+def test_signals_can_be_handled_after_another_thread_freed_openvino_sessions(tmp_path: Path) -> None:
+    """The first thread that uses the plugin gets a signal stack, which was freed with the plugin."""
     path = write_onnx(tmp_path / "model.onnx")
     need("openvino")
     code = f"""
@@ -87,10 +87,10 @@ import gc, os, signal, threading
 from gan_tasks.export.load import load_model
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
 sessions = [load_model({str(path)!r}, provider="openvino")]
-def let_go():
+def free():
     sessions.clear()
     gc.collect()
-thread = threading.Thread(target=let_go)
+thread = threading.Thread(target=free)
 thread.start()
 thread.join()
 os.kill(os.getpid(), signal.SIGUSR1)
@@ -99,7 +99,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
-def test_a_graph_that_openvino_refuses_is_an_error_for_people(tmp_path: Path) -> None:
+def test_a_graph_that_openvino_refuses_is_a_user_error(tmp_path: Path) -> None:
     nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
     path = write_onnx(tmp_path / "model.onnx", more_nodes=nodes)
     need("openvino")
@@ -126,8 +126,10 @@ def test_bf16_is_refused_on_a_cpu_without_it(tmp_path: Path, monkeypatch: pytest
     assert missing(find_provider("openvino")) is None
 
 
-def test_what_onnx_runtime_silently_replaces_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As onnxruntime-gpu without a driver: it has CUDA, takes it, and runs on the CPU."""
+def test_a_provider_that_onnx_runtime_silently_replaces_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-gpu without a driver does this: it lists CUDA, accepts it, and runs on the CPU."""
     path = write_onnx(tmp_path / "model.onnx")
     file = read_onnx(path)
     silent = providers.start_onnx_runtime(file, Configuration(CPU, 1))
@@ -135,30 +137,32 @@ def test_what_onnx_runtime_silently_replaces_is_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(providers, "start_onnx_runtime", lambda file, configuration: silent)
     with pytest.raises(UserError, match="cannot use cuda here"):
         start_session(file, Configuration(CUDA, 1))
-    configuration, _ = start_default(file)  # where nothing was asked for, the CPU will do
+    configuration, _ = start_default(file)  # if no provider is requested, the CPU is used
     assert configuration.provider == CPU
     assert OnnxModel(path).runs_on == "CPU fp32, ONNX Runtime"
 
 
-def test_an_unknown_provider_names_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_provider_is_refused_with_the_known_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no provider is called 'tpu': expected auto, cpu, .*cuda, .*openvino-bf16"):
         load_model(write_onnx(tmp_path / "model.onnx"), provider="tpu")
 
 
 @pytest.mark.parametrize(("device", "provider"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda:1", "openvino")])
-def test_a_device_and_a_provider_that_contradict_each_other(device: str, provider: str, tmp_path: Path) -> None:
+def test_a_device_and_a_provider_that_contradict_each_other_are_refused(
+    device: str, provider: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="leave out one"):
         load_model(write_onnx(tmp_path / "model.onnx"), device=device, provider=provider)
 
 
-def test_a_run_has_no_provider(tmp_path: Path) -> None:
+def test_a_provider_is_refused_for_a_run_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="run by PyTorch"):
         load_model(tmp_path, provider="openvino")
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, (1,)), (2, (2,)), (3, (3,)), (4, (4, 2)), (16, (16, 8))])
-def test_half_the_threads_are_tried_where_there_are_many(
+def test_half_the_threads_are_tried_if_there_are_many_cores(
     cores: int, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(providers, "core_count", lambda: cores)
@@ -167,14 +171,12 @@ def test_half_the_threads_are_tried_where_there_are_many(
     assert tried[0] == Configuration(CPU, cores)
 
 
-def test_what_is_remembered_is_used_where_nothing_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cached_provider_is_used_if_none_is_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_onnx(tmp_path / "model.onnx")
     assert load_model(path).runs_on == "CPU fp32, ONNX Runtime"
-    remember(read_onnx(path), need("openvino"))
-    assert load_model(path).runs_on == "OpenVINO fp32 (remembered from doctor --bench)"
+    write_cached(read_onnx(path), need("openvino"))
+    assert load_model(path).runs_on == "OpenVINO fp32 (cached by doctor --bench)"
     assert (
         load_model(path, device="cpu").runs_on == load_model(path, provider="cpu").runs_on == "CPU fp32, ONNX Runtime"
     )
@@ -182,18 +184,18 @@ def test_what_is_remembered_is_used_where_nothing_is_asked_for(
     assert load_model(other).runs_on == "CPU fp32, ONNX Runtime"
 
 
-def test_a_remembered_provider_that_fails_is_passed_over_with_a_sentence(
+def test_a_cached_provider_that_fails_is_ignored_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_onnx(tmp_path / "model.onnx")
-    remember(read_onnx(path), need("openvino"))
+    write_cached(read_onnx(path), need("openvino"))
 
     class Broken:
         def __init__(self, *_: Any) -> None:
-            raise UserError("it has a bad day")
+            raise UserError("it does not start")
 
     monkeypatch.setattr(providers, "OpenVinoSession", Broken)
     runs_on = load_model(path).runs_on
     assert runs_on.startswith("CPU fp32, ONNX Runtime")
-    assert "ignored: it has a bad day" in runs_on
+    assert "ignored: it does not start" in runs_on

@@ -1,4 +1,4 @@
-"""`verify` passes what was exported and fails whatever was changed since."""
+"""`verify` accepts exported files and rejects changed ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from onnx import helper, numpy_helper
 from tiny_runs import Exported
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.onnx import verify as parity
+from gan_tasks.export.onnx import verify as verify_module
 from gan_tasks.export.onnx.file import OnnxFileError, parse_onnx
 from gan_tasks.export.onnx.test_vectors import MAX_BYTES, TestVector, legal_sizes, vector_sizes
 from gan_tasks.export.onnx.verify import Verification, verify, verify_file
 from gan_tasks.spec import InputSpec, ModelSpec
 
-SOUND = make_proto(make_metadata()).SerializeToString()
+VALID = make_proto(make_metadata()).SerializeToString()
 
 
 def failed(verification: Verification) -> list[str]:
@@ -29,7 +29,7 @@ def failed(verification: Verification) -> list[str]:
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_a_sound_model_is_proven(scale: int, tmp_path: Path) -> None:
+def test_a_valid_model_is_verified(scale: int, tmp_path: Path) -> None:
     verification = verify(write_onnx(tmp_path / "model.onnx", scale=scale))
     assert verification.ok, "\n".join(verification.lines())
     assert verification.providers[-1] == "CPUExecutionProvider"
@@ -37,7 +37,7 @@ def test_a_sound_model_is_proven(scale: int, tmp_path: Path) -> None:
     assert text.endswith("verified") and "CC0" in text and "8×8" in text
 
 
-def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+def test_changed_weights_are_detected(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
     kernel = numpy_helper.to_array(proto.graph.initializer[0]).copy()
@@ -45,25 +45,25 @@ def test_changed_weights_are_noticed(tmp_path: Path) -> None:
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "kernel"))
     onnx.save(proto, path)
     verification = verify(path)
-    assert failed(verification) == ["contents", "cases"] and not verification.ok
+    assert failed(verification) == ["contents", "test vectors"] and not verification.ok
     assert list(verification.lines())[-1].startswith("NOT verified")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet-6", "unet-128 in float16"])
-def test_changed_weights_of_a_network_are_noticed(kind: str, exported: Callable[[str], Exported]) -> None:
+def test_changed_weights_of_a_network_are_detected(kind: str, exported: Callable[[str], Exported]) -> None:
     proto = onnx.load(exported(kind).path)
     weights = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
     values = numpy_helper.to_array(weights).copy()
-    values.ravel()[1::2] *= 1.1  # not all alike: instance norm would undo that
+    values.ravel()[1::2] *= 1.1  # not all of them, because instance norm would undo that
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
-    assert failed(verify_file(parse_onnx(proto.SerializeToString(), "changed"))) == ["contents", "cases"]
+    assert failed(verify_file(parse_onnx(proto.SerializeToString(), "changed"))) == ["contents", "test vectors"]
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    ("nodes", "reason"),
     [
-        # The batch's mean mixes its images; a logarithm of 0 is no number; and half the image is missing.
+        # The mean of the batch mixes its images; log(0) is not finite; pooling halves the output.
         (
             [
                 helper.make_node("ReduceMean", ["enlarged"], ["mean"], keepdims=1),
@@ -84,10 +84,10 @@ def test_changed_weights_of_a_network_are_noticed(kind: str, exported: Callable[
         ),
     ],
 )
-def test_graphs_that_do_wrong_with_sizes_or_batches(nodes: list[onnx.NodeProto], said: str, tmp_path: Path) -> None:
+def test_graphs_with_wrong_sizes_or_batches_fail(nodes: list[onnx.NodeProto], reason: str, tmp_path: Path) -> None:
     verification = verify(write_onnx(tmp_path / "model.onnx", more_nodes=tuple(nodes)))
-    assert {"cases", "sizes"} <= set(failed(verification))
-    assert said in "\n".join(verification.lines())
+    assert {"test vectors", "sizes"} <= set(failed(verification))
+    assert reason in "\n".join(verification.lines())
 
 
 def test_a_graph_that_cannot_run_every_size_fails_without_a_traceback(tmp_path: Path) -> None:
@@ -96,28 +96,28 @@ def test_a_graph_that_cannot_run_every_size_fails_without_a_traceback(tmp_path: 
     assert failed(verify(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))) == ["sizes"]
 
 
-def test_without_cases_nothing_is_proven(tmp_path: Path) -> None:
-    assert failed(verify(write_onnx(tmp_path / "model.onnx", vectors=False))) == ["cases"]
+def test_a_file_without_test_vectors_is_not_verified(tmp_path: Path) -> None:
+    assert failed(verify(write_onnx(tmp_path / "model.onnx", vectors=False))) == ["test vectors"]
 
 
-def test_it_works_without_the_package_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "find_spec", lambda name: None)
+def test_verify_works_without_the_package_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "find_spec", lambda name: None)
     verification = verify(write_onnx(tmp_path / "model.onnx"))
     assert verification.ok and "install the package onnx" in verification.checks[1].detail
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, len(SOUND)))
-def test_a_cut_file_is_never_proven(missing: int) -> None:
+@given(st.integers(1, len(VALID)))
+def test_a_cut_file_is_never_verified(missing: int) -> None:
     try:
-        assert not verify_file(parse_onnx(SOUND[:-missing], "cut")).ok
+        assert not verify_file(parse_onnx(VALID[:-missing], "cut")).ok
     except UserError as error:
         assert str(error).startswith("cut ")
 
 
-def test_cases_survive_as_text() -> None:
+def test_test_vectors_survive_as_text() -> None:
     rng = np.random.default_rng(0)
-    inputs = {"image": rng.integers(0, 256, (3, 10, 40), np.uint8)[:, :, 3:20]}  # a view, not in one piece
+    inputs = {"image": rng.integers(0, 256, (3, 10, 40), np.uint8)[:, :, 3:20]}  # a view that is not contiguous
     output = rng.random((1, 3, 10, 17), np.float32)
     vector = TestVector.from_text(TestVector.of(inputs, output).to_text())
     np.testing.assert_array_equal(vector.inputs["image"], inputs["image"])
@@ -127,7 +127,7 @@ def test_cases_survive_as_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "####", "aGVsbG8=", "eJwDAAAAAAE="])
-def test_damaged_cases_are_refused(text: str, tmp_path: Path) -> None:
+def test_damaged_test_vectors_are_refused(text: str, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     proto = onnx.load(path)
     next(entry for entry in proto.metadata_props if entry.key == "test_vector_0").value = text
@@ -136,7 +136,7 @@ def test_damaged_cases_are_refused(text: str, tmp_path: Path) -> None:
         verify(path)
 
 
-def test_a_case_that_unpacks_to_gigabytes_is_refused() -> None:
+def test_a_test_vector_that_unpacks_to_gigabytes_is_refused() -> None:
     import base64
     import zlib
 

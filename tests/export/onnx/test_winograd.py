@@ -1,4 +1,4 @@
-"""Winograd's filtering in place of convolutions: the same result, at any size, and nothing else touched."""
+"""Winograd's filtering instead of convolutions: equal results at any size, and no other changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def make_proto(
     half: bool = False,
     **conv: Any,
 ) -> onnx.ModelProto:
-    """Pad, convolve, ReLU, for each kernel; the first convolution has a bias, and the input is added in the end."""
+    """A graph of padding, convolution and ReLU for each kernel.
+
+    The first convolution has a bias, and the input is added at the end.
+    """
     weights = [numpy_helper.from_array(np.array(pads), "pads"), numpy_helper.from_array(BIAS, "bias")]
     nodes, name = [], "image"
     for index, kernel in enumerate(kernels):
@@ -67,7 +70,7 @@ def make_proto(
 
 
 def with_torch(image: NDArray[np.float32], kernels: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """What the graph computes, in float64."""
+    """The same computation in torch, in float64."""
     x = torch.from_numpy(image).double()
     for index, kernel in enumerate(kernels):
         bias = torch.from_numpy(BIAS).double() if index == 0 else None
@@ -93,20 +96,20 @@ def rewritten_session() -> Any:
 
 
 @given(st.lists(st.integers(-99, 99), min_size=6, max_size=6), st.lists(st.integers(-99, 99), min_size=3, max_size=3))
-def test_the_transforms_filter_a_line(line: list[int], taps: list[int]) -> None:
+def test_the_transforms_filter_a_vector(line: list[int], taps: list[int]) -> None:
     filtered = OUT @ ((WEIGHT @ np.array(taps)) * (IN @ np.array(line)))
     np.testing.assert_allclose(filtered, np.correlate(line, taps, "valid"), atol=1e-8)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3), st.integers(2, 21), st.integers(2, 21), st.integers(0, 99))
-def test_the_result_is_that_of_convolutions_at_any_size(batch: int, height: int, width: int, seed: int) -> None:
+def test_the_result_equals_that_of_convolutions_at_any_size(batch: int, height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).normal(size=(batch, 64, height, width)).astype(np.float32)
     (output,) = rewritten_session().run(None, {"image": image})
     np.testing.assert_allclose(output, with_torch(image, KERNELS), atol=1e-4)
 
 
-def test_weights_stored_as_float16() -> None:
+def test_float16_weights_are_rewritten() -> None:
     proto = make_proto(KERNELS, half=True)
     before = session_of(proto)
     assert use_winograd(proto) == 2
@@ -137,7 +140,7 @@ def kernel_of(*shape: int) -> NDArray[np.float32]:
     ],
     ids=str,
 )
-def test_what_does_not_suit_stays_as_it_is(changes: dict[str, Any]) -> None:
+def test_unsuitable_convolutions_are_not_changed(changes: dict[str, Any]) -> None:
     options = dict(changes)
     conv_pads = options.pop("pads_of_conv", None)
     proto = make_proto(options.pop("kernels", KERNELS[:1]), **options)
@@ -152,7 +155,7 @@ def test_what_does_not_suit_stays_as_it_is(changes: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The body of this ResNet has 64 channels."""
+    """A ResNet whose body has 64 channels."""
     folder = tmp_path_factory.mktemp("resnet")
     run = make_run(folder / "run", generator="resnet-6", norm="instance", width=16)
     path = folder / "model.onnx"
@@ -161,7 +164,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["cpu-winograd", "openvino-winograd"])
-def test_an_exported_model_does_the_same_with_it(name: str, resnet: Path) -> None:
+def test_an_exported_model_gives_the_same_output(name: str, resnet: Path) -> None:
     if (reason := missing(find_provider(name))) is not None:
         pytest.skip(reason)
     images = RNG.uniform(-1, 1, (2, 3, 33, 50)).astype(np.float32)
@@ -170,7 +173,7 @@ def test_an_exported_model_does_the_same_with_it(name: str, resnet: Path) -> Non
     np.testing.assert_allclose(model.run(images), load_model(resnet, provider="cpu").run(images), atol=2e-4)
 
 
-def test_nothing_is_left_of_what_was_replaced(resnet: Path) -> None:
+def test_replaced_nodes_and_weights_are_removed(resnet: Path) -> None:
     proto = onnx.load_model_from_string(with_winograd(read_onnx(resnet)))
     onnx.checker.check_model(proto, full_check=True)
     read = {name for node in proto.graph.node for name in node.input}
@@ -178,9 +181,9 @@ def test_nothing_is_left_of_what_was_replaced(resnet: Path) -> None:
     assert (
         sum(node.op_type == "Conv" for node in proto.graph.node) == 4
     )  # stem, two downs, head; the ups are transposed
-    assert sum(node.op_type == "Range" for node in proto.graph.node) == 4  # the places are worked out once for all
+    assert sum(node.op_type == "Range" for node in proto.graph.node) == 4  # one tiling is shared by all
 
 
 def test_a_model_without_such_convolutions_is_refused(exported: Callable[[str], Exported]) -> None:
-    with pytest.raises(UserError, match="no convolution to be made faster"):
+    with pytest.raises(UserError, match="no convolution that suits"):
         load_model(exported("unet-256").path, provider="cpu-winograd")
