@@ -240,6 +240,12 @@ class Loop:
         if self.is_finished():
             self.say(f"{self.run.path} is trained to its end already")
             return
+        if 0 < self.config.max_steps <= self.position.step:
+            self.say(
+                f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger --max-steps, "
+                "or 0 for the whole training"
+            )
+            return
         self.logged_images = self.position.images
         total_images = sum(stage.images for stage in self.stages)
         if not self.position.step:
