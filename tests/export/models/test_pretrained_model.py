@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 import gan_tasks
 from gan_tasks.apps.cli.main import main
-from gan_tasks.apps.web.job_queue import Limits, Service
+from gan_tasks.apps.web.job_queue import JobRequest, Limits, Service
 from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.export.formats.jy import write_jy
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.load import WEIGHTS_SUFFIXES
 from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.onnx.export import export_onnx
@@ -37,6 +38,7 @@ from gan_tasks.pretrained.conversion import Architecture, Usage, rename_modules
 from gan_tasks.pretrained.files.safe_load import TORCH_SUFFIXES
 from gan_tasks.pretrained.jy import patch_names
 from gan_tasks.pretrained.pix2pixhd import multiscale_names
+from gan_tasks.spec import InputSpec, ModelSpec
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
 BAD_INPUT = 2
@@ -125,7 +127,7 @@ def test_train_mode_takes_the_statistics_of_the_image(translator: Generator, che
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 24)).astype(np.float32)
     expected = copy.deepcopy(translator).train()(torch.from_numpy(image)).numpy()
     assert np.abs(expected - translator(torch.from_numpy(image)).numpy()).max() > 0.1
-    found = gan_tasks.load(checkpoint, device="cpu", mode="train").run(image)
+    found = gan_tasks.load(checkpoint, device="cpu", mode="train").model.run(image)
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
@@ -133,7 +135,7 @@ def test_train_mode_keeps_dropout(tmp_path: Path) -> None:
     path = tmp_path / "unet.pth"
     write_jy(path, with_real_weights(unet(3, 3, width=2, downs=7)))
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32)
-    evaluated, trained = (gan_tasks.load(path, device="cpu", mode=mode) for mode in ("eval", "train"))
+    evaluated, trained = (gan_tasks.load(path, device="cpu", mode=mode).model for mode in ("eval", "train"))
     assert np.array_equal(evaluated.run(image), evaluated.run(image))
     assert not np.array_equal(trained.run(image), trained.run(image))
 
@@ -168,15 +170,18 @@ def family(network: nn.Module, usage: Usage) -> Architecture:
 
 
 def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = Usage("pix2pix", 3, 3, 1, value_range=(0.0, 1.0), scale=2, size_multiple=2, minimum_size=4)
+    image = InputSpec("image", "image", 3, "any")
+    spec = ModelSpec("pix2pix", "translate", (image,), 3, scale=2, size_multiple=2, minimum_size=4)
+    usage = Usage(spec, width=1, value_range=(0.0, 1.0))
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Brighter(), usage),))
     torch.save({"gamma": torch.tensor(0.5)}, tmp_path / "net.pth")
     model = PretrainedModel(tmp_path / "net.pth", device="cpu")
-    image = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
-    expected = np.rint(255 * (image / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
-    assert np.abs(model(image) - expected).max() <= 1
+    pixels = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
+    expected = np.rint(255 * (pixels / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
+    assert np.abs(Predictor(model)(pixels) - expected).max() <= 1
     export_onnx(model, tmp_path / "net.onnx", model_name="brighter")
-    assert np.abs(OnnxModel(tmp_path / "net.onnx", device="cpu")(image) - expected).max() <= 1
+    exported = Predictor(OnnxModel(tmp_path / "net.onnx", device="cpu"))
+    assert np.abs(exported(pixels) - expected).max() <= 1
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "net.onnx"))
     assert (metadata.spec.scale, metadata.spec.size_multiple, metadata.spec.minimum_size, metadata.family) == (
         2,
@@ -187,7 +192,8 @@ def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = Usage("pix2pix", 3, 3, 1, inputs=("image", "mask"))
+    inputs = (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask"))
+    usage = Usage(ModelSpec("pix2pix", "translate", inputs, 3), width=1)
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Painter(), usage),))
     torch.save({"gain": torch.tensor(-1.0)}, tmp_path / "net.pth")
     out = tmp_path / "net.onnx"
@@ -213,7 +219,7 @@ def test_an_exported_public_checkpoint_has_its_origin_in_the_metadata(exported: 
     assert (metadata.family, metadata.architecture, metadata.width) == ("CycleGAN/pix2pix", "ResnetGenerator", 4)
     assert metadata.source == "latest_net_G.pth"
     assert metadata.source_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert (metadata.task, metadata.licence, metadata.training_data) == ("pix2pix", "unknown", "unknown")
+    assert (metadata.spec.task, metadata.licence, metadata.training_data) == ("pix2pix", "unknown", "unknown")
 
 
 def test_an_exported_public_checkpoint_is_verified_and_gives_the_same_output(
@@ -238,7 +244,7 @@ def test_the_error_of_half_weights_is_in_the_metadata(checkpoint: Path, tmp_path
     assert (metadata.licence, metadata.training_data, metadata.model_name) == ("MIT", "maps", "Maps to photos")
     assert metadata.weights == "float16" and TOLERANCE < metadata.max_error <= 0.02
     images = np.random.default_rng(1).uniform(-1, 1, (1, 3, 68, 68)).astype(np.float32)
-    half, full = OnnxModel(tmp_path / "half.onnx", device="cpu"), gan_tasks.load(checkpoint, device="cpu")
+    half, full = OnnxModel(tmp_path / "half.onnx", device="cpu"), PretrainedModel(checkpoint, device="cpu")
     difference = np.abs(half.run(images) - full.run(images)).max() / 2
     assert metadata.max_error / 4 < difference < metadata.max_error * 4
 
@@ -312,7 +318,8 @@ def test_a_public_cyclegan_is_exported_verified_and_served(tmp_path: Path) -> No
     (served,) = open_models([exported])
     service = Service([served], Limits())
     try:
-        result = service.submit(served, tmp_path / "photo.png", tmp_path / "served.png").result(timeout=60)
+        request = JobRequest(served, {"image": tmp_path / "photo.png"})
+        result = service.submit(request, tmp_path / "served.png").result(timeout=60)
     finally:
         service.close()
     np.testing.assert_array_equal(result.after.pixels, by_runtime)
@@ -344,7 +351,7 @@ def test_a_discriminator_is_refused(
 def test_inspect_describes_a_public_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", checkpoint) == 0
     printed = capsys.readouterr().out
-    for word in ("CycleGAN/pix2pix ResnetGenerator", "width 4", f"gan-tasks export {checkpoint}"):
+    for word in ("CycleGAN/pix2pix ResnetGenerator", "width: 4", f"gan-tasks export {checkpoint}"):
         assert word in printed
 
 
@@ -360,7 +367,7 @@ def test_wrong_files_are_refused_with_a_remedy(
         (("export", unknown, out), "'conv9.weight'"),
         (("evaluate", unknown, "--data", pairs), "'conv9.weight'"),
         (("inspect", unknown), "'conv9.weight'"),
-        (("apply", photo, photo, out), "published checkpoint (.safetensors, .pth"),
+        (("apply", photo, photo, out), "public checkpoint (.safetensors, .pth"),
         (("apply", tmp_path / "missing.pth", photo, out), "does not exist"),
         (("apply", exported, photo, out, "--mode", "train"), "runs in mode eval only"),
         (("serve", checkpoint), f"export it first, `gan-tasks export {checkpoint} latest_net_G.onnx`"),
