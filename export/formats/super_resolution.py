@@ -64,7 +64,7 @@ def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesRep
         raise UserError(f"{out} should end in {PARAM_SUFFIX}; the {BIN_SUFFIX} is written beside it")
     generator = generator_of(model)
     param, weights = to_ncnn(generator, half=half)
-    # The list of layers is written last: without it, the weights alone cannot be loaded.
+    # The list of layers is written last, because the weights cannot be loaded without it.
     files = {out.with_suffix(BIN_SUFFIX): weights, out: param}
     return write_verified(files, out, generator, model.network, half=half)
 

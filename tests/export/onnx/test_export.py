@@ -70,7 +70,7 @@ def test_the_file_has_metadata_and_free_sizes(exported: Callable[[str], Exported
     for value, channels in ((image, 1), (output, 3)):
         batch, depth, height, width = value.type.tensor_type.shape.dim
         assert depth.dim_value == channels
-        assert batch.dim_param and height.dim_param and width.dim_param, "free sizes"
+        assert batch.dim_param and height.dim_param and width.dim_param, "batch, height and width should be free"
 
 
 @pytest.mark.slow
