@@ -85,8 +85,8 @@ def verdict_on_pairs(model: Subject, evaluation: Evaluation) -> str:
 
 def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
     best = min(evaluation.baselines, key=lambda subject: subject.metrics["l1"].mean)
-    reached, other = model.metrics["l1"].mean, best.metrics["l1"].mean
-    figures = f"L1 {reached:.4f}, {best.name} {other:.4f}"
+    own, other = model.metrics["l1"].mean, best.metrics["l1"].mean
+    figures = f"L1 {own:.4f}, {best.name} {other:.4f}"
     test = next((t for t in evaluation.tests if t.metric == "l1" and t.second == best.name), None)
     if test is None or test.better is None:
         return f"By L1 no difference from the best baseline is shown: {figures}."

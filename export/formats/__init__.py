@@ -1,1 +1,1 @@
-"""Weights files of other programs, written from our models."""
+"""Export models as weights files of other programs."""

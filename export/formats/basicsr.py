@@ -1,6 +1,7 @@
-"""Generators of super-resolution as BasicSR and Real-ESRGAN name them: https://github.com/XPixelGroup/BasicSR.
+"""Convert super-resolution generators to checkpoints of BasicSR and Real-ESRGAN.
 
-What reads these names is in `esrgan.py`, `srvgg.py` and `msrresnet.py`.
+https://github.com/XPixelGroup/BasicSR. `esrgan.py`, `srvgg.py` and `msrresnet.py` in `gan_tasks/pretrained/` read
+these checkpoints.
 """
 
 import io
@@ -17,11 +18,11 @@ from gan_tasks.pretrained.msrresnet import msr_resnet_names
 from gan_tasks.pretrained.srvgg import srvgg_names
 
 WRAPPER = "params_ema"
-"""Where the loaders of both projects look first."""
+"""Key of the state dict that the loaders of both projects try first."""
 
 
 def to_basicsr(generator: Generator) -> dict[str, Tensor]:
-    """A copy of the generator's tensors, on the CPU, under exactly the keys that BasicSR's own code loads.
+    """Return a copy of the generator's tensors on the CPU, with exactly the keys that BasicSR's code loads.
 
     Raises UserError for a generator that BasicSR does not have.
     """
@@ -36,11 +37,11 @@ def to_basicsr(generator: Generator) -> dict[str, Tensor]:
 
 
 def names_in_basicsr(generator: Generator) -> ModuleNames | None:
-    """Ours → BasicSR's; None for a network that is none of its three."""
+    """Map our module names to BasicSR's; None for a network that is none of its three."""
     dense_blocks = sum(isinstance(module, DenseBlock) for module in generator.modules())
     ups = range(1, len(generator.ups) + 1)
     if dense_blocks:
-        # RRDBNet always doubles twice; smaller scales fold pixels first.
+        # RRDBNet always upscales twice by 2; smaller scales apply pixel unshuffle first.
         if len(ups) != 2:
             return None
         return new_naming(tuple(f"conv_up{i}" for i in ups)).names(dense_blocks // 3)
@@ -54,7 +55,7 @@ def names_in_basicsr(generator: Generator) -> ModuleNames | None:
 
 
 def basicsr_bytes(state: State) -> bytes:
-    """The content of a `.pth` file."""
+    """Return the content of a `.pth` file."""
     buffer = io.BytesIO()
     torch.save({WRAPPER: dict(state)}, buffer)
     return buffer.getvalue()

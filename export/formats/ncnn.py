@@ -1,4 +1,4 @@
-"""A generator of super-resolution as ncnn's two files, written layer by layer as `ncnn.py` reads them."""
+"""Convert super-resolution generators to ncnn's two files; `gan_tasks/pretrained/files/ncnn.py` reads them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gan_tasks.pretrained.files.ncnn import (
 from gan_tasks.pretrained.srvgg import is_srvgg
 
 INPUT, OUTPUT = "data", "output"
-"""What Real-ESRGAN's files call the image and its result, and the programs that run them expect."""
+"""Names of input and output in Real-ESRGAN's files, which programs that run them expect."""
 
 
 def to_ncnn(generator: Generator, *, half: bool = False) -> tuple[bytes, bytes]:
-    """The contents of the `.param` and of the `.bin`. Images are C×H×W in [0, 1], as everywhere in Real-ESRGAN.
+    """Return the contents of the `.param` and `.bin` files. Images are C×H×W in [0, 1], as in Real-ESRGAN.
 
-    half: store the weights of convolutions as float16, as the published files do; biases and slopes stay float32.
+    half: store the weights of convolutions as float16, as Real-ESRGAN's files do; biases and slopes stay float32.
 
     Raises UserError as `to_basicsr` does.
     """
@@ -41,18 +41,19 @@ def to_ncnn(generator: Generator, *, half: bool = False) -> tuple[bytes, bytes]:
 
 
 def chain_of(generator: Generator, state: State) -> Chain:
+    """Return the layers of a generator in ncnn's form."""
     if is_srvgg(state):
         return srvgg_chain(sum(tensor.ndim == 4 for tensor in state.values()) - 1, generator.scale)
     if is_rrdb(state):
-        folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
+        factors = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
         blocks = sum(key.endswith(".rdb1.conv1.weight") for key in state)
-        return rrdb_chain(blocks, len(generator.ups), folded[0] if folded else 1)
+        return rrdb_chain(blocks, len(generator.ups), factors[0] if factors else 1)
     shuffles = [part.upscale_factor for part in generator.ups.modules() if isinstance(part, nn.PixelShuffle)]
     return msr_resnet_chain(sum(key.endswith(".conv1.weight") for key in state), shuffles)
 
 
 def param_text(chain: Chain, state: State) -> str:
-    """One line a layer. A result that several layers read is split: each then has a blob of its own."""
+    """Return one line per layer. A blob that several layers read is split, so that each has its own."""
     readers = Counter(number for layer in chain.layers for number in layer.inputs)
     weighted = iter(chain.names)
     waiting: dict[int, list[str]] = {}
@@ -73,7 +74,8 @@ def param_text(chain: Chain, state: State) -> str:
 
 
 def line(kind: str, number: int, inputs: list[str], outputs: list[str], params: Params) -> str:
-    # ncnn takes a number for an integer unless it is written with a point, and then reads its bits as a float's.
+    """Return the line of one layer."""
+    # ncnn reads a number without a decimal point as an integer, so floats are written in scientific notation.
     values = (
         f"{key}={','.join(f'{value:e}' if isinstance(value, float) else str(value) for value in params[key])}"
         for key in sorted(params, key=abs)
@@ -83,11 +85,12 @@ def line(kind: str, number: int, inputs: list[str], outputs: list[str], params: 
 
 
 def sizes(weight: Tensor) -> Params:
-    """A convolution's outputs and how many weights it has, or a PReLU's slopes."""
+    """Return the output channels and number of weights of a convolution, or the number of slopes of a PReLU."""
     return {0: (len(weight),)} if weight.ndim == 1 else {0: (len(weight),), 6: (weight.numel(),)}
 
 
 def packed(state: State, name: str, *, half: bool) -> bytes:
+    """Return the bytes of a layer in the `.bin` file."""
     weight = state[f"{name}.weight"]
     if weight.ndim == 1:
         return raw(weight, torch.float32)

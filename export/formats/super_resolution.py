@@ -1,4 +1,4 @@
-"""A model of super-resolution as the files of other projects, verified before they are left in place."""
+"""Export super-resolution models as files of other projects, and verify the files first."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from gan_tasks.pretrained.files.ncnn import BIN_SUFFIX, PARAM_SUFFIX
 from gan_tasks.pretrained.load import load_network
 
 UPSCALER_RANGE = (0.0, 1.0)
-"""Of images, in all of these projects."""
+"""Range of images in all of these projects."""
 
 
 @dataclass(frozen=True)
 class FilesReport:
-    """What was written, and how far what is read from it is from the model: of values in [0, 1]."""
+    """The exported files, and the largest difference of the network read back from the model, of values in [0, 1]."""
 
     paths: tuple[Path, ...]
     size_bytes: int
@@ -46,17 +46,17 @@ class FilesReport:
 
 
 def export_basicsr(model: TorchModel, out: Path) -> FilesReport:
-    """Write a `.pth` that BasicSR's and Real-ESRGAN's own code loads: {"params_ema": state dict}, new names.
+    """Write a `.pth` that BasicSR's and Real-ESRGAN's code loads: {"params_ema": state dict}, with the new names.
 
-    Raises UserError for a network that they do not have, and NotVerifiedError where what is read back differs.
+    Raises UserError for a network that they do not have, and NotVerifiedError if the network read back differs.
     """
     return write_basicsr(generator_of(model), model.network, out)
 
 
 def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesReport:
-    """Write ncnn's `.param`, which is `out`, and the `.bin` beside it; the blobs are called as in Real-ESRGAN's.
+    """Write ncnn's `.param` to `out`, and the `.bin` beside it, with the names of blobs of Real-ESRGAN.
 
-    half: store the weights as float16, as the published files do.
+    half: store the weights as float16, as Real-ESRGAN's files do.
 
     Raises UserError and NotVerifiedError as `export_basicsr` does.
     """
@@ -64,58 +64,59 @@ def export_ncnn(model: TorchModel, out: Path, *, half: bool = False) -> FilesRep
         raise UserError(f"{out} should end in {PARAM_SUFFIX}; the {BIN_SUFFIX} is written beside it")
     generator = generator_of(model)
     param, weights = to_ncnn(generator, half=half)
-    # The list of layers comes last: without it nobody takes the weights for a network.
+    # The list of layers is written last, because the weights cannot be loaded without it.
     files = {out.with_suffix(BIN_SUFFIX): weights, out: param}
     return write_verified(files, out, generator, model.network, half=half)
 
 
 def export_interpolated(first: TorchModel, second: TorchModel, alpha: float, out: Path) -> FilesReport:
-    """Write a `.pth` as `export_basicsr` does, its weights (1 - alpha) of the first model and alpha of the second.
+    """Write a `.pth` as `export_basicsr` does, with the weights (1 - alpha) · first + alpha · second.
 
-    Network interpolation (ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.4): between a model
-    trained to come close and the same trained on to look real, it trades the one for the other.
+    This is network interpolation (ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.4). Between a
+    model trained for PSNR and the same model trained further with a GAN loss, it trades accuracy for realism.
 
-    alpha: 0 is the first, 1 the second, both to the bit.
+    alpha: 0 gives the first model, 1 the second, both to the bit.
 
-    Raises UserError for an alpha outside [0, 1], and for models of different architecture, naming the first
-    difference; and as `export_basicsr` does.
+    Raises UserError for an alpha outside [0, 1] and for models of different architecture, with the first difference;
+    and the errors of `export_basicsr`.
     """
     if not 0 <= alpha <= 1:
-        raise UserError(
-            f"alpha is {alpha}: give a number from 0, which is {first.title}, to 1, which is {second.title}"
-        )
+        raise UserError(f"alpha is {alpha}: give a number from 0 (only {first.title}) to 1 (only {second.title})")
     ours, theirs = generator_of(first), generator_of(second)
     check_same_shapes(to_basicsr(ours), to_basicsr(theirs), first.title, second.title)
-    blend, other = copy.deepcopy(ours), theirs.state_dict()
-    blend.load_state_dict({key: torch.lerp(tensor, other[key], alpha) for key, tensor in ours.state_dict().items()})
-    return write_basicsr(blend, in_our_range(blend, UPSCALER_RANGE), out)
+    interpolated, other = copy.deepcopy(ours), theirs.state_dict()
+    interpolated.load_state_dict(
+        {key: torch.lerp(tensor, other[key], alpha) for key, tensor in ours.state_dict().items()}
+    )
+    return write_basicsr(interpolated, in_our_range(interpolated, UPSCALER_RANGE), out)
 
 
 def check_same_shapes(first: State, second: State, first_title: str, second_title: str) -> None:
+    """Raise UserError with the first difference between the shapes of two networks."""
     for key in {**first, **second}:
         one, other = first.get(key), second.get(key)
         if one is None or other is None or one.shape != other.shape:
             raise UserError(
-                f"only models of one architecture can be blended: {key} is {describe(one)} in {first_title} and "
+                f"only models of one architecture can be interpolated: {key} is {describe(one)} in {first_title} and "
                 f"{describe(other)} in {second_title}"
             )
 
 
 def generator_of(model: TorchModel) -> Generator:
-    """The generator of a super-resolution model that BasicSR has too; it works on images in UPSCALER_RANGE.
+    """Return the generator of a super-resolution model that BasicSR has too; it takes images in UPSCALER_RANGE.
 
     Raises UserError for any other model.
     """
     generators = [module for module in model.network.modules() if isinstance(module, Generator)]
     if model.spec.use != "upscale" or len(generators) != 1:
         raise UserError(
-            f"{model.title} is a model of {model.spec.task}, and this format is for models that upscale. Every model "
-            "can be exported with --format onnx, pix2pix's with --format jy too"
+            f"{model.title} is a model of {model.spec.task}, but this format is for models that upscale. Use "
+            "--format onnx for any model, or --format jy for pix2pix and CycleGAN"
         )
     try:
         to_basicsr(generators[0])
     except UserError as error:
-        raise UserError(f"{model.title}: {error}. Every model can be exported with --format onnx") from error
+        raise UserError(f"{model.title}: {error}. Use --format onnx for any model") from error
     return generators[0]
 
 
@@ -128,9 +129,11 @@ def write_basicsr(generator: Generator, network: nn.Module, out: Path) -> FilesR
 def write_verified(
     files: dict[Path, bytes], named: Path, generator: Generator, network: nn.Module, *, half: bool = False
 ) -> FilesReport:
-    """Write the files once the network that is read from them, by the name of one, does what `network` does.
+    """Write the files, after the network that is read from them is verified to equal `network`.
 
-    network: on images in [-1, 1]; its generator says which sizes it takes.
+    named: the file that is loaded.
+    generator: determines the sizes that are compared.
+    network: takes images in [-1, 1].
     """
     with TemporaryDirectory() as folder:
         for path, data in files.items():
@@ -140,7 +143,7 @@ def write_verified(
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     if not max_error <= tolerance:
         raise NotVerifiedError(
-            f"{named} was not written: what is read from it differs from the model by {max_error:.1e}, and at most "
+            f"{named} was not written: the network read back differs from the model by {max_error:.1e}, and at most "
             f"{tolerance:.0e} is allowed" + (". Export it without half" if half else "")
         )
     named.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +153,7 @@ def write_verified(
 
 
 def largest_difference(found: nn.Module, expected: nn.Module, generator: Generator) -> float:
-    """Of values in [0, 1], at five sizes; not a number where either gives none, infinite where the sizes differ."""
+    """Return the largest difference of values in [0, 1] at five sizes; nan for nan, infinite if the sizes differ."""
     device = next(generator.parameters()).device
     spec = upscaler_usage(generator).spec
     differences = []
@@ -163,5 +166,5 @@ def largest_difference(found: nn.Module, expected: nn.Module, generator: Generat
 
 
 def clipped(images: Tensor) -> Tensor:
-    """From [-1, 1] to [0, 1], what lies outside as the nearer end: a run's model clips, the published ones do not."""
+    """Convert [-1, 1] to [0, 1] and clip, because models of runs clip and public ones do not."""
     return images.float().cpu().clamp(-1, 1) / 2 + 0.5

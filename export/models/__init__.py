@@ -1,1 +1,1 @@
-"""A trained model in use: what `load` gives, whatever it was loaded from."""
+"""Trained models from run folders, public checkpoints and ONNX files, with one interface."""

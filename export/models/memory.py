@@ -1,4 +1,4 @@
-"""How much memory a network needs, found without running it: on the meta device, which computes nothing."""
+"""Count the memory that a network needs on the meta device, where nothing is computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within it, `peak` is the most that tensors made there took at one time."""
+    """Context in which the memory of new tensors is counted; `peak` is the most bytes alive at one time."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -22,19 +22,19 @@ class LiveBytes(TorchDispatchMode):
         self._alive: dict[StorageWeakRef, int] = {}
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        outputs = func(*args, **(kwargs or {}))
         self._alive = {storage: size for storage, size in self._alive.items() if not storage.expired()}
-        for tensor in tree_leaves(made):
+        for tensor in tree_leaves(outputs):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 self._alive[StorageWeakRef(storage)] = storage.nbytes()
         self.peak = max(self.peak, sum(self._alive.values()))
-        return made
+        return outputs
 
 
 def peak_bytes(network: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """The most that features take at one time, inputs on the meta device apart; what convolutions take to work in
-    is not in it."""
+    """Return the most bytes that features take at one time, without the inputs (on the meta device) and without the
+    workspace of convolutions."""
     with torch.inference_mode():
         weights = on_meta(network)
         live = LiveBytes()

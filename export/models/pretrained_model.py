@@ -1,4 +1,4 @@
-"""A model from a checkpoint that others published, run with torch."""
+"""A model from a public checkpoint, run with torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gan_tasks.pretrained.load import load_pretrained
 
 
 class PretrainedModel(TorchModel):
-    """See `Model`. What the file holds is found from its tensors (see `pretrained/load.py`); the title is its name.
+    """A `Model` of a public checkpoint. Its architecture is detected from the tensors (see `pretrained/load.py`).
 
-    weights: the file that holds them.
+    weights: the file with the weights.
 
     Raises UserError as `load_pretrained` does, and for a discriminator, which makes no image.
     """
@@ -27,12 +27,12 @@ class PretrainedModel(TorchModel):
         usage = pretrained.usage
         if usage is None:
             raise UserError(
-                f"{path} holds a {pretrained.architecture.title}, which is a discriminator and makes no image: give "
-                "the generator's file, such as latest_net_G.pth"
+                f"{path} contains a {pretrained.architecture.title}, which is a discriminator and makes no image: "
+                "give the generator's file, such as latest_net_G.pth"
             )
         self.architecture, self.usage, self.spec = pretrained.architecture, usage, usage.spec
         self.weights = path.with_suffix(BIN_SUFFIX) if path.suffix.lower() == PARAM_SUFFIX else path
-        if self.spec.scale > 1:  # RRDBNet so runs faster on a CPU, in two thirds of the memory
+        if self.spec.scale > 1:  # on a CPU, RRDBNet then runs faster, with two thirds of the memory
             pretrained.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(in_our_range(pretrained.network, usage.value_range), device, mode)
         self.title, self.source = path.stem, self.weights.name
@@ -46,12 +46,12 @@ class PretrainedModel(TorchModel):
 
 
 def in_our_range(network: nn.Module, value_range: tuple[float, float]) -> nn.Module:
-    """The network on images in [-1, 1], where its own lie in `value_range`."""
+    """Wrap a network for images in `value_range`, so that it takes images in [-1, 1]."""
     return network if value_range == (-1, 1) else Rescaled(network, *value_range)
 
 
 class Rescaled(nn.Module):
-    """Maps the image from [-1, 1] to [low, high] for the network, and its output back. Masks stay as they are."""
+    """Map the image from [-1, 1] to [low, high] for a network, and map its output back. Masks are not changed."""
 
     def __init__(self, network: nn.Module, low: float, high: float) -> None:
         super().__init__()
@@ -59,5 +59,5 @@ class Rescaled(nn.Module):
         self.gain, self.middle = (high - low) / 2, (high + low) / 2
 
     def forward(self, image: Tensor, *masks: Tensor) -> Tensor:
-        made: Tensor = self.network(image * self.gain + self.middle, *masks)
-        return (made - self.middle) / self.gain
+        output: Tensor = self.network(image * self.gain + self.middle, *masks)
+        return (output - self.middle) / self.gain

@@ -1,4 +1,4 @@
-"""Resizing whole photographs in the memory of a band of rows. numpy, and PIL when it is called."""
+"""Resize large images strip-wise, with little memory. Imports numpy, and PIL when it is called."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.images.pixels import Pixels
 
 STRIP_PIXELS = 2**22
-"""Of the result, that are made at a time."""
+"""Most pixels of the result in a strip of rows."""
 
 
 def resized(pixels: Pixels, size: tuple[int, int], kernel: Literal["bicubic", "lanczos"]) -> Pixels:
-    """Resize H×W×C integers to (height, width); scaling down, the kernel averages what it leaves out.
+    """Resize H×W×C integers to (height, width), antialiased.
 
-    Made in bands of rows, so that no more than a band of float32 exists beside the two images.
+    It works strip-wise, so that only one strip of rows of float32 is in memory beside the two images.
 
     Args:
-        kernel: bicubic (a = -0.5) or lanczos (of three lobes), as PIL has them.
+        kernel: PIL's bicubic (a = -0.5) or lanczos (three lobes).
     """
     from PIL import Image
 
@@ -31,7 +31,7 @@ def resized(pixels: Pixels, size: tuple[int, int], kernel: Literal["bicubic", "l
         return pixels
     result = np.empty((*size, pixels.shape[2]), pixels.dtype)
     step = height / size[0]
-    support = math.ceil(3 * max(1.0, step)) + 2  # rows of the input that the kernel sees beyond a band
+    support = math.ceil(3 * max(1.0, step)) + 2  # input rows that the kernel needs beyond a strip
     largest = np.iinfo(pixels.dtype).max
     for start, stop in strips(*size):
         first, last = max(0, math.floor(start * step) - support), min(height, math.ceil(stop * step) + support)
@@ -44,6 +44,6 @@ def resized(pixels: Pixels, size: tuple[int, int], kernel: Literal["bicubic", "l
 
 
 def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Rows from and to, of STRIP_PIXELS at most."""
+    """Yield the ranges of rows, start and stop, of strips of at most STRIP_PIXELS."""
     rows = max(1, STRIP_PIXELS // width)
     return ((start, min(height, start + rows)) for start in range(0, height, rows))

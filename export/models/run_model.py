@@ -1,4 +1,4 @@
-"""A model straight from its training: a run folder, or one checkpoint of it, run with torch."""
+"""A model from a run folder, or from one of its checkpoints, run with torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gan_tasks.tasks.base import Task
 
 
 class TrainedModel(TorchModel):
-    """See `Model`. The title is the run's name, the checkpoint's and, where there are several, the direction.
+    """A `Model` of a run folder. Its title is the names of the run, the checkpoint and the direction, if any.
 
     Attributes:
-        task: built, with the trained generators.
-        checkpoint: where the weights are from.
+        task: the task with the trained generators.
+        checkpoint: folder of the checkpoint.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval", direction: str = "") -> None:
@@ -40,7 +40,7 @@ class TrainedModel(TorchModel):
 
 
 class TaskNetwork(nn.Module):
-    """A task's `infer` as a module, so that its generators can be moved and copied as one."""
+    """A task's `infer` as a module, so that its generators can be moved and copied together."""
 
     def __init__(self, task: Task[Any, Any]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class TaskNetwork(nn.Module):
 
 
 def without_paths(config: Any) -> dict[str, Any]:
-    """A config dataclass as a dict. Paths are left out: they lead nowhere elsewhere, and tell of this machine."""
+    """Convert a config dataclass to a dict, without paths, which are valid on this machine only."""
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return {
         name: without_paths(value) if is_dataclass(value) else value

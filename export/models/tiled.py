@@ -12,20 +12,20 @@ from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run
 
 
 class TiledModel(Model):
-    """See `Model`. An image that needs more than `max_memory_bytes` is run in tiles (see tiling.py)."""
+    """A `Model` that runs an image in tiles if it needs more than `max_memory_bytes` (see tiling.py)."""
 
     @property
     @abstractmethod
     def bytes_per_pixel(self) -> int:
-        """Estimate of the memory in use, to a pixel of input."""
+        """Estimate of the memory in use per pixel of input."""
 
     @abstractmethod
     def run_network(self, *inputs: FloatImages) -> FloatImages:
-        """As `run`, each image as a whole."""
+        """Run the network as `run` does, without tiles."""
 
     @property
     def overlap(self) -> int:
-        """Pixels that neighbouring tiles share."""
+        """Number of pixels that neighbouring tiles share."""
         spec = self.spec
         return overlap_of(spec.receptive_field, size_multiple=spec.size_multiple, minimum_size=spec.minimum_size)
 
@@ -48,7 +48,7 @@ class TiledModel(Model):
         )
 
     def _run_in_tiles(self, image: Planes, *, in_levels: bool) -> Planes:
-        """1×C×H×W, integers where `in_levels`, to C'×(s·H)×(s·W) of the same type."""
+        """Run 1×C×H×W in tiles; return C'×(s·H)×(s·W) of the same type: integers if `in_levels`, else floats."""
 
         def run_levels(tile: Planes) -> Planes:
             output = self.run_network(to_float(tile[0].transpose(1, 2, 0))[None])[0]
@@ -77,7 +77,7 @@ class TiledModel(Model):
 
 
 def pad_to_multiple(images: Planes, multiple: int, minimum: int) -> Planes:
-    """As `gan_tasks.networks.blocks.pad_to_multiple`, which needs torch: N×C×H×W, padded below and to the right."""
+    """Pad N×C×H×W below and to the right, as `gan_tasks.networks.blocks.pad_to_multiple` does with torch."""
     height, width = images.shape[-2:]
     below, right = padding_to_multiple(height, width, multiple, minimum)
     if not below and not right:
@@ -89,7 +89,7 @@ def pad_to_multiple(images: Planes, multiple: int, minimum: int) -> Planes:
 
 
 def padding_to_multiple(height: int, width: int, multiple: int, minimum: int) -> tuple[int, int]:
-    """Pixels to add below and to the right."""
+    """Return the number of pixels to add below and to the right."""
     below = max(minimum, -(-height // multiple) * multiple) - height
     right = max(minimum, -(-width // multiple) * multiple) - width
     return below, right

@@ -1,4 +1,4 @@
-"""Large images in tiles that overlap and are blended, so that memory is bounded. numpy alone."""
+"""Run large images in overlapping tiles with limited memory, and blend the tiles. numpy only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.errors import UserError
 
 Planes = NDArray[Any]
-"""C×H×W of any type; integers stay integers."""
+"""C×H×W of any type; integers remain integers."""
 
 OnTile = Callable[[int, int], None]
-"""Told how many tiles are done, and of how many: before the first and after each. What it raises ends the run."""
+"""Callback with the numbers of finished tiles and of all tiles, before the first tile and after each. An exception
+that it raises ends the run."""
 
 _on_tile: ContextVar[OnTile] = ContextVar("on_tile", default=lambda done, count: None)
 
 
 @contextmanager
 def reporting_tiles(on_tile: OnTile) -> Iterator[None]:
-    """Let `on_tile` be told of the tiles that this thread runs inside the block."""
+    """Call `on_tile` for the tiles that this thread runs inside the block."""
     token = _on_tile.set(on_tile)
     try:
         yield
@@ -36,7 +37,8 @@ def reporting_tiles(on_tile: OnTile) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one side of the image: pixels start to stop, the first `shared` also in earlier tiles."""
+    """A tile along one side of the image: pixels start to stop, of which the first `shared` are also in the tile
+    before."""
 
     start: int
     stop: int
@@ -44,12 +46,12 @@ class Span:
 
 
 def spans(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ...]:
-    """Cover a side with tiles of one length, at most `tile`, that share at least `overlap` pixels with the next.
+    """Cover a side with tiles of equal length, at most `tile`, that share at least `overlap` pixels with the next.
 
-    They start at multiples of `multiple`, so that a network that halves its input sees the same grid in each.
+    They start at multiples of `multiple`, so that the downsampling grid of a network is the same in each tile.
 
     Args:
-        length, tile, overlap: in pixels, each a multiple of `multiple`; tile ≥ 2·overlap unless it is the length.
+        length, tile, overlap: in pixels, each a multiple of `multiple`; tile ≥ 2·overlap, or tile ≥ length.
     """
     if tile >= length:
         return (Span(0, length),)
@@ -63,15 +65,15 @@ def spans(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ..
 
 
 def even_tile(length: int, count: int, overlap: int, multiple: int) -> int:
-    """The shortest tile of which so many cover a side."""
+    """Return the shortest length of `count` tiles that cover a side."""
     return -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
 
 
 def rise(shared: int) -> NDArray[np.float32]:
-    """The weights of a tile over the earlier ones, in the pixels that it shares with them.
+    """Return the blend weights of a tile in the pixels that it shares with the tile before.
 
-    Each tile has weight 0 in its outer three eighths, where it lacks the surroundings that a whole image would have;
-    in the quarter between, one weight falls straight as the other rises.
+    Each tile has weight 0 in the outer three eighths of the overlap, where its receptive field is cut off. In the
+    quarter between, the weights change linearly.
     """
     margin, ramp = 3 * shared / 8, max(shared / 4, 1)
     weights: NDArray[np.float32] = np.clip((np.arange(shared) + 0.5 - margin) / ramp, 0, 1).astype(np.float32)
@@ -79,16 +81,18 @@ def rise(shared: int) -> NDArray[np.float32]:
 
 
 def overlap_of(receptive_field: int, *, size_multiple: int, minimum_size: int) -> int:
-    """Pixels that neighbouring tiles share, where the image decides what is made `reach` pixels away; see `rise`."""
+    """Return the number of pixels that neighbouring tiles share for a receptive-field radius; see `rise`."""
     return -(-max(math.ceil(8 * receptive_field / 3), minimum_size) // size_multiple) * size_multiple
 
 
 def tile_size(height: int, width: int, *, max_pixels: int, overlap: int, multiple: int) -> tuple[int, int]:
-    """The tile, (height, width), of at most `max_pixels` with which least of the image is run twice.
+    """Return the (height, width) of the tiles of at most `max_pixels` that run the fewest pixels in total.
+
+    If no tile has at most `max_pixels`, returns the smallest one. A side of a tile is at least 2·overlap, or the side
+    of the image.
 
     Args:
-        height, width, overlap: in pixels, multiples of `multiple`. A side of a tile is no shorter than 2·overlap, or
-            the image where that is smaller still: where no tile has so few pixels, it is the smallest.
+        height, width, overlap: in pixels, multiples of `multiple`.
     """
 
     def sides(length: int) -> list[int]:
@@ -122,9 +126,9 @@ def fitting_tile(
     multiple: int,
     title: str,
 ) -> tuple[int, int]:
-    """The best tile that keeps to the memory, see `tile_size`.
+    """Return the best tile within the memory limit, see `tile_size`.
 
-    Raises UserError, naming the model by its title, where not even the smallest does.
+    Raises UserError, with the title of the model, if the smallest tile needs more memory.
     """
     max_pixels = max_memory_bytes // bytes_per_pixel
     tile = tile_size(height, width, max_pixels=max_pixels, overlap=overlap, multiple=multiple)
@@ -145,11 +149,14 @@ def run_in_tiles(
     multiple: int = 1,
     scale: int = 1,
 ) -> Planes:
-    """Run C×H×W through `run`, 1×C×h×w → 1×C'×(s·h)×(s·w), tile by tile; gives C'×(s·H)×(s·W) of the type of `run`.
+    """Run an image C×H×W tile by tile; return C'×(s·H)×(s·W) of the type that `run` returns.
 
-    The result equals that of the whole image where an output pixel depends on at most 3/8 of the overlap to each
-    side; normalisation over the whole image, as instance norm's, becomes one over each tile. Nothing but the result
-    is as large as it: integers are blended as integers, which changes none where the tiles agree.
+    The result equals that of the whole image if the receptive-field radius is at most 3/8 of the overlap. But
+    normalisation over the whole image, such as instance norm, is computed for each tile. Only the result is as large
+    as the image. Integers are blended as integers, which changes nothing where tiles are equal.
+
+    Args:
+        run: runs the network on a tile, 1×C×h×w → 1×C'×(s·h)×(s·w).
     """
     height, width = image.shape[-2:]
     tiles = list(product(spans(height, tile[0], overlap, multiple), spans(width, tile[1], overlap, multiple)))
@@ -160,7 +167,7 @@ def run_in_tiles(
         top = row.shared * scale
         output = run(image[None, :, row.start : row.stop, column.start : column.stop])[0]
         if result is None:
-            # In memory an image has its channels last.
+            # Memory layout H×W×C, which images have.
             result = np.empty((height * scale, width * scale, len(output)), output.dtype).transpose(2, 0, 1)
         if column.start == 0:
             shared_rows = np.empty((len(output), top, width * scale), output.dtype)
@@ -174,17 +181,18 @@ def run_in_tiles(
             ):
                 blend(result[:, line], shared_row, weight)
         on_tile(done, len(tiles))
-    assert result is not None  # there is always a tile
+    assert result is not None  # there is at least one tile
     return result
 
 
-def join(canvas: Planes, piece: Planes, weights: NDArray[np.float32]) -> None:
-    """Put the piece on the canvas; its first columns have these weights over what is there."""
+def join(canvas: Planes, tile: Planes, weights: NDArray[np.float32]) -> None:
+    """Write a tile to the canvas; its first columns are blended with these weights."""
     shared = len(weights)
-    canvas[..., shared:] = piece[..., shared:]
-    blend(canvas[..., :shared], piece[..., :shared], weights)
+    canvas[..., shared:] = tile[..., shared:]
+    blend(canvas[..., :shared], tile[..., :shared], weights)
 
 
-def blend(canvas: Planes, piece: Planes, weight: NDArray[np.float32]) -> None:
-    mixed = canvas + (piece - canvas.astype(np.float32)) * weight
+def blend(canvas: Planes, tile: Planes, weight: NDArray[np.float32]) -> None:
+    """Blend a tile into the canvas in place; `weight` is that of the tile."""
+    mixed = canvas + (tile - canvas.astype(np.float32)) * weight
     canvas[...] = np.rint(mixed) if np.issubdtype(canvas.dtype, np.integer) else mixed

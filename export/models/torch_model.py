@@ -1,4 +1,4 @@
-"""A model that torch runs: what a trained model and a public checkpoint share, and all that export reads."""
+"""The base class of models that torch runs: run folders and public checkpoints."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from gan_tasks.training.runtime import pick_device
 Mode = Literal["eval", "train"]
 
 WORKSPACE_FACTOR = 1.05
-"""Memory in use over the features that are alive at once. On the CPU: 1.0 for RRDBNet, SRVGG-16 and ResNet-9."""
+"""Memory in use over the features alive at once. On the CPU it is 1.0 for RRDBNet, SRVGG-16 and ResNet-9."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model's weights come from; empty is not stated."""
+    """Origin of a model's weights; a field is empty if it is unknown."""
 
     source: str
-    """The file's name, or the run's and its checkpoint's."""
+    """Name of the file, or of the run and its checkpoint."""
     source_sha256: str = ""
-    """Of the file."""
+    """SHA-256 of the file."""
     family: str = ""
-    """The projects that publish the network."""
+    """Projects that published the network."""
     architecture: str = ""
-    """What it is called there."""
+    """Name of the architecture in these projects."""
     width: int = 0
-    """Channels of its first layer."""
+    """Channels of the first layer."""
 
 
 class TorchModel(TiledModel):
-    """See `Model`. `network` is called with tensors in the order of the spec's inputs."""
+    """A `Model` that torch runs. `network` takes tensors in the order of the spec's inputs."""
 
     network: nn.Module
     device: torch.device
 
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
-        """Put the network where it runs. In mode `train` dropout stays, and each batch has its own statistics."""
+        """Move the network to its device. Mode `train` keeps dropout and uses the statistics of each batch."""
         self.device = pick_device(device)
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
         run_strip_wise(self.network, True)
@@ -56,6 +56,7 @@ class TorchModel(TiledModel):
         return self.network.training
 
     def origin(self) -> Origin:
+        """Return the origin of the weights."""
         return Origin(self.source)
 
     @cached_property
@@ -73,14 +74,14 @@ class TorchModel(TiledModel):
 
 
 def input_shapes(spec: ModelSpec, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
-    """The shape of each input where every image has this size."""
+    """Return the shapes of the inputs if every image has this size."""
     return [
         (batch, each.channels, height, width) if each.is_spatial else (batch, each.channels) for each in spec.inputs
     ]
 
 
 def run_strip_wise(network: nn.Module, strip_wise: bool) -> None:
-    """See `Generator.strip_wise`."""
+    """Switch strip-wise computation of all generators in a network on or off; see `Generator.strip_wise`."""
     for part in network.modules():
         if isinstance(part, Generator):
             part.strip_wise = strip_wise

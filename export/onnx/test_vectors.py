@@ -23,7 +23,7 @@ from gan_tasks.spec import InputSpec, ModelSpec
 STRIDE = 3
 """A test vector stores every third row and column of its output; an odd step covers every phase of upsampling."""
 BLOCK = 8
-"""Images of test vectors are made of blocks of this many pixels a side, so that they compress well."""
+"""Side in pixels of the blocks that images of test vectors consist of, so that they compress well."""
 MAX_BYTES = 2**26
 """Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
 KEY = "test_vector_"

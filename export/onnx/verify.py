@@ -129,8 +129,8 @@ def check_sizes(metadata: OnnxMetadata, session: Session) -> str:
         if not np.isfinite(output).all():
             raise UserError(f"{height}×{width} pixels gave values that are not finite")
         for index in range(2):
-            alone = run_session(session, {name: value[index : index + 1] for name, value in feeds.items()})
-            largest = max(largest, float(np.abs(output[index] - alone[0]).max()))
+            single = run_session(session, {name: value[index : index + 1] for name, value in feeds.items()})
+            largest = max(largest, float(np.abs(output[index] - single[0]).max()))
     if largest > TOLERANCE:
-        raise UserError(f"an image in a batch differs by {largest:.1e} from the same image alone")
-    return f"{', '.join(f'{height}×{width}' for height, width in sizes)} pixels, alone and in a batch of two"
+        raise UserError(f"an image in a batch differs by {largest:.1e} from the same image by itself")
+    return f"{', '.join(f'{height}×{width}' for height, width in sizes)} pixels, in batches of one and two"

@@ -242,8 +242,8 @@ class Loop:
             return
         if 0 < self.config.max_steps <= self.position.step:
             self.say(
-                f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger --max-steps, "
-                "or 0 for the whole training"
+                f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger "
+                "--max-steps, or 0 for the whole training"
             )
             return
         self.logged_images = self.position.images

@@ -1,4 +1,4 @@
-"""Super-resolution's ways out: BasicSR's file, ncnn's pair run by ncnn itself, and blends of two models."""
+"""Export of super-resolution models to BasicSR and ncnn, and network interpolation of two models."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def run(*arguments: str | Path) -> object:
     return exited.value.code
 
 
-def published(path: Path, network: Generator, seed: int = 0, *, half: bool = False) -> PretrainedModel:
-    """The network as a file, with weights that all matter; with `half` such as float16 holds."""
+def public_checkpoint(path: Path, network: Generator, seed: int = 0, *, half: bool = False) -> PretrainedModel:
+    """A checkpoint of the network with random weights; with `half`, the weights are exact in float16."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         size = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2
@@ -59,7 +59,7 @@ def published(path: Path, network: Generator, seed: int = 0, *, half: bool = Fal
 
 @pytest.fixture
 def sr_run(tmp_path: Path) -> Path:
-    """Of an untrained network, with two checkpoints that differ; the newer one counts."""
+    """A run folder of an untrained network with two different checkpoints; the newer one is loaded."""
     path = write_run(tmp_path / "run", task := tiny_task("super-resolution", "--network", "srvgg"))
     for step in (1, 2):
         torch.manual_seed(step)
@@ -69,7 +69,7 @@ def sr_run(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_of_ours_becomes_basicsrs(sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_exported_to_basicsr(sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("export", sr_run, tmp_path / "net.pth", "--format", "basicsr") == 0
     assert "read back, against the model: largest difference" in capsys.readouterr().out
     assert list(torch.load(tmp_path / "net.pth", weights_only=True)) == ["params_ema"]
@@ -83,8 +83,8 @@ def test_a_run_of_ours_becomes_basicsrs(sr_run: Path, tmp_path: Path, capsys: py
 @needs_ncnn
 @every_network
 @pytest.mark.parametrize("half", [False, True])
-def test_ncnn_itself_agrees(name: str, half: bool, tmp_path: Path) -> None:
-    model = published(tmp_path / "net.pth", NETWORKS[name], half=half)
+def test_ncnn_gives_the_same_output(name: str, half: bool, tmp_path: Path) -> None:
+    model = public_checkpoint(tmp_path / "net.pth", NETWORKS[name], half=half)
     report = export_ncnn(model, tmp_path / "out" / "net.param", half=half)
     assert {path.name for path in report.paths} == {path.name for path in (tmp_path / "out").iterdir()}
     assert report.max_error <= report.tolerance
@@ -95,8 +95,8 @@ def test_ncnn_itself_agrees(name: str, half: bool, tmp_path: Path) -> None:
     assert decibels(found, expected) > 90
 
 
-def test_half_takes_half_the_space(tmp_path: Path) -> None:
-    model = published(tmp_path / "net.pth", NETWORKS["rrdb"])
+def test_half_halves_the_file(tmp_path: Path) -> None:
+    model = public_checkpoint(tmp_path / "net.pth", NETWORKS["rrdb"])
     full = export_ncnn(model, tmp_path / "full.param")
     half = export_ncnn(model, tmp_path / "half.param", half=True)
     sizes = [(tmp_path / f"{name}.bin").stat().st_size for name in ("full", "half")]
@@ -104,9 +104,9 @@ def test_half_takes_half_the_space(tmp_path: Path) -> None:
     assert full.max_error < 1e-5 < half.max_error < half.tolerance
 
 
-def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
+def test_files_that_are_not_verified_are_not_written(tmp_path: Path) -> None:
     network = srvgg(width=4, convs=1)
-    model = published(tmp_path / "net.pth", network)
+    model = public_checkpoint(tmp_path / "net.pth", network)
     with torch.no_grad():
         next(model.network.parameters()).mul_(1e6)  # more than a float16 can hold
     out = tmp_path / "out"
@@ -118,9 +118,9 @@ def test_what_is_not_proven_is_not_written(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in out.iterdir()] == [b"older", b"older"]
 
 
-def test_a_network_for_other_ranges_is_not_passed_off_as_one_for_theirs(tmp_path: Path) -> None:
-    """The same weights do another thing on images in [-1, 1]: the proof sees it."""
-    model = published(tmp_path / "net.pth", NETWORKS["srvgg"])
+def test_a_network_for_another_range_is_not_exported(tmp_path: Path) -> None:
+    """The same weights give another output for images in [-1, 1], which the verification detects."""
+    model = public_checkpoint(tmp_path / "net.pth", NETWORKS["srvgg"])
     model.network = NETWORKS["srvgg"]
     with pytest.raises(NotVerifiedError, match="differs from the model by"):
         export_basicsr(model, tmp_path / "out.pth")
@@ -128,38 +128,42 @@ def test_a_network_for_other_ranges_is_not_passed_off_as_one_for_theirs(tmp_path
 
 
 @pytest.mark.parametrize("file_format", ["basicsr", "ncnn"])
-def test_what_has_no_such_file_is_told_what_it_has(
+def test_other_models_are_refused_with_their_formats(
     file_format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     translator = make_run(tmp_path / "pix2pix", generator="resnet-6", norm="instance", width=2)
     srresnet = write_run(tmp_path / "srresnet", tiny_task("super-resolution", "--network", "srresnet"))
     out = tmp_path / ("out.pth" if file_format == "basicsr" else "out.param")
-    for path, says in (
+    for path, reason in (
         (
             translator,
-            "is a model of pix2pix, and this format is for models that upscale",
+            "is a model of pix2pix, but this format is for models that upscale",
         ),
         (srresnet, "no counterpart in BasicSR or Real-ESRGAN"),
     ):
         assert run("export", path, out, "--format", file_format) == BAD_INPUT
-        said = capsys.readouterr().err
-        assert says in said and "--format onnx" in said and not out.exists()
+        printed = capsys.readouterr().err
+        assert reason in printed and "--format onnx" in printed and not out.exists()
 
 
 @pytest.mark.parametrize(("file_format", "suffix"), [("basicsr", ".pth"), ("ncnn", ".param")])
-def test_the_name_must_fit(file_format: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    published(tmp_path / "net.pth", NETWORKS["srvgg"])
+def test_the_suffix_must_fit(
+    file_format: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public_checkpoint(tmp_path / "net.pth", NETWORKS["srvgg"])
     assert run("export", tmp_path / "net.pth", tmp_path / "out.onnx", "--format", file_format) == BAD_INPUT
     assert f"out.onnx should end in {suffix}" in capsys.readouterr().err
 
 
-# Blends.
+# Network interpolation.
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchModel, TorchModel]:
     folder = tmp_path_factory.mktemp("two")
-    first, second = (published(folder / f"{seed}.pth", rrdb(width=4, growth=2, blocks=1), seed) for seed in (0, 1))
+    first, second = (
+        public_checkpoint(folder / f"{seed}.pth", rrdb(width=4, growth=2, blocks=1), seed) for seed in (0, 1)
+    )
     return first, second
 
 
@@ -167,11 +171,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchModel, TorchMode
 @given(alpha=st.floats(0, 1))
 @example(alpha=0)
 @example(alpha=1)
-def test_weights_lie_between(alpha: float, two: tuple[TorchModel, TorchModel], tmp_path: Path) -> None:
-    export_interpolated(*two, alpha, tmp_path / "blend.pth")
+def test_weights_are_interpolated(alpha: float, two: tuple[TorchModel, TorchModel], tmp_path: Path) -> None:
+    export_interpolated(*two, alpha, tmp_path / "interpolated.pth")
     first, second, found = (
         load_network(path).state_dict()
-        for path in (*(model.weights for model in two if isinstance(model, PretrainedModel)), tmp_path / "blend.pth")
+        for path in (
+            *(model.weights for model in two if isinstance(model, PretrainedModel)),
+            tmp_path / "interpolated.pth",
+        )
     )
     for key, tensor in found.items():
         expected = (1 - alpha) * first[key].double() + alpha * second[key].double()
@@ -180,37 +187,41 @@ def test_weights_lie_between(alpha: float, two: tuple[TorchModel, TorchModel], t
             assert torch.equal(tensor, (first, second)[int(alpha)][key])
 
 
-def test_checkpoints_of_a_run_are_blended(sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_of_a_run_are_interpolated(
+    sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = (sr_run / "checkpoints" / f"step-{step:08d}" for step in (1, 2))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
 
-    def made(path: Path) -> NDArray[np.int64]:
+    def output(path: Path) -> NDArray[np.int64]:
         return gan_tasks.load(path, device="cpu")(pixels).astype(int)
 
     for alpha, same in ((0, first), (1, second)):
-        assert run("interpolate-networks", first, second, tmp_path / "blend.pth", "--alpha", str(alpha)) == 0
-        assert np.abs(made(tmp_path / "blend.pth") - made(same)).max() <= 1
-    assert run("interpolate-networks", first, second, tmp_path / "blend.pth") == 0
+        assert run("interpolate-networks", first, second, tmp_path / "interpolated.pth", "--alpha", str(alpha)) == 0
+        assert np.abs(output(tmp_path / "interpolated.pth") - output(same)).max() <= 1
+    assert run("interpolate-networks", first, second, tmp_path / "interpolated.pth") == 0
     assert "read back" in capsys.readouterr().out
-    assert np.abs(made(tmp_path / "blend.pth") - made(second)).max() > 1
+    assert np.abs(output(tmp_path / "interpolated.pth") - output(second)).max() > 1
 
 
-def test_what_cannot_be_blended_is_named(sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_that_cannot_be_interpolated_are_refused(
+    sr_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     small, deep, other = tmp_path / "small.pth", tmp_path / "deep.pth", tmp_path / "other.pth"
-    published(small, rrdb(width=4, growth=2, blocks=1))
-    published(deep, rrdb(width=4, growth=2, blocks=2))
-    published(other, rrdb(width=6, growth=2, blocks=1))
+    public_checkpoint(small, rrdb(width=4, growth=2, blocks=1))
+    public_checkpoint(deep, rrdb(width=4, growth=2, blocks=2))
+    public_checkpoint(other, rrdb(width=6, growth=2, blocks=1))
     translator = make_run(tmp_path / "pix2pix", generator="resnet-6", norm="instance", width=2)
-    for first, second, says in (
+    for first, second, reason in (
         (small, deep, "body.1.rdb1.conv1.weight is absent in small and 2×4×3×3 in deep"),
         (small, other, "conv_first.weight is 4×3×3×3 in small and 6×3×3×3 in other"),
         (small, translator, "is a model of pix2pix"),
         (translator, translator, "is a model of pix2pix"),
-        (sr_run, small, "only models of one architecture can be blended"),
+        (sr_run, small, "only models of one architecture can be interpolated"),
         (tmp_path / "missing", small, "does not exist"),
     ):
         assert run("interpolate-networks", first, second, tmp_path / "out.pth") == BAD_INPUT
-        assert says in capsys.readouterr().err
+        assert reason in capsys.readouterr().err
     for alpha in ("-0.1", "1.5", "nan"):
         assert run("interpolate-networks", small, small, tmp_path / "out.pth", f"--alpha={alpha}") == BAD_INPUT
         assert f"alpha is {alpha}: give a number from 0" in capsys.readouterr().err

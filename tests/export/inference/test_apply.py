@@ -95,7 +95,7 @@ def test_results_of_other_files_or_models_are_made_again(folder: Path, model: Pa
     assert (done.written, done.kept) == (1, 2)
     np.testing.assert_array_equal(read(out / "a.png").pixels, load(model)(read(folder / "a.png").pixels))
     os.utime(folder / "b.jpg")
-    assert apply(model, folder, out).kept == 3, "a newer date alone makes no other file"
+    assert apply(model, folder, out).kept == 3, "a newer modification time does not change the content"
     other = write_onnx(tmp_path / "other.onnx", licence="CC-BY")  # of the same name
     assert apply(other, folder, out).written == 3
     assert apply(model, folder, out, overwrite=True).written == 3
@@ -154,7 +154,7 @@ def test_a_killed_run_leaves_complete_files_and_can_be_continued(model: Path, tm
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it has to be killed before it ends"
+    assert process.returncode == -signal.SIGKILL, "the process should be killed before it ends"
 
     left = contents(out)
     whole = {name: data for name, data in left.items() if not name.startswith(".")}
@@ -269,8 +269,8 @@ def test_profile_orientation_and_depth_are_kept(model: Path, tmp_path: Path) -> 
     (tmp_path / "in").mkdir()
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
-    picture = Image.fromarray(noise(12, 9).pixels)
-    picture.save(tmp_path / "in" / "turned.jpg", exif=turned, icc_profile=profile)
+    image = Image.fromarray(noise(12, 9).pixels)
+    image.save(tmp_path / "in" / "turned.jpg", exif=turned, icc_profile=profile)
     deep = Picture(RNG.integers(0, 65536, (12, 9, 3), np.uint16), profile)
     write(tmp_path / "in" / "deep.png", deep)
     write(tmp_path / "in" / "gray.png", noise(12, 9, channels=1))

@@ -32,7 +32,7 @@ def test_results_are_marked(suffix: str, dtype: type, tmp_path: Path) -> None:
     assert apply_to_files(model, [(source, out)]).written == 1
     source_sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
     assert read_xmp(out) == replace(MARK, model_version=model.model.version(), source=f"sha256:{source_sha256}")
-    assert read(out).pixels.shape == (12, 9, 3), "and it is still an image"
+    assert read(out).pixels.shape == (12, 9, 3), "the marked file is not a valid image"
     assert any("Mean <3×3> & more" in line for line in inspect(out))
     assert read_xmp(source) is None
     assert not any("marked" in line for line in inspect(source))
@@ -66,7 +66,7 @@ def test_marks_of_other_programs_as_xml_elements_are_read(tmp_path: Path) -> Non
     "content",
     [
         b"",
-        b"no picture",
+        b"no image",
         b"<x:xmpmeta",
         b"</x:xmpmeta> <x:xmpmeta",
         b"<x:xmpmeta>&a;</x:xmpmeta>",

