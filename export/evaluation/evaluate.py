@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-
-from gan_tasks.datasets.errors import MissingSplitError, UserError
-from gan_tasks.datasets.images import channels_fit, fit_channels
-from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import channels_fit
 from gan_tasks.export.evaluation import evaluator as metric_tools
 from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
-from gan_tasks.export.evaluation.masks import mask_of, with_drawn_masks, with_gray_mask, with_known_pixels
+from gan_tasks.export.evaluation.masks import with_gray_mask, with_known_pixels
+from gan_tasks.export.evaluation.model_tasks import common_task
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.evaluation.samples import example, image_of, open_train, run_models, with_channels
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
-from gan_tasks.export.load import load_model
-from gan_tasks.export.models.base import FloatImages, Model
-from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.models.base import Model
 from gan_tasks.metrics.baselines import Baseline, Example
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES
 from gan_tasks.progress import track
-from gan_tasks.runs.folder import from_json, to_json
-from gan_tasks.spec import ModelSpec
-from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Data, Task
-from gan_tasks.training.validation import Indices, arrays, digest, distinct
+from gan_tasks.training.validation import Indices, digest, distinct
 
 LARGEST_FIT = 200
 """Most training examples that baselines are fitted to: enough for a mean and an affine map."""
@@ -164,124 +155,6 @@ def compare(
 # --- Models and data -----------------------------------------------------------------------------------------
 
 
-def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
-    """Load a model as `load_model` does; for a run with several directions, load the requested one."""
-    model = load_model(path, device=device, mode=mode)
-    if direction and direction in model.spec.directions and isinstance(model, TrainedModel):
-        return load_model(path, device=device, mode=mode, direction=direction)
-    return model
-
-
-def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Task[Any, Any]:
-    """Return the task that reads data for a model, with the options of its training if they are known.
-
-    Args:
-        name: name of the task, if not the model's own.
-        direction: a-to-b or b-to-a; by default the direction of the training.
-
-    Raises UserError for an unknown task, a direction that the task does not have, and a model of another direction.
-    """
-    task_class = find_task(name or model.spec.task).load()
-    is_known = bool(model.task_options) and name in ("", model.spec.task)
-    if is_known:
-        try:
-            options = to_json(task_class.Config()) | json.loads(model.task_options)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
-        task = task_class(from_json(task_class.Config, options))
-    else:
-        task = task_class() if model.task_options else task_class.for_model(model.spec)
-    if not direction:
-        return task
-    if is_known and model.spec.direction not in ("", direction):
-        raise UserError(
-            f"{model.title} has the direction {model.spec.direction}: for {direction}, give the run or the file of "
-            "that direction"
-        )
-    return task.in_direction(direction)
-
-
-def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
-    """Return the task of the first model.
-
-    Raises UserError if another model has another direction, or if only some of the models have targets.
-    """
-    found = {name: task_of(model) for name, model in models.items()}
-    (first_name, first), *others = found.items()
-    for name, task in others:
-        are_known = models[name].task_options and models[first_name].task_options
-        if are_known and task.direction != first.direction:
-            raise UserError(
-                f"{first_name} has the direction {first.direction or 'none'} and {name} has "
-                f"{task.direction or 'none'}: compare models of one direction, or give the direction with --direction"
-            )
-        if task.evaluation().has_target != first.evaluation().has_target:
-            raise UserError(
-                f"{first_name} is a model of {first.name} and {name} of {task.name}: give the task that reads the "
-                "data with --task"
-            )
-    return first
-
-
-def open_train(task: Task[Any, Any], root: Path) -> Data | None:
-    """Open the training split; return None if there is none."""
-    try:
-        return with_drawn_masks(task).open_data(root, "train", augment=False, seed=0)[0]
-    except MissingSplitError:
-        return None
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A sample: the inputs and outputs of the models, and the target. Images are C×H×W in [-1, 1].
-
-    inputs: in the order of the first model's spec, with its numbers of channels.
-    outputs: by model, with the unmasked pixels of the image put back.
-    target: the target; for a task without targets, any image of the target domain.
-    mask: H×W, True for masked pixels; None for a task without masks.
-    image: the first image of the inputs; None for a model without an image input.
-    """
-
-    name: str
-    inputs: tuple[FloatImages, ...]
-    outputs: dict[str, FloatImages]
-    target: FloatImages
-    mask: Mask | None
-    image: FloatImages | None
-
-
-def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, index: int) -> Sample:
-    """Run models on one sample. In mode train, dropout depends on the index of the sample only.
-
-    Raises UserError if an output does not have the target's size.
-    """
-    given, outputs = [], {}
-    for name, model in models.items():
-        inputs, target = example(model, task, data, index)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(index)
-            output = model.run(*(each[None] for each in inputs))[0]
-        if task.evaluation().has_target and output.shape != target.shape:
-            image = image_of(model.spec, inputs)
-            raise UserError(
-                f"{data.name(index)}: the output has {describe(output)}"
-                f"{'' if image is None else f' for an input of {describe(image)}'}, and the target has "
-                f"{describe(target)}: give data of the kind that the model was trained on"
-            )
-        given.append(inputs)
-        outputs[name] = output
-    spec = next(iter(models.values())).spec
-    mask, image = mask_of(spec, given[0]), image_of(spec, given[0])
-    if image is not None:
-        outputs = {name: with_known_pixels(output, image, mask) for name, output in outputs.items()}
-    return Sample(data.name(index), given[0], outputs, target, mask, image)
-
-
-def image_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> FloatImages | None:
-    """Return the first image of the inputs; None for a model without an image input."""
-    return None if spec.image is None else inputs[spec.inputs.index(spec.image)]
-
-
 def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
     """Return the size of the smaller set, outputs or real images, in images or patches.
 
@@ -340,23 +213,3 @@ def train_search(
         tools.notes.append(f"Repeated training images were searched in {count:,} of {len(train):,}.")
     rows = search.rows()
     return None if rows is None else Search(tuple(names.values()), rows)
-
-
-def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
-    """Return the inputs and the target of a sample, C×H×W with the model's numbers of channels."""
-    arrays_of_sample, target = arrays(task, data, index)
-    inputs = tuple(
-        with_channels(each, given.channels) if given.kind == "image" else each
-        for given, each in zip(model.spec.inputs, arrays_of_sample, strict=True)
-    )
-    return inputs, with_channels(target, model.spec.out_channels)
-
-
-def with_channels(image: FloatImages, channels: int) -> FloatImages:
-    """Convert C×H×W to another number of channels, as `fit_channels` does for pixels."""
-    return np.ascontiguousarray(fit_channels(image.transpose(1, 2, 0), channels).transpose(2, 0, 1))
-
-
-def describe(image: FloatImages) -> str:
-    channels, height, width = image.shape
-    return f"{height}×{width} pixels of {channels} channels"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.images import to_uint8
-from gan_tasks.export.evaluation.evaluate import Sample, example, open_train, run_models
 from gan_tasks.export.evaluation.masks import with_gray_mask
 from gan_tasks.export.evaluation.report import Gallery
 from gan_tasks.export.evaluation.result import Evaluation, Subject
+from gan_tasks.export.evaluation.samples import Sample, example, open_train, run_models
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.catalogue import L1, L1_MASKED, NIQE, TO_REAL, Metric
 from gan_tasks.runs.image_grid import grid

@@ -91,8 +91,9 @@ class Compare(Command):
 
 def evaluate_command(command: Evaluate) -> None:
     """Evaluate a model; the results of a run's best checkpoint on a whole held-out split go into the run folder."""
-    from gan_tasks.export.evaluation.evaluate import evaluate, open_model, task_of
+    from gan_tasks.export.evaluation.evaluate import evaluate
     from gan_tasks.export.evaluation.masks import with_masks
+    from gan_tasks.export.evaluation.model_tasks import open_model, task_of
     from gan_tasks.runs.folder import RunFolder
     from gan_tasks.runs.model_card import write_model_card
     from gan_tasks.runs.report import write_report
@@ -126,8 +127,9 @@ def is_of_run(command: Evaluate) -> bool:
 
 def compare_command(command: Compare) -> None:
     """Evaluate and compare models. Raises UserError for fewer than two."""
-    from gan_tasks.export.evaluation.evaluate import common_task, compare, open_model, task_of
+    from gan_tasks.export.evaluation.evaluate import compare
     from gan_tasks.export.evaluation.masks import with_masks
+    from gan_tasks.export.evaluation.model_tasks import common_task, open_model, task_of
 
     if len(command.models) < 2:
         raise UserError(f"{len(command.models)} model to compare: give two or more, or use `gan-tasks evaluate`")

@@ -202,7 +202,7 @@ def turn_of(frame: VideoFrame) -> Turn:
 
 
 def colours_of(frame: VideoFrame) -> Colours:
-    """Return the colour space of a frame's tags; missing tags as players assume them."""
+    """Return the colour space of a frame's tags; missing tags as video players assume them."""
     guessed = BT709 if frame.height > STANDARD_DEFINITION_HEIGHT else SMPTE170M
     matrix = frame.colorspace if frame.colorspace in MATRICES else guessed
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")

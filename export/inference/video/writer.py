@@ -217,7 +217,7 @@ def join(
 ) -> None:
     """Join the parts and the copied streams of the source to one file, by their times, without encoding again.
 
-    If the first frame is before time zero, where players do not show it, all streams are delayed by that time.
+    If the first frame is before time zero, where video players do not show it, all streams are delayed by that time.
 
     Args:
         end_s: end of the last frame in seconds.

@@ -125,7 +125,7 @@ def check_apply(run: Path, source: Path, pairs: Path, tmp_path: Path, spec: Mode
     assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
 
 
-def test_evaluate_prints_a_table_of_model_and_trivial_answers(
+def test_evaluate_prints_a_table_of_model_and_baselines(
     run_folder: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1") == 0

@@ -17,11 +17,13 @@ from tiny import photo, tiny_task, write_pairs, write_run
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
-from gan_tasks.export.evaluation.evaluate import compare, evaluate, open_model, run_models, task_of
+from gan_tasks.export.evaluation.evaluate import compare, evaluate
 from gan_tasks.export.evaluation.galleries import draw_galleries
+from gan_tasks.export.evaluation.model_tasks import open_model, task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.report import report
 from gan_tasks.export.evaluation.result import PairedTest, Subject, table_of_images, to_json, write_csv, write_json
+from gan_tasks.export.evaluation.samples import run_models
 from gan_tasks.export.evaluation.significance import best_of, pairwise_tests, verdict
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.export.onnx.model import OnnxModel

@@ -17,9 +17,11 @@ from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig
-from gan_tasks.export.evaluation.evaluate import evaluate, run_models, task_of
+from gan_tasks.export.evaluation.evaluate import evaluate
+from gan_tasks.export.evaluation.model_tasks import task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.evaluation.samples import run_models
 from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.export.models.run_model import TrainedModel, without_paths
 from gan_tasks.export.onnx.export import export_onnx

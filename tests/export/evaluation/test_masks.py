@@ -21,13 +21,14 @@ from gan_tasks.datasets.images import read
 from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages
 from gan_tasks.datasets.masks.draw import MaskConfig
 from gan_tasks.datasets.sampler import Key
-from gan_tasks.export.evaluation.evaluate import compare, evaluate, run_models
+from gan_tasks.export.evaluation.evaluate import compare, evaluate
 from gan_tasks.export.evaluation.galleries import draw_galleries
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
 from gan_tasks.export.evaluation.masks import with_masks
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
 from gan_tasks.export.evaluation.report import report
 from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
+from gan_tasks.export.evaluation.samples import run_models
 from gan_tasks.export.evaluation.significance import verdict
 from gan_tasks.metrics.baselines import fill_harmonic
 from gan_tasks.tasks.pix2pix import Pix2Pix

@@ -14,9 +14,10 @@ import gan_tasks
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, to_uint8, write
-from gan_tasks.export.evaluation.evaluate import compare, evaluate, open_model, task_of
+from gan_tasks.export.evaluation.evaluate import compare, evaluate
 from gan_tasks.export.evaluation.evaluator import count_patches, patches
 from gan_tasks.export.evaluation.galleries import draw_galleries
+from gan_tasks.export.evaluation.model_tasks import open_model, task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.report import report
 from gan_tasks.export.evaluation.result import to_json

@@ -19,7 +19,8 @@ import gan_tasks
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.export.evaluation.evaluate import evaluate, task_of
+from gan_tasks.export.evaluation.evaluate import evaluate
+from gan_tasks.export.evaluation.model_tasks import task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.run_model import TrainedModel
