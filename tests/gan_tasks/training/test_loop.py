@@ -202,7 +202,7 @@ def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
         assert run.best is not None and run.best.name == f"step-{best:08d}"
         events = [line for line in lines if line.get("event") == "best"]
         assert events[-1]["step"] == best and events[-1]["metric"] == best_by
-    assert "Held-out Kernel distance" in (path / "report.html").read_text()
+    assert "Kernel distance of held-out images" in (path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("pause", [False, True])
@@ -219,7 +219,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path, pause: bool
     assert len(held_out) < 300 and min(held_out[-3:]) >= min(held_out[:-3])
     assert all(min(held_out[i - 3 : i]) < min(held_out[: i - 3]) for i in range(4, len(held_out)))
     (event,) = [line for line in read_journal(path / "journal.jsonl") if line.get("event") == "stopped-early"]
-    assert event["step"] == len(held_out) and "stopped by itself" in (path / "report.html").read_text()
+    assert event["step"] == len(held_out) and "stopped early" in (path / "report.html").read_text()
     resume(path)  # it is at its end
     assert newest(path).name == f"step-{len(held_out):08d}"
 
