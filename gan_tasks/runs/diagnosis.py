@@ -162,8 +162,8 @@ def _over_fitting(journal: Journal) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"{name} on held-out images was best at image {best_image:,} ({best_value:.3g}) and has since "
-                f"worsened to {last_value:.3g}: the model is over-fitting. Use the `best` checkpoint. Train the next model "
-                "with more images or stronger augmentation.",
+                f"worsened to {last_value:.3g}: the model is over-fitting. Use the `best` checkpoint. Train the "
+                "next model with more images or stronger augmentation.",
             )
         elif best_image >= 0.7 * images[-1]:
             yield Finding(

@@ -148,8 +148,8 @@ def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
     if memorization := evaluation.get("memorization"):
         yield (
             f"- Memorization: the distance to the nearest of {memorization['searched']} training images is "
-            f"{memorization['ratio']:.2f} times as large for an output as for a held-out real image (medians). A ratio far below 1 means that the "
-            "model repeats training images."
+            f"{memorization['ratio']:.2f} times as large for an output as for a held-out real image "
+            "(medians). A ratio far below 1 means that the model repeats training images."
         )
     for remark in evaluation.get("notes", ()):
         yield f"- {remark}"

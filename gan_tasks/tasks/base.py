@@ -217,7 +217,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
         """The inputs of `infer` for a sample, and its target: without `has_target`, any image of the target side."""
 
-    def pictures(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
         """What a person should see of a sample and of the output, by heading: N×C×H×W in [-1, 1]."""
         inputs, target = self.inputs_and_target(x)
         named = zip(self.spec().inputs, inputs, strict=True)

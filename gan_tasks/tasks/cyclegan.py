@@ -176,7 +176,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         source, of_its_kind = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)
         return (source,), of_its_kind
 
-    def pictures(self, x: Unpaired[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: Unpaired[Tensor], output: Tensor) -> dict[str, Tensor]:
         y = self.generate(x)
         there = {"A": x.a, "A to B": y["fake_b"], "A to B to A": y["back_a"]}
         return there | {"B": x.b, "B to A": y["fake_a"], "B to A to B": y["back_b"]}

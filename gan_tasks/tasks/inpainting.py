@@ -230,7 +230,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return self.given(x), x.image
 
-    def pictures(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
         shown = {"masked": x.image * (1 - x.mask)}
         if self.config.data.sketch:
             shown["sketch"] = 1 - 2 * x.sketch

@@ -230,7 +230,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
     def inputs_and_target(self, x: LowRes[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.low,), x.high
 
-    def pictures(self, x: LowRes[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: LowRes[Tensor], output: Tensor) -> dict[str, Tensor]:
         bicubic = torch.from_numpy(np.stack([self.by_bicubic(image.float().cpu().numpy()) for image in x.low]))
         return {"small": x.low, "bicubic": bicubic, "output": output, "target": x.high}
 

@@ -118,7 +118,7 @@ def test_diagnose_finds_over_fitting_in_psnr_without_l1() -> None:
     for line in lines:
         line["val/psnr"] = 25 - 5 * abs(line["images"] / 4000 - 0.3)
     (warning,) = [finding for finding in diagnose(lines) if finding.level == "warning"]
-    assert "PSNR was best at image 1,2" in warning.sentence
+    assert "PSNR on held-out images was best at image 1,2" in warning.sentence
 
 
 @pytest.mark.parametrize(("planned", "fires"), [(4000, False), (4040, False), (8000, True)])
