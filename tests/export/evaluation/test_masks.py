@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filling_task import Filling, FillingConfig, OffBy, write_masks, write_photos
+from inpainting_task import EvaluatedInpainting, EvaluatedInpaintingConfig, OffBy, write_masks, write_photos
 from numpy.typing import NDArray
 
 from gan_tasks.apps.cli.commands.evaluate import show, write_all
@@ -46,9 +46,9 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_masks(tmp_path_factory.mktemp("masks"), 4, 12, 28)
 
 
-def from_folder(masks: Path) -> Filling:
-    task = with_masks(Filling(), MaskOptions(masks=masks))
-    assert isinstance(task, Filling)
+def from_folder(masks: Path) -> EvaluatedInpainting:
+    task = with_masks(EvaluatedInpainting(), MaskOptions(masks=masks))
+    assert isinstance(task, EvaluatedInpainting)
     return task
 
 
@@ -103,7 +103,7 @@ def test_outputs_have_the_given_pixels_to_the_bit(photos: Path, masks: Path) -> 
     np.testing.assert_allclose(abs(output - sample.target)[:, sample.mask], 0.25, atol=1e-6)
 
 
-class WithoutFirstMask(Filling):
+class WithoutFirstMask(EvaluatedInpainting):
     """The first image has no hole."""
 
     def open_data(self, *args: Any, **options: Any) -> tuple[MaskedImages, Any]:
@@ -217,13 +217,15 @@ def test_other_tasks_have_no_such_table(found: Evaluation) -> None:
 # Which holes.
 
 
-def shares_of(task: Filling, photos: Path) -> list[float]:
+def shares_of(task: EvaluatedInpainting, photos: Path) -> list[float]:
     data, _ = task.open_data(photos, "test", augment=False, seed=0)
     return [float(data[(0, index)].mask.mean()) for index in range(len(data))]
 
 
 def test_holes_of_a_folder_take_the_place_of_the_trained_ones(photos: Path, masks: Path) -> None:
-    trained = Filling(FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25))))
+    trained = EvaluatedInpainting(
+        EvaluatedInpaintingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25)))
+    )
     drawn = shares_of(trained, photos)
     assert all(0.19 < share < 0.26 for share in drawn)
     assert with_masks(trained, MaskOptions()) is trained
@@ -237,8 +239,10 @@ def test_holes_of_a_folder_take_the_place_of_the_trained_ones(photos: Path, mask
 
 
 def test_holes_are_drawn_of_other_kinds_than_the_trained_ones(photos: Path, masks: Path) -> None:
-    trained = Filling(
-        FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25), masks=masks))
+    trained = EvaluatedInpainting(
+        EvaluatedInpaintingConfig(
+            MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25), masks=masks)
+        )
     )
     framed = with_masks(trained, MaskOptions(mask_kinds=("border",)))
     data, _ = framed.open_data(photos, "test", augment=False, seed=0)
@@ -262,9 +266,9 @@ def test_what_does_not_fit_is_told(photos: Path, masks: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match=r"pix2pix has no masks.*--masks"):
         with_masks(Pix2Pix(), MaskOptions(masks=masks))
     with pytest.raises(UserError, match="from 0 to 1"):
-        with_masks(Filling(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
+        with_masks(EvaluatedInpainting(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
     with pytest.raises(UserError, match="one of the two"):
         MaskOptions(masks=masks, mask_kinds=("box",))
-    task = with_masks(Filling(), MaskOptions(masks=tmp_path / "none"))
+    task = with_masks(EvaluatedInpainting(), MaskOptions(masks=tmp_path / "none"))
     with pytest.raises(UserError, match="not a folder"):
         evaluate(OffBy(0.1), photos, task=task, options=NO_FEATURES, quiet=True)
