@@ -1,12 +1,11 @@
 """A task of your own in one file: translate pairs, with sharp edges.
 
-It has a new loss, the difference of the images' gradients, beside a hinge GAN with two scales and spectral
-normalisation.
+It adds a new loss, the difference of the image gradients, to a hinge GAN with two scales and spectral normalisation.
 To use it, put this file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
 
     TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
 
-Then `gan-tasks train crisp --data DIR --out RUN` trains it; evaluating, applying and all the rest follow.
+Then `gan-tasks train crisp --data DIR --out RUN` trains it. All other commands work with it, too.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class CrispConfig:
     l1: float = 10.0
     """Weight of the mean absolute difference to the target."""
     edges: float = 10.0
-    """Weight of the difference in the gradients."""
+    """Weight of the difference in the image gradients."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=4)
     schedule: ScheduleConfig = ScheduleConfig(epochs=50, decay_epochs=25)
@@ -52,7 +51,7 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
     name = "crisp"
     Config = CrispConfig
 
-    # The data, and what follows from it.
+    # Data, networks and stages.
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         return open_pairs(root, split, self.config.data, seed, augment)

@@ -1,8 +1,8 @@
 """Noise → image in one file: a small DCGAN, learned from a folder of images.
 
 A generator turns a latent vector into an image; a discriminator classifies real and generated images (Radford et al.
-2016, https://arxiv.org/abs/1511.06434). The model takes a latent instead of an image: that is said in `spec`, and
-export, the REST interface and the page (a seed and sliders) follow from it. To use it, put this file where Python
+2016, https://arxiv.org/abs/1511.06434). The model takes a latent instead of an image. `spec` declares it, and
+export, the REST interface and the page (a seed and sliders) read it from there. To use it, put this file where Python
 finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
 
     TaskEntry("noise-to-image", "generate images from noise", "noise_to_image:NoiseToImage"),
@@ -35,10 +35,12 @@ from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, 
 Array = TypeVar("Array")
 
 
-# The data: images, each with a latent that depends on the seed, the epoch and the index alone.
+# The data: images, each with a latent that depends only on the seed, the epoch and the index.
 
 
 class Noise(NamedTuple, Generic[Array]):
+    """An image and a latent vector."""
+
     image: Array
     latent: Array
 
@@ -52,12 +54,14 @@ class NoiseDataConfig:
 
 @dataclass(frozen=True)
 class FoundImages:
+    """The result of reading the data folder."""
+
     problems: tuple[Problem, ...]
     summary: str
 
 
 class NoiseImages:
-    """Images of the framing's crop size with latents; see `Task.open_data`."""
+    """Images of the configured crop size with latents; see `Task.open_data`."""
 
     def __init__(self, images: list[Path], config: NoiseDataConfig, latent: int, seed: int, augment: bool) -> None:
         self.images, self.latent, self.seed = images, latent, seed
@@ -118,7 +122,7 @@ class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
         return data, FoundImages(tuple(problems), f"{len(good)} images in {folder}")
 
     def resolved(self, data: NoiseImages) -> NoiseToImage:
-        return self  # the data decide nothing
+        return self  # no option depends on the data
 
     def build(self, *, for_training: bool) -> None:
         side, config = self.config.data.framing.crop_size[0], self.config
@@ -164,14 +168,14 @@ class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
         (latent,) = inputs
         generator = self.generators["g"]
         assert isinstance(generator, Generator)
-        return generator.run(latent)  # nothing to pad
+        return generator.run(latent)  # a latent needs no padding
 
     def inputs_and_target(self, x: Noise[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.latent,), x.image
 
 
 def dcgan(latent: int, *, width: int, doublings: int) -> Generator:
-    """The shared frame without downsampling: N×latent → N×3×(4·2^doublings)×(4·2^doublings)."""
+    """Build a generator without downsampling: N×latent → N×3×(4·2^doublings)×(4·2^doublings)."""
     widths = [width * 2**level for level in reversed(range(doublings))]
 
     def activated(outputs: int) -> list[nn.Module]:

@@ -1,8 +1,8 @@
-"""Image + style image → image in one file: statistics of the style's features on the content's features.
+"""Image + style image → image in one file: the content's features get the statistics of the style's features.
 
 Adaptive instance normalisation (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868) on a small network that
-learns together with its decoder, against a discriminator of style images. Content and style may have different sizes:
-that is said in `spec`, and export, the REST interface and the page (two uploads) follow from it. To use it, put this
+learns together with its decoder, against a discriminator of style images. Content and style may have different sizes.
+`spec` declares it, and export, the REST interface and the page (two uploads) read it from there. To use it, put this
 file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
 
     TaskEntry("restyle", "give an image the style of another", "restyle:Restyle"),
@@ -36,7 +36,7 @@ class RestyleConfig:
     width: int = 32
     """Channels of the first layers of generator and discriminator."""
     content: float = 1.0
-    """Weight of the difference between the output's features and the features that it is decoded from."""
+    """Weight of the difference between the features of the output and the features that the decoder got."""
     style: float = 10.0
     """Weight of the difference between the feature statistics of output and style image."""
     gan: float = 0.1
@@ -121,7 +121,7 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
     def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.a, x.b), x.b
 
-    # The generator's frame in two passes: stem and downs encode, body, ups and head decode.
+    # The generator in two parts: stem and downs encode; body, ups and head decode.
 
     @property
     def network(self) -> Generator:
@@ -139,7 +139,7 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
         return x
 
     def restyled(self, content: Tensor, style: Tensor) -> Tensor:
-        """The content's features with the mean and the deviation of the style's, per channel."""
+        """Return the content's features with mean and standard deviation of the style's features, per channel."""
         features = self.encode(content)
         mean, deviation = mean_and_deviation(features)
         wanted_mean, wanted_deviation = mean_and_deviation(self.encode(style))
@@ -154,6 +154,6 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
 
 
 def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Of N×C×H×W, each N×C×1×1."""
+    """Return mean and standard deviation of N×C×H×W features over H and W, each N×C×1×1."""
     mean = features.mean(dim=(2, 3), keepdim=True)
     return mean, ((features - mean).square().mean(dim=(2, 3), keepdim=True) + 1e-5).sqrt()

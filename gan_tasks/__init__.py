@@ -1,12 +1,12 @@
-"""Image-to-image GANs: train on a folder of images, measure, deploy.
+"""Image-to-image GANs: train on a folder of images, evaluate, deploy.
 
-    model = gan_tasks.load("runs/facades")      # a run, an .onnx file, a published .pth
-    after = model(before)                       # H×W×C uint8 → the same
+    model = gan_tasks.load("runs/facades")      # a run folder, an .onnx file or a public .pth file
+    after = model(before)                       # H×W×C uint8 → H×W×C uint8
 
     gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
 
-This is the public module: the one place below `export` that names what is in it. It imports nothing until a name is
-used.
+This is the public module. It is the only module of this layer that names parts of `export`, and it imports a part
+when its name is used.
 """
 
 import importlib

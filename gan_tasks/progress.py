@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left for everything that takes long, on stderr."""
+"""Show the progress of long operations on stderr, with the rate and the remaining time."""
 
 import sys
 import time
@@ -19,22 +19,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
-PATIENCE_S = 2.0  # nobody needs to see the progress of less
-PLAIN_INTERVAL_S = 10.0  # a log file wants a line now and then, not a bar
+PATIENCE_S = 2.0  # operations that are shorter show no progress
+PLAIN_INTERVAL_S = 10.0  # time between two lines in a log file
 
 
 class Advance(Protocol):
+    """The function that reports progress."""
+
     def __call__(self, n: int = 1, **shown: float | str) -> None:
-        """Count `n` more units done and show `shown` beside the bar, as in `advance(16, l1=0.21)`."""
+        """Add `n` finished units, and show the values `shown` beside the bar, as in `advance(16, l1=0.21)`."""
 
 
 @contextmanager
 def track(total: int, description: str, unit: str, *, done: int = 0, quiet: bool = False) -> Iterator[Advance]:
-    """Show progress over `total` units ("images", "files" …); the body calls the `Advance` it is given.
+    """Show progress over `total` units ("images", "files" …). The body calls the yielded `Advance`.
 
-    A live bar where stderr is a terminal; otherwise a plain line at most every 10 s and one at the end, also
-    when the body fails. `done` units were finished earlier (a resumed run) and do not count for the rate.
-    `quiet` shows nothing.
+    On a terminal it is a live bar. Otherwise a plain line is printed at most every 10 s, and one at the end, also if
+    the body fails. `done` units were finished earlier (a resumed run) and do not count for the rate. `quiet` shows
+    nothing.
 
         with track(total_images, "Training", "images") as advance:
             for batch in batches:
@@ -61,7 +63,7 @@ def track(total: int, description: str, unit: str, *, done: int = 0, quiet: bool
 
 @contextmanager
 def reported(description: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show what reports (done, total) as it goes, such as a download, from its third second on."""
+    """Show the progress of an operation that reports (done, total), such as a download, after two seconds."""
     start_s, shown_up_to = time.monotonic(), 0
     advance: Advance | None = None
     with ExitStack() as stack:
@@ -79,7 +81,7 @@ def reported(description: str, unit: str) -> Iterator[Callable[[int, int | None]
 
 
 def _ignore(n: int = 1, **shown: float | str) -> None:
-    """Advance that shows nothing."""
+    """Show nothing: an `Advance` for `quiet`."""
 
 
 def _bar(console: Console, unit: str) -> Progress:
@@ -105,7 +107,7 @@ class _RateColumn(ProgressColumn):
 
 
 class _PlainLines:
-    """The same for a stderr that is a file or a pipe."""
+    """Print progress as plain lines, if stderr is a file or a pipe."""
 
     def __init__(self, total: int, description: str, unit: str, done: int) -> None:
         self.total, self.description, self.unit = total, description, unit

@@ -1,11 +1,11 @@
-"""What a model takes and gives, as one value.
+"""The specification of a model: its inputs, its output and its sizes.
 
-The same `ModelSpec` stands in a run folder, in an ONNX file's metadata, on a loaded model, in the REST interface and
-in what `inspect` prints. Export, test vectors, tiling, the runtime, evaluation and the pages read it: none of them
-asks which task a model is of. Imports no torch and no numpy.
+The same `ModelSpec` is in a run folder, in the metadata of an ONNX file, on a loaded model, in the REST interface and
+in the output of `inspect`. Export, test vectors, tiling, the runtime, evaluation and the pages read it instead of the
+name of the task. This module imports neither torch nor numpy.
 
-A model of noise → image has the input `latent` and an `output_size`; one of image + style → image has two images, of
-which the second has a size of its own.
+A model of noise → image has the input `latent` and an `output_size`. A model of image + style → image has two image
+inputs, and the second has its own size.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ InputSize = Literal["any", "as first", "none"]
 Use = Literal["translate", "upscale", "inpaint", "generate", "stylize"]
 
 LARGEST_NUMBER = 4096
-"""Of channels, scales and sizes: what is larger comes from a damaged or hostile file."""
+"""Limit of channels, scales and sizes. Larger numbers come from a damaged or malicious file."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a model.
 
-    name: such as "image", "mask", "sketch", "style", "latent", "label".
+    name: a name such as "image", "mask", "sketch", "style", "latent", "label".
     kind: image: N×C×H×W in [-1, 1], in an ONNX file in [0, 1]. mask: N×1×H×W of 0 and 1. latent: N×L, drawn from a
         standard normal distribution. label: N×K, 1 at the class and 0 elsewhere.
     channels: C of an image, 1 of a mask, the length L of a latent, the number K of classes.
-    size: any: H and W of its own. as first: those of the first image. none: a latent or a label has no H and W.
-    optional: zeros stand for it where it is not given.
+    size: "any": its own H and W. "as first": H and W of the first image. "none": a latent or a label has no H and W.
+    optional: whether it may be left out. Zeros replace it.
     """
 
     name: str
@@ -42,36 +42,41 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise ValueError(f"an input is called {self.name!r}: expected a name of letters, digits and underscores")
+            raise ValueError(
+                f"the name of an input is {self.name!r}: expected a name of letters, digits and underscores"
+            )
         if not 1 <= self.channels <= LARGEST_NUMBER:
             raise ValueError(f"the input {self.name} has {self.channels} channels: expected 1 to {LARGEST_NUMBER}")
         if self.is_spatial == (self.kind in ("latent", "label")):
-            raise ValueError(f"the input {self.name} is a {self.kind} and its size is {self.size!r}")
+            raise ValueError(
+                f"the input {self.name} is a {self.kind} and its size is {self.size!r}: "
+                "expected 'none' for latents and labels alone"
+            )
 
     @property
     def is_spatial(self) -> bool:
-        """Whether it has a height and a width."""
+        """Whether the input has a height and a width."""
         return self.size != "none"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model takes and gives.
+    """The specification of a model.
 
-    task: the task that it was trained for.
-    use: what people do with it. It chooses the page, the predictor and the command.
-    inputs: in the order in which the network takes them.
-    out_channels: of the image that it makes.
-    scale: output pixels to an input pixel, along a side.
-    size_multiple, minimum_size: the network takes heights and widths that are multiples of the one and at least the
-        other, in pixels. What uses a model pads and crops, so that any size can be given.
-    receptive_field: radius of the input that decides an output pixel, in pixels; where it is larger than matters in
-        practice, what matters.
-    output_size: (height, width) in pixels of the result, where no input decides it; None elsewhere.
-    direction: which direction it goes, such as a-to-b, where one training learns several; else empty.
-    directions: those that can be chosen when the model is loaded; empty where there is nothing to choose.
+    task: the name of the task that it was trained for.
+    use: what the model is used for. It selects the page, the predictor and the command.
+    inputs: the inputs, in the order of the network's arguments.
+    out_channels: channels of the output image.
+    scale: output pixels per input pixel, along each side.
+    size_multiple, minimum_size: the network accepts heights and widths that are multiples of `size_multiple` and at
+        least `minimum_size`, in pixels. The runtime pads and crops images of other sizes.
+    receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
+        suffices in practice, if the theoretical radius is larger.
+    output_size: (height, width) of the output in pixels, if no input determines it; else None.
+    direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
+    directions: all directions that the training learned; empty if there is only one.
 
-    Raises ValueError for values that contradict one another.
+    Raises ValueError for inconsistent values.
     """
 
     task: str
@@ -95,12 +100,12 @@ class ModelSpec:
             raise ValueError(f"output_size is {self.output_size}: expected sides of 1 to {LARGEST_NUMBER}")
         names = [each.name for each in self.inputs]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"expected inputs of different names, got {names}")
+            raise ValueError(f"expected one or more inputs with different names, got {names}")
         first = next((each for each in self.inputs if each.is_spatial), None)
         if first is not None and (first.kind, first.size) != ("image", "any"):
             raise ValueError(f"the first input with a size is {first}: expected an image of any size")
         if (first is None) != (self.output_size is not None):
-            raise ValueError("output_size is for models without an image among their inputs, and these need it")
+            raise ValueError("expected output_size for models without an image input, and only for these")
 
     def __str__(self) -> str:
         taken = ", ".join(
@@ -111,36 +116,36 @@ class ModelSpec:
 
     @cached_property
     def image(self) -> InputSpec | None:
-        """The first image, which decides the size of the result; None for a model that takes none."""
+        """The first image input, which determines the size of the output; None for a model without image inputs."""
         return next((each for each in self.inputs if each.is_spatial), None)
 
     @property
     def in_channels(self) -> int:
-        """Channels of the first image; those of the result for a model that takes none."""
+        """Channels of the first image input, or of the output for a model without image inputs."""
         return self.out_channels if self.image is None else self.image.channels
 
     def find(self, name: str) -> InputSpec | None:
-        """The input of that name."""
+        """Return the input with a name, or None."""
         return next((each for each in self.inputs if each.name == name), None)
 
     @property
     def runs_in_tiles(self) -> bool:
-        """Whether an image may be run tile by tile: a single image is all that the model takes."""
+        """Whether an image can be processed in tiles: only if a single image is the only input."""
         return len(self.inputs) == 1 and self.image is not None
 
     def output_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(channels, height, width) of the result for a first image of this size."""
-        made = self.output_size or (height * self.scale, width * self.scale)
-        return self.out_channels, *made
+        """Return (channels, height, width) of the output for a first image of this size."""
+        size = self.output_size or (height * self.scale, width * self.scale)
+        return self.out_channels, *size
 
 
 def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """For `json.dump`."""
+    """Convert a specification to JSON data, for `json.dump`."""
     return asdict(spec)
 
 
 def spec_from_json(content: Any) -> ModelSpec:
-    """The reverse of `spec_to_json`. Raises ValueError, naming each field that does not fit."""
+    """Convert the output of `spec_to_json` back. Raises ValueError, which names each invalid field."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

@@ -1,6 +1,6 @@
 """Shared fixtures, and the order of the tests.
 
-Tests run on one thread a process: many small tensors gain nothing from more, and there is a process for each core.
+Tests use one thread per process: more threads do not help small tensors, and pytest runs one process per core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gan_tasks import tasks
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, or one process would be busy with the last of them while the others wait."""
+    """Run files with slow tests first, so that all processes finish at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -29,7 +29,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def example_tasks() -> Iterator[None]:
-    """The one line of each example in TASKS: everything that runs over the tasks runs over them too."""
+    """Add the examples to TASKS, so that tests over all tasks include them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "TASKS", (*tasks.TASKS, *EXAMPLES))
         yield
@@ -37,7 +37,7 @@ def example_tasks() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep manifests and downloads of the tests out of the user's cache."""
+    """Use a temporary cache folder instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -45,12 +45,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder of this run of pytest that all its processes share; lock what you write there."""
+    """A folder that all processes of this pytest run share. Lock the files that you write there."""
     folder = tmp_path_factory.getbasetemp()
     return folder if worker_id == "master" else folder.parent
 
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six small training pairs, two for the test; not to be changed."""
+    """Six small training pairs and two test pairs. Tests must not change them."""
     return write_pairs(tmp_path_factory.mktemp("pairs"))

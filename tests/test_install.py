@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that installing and removing it leaves other packages alone."""
+"""The content of the wheel, and that its installation and removal do not change other packages."""
 
 import base64
 import csv
@@ -34,17 +34,17 @@ pytestmark = pytest.mark.slow
 
 
 def pip(*arguments: str) -> None:
-    """Run pip; the test is skipped where that fails because there is no package index to be reached."""
+    """Run pip. The test is skipped if pip cannot reach a package index."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode and any(sign in result.stderr for sign in NO_NETWORK):
-        pytest.skip(f"pip reaches no package index: {result.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"pip cannot reach a package index: {result.stderr.strip().splitlines()[-1]}")
     assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the sources: setuptools leaves its build folder in the tree."""
+    """Build the wheel from a copy of the sources, because setuptools writes a build folder to the tree."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -55,7 +55,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: Path) -> None:
+def test_the_wheel_contains_each_module_once_and_only_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = Counter(archive.namelist())
     modules = {name for name in names if name.endswith(".py")}
@@ -73,7 +73,7 @@ def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: 
 
 
 class Environment:
-    """A new virtual environment without pip, which this interpreter's pip installs into."""
+    """A new virtual environment without pip. The pip of this interpreter installs into it."""
 
     def __init__(self, path: Path) -> None:
         venv.create(path, with_pip=False, symlinks=True)
@@ -88,14 +88,14 @@ class Environment:
         pip("--python", str(self.python), *arguments)
 
     def output_of(self, *command: str | Path, beside: Path | None = None) -> str:
-        """What a command prints, outside the checkout; `beside` is a folder of packages that it may import too."""
+        """Return the output of a command outside the checkout. `beside` is a folder of more packages to import."""
         environment = {**os.environ, "PYTHONPATH": str(beside or "")}
         return subprocess.run(
             command, cwd=self.scripts, env=environment, check=True, capture_output=True, text=True
         ).stdout.strip()
 
     def damaged_files(self, distribution: str) -> list[str]:
-        """Files of an installed distribution that are gone or changed, by the hashes in its RECORD."""
+        """Return the missing or changed files of an installed distribution, by the hashes in its RECORD."""
         (record,) = self.packages.glob(f"{distribution}-*.dist-info/RECORD")
         damaged = []
         for name, recorded, _ in csv.reader(record.read_text().splitlines()):
@@ -110,7 +110,7 @@ class Environment:
         return damaged
 
     def megabytes(self) -> float:
-        """What is installed: the sizes of all files in site-packages but byte code, in 10⁶ bytes."""
+        """Return the size of all files in site-packages except byte code, in 10⁶ bytes."""
         files = (path for path in self.packages.rglob("*") if path.is_file() and path.suffix != ".pyc")
         return sum(path.stat().st_size for path in files) / 1e6
 
@@ -119,24 +119,24 @@ class Environment:
         return Path(self.output_of(self.python, "-c", code))
 
 
-def test_installed_beside_hugging_face_datasets_it_leaves_that_alone(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_does_not_change_hugging_face_datasets(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.install("--no-deps", "datasets")  # its dependencies are 300 MB and not needed here
     theirs = environment.packages / "datasets" / "__init__.py"
 
-    def assert_theirs_is_whole() -> None:
+    def assert_theirs_is_unchanged() -> None:
         assert environment.found_at("datasets") == theirs
         assert environment.damaged_files("datasets") == []
 
-    assert_theirs_is_whole()
+    assert_theirs_is_unchanged()
     environment.install("--no-deps", str(wheel))
-    assert_theirs_is_whole()
+    assert_theirs_is_unchanged()
     assert (
         environment.found_at("gan_tasks.datasets.images")
         == environment.packages / "gan_tasks/datasets/images/__init__.py"
     )
     environment.pip("uninstall", "--yes", "--quiet", "gan-tasks")
-    assert_theirs_is_whole()
+    assert_theirs_is_unchanged()
     assert not (environment.packages / "gan_tasks").exists()
 
 
@@ -152,8 +152,8 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
     assert wheel.name.startswith(f"gan_tasks-{version}-")
 
 
-def test_without_torch_a_small_installation_translates_a_photograph(wheel: Path, tmp_path: Path) -> None:
-    skimage = pytest.importorskip("skimage", reason="the photograph comes with scikit-image")
+def test_an_installation_without_torch_is_small_and_translates_an_image(wheel: Path, tmp_path: Path) -> None:
+    skimage = pytest.importorskip("skimage", reason="the photo comes with scikit-image")
     exported = export_tiny(tmp_path, "unet-256")
     photo, result = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "result.png"
     environment = Environment(tmp_path / "venv")

@@ -1,4 +1,4 @@
-"""The structure: what may import what, what starts quickly, what lies in the tree."""
+"""The structure: imports between layers, import time, and the files of the repository."""
 
 import ast
 import importlib
@@ -18,14 +18,14 @@ import pytest
 import gan_tasks
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("datasets", "gan_tasks", "export", "apps")  # lowest first: each may import what lies below it
-PUBLIC_MODULE = ROOT / "gan_tasks" / "__init__.py"  # names what users need from every layer, and so is exempt
+LAYERS = ("datasets", "gan_tasks", "export", "apps")  # lowest first: each layer may import the layers below it
+PUBLIC_MODULE = ROOT / "gan_tasks" / "__init__.py"  # the public module names parts of all layers and is exempt
 LARGEST_FILE_BYTES = 6_000_000
 LARGEST_HELP_CPU_SECONDS = 0.5
 
 
 def sources(layer: str) -> list[Path]:
-    """Its Python files; the links gan_tasks/{datasets,export,apps} are not followed."""
+    """Return the Python files of a layer, without following the links gan_tasks/{datasets,export,apps}."""
     return [path for path in sorted((ROOT / layer).rglob("*.py")) if layer_of_file(path) == layer]
 
 
@@ -34,7 +34,7 @@ def layer_of_file(path: Path) -> str:
 
 
 def layer_of_module(name: str) -> str | None:
-    """The layer of a module by its import name; None for what is not ours."""
+    """Return the layer of a module by its import name; None for modules of other packages."""
     first, *rest = name.split(".")
     if first != "gan_tasks":
         return None
@@ -42,12 +42,12 @@ def layer_of_module(name: str) -> str | None:
 
 
 def imported_modules(source: str) -> Iterator[str]:
-    """Every module that a source imports, on its top level, in functions and for type checkers alike."""
+    """Yield every module that a source imports: at the top level, in functions and for type checkers."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # The dots of a relative import are kept: it has to be written in full, for this test to read it.
+            # Keep the dots of a relative import, so that it is reported as forbidden.
             module = "." * node.level + (node.module or "")
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
@@ -66,7 +66,7 @@ def forbidden_imports(source: str, layer: str) -> list[str]:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_imports_run_one_way_only(layer: str) -> None:
+def test_layers_import_only_lower_layers(layer: str) -> None:
     files = [path for path in sources(layer) if path != PUBLIC_MODULE]
     assert files
     found = {
@@ -89,7 +89,7 @@ def test_imports_run_one_way_only(layer: str) -> None:
         ("from .model import load", "export"),
     ],
 )
-def test_the_check_of_imports_sees_each_way_to_write_a_forbidden_one(source: str, layer: str) -> None:
+def test_forbidden_imports_finds_every_form_of_import(source: str, layer: str) -> None:
     assert forbidden_imports(source, layer)
     assert not forbidden_imports("from gan_tasks.datasets.images import read\nimport numpy", layer)
 
@@ -103,7 +103,7 @@ def test_a_folder_refuses_to_be_imported_by_its_bare_name(folder: str) -> None:
 
 
 def modules_after(code: str) -> set[str]:
-    """The top-level packages that a fresh interpreter has imported after running the code."""
+    """Return the top-level packages that a new interpreter has imported after running the code."""
     code += "\nimport json, sys\nprint(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return set(json.loads(printed.splitlines()[-1]))
@@ -122,13 +122,13 @@ HEAVY = {"torch", "kornia", "albumentations", "scipy", "skimage", "cv2"}
         "gan_tasks.apps.cli.main",
     ],
 )
-def test_light_parts_import_no_torch(module: str) -> None:
+def test_light_modules_do_not_import_torch(module: str) -> None:
     imported = modules_after(f"import {module}")
     assert "gan_tasks" in imported
     assert not imported & HEAVY
 
 
-def test_reading_and_writing_an_image_imports_no_torch(tmp_path: Path) -> None:
+def test_image_files_are_read_and_written_without_torch(tmp_path: Path) -> None:
     code = (
         "import numpy as np\nfrom pathlib import Path\nfrom gan_tasks.datasets.images import Picture, read, write\n"
     )
@@ -139,7 +139,7 @@ def test_reading_and_writing_an_image_imports_no_torch(tmp_path: Path) -> None:
     assert not imported & HEAVY
 
 
-def test_help_imports_next_to_nothing() -> None:
+def test_help_imports_no_large_packages() -> None:
     code = "from gan_tasks.apps.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     assert not modules_after(code) & (HEAVY | {"numpy", "PIL", "pydantic", "safetensors"})
 
@@ -155,20 +155,20 @@ def test_help_takes_less_than_half_a_second() -> None:
     assert min(cpu_seconds() for _ in range(3)) < LARGEST_HELP_CPU_SECONDS
 
 
-def test_the_public_module_leads_to_what_it_names() -> None:
+def test_the_public_module_resolves_its_names() -> None:
     assert set(gan_tasks.__all__) <= {*dir(gan_tasks), *gan_tasks._HOME}
     for name, module in gan_tasks._HOME.items():
         assert getattr(gan_tasks, name) is getattr(importlib.import_module(module), name)
-        # Python would put a submodule of that name, once it is imported, in the place of what is meant.
+        # An imported submodule of the same name would replace the attribute.
         assert importlib.util.find_spec(f"gan_tasks.{name}") is None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = gan_tasks.nothing
 
 
 def project_files() -> list[Path]:
-    """What git tracks or would track."""
+    """Return the files that git tracks or would track."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a git checkout: which files are the project's is unknown")
+        pytest.skip("not a git checkout: the files of the project are unknown")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [ROOT / name for name in listed.split("\0") if name]
@@ -184,7 +184,7 @@ def test_no_file_is_large() -> None:
     assert not large
 
 
-def test_no_file_holds_a_path_of_somebody_s_machine() -> None:
+def test_no_file_contains_a_private_path() -> None:
     private_path = re.compile(rb"(?<![\w.$}])/(?:work|root|home|Users)/\w|[A-Z]:\\Users")
     found = {
         str(path.relative_to(ROOT)): match.group().decode()
@@ -194,7 +194,7 @@ def test_no_file_holds_a_path_of_somebody_s_machine() -> None:
     assert not found
 
 
-def test_links_in_the_package_lead_to_the_folders_beside_it() -> None:
+def test_links_in_the_package_point_to_the_layer_folders() -> None:
     for folder in ("datasets", "export", "apps"):
         assert (ROOT / "gan_tasks" / folder).readlink() == Path("..", folder)
 

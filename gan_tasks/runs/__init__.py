@@ -1,1 +1,1 @@
-"""What a training leaves behind: the run folder."""
+"""The run folder: checkpoints, journal, report and model card of a training."""

@@ -1,6 +1,6 @@
-"""Curves as inline SVG: a smoothed line over the faint raw one, with axes, a legend and a text alternative.
+"""Draw curves as inline SVG: raw and smoothed lines with axes, a legend and a text alternative.
 
-Colours come from the page's style: line k has the class `line-k`, for k from 0 to 7 and round again.
+The page's style sheet sets the colours. Line k has the class `line-(k mod 8)`.
 """
 
 import math
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-WIDTH, HEIGHT = 340, 214  # of the drawing; the page scales it to its column
+WIDTH, HEIGHT = 340, 214  # size of the drawing; the page scales it to the width of its column
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 24, 40  # margins for tick labels and axis titles
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 COLOURS = 8
-LOG_SCALE_SPREAD = 100  # largest over smallest value from which a linear axis would hide the small ones
+LOG_SCALE_SPREAD = 100  # ratio of largest to smallest value above which the y axis is logarithmic
 SMOOTHING_SHARE = 25  # the moving average spans 1/25 of the curve
-MOST_POINTS = 400  # more than the drawing has pixels is only weight
-TINY = 1e-30  # stands for zero on a log scale
+MOST_POINTS = 400  # more points than the drawing has pixels would only make the file larger
+TINY = 1e-30  # replaces zero on a logarithmic scale
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: `images` and `values` float64 of shape (points,), and where known its interval.
+    """One curve. `images`, `values` and the interval `low` to `high`, if known, are float64 of shape (points,).
 
-    A `noisy` curve is shown smoothed over its faint raw self.
+    A `noisy` curve is drawn twice: raw and pale, and smoothed on top.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines that share one y axis. `unit` is that axis's title; `y_range` fixes its ends."""
+    """Lines with a common y axis. `unit` is the title of that axis. `y_range` sets its limits."""
 
     title: str
     unit: str
@@ -50,9 +50,9 @@ class Chart:
 
 
 def draw(chart: Chart) -> str:
-    """An HTML `<figure>` with a heading, the drawing and a legend; non-finite points are left out.
+    """Return an HTML `<figure>` with a heading, the drawing and a legend. Non-finite points are left out.
 
-    The empty string if no line has a finite point.
+    Returns the empty string if no line has a finite point.
     """
     lines = [finite for line in chart.lines if len((finite := _finite(line)).values)]
     if not lines:
@@ -71,7 +71,7 @@ def draw(chart: Chart) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(f"{chart.title} ({unit}) over training images: {changes}")}">'
         f'<text x="{LEFT}" y="13">{escape(unit)}</text>{plot.axes()}'
-        # A nested svg cuts off what leaves the plot: spikes that would flatten everything else.
+        # A nested svg clips the curves to the plot: spikes would otherwise leave it.
         f'<svg x="{LEFT}" y="{TOP}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}">{drawn}</svg>'
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">training images</text>'
         f"</svg>{_legend(lines)}</figure>"
@@ -79,7 +79,7 @@ def draw(chart: Chart) -> str:
 
 
 def count_text(count: float) -> str:
-    """1500 → "1.5k", 2000000 → "2M"."""
+    """Format a count: 1500 → "1.5k", 2000000 → "2M"."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:g}{suffix}"
@@ -87,7 +87,7 @@ def count_text(count: float) -> str:
 
 
 def number_text(value: float, digits: int = 3) -> str:
-    """`digits` significant figures, very small and large ones with powers of ten: 0.0002 → "2×10⁻⁴"."""
+    """Format a number with `digits` significant figures, and a power of ten if needed: 0.0002 → "2×10⁻⁴"."""
     rounded = float(f"{value:.{digits}g}")
     if rounded == 0 or 1e-3 <= abs(rounded) < 1e5:
         return f"{rounded:g}"
@@ -98,7 +98,7 @@ def number_text(value: float, digits: int = 3) -> str:
 
 @dataclass(frozen=True)
 class _Plot:
-    """The plotting area: what its edges stand for. With `log`, y values are powers of ten."""
+    """The plotting area. `x_ends` and `y_ends` are its limits. With `log`, y values are exponents of ten."""
 
     x_ends: tuple[float, float]
     y_ends: tuple[float, float]
@@ -161,39 +161,39 @@ def _log10(line: Line) -> Line:
 
 
 def _smoothed(line: Line) -> Array:
-    """A centred moving average; at the ends over what there is. Short curves stay as they are."""
+    """Return a centred moving average, with a shorter window at both ends. Short curves are not smoothed."""
     count = len(line.values)
-    reach = count // (2 * SMOOTHING_SHARE)
-    if reach == 0 or not line.noisy:
+    radius = count // (2 * SMOOTHING_SHARE)
+    if radius == 0 or not line.noisy:
         return line.values
-    sums = np.concatenate([[0.0], np.cumsum(line.values)])  # a difference of sums, however wide the window
-    first = np.maximum(np.arange(count) - reach, 0)
-    after = np.minimum(np.arange(count) + reach + 1, count)
+    sums = np.concatenate([[0.0], np.cumsum(line.values)])  # the cost does not depend on the window
+    first = np.maximum(np.arange(count) - radius, 0)
+    after = np.minimum(np.arange(count) + radius + 1, count)
     means: Array = (sums[after] - sums[first]) / (after - first)
     return means
 
 
 def _thinned(x: Array, y: Array) -> tuple[Array, Array]:
-    """At most about `MOST_POINTS` points: the least and the greatest of each stretch, so that spikes stay."""
+    """Reduce a curve to about `MOST_POINTS` points: the minimum and the maximum of each segment, to keep spikes."""
     if len(x) <= MOST_POINTS:
         return x, y
-    stretches = np.array_split(np.arange(len(x)), MOST_POINTS // 2)
-    kept = np.sort([part[pick(y[part])] for part in stretches for pick in (np.argmin, np.argmax)])
+    segments = np.array_split(np.arange(len(x)), MOST_POINTS // 2)
+    kept = np.sort([part[pick(y[part])] for part in segments for pick in (np.argmin, np.argmax)])
     return x[kept], y[kept]
 
 
 def _y_ends(lines: Sequence[Line]) -> tuple[float, float]:
-    """Room for every smoothed line and interval, and for all but the wildest hundredth of the raw values."""
+    """Return y limits for all smoothed lines, all intervals and the 1st to 99th percentile of the raw values."""
     raw = np.concatenate([line.values for line in lines])
     intervals = [end for line in lines for end in (line.low, line.high) if end is not None]
-    seen = np.concatenate([*map(_smoothed, lines), *intervals, np.percentile(raw, (1, 99))])
-    low, high = float(np.nanmin(seen)), float(np.nanmax(seen))
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    return (low if low == 0 else low - room), high + room
+    visible = np.concatenate([*map(_smoothed, lines), *intervals, np.percentile(raw, (1, 99))])
+    low, high = float(np.nanmin(visible)), float(np.nanmax(visible))
+    margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return (low if low == 0 else low - margin), high + margin
 
 
 def _round_numbers(low: float, high: float, most: int = 5) -> list[float]:
-    """Multiples of 1, 2 or 5 × a power of ten between `low` and `high`, at most `most` + 1 of them."""
+    """Return at most `most` + 1 tick values from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * most >= (high - low) * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -201,7 +201,7 @@ def _round_numbers(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """Whole exponents between `low` and `high`, at most six."""
+    """Return at most six integer exponents between `low` and `high`."""
     exponents = range(math.ceil(low), math.floor(high) + 1)
     return [float(exponent) for exponent in exponents[:: 1 + len(exponents) // 6]]
 

@@ -1,10 +1,10 @@
-"""Checkpoints that are either whole or not there.
+"""Atomic checkpoints: a checkpoint folder is complete or does not exist.
 
     RUN/checkpoints/step-00001200/{PART.safetensors …, state.json}
 
-A checkpoint is written to a hidden folder beside it, every file is synced, and the folder is renamed: a
-process killed at any moment leaves the older checkpoints and at most one hidden folder, which the next
-save removes. Parts are flat dicts of tensors; `state.json` lists them with their sizes.
+A checkpoint is first written to a hidden folder next to its final place. Every file is synced to disk, then the
+folder is renamed. A process that is killed leaves the older checkpoints intact and at most one hidden folder, which
+the next save removes. Parts are flat dicts of tensors; `state.json` lists them with their sizes in bytes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ Parts = dict[str, dict[str, Tensor]]
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be used: says which file and why."""
+    """A checkpoint cannot be used. The message names the file and the reason."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint whose files are there but cut short or garbled."""
+    """A file of a checkpoint is truncated or corrupt."""
 
 
 def save_checkpoint(
     folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
-    """Write `folder/step-NNNNNNNN`, whole or not at all; an existing one of that step is kept as it is.
+    """Write the checkpoint `folder/step-NNNNNNNN` atomically and return its path.
 
-    Raises OSError (disk full, read-only folder) and leaves what was there untouched.
+    An existing checkpoint of that step is kept. Raises OSError if the disk is full or the folder is read-only; the
+    existing checkpoints stay unchanged.
     """
     final = checkpoint_path(folder, step)
     if final.exists():
@@ -49,7 +50,7 @@ def save_checkpoint(
     try:
         sizes = {}
         for name, tensors in parts.items():
-            # Copies in row-major order: the file format knows no channels-last layout.
+            # The file format has no channels-last layout, so tensors are copied to row-major order.
             data = safetensors.torch.save({key: t.detach().cpu().contiguous() for key, t in tensors.items()})
             write_synced(temporary / f"{name}.safetensors", data)
             sizes[name] = len(data)
@@ -68,9 +69,9 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def load_checkpoint(checkpoint: Path) -> tuple[Parts, dict[str, Any]]:
-    """The parts and the state of one checkpoint folder.
+    """Read the parts and the state of a checkpoint folder.
 
-    Raises CheckpointError for a missing part and DamagedCheckpointError for one that cannot be read.
+    Raises CheckpointError if a part is missing, and DamagedCheckpointError if one cannot be read.
     """
     state = load_state(checkpoint)
     return {name: load_part(checkpoint, name) for name in state["parts"]}, state
@@ -79,7 +80,9 @@ def load_checkpoint(checkpoint: Path) -> tuple[Parts, dict[str, Any]]:
 def load_state(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / "state.json"
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {checkpoint} lacks its part state.json: it cannot be used")
+        raise CheckpointError(
+            f"checkpoint {checkpoint} lacks its part state.json: it cannot be used. Take another checkpoint"
+        )
     try:
         state: dict[str, Any] = json.loads(path.read_bytes())
         if not isinstance(state["parts"], dict):
@@ -90,11 +93,13 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
-    """One part alone, such as `generators`, without reading the others."""
+    """Read only one part, such as `generators`."""
     expected = load_state(checkpoint)["parts"].get(name)
     path = checkpoint / f"{name}.safetensors"
     if expected is None or not path.is_file():
-        raise CheckpointError(f"checkpoint {checkpoint} lacks its part {path.name}: it cannot be used")
+        raise CheckpointError(
+            f"checkpoint {checkpoint} lacks its part {path.name}: it cannot be used. Take another checkpoint"
+        )
     if path.stat().st_size != expected:
         raise DamagedCheckpointError(
             f"checkpoint {checkpoint}: {path.name} has {path.stat().st_size} bytes instead of {expected}"
@@ -106,30 +111,31 @@ def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a folder, oldest first."""
+    """Return the complete checkpoints of a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
 def prune_checkpoints(folder: Path, *, keep: int, spare: Collection[Path] = ()) -> None:
-    """Delete all but the newest `keep` checkpoints and those spared."""
+    """Delete all checkpoints except the newest `keep` and those in `spare`."""
     for path in list_checkpoints(folder)[:-keep]:
         if path not in spare:
-            # Renamed first: a process killed while deleting leaves no half checkpoint.
+            # Rename first: if the process is killed during the deletion, no incomplete checkpoint is left.
             hidden = path.with_name(f".{path.name}")
             path.rename(hidden)
             shutil.rmtree(hidden)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed process left half written."""
+    """Delete the incomplete checkpoints of killed processes."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a small file of a run as a whole, durably.
+    """Replace a small file of a run atomically and sync it to disk.
 
-    Always by way of the same hidden file: what a killed process leaves of it, the next write replaces.
+    The data go to a hidden file first. Its name is always the same, so that the next write replaces the hidden
+    file of a killed process.
     """
     temporary = path.with_name(f".{path.name}")
     write_synced(temporary, data)
@@ -145,7 +151,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within the folder last; Windows cannot, and need not, sync folders."""
+    """Sync renames within the folder to disk. Does nothing on Windows, which cannot sync folders and need not."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,15 +1,15 @@
-"""The run folder: what a training is told and what it leaves.
+"""The run folder, which holds the options and the results of a training.
 
 config.json     task, options, spec of the model, data, command, versions, hardware
 train.toml      the options, for `gan-tasks train TASK --config`
 journal.jsonl   every logged number and event
-samples/        step-NNNNNNNN.png, always of the same images
+samples/        step-NNNNNNNN.png, grids of sample images, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
-best            the name of the checkpoint with the best held-out measure
-end-of-STAGE    the name of the checkpoint with which a stage that has another after it ended
-report.html     all of it on one page
-model-card.md   what the model is, for others
-evaluation.*    the figures of the last `gan-tasks evaluate`, as .json, .csv and .html
+best            the name of the checkpoint with the best metric on held-out images
+end-of-STAGE    the name of the last checkpoint of a stage that is followed by another stage
+report.html     a report of the run on one page
+model-card.md   the model card
+evaluation.*    the results of the last `gan-tasks evaluate`, as .json, .csv and .html
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ END_OF = "end-of-"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths within a run."""
+    """The paths within a run folder."""
 
     path: Path
 
@@ -70,24 +70,24 @@ class RunFolder:
 
     @property
     def best(self) -> Path | None:
-        """The checkpoint with the best held-out measure, where one was measured and is still there."""
+        """The checkpoint with the best metric on held-out images; None if there is none."""
         return self._pointed_at(self.path / "best")
 
     @property
     def stage_ends(self) -> dict[str, Path]:
-        """The checkpoints that ended stages, by the stage's name."""
+        """The last checkpoints of finished stages, by the name of the stage."""
         ends = {path.name.removeprefix(END_OF): self._pointed_at(path) for path in self.path.glob(f"{END_OF}*")}
         return {name: checkpoint for name, checkpoint in ends.items() if checkpoint}
 
     def kept(self) -> set[Path]:
-        """The checkpoints that are kept however old they are."""
+        """Return the checkpoints that are never deleted: the best one and the last one of each finished stage."""
         return {*self.stage_ends.values(), *([self.best] if self.best else [])}
 
     def set_best(self, checkpoint: Path) -> None:
         write_atomically(self.path / "best", checkpoint.name.encode())
 
     def end_stage(self, name: str, checkpoint: Path) -> None:
-        """Keep this checkpoint; what was the best so far is not to be compared with what the next stage makes."""
+        """Mark the last checkpoint of a stage, and forget the best one: the next stage uses another metric."""
         (self.path / "best").unlink(missing_ok=True)
         write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
 
@@ -105,11 +105,11 @@ def create_run(
     *,
     init_from: Path | None = None,
 ) -> RunFolder:
-    """Make the folder of a built task. Raises UserError for a folder that holds a run."""
+    """Create the run folder of a built task. Raises UserError if the folder already holds a run."""
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(
-            f"{path} holds a run already: go on with `gan-tasks train --resume {path}`, or give another --out"
+            f"{path} holds a run already: resume it with `gan-tasks train --resume {path}`, or give another --out"
         )
     path.mkdir(parents=True, exist_ok=True)
     content = {
@@ -130,14 +130,14 @@ def create_run(
 
 
 def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
-    """The task of a run, not yet built, and the whole of its config.json.
+    """Return the task of a run, which is not built yet, and the content of its config.json.
 
-    Raises UserError where the folder is no run or its options are not this version's.
+    Raises UserError if the folder is not a run folder, or if its options do not fit this version.
     """
     run = RunFolder(path)
     if not run.config.is_file():
         raise UserError(
-            f"{path} is not a run folder: it has no config.json. Expected what `gan-tasks train --out` wrote"
+            f"{path} is not a run folder: it has no config.json. Name a folder that `gan-tasks train --out` wrote"
         )
     try:
         content = json.loads(run.config.read_bytes())
@@ -157,11 +157,14 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Path]:
-    """A run's (or one checkpoint folder's) task with its trained generators, and the checkpoint they are from.
+    """Return the task of a run with its trained generators, and the checkpoint that they come from.
 
-    Takes the run's best checkpoint, else its newest; the average of the weights where one was kept. `direction`
-    chooses where a task has several.
-    Raises UserError where there is no checkpoint that can be read, and for an unknown direction.
+    Args:
+        path: a run folder or a checkpoint folder. Of a run, the best checkpoint is taken, else the newest one. If the
+            checkpoint has an average of the weights, the generators get the average.
+        direction: the direction of the model, for a task with several directions.
+
+    Raises UserError if no checkpoint can be read or the direction is unknown.
     """
     if (path / "state.json").is_file():
         run_path, candidates = path.parent.parent, [path]
@@ -170,7 +173,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
     task, _ = read_run(run_path)
     if direction:
-        if not task.directions:  # one direction was learned, whichever way its data can be read
+        if not task.directions:  # the model has one direction, although its data can be read in both
             raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
     task.build(for_training=False)
@@ -188,11 +191,13 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         return task, checkpoint
     if candidates:
         raise damage
-    raise CheckpointError(f"{run_path} has no checkpoint yet: train on with `gan-tasks train --resume {run_path}`")
+    raise CheckpointError(
+        f"{run_path} has no checkpoint yet: continue the training with `gan-tasks train --resume {run_path}`"
+    )
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is no such file."""
+    """Read the object in a JSON file. Returns an empty dict if the file does not exist."""
     if not path.exists():
         return {}
     try:
@@ -209,16 +214,16 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(config_type: type[Any], content: Any) -> Any:
-    """A config dataclass of its JSON form. Raises UserError naming each option that does not fit."""
+    """Build a config dataclass from JSON. Raises UserError, which names each option that does not fit."""
     try:
         return TypeAdapter(config_type).validate_python(content)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError(f"options do not fit this version of gan-tasks: {wrong}") from error
+        raise UserError(f"options do not fit this version of gan-tasks: {wrong}. Start a new run") from error
 
 
 def versions() -> dict[str, str]:
-    """Of everything that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in ("gan-tasks", "torch", "albumentations", "kornia", "numpy"):
         try:

@@ -1,4 +1,4 @@
-"""What the pages of reports are put together from. Whatever comes from a file is escaped by who puts it in."""
+"""Building blocks of the HTML reports. The caller escapes text that comes from files."""
 
 import base64
 import io
@@ -11,13 +11,13 @@ from PIL import Image
 
 from gan_tasks.runs.style import STYLE
 
-PICTURE_WIDTH_PX = 1600
+IMAGE_WIDTH_PX = 1600
 RIGHT = ' class="right"'
-"""Of a cell that holds a number."""
+"""The attribute of a table cell that holds a number."""
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """A whole page that needs nothing else; `sections` are HTML, the title is text."""
+    """Return a self-contained HTML page. `sections` are HTML, `title` is plain text."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -27,7 +27,7 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 
 def section(heading: str, content: str) -> str:
-    """A section under its heading, which is text; nothing at all if there is nothing to say."""
+    """Return a section with a plain-text heading, or the empty string if there is no content."""
     return f"<section><h2>{escape(heading)}</h2>{content}</section>" if content else ""
 
 
@@ -39,10 +39,14 @@ def table(
     *,
     words: Sequence[str] = (),
 ) -> str:
-    """A table that scrolls in its panel.
+    """Return a table that scrolls in its panel.
 
-    Heads are HTML, those in `words` of columns that hold words; the first cell of a row is text, the others are
-    `<td>` elements.
+    Args:
+        label: the accessible name of the table.
+        corner: plain text of the top left cell.
+        heads: HTML of the column headings.
+        rows: of each row the plain text of its first cell, and the other cells as `<td>` elements.
+        words: those of `heads` whose columns hold words. All other columns hold numbers and are aligned right.
     """
     columns = "".join(f'<th scope="col"{"" if head in words else RIGHT}>{head}</th>' for head in heads)
     body = "".join(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>' for name, cells in rows)
@@ -54,16 +58,16 @@ def table(
 
 
 def embedded(
-    picture: NDArray[np.uint8] | Image.Image, alt: str, caption: str, *, width_px: int = PICTURE_WIDTH_PX
+    image: NDArray[np.uint8] | Image.Image, alt: str, caption: str, *, width_px: int = IMAGE_WIDTH_PX
 ) -> str:
-    """A picture as JPEG within the page, at most `width_px` wide."""
-    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    image = image.convert("RGB")
-    image.thumbnail((width_px, 100 * width_px))
+    """Return a figure with the image embedded as JPEG, at most `width_px` pixels wide."""
+    shown = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    shown = shown.convert("RGB")
+    shown.thumbnail((width_px, 100 * width_px))
     encoded = io.BytesIO()
-    image.save(encoded, format="JPEG", quality=90, subsampling=0)
+    shown.save(encoded, format="JPEG", quality=90, subsampling=0)
     data = base64.b64encode(encoded.getvalue()).decode("ascii")
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" width="{image.width}" height="{image.height}" '
+        f'<figure><img src="data:image/jpeg;base64,{data}" width="{shown.width}" height="{shown.height}" '
         f'alt="{escape(f"{alt}: {caption}")}"><figcaption>{escape(caption)}</figcaption></figure>'
     )

@@ -1,4 +1,4 @@
-"""Pictures side by side under their titles: the sample grids of a run and its before/after picture."""
+"""Grids of images with column titles: the samples of a run and its before/after image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,30 +14,31 @@ TITLE_HEIGHT_PX = 28
 FONT_SIZE_PX = 15
 BACKGROUND = (255, 255, 255)
 TEXT_COLOUR = (32, 35, 42)
-BEHIND_TRANSPARENCY = 216  # light gray, so that transparent is not taken for white
+BEHIND_TRANSPARENCY = 216  # light gray, to tell transparent pixels from white ones
 
 
 def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> NDArray[np.uint8]:
-    """Lay out rows of pictures under column titles, on white.
+    """Arrange images in rows with column titles, on a white background.
 
     Args:
-        rows: pictures uint8 H×W×C of any sizes, as many in each row as there are titles. One channel is shown
-            as gray, two as gray with alpha, three as RGB, four as RGBA, more by their first three.
-        column_titles: one a column; a title wider than its column is shortened with "…".
+        rows: images uint8 H×W×C of any sizes, in each row as many as there are titles. One channel is shown as gray,
+            two as gray with alpha, three as RGB and four as RGBA. Of more channels the first three are shown.
+        column_titles: one title per column. A title that is wider than its column is shortened with "…".
 
     Returns:
-        uint8 H×W×3. Every cell has the size of the largest picture, its longer side brought to 128–256 px.
-        Pictures are fitted into their cells: small ones keep their pixels visible, large ones are averaged.
+        uint8 H×W×3. Every cell has the size of the largest image, scaled to a longer side of 128 to 256 px. Images
+        are scaled to fit their cells: by nearest neighbour if they are enlarged, by averaging if they are reduced.
 
     Raises:
-        ValueError: no pictures, a row of another length than the titles, or a picture of another kind.
+        ValueError: there are no images, the length of a row differs from the number of titles, or an image has
+            another shape or type.
     """
     if not rows or not column_titles:
-        raise ValueError(f"a grid needs pictures and titles, got {len(rows)} rows, {len(column_titles)} titles")
+        raise ValueError(f"a grid needs images and titles, got {len(rows)} rows, {len(column_titles)} titles")
     for index, row in enumerate(rows):
         if len(row) != len(column_titles):
-            raise ValueError(f"row {index} has {len(row)} pictures, expected {len(column_titles)}, one a title")
-    images = [[_to_rgb(picture) for picture in row] for row in rows]
+            raise ValueError(f"row {index} has {len(row)} images, expected {len(column_titles)}, one per title")
+    images = [[_to_rgb(pixels) for pixels in row] for row in rows]
     cell_width, cell_height = _cell_size([image for row in images for image in row])
     across, down = cell_width + GAP_PX, cell_height + GAP_PX
     size = (GAP_PX + across * len(column_titles), TITLE_HEIGHT_PX + down * len(rows))
@@ -53,26 +54,26 @@ def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[st
 
 
 def save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> None:
-    """Write `grid(rows, column_titles)` to `path` as PNG, making its folder if need be."""
+    """Write `grid(rows, column_titles)` to `path` as PNG. Creates the folder if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grid(rows, column_titles)).save(path, format="PNG")
 
 
-def _to_rgb(picture: NDArray[np.uint8]) -> Image.Image:
-    if picture.ndim != 3 or picture.dtype != np.uint8 or picture.size == 0:
-        raise ValueError(f"a picture must be uint8 H×W×C, got {picture.dtype} {picture.shape}")
-    channels = picture.shape[2]
+def _to_rgb(pixels: NDArray[np.uint8]) -> Image.Image:
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise ValueError(f"an image must be uint8 H×W×C, got {pixels.dtype} {pixels.shape}")
+    channels = pixels.shape[2]
     if channels in (2, 4):
-        colour, alpha = picture[..., :-1].astype(np.float32), picture[..., -1:] / np.float32(255)
+        colour, alpha = pixels[..., :-1].astype(np.float32), pixels[..., -1:] / np.float32(255)
         blended = colour * alpha + BEHIND_TRANSPARENCY * (1 - alpha)
-        picture = blended.round().astype(np.uint8)
-    if picture.shape[2] == 1:
-        picture = picture.repeat(3, axis=2)
-    return Image.fromarray(np.ascontiguousarray(picture[..., :3]))
+        pixels = blended.round().astype(np.uint8)
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
 
 
 def _cell_size(images: Sequence[Image.Image]) -> tuple[int, int]:
-    """(width, height) of every cell, in pixels."""
+    """Return (width, height) of every cell, in pixels."""
     width, height = max(image.width for image in images), max(image.height for image in images)
     longer = max(width, height)
     scale = min(max(longer, SMALLEST_CELL_PX), LARGEST_CELL_PX) / longer
@@ -80,7 +81,7 @@ def _cell_size(images: Sequence[Image.Image]) -> tuple[int, int]:
 
 
 def _fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The largest version of `image` that fits into width × height with its proportions kept."""
+    """Scale `image` to the largest size that fits into width × height with the same aspect ratio."""
     scale = min(width / image.width, height / image.height)
     if scale == 1:
         return image

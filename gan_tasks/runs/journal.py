@@ -1,10 +1,10 @@
-"""The journal of a run: every logged number and event, one JSON object a line, in `RUN/journal.jsonl`.
+"""The journal of a run, `RUN/journal.jsonl`: logged numbers and events, one JSON object per line.
 
 A line of numbers:  {"step": 200, "images": 3200, "time": 1730000000.0, "g/l1": 0.12, "d/total": 0.69}
 A line of an event: {"step": 200, "images": 3200, "time": 1730000000.0, "event": "resumed", …details}
 
 Keys are `group/name`: `d/*` and `g/*` are weighted losses, `lr/*` learning rates, `grad/*` gradient norms,
-`val/*` held-out measures, `speed/*` rates.
+`val/*` metrics of held-out images, `speed/*` rates.
 """
 
 import json
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 
-NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no word for these
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no values for these
 
 
 class Journal:
-    """Appends to one `journal.jsonl`; each line reaches the operating system before the call returns.
+    """Append lines to a `journal.jsonl`. Each line reaches the operating system before the call returns.
 
-    Only one process may write. `tensorboard_dir` mirrors the numbers, with images as the x axis, where
-    TensorBoard is installed; where it is not, nothing happens.
+    Only one process may write. The numbers are also written to `tensorboard_dir`, with images as the x axis, if
+    TensorBoard is installed.
     """
 
     def __init__(self, path: Path, *, tensorboard_dir: Path | None = None) -> None:
@@ -35,28 +35,28 @@ class Journal:
         self._tensorboard = None if tensorboard_dir is None else _tensorboard_writer(tensorboard_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _drop_torn_line(path)
+            _remove_incomplete_line(path)
 
     def write(self, step: int, images: int, values: Mapping[str, float]) -> None:
-        """Log `values` at optimiser step `step`, after `images` training images. NaN and ±inf are kept."""
+        """Log `values` at optimiser step `step`, after `images` training images. Values may be NaN or ±inf."""
         self._append(step, images, {key: float(value) for key, value in values.items()})
         if self._tensorboard is not None:
             for key, value in values.items():
                 self._tensorboard.add_scalar(key, float(value), global_step=images)
 
     def event(self, step: int, images: int, kind: str, **details: Any) -> None:
-        """Log something that happened once: "resumed", "skipped-step", "checkpoint", "stage" …
+        """Log an event of a kind such as "resumed", "skipped-step", "checkpoint" or "stage".
 
-        `details` are anything JSON can hold.
+        `details` are any values that JSON can represent.
         """
         self._append(step, images, {"event": kind, **details})
 
     def size_bytes(self) -> int:
-        """What `rewind` takes to come back to this moment."""
+        """Return the current size, which `rewind` takes to restore this state."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def rewind(self, size_bytes: int) -> None:
-        """Forget every line written since the journal had this size, so that a resumed run logs nothing twice."""
+        """Delete every line written since the journal had this size, so that a resumed run logs nothing twice."""
         if self.size_bytes() > size_bytes:
             os.truncate(self.path, size_bytes)
 
@@ -68,18 +68,19 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Every line of a journal, oldest first; "nan", "inf" and "-inf" come back as floats.
+    """Read every line of a journal, oldest first. "nan", "inf" and "-inf" become floats.
 
-    A last line that a crash cut short is left out, and so this may be called on a run that is still training.
-    Raises `UserError` if there is no journal, or if a line before the last is damaged.
+    An incomplete last line is left out, so that the journal can be read during the training.
+
+    Raises UserError if there is no journal, or if a line before the last one is damaged.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: expected the journal of a run. Name a run folder.") from None
-    *whole, _torn = text.split("\n")
+    *complete, _incomplete = text.split("\n")
     lines = []
-    for number, line in enumerate(whole, start=1):
+    for number, line in enumerate(complete, start=1):
         try:
             fields = json.loads(line)
         except json.JSONDecodeError as error:
@@ -92,7 +93,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 
 def series(journal: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One curve, from the lines that hold `key`: (images, values), each float64 of shape (points,).
+    """Return the curve of `key` as (images, values), each float64 of shape (points,).
 
     Values may be NaN or ±inf. A key that was never logged gives two empty arrays.
     """
@@ -102,7 +103,7 @@ def series(journal: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[np.f
 
 
 def _to_json(value: Any) -> Any:
-    """Non-finite floats as the words Python prints for them; everything else as it is."""
+    """Convert non-finite floats to the strings "nan", "inf" and "-inf". Other values stay unchanged."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -110,14 +111,14 @@ def _from_json(value: Any) -> Any:
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline: the half-written line of a process that was killed."""
+def _remove_incomplete_line(path: Path) -> None:
+    """Remove what follows the last newline: the incomplete line of a process that was killed."""
     with path.open("rb+") as file:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _tensorboard_writer(folder: Path) -> Any:
-    """TensorBoard's writer, or None where TensorBoard is not installed."""
+    """Return TensorBoard's writer, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

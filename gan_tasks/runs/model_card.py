@@ -1,6 +1,6 @@
-"""The model card of a run: what the model is, for whoever gets it. `RUN/model-card.md`.
+"""The model card of a run, `RUN/model-card.md`: a description of the model for its users.
 
-Its parts are those of Mitchell et al. 2019, https://arxiv.org/abs/1810.03993, as far as a run knows them.
+Its sections are those of Mitchell et al. 2019, https://arxiv.org/abs/1810.03993, as far as a run knows their content.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ NOT_STATED = "not stated"
 
 
 def write_model_card(run: Path) -> Path:
-    """Write the card from what the run folder holds, and return its path. Raises UserError for a damaged file."""
+    """Write the model card of a run and return its path. Raises UserError if a JSON file of the run is damaged."""
     path = run / FILE
     write_atomically(path, model_card(run).encode())
     return path
 
 
 def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
-    """The card as Markdown: from config.json, the checkpoints and, where it was evaluated, evaluation.json.
+    """Return the model card as Markdown, from config.json, the checkpoints and, if it exists, evaluation.json.
 
     Args:
-        licence: of the model, in the owner's own words.
-        training_data: likewise; the name of the folder if not given. Its path, which tells of the machine, is left
-            out.
+        licence: the licence of the model.
+        training_data: a description of the training data. The default is the name of the folder, without its path,
+            because paths are private.
     """
     config, evaluation = read_object(run / "config.json"), read_object(run / "evaluation.json")
     task = str(config.get("task", ""))
@@ -50,32 +50,33 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
         "",
         "## Intended use",
         "",
-        f"To do to images like those of the training what the task says: {summary(task)}. What it adds is plausible, "
-        "not measured: its output is no evidence of what was there, and none for decisions about people.",
+        f"The model is for images like the training images. Its task is to {summary(task)}. The details that it adds "
+        "are plausible, but invented: its output is no evidence of what was there, and must not be used for "
+        "decisions about people.",
         "",
-        "## Figures",
+        "## Results",
         "",
         *(figures(evaluation) if evaluation else ["Not evaluated yet: `gan-tasks evaluate RUN --data DIR`."]),
         "",
-        "## Limits seen",
+        "## Known limits",
         "",
-        *(limits(evaluation) if evaluation else ["Not looked for: the model was not evaluated."]),
+        *(limits(evaluation) if evaluation else ["Unknown: the model has not been evaluated."]),
         "",
     ]
     return "\n".join(lines)
 
 
 def pretrained_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:
-    """Of a checkpoint that others published, which says next to nothing of itself."""
+    """Return the model card of a public checkpoint, as Markdown."""
     lines = [
         f"# Model card: {source}",
         "",
         f"- Task: {task}, {summary(task)}",
-        f"- Published by: users or authors of {family}; this is the file {source}, not trained here",
+        f"- Published by: authors or users of {family}. This is the file {source}; it was not trained with gan-tasks",
         f"- Training data: {training_data}",
         f"- Licence: {licence}",
         "",
-        "Its makers' own words on intended use and limits are not in the file: look where it came from.",
+        "The file does not state its intended use and its limits: see the place where it was published.",
         "",
     ]
     return "\n".join(lines)
@@ -85,18 +86,18 @@ def summary(task: str) -> str:
     try:
         return find_task(task).summary
     except UserError:  # a task that is not installed here
-        return "a task of its own"
+        return "a custom task"
 
 
 def command_without_paths(config: Mapping[str, Any], data: Path) -> str:
-    """As it was typed, each word that is a path by its last part: a card travels, and paths tell of the machine."""
+    """Return the training command with each path shortened to its last part, because paths are private."""
     words = str(config.get("command", NOT_STATED)).split(" ")
     return " ".join(Path(word).name if "/" in word and not word.startswith("-") else word for word in words)
 
 
 def checkpoint_in_use(run: RunFolder) -> str:
     if run.best:
-        return f"{run.best.name}, the best by its held-out measure"
+        return f"{run.best.name}, the best by its metric on held-out images"
     checkpoints = list_checkpoints(run.checkpoints)
     return f"{checkpoints[-1].name}, the newest" if checkpoints else "none yet"
 
@@ -104,7 +105,7 @@ def checkpoint_in_use(run: RunFolder) -> str:
 def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{evaluation['images']} images of the {evaluation['split']} split of {Path(evaluation['data']).name}, "
-        f"answered by {evaluation.get('name', 'this model')}; means with 95 % intervals."
+        f"evaluated with {evaluation.get('name', 'this model')}: means with 95 % intervals."
     )
     yield ""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
@@ -137,20 +138,21 @@ def figure_text(figure: Any, metric: Metric) -> str:
 def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
     if sizes := evaluation.get("sizes"):
         small, large = (f"{height} × {width}" for height, width in sizes)
-        seen = small if small == large else f"{small} to {large}"
-        yield f"- Sizes measured, height × width in pixels: {seen}. Others were not."
+        sizes_text = small if small == large else f"{small} to {large}"
+        yield f"- Evaluated sizes, height × width in pixels: {sizes_text}. Other sizes were not evaluated."
     if worst := worst_images(evaluation):
         yield f"- Worst images: {worst}."
     if drift := evaluation.get("colour_drift"):
         levels = ", ".join(f"{value:+.1f}" for value in drift)
-        yield f"- Colour drift, mean of outputs minus that of real images, by channel in levels of 255: {levels}."
-    if memory := evaluation.get("memorization"):
+        yield f"- Colour drift (mean of outputs minus mean of real images), by channel in levels of 255: {levels}."
+    if memorization := evaluation.get("memorization"):
         yield (
-            f"- Repeating of training images: the nearest of {memory['searched']} is {memory['ratio']:.2f} times as "
-            "far from an output as from a held-out real image (medians; far below 1, the model repeats)."
+            f"- Memorization: the distance to the nearest of {memorization['searched']} training images is "
+            f"{memorization['ratio']:.2f} times as large for an output as for a held-out real image "
+            "(medians). A ratio far below 1 means that the model repeats training images."
         )
-    for note in evaluation.get("notes", ()):
-        yield f"- {note}"
+    for remark in evaluation.get("notes", ()):
+        yield f"- {remark}"
 
 
 def worst_images(evaluation: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`train.toml`: the options of a run, as `gan-tasks train TASK --config` reads them."""
+"""Write `train.toml`, the options of a run in the form that `gan-tasks train TASK --config` reads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from gan_tasks.tasks.base import Task
 
 Leaf = tuple[tuple[str, ...], Any]
-"""The fields that lead to a value, and the value."""
+"""The names of the nested fields that lead to a value, and the value."""
 
 
 def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from: Path | None = None) -> str:
-    """All options of a training but `--out`, as TOML; with it, `gan-tasks train` repeats the training.
+    """Return all options of a training except `--out` as TOML, which `gan-tasks train --config` reads.
 
-    The keys are option names. The tables are named after the fields of the config, and are headings only:
-    `gan-tasks train` takes a key from any of them. Paths are absolute. An option that is not set is left out, or
-    "None" where the preset would set it. The preset is the one that differs in the fewest options, because a task
-    made in Python has none.
+    The keys are option names. The tables are named after the fields of the config, but are only headings:
+    `gan-tasks train` accepts a key in any of them. Paths are absolute. An option that is not set is left out, or is
+    "None" if the preset sets it. A task that was made in Python has no preset; the preset that differs in the fewest
+    options is written.
     """
     preset, base = nearest_preset(task)
     top = {"task": task.name, "preset": preset, "data": data.absolute()}
@@ -37,7 +37,7 @@ def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from:
 
 
 def nearest_preset(task: Task[Any, Any]) -> tuple[str, Any]:
-    """The name and the config of the preset that differs from the task's config in the fewest options."""
+    """Return name and config of the preset that differs from the task's config in the fewest options."""
     presets = {task.default_preset: type(task).Config(), **task.presets}
     own = dict(leaves(task.config))
 
@@ -49,7 +49,7 @@ def nearest_preset(task: Task[Any, Any]) -> tuple[str, Any]:
 
 
 def leaves(config: Any, route: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every value of a dataclass and of those nested in it, with the fields that lead to it."""
+    """Yield every value of a dataclass and of its nested dataclasses, with the field names that lead to it."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -63,26 +63,28 @@ def table(values: Mapping[str, Any]) -> str:
 
 
 def key(field: str) -> str:
-    """A field's name as its option has it."""
+    """Return the option name of a field, without the leading dashes."""
     return field.replace("_", "-")
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML has it: text and paths as strings, tuples as arrays."""
+    """Return a value as TOML: text and paths as strings, tuples as arrays."""
     match value:
         case bool():
             return "true" if value else "false"
         case int():
             return str(value)
         case float():
-            return repr(float(value))  # the shortest text that gives the same number; inf and nan are TOML, too
+            return repr(float(value))  # the shortest text that gives the same number; TOML also has inf and nan
         case Path():
             return toml_value(str(value.absolute()))
         case str():
             return f'"{"".join(map(escaped, value))}"'
         case tuple() | list():
             return f"[{', '.join(map(toml_value, value))}]"
-    raise TypeError(f"an option cannot have a value of type {type(value).__name__}")
+    raise TypeError(
+        f"an option has a value of type {type(value).__name__}: expected text, a number, a path or a tuple"
+    )
 
 
 def escaped(character: str) -> str:

@@ -1,7 +1,7 @@
-"""`RUN/report.html`: what a run was, how it went and what to do, on one page that needs nothing else.
+"""Write `RUN/report.html`, a self-contained page with the options, the curves and the results of a run.
 
-Curves are inline SVG and pictures are embedded; there are no scripts and no requests. Whatever comes from a
-file is escaped.
+Curves are inline SVG and images are embedded. The page has no scripts and makes no requests. Text that comes from
+files is escaped.
 """
 
 import json
@@ -34,10 +34,10 @@ from gan_tasks.runs import charts as curves
 from gan_tasks.runs.charts import Chart, Line
 from gan_tasks.runs.diagnosis import Finding, diagnose
 from gan_tasks.runs.folder import read_object
-from gan_tasks.runs.html import PICTURE_WIDTH_PX, embedded, page, section
+from gan_tasks.runs.html import IMAGE_WIDTH_PX, embedded, page, section
 from gan_tasks.runs.journal import read_journal, series
 
-STRIP_LENGTH = 8  # earlier sample grids shown
+STRIP_LENGTH = 8  # number of earlier sample grids on the page
 STRIP_WIDTH_PX = 480
 MOST_EVENTS = 200
 NETWORK_NAMES = {"g": "generator", "d": "discriminator"}
@@ -49,7 +49,7 @@ METRICS = (L1, PSNR, SSIM, MS_SSIM, PSNR_Y, SSIM_Y, MS_SSIM_Y, LPIPS, NIQE, KERN
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds; parts that are not there (yet) are empty."""
+    """The content of a run folder. Missing parts are empty."""
 
     name: str
     config: Mapping[str, Any]
@@ -60,11 +60,12 @@ class Run:
 
 
 def write_report(run: Path) -> Path:
-    """Write `run/report.html` from what the run folder holds and return its path.
+    """Write `run/report.html` and return its path. It may be called during the training.
 
-    Needs `journal.jsonl`; uses `config.json`, `samples/step-NNNNNNNN.png`, `evaluation.json` and
-    `before-after.png` where they are there. May be called while the run is training.
-    Raises `UserError` if `run` has no journal or one of the JSON files is damaged.
+    It needs `journal.jsonl`. It also shows `config.json`, `samples/step-NNNNNNNN.png`, `evaluation.json` and
+    `before-after.png` if they exist.
+
+    Raises UserError if `run` has no journal or one of the JSON files is damaged.
     """
     page = _page(_read_run(run))
     report = run / "report.html"
@@ -90,11 +91,11 @@ def _page(run: Run) -> str:
     sections = (
         _head(run, title, findings),
         _before_after(run.before_after),
-        section("What the curves say", _findings(findings)),
+        section("Diagnosis", _findings(findings)),
         section("Held-out images", _evaluation(run.evaluation)),
         section("Curves", _charts(run.journal)),
         section("Samples", _samples(run)),
-        section("How it was trained", _how(run.config)),
+        section("Training", _how(run.config)),
         section("Events", _events(run.journal)),
         _config(run.config),
     )
@@ -113,13 +114,13 @@ def _head(run: Run, title: str, findings: Sequence[Finding]) -> str:
 
 
 def _verdict(run: Run, findings: Sequence[Finding]) -> str:
-    """The evaluation's own words, or what can be said without one."""
+    """Return the verdict of the evaluation, or a summary of the warnings if the run was not evaluated."""
     if verdict := run.evaluation.get("verdict"):
         return str(verdict)
     warnings = sum(finding.level == "warning" for finding in findings)
     if warnings:
-        return f"Not evaluated yet, and the curves give {warnings} warning{'s' if warnings > 1 else ''}."
-    return "Not evaluated yet; the curves give no warning."
+        return f"Not evaluated yet. The curves give {warnings} warning{'s' if warnings > 1 else ''}."
+    return "Not evaluated yet. The curves give no warning."
 
 
 def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
@@ -127,8 +128,8 @@ def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
         return
     seconds = _seconds_trained(journal)
     images = journal[-1]["images"]
-    yield "Training images seen", f"{images:,}"
-    yield "Time taken", _duration_text(seconds)
+    yield "Training images", f"{images:,}"
+    yield "Training time", _duration_text(seconds)
     _, speeds = series(journal, "speed/images_per_second")
     if len(speeds):
         yield "Speed", f"{curves.number_text(float(np.median(speeds)))} images/s"
@@ -136,11 +137,11 @@ def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
         _, values = series(journal, f"val/{metric.key}")
         if len(values):
             best = float(np.nanmin(values) if metric.lower_is_better else np.nanmax(values))
-            yield f"Best held-out {metric.heading}", _value_text(best, metric)
+            yield f"Best {metric.heading} (held-out)", _value_text(best, metric)
 
 
 def _seconds_trained(journal: Sequence[Mapping[str, Any]]) -> float:
-    """The time between the first line and the last, without the pauses before a run was resumed."""
+    """Return the time from the first line to the last, without the pauses before a run was resumed."""
     gaps = (
         float(later["time"] - earlier["time"])
         for earlier, later in pairwise(journal)
@@ -159,13 +160,13 @@ def _duration_text(seconds: float) -> str:
 def _before_after(path: Path) -> str:
     if not path.exists():
         return ""
-    caption = "Held-out images: what goes in, what the model makes of it, and the truth where it is known."
-    return f"<section>{_figure(path, PICTURE_WIDTH_PX, 'Before and after', caption)}</section>"
+    caption = "Held-out images: input, output and, if there is one, target."
+    return f"<section>{_figure(path, IMAGE_WIDTH_PX, 'Before and after', caption)}</section>"
 
 
 def _findings(findings: Sequence[Finding]) -> str:
     if not findings:
-        return '<p class="panel">Nothing stands out: no warning, and nothing to change.</p>'
+        return '<p class="panel">No problems found.</p>'
     items = (
         f'<li class="panel {finding.level}"><strong>{LEVEL_NAMES[finding.level]}</strong>'
         f"<span>{_with_code(finding.sentence)}</span></li>"
@@ -175,15 +176,15 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 
 def _with_code(sentence: str) -> str:
-    """Escaped text, with what stands between backticks as code."""
+    """Escape text for HTML. Text between backticks becomes code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
-# --- Held-out measures -------------------------------------------------------------------------------------
+# --- Metrics of held-out images -----------------------------------------------------------------------------
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> str:
-    """A table of the model beside its baselines, the best of each column in bold."""
+    """Return a table of the model and its baselines, with the best value of each column in bold."""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
     metrics = [m for m in METRICS if any(_mean(row.get(m.key)) is not None for row in rows.values())]
     if not metrics:
@@ -199,9 +200,9 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         for index, (name, row) in enumerate(rows.items())
     )
     count = evaluation.get("images")
-    caption = f'<p class="quiet">Measured on {count:,} images that were not trained on.</p>' if count else ""
+    caption = f'<p class="quiet">Evaluated on {count:,} images that were not used for training.</p>' if count else ""
     return (
-        '<div class="panel scroll" tabindex="0" role="region" aria-label="Held-out measures">'
+        '<div class="panel scroll" tabindex="0" role="region" aria-label="Metrics of held-out images">'
         f'<table><thead><tr><th scope="col">Method</th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
         f"{caption}"
     )
@@ -222,7 +223,7 @@ def _cell(row: Mapping[str, Any], metric: Metric, rows: Iterable[Mapping[str, An
 
 
 def _mean(entry: Any) -> float | None:
-    """The figure in `0.12` and in `{"mean": 0.12, "low": …, "high": …}`."""
+    """Return the mean of an entry such as `0.12` or `{"mean": 0.12, "low": …, "high": …}`; else None."""
     value = entry.get("mean") if isinstance(entry, Mapping) else entry
     return float(value) if isinstance(value, int | float) else None
 
@@ -252,19 +253,19 @@ def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         Chart("Discriminator losses", "weighted loss", [_line(journal, key) for key in d_losses]),
         Chart(
             "Discriminator accuracy",
-            "% right (50 = undecided)",
+            "% correct (50 = chance)",
             [_line(journal, key, scale=100, drop="_accuracy") for key in accuracies],
             y_range=(0, 100),
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
-        Chart("Variety of the outputs", "1 = as varied as the targets", [_line(journal, "outputs/diversity")]),
+        Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),
         Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
         Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
     ]
 
 
 def _losses(keys: Sequence[str]) -> Sequence[str]:
-    """The keys to draw: without the total where it has a single part, and so the same curve."""
+    """Return the keys to draw. A total of only one loss is left out, because it is the same curve."""
     return [key for key in keys if not key.endswith("/total")] if len(keys) == 2 else keys
 
 
@@ -283,14 +284,14 @@ def _metric_chart(journal: Sequence[Mapping[str, Any]], metric: Metric) -> Chart
     has_interval = len(low) == len(high) == len(values)
     values, low, high = metric.scale * values, metric.scale * low, metric.scale * high
     line = Line(metric.key, images, values, low if has_interval else None, high if has_interval else None)
-    return Chart(f"Held-out {metric.heading}", metric.unit, [line])
+    return Chart(f"{metric.heading} of held-out images", metric.unit, [line])
 
 
-# --- Pictures ----------------------------------------------------------------------------------------------
+# --- Images ------------------------------------------------------------------------------------------------
 
 
 def _samples(run: Run) -> str:
-    """The latest grid large, and under it a strip of earlier ones, evenly spread over the run."""
+    """Show the latest sample grid, and below it a strip of earlier ones, evenly spaced over the run."""
     if not run.samples:
         return ""
     *earlier, last = run.samples
@@ -303,7 +304,7 @@ def _samples(run: Run) -> str:
     scroller = (
         f'<div class="strip" tabindex="0" role="region" aria-label="Earlier samples">{strip}</div>' if strip else ""
     )
-    latest = _figure(last, PICTURE_WIDTH_PX, "Latest samples", _sample_caption(last, images_at))
+    latest = _figure(last, IMAGE_WIDTH_PX, "Latest samples", _sample_caption(last, images_at))
     return latest + scroller
 
 
@@ -313,16 +314,16 @@ def _sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
 
 
 def _figure(path: Path, width_px: int, alt: str, caption: str) -> str:
-    """A picture from a file; in words if it is damaged."""
+    """Embed an image file. If the file is damaged, return a message instead."""
     try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
     except (OSError, SyntaxError):  # PIL raises SyntaxError for some broken PNGs
         return f'<p class="quiet">{escape(path.name)} could not be read.</p>'
-    return embedded(picture, alt, caption, width_px=width_px)
+    return embedded(image, alt, caption, width_px=width_px)
 
 
-# --- What the run was --------------------------------------------------------------------------------------
+# --- Options and events ------------------------------------------------------------------------------------
 
 
 def _how(config: Mapping[str, Any]) -> str:
@@ -348,12 +349,12 @@ def _events(journal: Sequence[Mapping[str, Any]]) -> str:
         for line in events[-MOST_EVENTS:]
     )
     left_out = len(events) - MOST_EVENTS
-    note = f'<p class="quiet">{left_out:,} earlier events are in journal.jsonl.</p>' if left_out > 0 else ""
+    more = f'<p class="quiet">{left_out:,} earlier events are in journal.jsonl.</p>' if left_out > 0 else ""
     return (
         '<div class="panel scroll" tabindex="0" role="region" aria-label="Events"><table><thead><tr>'
         '<th scope="col">Time (UTC)</th><th scope="col" class="right">Image</th>'
         '<th scope="col" class="right">Step</th><th scope="col">Event</th><th scope="col">Details</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+        f"</tr></thead><tbody>{rows}</tbody></table></div>{more}"
     )
 
 
@@ -362,7 +363,7 @@ def _details(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pairs_text(value: Any) -> str:
-    """A flat mapping as "torch 2.13, numpy 2.4"; anything else as it prints."""
+    """Format a flat mapping as "torch 2.13, numpy 2.4", and any other value as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return "" if value is None else str(value)

@@ -1,6 +1,6 @@
-"""The look of the report: one column of calm sections, light or dark as the reader's system is.
+"""The style sheet of the reports, with a light and a dark colour scheme.
 
-Every text and line colour has at least the contrast that WCAG 2.2 AA asks for on its background.
+Every text and line colour has at least the contrast with its background that WCAG 2.2 AA requires.
 """
 
 STYLE = """

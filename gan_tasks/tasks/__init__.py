@@ -1,6 +1,6 @@
-"""The tasks there are. A new one is its file and one line here.
+"""The list of tasks. A new task needs its file and one line here.
 
-A line says where the task is, so that listing the tasks imports none of them, nor torch.
+A line holds the module of the task, so that listing the tasks imports neither them nor torch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskEntry:
+    """A line of the list of tasks."""
+
     name: str
     summary: str
     where: str
-    """`module:class`."""
+    """The place of the class, as `module:class`."""
 
     def load(self) -> type[Task[Any, Any]]:
         module, class_name = self.where.split(":")
@@ -31,11 +33,11 @@ class TaskEntry:
 TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("pix2pix", "translate images, learned from pairs", "gan_tasks.tasks.pix2pix:Pix2Pix"),
     TaskEntry(
-        "cyclegan", "translate images both directions, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"
+        "cyclegan", "translate images in both directions, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"
     ),
     TaskEntry(
         "super-resolution",
-        "enlarge photographs, learned from sharp ones",
+        "enlarge photographs, learned from sharp photographs",
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
     TaskEntry("inpainting", "fill masked regions, learned from photographs", "gan_tasks.tasks.inpainting:Inpainting"),
@@ -43,7 +45,7 @@ TASKS: tuple[TaskEntry, ...] = (
 
 
 def find_task(name: str) -> TaskEntry:
-    """Raises UserError for a name that is not in TASKS."""
+    """Return the entry of a task. Raises UserError if the name is not in TASKS."""
     for entry in TASKS:
         if entry.name == name:
             return entry

@@ -1,14 +1,14 @@
-"""The contract that every task fulfils, and all that the loop, the export and the pages know of a task.
+"""The interface of tasks, which the training loop, the export and the pages use.
 
-A task is one file: a frozen config dataclass, whose fields are the command line's options, and a class with four
-short methods beside what it declares. Images are N×C×H×W tensors, float, in [-1, 1].
+A task is one file. It has a frozen config dataclass, whose fields are the options of the command line, and a class
+with declarations and four short methods. Images are float tensors N×C×H×W in [-1, 1].
 
-    generate   a batch             → what the generators make of it
-    d_losses   the batch and that  → the discriminators' losses (the generated images come detached)
-    g_losses   the batch and that  → the generators' losses
-    infer      a user's inputs     → the user's image; this is what is exported and served
+    generate   a batch                  → the outputs of the generators
+    d_losses   the batch and the outputs → the losses of the discriminators (the outputs are detached)
+    g_losses   the batch and the outputs → the losses of the generators
+    infer      the inputs of a user      → the output image; this is what is exported and served
 
-Losses are a dict of weighted scalars: their sum is minimised, the dict is logged.
+Losses are a dict of weighted scalars. The training minimises their sum and logs each of them.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from gan_tasks.spec import ModelSpec
 Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
 NetworkRole = Literal["d", "g"]
-"""The discriminators or the generators."""
+"""d: the discriminators. g: the generators."""
 Split = Literal["train", "val", "test"]
 BestBy = Literal["l1", "psnr", "ssim", "kernel-distance"]
-"""Metrics of held-out images that may choose the best checkpoint."""
+"""Metrics of held-out images that can select the best checkpoint."""
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
 TaskConfig = TypeVar("TaskConfig")
 
 
 class Data(Protocol):
-    """What a task learns from: samples by (epoch, index), each a NamedTuple of float32 C×H×W arrays."""
+    """The training data of a task: samples by (epoch, index), each a NamedTuple of float32 C×H×W arrays."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]: ...
     def name(self, index: int) -> str:
-        """What the person calls the sample, such as the file's name without suffix."""
+        """Return the name of a sample, such as the file name without suffix."""
 
 
 class Found(Protocol):
-    """What was found in a folder of data."""
+    """The files of a data folder."""
 
     @property
     def summary(self) -> str:
-        """One line for the person: what is there, and how to have it read otherwise."""
+        """One line for the user: the number of files, and the option that reads them differently."""
 
     @property
     def problems(self) -> tuple[Any, ...]:
@@ -66,63 +66,63 @@ class Found(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: which networks learn, in which order, how, and for how long.
+    """A stage of the training: which networks are updated, in which order, how, and for how long.
 
-    It begins with the generators of the stage before it: with their average, where one is kept.
+    It begins with the generators of the previous stage, or with their average if there is one.
     """
 
     name: str
     images: int
-    """Length in images shown, repeats counted."""
+    """Length of the stage as a number of training images, including repetitions."""
     optimisation: OptimisationConfig
     schedule: ScheduleConfig
     update_order: tuple[NetworkRole, ...] = ("d", "g")
-    """The networks that take a step on each batch, in this order: pix2pix updates D first, CycleGAN G first."""
+    """The networks that are updated on each batch, in this order: pix2pix updates D first, CycleGAN G first."""
     g_interval_steps: int = 1
-    """G is updated on every N-th batch only (Wasserstein GANs: 5)."""
+    """G is updated on every N-th batch (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
-    """D alone learns on this many images at the start."""
+    """Number of images at the start on which only D is updated."""
     d_weight_clip: float = 0.0
-    """D's weights are clipped to ± this after each of its updates; 0 leaves them (Wasserstein GANs: 0.01)."""
+    """Limit to whose ± range D's weights are clipped after each update; 0 turns it off (Wasserstein GANs: 0.01)."""
     best_by: BestBy | None = "l1"
-    """The metric that chooses the best checkpoint unless the user names one; None: the newest checkpoint counts."""
+    """The default metric that selects the best checkpoint; None uses the newest checkpoint."""
 
 
 FitBaselines = Callable[[Iterable[Example]], Mapping[str, Baseline]]
-"""Makes baselines, by name, of examples of the train split; takes of them what has to be fitted."""
+"""A function that fits baselines to examples of the train split, and returns them by name."""
 
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What evaluating a model of a task needs to know of the task."""
+    """The properties of a task that the evaluation of its models needs."""
 
     has_target: bool = True
-    """Each input has one right answer. If not, outputs and targets are compared as sets of images."""
+    """Whether each input has a target. If not, outputs and targets are compared as sets of images."""
     fit_baselines: FitBaselines = translation_baselines
-    """Answers that need no network. Every model of a task with targets is shown beside them."""
+    """The baselines. Every model of a task with targets is compared with them."""
     masks: MaskedConfig | None = None
-    """The data options that say where masks come from; None for a task without masks."""
+    """The data options that determine the masks; None for a task without masks."""
     learned_from_vgg: bool = False
-    """The model was trained with a VGG network, so a metric by one flatters it."""
+    """Whether a VGG network was used for training. Metrics by a VGG network are then biased."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands, for tasks that need to know it, and where their random numbers come from."""
+    """The current training step, and its random numbers."""
 
     index: int
-    """Steps taken before this one."""
+    """Number of steps before this one."""
     stage: Stage
     generator: torch.Generator
-    """On the CPU, seeded by (seed, index) and alike on all ranks."""
+    """A CPU generator seeded by (seed, index). It is the same on all ranks."""
     rank: int = 0
     world_size: int = 1
 
     def random(self, batch_size: int, *shape: int, device: torch.device, normal: bool = False) -> Tensor:
-        """Draws of batch_size × shape, uniform in [0, 1) or standard normal, that depend on (seed, step) alone.
+        """Draw batch_size × shape numbers, uniform in [0, 1) or standard normal, which depend only on (seed, step).
 
-        They are drawn for the batch of all ranks, and this rank's part is returned: two processes see what
-        one with the doubled batch sees.
+        The numbers are drawn for the batches of all ranks, and the part of this rank is returned. Two processes draw
+        the same numbers as one process with twice the batch size.
         """
         draw = torch.randn if normal else torch.rand
         drawn = draw(batch_size * self.world_size, *shape, generator=self.generator)
@@ -130,136 +130,149 @@ class Step:
 
 
 class Task(ABC, Generic[TaskConfig, Batch]):
-    """See the module's docstring. `Pix2Pix(config)` or, for the config's own fields, `Pix2Pix(l1=50.0)`."""
+    """The base class of tasks; see the module's docstring.
+
+    Create a task from a config, `Pix2Pix(config)`, or from fields of its config, `Pix2Pix(l1=50.0)`.
+    """
 
     name: ClassVar[str]
-    """As on the command line."""
+    """The name on the command line."""
     Config: ClassVar[type[Any]]
     """The frozen dataclass of the task's options."""
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Other configs to start from, by name."""
+    """Other configs by name."""
     default_preset: ClassVar[str] = "paper"
-    """The name of the config without any options among the presets."""
+    """The name of the preset that equals the default config."""
     directions: ClassVar[tuple[str, ...]] = ()
-    """The directions that one training learns, where it learns several; `in_direction` chooses."""
+    """The directions that one training learns, if there are several; `in_direction` selects one."""
 
     config: TaskConfig
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     auxiliary: nn.ModuleDict
-    """Networks that are used but neither trained nor saved, such as that of the perceptual loss."""
+    """Networks that are neither trained nor saved, such as that of the perceptual loss."""
     step: Step
-    """Set by the loop before each step."""
+    """The current step, which the training loop sets."""
     diagnostics: dict[str, Tensor]
-    """What `log` was given in this step; logged beside the losses."""
+    """The values of `log` in this step. They are logged with the losses."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
-            raise TypeError(f"{type(self).__name__} takes a config or the config's fields, not both")
+            raise TypeError(f"{type(self).__name__} got a config and fields of the config: expected only one of them")
         self.config = config if config is not None else type(self).Config(**options)
         self.generators = nn.ModuleDict()
         self.discriminators = nn.ModuleDict()
         self.auxiliary = nn.ModuleDict()
         self.diagnostics = {}
 
-    # What a task says of itself.
+    # Declarations.
 
     @abstractmethod
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[Data, Found]:
-        """The samples of a folder's split; `augment=False` gives whole images, as for measuring.
+        """Open a split of a data folder. `augment=False` gives whole images, as for an evaluation.
 
-        Raises MissingSplitError where the folder has no such split, and UserError when nothing usable is there or,
-        where the config is strict, when any file has a problem.
+        Raises MissingSplitError if the folder has no such split. Raises UserError if there is no usable file or, with
+        a strict config, if any file has a problem.
         """
 
     @abstractmethod
     def resolved(self, data: Any) -> Self:
-        """The same task with all that depends on the data of `open_data` filled in, such as channel counts."""
+        """Return the task with the options that depend on the data of `open_data`, such as channel counts."""
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:
-        """Fill `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
+        """Build `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
 
-        What `infer` has no need of may be left out when it is not for training.
+        Networks that `infer` does not use may be left out if it is not for training.
         """
 
     @abstractmethod
     def spec(self) -> ModelSpec:
-        """What the model takes and gives. Call it on a task that is resolved and built."""
+        """Return the specification of the model. The task must be resolved and built."""
 
     def evaluation(self) -> EvaluationSpec:
-        """What evaluating a model of the task needs to know."""
+        """Return the properties of the task that the evaluation needs."""
         return EvaluationSpec()
 
     @abstractmethod
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
-        """The stretches that a full training consists of."""
+        """Return the stages of a full training."""
 
-    # What it does with a batch.
+    # Training and inference.
 
     def prepared(self, x: Batch) -> Batch:
-        """The batch as it is trained on, made on the device from what was loaded; its draws come from `step`."""
+        """Process a loaded batch on the device, before `generate`. Random numbers come from `step`."""
         return x
 
     @abstractmethod
-    def generate(self, x: Batch) -> Outputs: ...
+    def generate(self, x: Batch) -> Outputs:
+        """Run the generators on a batch, and return their outputs by name."""
 
     @abstractmethod
-    def d_losses(self, x: Batch, y: Outputs) -> Losses: ...
+    def d_losses(self, x: Batch, y: Outputs) -> Losses:
+        """Return the weighted losses of the discriminators; the outputs `y` are detached."""
 
     @abstractmethod
-    def g_losses(self, x: Batch, y: Outputs) -> Losses: ...
+    def g_losses(self, x: Batch, y: Outputs) -> Losses:
+        """Return the weighted losses of the generators."""
 
     @abstractmethod
-    def infer(self, *images: Tensor) -> Tensor: ...
+    def infer(self, *images: Tensor) -> Tensor:
+        """Return the output image N×C×H×W for the inputs of `spec`, in their order."""
 
     @abstractmethod
     def inputs_and_target(self, x: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The inputs of `infer` for a sample, and its target: without `has_target`, any image of the target side."""
+        """Return the inputs of `infer` for a batch, and its targets.
 
-    def pictures(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
-        """What a person should see of a sample and of the output, by heading: N×C×H×W in [-1, 1]."""
+        Without `has_target`, the targets are any images of the target side.
+        """
+
+    def shown_images(self, x: Batch, output: Tensor) -> dict[str, Tensor]:
+        """Return the images of a row of the sample grid by column title: N×C×H×W in [-1, 1]."""
         inputs, target = self.inputs_and_target(x)
         named = zip(self.spec().inputs, inputs, strict=True)
         shown = {each.name: tensor for each, tensor in named if each.kind == "image"}
         return shown | {"output": output, "target": target}
 
-    # The same task in another use. Call these before `build`.
+    # Variants of the task. Call these before `build`.
 
     @property
     def direction(self) -> str:
-        """The direction that it goes, such as a-to-b; empty for a task that has none."""
+        """The direction of the task, such as a-to-b; empty for a task without directions."""
         return ""
 
     def in_direction(self, direction: str) -> Self:
-        """The same task in another direction. Raises UserError where it does not have that direction."""
+        """Return the task in another direction. Raises UserError if it does not have that direction."""
         raise UserError(f"{self.name} has one direction only: leave out --direction")
 
     def with_data(self, data: Any) -> Self:
-        """The same task with other data options."""
+        """Return the task with other data options."""
         return type(self)(replace(self.config, data=data))  # type: ignore[type-var]
 
     @classmethod
     def for_model(cls, spec: ModelSpec) -> Self:
-        """The task with default options, reading data for a model whose training options are not known."""
+        """Return a task that reads data for a model whose training options are unknown."""
         return cls()
 
-    # State beyond the networks; a task with an image pool or an adaptive strength has some.
+    # State beyond the networks, such as that of an image pool.
 
     def state(self) -> dict[str, Tensor]:
+        """Return the state that a checkpoint saves in addition to the networks."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load the state that `state` returned."""
         if state:
-            raise ValueError(f"{self.name} has no state beyond its networks, but got {sorted(state)}")
+            raise ValueError(f"{self.name} has no state beyond its networks, got {sorted(state)}: expected nothing")
 
-    # Written once for all.
+    # Common to all tasks.
 
     def sizes(self) -> Sizes:
-        """Which image sizes the built generators take; for `spec`."""
+        """Return the image sizes that the built generators accept; for `spec`."""
         return sizes_of(self.generators)
 
     def networks(self) -> tuple[nn.ModuleDict, ...]:
+        """Return all networks of the task."""
         return self.generators, self.discriminators, self.auxiliary
 
     def log(self, **values: Tensor | float) -> None:
@@ -269,7 +282,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @contextmanager
     def evaluating(self, generators: nn.ModuleDict) -> Iterator[Self]:
-        """Inside the context `infer` runs these generators, in eval mode and without gradients."""
+        """Within the context, `infer` uses these generators, in eval mode and without gradients."""
         own, self.generators = self.generators, generators
         modes = [(module, module.training) for module in generators.modules()]
         generators.eval()

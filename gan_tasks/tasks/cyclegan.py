@@ -1,7 +1,8 @@
 """CycleGAN: translate between two kinds of images, learned from a folder of each, without pairs.
 
-Two generators turn A into B and B into A. A discriminator for each side classifies whether an image is a real one of
-that side, and an image that is translated and translated back must equal the original (Zhu et al. 2017, https://arxiv.org/abs/1703.10593).
+Two generators turn A into B and B into A. A discriminator for each side classifies real and generated images of
+that side. An image that is translated and translated back must equal the original (Zhu et al. 2017,
+https://arxiv.org/abs/1703.10593).
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ class CycleGANConfig(TranslationConfig):
     cycle: float = 10.0
     """Weight of the cycle loss: mean absolute difference between an image and its translation back."""
     identity: float = 5.0
-    """Weight of the identity loss: mean absolute difference that a generator makes to images of its target side.
-    0 turns it off."""
+    """Weight of the identity loss: mean absolute difference between an image of a generator's target side and its
+    output for that image. 0 turns it off."""
     pool_images: int = 50
-    """Size of the image pool of each side: generated images of earlier steps that its discriminator sees again.
-    0 turns it off."""
+    """Size of the image pool of each side. It passes generated images of earlier steps to the discriminator. 0 turns
+    it off."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")
     data: UnpairedConfig = UnpairedConfig()
 
@@ -93,7 +94,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         if for_training and config.identity and config.data.a_channels != config.data.b_channels:
             raise UserError(
                 f"A has {config.data.a_channels} channels and B {config.data.b_channels}, and the identity loss "
-                "compares them: give --identity 0, or read both alike with --a-channels and --b-channels"
+                "compares them: give --identity 0, or the same number to --a-channels and --b-channels"
             )
         for direction in self.directions if for_training else (config.direction,):
             self.generators[direction] = make_generator(config, *self.in_direction(direction).channels())
@@ -153,7 +154,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         return image
 
     def channels(self) -> tuple[int, int]:
-        """Of input and output, in the direction that is used."""
+        """Return the channels of input and output, in the direction of the task."""
         a, b = self.config.data.a_channels, self.config.data.b_channels
         return (a, b) if self.config.direction == "a-to-b" else (b, a)
 
@@ -173,13 +174,13 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         return EvaluationSpec(has_target=False, learned_from_vgg=learned_from_vgg(self.config))
 
     def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        source, of_its_kind = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)
-        return (source,), of_its_kind
+        source, target = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)
+        return (source,), target
 
-    def pictures(self, x: Unpaired[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: Unpaired[Tensor], output: Tensor) -> dict[str, Tensor]:
         y = self.generate(x)
-        there = {"A": x.a, "A to B": y["fake_b"], "A to B to A": y["back_a"]}
-        return there | {"B": x.b, "B to A": y["fake_a"], "B to A to B": y["back_b"]}
+        from_a = {"A": x.a, "A to B": y["fake_b"], "A to B to A": y["back_a"]}
+        return from_a | {"B": x.b, "B to A": y["fake_a"], "B to A to B": y["back_b"]}
 
     def state(self) -> dict[str, Tensor]:
         return {key: image for side, pool in self.pools.items() for key, image in pool.state(side).items()}

@@ -1,4 +1,4 @@
-"""A pool of generated images: the discriminator also sees what the generators made in earlier steps."""
+"""A pool of generated images, which passes images of earlier steps to the discriminator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from gan_tasks.tasks.base import Step
 
 
 class ImagePool:
-    """Keeps up to `size` images; each image that comes is exchanged for an older one half of the time.
+    """Keep up to `size` images. Each new image is exchanged for an older one with probability 1/2.
 
-    While the pool fills up, images pass unchanged (Shrivastava et al. 2017, as in CycleGAN). Size 0 keeps none.
+    Until the pool is full, images pass unchanged (Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828, as in
+    CycleGAN). Size 0 keeps no images.
     """
 
     def __init__(self, size: int) -> None:
@@ -21,7 +22,7 @@ class ImagePool:
         self.images: list[Tensor] = []
 
     def exchange(self, images: Tensor, step: Step) -> Tensor:
-        """N×C×H×W detached images → as many, some of them from earlier steps."""
+        """Return as many images as given, some of them from earlier steps. Images are N×C×H×W and detached."""
         if not self.size:
             return images
         draws = step.random(len(images), 2, device=torch.device("cpu")).tolist()
@@ -29,7 +30,7 @@ class ImagePool:
         for image, (coin, place) in zip(images, draws, strict=True):
             picked = image
             if len(self.images) < self.size:
-                if image.isfinite().all():  # a step that will be skipped leaves nothing behind
+                if image.isfinite().all():  # images of a step that will be skipped are not kept
                     self.images.append(image.clone())
             elif coin < 0.5:
                 index = int(place * self.size)

@@ -1,10 +1,9 @@
 """Inpainting: fill the masked regions of photographs, learned from photographs on which masks are drawn.
 
-A generator makes a coarse and then a refined fill, copying from what is around the mask. A discriminator classifies
-each place (DeepFill v2, Yu et al. 2019, https://arxiv.org/abs/1806.03589). With plain convolutions, one discriminator
-for the whole image and one for the surroundings of the mask it is DeepFill v1 (Yu et al. 2018,
-https://arxiv.org/abs/1801.07892). With a bottleneck instead it is the Context Encoder (Pathak et al. 2016,
-https://arxiv.org/abs/1604.07379).
+DeepFill v2 (Yu et al. 2019, https://arxiv.org/abs/1806.03589) has a generator with a coarse and a refined stage. It
+copies features from the surroundings of the mask, and a patch discriminator. DeepFill v1 (Yu et al. 2018,
+https://arxiv.org/abs/1801.07892) has plain convolutions, and a second discriminator for the surroundings of the mask.
+The Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) has a bottleneck.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
 
 ReconstructionLoss = Literal["l1", "l2", "psnr"]
 
-GOOD_ENOUGH = 1e-3
-"""Mean squared difference in [-1, 1] that the psnr loss adds, so that nearly perfect samples do not dominate it."""
+PSNR_EPSILON = 1e-3
+"""Constant that the psnr loss adds to the mean squared difference, so that nearly perfect samples do not dominate."""
 BOUNDARY_PX = 4
 """Width of the strip of masked pixels along the boundary for which `boundary_weight` counts."""
 
@@ -60,25 +59,25 @@ class InpaintingConfig:
     network: Network = "deepfill-v2"
     """Architecture of the generator."""
     width: int = 48
-    """Channels after the first halving. The cost grows with the square of the width. The papers have 48 in DeepFill
-    v2 and 64 in DeepFill v1 and the Context Encoder."""
+    """Channels after the first downsampling. The cost grows with the square of the width. The papers use 48 (DeepFill
+    v2) and 64 (DeepFill v1 and Context Encoder)."""
     residual: bool = False
-    """The generator computes a residual, which is added to a smooth fill of the masked region, and begins with that
-    fill."""
+    """The generator computes a residual, which is added to a smooth fill of the masked region. It is zero at the
+    start."""
     residual_downscale: int = 1
-    """Compute the residual at 1/N of the size and upsample it. The generator then sees across large masks at a
-    fraction of the cost, but draws no detail. Start such a run from a training on images of 1/N of the size."""
+    """Compute the residual at 1/N of the size and upsample it. The receptive field then covers larger masks at a
+    fraction of the cost, but the output has no fine detail. Initialise it from a run on images of 1/N of the size."""
     local_discriminator: bool = False
-    """Add a second discriminator, which sees only the surroundings of the mask, half of the height and width."""
+    """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
     d_width: int = 64
     """Channels of the discriminators' first layer."""
     d_scales: int = 1
-    """Number of resolutions that a discriminator sees, each half of the one before."""
+    """Number of resolutions of a discriminator's input, each half of the one before."""
     reconstruction: float = 1.0
     """Weight of the difference between output and image, for the coarse and for the refined output."""
     reconstruction_loss: ReconstructionLoss = "l1"
-    """l1: mean absolute difference. l2: mean squared difference. psnr: the negative PSNR in dB, which counts images
-    that are easy to fill as much as others."""
+    """The reconstruction loss. l1 is the mean absolute difference, l2 the mean squared difference. psnr is the
+    negative PSNR in dB, which gives images that are easy to fill the same weight as others."""
     mask_weight: float = 1.0
     """Weight of a masked pixel in the reconstruction loss; a known pixel has 1."""
     boundary_weight: float = 1.0
@@ -157,9 +156,9 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         )
 
     def generate(self, x: Masked[Tensor]) -> Outputs:
-        *coarse, refined = self.network.stages(*self.given(x))
-        made = {"refined": refined, "fake": composed(refined, x)}
-        return made | ({"coarse": coarse[0]} if coarse else {})
+        *coarse, refined = self.network.stages(*self.model_inputs(x))
+        outputs = {"refined": refined, "fake": compose(refined, x)}
+        return outputs | ({"coarse": coarse[0]} if coarse else {})
 
     def d_losses(self, x: Masked[Tensor], y: Outputs) -> Losses:
         losses: Losses = {}
@@ -196,22 +195,23 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         return ("whole", "local") if self.config.local_discriminator else ("whole",)
 
     def view(self, name: str, image: Tensor, mask: Tensor) -> Tensor:
-        """The part of N×C×H×W that a discriminator sees."""
+        """Return the part of N×C×H×W images that is the input of a discriminator."""
         return around_mask(image, mask) if name == "local" else image
 
     def pixel_weights(self, mask: Tensor) -> Tensor:
+        """Return the weight of each pixel in the reconstruction loss, N×1×H×W, for an N×1×H×W mask."""
         config = self.config
         inner = -functional.max_pool2d(-mask, 2 * BOUNDARY_PX + 1, stride=1, padding=BOUNDARY_PX)
         return torch.where(mask == 0, 1.0, config.mask_weight * torch.where(inner == 0, config.boundary_weight, 1.0))
 
-    def given(self, x: Masked[Tensor]) -> tuple[Tensor, ...]:
-        """The inputs of `infer`."""
+    def model_inputs(self, x: Masked[Tensor]) -> tuple[Tensor, ...]:
+        """Return the inputs of `infer` for a batch."""
         return (x.image, x.mask, x.sketch) if self.config.data.sketch else (x.image, x.mask)
 
     def infer(self, *images: Tensor) -> Tensor:
         image, mask = images[:2]
-        made: Tensor = self.network(*images)
-        return torch.where(mask > 0, made.clamp(-1, 1), image)
+        output: Tensor = self.network(*images)
+        return torch.where(mask > 0, output.clamp(-1, 1), image)
 
     def spec(self) -> ModelSpec:
         data = self.config.data
@@ -222,15 +222,15 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     def evaluation(self) -> EvaluationSpec:
         fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
         return EvaluationSpec(
-            fit_baselines=lambda examples: {name: classical(fill) for name, fill in fills.items()},
+            fit_baselines=lambda examples: {name: as_baseline(fill) for name, fill in fills.items()},
             masks=self.config.data,
             learned_from_vgg=bool(self.config.perceptual.perceptual),
         )
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        return self.given(x), x.image
+        return self.model_inputs(x), x.image
 
-    def pictures(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: Masked[Tensor], output: Tensor) -> dict[str, Tensor]:
         shown = {"masked": x.image * (1 - x.mask)}
         if self.config.data.sketch:
             shown["sketch"] = 1 - 2 * x.sketch
@@ -238,7 +238,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
 
 def make_generator(config: InpaintingConfig) -> Inpainter:
-    inpainter = published_inpainter(config)
+    inpainter = paper_inpainter(config)
     if not config.residual:
         return inpainter
     return as_residual_of_smooth_fill(
@@ -246,7 +246,7 @@ def make_generator(config: InpaintingConfig) -> Inpainter:
     )
 
 
-def published_inpainter(config: InpaintingConfig) -> Inpainter:
+def paper_inpainter(config: InpaintingConfig) -> Inpainter:
     channels = config.data.image_channels
     match config.network:
         case "deepfill-v2":
@@ -257,8 +257,8 @@ def published_inpainter(config: InpaintingConfig) -> Inpainter:
             return context_encoder(channels, width=config.width)
 
 
-def classical(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
-    """A classical fill of pixels as a baseline: called with the inputs of a model."""
+def as_baseline(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
+    """Wrap a classical inpainting method of pixels as a baseline, which takes the inputs of a model."""
 
     def baseline(image: FloatImage, mask: FloatImage, *sketch: FloatImage) -> FloatImage:
         return np.where(mask > 0, to_float(fill(to_uint8(image), mask[0] > 0)), image)
@@ -266,40 +266,41 @@ def classical(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
     return baseline
 
 
-def composed(made: Tensor, x: Masked[Tensor]) -> Tensor:
-    """Known pixels from the image, masked pixels from what was made."""
-    return torch.lerp(x.image.to(made.dtype), made, x.mask.to(made.dtype))
+def compose(output: Tensor, x: Masked[Tensor]) -> Tensor:
+    """Take the masked pixels from the output, and all others from the image."""
+    return torch.lerp(x.image.to(output.dtype), output, x.mask.to(output.dtype))
 
 
-def weighted_difference(kind: ReconstructionLoss, made: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean over pixels, each as often as its weight says: made and target N×C×H×W in [-1, 1], weights N×1×H×W.
+def weighted_difference(kind: ReconstructionLoss, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean difference over pixels.
 
-    psnr: of each sample, then the mean of samples; above 36 dB it hardly falls any more.
+    Output and target are N×C×H×W in [-1, 1], weights are N×1×H×W. For psnr, it is the mean of the negative PSNR of
+    each sample, which is limited to about 36 dB.
     """
-    difference = at_least_float32(made) - at_least_float32(target)
+    difference = at_least_float32(output) - at_least_float32(target)
     each = difference.abs() if kind == "l1" else difference.square()
     if kind != "psnr":
         return (each * weights).sum() / (weights.sum() * each.shape[1])
     squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1])
-    return 10 * torch.log10((squared + GOOD_ENOUGH) / 4).mean()
+    return 10 * torch.log10((squared + PSNR_EPSILON) / 4).mean()
 
 
 def around_mask(image: Tensor, mask: Tensor) -> Tensor:
-    """N×C×H×W to N×C×H/2×W/2: the part of each image around the centre of its own mask, within the image.
+    """Crop each image around the centre of its mask: N×C×H×W → N×C×H/2×W/2.
 
-    mask: N×1×H×W, 1 = masked.
+    The mask is N×1×H×W, 1 = masked. Crops stay within the image.
     """
     height, width = image.shape[-2:]
     size = height // 2, width // 2
     parts = []
     for each, where in zip(image, mask[:, 0] > 0, strict=True):
-        corner = [middle(where.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
+        corner = [crop_start(where.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
         parts.append(each[:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]])
     return torch.stack(parts)
 
 
-def middle(is_masked: Tensor, length: int) -> int:
-    """Where an interval of this length begins that has the masked rows at its centre, as far as the image allows."""
+def crop_start(is_masked: Tensor, length: int) -> int:
+    """Return the start of an interval of this length around the masked rows, limited to the image."""
     rows = is_masked.nonzero()
     centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_masked) // 2
     return min(max(0, centre - length // 2), len(is_masked) - length)

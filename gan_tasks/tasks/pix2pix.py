@@ -1,8 +1,9 @@
 """pix2pix: translate one kind of image into another, learned from pairs.
 
-A generator turns the source into the target. A discriminator sees source and target together and classifies whether
-they belong together (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With `--generator global`, two
-or three scales, feature matching and perceptual loss it is pix2pixHD's first stage (Wang et al. 2018).
+A generator turns the source into the target. The input of the discriminator is the source with the target or with the
+output, and it classifies which of the two it is (Isola et al. 2017, https://arxiv.org/abs/1611.07004). With
+`--generator global`, two or three scales, feature matching and perceptual loss it is the first stage of pix2pixHD
+(Wang et al. 2018, https://arxiv.org/abs/1711.11585).
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ class Pix2PixConfig(TranslationConfig):
     """Options of pix2pix. The defaults are the paper's recipe."""
 
     d_conditional: bool = True
-    """The discriminator sees the source beside the target."""
+    """The discriminator's input includes the source."""
     d_steps: int = 1
     """Updates of the discriminator for each update of the generator (Wasserstein GANs: 5)."""
     d_warmup_images: int = 0
-    """Number of images at the start on which the discriminator alone learns."""
+    """Number of images at the start on which only the discriminator is trained."""
     l1: float = 100.0
     """Weight of the mean absolute difference to the target."""
     feature_matching: float = 0.0
-    """Weight of the difference in the discriminator's features (pix2pixHD: 10)."""
+    """Weight of the feature matching loss, the difference in the discriminator's features (pix2pixHD: 10)."""
     data: PairedConfig = PairedConfig()
 
 
@@ -116,7 +117,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         return losses
 
     def condition(self, x: Pair[Tensor]) -> Tensor | None:
-        """What the discriminator sees beside the image."""
+        """Return the discriminator's second input, or None if it is not conditional."""
         return discriminator_input(self.config, x.source) if self.config.d_conditional else None
 
     def infer(self, *images: Tensor) -> Tensor:

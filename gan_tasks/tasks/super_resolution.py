@@ -1,9 +1,9 @@
-"""Super-resolution: enlarge photographs, learned from sharp ones and their downscaled versions.
+"""Super-resolution: enlarge photographs, learned from sharp photographs and their downscaled versions.
 
-In the first stage the generator learns to reproduce the target pixel by pixel (SRResNet, RRDB). In the second, from
-the average of its weights, it learns to look real: against a discriminator, with a perceptual loss (SRGAN, Ledig et
-al. 2017, https://arxiv.org/abs/1609.04802; ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219; Real-ESRGAN,
-Wang et al. 2021, https://arxiv.org/abs/2107.10833). One command runs both stages.
+The first stage trains the generator with a pixel loss (SRResNet, RRDB). The second stage starts from the average of
+its weights, and adds an adversarial and a perceptual loss (SRGAN, Ledig et al. 2017, https://arxiv.org/abs/1609.04802;
+ESRGAN, Wang et al. 2018, https://arxiv.org/abs/1809.00219; Real-ESRGAN, Wang et al. 2021,
+https://arxiv.org/abs/2107.10833). One command runs both stages.
 """
 
 from __future__ import annotations
@@ -51,28 +51,28 @@ class SuperResolutionConfig:
     """Options of super-resolution. The defaults are ESRGAN's recipe."""
 
     network: Network = "rrdb"
-    """Architecture: rrdb is ESRGAN's, srvgg Real-ESRGAN's compact one, msr-resnet BasicSR's MSRResNet (scales 2, 3, 4
-    and 8), srresnet SRGAN's."""
+    """Architecture of the generator: rrdb of ESRGAN, srvgg of Real-ESRGAN (compact), msr-resnet of BasicSR (scales
+    2, 3, 4 and 8), or srresnet of SRGAN."""
     width: int = 64
     """Channels of the features. The cost grows with the square of the width."""
     blocks: int = 23
-    """Number of blocks; of srvgg, number of inner convolutions."""
+    """Number of blocks, or of inner convolutions in srvgg."""
     discriminator: Literal["patch", "unet"] = "patch"
-    """The discriminator classifies patches of 70×70 pixels, or each pixel with Real-ESRGAN's U-Net."""
+    """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN)."""
     d_width: int = 64
     """Channels of the discriminator's first layer."""
     d_scales: int = 1
-    """Number of resolutions that the discriminator sees, each half of the one before."""
+    """Number of resolutions of the discriminator's input, each half of the one before."""
     reconstruction_l1: float = 1.0
-    """Weight of the mean absolute difference to the target in the first stage, of values in [0, 1]."""
+    """Weight of the mean absolute difference to the target in the first stage. Values are in [0, 1]."""
     l1: float = 0.01
-    """Weight of the mean absolute difference to the target in the adversarial stage, of values in [0, 1]."""
+    """Weight of the mean absolute difference to the target in the adversarial stage. Values are in [0, 1]."""
     gan: float = 0.005
     """Weight of the adversarial loss."""
     sharpen_targets: bool = False
     """Compare the output with the sharpened target (unsharp mask), as Real-ESRGAN does."""
     adversarial_epochs: int = 800
-    """Passes over the training images in the adversarial stage. 0 leaves this stage out."""
+    """Epochs of the adversarial stage. 0 leaves this stage out."""
     adversarial_lr: float = 1e-4
     """Learning rate of the adversarial stage. It is halved after 1/8, 1/4, 1/2 and 3/4 of the stage."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="relativistic-average")
@@ -85,9 +85,9 @@ class SuperResolutionConfig:
 
     def __post_init__(self) -> None:
         if self.adversarial_epochs < 0:
-            raise UserError(f"adversarial_epochs is {self.adversarial_epochs}: give 0 (no such stage) or more")
+            raise UserError(f"adversarial_epochs is {self.adversarial_epochs}: give 0 (no adversarial stage) or more")
         if self.network == "srresnet" and self.data.scale == 1:
-            raise UserError("srresnet only enlarges: for scale 1 take --network rrdb")
+            raise UserError("srresnet only enlarges, and the scale is 1: give --network rrdb")
 
 
 ESRGAN = SuperResolutionConfig()
@@ -159,12 +159,12 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
             schedule=ScheduleConfig(schedule="halving", epochs=epochs),
             update_order=("g", "d"),
             d_weight_clip=config.adversarial.clip_weights,
-            best_by=None,  # what looks real is farther from the one right answer
+            best_by=None,  # realistic detail increases the distance to the target
         )
         return reconstruction, adversarial
 
     def prepared(self, x: LowRes[Tensor]) -> LowRes[Tensor]:
-        """With low-resolution images made on the device, where the data set does not make them."""
+        """Make the low-resolution images on the device, if the data set does not make them."""
         config = self.config.data
         if not config.degrades_on_device:
             return x
@@ -185,7 +185,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
     def g_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         target = self.target(x.high)
-        # Weights are published for images in [0, 1]; ours have twice the range.
+        # The papers' weights are for images in [0, 1]; the range here is twice as large.
         distance = l1(fake, target) / 2
         if "d" not in self.step.stage.update_order:
             return {"l1": config.reconstruction_l1 * distance}
@@ -198,11 +198,11 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         return losses
 
     def target(self, high: Tensor) -> Tensor:
-        """The image that the output is compared with."""
+        """Return the image that the output is compared with."""
         return sharpen((high + 1) / 2) * 2 - 1 if self.config.sharpen_targets else high
 
     def enlarge(self, low: Tensor) -> Tensor:
-        """The published networks work on images in [0, 1], and so do ours: weights go from one to the other."""
+        """Run the generator. It uses images in [0, 1], so that public weights can be loaded."""
         image: Tensor = self.generators["g"]((low + 1) / 2)
         return image * 2 - 1
 
@@ -223,28 +223,28 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
 
     @classmethod
     def for_model(cls, spec: ModelSpec) -> SuperResolution:
-        # No crop is trained on, but its size has to fit the scale.
+        # The crop size is not used, but it must be a multiple of the scale.
         data = SuperResolutionDataConfig(scale=spec.scale, crop_size=32 * spec.scale)
         return SuperResolution(SuperResolutionConfig(data=data))
 
     def inputs_and_target(self, x: LowRes[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.low,), x.high
 
-    def pictures(self, x: LowRes[Tensor], output: Tensor) -> dict[str, Tensor]:
+    def shown_images(self, x: LowRes[Tensor], output: Tensor) -> dict[str, Tensor]:
         bicubic = torch.from_numpy(np.stack([self.by_bicubic(image.float().cpu().numpy()) for image in x.low]))
         return {"small": x.low, "bicubic": bicubic, "output": output, "target": x.high}
 
     def by_bicubic(self, low: FloatImage) -> FloatImage:
-        """C×H×W in [-1, 1], enlarged by MATLAB's bicubic."""
+        """Enlarge C×H×W in [-1, 1] with MATLAB's bicubic interpolation."""
         return to_float(upscale_bicubic(to_uint8(low), self.config.data.scale))
 
 
 def make_generator(config: SuperResolutionConfig) -> Generator:
-    """Raises UserError for a scale that the network does not do."""
+    """Build the generator. Raises UserError if the network does not support the scale."""
     channels, scale = config.data.channels, config.data.scale
     match config.network:
         case "rrdb":
-            # As Real-ESRGAN: small scales work on pixels folded into channels, at the cost of scale 4.
+            # As in Real-ESRGAN: small scales unshuffle pixels into channels. The cost then equals that of scale 4.
             unshuffle = {1: 4, 2: 2}.get(scale, 1)
             return rrdb(
                 channels,

@@ -1,4 +1,4 @@
-"""What the translation tasks share: the options of their networks, and making these."""
+"""Options and networks that the translation tasks share."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from gan_tasks.tasks.base import Task
 
 @dataclass(frozen=True)
 class TranslationConfig:
-    """Options of generators and discriminators, and how they learn. The defaults are pix2pix's."""
+    """Options of generators, discriminators and their training. The defaults are those of pix2pix."""
 
     generator: TranslationNetwork = "unet-256"
     """Architecture of the generator. Each takes any image size; unet-256 pads to multiples of 256 pixels."""
     width: int = 64
     """Channels of a generator's first layer. The cost grows with the square of the width."""
     upsampling: Upsampling = "transposed"
-    """How a generator upsamples: by transposed convolution, or by resizing and a convolution (no checkerboard)."""
+    """Upsampling in the generators: transposed convolution, or resize and convolution (no checkerboard)."""
     residual: bool = False
-    """The generator computes a residual, which is added to its input, and begins as the identity. Good where input
-    and output look alike. Both need the same number of channels."""
+    """The generator computes a residual, which is added to its input and is zero at the start. Use it if input and
+    output look similar. Both need the same number of channels."""
     residual_downscale: int = 1
     """Compute the residual at 1/N of the size and upsample it. This changes colours and light at a fraction of the
-    cost and keeps every detail. The discriminators then see images at 1/N of the size, too."""
+    cost and keeps every detail. The input of the discriminators is reduced to 1/N of the size, too."""
     norm: Norm = "batch"
     """Normalisation in generators and discriminators."""
     dropout: bool = True
     """Dropout in the generators during training."""
     discriminator: Literal["patch", "pixel", "features"] = "patch"
-    """The discriminator classifies patches (of 70×70 pixels with 3 layers), single pixels, or the features of the
-    perceptual network in four of its layers (d_layers and d_scales then do not count)."""
+    """Type of discriminator. patch classifies patches (70×70 pixels with 3 layers), pixel single pixels, and features
+    the features of four layers of the perceptual network (it ignores d_layers and d_scales)."""
     d_norm: Norm | Literal["same"] = "same"
-    """Normalisation in the discriminators; same = as in the generators."""
+    """Normalisation in the discriminators. same is that of the generators."""
     d_width: int = 64
     """Channels of a discriminator's first layer."""
     d_layers: int = 3
-    """Halvings in a discriminator. 1, 2, 3, 4 halvings see patches of 16, 34, 70, 142 pixels."""
+    """Number of downsamplings in a discriminator. 1, 2, 3 and 4 give patches of 16, 34, 70 and 142 pixels."""
     d_scales: int = 1
-    """Number of resolutions that a discriminator sees, each half of the one before."""
+    """Number of resolutions of a discriminator's input, each half of the one before."""
     d_spectral: bool = False
     """Spectral normalisation of the discriminators."""
     gan: float = 1.0
@@ -73,21 +73,22 @@ Direction = Literal["a-to-b", "b-to-a"]
 
 
 def checked_direction(direction: str) -> Direction:
-    """Raises UserError for a direction that there is not."""
+    """Return the direction. Raises UserError if it is not a-to-b or b-to-a."""
     match direction:
         case "a-to-b" | "b-to-a":
             return direction
-    raise UserError(f"no direction {direction!r}: expected a-to-b or b-to-a")
+    raise UserError(f"unknown direction {direction!r}: expected a-to-b or b-to-a")
 
 
 MODERN_ADVERSARIAL = AdversarialConfig(
     adversarial="relativistic", r1=1.0, r2=1.0, r_interval=4, d_augment=("colour", "translation", "cutout")
 )
-"""The adversarial objective of R3GAN, https://arxiv.org/abs/2501.05441, with augmentation for few images."""
+"""The adversarial objective of R3GAN, https://arxiv.org/abs/2501.05441, with augmentation for small data sets."""
 MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000)
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
+    """Build a generator. Raises UserError if a residual is computed and the numbers of channels differ."""
     generator = translation_generator(
         config.generator,
         in_channels,
@@ -101,14 +102,17 @@ def make_generator(config: TranslationConfig, in_channels: int, out_channels: in
         return generator
     if in_channels != out_channels:
         raise UserError(
-            f"--change adds to the input, which has {in_channels} channels and the output {out_channels}: "
-            "read both with as many channels, or leave it out"
+            f"--residual adds to the input, which has {in_channels} channels and the output {out_channels}: "
+            "read both with the same number of channels, or leave --residual out"
         )
     return as_residual(generator, in_channels, residual_downscale=config.residual_downscale)
 
 
 def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) -> nn.Module:
-    """in_channels: of each of the images that the discriminator sees together."""
+    """Build a discriminator.
+
+    in_channels: the channels of each of the images that are concatenated to its input.
+    """
     return translation_discriminator(
         config.discriminator,
         in_channels,
@@ -121,14 +125,17 @@ def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) ->
 
 
 def discriminator_input(config: TranslationConfig, image: Tensor) -> Tensor:
-    """What a discriminator sees of N×C×H×W: the image, or the block means that a downscaled residual can change."""
+    """Return the discriminator input for N×C×H×W images.
+
+    With a downscaled residual it is the block means, because the generator cannot change finer detail.
+    """
     return functional.avg_pool2d(image, config.residual_downscale) if config.residual_downscale > 1 else image
 
 
 def add_discriminators(task: Task[Any, Any], in_channels: Mapping[str, Sequence[int]]) -> None:
-    """Add what only training needs: a discriminator of each name, and the network of the perceptual loss.
+    """Add the networks that only training needs: discriminators, and the network of the perceptual loss.
 
-    in_channels: by name, of each of the images that a discriminator sees together.
+    in_channels: for the name of each discriminator, the channels of the images that are concatenated to its input.
     """
     config: TranslationConfig = task.config
     if config.gan:
@@ -140,7 +147,7 @@ def add_discriminators(task: Task[Any, Any], in_channels: Mapping[str, Sequence[
 
 
 def discriminator_of(task: Task[Any, Any], name: str) -> Discriminate:
-    """The task's discriminator of that name. One on features sees images through the perceptual network."""
+    """Return a discriminator of the task. One of features gets its input from the perceptual network."""
     d = task.discriminators[name]
     if isinstance(d, FeatureHeads):
         return partial(d.discriminate, cast(Perceptual, task.auxiliary["perceptual"]).features)
@@ -148,5 +155,5 @@ def discriminator_of(task: Task[Any, Any], name: str) -> Discriminate:
 
 
 def learned_from_vgg(config: TranslationConfig) -> bool:
-    """Whether a VGG network takes part in the training."""
+    """Return whether the training uses a VGG network."""
     return bool(config.perceptual.perceptual) or (config.gan > 0 and config.discriminator == "features")

@@ -1,4 +1,4 @@
-"""The training loop: data, stages, journal, samples, checkpoints, signals. `step.py` takes the steps."""
+"""The training loop: data, stages, journal, samples, checkpoints and signals. `step.py` has the training step."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from gan_tasks.tasks.base import BestBy, Data, Split, Stage, Task
 from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
 from gan_tasks.training.step import Trainer, mix_seed
-from gan_tasks.training.validation import SetEvaluator, measure, save_samples
+from gan_tasks.training.validation import SetEvaluator, evaluate_images, save_samples
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of the training loop, which are the same for every task."""
+    """Options of the training loop. They are the same for every task."""
 
     seed: int = 0
     """The seed of all random numbers."""
     device: str = "auto"
     """The device to train on: auto, cpu, cuda or cuda:N."""
     precision: Precision = "auto"
-    """The precision of the networks' arithmetic. auto takes bf16 where the hardware is fast at it, else fp32."""
+    """The precision of the networks' arithmetic. auto is bf16 on hardware that computes it fast, else fp32."""
     compile: bool = False
-    """Compile the networks with torch.compile. The start is slow, and the steps on a GPU are faster."""
+    """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
     workers: int = 2
     """The number of processes that read images. 0 reads them in the training process."""
     max_steps: int = 0
@@ -62,30 +62,30 @@ class TrainConfig:
     sample_every_steps: int = 1000
     """The number of steps between two grids of sample images."""
     evaluate_every_steps: int = 1000
-    """The number of steps between two evaluations on the validation images, where there are any."""
+    """The number of steps between two evaluations on the validation images, if there are any."""
     checkpoint_every_steps: int = 1000
     """The number of steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """The number of newest checkpoints to keep. The best one is kept besides."""
+    """The number of newest checkpoints to keep. The best one is kept in addition."""
     max_evaluated_images: int = 50
-    """The largest number of held-out images that an evaluation during training takes."""
+    """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None
     """The metric of the validation images that chooses the best checkpoint, and that --patience and --schedule
     plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0)."""
     patience: int = 0
-    """The number of evaluations in a row without a better one, after which a stage ends. 0 never ends it early."""
+    """A stage ends after this number of evaluations in a row without an improvement. 0 never ends it early."""
     max_skipped_steps: int = 20
-    """The number of steps in a row with losses or gradients that are not finite, after which training stops."""
+    """Training stops after this number of steps in a row with losses or gradients that are not finite."""
     quiet: bool = False
-    """Show no progress."""
+    """Do not show progress."""
 
 
 class TrainingError(RuntimeError):
-    """Training had to stop; the message says why and what is left."""
+    """Training had to stop. The message gives the reason and the last checkpoint."""
 
 
 class Interrupted(SystemExit):
-    """A signal asked to stop; all is saved. The exit code is 128 + the signal's number."""
+    """A signal stopped the training, and a checkpoint was saved. The exit code is 128 + the signal's number."""
 
 
 def train(
@@ -96,18 +96,24 @@ def train(
     config: TrainConfig | None = None,
     init_from: Path | str | None = None,
 ) -> Path:
-    """Train a task on a folder of images; returns the run folder (see run.py).
+    """Train a task on a folder of images, and return the run folder (see runs/folder.py).
 
-    The generators start from what fits of the model `init_from`, see `init_from_model`.
-    Raises UserError for bad input, TrainingError where losses stay non-finite, Interrupted after a signal
-    (SIGTERM, SIGINT), with a checkpoint saved.
+    Args:
+        task: the task with its options; it need not be built.
+        data: the folder of images.
+        out: the run folder, which must not hold a run yet.
+        config: options of the training loop.
+        init_from: a model whose fitting weights initialise the generators, see `init_from_model`.
+
+    Raises UserError for bad input, TrainingError if losses stay non-finite, and Interrupted after SIGTERM or SIGINT,
+    when a checkpoint has been saved.
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
         run = RunFolder(Path(out))
-        # Refuses what cannot be trained before a folder is made.
+        # The constructor checks the options before the run folder is created.
         loop = Loop(task, data_sets, run, config, runtime, init_from=source)
         if runtime.is_main:
             create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
@@ -116,9 +122,9 @@ def train(
 
 
 def resume(run_path: Path | str, **changes: Any) -> Path:
-    """Go on with a run from its newest whole checkpoint, bit for bit as if it had never stopped.
+    """Resume a run from its newest complete checkpoint. The result equals that of an uninterrupted run bit for bit.
 
-    `changes` replace fields of the run's TrainConfig, such as workers or max_steps.
+    `changes` replace fields of the run's TrainConfig, such as workers or max_steps. Raises as `train` does.
     """
     run = RunFolder(Path(run_path))
     task, content = read_run(run.path)
@@ -133,22 +139,24 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
 
 @dataclass(frozen=True)
 class DataSets:
+    """The training data of a run, and its held-out data."""
+
     train: Data
     held_out: Data | None
     shown: Data
-    """Whole images for the sample grids: ones that are not trained on, where there are any."""
+    """Whole images for the sample grids: held-out images if there are any, else training images."""
 
 
 def open_data(task: Task[Any, Any], root: Path, seed: int, *, quiet: bool) -> tuple[Task[Any, Any], DataSets]:
-    """The data of a run, and the task with what depends on it filled in.
+    """Open the data of a run. Returns them with the task, whose options that depend on the data are resolved.
 
-    Only `val` images decide anything (the best checkpoint, a plateau); `test` ones may be looked at.
+    Only `val` images select the best checkpoint and control the plateau schedule. `test` images are only shown.
     """
     train_data, found = task.open_data(root, "train", augment=True, seed=seed)
     task = task.resolved(train_data)
     held_out = open_split(task, root, "val", seed)
     shown = held_out or open_split(task, root, "test", seed) or open_split(task, root, "train", seed)
-    assert shown is not None  # there are training images
+    assert shown is not None  # the train split was opened above
     if not quiet:
         for problem in found.problems:
             print(f"left out: {problem}", file=sys.stderr)
@@ -157,7 +165,7 @@ def open_data(task: Task[Any, Any], root: Path, seed: int, *, quiet: bool) -> tu
 
 
 def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Data | None:
-    """The split's whole images, or None where there is no such split."""
+    """Open the whole images of a split. Returns None if the split does not exist."""
     try:
         return task.open_data(root, split, augment=False, seed=seed)[0]
     except MissingSplitError:
@@ -165,10 +173,12 @@ def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Dat
 
 
 def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: TrainConfig) -> None:
-    """Raises UserError where an option follows a metric that cannot be computed."""
+    """Check the options that follow a metric. Raises UserError if that metric cannot be computed."""
     best_by = config.best_by or stage.best_by
     if best_by not in (None, "kernel-distance") and not task.evaluation().has_target:
-        raise UserError(f"{task.name} has no targets to measure {best_by} against: give --best-by kernel-distance")
+        raise UserError(
+            f"{best_by} compares outputs with targets, and {task.name} has no targets: give --best-by kernel-distance"
+        )
     follows = [f"--best-by {config.best_by}"] if config.best_by else []
     follows += [f"--patience {config.patience}"] if config.patience else []
     follows += ["--schedule plateau"] if stage.schedule.schedule == "plateau" else []
@@ -176,7 +186,7 @@ def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: Tr
         return
     if data.held_out is None:
         raise UserError(
-            f"{follows[0]} follows held-out images, and there are none: put some into val/, or leave it out"
+            f"{follows[0]} follows held-out images, and there are none: put images into val/, or leave the option out"
         )
     if best_by is None:
         raise UserError(
@@ -184,12 +194,12 @@ def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: Tr
             "give --best-by kernel-distance"
         )
     if "--schedule plateau" not in follows and not config.evaluate_every_steps:
-        raise UserError(f"{follows[0]} needs measurements: give --evaluate-every-steps")
+        raise UserError(f"{follows[0]} needs evaluations: give --evaluate-every-steps")
 
 
 @dataclass
 class Position:
-    """How far a run is: together with the seed, all that data, schedules and random numbers depend on."""
+    """The progress of a run. Data, schedules and random numbers depend only on it and the seed."""
 
     step: int = 0
     images: int = 0
@@ -200,11 +210,11 @@ class Position:
     evaluated_step: int = 0
     journal_bytes: int = 0
     history: list[float] = field(default_factory=list)
-    """The deciding metric at every evaluation, oldest first; negated where higher is better."""
+    """The metric that selects the best checkpoint at every evaluation, oldest first; negated if higher is better."""
 
 
 class Loop:
-    """A run, from wherever its folder stands to its end."""
+    """Train a run from its newest checkpoint, or from the start, to its end."""
 
     def __init__(
         self,
@@ -238,7 +248,7 @@ class Loop:
             self.journal = Journal(self.run.journal, tensorboard_dir=self.run.path / "tensorboard")
         self.trainer = self.restore() or self.make_trainer()
         if self.is_finished():
-            self.say(f"{self.run.path} is trained to its end already")
+            self.say(f"{self.run.path} has finished its training already")
             return
         if 0 < self.config.max_steps <= self.position.step:
             self.say(
@@ -264,9 +274,9 @@ class Loop:
                 self.position.stage_images = 0
                 if not self.is_finished():
                     self.change_stage()
-        self.wind_up(hurry=bool(signals))
+        self.finish(hurry=bool(signals))
         if signals:
-            self.say(f"stopped by signal {signals[0]}; go on with `gan-tasks train --resume {self.run.path}`")
+            self.say(f"stopped by signal {signals[0]}: resume with `gan-tasks train --resume {self.run.path}`")
             raise Interrupted(128 + signals[0])
 
     @property
@@ -287,9 +297,9 @@ class Loop:
         return Trainer(self.task, self.stage, self.runtime, seed=self.config.seed)
 
     def change_stage(self) -> None:
-        """Begin the next stage with the generators of the one before, and keep that stage's last checkpoint."""
+        """Begin the next stage with the generators of the previous one, and keep its last checkpoint."""
         if self.runtime.is_main:
-            # Before it is saved: a run that is killed in between ends the stage once more.
+            # Mark it before it is saved: a run that is killed in between ends the stage again after it is resumed.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
         self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
         self.position.history = []
@@ -298,7 +308,7 @@ class Loop:
         self.event("stage", name=self.trainer.stage.name)
 
     def run_stage(self, signals: list[int], advance: Advance) -> bool:
-        """Take steps until the stage is over (True) or something asks to stop (False)."""
+        """Train until the stage ends (returns True), or a signal or `max_steps` stops it (returns False)."""
         stage, position, config = self.trainer.stage, self.position, self.config
         batch_size = stage.optimisation.batch_size
         images_a_step = batch_size * self.runtime.world_size
@@ -315,7 +325,7 @@ class Loop:
             if position.stage_images >= stage.images:
                 return True
             if self.is_out_of_patience():
-                self.event("stopped-early", measurements=len(position.history), patience=config.patience)
+                self.event("stopped-early", evaluations=len(position.history), patience=config.patience)
                 return True
             if self.runtime.any(bool(signals)) or (config.max_steps and position.step >= config.max_steps):
                 return False
@@ -331,11 +341,11 @@ class Loop:
             position.stage_images += images_a_step
             self.count(values)
             advance(images_a_step, **self.shown)
-            self.do_what_is_due(stage, epoch)
+            self.run_periodic_actions(stage, epoch)
         raise AssertionError("the stream of images has no end")
 
     def count(self, values: dict[str, Tensor]) -> None:
-        """Take a step's losses and diagnostics into the means for the journal's next line."""
+        """Add the losses and diagnostics of a step to the means for the next line of the journal."""
         position = self.position
         skipped = bool(values.pop("skipped"))
         position.skipped += skipped
@@ -353,7 +363,7 @@ class Loop:
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
             )
 
-    def do_what_is_due(self, stage: Stage, epoch: int) -> None:
+    def run_periodic_actions(self, stage: Stage, epoch: int) -> None:
         position, config = self.position, self.config
 
         def due(every_steps: int) -> bool:
@@ -372,7 +382,7 @@ class Loop:
             self.save(is_best=is_best)
 
     def log(self) -> None:
-        """Write the means since the last line to the journal."""
+        """Write the means of the steps since the last line to the journal."""
         if not self.meters:
             return
         values = {name: float(torch.stack(numbers).float().mean()) for name, numbers in self.meters.items()}
@@ -388,7 +398,7 @@ class Loop:
         self.write(values)
 
     def sample(self) -> None:
-        """Draw the sample grid, and note how varied the outputs are."""
+        """Write the sample grid, and log the diversity of the outputs."""
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
             generators = self.trainer.best_generators
@@ -396,14 +406,14 @@ class Loop:
             self.write({"outputs/diversity": diversity})
 
     def evaluate(self) -> bool:
-        """Evaluate on held-out images; returns whether this is the best so far."""
+        """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
         if self.data.held_out is None or self.best_by is None:
             return False
-        measured = {}
+        metrics: dict[str, float] = {}
         if self.runtime.is_main:
             limit = self.config.max_evaluated_images
             generators = self.trainer.best_generators
-            measured = measure(
+            metrics = evaluate_images(
                 self.task,
                 generators,
                 self.data.held_out,
@@ -411,10 +421,10 @@ class Loop:
                 runtime=self.runtime,
                 set_evaluator=self.set_evaluator,
             )
-            self.write({f"val/{name}": value for name, value in measured.items()})
-        deciding = metric_named(self.best_by.replace("-", "_"))
-        value: float = self.runtime.gather(measured)[0][deciding.key]
-        self.position.history = [*self.position.history, value if deciding.lower_is_better else -value]
+            self.write({f"val/{name}": value for name, value in metrics.items()})
+        metric = metric_named(self.best_by.replace("-", "_"))
+        value: float = self.runtime.gather(metrics)[0][metric.key]
+        self.position.history = [*self.position.history, value if metric.lower_is_better else -value]
         self.position.evaluated_step = self.position.step
         is_best = schedules.stale(self.position.history) == 0
         if is_best:
@@ -422,7 +432,7 @@ class Loop:
         return is_best
 
     def save(self, *, is_best: bool = False) -> None:
-        self.log()  # so that a resumed run's means begin where this one's do
+        self.log()  # so that the means of a resumed run begin at the same step
         parts = self.trainer.parts()
         if self.journal:
             self.position.journal_bytes = self.journal.size_bytes()
@@ -434,10 +444,10 @@ class Loop:
             prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
         self.runtime.barrier()
 
-    def wind_up(self, *, hurry: bool) -> None:
-        """The last evaluation, sample grid, checkpoint and report; after a signal only checkpoint and report."""
-        measured = self.position.evaluated_step == self.position.step
-        is_best = self.is_finished() and not measured and self.evaluate()
+    def finish(self, *, hurry: bool) -> None:
+        """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
+        is_evaluated = self.position.evaluated_step == self.position.step
+        is_best = self.is_finished() and not is_evaluated and self.evaluate()
         if not hurry:
             self.sample()
         self.save(is_best=is_best)
@@ -446,7 +456,7 @@ class Loop:
             write_model_card(self.run.path)
 
     def restore(self) -> Trainer | None:
-        """The trainer as the newest whole checkpoint has it, and the position with it; None without one."""
+        """Load trainer and position from the newest complete checkpoint. Returns None if there is no checkpoint."""
         damage: DamagedCheckpointError | None = None
         trainer = None
         for checkpoint in reversed(list_checkpoints(self.run.checkpoints)):
@@ -454,7 +464,7 @@ class Loop:
                 parts, state = load_checkpoint(checkpoint)
             except DamagedCheckpointError as error:
                 damage = error
-                self.say(f"{error}; going back to the checkpoint before it")
+                self.say(f"{error}: resuming from the checkpoint before it")
                 continue
             self.position = Position(**state["position"])
             trainer = self.make_trainer()
@@ -476,16 +486,17 @@ class Loop:
         if self.journal:
             self.journal.event(self.position.step, self.position.images, kind, **details)
 
-    def say(self, sentence: str) -> None:
+    def say(self, message: str) -> None:
         if self.runtime.is_main:
-            print(sentence, file=sys.stderr)
+            print(message, file=sys.stderr)
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them, so that the loop can save first.
+    """Collect SIGTERM and SIGINT, so that the loop can save a checkpoint before it ends.
 
-    A second SIGINT interrupts at once. Outside the main thread, where signals cannot be caught, nothing is.
+    A second SIGINT raises KeyboardInterrupt at once. Outside the main thread signals cannot be caught, and the list
+    stays empty.
     """
     caught: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What the networks will see: the first samples of a training as pictures, before anything is trained."""
+"""Write the first training samples as image files, without training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.tasks.base import Task
 from gan_tasks.training.loop import TrainConfig, open_data
 from gan_tasks.training.runtime import start_runtime
-from gan_tasks.training.step import stand_at
+from gan_tasks.training.step import start_step
 
 SAMPLES = 16
 
 
 def preview(task: Task[Any, Any], *, data: Path, out: Path, config: TrainConfig) -> list[Path]:
-    """Write the first SAMPLES samples that `train` with this config takes, augmented and prepared as there.
+    """Write the first SAMPLES samples that `train` uses with this config, after augmentation and preparation.
 
-    Each image of a sample becomes a file of 8 bits a channel, named by the sample's place and the image's name in the
-    task's batch: 000-source.png, 000-target.png. Of images with more than four channels the first three are shown.
+    Each image of a sample becomes a file with 8 bits per channel. Its name consists of the sample's number and the
+    image's name in the task's batch, such as 000-source.png and 000-target.png. Of images with more than four
+    channels the first three are written. Returns the paths.
+
     Raises UserError as `train` does for its data.
     """
     with start_runtime(config.device, config.precision) as runtime:
@@ -40,7 +42,7 @@ def preview(task: Task[Any, Any], *, data: Path, out: Path, config: TrainConfig)
         samples: list[dict[str, Tensor]] = []
         step = 0
         while len(samples) < SAMPLES:
-            stand_at(task, stage, runtime, seed=config.seed, index=step)
+            start_step(task, stage, runtime, seed=config.seed, index=step)
             x = task.prepared(runtime.to_device(default_collate([data_sets.train[key] for key in next(batches)])))
             samples += [dict(zip(x._fields, images, strict=True)) for images in zip(*x, strict=True)]
             step += 1

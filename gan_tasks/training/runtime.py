@@ -1,4 +1,4 @@
-"""The machine: device, ranks, precision, memory layout, compilation."""
+"""The runtime of a training: device, ranks, precision, memory layout and compilation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a training runs. One machine or many is only the launcher: `torchrun … train …`."""
+    """Device, ranks and precision of a training. `torchrun … train …` starts one process per rank."""
 
     device: torch.device
     rank: int
@@ -31,7 +31,7 @@ class Runtime:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes the files and talks to the person."""
+        """Whether this rank writes the files and prints messages."""
         return self.rank == 0
 
     def describe(self) -> str:
@@ -41,24 +41,25 @@ class Runtime:
         return f"{name}{cores}, {'bf16' if self.bf16 else 'fp32'}{ranks}"
 
     def place(self, module: nn.Module) -> None:
-        """Put a module on the device, in the layout that it is fastest in; what it makes has that layout too.
+        """Move a module to the device, in its fastest memory layout.
 
-        Channels last on GPUs, and on CPUs in bf16. Instance norm on a CPU is several times faster in rows, and a step
-        of CycleGAN by a sixth; so are float32 convolutions, a U-Net's by a quarter.
+        This is channels-last on GPUs, and on CPUs in bf16. Contiguous layout (NCHW) on a CPU makes instance norm
+        several times faster, a step of CycleGAN a sixth faster, and the float32 convolutions of a U-Net a quarter
+        faster.
         """
         in_rows = not self.bf16 or any(isinstance(part, nn.InstanceNorm2d) for part in module.modules())
         layout = torch.contiguous_format if self.device.type == "cpu" and in_rows else torch.channels_last
         module.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def compile_networks(self, *groups: nn.ModuleDict) -> None:
-        """Compile each network in place, where that was asked for; names in state dicts stay as they are."""
+        """Compile each network in place if `compile` is set. The names in state dicts do not change."""
         if self.compile:
             for group in groups:
                 for network in group.values():
                     network.compile()
 
     def to_device(self, batch: Any) -> Any:
-        """A NamedTuple of tensors, on the device."""
+        """Move a NamedTuple of tensors to the device."""
         return type(batch)(*(x.to(self.device, non_blocking=True) for x in batch))
 
     def autocast(self) -> torch.autocast:
@@ -67,8 +68,8 @@ class Runtime:
     def average_gradients(self, gradients: list[Tensor]) -> None:
         """Replace each gradient by its mean over the ranks.
 
-        Done by hand after the backward pass instead of by DistributedDataParallel, which several forward
-        passes a step, frozen discriminators and double backward (gradient penalties) get in the way of.
+        This replaces DistributedDataParallel, which does not support several forward passes per step,
+        discriminators without gradients, and double backward (gradient penalties) together.
         """
         if self.world_size == 1:
             return
@@ -80,7 +81,7 @@ class Runtime:
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Each number's mean over the ranks, which must have the same keys."""
+        """Return the mean of each value over the ranks, which must have the same keys."""
         if self.world_size == 1:
             return values
         flat = torch.tensor([values[key] for key in sorted(values)], dtype=torch.float64, device=self.device)
@@ -88,7 +89,7 @@ class Runtime:
         return dict(zip(sorted(values), (flat / self.world_size).tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on at least one rank."""
+        """Return whether the flag is set on at least one rank."""
         if self.world_size == 1:
             return flag
         shared = torch.tensor(float(flag), device=self.device)
@@ -96,7 +97,7 @@ class Runtime:
         return bool(shared.item())
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of every rank, in their order."""
+        """Return the values of all ranks, in rank order."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -110,9 +111,9 @@ class Runtime:
 
 @contextmanager
 def start_runtime(device: str = "auto", precision: Precision = "auto", *, compile: bool = False) -> Iterator[Runtime]:
-    """Set up device and ranks, and take the ranks down again at the end.
+    """Set up device and ranks, and shut the process group down at the end.
 
-    Raises UserError for a device that is not there.
+    Raises UserError if the device is unknown or does not exist.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     place = pick_device(device)
@@ -126,7 +127,7 @@ def start_runtime(device: str = "auto", precision: Precision = "auto", *, compil
         torch.backends.cudnn.allow_tf32 = True
     else:
         keep_freed_memory()
-        torch.set_flush_denormal(True)  # Adam's oldest moments fade into numbers that cost a hundredfold
+        torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, which are a hundred times slower
     try:
         yield Runtime(
             device=place,
@@ -142,9 +143,9 @@ def start_runtime(device: str = "auto", precision: Precision = "auto", *, compil
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep large blocks for the next step instead of giving them back and faulting them in again.
+    """Make glibc keep large freed blocks for the next step, which saves page faults.
 
-    That is a tenth of a small-batch step on a CPU. Without glibc nothing is done.
+    This saves a tenth of a small-batch step on a CPU. Does nothing without glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -154,7 +155,12 @@ def keep_freed_memory() -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:1`; under torchrun each rank gets its own."""
+    """Return the device of a name: auto (the first GPU, else the CPU), cpu, cuda or cuda:N.
+
+    Under torchrun, cuda is a different GPU for each rank.
+
+    Raises UserError if the device is unknown or does not exist.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -165,7 +171,7 @@ def pick_device(name: str) -> torch.device:
         index = device.index if device.index is not None else int(os.environ.get("LOCAL_RANK", "0"))
         if index >= torch.cuda.device_count():
             raise UserError(
-                f"device {name!r} was asked for, but torch {torch.__version__} sees "
+                f"device {name!r} was requested, but torch {torch.__version__} finds "
                 f"{torch.cuda.device_count()} GPUs: use --device cpu, or see `gan-tasks doctor`"
             )
         device = torch.device("cuda", index)
@@ -175,7 +181,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 itself; where it does not, bf16 is ten times slower than fp32."""
+    """Return whether the hardware multiplies bfloat16. Without it, bf16 is ten times slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,4 +1,4 @@
-"""One training step, and everything that a step changes: the part of training that must resume bit for bit."""
+"""The training step, and the state that it changes. A resumed training continues bit for bit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gan_tasks.training.runtime import Runtime
 
 
 class Trainer:
-    """A task's networks with their optimisers and average, moved together.
+    """The networks of a task with their optimisers and the average of the generators.
 
-    All randomness of a step is seeded by (seed, step, rank) when it begins, so that there is no state of
-    random number generators to save: a resumed step draws what the uninterrupted one drew.
+    Each step seeds its random numbers with (seed, step, rank). The state of the random number generators need not be
+    saved: a resumed step draws the same numbers as an uninterrupted one.
     """
 
     def __init__(self, task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int) -> None:
@@ -40,67 +40,74 @@ class Trainer:
 
     @property
     def best_generators(self) -> nn.ModuleDict:
-        """The generators to use: their average where one is kept."""
+        """The generators for evaluation: their average if there is one, else the trained ones."""
         return self.task.generators if self.average is None else self.average
 
     def step(self, batch: Any, *, index: int, lr_factor: float = 1.0, stage_images: int = 0) -> dict[str, Tensor]:
-        """One step on one batch; returns losses and diagnostics by name, and `skipped`, 1 if one was.
+        """Train one step on one batch.
 
         Args:
             batch: the task's NamedTuple of N×C×H×W tensors, on any device.
-            index: steps taken before this one.
-            lr_factor: what to multiply the learning rates with.
-            stage_images: images shown before this step, in this stage.
+            index: number of steps before this one.
+            lr_factor: factor on the learning rates.
+            stage_images: number of training images before this step, in this stage.
+
+        Returns:
+            Losses and diagnostics by name, and `skipped`: 1 if an update was skipped because its gradient was not
+            finite, else 0.
         """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
-        stand_at(task, stage, runtime, seed=self.seed, index=index)
+        start_step(task, stage, runtime, seed=self.seed, index=index)
         x = task.prepared(x)
         for role, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.lr[role] * lr_factor
-        moving = [role for role in stage.update_order if role == "d" or self._g_moves(index, stage_images)]
+        updated = [role for role in stage.update_order if role == "d" or self._updates_g(index, stage_images)]
         buffers = [buffer.clone() for buffer in self._buffers()]
 
-        with runtime.autocast(), torch.set_grad_enabled("g" in moving):
+        with runtime.autocast(), torch.set_grad_enabled("g" in updated):
             y = task.generate(x)
         detached = {name: image.detach() for name, image in y.items()}
 
         log: dict[str, Tensor] = {}
-        sound = True
-        for role in moving:
+        finite = True
+        for role in updated:
             with runtime.autocast():
                 if role == "d":
                     losses = task.d_losses(x, detached)
                 else:
-                    # What flows through D to G needs no gradients of D's own weights.
+                    # The gradient of G passes through D and does not need the gradients of D's weights.
                     task.discriminators.requires_grad_(False)
                     losses = task.g_losses(x, y)
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
             norm = self._update(role, total)
             task.discriminators.requires_grad_(True)
-            sound = sound and bool(torch.isfinite(norm))
+            finite = finite and bool(torch.isfinite(norm))
             log |= {f"{role}/{name}": loss.detach() for name, loss in losses.items()}
             log |= {f"{role}/total": total.detach(), f"grad/{role}": norm}
-        if not sound:
+        if not finite:
             for buffer, before in zip(self._buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        elif self.average is not None and "g" in moving:
+        elif self.average is not None and "g" in updated:
             images = len(x[0]) * runtime.world_size
             halflife = stage.optimisation.ema_halflife_images
             update_average(self.average, task.generators, images=images, halflife_images=halflife)
-        return log | task.diagnostics | {"skipped": torch.tensor(float(not sound))}
+        return log | task.diagnostics | {"skipped": torch.tensor(float(not finite))}
 
-    def _g_moves(self, index: int, stage_images: int) -> bool:
+    def _updates_g(self, index: int, stage_images: int) -> bool:
         return stage_images >= self.stage.d_warmup_images and index % self.stage.g_interval_steps == 0
 
     def _update(self, role: NetworkRole, loss: Tensor) -> Tensor:
-        """Move one player; returns the norm of its gradient. A norm that is not finite moves nothing."""
+        """Update the networks of one role, and return the norm of their gradient.
+
+        If the norm is not finite, no weight changes.
+        """
         optimizer = self.optimizers[role]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        # A weight that no loss of this step reaches gets no gradient, on every rank alike.
+        # A weight that no loss of this step depends on has no gradient, on all ranks.
         gradients = [p.grad for p in parameters if p.grad is not None]
         self.runtime.average_gradients(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -117,13 +124,13 @@ class Trainer:
         return norm.detach()
 
     def _buffers(self) -> list[Tensor]:
-        """Running statistics and the like, which the forward passes change."""
+        """Return the buffers, such as running statistics, which the forward passes change."""
         return [*self.task.generators.buffers(), *self.task.discriminators.buffers()]
 
     # Saving and restoring.
 
     def parts(self) -> Parts:
-        """All state as flat dicts of tensors, by the name of the checkpoint's part. Call on every rank."""
+        """Return the state as flat dicts of tensors, by the name of the checkpoint part. Call it on every rank."""
         parts: Parts = {
             "generators": dict(self.task.generators.state_dict()),
             "discriminators": dict(self.task.discriminators.state_dict()),
@@ -145,11 +152,13 @@ class Trainer:
         return parts
 
     def load_parts(self, parts: Parts) -> None:
-        """The reverse of `parts`. Raises CheckpointError for parts that are missing or do not fit."""
+        """Load the state that `parts` returned. Raises CheckpointError if a part is missing."""
         needed = {"generators", "discriminators", "task", *(f"optimizer-{p}" for p in self.optimizers)}
         needed |= {"average"} if self.average is not None else set()
         if missing := needed - parts.keys():
-            raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(missing))}: it cannot be resumed")
+            raise CheckpointError(
+                f"the checkpoint lacks {', '.join(sorted(missing))}: it cannot be resumed. Start a new run"
+            )
         self.task.generators.load_state_dict(parts["generators"])
         self.task.discriminators.load_state_dict(parts["discriminators"])
         if self.average is not None:
@@ -163,13 +172,13 @@ class Trainer:
             for parameter, name in optimizer_names(self.networks[role], optimizer).items():
                 for key in ("step", "exp_avg", "exp_avg_sq"):
                     if (value := stored.get(f"{name}/{key}")) is not None:
-                        # Like the parameter, memory layout included: a copy in another layout is slower.
+                        # Keep the memory layout of the parameter: the update is slower with another one.
                         like = torch.empty_like(parameter) if key != "step" else torch.empty_like(value)
                         optimizer.state[parameter][key] = like.copy_(value)
 
 
-def stand_at(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
-    """Begin a step: seed all that it draws, and tell the task where training stands."""
+def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
+    """Begin a step: seed its random numbers, and set the task's `step` and `diagnostics`."""
     torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
     task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
@@ -177,13 +186,13 @@ def stand_at(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int,
 
 
 def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:
-    """The names, within the networks, of the weights that an optimiser moves."""
+    """Return the names, within the networks, of the weights that an optimiser updates."""
     names = {parameter: name for name, parameter in networks.named_parameters()}
     return {p: names[p] for group in optimizer.param_groups for p in group["params"]}
 
 
 def mix_seed(*numbers: int) -> int:
-    """One well-mixed seed of several small numbers (splitmix64)."""
+    """Combine several small numbers to one seed (splitmix64)."""
     mixed = 0
     for number in numbers:
         mixed = (mixed + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF

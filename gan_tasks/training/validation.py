@@ -27,28 +27,31 @@ SAMPLES = 4  # rows of a sample grid
 
 
 def translate(task: Task[Any, Any], data: Data, index: int, runtime: Runtime) -> tuple[Any, Tensor, Tensor]:
-    """(batch of one, output, target), of N×C×H×W; call it within `evaluating`. Images may differ in size."""
+    """Return (batch of one sample, output, target); images are 1×C×H×W. Call it within `Task.evaluating`."""
     batch = runtime.to_device(default_collate([data[(0, index)]]))
     inputs, target = task.inputs_and_target(batch)
     return batch, task.infer(*inputs), target
 
 
 def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, data: Data, runtime: Runtime) -> float:
-    """Write the grid of a few images, always the same; returns how varied the outputs are (1 = as the targets)."""
+    """Write the sample grid of the same few images each time.
+
+    Returns the diversity of the outputs, relative to that of the targets (1 = equal).
+    """
     count = min(SAMPLES, len(data))
     shown, outputs, targets = [], [], []
     with task.evaluating(generators), runtime.autocast():
         for row in range(count):
             batch, output, target = translate(task, data, row * len(data) // count, runtime)
-            shown.append(task.pictures(batch, output))
+            shown.append(task.shown_images(batch, output))
             outputs.append(functional.adaptive_avg_pool2d(output.float(), 64).cpu())
             targets.append(functional.adaptive_avg_pool2d(target.float(), 64).cpu())
-    rows = [[to_uint8(image[0].float().cpu().numpy()) for image in pictures.values()] for pictures in shown]
+    rows = [[to_uint8(image[0].float().cpu().numpy()) for image in images.values()] for images in shown]
     save_grid(path, rows, list(shown[0]))
     return diversity(torch.cat(outputs).numpy(), torch.cat(targets).numpy())
 
 
-def measure(
+def evaluate_images(
     task: Task[Any, Any],
     generators: nn.ModuleDict,
     data: Data,
@@ -57,10 +60,10 @@ def measure(
     runtime: Runtime,
     set_evaluator: SetEvaluator | None = None,
 ) -> dict[str, float]:
-    """Metrics of at most `limit` images.
+    """Return metrics of at most `limit` images by name.
 
-    For a task with targets: means of L1 (of values in [0, 1]), PSNR (dB) and SSIM. With `set_evaluator`: the kernel
-    distance of the outputs as a set, with the ends of its interval.
+    For a task with targets these are the means of L1 (of values in [0, 1]), PSNR (dB) and SSIM. With `set_evaluator`
+    they include the kernel distance between outputs and real images, and the limits of its interval.
     """
     has_target = task.evaluation().has_target
     indices = set_evaluator.indices if set_evaluator else distinct(task, data, limit)
@@ -70,8 +73,8 @@ def measure(
             _, output, target = translate(task, data, index, runtime)
         output, target = output.float().cpu(), target.float().cpu()
         if has_target:
-            for name, measured in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
-                sums[name] += float(measured(output, target).mean())
+            for name, metric in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
+                sums[name] += float(metric(output, target).mean())
         if set_evaluator:
             set_evaluator.add(output[0].numpy())
     means = {name: total / len(indices.sources) for name, total in sums.items()}
@@ -79,9 +82,9 @@ def measure(
 
 
 class SetEvaluator:
-    """Compares outputs with the real held-out images, as sets, by the features of EfficientNet-Lite0.
+    """Compare the set of outputs with the set of real held-out images, by features of EfficientNet-Lite0.
 
-    Raises UserError where its weights are not installed, or for fewer than 4 images.
+    Raises UserError if its weights are not installed, or if there are fewer than 4 images.
     """
 
     def __init__(self, task: Task[Any, Any], data: Data, *, limit: int) -> None:
@@ -89,7 +92,8 @@ class SetEvaluator:
         least = min(len(self.indices.sources), len(self.indices.targets))
         if least < KERNEL_LEAST_IMAGES:
             raise UserError(
-                f"a kernel distance of {least} held-out images: put {KERNEL_LEAST_IMAGES} or more in val/, or 50"
+                f"the kernel distance needs {KERNEL_LEAST_IMAGES} held-out images or more, got {least} held-out "
+                "images: put more into val/, such as 50"
             )
         self.network = efficientnet_lite0()
         real = FeatureRows(self.network)
@@ -102,7 +106,7 @@ class SetEvaluator:
         self.outputs.add(to_uint8(output))
 
     def result(self) -> dict[str, float]:
-        """The kernel distance of the set. The next output begins another set."""
+        """Return the kernel distance of the set. The next output begins a new set."""
         found = kernel_distance(self.real, self.outputs.taken())
         self.outputs = FeatureRows(self.network)
         return {"kernel_distance": found.value, "kernel_distance_low": found.low, "kernel_distance_high": found.high}
@@ -113,7 +117,10 @@ class SetEvaluator:
 
 @dataclass(frozen=True)
 class Indices:
-    """The samples to evaluate. Without pairs the shorter side is repeated in the data: each image counts once."""
+    """The indices of the samples to evaluate.
+
+    Unpaired data repeat the images of the smaller side. Each image is evaluated once.
+    """
 
     sources: frozenset[int]
     targets: frozenset[int]
@@ -128,6 +135,7 @@ class Indices:
 
 
 def distinct(task: Task[Any, Any], data: Data, limit: int) -> Indices:
+    """Return the indices of different images among the first `limit` samples; 0 means all samples."""
     count = min(limit, len(data)) if limit else len(data)
     if task.evaluation().has_target:
         return Indices(frozenset(range(count)), frozenset(range(count)))
@@ -147,7 +155,7 @@ def digest(image: NDArray[np.float32]) -> bytes:
 def arrays(
     task: Task[Any, Any], data: Data, index: int
 ) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float32]]:
-    """The inputs of a sample and its target, C×H×W."""
+    """Return the inputs of a sample and its target, each C×H×W in [-1, 1]."""
     sample = data[(0, index)]
     batch = type(sample)(*(torch.from_numpy(np.asarray(image))[None] for image in sample))
     inputs, target = task.inputs_and_target(batch)

@@ -1,4 +1,4 @@
-"""The page in a browser: served, opened, and what a person does with it."""
+"""Serve the page, open it in a browser and use its controls."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gan_tasks.apps.web.job_queue import Service
 from gan_tasks.apps.web.server import build_app, make_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 20_000  # on a busy machine
+PATIENCE_MS = 20_000  # long enough for a busy machine
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
 
 
 @contextmanager
 def served(service: Service, folder: Path, *, behind: str = "") -> Iterator[str]:
-    """The address of a page on the models; with `behind`, under that path of a proxy, which takes it off."""
+    """Serve a page and yield its address. `behind` is the path of a reverse proxy, which the proxy removes."""
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
         address = f"http://localhost:{listener.getsockname()[1]}{behind}"
@@ -40,14 +40,14 @@ def served(service: Service, folder: Path, *, behind: str = "") -> Iterator[str]
         finally:
             server.should_exit = True
             thread.join(30)
-        assert not thread.is_alive(), "open pages do not keep the server from ending"
+        assert not thread.is_alive(), "the server must end although pages are open"
 
 
 def without_path(app: Any, path: str) -> Any:
-    """The app as it is seen through a proxy that knows nothing but this path."""
+    """Wrap the app in a reverse proxy that serves only this path."""
 
     async def proxied(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers ask for that by themselves
+        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers request it without being told
             inside = scope["path"].startswith(f"{path}/")
             scope = scope | {"path": scope["path"].removeprefix(path) if inside else "/outside"}
         await app(scope, receive, send)
@@ -57,7 +57,7 @@ def without_path(app: Any, path: str) -> Any:
 
 @contextmanager
 def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
-    """The page, open; it must neither log an error nor ask another server for anything."""
+    """Open the page. It must not log errors or send requests to other servers."""
     page = browser.new_page(**options)
     page.set_default_timeout(PATIENCE_MS)
     wrong: list[str] = []
@@ -78,12 +78,12 @@ def is_elsewhere(url: str, address: str) -> bool:
 
 
 def shown(elements: Locator) -> Locator:
-    """Those of the tab that is open."""
+    """Return the elements of the open tab."""
     return elements.filter(visible=True)
 
 
 def choose_file(page: Page, path: Path) -> None:
-    """In the first field for an image that is shown and empty."""
+    """Choose a file in the first visible empty image field."""
     dropping = shown(page.get_by_role("button", name="Drop an image file here to upload")).first
     with page.expect_file_chooser() as chooser:
         dropping.click()
@@ -91,7 +91,7 @@ def choose_file(page: Page, path: Path) -> None:
 
 
 def press(page: Page, name: str) -> None:
-    shown(page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$"))).click()  # the mark of what can be folded
+    shown(page.get_by_role("button", name=re.compile(f"^{name}( ▼)?$"))).click()  # the mark of a collapsible section
 
 
 def download(page: Page, path: Path, name: str = "Download PNG") -> Path:
@@ -106,7 +106,7 @@ def fact(page: Page, term: str) -> Locator:
 
 
 def sizes_in_slider(page: Page) -> list[list[int]]:
-    """Width and height of before and after, pixels of the files, as soon as both are there."""
+    """Return width and height of the before and after image files in pixels, when both are loaded."""
     images = shown(page.locator(".result-slider img"))
     expect(images).to_have_count(2, timeout=PATIENCE_MS)
     sizes: list[list[int]] = images.evaluate_all(
@@ -119,8 +119,8 @@ def sizes_in_slider(page: Page) -> list[list[int]]:
 
 
 def check_look(page: Page, axe: Any, name: str) -> None:
-    """Nothing is wider than the screen and axe-core finds nothing; the screenshot is for looking at."""
-    page.wait_for_timeout(700)  # what fades in has its colours only then
+    """Check that nothing is wider than the screen and that axe-core finds no problems; write a screenshot."""
+    page.wait_for_timeout(700)  # wait for the end of fade-in animations, so that colours are final
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     violations = axe.run(page).response["violations"]

@@ -1,4 +1,4 @@
-"""The blocks of code in a Markdown document, and the commands that bash would run in one."""
+"""Find the code blocks of a Markdown document, and the commands in a bash block."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECORDED = ("gan-tasks", "python", "torchrun", "curl")
-"""Programs that may occur in a block. Any other one makes bash fail, since it has no PATH."""
+"""Programs that may occur in a block. Bash has no PATH, so that any other program fails."""
 
 
 @dataclass(frozen=True)
 class Block:
     language: str
-    """As behind the three backticks."""
+    """The language name after the three backticks."""
     code: str
 
 
@@ -26,9 +26,9 @@ def blocks(document: Path) -> Iterator[Block]:
 
 
 def commands(code: str) -> list[list[str]]:
-    """The commands of a bash block with their arguments, as bash itself expands variables, loops and quotes.
+    """Return the commands of a bash block with their arguments. Bash expands variables, loops and quotes.
 
-    Each program is replaced by a function that writes its arguments; nothing is run.
+    Each program is replaced by a function that prints its arguments, so that no program runs.
     """
     functions = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; printf "\\1"; }}\n' for name in RECORDED)
     result = subprocess.run(

@@ -1,7 +1,7 @@
-"""Small ONNX files made by hand, for what needs no network: each calls itself an exported model.
+"""Small handwritten ONNX models with the metadata of exported models, for tests that need no trained network.
 
-A 3×3 mean filter; a filler that inpaints with one colour; a generator of noise → image; a stylizer of image + style →
-image. `write_...` makes the file, `..._proto` the model, and `make_metadata` what it says of itself.
+There are a 3×3 mean filter, a filler that inpaints with one colour, a generator of noise → image, and a stylizer of
+image + style → image. `write_...` writes a file, `..._proto` makes a model, and `make_metadata` its metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
 USES: Mapping[str, Use] = {"super-resolution": "upscale", "inpainting": "inpaint"}
-"""By the name of the task; translate for all others."""
+"""The use of each task; all others are translate."""
 SPEC = {
     "task": "pix2pix",
     "out_channels": 3,
@@ -49,10 +49,10 @@ METADATA = {
 def make_metadata(
     *, in_channels: int = 3, use: Use | None = None, inputs: Sequence[InputSpec] = (), **changes: Any
 ) -> OnnxMetadata:
-    """Changes are fields of `ModelSpec` or of `OnnxMetadata`.
+    """Make metadata. `changes` are fields of `ModelSpec` or of `OnnxMetadata`.
 
-    use: by default the one that belongs to the task.
-    inputs: by default an image of `in_channels`.
+    use: the default is the use of the task.
+    inputs: the default is an image of `in_channels`.
     """
     spec = {name: changes.pop(name, default) for name, default in SPEC.items()}
     made = ModelSpec(
@@ -68,7 +68,7 @@ def image_input(channels: int = 3) -> InputSpec:
 
 
 def mean_filter(pixels: FloatImages) -> FloatImages:
-    """What the graph computes, N×C×H×W, by shifting: independent of any convolution."""
+    """Compute the mean filter of N×C×H×W images in numpy, by shifts instead of a convolution."""
     padded = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)))
     height, width = pixels.shape[-2:]
     shifted = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -78,7 +78,7 @@ def mean_filter(pixels: FloatImages) -> FloatImages:
 def make_proto(
     metadata: OnnxMetadata, *, more_nodes: tuple[onnx.NodeProto, ...] = (), vectors: bool = True
 ) -> onnx.ModelProto:
-    """The filter on each channel, enlarged `scale` times. `more_nodes` turn `enlarged` into `output`."""
+    """Make a model that filters each channel and enlarges `scale` times. `more_nodes` map `enlarged` to `output`."""
     spec = metadata.spec
     weights: dict[str, NDArray[Any]] = {
         "kernel": np.full((spec.in_channels, 1, 3, 3), 1 / 9, np.float32),
@@ -104,9 +104,9 @@ def to_proto(
     *,
     expected: Any = None,
 ) -> onnx.ModelProto:
-    """The model of these nodes, which takes the inputs of the metadata's spec and gives `output`.
+    """Make a model of these nodes, with the inputs of the metadata's spec and the output `output`.
 
-    expected: the same in numpy, of one array for each input; the file gets a test vector of it.
+    expected: a numpy function that computes the same from one array per input. The file gets a test vector of it.
     """
     spec = metadata.spec
     inputs = [
@@ -133,19 +133,21 @@ def to_proto(
 
 
 def write_onnx(path: Path, **options: Any) -> Path:
-    """The filter's file; options are those of `make_metadata`, or `more_nodes` and `vectors`."""
+    """Write the mean filter. Options are those of `make_metadata`, and `more_nodes` and `vectors`."""
     graph = {name: options.pop(name) for name in ("more_nodes", "vectors") if name in options}
     path.write_bytes(make_proto(make_metadata(**options), **graph).SerializeToString())
     return path
 
 
 FILL = (0.8, 0.4, 0.2)
-"""Of a filler, in [0, 1]: orange."""
+"""The colour of a filler, in [0, 1]: orange."""
 
 
 def filler_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
-    """A model that fills the masked region with one colour, in which the lines of a sketch, if it takes one, are
-    black. The rest of the image comes out a little too dark."""
+    """Make a model that fills the masked region with one colour, and draws the lines of a sketch in black.
+
+    Known pixels become slightly darker.
+    """
     channels, follows_sketch = metadata.spec.in_channels, metadata.spec.find("sketch") is not None
     nodes = [
         helper.make_node("Sub", ["one", "mask"], ["known"]),
@@ -168,7 +170,7 @@ def filler_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
 
 
 def write_filler(path: Path, *, sketch: bool = False, in_channels: int = 3, **options: Any) -> Path:
-    """The filler's file; options are those of `make_metadata`."""
+    """Write the filler. Options are those of `make_metadata`."""
     masks = [InputSpec("mask", "mask"), *([InputSpec("sketch", "mask", optional=True)] if sketch else [])]
     options = {"task": "inpainting", "model_name": "Orange"} | options
     metadata = make_metadata(inputs=[image_input(in_channels), *masks], **options)
@@ -177,7 +179,7 @@ def write_filler(path: Path, *, sketch: bool = False, in_channels: int = 3, **op
 
 
 def generator_weights(spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
-    """Of a generator, by the input that they multiply: values × pixels."""
+    """Return the weights of a generator by the input that they multiply: values × pixels."""
     height, width = spec.output_size or (0, 0)
     rng = np.random.default_rng(0)
     return {
@@ -187,14 +189,14 @@ def generator_weights(spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
 
 
 def generated(spec: ModelSpec, *vectors: FloatImages) -> FloatImages:
-    """What a generator computes of N×L latents and, where it takes them, N×K labels: N×C×H×W in [0, 1]."""
+    """Compute the output N×C×H×W in [0, 1] of a generator for N×L latents and, if it has them, N×K labels."""
     sums = sum(vector @ weight for vector, weight in zip(vectors, generator_weights(spec).values(), strict=True))
     shape = len(vectors[0]), *spec.output_shape(0, 0)
     return np.asarray(1 / (1 + np.exp(-np.asarray(sums, np.float64))), np.float32).reshape(shape)
 
 
 def generator_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
-    """A model of noise → image: the sigmoid of the latent, and of a label if it takes one, times fixed weights."""
+    """Make a model of noise → image: the sigmoid of the latent, and of a label if it has one, times fixed weights."""
     spec = metadata.spec
     weights = generator_weights(spec)
     nodes = [helper.make_node("MatMul", [name, f"{name}_weights"], [f"{name}_levels"]) for name in weights]
@@ -214,9 +216,9 @@ def generator_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
 def write_generator(
     path: Path, *, latent: int = 12, classes: int = 0, output_size: tuple[int, int] = (24, 32), **options: Any
 ) -> Path:
-    """The generator's file; options are those of `make_metadata`.
+    """Write the generator. Options are those of `make_metadata`.
 
-    latent: values of the latent. classes: of the label; 0 for a generator that takes none.
+    latent: length of the latent. classes: number of classes of the label; 0 for a generator without a label.
     """
     label = [InputSpec("label", "label", classes, "none")] if classes else []
     options = {"task": "toy-generate", "use": "generate", "model_name": "Noise"} | options
@@ -227,12 +229,12 @@ def write_generator(
 
 
 def stylized(image: FloatImages, style: FloatImages) -> FloatImages:
-    """What a stylizer computes: half the image and half the style's mean colour."""
+    """Compute the output of a stylizer: half the image plus half the mean colour of the style."""
     return np.asarray((image + style.mean(axis=(2, 3), keepdims=True)) / 2, np.float32)
 
 
 def stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
-    """A model of image + style → image: see `stylized`. The style has a size of its own."""
+    """Make a model of image + style → image, see `stylized`. The style image has its own size."""
     nodes = [
         helper.make_node("ReduceMean", ["style", "axes"], ["colour"], keepdims=1),
         helper.make_node("Add", ["image", "colour"], ["sum"]),
@@ -243,7 +245,7 @@ def stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
 
 
 def write_stylizer(path: Path, **options: Any) -> Path:
-    """The stylizer's file; options are those of `make_metadata`."""
+    """Write the stylizer. Options are those of `make_metadata`."""
     options = {"task": "toy-stylize", "use": "stylize", "model_name": "Tint"} | options
     metadata = make_metadata(inputs=[image_input(), InputSpec("style", "image", 3, "any")], **options)
     path.write_bytes(stylizer_proto(metadata).SerializeToString())

@@ -1,9 +1,9 @@
-"""A program that trains in child processes, kills them, resumes, and prints what came of it as JSON.
+"""A program that trains in child processes, kills them, resumes the runs, and prints the results as JSON.
 
     python killed_training.py DATA FOLDER TASK
 
-The children are forked from one process that has imported everything and started no thread, which is what makes
-dozens of trainings affordable.
+The children are forked from one process that has imported all modules and started no thread. This makes dozens of
+trainings fast enough.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CONFIG = TrainConfig(
 
 OPTIONS = {
     "pix2pix": ("--ema-halflife-images", "3"),
-    # Of six images: the second stage begins with the third step.
+    # With six images, the second stage begins with the third step.
     "super-resolution": ("--ema-halflife-images", "3", "--batch-size", "2"),
 }
 
@@ -55,7 +55,7 @@ def begin(task_name: str, data: Path, run: Path, **changes: Any) -> None:
 
 
 def fork(work: Callable[[], None]) -> int:
-    """Run in a child; returns its process id."""
+    """Run a function in a child process, and return its process id."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -69,11 +69,11 @@ def fork(work: Callable[[], None]) -> int:
 
 
 def wait(child: int) -> int:
-    """The exit code, negative for the signal that ended it."""
+    """Return the exit code of a child; the negative signal number if a signal ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-class Guillotine:
+class KillSwitch:
     """Counts writes, syncs and renames from the second checkpoint on, and kills the process at one of them."""
 
     def __init__(self, at: int, log: Path) -> None:
@@ -128,7 +128,7 @@ def outcome(run: Path, reference: Path, code: int) -> dict[str, Any]:
         ours, theirs = run / newest / name, reference / newest / name
         if not ours.is_file():
             return False
-        if name == "state.json":  # its journal also tells of the resuming
+        if name == "state.json":  # the sizes of the journals differ, because it also has the event of the resume
             states = [json.loads(path.read_bytes()) for path in (ours, theirs)]
             return without_journal(states[0]) == without_journal(states[1])
         return ours.read_bytes() == theirs.read_bytes()
@@ -158,19 +158,21 @@ def journal(run: Path) -> list[dict[str, Any]]:
 
 
 def seconds_from_config(run: Path) -> float:
-    """From the writing of a run's configuration to its last file."""
+    """Return the time from the write of a run's config.json to its last file."""
     return max(path.stat().st_mtime for path in run.rglob("*")) - (run / "config.json").stat().st_mtime
 
 
 def main(data: Path, folder: Path, task_name: str) -> None:
     torch.set_num_threads(1)
-    begin(task_name, data, folder / "warm-up")  # so that the children need not import what training imports late
+    begin(
+        task_name, data, folder / "warm-up"
+    )  # so that the modules that training imports late are loaded before the forks
     reference = folder / "reference"
     assert wait(fork(lambda: begin(task_name, data, reference))) == 0
 
     def killed_at(point: int, run: Path, log: Path) -> int:
         def work() -> None:
-            Guillotine(point, log).install()
+            KillSwitch(point, log).install()
             begin(task_name, data, run)
 
         return wait(fork(work))
@@ -178,7 +180,7 @@ def main(data: Path, folder: Path, task_name: str) -> None:
     log = folder / "points"
     assert killed_at(0, folder / "counted", log) == 0
     points = log.read_text().splitlines()
-    # Up to the end of the first checkpoint that is written after that: in later ones the same comes again.
+    # Use the points up to the end of the next checkpoint: later checkpoints repeat the same operations.
     points = points[: 1 + next(i for i, what in enumerate(points) if re.match("after renaming to .*/step-", what))]
     results: dict[str, Any] = {"task": task_name, "points": {}, "moments": {}, "workers": {}}
     for number, what in enumerate(points, start=1):

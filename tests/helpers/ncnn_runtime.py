@@ -1,4 +1,4 @@
-"""ncnn itself, from its package on PyPI, to compare with."""
+"""Run models with the ncnn package from PyPI, as a reference."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 needs_ncnn = pytest.mark.skipif(
-    find_spec("ncnn") is None, reason="the package ncnn is not there: pip install --no-deps ncnn"
+    find_spec("ncnn") is None, reason="the package ncnn is not installed: pip install --no-deps ncnn"
 )
 
 
 def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ncnn's own answer on the CPU in float32, for a `.param` and its `.bin`; C×H×W in [0, 1]."""
+    """Run a `.param` and its `.bin` with ncnn on the CPU in float32. Images are C×H×W in [0, 1]."""
     import ncnn
 
     net = ncnn.Net()
@@ -25,7 +25,7 @@ def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
         setattr(net.opt, option, False)
     assert net.load_param(str(path)) == 0 and net.load_model(str(path.with_suffix(".bin"))) == 0
     extractor = net.create_extractor()
-    pixels = np.ascontiguousarray(image)  # kept, as a Mat does not keep what it looks at
+    pixels = np.ascontiguousarray(image)  # keep a reference, because a Mat does not own its data
     extractor.input("data", ncnn.Mat(pixels).clone())
     status, output = extractor.extract("output")
     assert status == 0
@@ -33,5 +33,5 @@ def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def decibels(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """PSNR of images in [0, 1]."""
+    """Return the PSNR of images in [0, 1], in dB."""
     return float(-10 * np.log10(np.mean((found - expected) ** 2)))

@@ -1,4 +1,4 @@
-"""A VGG16 with random weights, for what needs its shapes and not its sight."""
+"""A VGG16 with random weights, for tests that need only the shapes of its features."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24,))
-"""The convolutions' numbers in torchvision's `features`, up to the fifth block's first."""
+"""Indices of the convolutions in torchvision's `features`, up to the first one of the fifth block."""
 CHANNELS = (64, 128, 256, 512, 512)
 
 
 def write_vgg16(path: Path) -> Path:
-    """A file of weights that keep a signal's size from layer to layer."""
+    """Write a file of weights with He initialisation, which keeps the scale of the signal."""
     generator = torch.Generator().manual_seed(0)
     weights, inputs = {}, 3
     for block, outputs in zip(BLOCKS, CHANNELS, strict=True):

@@ -1,4 +1,4 @@
-"""A program for one of two ranks: take three steps of each case and keep rank 0's networks.
+"""A program for one of two ranks: train three steps of each case, and write the networks of rank 0.
 
 python ranks.py DATA CASES.json FOLDER        (with torchrun's environment variables)
 """
@@ -22,9 +22,10 @@ from gan_tasks.training.step import Trainer
 
 
 def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size: int) -> dict[str, Tensor]:
-    """The weights of all networks after three steps with this many images on each rank.
+    """Return the weights of all networks after three steps with `batch_size` images on each rank.
 
-    In float64: in float32 a CycleGAN makes a difference of 1e-7 half as large as the way it has come, in five steps.
+    The networks are float64. In float32 a rounding difference of 1e-7 grows in five steps of CycleGAN to half of the
+    total weight change.
     """
     name, *options = case
     task = built(tiny_task(name, *options, "--batch-size", str(batch_size)))

@@ -1,4 +1,4 @@
-"""Runs of tiny untrained models, without training them."""
+"""Run folders and ONNX files of tiny models with random weights."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet-128 in float16": {"generator": "unet-128", "norm": "instance"},
     "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
     "global": {"generator": "global", "norm": "batch"},
-    "resnet-6 as a change": {"generator": "resnet-6", "norm": "instance", "residual": True},
-    "resnet-6 as a change of half the size": {
+    "resnet-6 with a residual": {"generator": "resnet-6", "norm": "instance", "residual": True},
+    "resnet-6 with a downscaled residual": {
         "generator": "resnet-6",
         "norm": "none",
         "residual": True,
@@ -40,7 +40,7 @@ class Exported:
 
 
 def export_tiny(folder: Path, kind: str) -> Exported:
-    """A run of one of the KINDS in the folder, and its ONNX file alone in a folder of its own."""
+    """Write a run of one of the KINDS, and its ONNX file in a separate folder."""
     model = TrainedModel(make_run(folder / "run", **KINDS[kind]), device="cpu")
     out = folder / "onnx" / "model.onnx"
     half = "float16" in kind
@@ -58,7 +58,7 @@ def make_run(
     residual: bool = False,
     residual_downscale: int = 1,
 ) -> Path:
-    """The folder of a run with one checkpoint, of weights large enough for every layer to matter."""
+    """Write a run folder with one checkpoint. Its weights are large enough for every layer to affect the output."""
     data = PairedConfig(source_channels=channels[0], target_channels=channels[1])
     config = Pix2PixConfig(
         generator=generator,

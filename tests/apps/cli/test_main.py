@@ -88,7 +88,7 @@ def test_train_resume_evaluate_apply_inspect(
         assert set(result["baselines"]) == {"source itself", "mean image", "affine map of the colours"}
         # The sources are the targets' negatives, which an affine map of the colours turns back exactly.
         assert result["baselines"]["affine map of the colours"]["l1"]["mean"] < 0.01
-    assert "## Figures" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
+    assert "## Results" in (run / "model-card.md").read_text() and (run / "evaluation.html").is_file()
 
     source = pairs / "test" / "A" / "000.png"
     if takes_files:

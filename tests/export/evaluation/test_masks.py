@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filling_task import Filling, FillingConfig, OffBy, write_masks, write_photos
+from inpainting_task import EvaluatedInpainting, EvaluatedInpaintingConfig, OffBy, write_masks, write_photos
 from numpy.typing import NDArray
 
 from gan_tasks.apps.cli.commands.evaluate import show, write_all
@@ -47,9 +47,9 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_masks(tmp_path_factory.mktemp("masks"), 4, 12, 28)
 
 
-def from_folder(masks: Path) -> Filling:
-    task = with_masks(Filling(), MaskOptions(masks=masks))
-    assert isinstance(task, Filling)
+def from_folder(masks: Path) -> EvaluatedInpainting:
+    task = with_masks(EvaluatedInpainting(), MaskOptions(masks=masks))
+    assert isinstance(task, EvaluatedInpainting)
     return task
 
 
@@ -104,7 +104,7 @@ def test_outputs_keep_the_unmasked_pixels_to_the_bit(photos: Path, masks: Path) 
     np.testing.assert_allclose(abs(output - sample.target)[:, sample.mask], 0.25, atol=1e-6)
 
 
-class TaskWithEmptyMask(Filling):
+class TaskWithEmptyMask(EvaluatedInpainting):
     """A task whose first image has an empty mask."""
 
     def open_data(self, *args: Any, **options: Any) -> tuple[MaskedImages, Any]:
@@ -218,13 +218,15 @@ def test_only_tasks_with_masks_have_a_table_by_mask_ratio(found: Evaluation) -> 
 # The choice of masks.
 
 
-def mask_ratios_of(task: Filling, photos: Path) -> list[float]:
+def mask_ratios_of(task: EvaluatedInpainting, photos: Path) -> list[float]:
     data, _ = task.open_data(photos, "test", augment=False, seed=0)
     return [float(data[(0, index)].mask.mean()) for index in range(len(data))]
 
 
 def test_masks_of_a_folder_replace_those_of_the_training(photos: Path, masks: Path) -> None:
-    trained = Filling(FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25))))
+    trained = EvaluatedInpainting(
+        EvaluatedInpaintingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25)))
+    )
     drawn = mask_ratios_of(trained, photos)
     assert all(0.19 < share < 0.26 for share in drawn)
     assert with_masks(trained, MaskOptions()) is trained
@@ -238,8 +240,10 @@ def test_masks_of_a_folder_replace_those_of_the_training(photos: Path, masks: Pa
 
 
 def test_masks_of_other_kinds_than_in_the_training_can_be_drawn(photos: Path, masks: Path) -> None:
-    trained = Filling(
-        FillingConfig(MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25), masks=masks))
+    trained = EvaluatedInpainting(
+        EvaluatedInpaintingConfig(
+            MaskedConfig(image_channels=3, drawn_masks=MaskConfig(("box",), 0.2, 0.25), masks=masks)
+        )
     )
     framed = with_masks(trained, MaskOptions(mask_kinds=("border",)))
     data, _ = framed.open_data(photos, "test", augment=False, seed=0)
@@ -263,9 +267,9 @@ def test_mask_options_that_do_not_fit_are_refused(photos: Path, masks: Path, tmp
     with pytest.raises(UserError, match=r"pix2pix has no masks.*--masks"):
         with_masks(Pix2Pix(), MaskOptions(masks=masks))
     with pytest.raises(UserError, match="from 0 to 1"):
-        with_masks(Filling(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
+        with_masks(EvaluatedInpainting(), MaskOptions(min_mask_ratio=0.5, max_mask_ratio=0.4))
     with pytest.raises(UserError, match="one of the two"):
         MaskOptions(masks=masks, mask_kinds=("box",))
-    task = with_masks(Filling(), MaskOptions(masks=tmp_path / "none"))
+    task = with_masks(EvaluatedInpainting(), MaskOptions(masks=tmp_path / "none"))
     with pytest.raises(UserError, match="not a folder"):
         evaluate(OffBy(0.1), photos, task=task, options=NO_FEATURES, quiet=True)

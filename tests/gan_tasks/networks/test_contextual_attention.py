@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published_attention import attention
+from reference_attention import attention
 from torch import Tensor
 
 from gan_tasks.networks.contextual_attention import ContextualAttention, fold, unfold

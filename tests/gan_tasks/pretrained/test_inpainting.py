@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published_attention import attention
+from reference_attention import attention
 from torch import Tensor
 from torch.nn import functional
 

@@ -16,12 +16,12 @@ def plain(colour: tuple[int, ...], height: int = 160, width: int = 160) -> NDArr
     return np.full((height, width, len(colour)), colour, dtype=np.uint8)
 
 
-def cell(picture: NDArray[np.uint8], row: int, column: int, size: int) -> NDArray[np.uint8]:
+def cell(pixels: NDArray[np.uint8], row: int, column: int, size: int) -> NDArray[np.uint8]:
     top, left = TITLE_HEIGHT_PX + row * (size + GAP_PX), GAP_PX + column * (size + GAP_PX)
-    return picture[top : top + size, left : left + size]
+    return pixels[top : top + size, left : left + size]
 
 
-def test_each_picture_lies_in_its_cell_untouched() -> None:
+def test_each_image_is_in_its_cell_unchanged() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     made = grid([[plain(RED), plain(GREEN)], [plain(BLUE), noise]], ["source", "output"])
     for row, column, expected in ((0, 0, plain(RED)), (0, 1, plain(GREEN)), (1, 0, plain(BLUE)), (1, 1, noise)):
@@ -35,7 +35,7 @@ def test_titles_are_dark_on_white_above_their_columns() -> None:
     assert titles[:, GAP_PX + 160 :].min() < 80
 
 
-def test_a_long_title_stays_over_its_column() -> None:
+def test_a_long_title_does_not_exceed_its_column() -> None:
     made = grid([[plain(RED), plain(GREEN)]], ["a title that is far too long for a column of 160 pixels", ""])
     assert (made[:TITLE_HEIGHT_PX, GAP_PX + 160 + GAP_PX :] == 255).all()
 
@@ -66,16 +66,16 @@ def test_cells_are_at_most_256_px_and_readable_for_any_sizes(sizes: list[tuple[i
     assert made.dtype == np.uint8
 
 
-def test_a_small_picture_is_enlarged_without_blur_beside_a_large_one() -> None:
+def test_a_small_image_is_enlarged_by_nearest_neighbour() -> None:
     checks = np.kron(np.indices((4, 4)).sum(0) % 2 * 255, np.ones((1, 1)))[..., None].astype(np.uint8)
     made = grid([[checks, plain(RED, 256, 256)]], ["low resolution", "target"])
     expected = np.kron(checks[..., 0], np.ones((64, 64), np.uint8))
     np.testing.assert_array_equal(cell(made, 0, 0, 256)[..., 0], expected)
 
 
-def test_a_large_picture_is_averaged_when_it_shrinks() -> None:
-    fine = np.indices((512, 512)).sum(0)[..., None] % 2 * np.uint8(200)
-    made = grid([[fine.astype(np.uint8)]], ["checks of one pixel"])
+def test_a_large_image_is_reduced_by_averaging() -> None:
+    checks = np.indices((512, 512)).sum(0)[..., None] % 2 * np.uint8(200)
+    made = grid([[checks.astype(np.uint8)]], ["checks of one pixel"])
     np.testing.assert_array_equal(cell(made, 0, 0, 256), plain((100, 100, 100), 256, 256))
 
 
@@ -83,12 +83,12 @@ def test_a_large_picture_is_averaged_when_it_shrinks() -> None:
     ("rows", "titles", "message"),
     [
         ([], ["a"], "0 rows"),
-        ([[plain(RED)]], ["a", "b"], "row 0 has 1 pictures, expected 2"),
+        ([[plain(RED)]], ["a", "b"], "row 0 has 1 images, expected 2"),
         ([[plain(RED).astype(np.float32)]], ["a"], "float32"),
         ([[plain(RED)[..., 0]]], ["a"], r"\(160, 160\)"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(
+def test_grid_refuses_wrong_shapes_and_types(
     rows: list[list[NDArray[np.uint8]]], titles: list[str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -15,7 +15,9 @@ from gan_tasks.runs.journal import Journal, read_journal, series
 
 
 @given(st.dictionaries(st.sampled_from(["g/l1", "d/total", "lr/g"]), st.floats()))
-def test_every_float_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, values: dict[str, float]) -> None:
+def test_every_float_is_read_back_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, float]
+) -> None:
     path = tmp_path_factory.mktemp("run") / "journal.jsonl"
     Journal(path).write(7, 28, values)
     (line,) = read_journal(path)
@@ -29,7 +31,7 @@ def test_lines_are_strict_json(tmp_path: Path) -> None:
     Journal(path).write(1, 4, {"g/l1": math.nan, "g/total": -math.inf})
 
     def refuse(word: str) -> None:
-        pytest.fail(f"{word} is no JSON")
+        pytest.fail(f"{word} is not JSON")
 
     assert json.loads(path.read_text(), parse_constant=refuse)["g/l1"] == "nan"
 
@@ -48,7 +50,7 @@ def test_events_keep_their_details(tmp_path: Path) -> None:
     assert (line["event"], line["name"], line["l1"]) == ("checkpoint", "step-00000003\u2028", 0.25)
 
 
-def test_a_line_is_on_disk_when_write_returns(tmp_path: Path) -> None:
+def test_a_line_is_in_the_file_when_write_returns(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     program = (
         "import os, pathlib; from gan_tasks.runs.journal import Journal\n"
@@ -61,7 +63,7 @@ def test_a_line_is_on_disk_when_write_returns(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 6), st.integers(0, 6))
-def test_rewind_forgets_exactly_what_was_written_since(
+def test_rewind_deletes_exactly_the_later_lines(
     tmp_path_factory: pytest.TempPathFactory, before: int, since: int
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "journal.jsonl"
@@ -75,19 +77,21 @@ def test_rewind_forgets_exactly_what_was_written_since(
     assert [line["step"] for line in read_journal(path)] == list(range(before)) if path.exists() else before == 0
 
 
-@pytest.mark.parametrize("torn", ['{"step": 2, "im', "{", "\x00\x00"])
-def test_a_torn_last_line_is_read_past_and_cut_off_before_writing_on(tmp_path: Path, torn: str) -> None:
+@pytest.mark.parametrize("incomplete", ['{"step": 2, "im', "{", "\x00\x00"])
+def test_an_incomplete_last_line_is_skipped_and_removed_before_the_next_write(
+    tmp_path: Path, incomplete: str
+) -> None:
     path = tmp_path / "journal.jsonl"
     Journal(path).write(1, 4, {"g/l1": 0.5})
     with path.open("a") as file:
-        file.write(torn)
+        file.write(incomplete)
     assert [line["step"] for line in read_journal(path)] == [1]
     journal = Journal(path)
     journal.write(2, 8, {"g/l1": 0.4})
     assert [line["step"] for line in read_journal(path)] == [1, 2]
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_damaged_line_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"step": 1, "images": 4}\n{"step": 2, \n{"step": 3, "images": 12}\n')
     with pytest.raises(UserError, match="line 2"):
@@ -99,14 +103,14 @@ def test_a_missing_journal_is_a_user_error(tmp_path: Path) -> None:
         read_journal(tmp_path / "journal.jsonl")
 
 
-def test_series_takes_the_lines_that_hold_the_key() -> None:
+def test_series_reads_the_lines_with_the_key() -> None:
     lines = [{"images": 1, "a": 0.5}, {"images": 2, "event": "stage"}, {"images": 3, "a": math.inf, "b": 1.0}]
     images, values = series(lines, "a")
     assert (images.tolist(), values.tolist()) == ([1, 3], [0.5, math.inf])
     assert series(lines, "never logged")[0].shape == (0,)
 
 
-def test_tensorboard_missing_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_works_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # makes importing it fail
     journal = Journal(tmp_path / "journal.jsonl", tensorboard_dir=tmp_path / "tensorboard")
     journal.write(1, 4, {"g/l1": 0.5})

@@ -1,4 +1,4 @@
-"""The model card: what a run knows, in words, and nothing of the machine it was trained on."""
+"""The model card describes the run, and does not show paths of the machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_says_what_it_is_before_it_is_measured(run: Path) -> None:
+def test_the_model_card_of_a_run_without_an_evaluation(run: Path) -> None:
     card = model_card(run, licence="CC BY 4.0", training_data="My own photos")
     for expected in (
         "# Model card: zebra",
@@ -44,7 +44,7 @@ def test_a_run_says_what_it_is_before_it_is_measured(run: Path) -> None:
     assert "secret" not in card
 
 
-def test_evaluating_a_run_renews_its_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_updates_the_model_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_pairs(tmp_path / "data")
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), "--data", str(data)])
@@ -56,13 +56,15 @@ def test_evaluating_a_run_renews_its_card(run: Path, tmp_path: Path, capsys: pyt
     assert f"Worst images: {worst[1]} (L1 {worst[0]:.4f})" in card
     assert "40 × 36" in card and "Colour drift" in card
     before = card
-    with pytest.raises(SystemExit):  # a part of the images does not speak for the run
+    with pytest.raises(SystemExit):  # an evaluation of a part of the images does not change the run folder
         main(["evaluate", str(run), "--data", str(data), "--limit", "1"])
     assert (run / "model-card.md").read_text() == before
     assert "--out FOLDER" in capsys.readouterr().out
 
 
-def test_the_card_travels_in_the_exported_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exported_file_contains_the_model_card(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export_verified(run, tmp_path / "m.onnx", licence="CC0")
     card = OnnxMetadata.of(read_onnx(tmp_path / "m.onnx")).model_card
     assert card == model_card(run, licence="CC0") and "secret" not in card
@@ -71,5 +73,5 @@ def test_the_card_travels_in_the_exported_file(run: Path, tmp_path: Path, capsys
     assert "# Model card: zebra" in capsys.readouterr().out
 
 
-def test_a_file_without_a_card_is_read(tmp_path: Path) -> None:
+def test_a_file_without_a_model_card_is_read(tmp_path: Path) -> None:
     assert OnnxMetadata.of(read_onnx(write_onnx(tmp_path / "m.onnx"))).model_card == make_metadata().model_card == ""

@@ -20,9 +20,9 @@ from gan_tasks.runs.journal import Journal
 from gan_tasks.runs.report import write_report
 from gan_tasks.runs.style import STYLE
 
-Curve = Callable[[float], float]  # of how far the run is, from 0 to 1
+Curve = Callable[[float], float]  # a function of the progress of the run, from 0 to 1
 
-# --- Diagnosis: each curve once as it should be, once as it should not ---------------------------------------
+# --- Diagnosis: healthy and unhealthy curves ------------------------------------------------------------------
 
 HEALTHY: dict[str, Curve] = {
     "d/real_accuracy": lambda u: 0.60,
@@ -46,20 +46,20 @@ def journal(points: int = 100, **changed: Curve) -> list[dict[str, Any]]:
     return lines
 
 
-def test_a_healthy_run_gets_no_warning_and_no_note() -> None:
+def test_diagnose_gives_a_healthy_run_only_good_findings() -> None:
     findings = diagnose(journal())
     assert {finding.level for finding in findings} == {"good"}
     assert any("60% of real and 55% of generated" in finding.sentence for finding in findings)
-    assert any("Held-out L1 was best late, at image 4,000" in finding.sentence for finding in findings)
+    assert any("L1 on held-out images was best at image 4,000" in finding.sentence for finding in findings)
 
 
 @pytest.mark.parametrize(
-    ("changed", "level", "seen"),
+    ("changed", "level", "expected"),
     [
         (
             {"d__real_accuracy": lambda u: 0.97, "d__fake_accuracy": lambda u: 0.99},
             "warning",
-            "97% of real and 99% of generated images: it is too strong",
+            "97% of real and 99% of generated images correctly. It is too strong",
         ),
         ({"d__real_accuracy": lambda u: 0.6 if u < 0.7 else 0.1}, "warning", "10% of real.*collapsed"),
         (
@@ -81,11 +81,13 @@ def test_a_healthy_run_gets_no_warning_and_no_note() -> None:
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
-def test_a_sick_curve_is_found_and_named_with_its_number(changed: dict[str, Curve], level: str, seen: str) -> None:
+def test_diagnose_names_the_unhealthy_curve_and_its_value(
+    changed: dict[str, Curve], level: str, expected: str
+) -> None:
     found = [f for f in diagnose(journal(**changed)) if f.level == level]
     assert len(found) == 1
-    assert re.search(seen, found[0].sentence)
-    assert found[0].sentence.count(".") >= 2  # what was seen and means, then what to do
+    assert re.search(expected, found[0].sentence)
+    assert found[0].sentence.count(".") >= 2  # the observation and its meaning, then the advice
 
 
 @pytest.mark.parametrize(
@@ -107,32 +109,32 @@ def test_a_sick_curve_is_found_and_named_with_its_number(changed: dict[str, Curv
     ],
     ids=lambda changed: "+".join(changed),
 )
-def test_what_is_within_bounds_gives_no_warning(changed: dict[str, Curve]) -> None:
+def test_diagnose_gives_no_warning_within_the_limits(changed: dict[str, Curve]) -> None:
     assert {finding.level for finding in diagnose(journal(**changed))} <= {"good"}
 
 
-def test_over_fitting_is_seen_in_psnr_where_there_is_no_l1() -> None:
+def test_diagnose_finds_over_fitting_in_psnr_without_l1() -> None:
     lines = [{key: value for key, value in line.items() if key != "val/l1"} for line in journal()]
     for line in lines:
         line["val/psnr"] = 25 - 5 * abs(line["images"] / 4000 - 0.3)
     (warning,) = [finding for finding in diagnose(lines) if finding.level == "warning"]
-    assert "PSNR was best at image 1,2" in warning.sentence
+    assert "PSNR on held-out images was best at image 1,2" in warning.sentence
 
 
 @pytest.mark.parametrize(("planned", "fires"), [(4000, False), (4040, False), (8000, True)])
-def test_a_run_that_stopped_early_is_noticed(planned: int, fires: bool) -> None:
+def test_diagnose_reports_an_unfinished_run(planned: int, fires: bool) -> None:
     started = {"step": 0, "images": 0, "time": 0.0, "event": "started", "total_images": planned}
     sentences = [finding.sentence for finding in diagnose([started, *journal()])]
     assert any("4,000 of 8,000 (50%)" in sentence for sentence in sentences) == fires
 
 
-def test_a_short_journal_is_not_judged() -> None:
+def test_diagnose_needs_a_minimum_number_of_lines() -> None:
     (finding,) = diagnose(journal(points=4, d__real_accuracy=lambda u: 1, d__fake_accuracy=lambda u: 1))
     assert finding.level == "note" and "4 lines" in finding.sentence
     assert diagnose([])[0].level == "note"
 
 
-def test_warnings_come_first() -> None:
+def test_diagnose_lists_warnings_first() -> None:
     levels = [f.level for f in diagnose(journal(grad__g=lambda u: 1 if u < 0.75 else 15, skipped=lambda u: 1))]
     assert levels == sorted(levels, key=["warning", "note", "good"].index)
     assert levels[0] == "warning"
@@ -145,13 +147,13 @@ def line(values: list[float], **options: Any) -> Line:
     return Line("l1", np.arange(1.0, len(values) + 1), np.array(values), **options)
 
 
-def test_the_scale_is_logarithmic_only_above_a_spread_of_a_hundred() -> None:
+def test_the_y_axis_is_logarithmic_only_above_a_ratio_of_a_hundred() -> None:
     assert "log scale" in draw(Chart("Losses", "loss", [line([0.01, 1.5])]))
     assert "log scale" not in draw(Chart("Losses", "loss", [line([0.1, 1.5])]))
     assert "log scale" not in draw(Chart("Losses", "loss", [line([0.0, 1.5])]))
 
 
-def test_a_long_noisy_curve_is_drawn_raw_and_smoothed_a_short_one_once() -> None:
+def test_only_long_noisy_curves_are_drawn_raw_and_smoothed() -> None:
     noise = np.random.default_rng(0).normal(size=1000).tolist()
     assert draw(Chart("Losses", "loss", [line(noise)])).count("<polyline") == 2
     assert draw(Chart("Losses", "loss", [line(noise, noisy=False)])).count("<polyline") == 1
@@ -185,7 +187,7 @@ def test_any_values_can_be_drawn(values: list[float]) -> None:
     ("value", "text"),
     [(0, "0"), (0.25, "0.25"), (999.7, "1000"), (0.0002, "2×10⁻⁴"), (1e-7, "10⁻⁷"), (-3.456e6, "-3.46×10⁶")],
 )
-def test_numbers_are_written_for_people(value: float, text: str) -> None:
+def test_number_text_uses_powers_of_ten_for_small_and_large_numbers(value: float, text: str) -> None:
     assert number_text(value) == text
 
 
@@ -193,7 +195,7 @@ def test_numbers_are_written_for_people(value: float, text: str) -> None:
 
 
 class Page(HTMLParser):
-    """What a browser sees: fails on tags that do not close in order, and collects what the tests ask for."""
+    """A parsed page: it fails on tags that are not closed in order, and collects tags and text for the tests."""
 
     VOID = frozenset({"meta", "img", "br"})
 
@@ -226,7 +228,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with everything that a report can show."""
+    """A run folder with every file that a report shows."""
     path = tmp_path / "facades"
     written = Journal(path / "journal.jsonl")
     written.event(0, 0, "started", total_images=4000)
@@ -235,10 +237,10 @@ def run(tmp_path: Path) -> Path:
         del values["time"]
         written.write(step, images, {**values, "lr/g": 2e-4, "g/total": 1.0, "speed/images_per_second": 12.5})
     written.event(1000, 4000, "checkpoint", name="step-00001000")
-    picture = np.zeros((32, 32, 3), np.uint8)
+    image = np.zeros((32, 32, 3), np.uint8)
     for step in (0, 500, 1000):
-        save_grid(path / "samples" / f"step-{step:08d}.png", [[picture]], ["output"])
-    save_grid(path / "before-after.png", [[picture, picture]], ["before", "after"])
+        save_grid(path / "samples" / f"step-{step:08d}.png", [[image]], ["output"])
+    save_grid(path / "before-after.png", [[image, image]], ["before", "after"])
     config = {
         "task": "pix2pix",
         "data": {"pairs": 400},
@@ -250,7 +252,7 @@ def run(tmp_path: Path) -> Path:
         "model": {"l1": {"mean": 0.112, "low": 0.106, "high": 0.118}, "psnr": 20.31},
         "baselines": {"copy the input": {"l1": 0.31, "psnr": 22.5}},
         "images": 40,
-        "verdict": "Useful: far closer to the truth than the input.",
+        "verdict": "Useful: far closer to the target than the input.",
     }
     (path / "evaluation.json").write_text(json.dumps(evaluation))
     return path
@@ -260,10 +262,10 @@ def read(run: Path) -> Page:
     return Page(write_report(run).read_text(encoding="utf-8"))
 
 
-def test_the_page_tells_the_whole_run(run: Path) -> None:
+def test_the_report_shows_every_part_of_the_run(run: Path) -> None:
     page = read(run)
     for expected in (
-        "Useful: far closer to the truth",
+        "Useful: far closer to the target",
         "pix2pix · facades",
         "12.5 images/s",
         "pairs 400",
@@ -271,23 +273,23 @@ def test_the_page_tells_the_whole_run(run: Path) -> None:
         "torch 2.13.0",
         "0.106 to 0.118",
         "copy the input",
-        "Measured on 40 images",
+        "Evaluated on 40 images",
         "Image 4,000 (step 1,000)",
         "step-00001000",
-        "Held-out L1 was best late",
+        "L1 on held-out images was best",
     ):
         assert expected in page.text, expected
     assert page.count("img") == 4
     assert [path.name for path in run.iterdir() if path.suffix == ".tmp"] == []
 
 
-def test_the_better_figure_of_each_column_stands_out(run: Path) -> None:
+def test_the_best_value_of_each_column_is_bold(run: Path) -> None:
     html = write_report(run).read_text(encoding="utf-8")
     best = re.findall(r'<td class="right best">([^<]+)', html)
     assert best == ["0.112", "22.50 dB"]  # L1 of the model (lower), PSNR of the baseline (higher)
 
 
-def test_the_page_needs_nothing_but_itself(run: Path) -> None:
+def test_the_report_loads_no_other_files(run: Path) -> None:
     page = read(run)
     assert page.count("script") == page.count("link") == page.count("iframe") == 0
     links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href", "srcset")]
@@ -295,7 +297,7 @@ def test_the_page_needs_nothing_but_itself(run: Path) -> None:
     assert "url(" not in STYLE and "@import" not in STYLE
 
 
-def test_the_page_can_be_read_without_seeing_it(run: Path) -> None:
+def test_the_report_is_accessible(run: Path) -> None:
     page = read(run)
     assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
     assert all(attrs.get("aria-label") for tag, attrs in page.tags if attrs.get("role") == "img")
@@ -306,7 +308,7 @@ def test_the_page_can_be_read_without_seeing_it(run: Path) -> None:
     assert ("html", {"lang": "en"}) in page.tags
 
 
-def test_what_files_say_is_text_and_never_markup(run: Path) -> None:
+def test_text_from_files_is_escaped(run: Path) -> None:
     hostile = "</style><script>alert('x')</script><img src=x onerror=alert(1)>\"'&`<b>`"
     config = dict.fromkeys(("task", "command", "hardware"), hostile) | {
         "data": {hostile: hostile},
@@ -326,7 +328,7 @@ def test_what_files_say_is_text_and_never_markup(run: Path) -> None:
     assert page.text.count("alert('x')") > 10
 
 
-def test_a_bare_journal_is_enough(tmp_path: Path) -> None:
+def test_a_report_needs_only_a_journal(tmp_path: Path) -> None:
     Journal(tmp_path / "journal.jsonl").write(1, 4, {"g/total": 0.5})
     page = read(tmp_path)
     assert "Not evaluated yet" in page.text
@@ -334,7 +336,7 @@ def test_a_bare_journal_is_enough(tmp_path: Path) -> None:
     assert read(tmp_path).count("h1") == 1
 
 
-def test_time_taken_leaves_out_the_pause_before_a_resume(tmp_path: Path) -> None:
+def test_training_time_excludes_the_pause_before_a_resume(tmp_path: Path) -> None:
     lines = [
         {"step": 1, "images": 4, "time": 0, "g/l1": 1},
         {"step": 2, "images": 8, "time": 120, "g/l1": 1},
@@ -342,10 +344,10 @@ def test_time_taken_leaves_out_the_pause_before_a_resume(tmp_path: Path) -> None
         {"step": 3, "images": 12, "time": 99_300, "g/l1": 1},
     ]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "Time taken5 min" in read(tmp_path).text
+    assert "Training time5 min" in read(tmp_path).text
 
 
-def test_a_damaged_picture_is_said_and_the_rest_is_shown(run: Path) -> None:
+def test_a_damaged_image_is_reported_and_the_others_are_shown(run: Path) -> None:
     sample = run / "samples" / "step-00001000.png"
     sample.write_bytes(sample.read_bytes()[:60])
     page = read(run)
@@ -354,13 +356,13 @@ def test_a_damaged_picture_is_said_and_the_rest_is_shown(run: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", "{"), ("evaluation.json", "[1]")])
-def test_damaged_json_is_named(run: Path, name: str, content: str) -> None:
+def test_an_error_names_a_damaged_json_file(run: Path, name: str, content: str) -> None:
     (run / name).write_text(content)
     with pytest.raises(UserError, match=name):
         write_report(run)
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run folder"):
         write_report(tmp_path)
 

@@ -1,4 +1,4 @@
-"""CycleGAN: its step against one written out, its pool, its two directions."""
+"""CycleGAN: its training step against an independent implementation, its image pool and its two directions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gan_tasks.training.step import Trainer
 STAGE = Stage("any", 10, OptimisationConfig(), ScheduleConfig())
 
 
-def test_defaults_are_the_published_recipe() -> None:
+def test_defaults_are_those_of_the_paper() -> None:
     config = CycleGAN().config
     assert (config.generator, config.norm, config.dropout, config.width) == ("resnet-9", "instance", False, 64)
     assert (config.cycle, config.identity, config.gan, config.pool_images) == (10.0, 5.0, 1.0, 50)
@@ -47,8 +47,8 @@ def test_defaults_are_the_published_recipe() -> None:
     assert stage.update_order == ("g", "d")
 
 
-def test_steps_equal_the_published_ones_written_out() -> None:
-    """G before D, least squares halved for D, cycle 10, identity 5, one Adam for both: weight for weight."""
+def test_steps_equal_an_independent_implementation_of_the_paper() -> None:
+    """G before D, least squares with factor 1/2 for D, cycle 10, identity 5, one Adam for both: equal weights."""
     task = built(tiny_task("cyclegan", "--pool-images", "0"))
     for networks in task.networks():
         networks.double()
@@ -66,7 +66,7 @@ def test_steps_equal_the_published_ones_written_out() -> None:
     def squares(logits: Tensor, target: float) -> Tensor:
         return torch.nn.functional.mse_loss(logits, torch.full_like(logits, target))
 
-    move_g, move_d = adam(g), adam(d)
+    optimizer_g, optimizer_d = adam(g), adam(d)
     to_b, to_a = g["a-to-b"], g["b-to-a"]
     d_a, d_b = (lambda x, side=side: d[side](x)[0][-1] for side in ("a", "b"))
     l1 = torch.nn.functional.l1_loss
@@ -75,35 +75,35 @@ def test_steps_equal_the_published_ones_written_out() -> None:
         loss = squares(d_b(fake_b), 1) + squares(d_a(fake_a), 1)
         loss = loss + 10 * l1(to_a(fake_b), a) + 10 * l1(to_b(fake_a), b)
         loss = loss + 5 * l1(to_b(b), b) + 5 * l1(to_a(a), a)
-        move_g.zero_grad()
+        optimizer_g.zero_grad()
         loss.backward()
-        move_g.step()
-        move_d.zero_grad()
-        for judge, real, fake in ((d_a, a, fake_a.detach()), (d_b, b, fake_b.detach())):
-            (0.5 * (squares(judge(real), 1) + squares(judge(fake), 0))).backward()
-        move_d.step()
+        optimizer_g.step()
+        optimizer_d.zero_grad()
+        for discriminate, real, fake in ((d_a, a, fake_a.detach()), (d_b, b, fake_b.detach())):
+            (0.5 * (squares(discriminate(real), 1) + squares(discriminate(fake), 0))).backward()
+        optimizer_d.step()
     for own, other in ((task.generators, g), (task.discriminators, d)):
         for (name, mine), theirs in zip(own.named_parameters(), other.parameters(), strict=True):
-            if mine.ndim > 1:  # biases in front of an instance norm move by rounding alone
+            if mine.ndim > 1:  # biases before an instance norm change only by rounding errors
                 torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @settings(deadline=None, max_examples=20)
 @given(size=st.integers(1, 6), batch=st.integers(1, 4), steps=st.integers(1, 30))
-def test_the_pool_gives_back_what_came_and_never_grows(size: int, batch: int, steps: int) -> None:
-    pool, seen = ImagePool(size), set()
+def test_the_pool_returns_earlier_images_and_keeps_its_size(size: int, batch: int, steps: int) -> None:
+    pool, images_so_far = ImagePool(size), set()
     for index in range(steps):
         images = torch.arange(batch).reshape(batch, 1, 1, 1) + 100.0 * index
-        seen |= set(images.flatten().tolist())
-        given_back = pool.exchange(images, Step(index, STAGE, torch.Generator().manual_seed(index)))
-        assert given_back.shape == images.shape
-        assert set(given_back.flatten().tolist()) <= seen
+        images_so_far |= set(images.flatten().tolist())
+        returned = pool.exchange(images, Step(index, STAGE, torch.Generator().manual_seed(index)))
+        assert returned.shape == images.shape
+        assert set(returned.flatten().tolist()) <= images_so_far
         if (index + 1) * batch <= size:
-            assert torch.equal(given_back, images)
+            assert torch.equal(returned, images)
         assert len(pool.images) <= size
 
 
-def test_a_full_pool_answers_with_older_images_half_of_the_time() -> None:
+def test_a_full_pool_returns_older_images_half_of_the_time() -> None:
     pool, older = ImagePool(50), 0
     for index in range(1050):
         image = torch.full((1, 1, 1, 1), float(index))
@@ -112,7 +112,7 @@ def test_a_full_pool_answers_with_older_images_half_of_the_time() -> None:
     assert 430 < older < 570
 
 
-def test_pool_of_none_and_images_of_another_size_pass() -> None:
+def test_images_pass_a_pool_of_size_0_or_with_other_image_sizes() -> None:
     image = torch.zeros(1, 1, 2, 2)
     step = Step(0, STAGE, torch.Generator().manual_seed(0))
     assert ImagePool(0).exchange(image, step) is image
@@ -123,68 +123,68 @@ def test_pool_of_none_and_images_of_another_size_pass() -> None:
         assert picked.shape == image.shape
 
 
-def test_one_run_goes_both_ways(tmp_path: Path) -> None:
+def test_a_run_has_both_directions(tmp_path: Path) -> None:
     task = tiny_task("cyclegan", "--a-channels", "1", "--b-channels", "3", "--identity", "0")
     run = write_run(tmp_path / "run", task)
-    there, back = TrainedModel(run), TrainedModel(run, direction="b-to-a")
-    assert (there.spec.in_channels, there.spec.out_channels) == (1, 3)
-    assert (back.spec.in_channels, back.spec.out_channels) == (3, 1)
+    a_to_b, b_to_a = TrainedModel(run), TrainedModel(run, direction="b-to-a")
+    assert (a_to_b.spec.in_channels, a_to_b.spec.out_channels) == (1, 3)
+    assert (b_to_a.spec.in_channels, b_to_a.spec.out_channels) == (3, 1)
     gray = np.random.default_rng(0).uniform(-1, 1, (1, 1, 20, 20)).astype(np.float32)
     expected = task.generators["a-to-b"].eval()(torch.from_numpy(gray)).detach().numpy()
-    np.testing.assert_allclose(there.run(gray), expected, atol=1e-6)
-    assert back.run(np.concatenate([gray] * 3, axis=1)).shape == (1, 1, 20, 20)
+    np.testing.assert_allclose(a_to_b.run(gray), expected, atol=1e-6)
+    assert b_to_a.run(np.concatenate([gray] * 3, axis=1)).shape == (1, 1, 20, 20)
     assert gan_tasks.load(run, direction="b-to-a").title.endswith("b-to-a")
     with pytest.raises(UserError, match="a-to-b or b-to-a"):
         gan_tasks.load(run, direction="sideways")
 
 
-def test_a_task_of_one_way_refuses_a_direction(tmp_path: Path) -> None:
+def test_a_task_with_one_direction_refuses_a_direction(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one direction only"):
         TrainedModel(write_run(tmp_path / "run", tiny_task("pix2pix")), direction="b-to-a")
 
 
-def test_identity_of_unlike_channels_is_refused_with_the_remedy() -> None:
+def test_the_identity_loss_needs_equal_channels() -> None:
     with pytest.raises(UserError, match="--identity 0"):
         CycleGAN(data=UnpairedConfig(a_channels=1, b_channels=3)).build(for_training=True)
 
 
 @pytest.mark.parametrize("network", ["resnet-6", "unet-128", "global"])
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
-def test_generators_of_a_change_begin_with_none(network: str, upsampling: str) -> None:
+def test_residual_generators_begin_as_the_identity(network: str, upsampling: str) -> None:
     task = built(tiny_task("cyclegan", "--residual", "--generator", network, "--upsampling", upsampling))
     x = torch.rand(2, 3, 70, 50) * 2 - 1
     with task.evaluating(task.generators):
         assert torch.equal(task.infer(x), x)
 
 
-def test_a_reduced_change_keeps_details_and_is_that_of_the_smaller_image() -> None:
+def test_a_downscaled_residual_keeps_details_and_equals_that_of_the_smaller_image() -> None:
     options = ("cyclegan", "--residual", "--generator", "resnet-6", "--norm", "none")
-    plain, reduced = (
+    plain, downscaled = (
         built(tiny_task(*options, *more)).generators["a-to-b"] for more in ((), ("--residual-downscale", "4"))
     )
     for parameter in plain.head.parameters():
         nn.init.normal_(parameter, 0, 0.02)
-    reduced.load_state_dict(plain.state_dict())
+    downscaled.load_state_dict(plain.state_dict())
     x = torch.rand(1, 3, 80, 64) - 0.5
     with torch.no_grad():
         means = functional.avg_pool2d(x, 4)
         residual = plain(means) - means
         assert residual.abs().max() > 1e-3
         torch.testing.assert_close(
-            reduced(x), x + functional.interpolate(residual, scale_factor=4.0, mode="bilinear")
+            downscaled(x), x + functional.interpolate(residual, scale_factor=4.0, mode="bilinear")
         )
-    assert reduced(x[..., :70, :50]).shape == (1, 3, 70, 50)
+    assert downscaled(x[..., :70, :50]).shape == (1, 3, 70, 50)
 
 
 @pytest.mark.parametrize(
     ("options", "says"), [({"residual_downscale": 2}, "add --residual"), ({"residual_downscale": 0}, "1 or more")]
 )
-def test_a_reduction_of_nothing_is_refused_with_the_remedy(options: dict[str, Any], says: str) -> None:
+def test_a_residual_downscale_needs_a_residual(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         CycleGAN(**options)
 
 
-def test_a_change_of_unlike_channels_is_refused_with_the_remedy() -> None:
+def test_a_residual_needs_equal_channels() -> None:
     with pytest.raises(UserError, match="1 channels and the output 3"):
         built(tiny_task("cyclegan", "--residual", "--a-channels", "1", "--identity", "0"))
 
@@ -194,8 +194,8 @@ OPTIONS = {
     "three scales": ("--d-scales", "3", "--d-layers", "1"),
     "resize-convolution": ("--upsampling", "resize"),
     "residual": ("--residual", "--upsampling", "resize"),
-    "reduced change": ("--residual", "--residual-downscale", "2", "--norm", "none", "--upsampling", "resize"),
-    "no adversary": ("--gan", "0"),
+    "downscaled residual": ("--residual", "--residual-downscale", "2", "--norm", "none", "--upsampling", "resize"),
+    "no adversarial loss": ("--gan", "0"),
     "wgan-gp": ("--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "relativistic, r1, r2": ("--adversarial", "relativistic", "--r1", "1", "--r2", "1"),
 }
@@ -212,7 +212,7 @@ def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
 
 @pytest.mark.parametrize("network", [resnet, unet], ids=["resnet", "unet"])
 def test_resize_convolution_leaves_no_checkerboard(network: object) -> None:
-    """With one weight everywhere, an inner pixel of an even input comes out the same in every place of the grid."""
+    """With constant weights and a constant input, all inner output pixels are equal."""
 
     def unevenness(upsampling: str) -> float:
         options = {"downs": 5} if network is unet else {"blocks": 1}

@@ -1,4 +1,4 @@
-"""That CycleGAN learns a rule without pairs: each object's hue turns by what its shape says, on scenes never seen."""
+"""CycleGAN learns a rule without pairs: the shape of an object determines its hue shift, on held-out scenes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hue_shifts import hue_errors, scene, write_domains
 from tiny import tiny_task
-from turned_hues import hue_errors, scene, write_domains
 
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.training.loop import TrainConfig, train
 
-# At twice this learning rate some seeds do not learn, so that rounding, and with it the CPU, could decide.
+# At twice this learning rate some seeds do not learn, and rounding differences between CPUs could fail the test.
 OPTIONS = (
     *("--width", "8", "--d-width", "16", "--identity", "0", "--pool-images", "50"),
     *("--batch-size", "4", "--lr", "1e-3", "--epochs", "8", "--decay-epochs", "4"),
@@ -23,10 +23,10 @@ CONFIG = TrainConfig(
 
 
 @pytest.mark.slow
-def test_hues_turn_by_shape_and_not_without_the_adversary(tmp_path: Path) -> None:
+def test_cyclegan_learns_hue_shifts_only_with_the_adversarial_loss(tmp_path: Path) -> None:
     data = write_domains(tmp_path / "data", count=200)
-    seen = [scene(10_000 + index, turned=False) for index in range(40)]
-    untranslated = np.mean([error for pixels, objects in seen for error in hue_errors(pixels, objects)])
+    scenes = [scene(10_000 + index, shifted=False) for index in range(40)]
+    untranslated = np.mean([error for pixels, objects in scenes for error in hue_errors(pixels, objects)])
 
     def error_after_training(*options: str) -> float:
         run = train(
@@ -36,7 +36,7 @@ def test_hues_turn_by_shape_and_not_without_the_adversary(tmp_path: Path) -> Non
             config=CONFIG,
         )
         model = TrainedModel(run)
-        return float(np.mean([error for pixels, objects in seen for error in hue_errors(model(pixels), objects)]))
+        return float(np.mean([error for pixels, objects in scenes for error in hue_errors(model(pixels), objects)]))
 
     assert error_after_training() < untranslated / 3
     assert error_after_training("--gan", "0") > untranslated / 3

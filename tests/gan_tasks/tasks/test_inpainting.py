@@ -1,4 +1,4 @@
-"""Inpainting: what its losses weigh, what its discriminators see, and that what is under a hole has no influence."""
+"""Inpainting: weights of the losses, discriminator inputs, and that masked pixels do not influence the output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gan_tasks.tasks.inpainting import (
     Inpainting,
     InpaintingConfig,
     around_mask,
-    composed,
+    compose,
     weighted_difference,
 )
 from gan_tasks.training.runtime import start_runtime
@@ -40,7 +40,7 @@ def task() -> Inpainting:
     return made
 
 
-def test_presets_are_the_published_recipes() -> None:
+def test_presets_are_those_of_the_papers() -> None:
     v2 = InpaintingConfig()
     assert (v2.network, v2.width, v2.optimisation.batch_size) == ("deepfill-v2", 48, 16)
     assert v2.optimisation.lr == 1e-4 and v2.optimisation.betas == (0.5, 0.999)
@@ -53,26 +53,26 @@ def test_presets_are_the_published_recipes() -> None:
     assert context.reconstruction_loss == "l2"
 
 
-def test_what_is_under_the_hole_changes_nothing(task: Inpainting, pairs: Path) -> None:
+def test_masked_pixels_do_not_influence_the_output(task: Inpainting, pairs: Path) -> None:
     x = batch(task, pairs)
     other = x._replace(image=torch.where(x.mask > 0, -x.image, x.image))
     with task.evaluating(task.generators):
-        first, second = (task.infer(*task.given(each)) for each in (x, other))
+        first, second = (task.infer(*task.model_inputs(each)) for each in (x, other))
     mask = (x.mask > 0).expand_as(first)
     assert torch.equal(first[mask], second[mask])
-    assert torch.equal(first[~mask], x.image[~mask]), "what is given stays as it is"
+    assert torch.equal(first[~mask], x.image[~mask]), "known pixels stay unchanged"
 
 
-def test_each_sample_of_a_batch_has_its_own_hole(task: Inpainting, pairs: Path) -> None:
+def test_each_sample_of_a_batch_has_its_own_mask(task: Inpainting, pairs: Path) -> None:
     x = batch(task, pairs)
     assert not torch.equal(x.mask[0], x.mask[1])
     with task.evaluating(task.generators):
-        together = task.infer(*task.given(x))
-        alone = torch.cat([task.infer(*(each[i : i + 1] for each in task.given(x))) for i in range(2)])
+        together = task.infer(*task.model_inputs(x))
+        alone = torch.cat([task.infer(*(each[i : i + 1] for each in task.model_inputs(x))) for i in range(2)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-def test_the_difference_is_weighted_by_hole_and_rim(task: Inpainting) -> None:
+def test_the_difference_is_weighted_by_mask_and_boundary(task: Inpainting) -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 6:26, 8:28] = 1
     task.config = replace(task.config, mask_weight=3.0, boundary_weight=5.0)
@@ -83,7 +83,7 @@ def test_the_difference_is_weighted_by_hole_and_rim(task: Inpainting) -> None:
     target[:, :, 15, 18] = 1  # an error of 0.5 everywhere
     for kind, expected in (("l1", 0.5), ("l2", 0.25)):
         assert float(weighted_difference(kind, made, target, weights)) == pytest.approx(expected)  # type: ignore[arg-type]
-    made[:, :, 15, 18] = 2  # and here one of 1, weighing 3 of all weights
+    made[:, :, 15, 18] = 2  # and here an error of 1, with weight 3
     total = float(weights.sum())
     assert float(weighted_difference("l1", made, target, weights)) == pytest.approx(0.5 + 0.5 * 3 / total)
 
@@ -96,12 +96,12 @@ def test_the_psnr_loss_is_the_negative_psnr_of_each_sample() -> None:
     assert float(weighted_difference("psnr", target, target, weights)) == pytest.approx(-36.02, abs=0.01)
 
 
-def test_reducing_without_a_change_is_refused_with_the_remedy() -> None:
+def test_a_residual_downscale_needs_a_residual() -> None:
     with pytest.raises(UserError, match="add --residual"):
         InpaintingConfig(residual_downscale=4)
 
 
-def test_without_a_hole_losses_are_finite(task: Inpainting, pairs: Path) -> None:
+def test_losses_are_finite_with_an_empty_mask(task: Inpainting, pairs: Path) -> None:
     x = batch(task, pairs)
     x = x._replace(mask=torch.zeros_like(x.mask))
     y = task.generate(x)
@@ -110,7 +110,7 @@ def test_without_a_hole_losses_are_finite(task: Inpainting, pairs: Path) -> None
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
-def test_the_local_view_is_about_the_middle_of_each_hole() -> None:
+def test_the_local_discriminator_input_is_around_the_centre_of_each_mask() -> None:
     image = torch.arange(2 * 20 * 16, dtype=torch.float32).view(2, 1, 20, 16)
     mask = torch.zeros(2, 1, 20, 16)
     mask[0, 0, 8:12, 6:10] = 1
@@ -120,13 +120,13 @@ def test_the_local_view_is_about_the_middle_of_each_hole() -> None:
     assert around_mask(image, torch.zeros_like(mask)).shape == (2, 1, 10, 8)
 
 
-def test_composing_takes_the_hole_from_what_was_made() -> None:
+def test_compose_takes_masked_pixels_from_the_output() -> None:
     x = Masked(torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 1.0]]]]), torch.zeros(1, 1, 1, 2))
-    assert composed(torch.ones(1, 1, 1, 2), x).flatten().tolist() == [0, 1]
+    assert compose(torch.ones(1, 1, 1, 2), x).flatten().tolist() == [0, 1]
 
 
-def test_it_learns_to_fill(pairs: Path) -> None:
-    """Over a few steps on one batch the difference in the hole falls, without a discriminator."""
+def test_the_loss_falls_on_one_batch(pairs: Path) -> None:
+    """Over a few steps on one batch the difference in the masked region falls, without a discriminator."""
     task = built(tiny_task("inpainting", "--gan", "0", "--mask-weight", "10", "--width", "8"))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
@@ -135,7 +135,7 @@ def test_it_learns_to_fill(pairs: Path) -> None:
     assert float(logs[-1]["g/refined"]) < 0.7 * float(logs[0]["g/refined"])
 
 
-def test_a_model_that_learned_from_sketches_takes_one(tmp_path: Path) -> None:
+def test_a_model_trained_with_sketches_has_a_sketch_input(tmp_path: Path) -> None:
     model = gan_tasks.load(write_run(tmp_path / "run", tiny_task("inpainting", "--sketch")))
     assert [given.name for given in model.spec.inputs] == ["image", "mask", "sketch"]
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""pix2pix against its published recipe."""
+"""pix2pix against its paper."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def count(module: nn.Module) -> int:
     ],
     ids=["unet-256", "unet-128", "resnet-9", "resnet-6", "global"],
 )
-def test_sizes_are_the_published_ones(generator: object, parameters: int) -> None:
+def test_networks_have_the_papers_numbers_of_weights(generator: object, parameters: int) -> None:
     with torch.device("meta"):
         assert count(generator()) == parameters  # type: ignore[operator]
 
 
-def test_patches_are_judged_on_a_30_by_30_grid() -> None:
-    baselines = PatchDiscriminator(6, width=2)(torch.zeros(1, 6, 256, 256))
-    assert baselines[-1].shape == (1, 1, 30, 30)
+def test_the_patch_discriminator_has_30_by_30_logits() -> None:
+    outputs = PatchDiscriminator(6, width=2)(torch.zeros(1, 6, 256, 256))
+    assert outputs[-1].shape == (1, 1, 30, 30)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_a_patch_is_as_large_as_the_options_say(layers: int) -> None:
-    """The gradient of one logit reaches just the pixels of its patch."""
+def test_the_number_of_layers_determines_the_patch_size(layers: int) -> None:
+    """The gradient of one logit is non-zero only for the pixels of its patch."""
     expected = {1: 16, 2: 34, 3: 70, 4: 142}[layers]
     d = PatchDiscriminator(1, width=2, layers=layers, norm="none").double()
     for parameter in d.parameters():
@@ -61,7 +61,7 @@ def test_a_patch_is_as_large_as_the_options_say(layers: int) -> None:
     assert int(rows.max() - rows.min()) + 1 == expected
 
 
-def test_the_pixel_variant_sees_one_pixel() -> None:
+def test_the_pixel_discriminator_has_a_receptive_field_of_one_pixel() -> None:
     d = translation_discriminator("pixel", (3,), width=4, layers=3, scales=1, norm="none", spectral=False)
     image = torch.rand(1, 3, 8, 8, requires_grad=True)
     d(image)[0][-1][0, 0, 2, 5].backward()
@@ -70,20 +70,20 @@ def test_the_pixel_variant_sees_one_pixel() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_too_small_images_are_refused_and_the_smallest_are_not(layers: int) -> None:
+def test_images_smaller_than_the_minimum_are_refused(layers: int) -> None:
     d = PatchDiscriminator(1, width=2, layers=layers, norm="none")
     assert d(torch.zeros(1, 1, d.minimum_size, d.minimum_size))[-1].shape[-2:] == (1, 1)
     with pytest.raises(UserError, match="larger images or crops"):
         d(torch.zeros(1, 1, d.minimum_size, d.minimum_size - 1))
 
 
-def test_scales_halve() -> None:
+def test_each_scale_halves_the_resolution() -> None:
     d = MultiScaleDiscriminator(lambda: PatchDiscriminator(3, width=2, layers=1), scales=3)
-    sizes = [baselines[-1].shape[-1] for baselines in d(torch.zeros(1, 3, 64, 64))]
+    sizes = [outputs[-1].shape[-1] for outputs in d(torch.zeros(1, 3, 64, 64))]
     assert sizes == [30, 14, 6]
 
 
-def test_defaults_are_the_published_recipe() -> None:
+def test_defaults_are_those_of_the_paper() -> None:
     config = Pix2Pix().config
     assert (config.generator, config.norm, config.dropout, config.l1) == ("unet-256", "batch", True, 100.0)
     assert (config.optimisation.lr, config.optimisation.betas, config.optimisation.batch_size) == (
@@ -100,15 +100,15 @@ def test_defaults_are_the_published_recipe() -> None:
     assert stage.images == 200 * 400
 
 
-def test_steps_equal_the_published_ones_written_out() -> None:
-    """D then G, BCE halved for D, L1 × 100, Adam: against a straightforward step, weight for weight."""
+def test_steps_equal_an_independent_implementation_of_the_paper() -> None:
+    """D before G, BCE with factor 1/2 for D, L1 × 100, Adam: equal weights after three steps."""
     from train_step import published_step
 
     torch.manual_seed(0)
     data = ("--generator", "unet-128", "--no-dropout", "--d-layers", "3")
     task = built(tiny_task("pix2pix", *data))
     for networks in task.networks():
-        networks.double()  # Adam's first steps go by a gradient's sign, and rounding turns the smallest round
+        networks.double()  # Adam's first steps depend on the sign of a gradient, which rounding can change
     g, d = copy.deepcopy(task.generators["g"]), copy.deepcopy(task.discriminators["d"].scales[0])
     plain = published_step(g, d, torch.device("cpu"))
     batch = Pair(*(torch.rand(2, 2, 3, 128, 128, dtype=torch.float64) * 2 - 1))
@@ -146,7 +146,7 @@ def test_every_option_trains(options: tuple[str, ...], pairs: Path) -> None:
         assert max(float(p.detach().abs().max()) for p in task.discriminators.parameters()) <= 0.01 + 1e-7
 
 
-def test_lazy_r1_comes_every_so_many_steps_and_as_much_stronger(pairs: Path) -> None:
+def test_lazy_r1_is_scaled_by_its_interval(pairs: Path) -> None:
     def r1_at(step: int, interval: int) -> float:
         options = ("--adversarial", "hinge", "--norm", "none", "--r1", "2", "--r-interval", str(interval))
         task = built(tiny_task("pix2pix", *options))
@@ -167,18 +167,18 @@ def test_without_the_adversarial_loss_there_is_no_discriminator(pairs: Path) -> 
     assert {name for name in log if name.startswith("d/")} == set()
 
 
-def test_the_generator_waits_for_the_discriminator(pairs: Path) -> None:
+def test_d_steps_and_d_warmup_images_delay_the_generator(pairs: Path) -> None:
     task = built(tiny_task("pix2pix", "--d-steps", "3", "--d-warmup-images", "4"))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
-        moved = [
+        updated = [
             "g/total" in trainer.step(tiny_batch(task, pairs), index=index, stage_images=2 * index)
             for index in range(7)
         ]
-    assert moved == [False, False, False, True, False, False, True]
+    assert updated == [False, False, False, True, False, False, True]
 
 
-def test_gray_to_rgba_has_its_channels() -> None:
+def test_a_model_can_translate_gray_to_rgba() -> None:
     data = PairedConfig(source_channels=1, target_channels=4)
     task = built(Pix2Pix(generator="resnet-6", width=4, d_width=4, data=data))
     assert task.infer(torch.zeros(1, 1, 16, 16)).shape == (1, 4, 16, 16)
@@ -193,8 +193,8 @@ def test_odd_and_rectangular_crops_train(pairs: Path) -> None:
     assert log["skipped"] == 0
 
 
-def test_lr_falls_as_published() -> None:
-    """Reference: the factor of a 1-based epoch written out, and torch's own functional form of it."""
+def test_the_learning_rate_decays_as_in_the_paper() -> None:
+    """The reference is torch's LambdaLR with the factor of the paper."""
     from gan_tasks.optim import lr_schedules as schedules
 
     config = Pix2Pix().config.schedule
@@ -206,7 +206,7 @@ def test_lr_falls_as_published() -> None:
         scheduler.step()
 
 
-def test_bce_reference_of_the_adversarial_loss() -> None:
+def test_the_default_adversarial_loss_equals_bce() -> None:
     from gan_tasks.losses.functional import AdversarialConfig, adversarial_d_loss
 
     real, fake = torch.randn(2, 1, 5, 5), torch.randn(2, 1, 5, 5)

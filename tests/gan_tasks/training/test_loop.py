@@ -1,4 +1,4 @@
-"""The loop: exact resume, death at any moment, damaged checkpoints, non-finite losses, signals, several processes."""
+"""The training loop: exact resume, killed processes, damaged checkpoints, non-finite losses, signals and ranks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["pix2pix", "super-resolution"])
 def killed(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of a task with one stage, and of one that changes to its second between two checkpoints."""
+    """Results of killed trainings, of a task with one stage and of one with two."""
     folder = tmp_path_factory.mktemp("killed")
     program = [sys.executable, str(HELPERS / "killed_training.py"), str(pairs), str(folder), request.param]
     done = subprocess.run(program, env=environment(), capture_output=True, text=True, check=False)
@@ -58,8 +58,8 @@ def killed(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("kind", ["points", "moments"])
-def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(killed: dict[str, Any], kind: str) -> None:
-    """At every write, sync and rename of a checkpoint and at five random moments: bit for bit, with nothing left."""
+def test_a_run_killed_at_any_moment_ends_as_an_uninterrupted_one(killed: dict[str, Any], kind: str) -> None:
+    """The moments are every write, sync and rename of a checkpoint, and five random ones."""
     results = killed[kind]
     assert len(results) >= {"points": 10, "moments": 5}[kind]
     if (kind, killed["task"]) == ("points", "super-resolution"):
@@ -73,7 +73,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(killed: dict[str,
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-def test_stopped_between_checkpoints_and_resumed_with_other_workers_it_is_the_same(killed: dict[str, Any]) -> None:
+def test_a_run_resumed_with_another_number_of_workers_is_the_same(killed: dict[str, Any]) -> None:
     assert set(killed["workers"]) == {"0 → 2", "2 → 0"}
     for result in killed["workers"].values():
         assert result["code"] == 0
@@ -87,7 +87,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def run(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four steps, checkpoints after two and four; not to be changed."""
+    """A run of four steps with checkpoints after two and four. Tests must not change it."""
     return train(tiny_task("pix2pix"), data=pairs, out=tmp_path_factory.mktemp("run") / "run", config=CONFIG)
 
 
@@ -100,29 +100,27 @@ def newest(run: Path) -> Path:
     return list_checkpoints(run / "checkpoints")[-1]
 
 
-def test_a_truncated_checkpoint_is_stepped_over_and_the_run_ends_the_same(
-    copy: Path, run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_skips_a_truncated_checkpoint(copy: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (newest(copy) / "generators.safetensors").open("rb+") as file:
         file.truncate(1000)
     broken = newest(copy)
-    resume(copy, max_steps=3)  # so that the damaged folder itself is not needed again
+    resume(copy, max_steps=3)  # stop before the step of the damaged checkpoint
     said = capsys.readouterr().err
     assert broken.name in said and "generators.safetensors" in said and "before it" in said
-    assert newest(copy) == broken  # not deleted: it may be of use to somebody
+    assert newest(copy) == broken  # the damaged checkpoint is not deleted
     steps = [line["step"] for line in read_journal(copy / "journal.jsonl") if "g/total" in line]
     assert steps == [1, 2, 3]
 
 
 @pytest.mark.parametrize("part", ["generators", "discriminators", "optimizer-g", "optimizer-d", "task", "state.json"])
-def test_a_checkpoint_without_a_part_is_refused_by_its_name(copy: Path, part: str) -> None:
+def test_resume_names_a_missing_part_of_a_checkpoint(copy: Path, part: str) -> None:
     name = part if part.endswith(".json") else f"{part}.safetensors"
     (newest(copy) / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         resume(copy, max_steps=6)
 
 
-def test_when_every_checkpoint_is_damaged_nothing_starts_over(copy: Path) -> None:
+def test_resume_refuses_a_run_with_only_damaged_checkpoints(copy: Path) -> None:
     for checkpoint in list_checkpoints(copy / "checkpoints"):
         (checkpoint / "generators.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="generators"):
@@ -149,17 +147,17 @@ def test_a_run_is_not_overwritten(run: Path, pairs: Path) -> None:
         train(tiny_task("pix2pix"), data=pairs, out=run, config=CONFIG)
 
 
-def test_another_seed_is_another_run(run: Path, pairs: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_result(run: Path, pairs: Path, tmp_path: Path) -> None:
     other = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=replace(CONFIG, seed=1))
     assert any(not torch.equal(tensor, weights(other)[name]) for name, tensor in weights(run).items())
 
 
-def test_the_same_seed_is_the_same_run(run: Path, pairs: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_result(run: Path, pairs: Path, tmp_path: Path) -> None:
     other = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=CONFIG)
     assert all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(run).items())
 
 
-def test_training_goes_to_its_end_and_leaves_everything(pairs: Path, tmp_path: Path) -> None:
+def test_a_finished_run_has_all_its_files(pairs: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, max_steps=0, sample_every_steps=5, keep_checkpoints=1)
     path = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
     run = RunFolder(path)
@@ -168,7 +166,7 @@ def test_training_goes_to_its_end_and_leaves_everything(pairs: Path, tmp_path: P
     assert "<html" in (path / "report.html").read_text() and "# Model card" in (path / "model-card.md").read_text()
     lines = [line for line in read_journal(run.journal) if "lr/g" in line]
     assert [line["lr/g"] for line in lines] == [2e-4] * 6 + [1e-4] * 6
-    resume(path)  # nothing is left to do, and nothing happens
+    resume(path)  # the run has finished: resuming does nothing
     assert [line for line in read_journal(run.journal) if "lr/g" in line] == lines
 
 
@@ -177,17 +175,17 @@ def test_the_best_checkpoint_is_kept_and_used(tmp_path: Path) -> None:
 
     data = write_pairs(tmp_path / "data", val=2)
     config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1, keep_checkpoints=1)
-    # A rate that soon ruins the model: the best is not the newest.
+    # The high learning rate soon ruins the model, so that the best checkpoint is not the newest.
     path = train(tiny_task("pix2pix", "--lr", "0.3"), data=data, out=tmp_path / "run", config=config)
-    measured = {line["step"]: line["val/l1"] for line in read_journal(path / "journal.jsonl") if "val/l1" in line}
-    best = min(measured, key=lambda step: measured[step])
+    values = {line["step"]: line["val/l1"] for line in read_journal(path / "journal.jsonl") if "val/l1" in line}
+    best = min(values, key=lambda step: values[step])
     run = RunFolder(path)
     assert run.best is not None and run.best.name == f"step-{best:08d}"
     model = gan_tasks.load(path).model
     assert model.checkpoint == run.best  # type: ignore[attr-defined]
 
 
-def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
+def test_best_by_selects_the_best_checkpoint(tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", val=4)
     config = replace(CONFIG, max_steps=6, evaluate_every_steps=1, checkpoint_every_steps=1)
     for best_by, key, sign in (("psnr", "val/psnr", -1), ("kernel-distance", "val/kernel_distance", 1)):
@@ -195,19 +193,19 @@ def test_the_measure_asked_for_chooses_the_best(tmp_path: Path) -> None:
         task = tiny_task("pix2pix", "--lr", "0.002")
         path = train(task, data=data, out=out, config=replace(config, best_by=best_by))  # type: ignore[arg-type]
         lines = read_journal(path / "journal.jsonl")
-        measured = {line["step"]: sign * line[key] for line in lines if key in line}
-        best, worst = (choose(measured, key=lambda step: measured[step]) for choose in (min, max))
-        assert measured[best] < measured[worst]
+        values = {line["step"]: sign * line[key] for line in lines if key in line}
+        best, worst = (choose(values, key=lambda step: values[step]) for choose in (min, max))
+        assert values[best] < values[worst]
         run = RunFolder(path)
         assert run.best is not None and run.best.name == f"step-{best:08d}"
         events = [line for line in lines if line.get("event") == "best"]
         assert events[-1]["step"] == best and events[-1]["metric"] == best_by
-    assert "Held-out Kernel distance" in (path / "report.html").read_text()
+    assert "Best Kernel distance" in (path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("pause", [False, True])
-def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path, pause: bool) -> None:
-    """Also where it was stopped in between: what was measured before counts."""
+def test_patience_ends_a_run_without_improvement(tmp_path: Path, pause: bool) -> None:
+    """Evaluations before a pause count too."""
     data = write_pairs(tmp_path / "data", val=1)
     config = replace(CONFIG, max_steps=0, evaluate_every_steps=1, patience=3)
     task = tiny_task("pix2pix", "--lr", "0.3", "--epochs", "50")
@@ -219,12 +217,12 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path, pause: bool
     assert len(held_out) < 300 and min(held_out[-3:]) >= min(held_out[:-3])
     assert all(min(held_out[i - 3 : i]) < min(held_out[: i - 3]) for i in range(4, len(held_out)))
     (event,) = [line for line in read_journal(path / "journal.jsonl") if line.get("event") == "stopped-early"]
-    assert event["step"] == len(held_out) and "stopped by itself" in (path / "report.html").read_text()
-    resume(path)  # it is at its end
+    assert event["step"] == len(held_out) and "stopped early" in (path / "report.html").read_text()
+    resume(path)  # the run has finished
     assert newest(path).name == f"step-{len(held_out):08d}"
 
 
-def test_without_pairs_sets_of_images_choose_the_best(tmp_path: Path) -> None:
+def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", val=4)
     config = replace(CONFIG, max_steps=2, evaluate_every_steps=1, best_by="kernel-distance")
     path = train(tiny_task("cyclegan"), data=data, out=tmp_path / "run", config=config)
@@ -244,7 +242,7 @@ def test_without_pairs_sets_of_images_choose_the_best(tmp_path: Path) -> None:
         ("cyclegan", 2, {"patience": 2}, "has none of its own.*--best-by kernel-distance"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_before_anything_is_made(
+def test_options_without_their_metric_are_refused_before_the_run_folder_exists(
     task: str, val: int, changes: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     data = write_pairs(tmp_path / "data", val=val)
@@ -254,7 +252,7 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
-def test_plateau_lowers_the_rate_by_held_out_images_only(tmp_path: Path, pairs: Path) -> None:
+def test_plateau_lowers_the_learning_rate_by_held_out_images(tmp_path: Path, pairs: Path) -> None:
     options = ("--schedule", "plateau", "--plateau-patience-epochs", "1", "--lr", "0.3", "--epochs", "4")
     with pytest.raises(UserError, match="val/"):
         train(tiny_task("pix2pix", *options), data=pairs, out=tmp_path / "no", config=CONFIG)
@@ -270,7 +268,7 @@ def test_plateau_lowers_the_rate_by_held_out_images_only(tmp_path: Path, pairs: 
     assert rates == pytest.approx([0.3 * 0.1**cut for cut in cuts])
 
 
-def test_nan_stops_the_run_after_the_limit_and_keeps_the_last_good_checkpoint(
+def test_non_finite_losses_stop_the_run_and_keep_the_last_good_checkpoint(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gan_tasks.tasks.pix2pix import Pix2Pix
@@ -292,7 +290,9 @@ def test_nan_stops_the_run_after_the_limit_and_keeps_the_last_good_checkpoint(
     assert events.count("skipped-step") == 3
 
 
-def test_a_signal_saves_and_ends_with_its_code(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_saves_a_checkpoint_and_sets_the_exit_code(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import signal
 
     step = Trainer.step
@@ -317,18 +317,18 @@ def test_a_signal_saves_and_ends_with_its_code(pairs: Path, tmp_path: Path, monk
 RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
 AUGMENTED = ("--d-augment", "colour", "translation", "cutout")
 RANKS = {
-    "published, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
+    "paper, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
     "lsgan": ("pix2pix", "--adversarial", "lsgan"),
     "hinge, spectral": ("pix2pix", "--adversarial", "hinge", "--d-spectral"),
     "wgan-gp": ("pix2pix", "--adversarial", "wasserstein", "--gradient-penalty", "10"),
     "wgan, clipped": ("pix2pix", "--adversarial", "wasserstein", "--clip-weights", "0.05"),
     "relativistic, r1, r2": ("pix2pix", *RELATIVISTIC),
     "feature matching, two scales": ("pix2pix", "--feature-matching", "10", "--d-scales", "2", "--d-layers", "1"),
-    # Each rank has a pool of its own: what it passes on is the same while it fills.
+    # Each rank has its own image pool. A pool returns the images unchanged until it is full.
     "cyclegan": ("cyclegan", "--pool-images", "50"),
     "cyclegan, relativistic, r1, r2": ("cyclegan", "--pool-images", "0", *RELATIVISTIC),
     "on features, augmented": ("pix2pix", "--discriminator", "features", "--no-d-conditional", *AUGMENTED),
-    # Its default, relativistic-average, compares with the mean over a rank's own batch.
+    # Its default, relativistic-average, uses the mean over the batch of one rank.
     "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
     "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
     "fifth task": ("crisp",),
@@ -336,7 +336,7 @@ RANKS = {
 
 
 def ranks_options(case: tuple[str, ...], vgg: Path) -> tuple[str, ...]:
-    """The options of a case, without batch norm and dropout, which see the batch and not the sample."""
+    """Return the options of a case without batch norm and dropout, which depend on the whole batch."""
     name, *options = case
     if "features" in options:
         options += ["--perceptual-network", "vgg16", "--perceptual-weights", str(vgg)]
@@ -348,7 +348,7 @@ def ranks_options(case: tuple[str, ...], vgg: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def two_ranks(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three steps of each case in two processes; rank 0's networks as files."""
+    """Train three steps of each case in two processes; rank 0 writes its networks to files."""
     folder = tmp_path_factory.mktemp("ranks")
     cases = folder / "cases.json"
     vgg = write_vgg16(folder / "vgg16.safetensors")
@@ -381,7 +381,7 @@ def free_port() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RANKS)
-def test_two_processes_equal_one_with_the_doubled_batch(two_ranks: Path, name: str, pairs: Path) -> None:
+def test_two_processes_equal_one_with_twice_the_batch_size(two_ranks: Path, name: str, pairs: Path) -> None:
     from ranks import take_steps
 
     case = ranks_options(RANKS[name], two_ranks / "vgg16.safetensors")
@@ -389,13 +389,13 @@ def test_two_processes_equal_one_with_the_doubled_batch(two_ranks: Path, name: s
         one = take_steps(case, pairs, runtime, batch_size=4)
     two = torch.load(two_ranks / f"{name}.pth", weights_only=True)
     for networks in ("generators", "discriminators"):
-        # A bias in front of an instance norm has no effect: its gradient is rounding, which Adam makes steps of.
+        # A bias before an instance norm has no effect. Its gradient is a rounding error, which Adam scales up.
         names = [name for name, tensor in one.items() if name.startswith(networks) and tensor.ndim > 1]
         ours, theirs = (torch.cat([weights[name].flatten() for name in names]) for weights in (one, two))
         assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-12, networks
 
 
-def test_the_ema_is_the_weights_average_by_images(pairs: Path) -> None:
+def test_the_ema_depends_on_the_number_of_images(pairs: Path) -> None:
     task = built(tiny_task("pix2pix", "--ema-halflife-images", "4", "--batch-size", "2"))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
@@ -409,8 +409,8 @@ def test_the_ema_is_the_weights_average_by_images(pairs: Path) -> None:
             torch.testing.assert_close(averaged.double(), kept, rtol=1e-5, atol=1e-7)
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(pairs: Path) -> None:
-    """With plain SGD-like bookkeeping: Adam's first moment after one step is 0.5 × the clipped gradient."""
+def test_gradients_are_clipped_to_the_given_norm(pairs: Path) -> None:
+    """Adam's first moment after one step is 0.5 × the clipped gradient."""
     task = built(tiny_task("pix2pix", "--clip-grad-norm", "0.01"))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)

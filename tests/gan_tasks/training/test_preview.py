@@ -1,4 +1,4 @@
-"""The preview of a training: exactly what its first steps see, and nothing else is made."""
+"""The preview of a training: it writes exactly the samples of the first steps, and trains nothing."""
 
 from __future__ import annotations
 
@@ -33,51 +33,51 @@ CASES += [
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("batch_size", [1, 6])
-def test_it_shows_what_the_first_steps_see(
+def test_preview_writes_the_samples_of_the_first_steps(
     name: str, options: tuple[str, ...], batch_size: int, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six images, so that 16 samples reach into the third pass; batches of 6 do not divide them."""
+    """There are six images, so that 16 samples need three epochs and the last batch of 6 is used in part."""
     task = tiny_task(name, *options, "--batch-size", str(batch_size), "--epochs", "50")
     paths = preview(task, data=pairs, out=tmp_path / "preview", config=CONFIG)
 
-    seen: list[Any] = []
+    used: list[Any] = []
     prepared = type(task).prepared
 
-    def watched(self: Task[Any, Any], x: Any) -> Any:
+    def recording(self: Task[Any, Any], x: Any) -> Any:
         x = prepared(self, x)
-        seen.extend(zip(*x, strict=True))
+        used.extend(zip(*x, strict=True))
         return x
 
-    monkeypatch.setattr(type(task), "prepared", watched)
+    monkeypatch.setattr(type(task), "prepared", recording)
     train(task, data=pairs, out=tmp_path / "run", config=replace(CONFIG, max_steps=-(-SAMPLES // batch_size)))
     fields = type(task.open_data(pairs, "train", augment=True, seed=0)[0][(0, 0)])._fields  # type: ignore[attr-defined]
     assert [path.name for path in paths] == [f"{i:03d}-{field}.png" for i in range(SAMPLES) for field in fields]
     assert sorted(paths) == sorted((tmp_path / "preview").iterdir())
     found = [read(path).pixels for path in paths]
-    expected = [to_uint8(image.numpy()) for sample in seen[:SAMPLES] for image in sample]
+    expected = [to_uint8(image.numpy()) for sample in used[:SAMPLES] for image in sample]
     for pixels, image in zip(found, expected, strict=True):
         np.testing.assert_array_equal(pixels, image)
 
 
 @pytest.mark.parametrize("name", ALL_TASKS)
-def test_the_command_trains_nothing(
+def test_the_preview_option_trains_nothing(
     name: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ("--data", str(pairs), "--out", str(tmp_path / "run"), "--preview", str(tmp_path / "preview"))
     with pytest.raises(SystemExit) as exited:
         main(["train", name, *folders, *TINY[name], "--device", "cpu"])
     assert exited.value.code == 0
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     fields = 3 if name == "inpainting" else 2
     assert (
-        f"{fields * 16} pictures" in said
-        and "nothing was trained" in said
-        and ("6 pairs" in said or "6 images" in said)
+        f"{fields * 16} pictures" in printed
+        and "nothing was trained" in printed
+        and ("6 pairs" in printed or "6 images" in printed)
     )
     assert [path.name for path in tmp_path.iterdir()] == ["preview"]
 
 
-def test_pictures_of_many_channels_are_shown_by_their_first_three(tmp_path: Path) -> None:
+def test_preview_writes_the_first_three_of_many_channels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 5), dtype=np.uint8)
     for side, suffix in (("A", "tif"), ("B", "png")):
         (tmp_path / "train" / side).mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_pictures_of_many_channels_are_shown_by_their_first_three(tmp_path: Path
     np.testing.assert_array_equal(read(tmp_path / "preview" / "000-source.png").pixels, pixels[..., :3])
 
 
-def test_data_that_cannot_be_used_is_said_as_in_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_refuses_data_as_training_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = ("--data", str(tmp_path), "--out", str(tmp_path / "run"), "--preview", str(tmp_path / "preview"))
     with pytest.raises(SystemExit) as exited:
         main(["train", "super-resolution", *folders])

@@ -1,4 +1,4 @@
-"""A task of inpainting for evaluation alone: its data and classical fills, and nothing to train."""
+"""An inpainting task for evaluation only: it has data and classical baselines, but no networks."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from gan_tasks.metrics.baselines import Baseline, fill_harmonic, fill_telea
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 
-SPEC = ModelSpec("filling", "inpaint", (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask")), 3)
+SPEC = ModelSpec(
+    "evaluated-inpainting", "inpaint", (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask")), 3
+)
 
 
 @dataclass(frozen=True)
-class FillingConfig:
+class EvaluatedInpaintingConfig:
     data: MaskedConfig = MaskedConfig()
 
 
-class Filling(Task[FillingConfig, Masked[Tensor]]):
-    name = "filling"
-    Config = FillingConfig
+class EvaluatedInpainting(Task[EvaluatedInpaintingConfig, Masked[Tensor]]):
+    name = "evaluated-inpainting"
+    Config = EvaluatedInpaintingConfig
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
         return open_masked(root, split, self.config.data, seed, augment)
 
-    def resolved(self, data: MaskedImages) -> Filling:
-        return Filling(replace(self.config, data=data.config))
+    def resolved(self, data: MaskedImages) -> EvaluatedInpainting:
+        return EvaluatedInpainting(replace(self.config, data=data.config))
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.image, x.mask), x.image
@@ -69,7 +71,7 @@ class Filling(Task[FillingConfig, Masked[Tensor]]):
 
 
 class OffBy(Model):
-    """Knows the masked pixels and is off by the same amount in each of them; it makes the rest black."""
+    """A model whose error is the same in each masked pixel. It sets all other pixels to black."""
 
     spec = SPEC
 
@@ -84,8 +86,8 @@ class OffBy(Model):
 
     def run(self, *inputs: FloatImages) -> FloatImages:
         images, mask = inputs
-        made = images - np.where(images > 0, 1, -1) * self.difference
-        return np.where(mask > 0, made, -1).astype(np.float32)
+        output = images - np.where(images > 0, 1, -1) * self.difference
+        return np.where(mask > 0, output, -1).astype(np.float32)
 
 
 def write_photos(root: Path, *, train: int = 0, test: int = 4, side_px: int = 40) -> Path:
@@ -97,7 +99,7 @@ def write_photos(root: Path, *, train: int = 0, test: int = 4, side_px: int = 40
 
 
 def write_masks(folder: Path, *rows: int, side_px: int = 40) -> Path:
-    """A file for each number: this many of its rows from the top are masked."""
+    """Write a mask file for each number of `rows`: that many rows at the top are masked."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, count in enumerate(rows):
         pixels = np.zeros((side_px, side_px, 1), np.uint8)

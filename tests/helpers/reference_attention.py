@@ -1,4 +1,4 @@
-"""Contextual attention as the published code computes it, a sample at a time, with a convolution for each patch."""
+"""Contextual attention as in the authors' code: one sample at a time, with patches as convolution kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 def attention(features: Tensor, mask: Tensor, *, fuse: bool, aligned: bool) -> Tensor:
-    """N×C×h×w features and an N×1×H×W mask → N×C×h×w."""
+    """Compute N×C×h×w attention outputs of N×C×h×w features and an N×1×H×W mask."""
     factor = mask.shape[-1] // features.shape[-1]
     return torch.cat([one(f[None], m[None], factor, fuse, aligned) for f, m in zip(features, mask, strict=True)])
 
