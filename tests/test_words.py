@@ -30,7 +30,7 @@ REPLACED = {
     r"--change\b|--reduce\b|\bas_change\b": "--residual, --residual-downscale",
     r"\bswap[-_ ]colou?rs\b": "channel shuffle",
     r"\bholes?\b|_holes?\b|\bholes?_|\bHole[A-Z]?\w*": "mask, masked region",
-    r"\brims?\b|\brim_|RIM_": "boundary",
+    r"\brims?\b|\brim_": "boundary",
     r"\bin_bands\b|\bFARTHEST_REACH\b|\btail_reach\b": "strip-wise; receptive-field radius",
     r"--strength\b|\bexport_blend\b|gan-tasks blend\b": "blend weight; network interpolation",
     r"\bclass (Card|Case|Proof)\b|\bprov(e|es|en|ing)\b|\bproofs?\b": "metadata, test vectors, verify",
@@ -42,7 +42,7 @@ ALLOWED = {
     r"RRDB_trunk|trunk_conv": "keys of ESRGAN's checkpoints",
     r"train/[AB]/house\.png|pix2pix/house|house\.png": "the name of a photograph",
     r"neighbouring houses|a house with dark trees|other houses": "buildings in photographs",
-    r"video players": "programs that play a video",
+    r"[Vv]ideo players": "programs that play a video",
 }
 
 
@@ -58,18 +58,28 @@ def tracked_files() -> list[Path]:
 
 
 def found_in(text: str, pattern: str) -> list[str]:
-    allowed = [match.span() for each in ALLOWED for match in re.finditer(each, text)]
-    return [
-        match.group()
-        for match in re.finditer(pattern, text)
-        if not any(start <= match.start() and match.end() <= stop for start, stop in allowed)
-    ]
+    """Return the words of a text that a pattern matches, those between the underscores of identifiers too."""
+    found: set[str] = set()
+    for form, allowed in ((text, ALLOWED), (text.replace("_", " "), [each.replace("_", " ") for each in ALLOWED])):
+        spans = [match.span() for each in allowed for match in re.finditer(each, form)]
+        found |= {
+            match.group()
+            for match in re.finditer(pattern, form, re.IGNORECASE)
+            if not any(start <= match.start() and match.end() <= stop for start, stop in spans)
+        }
+    return sorted(found)
+
+
+def test_words_are_found_in_sentences_and_in_identifiers() -> None:
+    for text in ("Players agree.", "the players", "def test_both_players_move", "PLAYER_COUNT = 2"):
+        assert found_in(text, r"\bplayers?\b")
+    assert not found_in("displayers; video players", r"\bplayers?\b")
 
 
 @pytest.mark.parametrize(("pattern", "term"), REPLACED.items(), ids=REPLACED.values())
 def test_no_file_uses_a_word_that_was_replaced(pattern: str, term: str) -> None:
     found = {
-        str(path.relative_to(ROOT)): sorted(set(words))
+        str(path.relative_to(ROOT)): words
         for path in tracked_files()
         if path.is_file() and (words := found_in(path.read_text(encoding="utf-8"), pattern))
     }

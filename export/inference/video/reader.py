@@ -37,7 +37,7 @@ MATRICES = {
     BT2020: Colorspace.BT2020,
 }
 STANDARD_DEFINITION_HEIGHT = 576
-"""Players assume BT.709 for untagged videos with more lines than this, and BT.601 for others."""
+"""Video players assume BT.709 for untagged videos with more lines than this, and BT.601 for others."""
 EXACT = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )

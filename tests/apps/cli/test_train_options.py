@@ -51,7 +51,7 @@ def test_a_preset_trains(name: str, preset: str, pairs: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "prefix"), [("pix2pix", ""), ("cyclegan", "a_")])
-def test_modern_is_the_relativistic_game_with_both_penalties(name: str, prefix: str, pairs: Path) -> None:
+def test_modern_is_the_relativistic_objective_with_both_penalties(name: str, prefix: str, pairs: Path) -> None:
     task = built(tiny_task(name, "--preset", "modern", "--r-interval", "2"))
     assert not any("norm" in type(module).__name__.lower() for module in task.discriminators.modules())
     with start_runtime("cpu", "fp32") as runtime:

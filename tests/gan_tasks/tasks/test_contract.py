@@ -187,7 +187,7 @@ def test_its_state_survives_a_round_trip(task: Task[Any, Any], name: str) -> Non
 
 
 @every_task
-def test_a_step_moves_both_players_and_says_how(task: Task[Any, Any], pairs: Path) -> None:
+def test_a_step_updates_both_networks_and_reports_it(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         before = [p.clone() for p in (*task.generators.parameters(), *task.discriminators.parameters())]
