@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tiny import CRISP, adversarial_stage, built, tiny_task
+from tiny import EXAMPLES, adversarial_stage, built, tiny_task
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -53,7 +53,7 @@ def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size:
 
 def main(data: Path, cases: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    tasks.TASKS = (*tasks.TASKS, CRISP)
+    tasks.TASKS = (*tasks.TASKS, *EXAMPLES)
     with start_runtime("cpu", "fp32") as runtime:
         for name, case in json.loads(cases.read_text()).items():
             weights = take_steps(case, data, runtime, batch_size=2)
