@@ -91,7 +91,7 @@ class NoiseToImageConfig:
     width: int = 32
     """Channels of the generator's last and of the discriminator's first layer."""
     d_scales: int = 1
-    """Number of resolutions that the discriminator sees, each half of the one before."""
+    """Number of resolutions of the discriminator's input, each half of the one before."""
     adversarial: AdversarialConfig = AdversarialConfig()
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=16)
     schedule: ScheduleConfig = ScheduleConfig(schedule="constant", epochs=100)

@@ -1,4 +1,4 @@
-"""Find problems in the curves of a run. Each finding says what was observed, what it means and what to do."""
+"""Find problems in the curves of a run. Each finding states what was observed, what it means and what to do."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ TITLE_HEIGHT_PX = 28
 FONT_SIZE_PX = 15
 BACKGROUND = (255, 255, 255)
 TEXT_COLOUR = (32, 35, 42)
-BEHIND_TRANSPARENCY = 216  # light gray, to tell transparent pixels from white ones
+BEHIND_TRANSPARENCY = 216  # light gray, so that transparent pixels differ from white ones
 
 
 def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> NDArray[np.uint8]:

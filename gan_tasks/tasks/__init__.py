@@ -37,10 +37,10 @@ TASKS: tuple[TaskEntry, ...] = (
     ),
     TaskEntry(
         "super-resolution",
-        "enlarge photographs, learned from sharp photographs",
+        "enlarge images, learned from sharp images",
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
-    TaskEntry("inpainting", "fill masked regions, learned from photographs", "gan_tasks.tasks.inpainting:Inpainting"),
+    TaskEntry("inpainting", "fill masked regions, learned from images", "gan_tasks.tasks.inpainting:Inpainting"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Inpainting: fill the masked regions of photographs, learned from photographs on which masks are drawn.
+"""Inpainting: fill the masked regions of images, learned from images on which masks are drawn.
 
 DeepFill v2 (Yu et al. 2019, https://arxiv.org/abs/1806.03589) has a generator with a coarse and a refined stage. It
 copies features from the surroundings of the mask, and a patch discriminator. DeepFill v1 (Yu et al. 2018,

@@ -1,4 +1,4 @@
-"""Super-resolution: enlarge photographs, learned from sharp photographs and their downscaled versions.
+"""Super-resolution: enlarge images, learned from sharp images and their downscaled versions.
 
 The first stage trains the generator with a pixel loss (SRResNet, RRDB). The second stage starts from the average of
 its weights, and adds an adversarial and a perceptual loss (SRGAN, Ledig et al. 2017, https://arxiv.org/abs/1609.04802;

@@ -47,7 +47,7 @@ def without_path(app: Any, path: str) -> Any:
     """Wrap the app in a reverse proxy that serves only this path."""
 
     async def proxied(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers request it without being told
+        if scope["type"] == "http" and scope["path"] != "/favicon.ico":  # browsers request it automatically
             inside = scope["path"].startswith(f"{path}/")
             scope = scope | {"path": scope["path"].removeprefix(path) if inside else "/outside"}
         await app(scope, receive, send)

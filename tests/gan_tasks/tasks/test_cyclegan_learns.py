@@ -9,7 +9,7 @@ import pytest
 from hue_shifts import hue_errors, scene, write_domains
 from tiny import tiny_task
 
-from gan_tasks.export.models.run_model import TrainedModel
+import gan_tasks
 from gan_tasks.training.loop import TrainConfig, train
 
 # At twice this learning rate some seeds do not learn, and rounding differences between CPUs could fail the test.
@@ -35,7 +35,7 @@ def test_cyclegan_learns_hue_shifts_only_with_the_adversarial_loss(tmp_path: Pat
             out=tmp_path / "run" / "".join(options),
             config=CONFIG,
         )
-        model = TrainedModel(run)
+        model = gan_tasks.load(run)
         return float(np.mean([error for pixels, objects in scenes for error in hue_errors(model(pixels), objects)]))
 
     assert error_after_training() < untranslated / 3

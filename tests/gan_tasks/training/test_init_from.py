@@ -1,4 +1,4 @@
-"""Starting from another model: what fits of it is taken, the rest stays as it was drawn, and both are said."""
+"""Initialising from another model: fitting weights are loaded, the others keep their random values, with a report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIG = TrainConfig(
 
 
 def run_of(folder: Path, name: str, *options: str, seed: float = 0.5) -> tuple[Path, dict[str, Tensor]]:
-    """A run whose generators' tensors are all `seed`, but for a different number in each; and those tensors."""
+    """Write a run whose generator tensors have constant values, from `seed` on; return the run and the tensors."""
     run = write_run(folder, tiny_task(name, *options))
     (checkpoint,) = list_checkpoints(run / "checkpoints")
     parts, state = load_checkpoint(checkpoint)
@@ -60,18 +60,18 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_a_pix2pix_becomes_both_ways_of_a_cyclegan(tmp_path: Path) -> None:
+def test_a_pix2pix_initialises_both_directions_of_a_cyclegan(tmp_path: Path) -> None:
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance")
     task = built(tiny_task("cyclegan"))
     lines = init_from_model(task, run)
-    for way in ("a-to-b", "b-to-a"):
-        assert same(generator(task, way), without("g.", found))
+    for direction in ("a-to-b", "b-to-a"):
+        assert same(generator(task, direction), without("g.", found))
     # Six blocks of two convolutions with weight and bias.
     assert [line.split(":")[0] for line in lines] == ["a-to-b", "b-to-a"]
     assert all("body 24 of 24 tensors" in line and "stem 2 of 2" in line for line in lines)
 
 
-def test_a_cyclegan_becomes_a_pix2pix_in_the_direction_that_it_is_used_in(tmp_path: Path) -> None:
+def test_a_cyclegan_initialises_a_pix2pix_with_its_default_direction(tmp_path: Path) -> None:
     for direction in ("a-to-b", "b-to-a"):
         run, found = run_of(tmp_path / direction, "cyclegan", "--direction", direction)
         task = built(tiny_task("pix2pix", "--norm", "instance"))
@@ -79,16 +79,16 @@ def test_a_cyclegan_becomes_a_pix2pix_in_the_direction_that_it_is_used_in(tmp_pa
         assert same(generator(task, "g"), without(f"{direction}.", found))
 
 
-def test_of_two_cyclegans_each_way_takes_its_own(tmp_path: Path) -> None:
+def test_a_cyclegan_initialises_each_direction_of_another(tmp_path: Path) -> None:
     run, found = run_of(tmp_path / "run", "cyclegan", "--direction", "b-to-a")
     task = built(tiny_task("cyclegan"))
     init_from_model(task, run)
-    for way in ("a-to-b", "b-to-a"):
-        assert same(generator(task, way), without(f"{way}.", found))
+    for direction in ("a-to-b", "b-to-a"):
+        assert same(generator(task, direction), without(f"{direction}.", found))
 
 
-def test_what_does_not_fit_stays_as_it_was_drawn_layer_by_layer(tmp_path: Path) -> None:
-    """Another channel in front: the stem's bias would fit, and means nothing without its weight."""
+def test_layers_that_do_not_fit_keep_their_random_weights(tmp_path: Path) -> None:
+    """With another number of input channels the stem keeps its bias, too: it belongs to the weight."""
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "instance", "--source-channels", "1")
     task = built(tiny_task("pix2pix", "--norm", "instance"))
     before = {key: tensor.clone() for key, tensor in generator(task, "g").items()}
@@ -100,8 +100,8 @@ def test_what_does_not_fit_stays_as_it_was_drawn_layer_by_layer(tmp_path: Path) 
         assert torch.equal(tensor, expected), key
 
 
-def test_convolutions_fit_between_norms_and_the_norms_own_numbers_stay(tmp_path: Path) -> None:
-    """In front of batch norm a convolution has no bias: weights are taken, biases stay 0."""
+def test_convolutions_are_loaded_between_different_norms(tmp_path: Path) -> None:
+    """Convolutions before batch norm have no bias: only weights are loaded, and biases stay 0."""
     run, found = run_of(tmp_path / "run", "pix2pix", "--norm", "batch")
     task = built(tiny_task("cyclegan"))
     init_from_model(task, run)
@@ -122,7 +122,7 @@ def test_the_average_of_the_weights_is_preferred(tmp_path: Path) -> None:
         assert same(generator(task, "g"), without("g.", average))
 
 
-def test_a_published_file_is_a_source_too(tmp_path: Path) -> None:
+def test_a_public_checkpoint_initialises_a_model(tmp_path: Path) -> None:
     network = resnet(3, 3, width=4, blocks=6)
     write_jy(tmp_path / "latest_net_G.pth", network)
     task = built(tiny_task("cyclegan"))
@@ -130,7 +130,7 @@ def test_a_published_file_is_a_source_too(tmp_path: Path) -> None:
     assert same(generator(task, "b-to-a"), dict(network.state_dict()))
 
 
-def test_where_nothing_fits_the_reason_is_said_and_no_folder_made(pairs: Path, tmp_path: Path) -> None:
+def test_an_error_gives_the_reason_if_nothing_fits(pairs: Path, tmp_path: Path) -> None:
     run, _ = run_of(tmp_path / "run", "pix2pix", "--width", "6")
     with pytest.raises(UserError, match=r"nothing of .*run fits.*4×3×7×7.*--width"):
         train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "out", config=CONFIG, init_from=run)
@@ -139,8 +139,10 @@ def test_where_nothing_fits_the_reason_is_said_and_no_folder_made(pairs: Path, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_begins_there_and_says_so(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a learning rate of 0 the weights are still those of the source at the end, the average's too."""
+def test_training_starts_from_the_loaded_weights_and_logs_them(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a learning rate of 0 the weights and their average equal those of the source at the end."""
     source, found = run_of(tmp_path / "source", "pix2pix", "--norm", "instance", seed=0.001)
     still = tiny_task("cyclegan", "--lr", "0", "--ema-halflife-images", "3")
     run = train(still, data=pairs, out=tmp_path / "run", config=replace(CONFIG, quiet=False), init_from=source)
@@ -148,24 +150,24 @@ def test_a_training_begins_there_and_says_so(pairs: Path, tmp_path: Path, capsys
     for part in ("generators", "average"):
         assert same(without("b-to-a.", parts[part]), without("g.", found))
     assert f"from {source}: a-to-b: stem 2 of 2 tensors" in capsys.readouterr().err
-    told = [line for line in read_journal(run / "journal.jsonl") if line.get("event") == "initialised"]
-    assert [line["source"] for line in told] == [str(source)] * 2 and "body 24 of 24" in told[0]["taken"]
+    events = [line for line in read_journal(run / "journal.jsonl") if line.get("event") == "initialised"]
+    assert [line["source"] for line in events] == [str(source)] * 2 and "body 24 of 24" in events[0]["taken"]
     assert json.loads((run / "config.json").read_text())["init_from"] == str(source)
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_there_again(pairs: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_initialised_again_when_it_is_resumed(pairs: Path, tmp_path: Path) -> None:
     source, _ = run_of(tmp_path / "source", "pix2pix", "--norm", "instance", seed=0.001)
     task = tiny_task("pix2pix", "--norm", "instance")
-    whole, died = (train(task, data=pairs, out=tmp_path / name, config=CONFIG, init_from=source) for name in "ab")
-    shutil.rmtree(died / "checkpoints")
-    resume(died)
-    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, died))
+    whole, killed = (train(task, data=pairs, out=tmp_path / name, config=CONFIG, init_from=source) for name in "ab")
+    shutil.rmtree(killed / "checkpoints")
+    resume(killed)
+    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, killed))
     assert all(same(parts[part], tensors) for part, tensors in expected.items())
     shutil.rmtree(source)
-    resume(died, max_steps=2)  # from its own checkpoint: the source is needed no more
+    resume(killed, max_steps=2)  # the run now has its own checkpoint and does not need the source
 
 
-def test_a_generator_of_a_change_takes_no_head_that_makes_whole_images(tmp_path: Path) -> None:
+def test_a_residual_generator_does_not_load_the_head_of_another(tmp_path: Path) -> None:
     run, _ = run_of(tmp_path / "run", "cyclegan")
     task = built(tiny_task("cyclegan", "--residual"))
     lines = init_from_model(task, run)

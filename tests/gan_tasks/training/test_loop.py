@@ -105,8 +105,8 @@ def test_resume_skips_a_truncated_checkpoint(copy: Path, run: Path, capsys: pyte
         file.truncate(1000)
     broken = newest(copy)
     resume(copy, max_steps=3)  # stop before the step of the damaged checkpoint
-    said = capsys.readouterr().err
-    assert broken.name in said and "generators.safetensors" in said and "before it" in said
+    printed = capsys.readouterr().err
+    assert broken.name in printed and "generators.safetensors" in printed and "before it" in printed
     assert newest(copy) == broken  # the damaged checkpoint is not deleted
     steps = [line["step"] for line in read_journal(copy / "journal.jsonl") if "g/total" in line]
     assert steps == [1, 2, 3]
@@ -232,7 +232,7 @@ def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("task", "val", "changes", "said"),
+    ("task", "val", "changes", "message"),
     [
         ("pix2pix", 0, {"best_by": "ssim"}, "--best-by ssim follows held-out images.*val/"),
         ("pix2pix", 0, {"patience": 2}, "--patience 2 follows held-out images.*val/"),
@@ -243,10 +243,10 @@ def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(tmp_path:
     ],
 )
 def test_options_without_their_metric_are_refused_before_the_run_folder_exists(
-    task: str, val: int, changes: dict[str, Any], said: str, tmp_path: Path
+    task: str, val: int, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     data = write_pairs(tmp_path / "data", val=val)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         config = replace(CONFIG, **{"evaluate_every_steps": 1, **changes})
         train(tiny_task(task), data=data, out=tmp_path / "run", config=config)
     assert not (tmp_path / "run").exists()
@@ -365,8 +365,8 @@ def two_ranks(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in (0, 1)
     ]
     for process in processes:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
     return folder
 
 
