@@ -186,7 +186,7 @@ def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: Tr
         return
     if data.held_out is None:
         raise UserError(
-            f"{follows[0]} follows held-out images, and there are none: put images into val/, or leave the option out"
+            f"{follows[0]} follows held-out images, and there are none: put some into val/, or leave the option out"
         )
     if best_by is None:
         raise UserError(
