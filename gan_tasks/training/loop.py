@@ -208,6 +208,7 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     evaluated_step: int = 0
+    sampled_step: int = 0
     journal_bytes: int = 0
     history: list[float] = field(default_factory=list)
     """The metric that selects the best checkpoint at every evaluation, oldest first; negated if higher is better."""
@@ -255,7 +256,6 @@ class Loop:
                 f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger "
                 "--max-steps, or 0 for the whole training"
             )
-            return
         self.logged_images = self.position.images
         total_images = sum(stage.images for stage in self.stages)
         if not self.position.step:
@@ -398,7 +398,10 @@ class Loop:
         self.write(values)
 
     def sample(self) -> None:
-        """Write the sample grid, and log the diversity of the outputs."""
+        """Write the sample grid, and log the diversity of the outputs, once at a step."""
+        if self.position.sampled_step == self.position.step:
+            return
+        self.position.sampled_step = self.position.step
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
             generators = self.trainer.best_generators

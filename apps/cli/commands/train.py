@@ -72,7 +72,7 @@ class Train(Command):
             from gan_tasks.training.preview import preview
 
             written = preview(task, data=options.data, out=options.preview, config=options.loop)
-            say(f"{len(written)} pictures in {options.preview} show what the networks will see; nothing was trained")
+            say(f"{len(written)} images in {options.preview} show what the networks take; nothing was trained")
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks

@@ -96,7 +96,7 @@ def test_train_resume_evaluate_apply_inspect(
     else:
         capsys.readouterr()
         assert gan_tasks("apply", run, source, tmp_path / "one.png") == BAD_INPUT
-        assert "use it in the page" in capsys.readouterr().err
+        assert "use it in the web page" in capsys.readouterr().err
     capsys.readouterr()
 
     assert gan_tasks("inspect", run) == 0

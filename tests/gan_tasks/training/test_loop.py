@@ -112,6 +112,24 @@ def test_resume_skips_a_truncated_checkpoint(copy: Path, run: Path, capsys: pyte
     assert steps == [1, 2, 3]
 
 
+@pytest.mark.parametrize("checkpoint_every_steps", [2, 3])
+def test_a_run_that_has_taken_its_steps_is_resumed_without_a_change(
+    pairs: Path, tmp_path: Path, checkpoint_every_steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last checkpoint is a periodic one, or that of the end, which is saved after the last sample grid."""
+
+    def values() -> list[dict[str, Any]]:
+        lines = read_journal(run / "journal.jsonl")
+        return [{key: line[key] for key in line.keys() - {"time"}} for line in lines if "event" not in line]
+
+    config = replace(CONFIG, checkpoint_every_steps=checkpoint_every_steps)
+    run = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
+    before = values()
+    resume(run, max_steps=4)
+    assert "has taken its 4 steps already" in capsys.readouterr().err
+    assert values() == before and sum("outputs/diversity" in line for line in before) == 1
+
+
 @pytest.mark.parametrize("part", ["generators", "discriminators", "optimizer-g", "optimizer-d", "task", "state.json"])
 def test_resume_names_a_missing_part_of_a_checkpoint(copy: Path, part: str) -> None:
     name = part if part.endswith(".json") else f"{part}.safetensors"
