@@ -23,7 +23,7 @@ def preview(task: Task[Any, Any], *, data: Path, out: Path, config: TrainConfig)
 
     Each image of a sample becomes a file with 8 bits per channel. Its name consists of the sample's number and the
     image's name in the task's batch, such as 000-source.png and 000-target.png. Of images with more than four
-    channels the first three are written. Returns the paths.
+    channels the first three are written. Latents and labels are not written. Returns the paths.
 
     Raises UserError as `train` does for its data.
     """
@@ -54,6 +54,8 @@ def write_samples(samples: list[dict[str, Tensor]], out: Path) -> list[Path]:
     paths = []
     for number, sample in enumerate(samples):
         for name, image in sample.items():
+            if image.ndim < 3:
+                continue  # a latent or a label
             paths.append(out / f"{number:03d}-{name}.png")
             shown = image if len(image) <= 4 else image[:3]
             write(paths[-1], Picture(to_uint8(shown.float().cpu().numpy())))
