@@ -1,5 +1,7 @@
 """Errors in a user's input, which are shown as a message without a traceback."""
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """The user's input is wrong. The message says what came, what was expected and what to do next.
@@ -10,3 +12,8 @@ class UserError(ValueError):
 
 class MissingSplitError(UserError):
     """A data folder does not hold the requested split, such as `val`."""
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

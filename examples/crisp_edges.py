@@ -10,7 +10,7 @@ Then `gan-tasks train crisp --data DIR --out RUN` trains it. All other commands 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -55,9 +55,6 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         return open_pairs(root, split, self.config.data, seed, augment)
-
-    def resolved(self, data: PairedImages) -> Crisp:
-        return Crisp(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
         source, target = self.config.data.source_channels, self.config.data.target_channels

@@ -10,7 +10,7 @@ file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -55,9 +55,6 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
         self, root: Path, split: Split, *, augment: bool, seed: int
     ) -> tuple[UnpairedImages, FoundUnpaired]:
         return open_unpaired(root, split, self.config.data, seed, augment)
-
-    def resolved(self, data: UnpairedImages) -> Restyle:
-        return Restyle(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
         data, width = self.config.data, self.config.width

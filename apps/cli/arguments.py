@@ -67,7 +67,7 @@ def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: st
     argument that begins with two hyphens. Raises UserError for what is unknown or does not fit.
     """
     by_flag = {option.flag: option for option in options if not option.positional}
-    switches = {flag.replace("--", "--no-", 1): by_flag[flag] for flag in by_flag if is_switch(by_flag[flag])}
+    switches = {option.off_flag: option for option in by_flag.values() if is_switch(option)}
     known = {**by_flag, **switches}
     values: dict[Route, Any] = {}
     positional: list[str] = []
@@ -89,7 +89,7 @@ def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: st
         option = known[flag]
         if is_switch(option):
             if has_value:
-                raise UserError(f"{name} takes no value, and got {value!r}: give {option.flag} or {no(option)}")
+                raise UserError(f"{name} takes no value, and got {value!r}: give {option.flag} or {option.off_flag}")
             values[option.route] = flag == option.flag
             continue
         words = [value] if has_value else words_from(arguments[position:], count(option.type))
@@ -142,8 +142,3 @@ def value_of(flag: str, arguments: Sequence[str], default: str = "") -> str:
 
 def is_switch(option: Option) -> bool:
     return count(option.type) == 0
-
-
-def no(option: Option) -> str:
-    """The flag that switches an option off."""
-    return option.flag.replace("--", "--no-", 1)

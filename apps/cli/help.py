@@ -91,6 +91,5 @@ def heading(option: Option) -> str:
     if option.positional:
         return option.field.upper()
     if count(option.type) == 0:
-        off = option.flag.replace("--", "--no-", 1)
-        return f"{option.flag}, {off}" if option.default is True else option.flag
+        return f"{option.flag}, {option.off_flag}" if option.default is True else option.flag
     return f"{option.flag} {placeholder(option.type)}"

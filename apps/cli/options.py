@@ -57,6 +57,11 @@ class Option:
     def flag(self) -> str:
         return "--" + self.field.replace("_", "-")
 
+    @property
+    def off_flag(self) -> str:
+        """The flag that switches the option off."""
+        return self.flag.replace("--", "--no-", 1)
+
 
 def defaults_of(command: type[T]) -> T:
     """A command with the defaults of its fields, and MISSING in the required ones."""

@@ -152,9 +152,6 @@ def compare(
     return evaluation.with_verdict(verdict(evaluation))
 
 
-# --- Models and data -----------------------------------------------------------------------------------------
-
-
 def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
     """Return the size of the smaller set, outputs or real images, in images or patches.
 

@@ -53,9 +53,9 @@ def run_models(models: Mapping[str, Model], task: Task[Any, Any], data: Data, in
 
     Raises UserError if an output does not have the target's size.
     """
-    given, outputs = [], {}
+    given, outputs, sample = [], {}, arrays(task, data, index)
     for name, model in models.items():
-        inputs, target = example(model, task, data, index)
+        inputs, target = fitted(sample, model.spec)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(index)
             output = model.run(*(each[None] for each in inputs))[0]
@@ -82,12 +82,17 @@ def image_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> FloatImages | No
 
 def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
     """Return the inputs and the target of a sample, C×H×W with the model's numbers of channels."""
-    arrays_of_sample, target = arrays(task, data, index)
-    inputs = tuple(
+    return fitted(arrays(task, data, index), model.spec)
+
+
+def fitted(sample: Example, spec: ModelSpec) -> Example:
+    """Return the inputs and the target of a sample with the numbers of channels of a model."""
+    inputs, target = sample
+    fitting = (
         with_channels(each, given.channels) if given.kind == "image" else each
-        for given, each in zip(model.spec.inputs, arrays_of_sample, strict=True)
+        for given, each in zip(spec.inputs, inputs, strict=True)
     )
-    return inputs, with_channels(target, model.spec.out_channels)
+    return tuple(fitting), with_channels(target, spec.out_channels)
 
 
 def with_channels(image: FloatImages, channels: int) -> FloatImages:

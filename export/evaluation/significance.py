@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gan_tasks.datasets.errors import enumerated
 from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, metric_named
 from gan_tasks.metrics.distribution import Features, compare_kernel_distances
@@ -106,10 +107,10 @@ def verdict_on_several(evaluation: Evaluation) -> str:
             open_metrics.append(heading)
         else:
             wins.setdefault(best, []).append(heading)
-    sentences = [f"{name} is better by {listed(metrics)}" for name, metrics in wins.items()]
+    sentences = [f"{name} is better by {enumerated(metrics)}" for name, metrics in wins.items()]
     if open_metrics:
         several = "no single best one" if len(evaluation.models) > 2 else "no difference shown"
-        sentences.append(f"{several} by {listed(open_metrics)}")
+        sentences.append(f"{several} by {enumerated(open_metrics)}")
     text = "; ".join(sentences) or "nothing could be compared"
     return f"{text[0].upper() if not wins else text[0]}{text[1:]}."
 
@@ -122,7 +123,3 @@ def best_of(tests: Sequence[PairedTest]) -> str | None:
         if len(own) == len(names) - 1 and all(test.better == name for test in own):
             return name
     return None
-
-
-def listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks import __version__
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, to_float, write
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, fillable, to_mask
 from gan_tasks.export.inference.inpaint import fill
@@ -27,7 +27,7 @@ from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.inference.upscale import UpscaleOptions, finished
 from gan_tasks.export.models.alpha import split_alpha, spread_colour
-from gan_tasks.export.models.base import Model, from_float
+from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.resizing import resized
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
@@ -122,7 +122,7 @@ class Predictor:
         """
         names = [given.name for given in self.spec.inputs]
         if len(inputs) > len(names):
-            raise UserError(f"{self.title} got {len(inputs)} inputs: expected {listed(names)}")
+            raise UserError(f"{self.title} got {len(inputs)} inputs: expected {enumerated(names)}")
         return self.predict({**dict(zip(names, inputs, strict=False)), **named}, options).pixels
 
     # The steps: read, run, mark, write.
@@ -175,9 +175,9 @@ class Predictor:
         names = {given.name for given in self.spec.inputs}
         needed = {given.name for given in self.spec.inputs if not given.optional}
         if unknown := sorted(inputs.keys() - names):
-            raise UserError(f"{self.title} does not take {listed(unknown)}: it takes {listed(sorted(names))}")
+            raise UserError(f"{self.title} does not take {enumerated(unknown)}: it takes {enumerated(sorted(names))}")
         if missing := sorted(needed - inputs.keys()):
-            raise UserError(f"{self.title} needs {listed(missing)} too: it takes {listed(sorted(names))}")
+            raise UserError(f"{self.title} needs {enumerated(missing)} too: it takes {enumerated(sorted(names))}")
         return USES[self.spec.use](self.model, inputs, options)
 
     def mark(self, prediction: Prediction | None = None, *, version: str = "", source: str = "") -> bytes:
@@ -237,15 +237,15 @@ def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> P
 def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
     """Run an inpainting model."""
     image = first_image(model, inputs)
-    mask, *more = (as_mask(inputs.get(given.name)) for given in model.spec.inputs if given.kind == "mask")
-    assert mask is not None  # it is not optional
-    filled = fill(model, image, mask, more[0] if more else None, options.inpaint)
+    mask, *more = (given.name for given in model.spec.inputs if given.kind == "mask")
+    sketch = inputs.get(more[0]) if more else None
+    filled = fill(model, image, as_mask(inputs[mask]), None if sketch is None else as_mask(sketch), options.inpaint)
     return Prediction(filled.pixels, untouched=filled.pixels is image, notes=filled.notes)
 
 
 def predict_generated(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
     """Run a model of a latent, and optionally a label; return 8-bit pixels."""
-    output = model.run(*(checked_vector(given, inputs[given.name])[None] for given in model.spec.inputs))
+    output = model.run(*(network_input(given, inputs.get(given.name)) for given in model.spec.inputs))
     return Prediction(from_float(output[0], np.dtype(np.uint8)))
 
 
@@ -263,20 +263,24 @@ def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, boo
     spec = model.spec
     if spec.runs_in_tiles:
         return model.run_pixels(image), model.runs_in_tiles(*image.shape[:2])
-    arrays = []
-    for given in spec.inputs:
-        if given is spec.image:
-            arrays.append(to_float(image)[None])
-        elif given.kind == "image":
-            other = checked_image(inputs[given.name])
-            arrays.append(to_float(fit_channels(split_alpha(other, given.channels)[0], given.channels))[None])
-        elif given.kind == "mask":
-            mask = as_mask(inputs.get(given.name))
-            mask = np.zeros(image.shape[:2], np.bool_) if mask is None else mask
-            arrays.append(mask[None, None].astype(np.float32))
-        else:
-            arrays.append(checked_vector(given, inputs[given.name])[None])
+    values = {given.name: image if given is spec.image else inputs.get(given.name) for given in spec.inputs}
+    arrays = (network_input(given, values[given.name], image.shape[:2]) for given in spec.inputs)
     return from_float(model.run(*arrays)[0], image.dtype), False
+
+
+def network_input(given: InputSpec, values: NDArray[Any] | None, size: tuple[int, ...] = ()) -> FloatImages:
+    """Return one input as `Model.run` takes it, N = 1.
+
+    values: the input, see `Inputs`; None for an optional input that is not given, which zeros replace.
+    size: (height, width) of the zeros.
+    """
+    if values is None:
+        return np.zeros((1, given.channels, *(size if given.is_spatial else ())), np.float32)
+    if given.kind == "image":
+        return to_float(fit_channels(split_alpha(checked_image(values), given.channels)[0], given.channels))[None]
+    if given.kind == "mask":
+        return as_mask(values)[None, None].astype(np.float32)
+    return checked_vector(given, values)[None]
 
 
 def first_image(model: Model, inputs: Inputs) -> Pixels:
@@ -296,10 +300,8 @@ def checked_vector(given: InputSpec, values: NDArray[Any]) -> NDArray[np.float32
     return values.astype(np.float32)
 
 
-def as_mask(values: NDArray[Any] | None) -> NDArray[np.bool_] | None:
-    if values is None or (values.dtype == np.bool_ and values.ndim == 2):
-        return values
-    return to_mask(values)
+def as_mask(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return values if values.dtype == np.bool_ and values.ndim == 2 else to_mask(values)
 
 
 def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
@@ -320,7 +322,3 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         return np.asarray(value, np.float32)
     one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
-
-
-def listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -175,9 +175,12 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         a strict config, if any file has a problem.
         """
 
-    @abstractmethod
     def resolved(self, data: Any) -> Self:
-        """Return the task with the options that depend on the data of `open_data`, such as channel counts."""
+        """Return the task with the options that depend on the data of `open_data`, such as channel counts.
+
+        By default these are `data.config`, the data options as the samples were read.
+        """
+        return self.with_data(data.config)
 
     @abstractmethod
     def build(self, *, for_training: bool) -> None:

@@ -79,9 +79,6 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_unpaired(root, split, self.config.data, seed, augment, on_progress=on_progress)
 
-    def resolved(self, data: UnpairedImages) -> CycleGAN:
-        return CycleGAN(replace(self.config, data=data.config))
-
     @property
     def direction(self) -> str:
         return self.config.direction

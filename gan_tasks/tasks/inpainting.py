@@ -9,7 +9,7 @@ The Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) has a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, cast
@@ -123,9 +123,6 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
         with reported("Reading every file once", "files") as on_progress:
             return open_masked(root, split, self.config.data, seed, augment, on_progress=on_progress)
-
-    def resolved(self, data: MaskedImages) -> Inpainting:
-        return Inpainting(replace(self.config, data=data.config))
 
     def build(self, *, for_training: bool) -> None:
         config = self.config

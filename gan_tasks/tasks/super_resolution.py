@@ -128,9 +128,6 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_super_resolution(root, split, config, seed, augment, on_progress=on_progress)
 
-    def resolved(self, data: SuperResolutionImages) -> SuperResolution:
-        return SuperResolution(replace(self.config, data=data.config))
-
     def build(self, *, for_training: bool) -> None:
         config = self.config
         self.generators["g"] = make_generator(config)

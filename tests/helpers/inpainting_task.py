@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,6 @@ class EvaluatedInpainting(Task[EvaluatedInpaintingConfig, Masked[Tensor]]):
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
         return open_masked(root, split, self.config.data, seed, augment)
-
-    def resolved(self, data: MaskedImages) -> EvaluatedInpainting:
-        return EvaluatedInpainting(replace(self.config, data=data.config))
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.image, x.mask), x.image

@@ -15,7 +15,7 @@ pytest.importorskip("playwright")
 
 from browsing import CHROMIUM, check_look, choose_file, download, fact, opened, press, served, shown, sizes_in_slider
 from handmade_onnx import generated, write_generator, write_stylizer
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
@@ -46,20 +46,6 @@ def address(folder: Path) -> Iterator[str]:
     service = Service(open_models([folder / "noise.onnx", folder / "tint.onnx"]), Limits())
     with served(service, folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    with opened(browser, address, viewport={"width": 1440, "height": 1000}) as page:
-        yield page
 
 
 def image_of(folder: Path, latent: NDArray[np.float32], label: int) -> Pixels:

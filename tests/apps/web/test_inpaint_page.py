@@ -28,7 +28,7 @@ from browsing import (
     sizes_in_slider,
 )
 from handmade_onnx import FILL, write_filler, write_onnx
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
@@ -68,20 +68,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(folder: Path) -> Iterator[str]:
     with served(Service(open_models([folder / "fill.onnx"]), LIMITS), folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    with opened(browser, address, viewport={"width": 1440, "height": 1000}) as page:
-        yield page
 
 
 def put_in(page: Page, path: Path) -> None:

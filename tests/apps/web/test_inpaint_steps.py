@@ -29,7 +29,6 @@ from gan_tasks.apps.web.inpaint_steps import (
 )
 from gan_tasks.apps.web.job_queue import BusyError, Limits, Service
 from gan_tasks.apps.web.served_models import open_models
-from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, read, write
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
@@ -188,12 +187,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service = Service(open_models([*paths, write_onnx(folder / "mean.onnx")]), Limits(max_pixels=MAX_PIXELS))
         yield service
         service.close()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(build_app(service), base_url="http://localhost") as client:
-        yield client
 
 
 def post(client: TestClient, model: str, **pixels: Any) -> Any:

@@ -22,7 +22,7 @@ pytest.importorskip("playwright")
 from browsing import CHROMIUM, PATIENCE_MS, check_look, fact, opened, press, served, shown, sizes_in_slider
 from handmade_onnx import write_onnx
 from onnx import helper
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
@@ -63,20 +63,6 @@ def address(folder: Path) -> Iterator[str]:
     models = [folder / f"{name}.onnx" for name in ("mean", "winter", "summer", "twice")]
     with served(Service(open_models(models), LIMITS), folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    with opened(browser, address, viewport={"width": 1440, "height": 1000}) as page:
-        yield page
 
 
 def open_tab(page: Page, name: str) -> Page:

@@ -20,7 +20,6 @@ from PIL import Image
 
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
-from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES
@@ -52,12 +51,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service = Service(open_models(paths), Limits())
         yield service
         service.close()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(build_app(service), base_url="http://localhost") as client:
-        yield client
 
 
 def test_the_list_of_models_holds_their_specs(client: TestClient, service: Service) -> None:

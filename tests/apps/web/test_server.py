@@ -72,12 +72,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.close()
 
 
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(build_app(service), base_url="http://localhost") as client:
-        yield client
-
-
 def run(client: TestClient, data: bytes, *, model: str = "mean", name: str = "image.png") -> httpx.Response:
     return client.post(f"/api/{model}/run", files={"image": (name, data)})
 
