@@ -382,7 +382,7 @@ class InpaintPage:
         height, width = steps[-1].size
         return {
             "Result": f"{width} × {height} px",
-            "Inpainting": str(len(steps) - 1),
+            "Fills": str(len(steps) - 1),
             "Time": f"{steps[-1].seconds:.3f} s",
             "Provider": self.served.model.runs_on,
         }

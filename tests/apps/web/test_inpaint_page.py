@@ -107,7 +107,7 @@ def fills(page: Page, count: int) -> None:
     """Fill, and wait until the page says that it was done for so many times."""
     before = canvas(page).screenshot()
     press(page, "Fill")
-    expect(fact(page, "Inpainting")).to_have_text(str(count), timeout=PATIENCE_MS)
+    expect(fact(page, "Fills")).to_have_text(str(count), timeout=PATIENCE_MS)
     wait_for_canvas(page, before)
 
 
@@ -150,7 +150,7 @@ def test_paint_fill_again_undo_download(page: Page, folder: Path, tmp_path: Path
 
     before = canvas(page).screenshot()
     undo.click()
-    expect(fact(page, "Inpainting")).to_have_text("1", timeout=PATIENCE_MS)
+    expect(fact(page, "Fills")).to_have_text("1", timeout=PATIENCE_MS)
     assert np.array_equal(read(download(page, tmp_path / "again.png")).pixels, first)
     wait_for_canvas(page, before)
     before = canvas(page).screenshot()
@@ -199,7 +199,7 @@ def test_a_mask_from_a_file_with_settings(page: Page, folder: Path, tmp_path: Pa
     expect(page.get_by_role("alert")).to_have_text(
         "Nothing is covered: paint over what is to be filled, or put in a mask."
     )
-    expect(fact(page, "Inpainting")).to_have_text("1")
+    expect(fact(page, "Fills")).to_have_text("1")
 
 
 def test_mistakes_are_answered_with_a_sentence(page: Page, folder: Path) -> None:
