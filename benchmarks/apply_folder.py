@@ -19,26 +19,27 @@ from pathlib import Path
 from gan_tasks import __version__
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.inference.apply import apply_to_files, files_to_do
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.provenance import xmp
-from gan_tasks.export.inference.resume import sha256_of
-from gan_tasks.export.models.base import Model, load
+from gan_tasks.export.load import load
+from gan_tasks.export.models.hashing import sha256_of
 
 Pairs = list[tuple[Path, Path]]
 
 
-def run_sequentially(model: Model, pairs: Pairs) -> None:
+def run_sequentially(model: Predictor, pairs: Pairs) -> None:
     for before, after in pairs:
         image = read(before)
         mark = xmp(model.title, __version__, model_version="", source=sha256_of(before))
         write(after, Picture(model(image.pixels), image.icc_profile), xmp=mark)
 
 
-def run_apply(model: Model, pairs: Pairs) -> None:
-    done = apply_to_files(model, pairs, model_version="", overwrite=True, quiet=True)
+def run_apply(model: Predictor, pairs: Pairs) -> None:
+    done = apply_to_files(model, pairs, overwrite=True, quiet=True)
     assert done.written == len(pairs), done.failures
 
 
-def seconds(form: Callable[[Model, Pairs], None], model: Model, pairs: Pairs) -> float:
+def seconds(form: Callable[[Predictor, Pairs], None], model: Predictor, pairs: Pairs) -> float:
     start = time.perf_counter()
     form(model, pairs)
     return time.perf_counter() - start

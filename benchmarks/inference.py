@@ -18,67 +18,74 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.benchmark import fidelity_db
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.model import OUTPUT
+from gan_tasks.export.onnx.model import run_session
 from gan_tasks.export.onnx.providers import Configuration, configurations, start_session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
+from gan_tasks.spec import InputSpec, ModelSpec
 
-NETWORKS = {"resnet-9": "instance", "unet-256": "batch"}
+if TYPE_CHECKING:
+    from gan_tasks.export.onnx.export import Graph
+    from gan_tasks.networks.blocks import Norm
+    from gan_tasks.networks.translation import TranslationNetwork
+
+NETWORKS: dict[TranslationNetwork, Norm] = {"resnet-9": "instance", "unet-256": "batch"}
 """Generator → normalisation of its paper."""
+SPEC = ModelSpec("pix2pix", "translate", (InputSpec("image", "image", 3, "any"),), 3)
 WARM_UP_RUNS = 2
 Form = Configuration | None
 """An ONNX Runtime configuration; None is eager PyTorch."""
 
 
-def make_graph(name: str) -> object:
+def make_graph(name: TranslationNetwork) -> Graph:
     """Build the module to export of a pix2pix generator, always with the same random weights."""
     import torch
     from torch import nn
 
     from gan_tasks.datasets.paired import PairedConfig
     from gan_tasks.export.onnx.export import Graph
-    from gan_tasks.tasks.pix2pix import Pix2Pix
+    from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
 
     torch.manual_seed(0)
     data = PairedConfig(source_channels=3, target_channels=3)
-    task = Pix2Pix(generator=name, norm=NETWORKS[name], data=data)
+    task = Pix2Pix(Pix2PixConfig(generator=name, norm=NETWORKS[name], data=data))
     task.build(for_training=False)
     # Random weights and statistics with which every layer affects the output.
     for module in task.generators.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2)
     task.generators.eval()
-    return Graph(task.generators["g"], ("image",))
+    return Graph(task.generators["g"], task.spec())
 
 
-def export(name: str, path: Path) -> None:
+def export(name: TranslationNetwork, path: Path) -> None:
     """Write the network of this name as an ONNX file."""
     from gan_tasks.export.onnx.export import to_onnx
 
-    graph = make_graph(name)
-    network = graph.network
-    path.write_bytes(to_onnx(graph, 3, network.size_multiple, network.minimum_size).SerializeToString())
+    path.write_bytes(to_onnx(make_graph(name)).SerializeToString())
 
 
-def runner(form: Form, name: str, path: Path) -> Callable[[dict[str, FloatImages]], FloatImages]:
+def runner(form: Form, name: TranslationNetwork, path: Path) -> Callable[[dict[str, FloatImages]], FloatImages]:
     """Return a function that runs the network once."""
     if form is None:
         return make_graph(name).run
     session = start_session(read_onnx(path), form)
-    return lambda feeds: session.run([OUTPUT], feeds)[0]
+    return lambda feeds: run_session(session, feeds)
 
 
-def worker(form: Form, name: str, path: Path, size: int, pipe: Connection) -> None:
+def worker(form: Form, name: TranslationNetwork, path: Path, size: int, pipe: Connection) -> None:
     """Run in a process of its own: send (seconds to load, output), then the seconds of a run for each request."""
-    feeds = to_feeds(blocks(["image"], 3, size, size))
+    feeds = to_feeds(blocks(SPEC, size, size))
     start = time.perf_counter()
     run = runner(form, name, path)
     output = run(feeds)
@@ -89,7 +96,7 @@ def worker(form: Form, name: str, path: Path, size: int, pipe: Connection) -> No
         pipe.send(time.perf_counter() - start)
 
 
-def measure(name: str, options: argparse.Namespace) -> None:
+def measure(name: TranslationNetwork, options: argparse.Namespace) -> None:
     """Measure all forms of one network and print a line for each."""
     # Of these networks, only the ResNet has layers for Winograd's minimal filtering.
     forms: tuple[Form, ...] = (

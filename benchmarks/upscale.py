@@ -52,23 +52,24 @@ def runner(form: str, measurement: Measurement) -> Run:
         return ncnn_runner(measurement)
     if form in PROVIDERS:
         from gan_tasks.export.onnx.file import read_onnx
-        from gan_tasks.export.onnx.model import OUTPUT
+        from gan_tasks.export.onnx.model import run_session
         from gan_tasks.export.onnx.providers import Configuration, find_provider, start_session
 
         session = start_session(read_onnx(measurement.onnx), Configuration(find_provider(form), measurement.threads))
-        return lambda image: session.run([OUTPUT], {"image": image})[0]
+        return lambda image: run_session(session, {"image": image})
 
     import torch
 
-    from gan_tasks.export.models.pretrained_model import PretrainedModel
+    from gan_tasks.export.models.pretrained_model import PretrainedModel, Rescaled
+    from gan_tasks.export.models.torch_model import run_strip_wise
 
     torch.set_num_threads(measurement.threads)
     model = PretrainedModel(bundled_path(measurement.model), device="cpu")
     if form == OWN:
-        return lambda image: model.run_network(image * 2 - 1) / 2 + 0.5
-    for part in model.network.modules():
-        part.strip_wise = False
-    plain = model.network.network.to(memory_format=torch.contiguous_format)
+        return lambda image: np.asarray(model.run_network(image * 2 - 1) / 2 + 0.5, np.float32)
+    run_strip_wise(model.network, False)
+    assert isinstance(model.network, Rescaled)
+    plain = model.network.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def run(image: FloatImages) -> FloatImages:
         with torch.inference_mode():
@@ -163,7 +164,7 @@ def crop(photo: Path | None, size: int) -> FloatImages:
     if photo is None:
         from skimage.data import astronaut
 
-        pixels = astronaut()
+        pixels = astronaut()  # type: ignore[no-untyped-call]
     else:
         pixels = fit_channels(read(photo).pixels, 3)
     top, left = ((side - size) // 2 for side in pixels.shape[:2])
@@ -171,7 +172,7 @@ def crop(photo: Path | None, size: int) -> FloatImages:
         raise SystemExit(
             f"the image has {pixels.shape[0]}×{pixels.shape[1]} px; give a larger one, or a --size below {size}"
         )
-    return to_float(pixels[top : top + size, left : left + size])[None] / 2 + np.float32(0.5)
+    return np.asarray(to_float(pixels[top : top + size, left : left + size])[None] / 2 + 0.5, np.float32)
 
 
 def main() -> None:
@@ -182,13 +183,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="number of threads of every form")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="models to measure")
     options = parser.parse_args()
-    from gan_tasks.export.load import load_model
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
     from gan_tasks.export.onnx.export import export_onnx
 
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
-            export_onnx(load_model(name, device="cpu"), path, model_name=name)
+            export_onnx(PretrainedModel(bundled_path(name), device="cpu"), path, model_name=name)
             measure(Measurement(name, path, options.threads, crop(options.photo, options.size)), options.rounds)
 
 
