@@ -11,7 +11,6 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.load import load_model
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.runs.earlier_versions import renamed_options
 from gan_tasks.runs.folder import from_json, to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Task
@@ -38,7 +37,7 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
     is_known = bool(model.task_options) and name in ("", model.spec.task)
     if is_known:
         try:
-            options = to_json(task_class.Config()) | renamed_options(json.loads(model.task_options))
+            options = to_json(task_class.Config()) | json.loads(model.task_options)
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
         task = task_class(from_json(task_class.Config, options))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.onnx.earlier_versions import renamed_entries
 
 MAX_BYTES = 2**31 - 1
 """Largest length of a protobuf message."""
@@ -36,11 +35,7 @@ CHILDREN = {
 }
 TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
-GRAPH_INPUT, INPUT_NAME = 11, 1
 ENTRY_KEY, ENTRY_VALUE = 1, 2
-
-TEST_VECTOR = "test_vector_"
-"""Prefix of the metadata entries of test vectors."""
 
 
 class OnnxFileError(UserError):
@@ -80,12 +75,11 @@ def parse_onnx(data: bytes, name: str) -> OnnxFile:
                 "Save it as one (onnx.save with save_as_external_data=False), or export it again"
             )
         metadata = dict(read_entry(value) for number, value in top if number == MODEL_METADATA)
-        inputs = [each for number, value in top if number == MODEL_GRAPH for each in input_names(as_message(value))]
     except (MalformedError, UnicodeDecodeError) as error:
         raise OnnxFileError(
             f"{name} is not an ONNX file, or is cut short or damaged: {error}. Give one that `gan-tasks export` wrote"
         ) from error
-    return OnnxFile(name, data, renamed_entries(metadata, inputs, test_vector=TEST_VECTOR))
+    return OnnxFile(name, data, metadata)
 
 
 def graph_sha256(file: OnnxFile) -> str:
@@ -107,15 +101,6 @@ def refers_to_files(message: memoryview, kind: str, depth: int = MAX_DEPTH) -> b
         if (child := CHILDREN[kind].get(number)) and refers_to_files(as_message(value), child, depth - 1):
             return True
     return False
-
-
-def input_names(graph: memoryview) -> Iterator[str]:
-    """Yield the names of a graph's inputs, in their order."""
-    for number, value in fields(graph):
-        if number == GRAPH_INPUT:
-            yield from (
-                str(as_message(part), "utf-8") for field, part in fields(as_message(value)) if field == INPUT_NAME
-            )
 
 
 def read_entry(value: memoryview | int) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.export.models.base import FloatImages
-from gan_tasks.export.onnx.file import TEST_VECTOR, OnnxFile, OnnxFileError
+from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
 from gan_tasks.spec import InputSpec, ModelSpec
 
 STRIDE = 3
@@ -26,6 +26,8 @@ BLOCK = 8
 """Side in pixels of the blocks that images of test vectors consist of, so that they compress well."""
 MAX_BYTES = 2**26
 """Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
+KEY = "test_vector_"
+"""Prefix of the metadata entries."""
 
 VectorInputs = Mapping[str, NDArray[Any]]
 """Inputs by name: images and masks are C×H×W uint8 for [0, 1]; latents and labels are float32 vectors."""
@@ -90,12 +92,12 @@ class TestVector:
 
 def test_vectors_to_metadata(vectors: Sequence[TestVector]) -> dict[str, str]:
     """Return the metadata entries of test vectors."""
-    return {f"{TEST_VECTOR}{index}": vector.to_text() for index, vector in enumerate(vectors)}
+    return {f"{KEY}{index}": vector.to_text() for index, vector in enumerate(vectors)}
 
 
 def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
     """Read the test vectors of a file. Raises OnnxFileError if one is damaged."""
-    names = sorted(key for key in file.metadata if key.startswith(TEST_VECTOR))
+    names = sorted(key for key in file.metadata if key.startswith(KEY))
     try:
         return tuple(TestVector.from_text(file.metadata[name]) for name in names)
     except ValueError as error:

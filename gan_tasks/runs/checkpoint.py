@@ -20,7 +20,6 @@ import safetensors.torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.runs.earlier_versions import renamed_tensors
 
 Parts = dict[str, dict[str, Tensor]]
 
@@ -106,7 +105,7 @@ def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
             f"checkpoint {checkpoint}: {path.name} has {path.stat().st_size} bytes instead of {expected}"
         )
     try:
-        return renamed_tensors(safetensors.torch.load_file(path))
+        return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise DamagedCheckpointError(f"checkpoint {checkpoint}: {path.name} is damaged ({error})") from error
 

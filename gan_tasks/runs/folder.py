@@ -34,7 +34,6 @@ from gan_tasks.runs.checkpoint import (
     load_state,
     write_atomically,
 )
-from gan_tasks.runs.earlier_versions import renamed_options
 from gan_tasks.runs.options_file import options_toml
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import find_task
@@ -143,7 +142,7 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     try:
         content = json.loads(run.config.read_bytes())
         task_class = find_task(content["task"]).load()
-        config = from_json(task_class.Config, renamed_options(content["task_config"]))
+        config = from_json(task_class.Config, content["task_config"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
