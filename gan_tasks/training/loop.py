@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
@@ -34,9 +28,11 @@ from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
 from gan_tasks.runs.journal import Journal
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report
-from gan_tasks.tasks.base import BestBy, Data, Split, Stage, Task
+from gan_tasks.tasks.base import BestBy, Stage, Task
+from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
+from gan_tasks.training.signals import stop_signals
 from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.validation import SetEvaluator, evaluate_images, save_samples
 
@@ -137,66 +133,6 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     return run.path
 
 
-@dataclass(frozen=True)
-class DataSets:
-    """The training data of a run, and its held-out data."""
-
-    train: Data
-    held_out: Data | None
-    shown: Data
-    """Whole images for the sample grids: held-out images if there are any, else training images."""
-
-
-def open_data(task: Task[Any, Any], root: Path, seed: int, *, quiet: bool) -> tuple[Task[Any, Any], DataSets]:
-    """Open the data of a run. Returns them with the task, whose options that depend on the data are resolved.
-
-    Only `val` images select the best checkpoint and control the plateau schedule. `test` images are only shown.
-    """
-    train_data, found = task.open_data(root, "train", augment=True, seed=seed)
-    task = task.resolved(train_data)
-    held_out = open_split(task, root, "val", seed)
-    shown = held_out or open_split(task, root, "test", seed) or open_split(task, root, "train", seed)
-    assert shown is not None  # the train split was opened above
-    if not quiet:
-        for problem in found.problems:
-            print(f"left out: {problem}", file=sys.stderr)
-        print(found.summary, file=sys.stderr)
-    return task, DataSets(train_data, held_out, shown)
-
-
-def open_split(task: Task[Any, Any], root: Path, split: Split, seed: int) -> Data | None:
-    """Open the whole images of a split. Returns None if the split does not exist."""
-    try:
-        return task.open_data(root, split, augment=False, seed=seed)[0]
-    except MissingSplitError:
-        return None
-
-
-def check_best_by(task: Task[Any, Any], data: DataSets, stage: Stage, config: TrainConfig) -> None:
-    """Check the options that follow a metric. Raises UserError if that metric cannot be computed."""
-    best_by = config.best_by or stage.best_by
-    if best_by not in (None, "kernel-distance") and not task.evaluation().has_target:
-        raise UserError(
-            f"{best_by} compares outputs with targets, and {task.name} has no targets: give --best-by kernel-distance"
-        )
-    follows = [f"--best-by {config.best_by}"] if config.best_by else []
-    follows += [f"--patience {config.patience}"] if config.patience else []
-    follows += ["--schedule plateau"] if stage.schedule.schedule == "plateau" else []
-    if not follows:
-        return
-    if data.held_out is None:
-        raise UserError(
-            f"{follows[0]} follows held-out images, and there are none: put some into val/, or leave the option out"
-        )
-    if best_by is None:
-        raise UserError(
-            f"{follows[0]} follows a metric, and stage {stage.name} of {task.name} has none of its own: "
-            "give --best-by kernel-distance"
-        )
-    if "--schedule plateau" not in follows and not config.evaluate_every_steps:
-        raise UserError(f"{follows[0]} needs evaluations: give --evaluate-every-steps")
-
-
 @dataclass
 class Position:
     """The progress of a run. Data, schedules and random numbers depend only on it and the seed."""
@@ -230,7 +166,14 @@ class Loop:
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
         for stage in self.stages:
-            check_best_by(task, data, stage, config)
+            check_best_by(
+                task,
+                data,
+                stage,
+                chosen=config.best_by,
+                patience=config.patience,
+                evaluate_every_steps=config.evaluate_every_steps,
+            )
         torch.manual_seed(mix_seed(config.seed))
         task.build(for_training=True)
         self.init_from = init_from
@@ -492,28 +435,3 @@ class Loop:
     def say(self, message: str) -> None:
         if self.runtime.is_main:
             print(message, file=sys.stderr)
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT, so that the loop can save a checkpoint before it ends.
-
-    A second SIGINT raises KeyboardInterrupt at once. Outside the main thread signals cannot be caught, and the list
-    stays empty.
-    """
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
