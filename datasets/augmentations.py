@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images.pixels import Pixels, to_float
+from gan_tasks.datasets.ranges import Checked, Side
 
 
 @dataclass(frozen=True)
-class FramingConfig:
+class FramingConfig(Checked):
     """How images are resized, cropped and flipped for training."""
 
     # The defaults are those of the pix2pix and CycleGAN papers; other tasks have their own.
-    load_size: int = 286
+    load_size: Side = 286
     """Resize height and width to this many px before cropping; 0 keeps the file's size."""
-    crop_size: tuple[int, int] = (256, 256)
+    crop_size: tuple[Side, Side] = (256, 256)
     """Train on random crops of this height and width in px; smaller images are padded by reflection. Cropping is
     turned off by 0 0."""
     keep_aspect: bool = False
@@ -27,8 +28,7 @@ class FramingConfig:
     """Mirror half of the samples left to right."""
 
     def __post_init__(self) -> None:
-        if self.load_size < 0:
-            raise UserError(f"load_size is {self.load_size}; give 0 or more")
+        super().__post_init__()
         if self.crop_size != (0, 0) and min(self.crop_size) < 1:
             raise UserError(f"crop_size is {self.crop_size}; give a height and a width of 1 px or more, or 0 0")
 

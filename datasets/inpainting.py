@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
-from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, resize_mask, to_mask
+from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
+from gan_tasks.datasets.ranges import Channels, Checked, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
@@ -36,14 +37,14 @@ class Masked(NamedTuple, Generic[Image]):
 
 
 @dataclass(frozen=True)
-class MaskedConfig:
+class MaskedConfig(Checked):
     """Images, masks and augmentation of the training data. The defaults are those of the DeepFill v2 paper.
 
     Crops have the resolution of the file unless --load-size is given. Give it for large photographs: otherwise a crop
     shows only a small part of the image.
     """
 
-    image_channels: int = 0
+    image_channels: Channels = 0
     """Number of channels of the images; 0 takes the number of the first file. Alpha is dropped."""
     framing: FramingConfig = FramingConfig(load_size=0, keep_aspect=True)
     channel_shuffle: bool = False
@@ -54,7 +55,7 @@ class MaskedConfig:
     mask_pairing: MaskPairing = "auto"
     """How mask files are paired with images: stem = by the same file name; random = at random, resized to the image;
     auto = by file name if any mask has the name of an image, else at random."""
-    mask_threshold: int = DEFAULT_THRESHOLD
+    mask_threshold: Annotated[int, Range(1, 255)] = DEFAULT_THRESHOLD
     """Mask the pixels of a mask file whose gray level is at least this, 1 to 255: white = masked = to be filled."""
     invert_mask: bool = False
     """Mask the pixels of a mask file below --mask-threshold instead: black ones, or erased ones of a layer."""
@@ -62,11 +63,6 @@ class MaskedConfig:
     """Give half of the samples a sketch, the edges in the masked region, so that the model learns to follow lines."""
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
-
-    def __post_init__(self) -> None:
-        if self.image_channels < 0:
-            raise UserError(f"image_channels is {self.image_channels}; give 0 or more")
-        check_threshold(self.mask_threshold)
 
 
 @dataclass(frozen=True)

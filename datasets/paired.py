@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sa
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
@@ -30,7 +31,7 @@ class Pair(NamedTuple, Generic[Image]):
 
 
 @dataclass(frozen=True)
-class PairedConfig:
+class PairedConfig(Checked):
     """Pairs and augmentation of the training data. The defaults are those of the pix2pix paper."""
 
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
@@ -38,30 +39,22 @@ class PairedConfig:
     layout: Literal["auto", "folders", "aligned"] = "auto"
     """How pairs are stored: folders = files of the same name in the folders A and B; aligned = A and B side by side
     in one file; auto = the layout that is found."""
-    source_channels: int = 0
+    source_channels: Channels = 0
     """Number of channels of the source; 0 takes the number of the first file, alpha included."""
-    target_channels: int = 0
+    target_channels: Channels = 0
     """Number of channels of the target; 0 takes the number of the first file, alpha included."""
     framing: FramingConfig = FramingConfig()
-    photometric: float = 0.0
+    photometric: Fraction = 0.0
     """Change brightness, contrast and colour of the source at random, by an amount from 0 (off) to 1."""
-    denoise: float = 0.0
+    denoise: Annotated[float, Range(0, 255)] = 0.0
     """Add Gaussian noise with this standard deviation, in 8-bit grey levels, to the source, so that the model also
     learns to denoise."""
     extra_data: Path | None = None
     """Mix the pairs of this folder into the training data, for example generated images."""
-    extra_weight: float = 0.25
+    extra_weight: Fraction = 0.25
     """Draw a training sample from --extra-data with this probability, 0 to 1."""
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
-
-    def __post_init__(self) -> None:
-        for name in ("source_channels", "target_channels", "denoise"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")
-        for name in ("photometric", "extra_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
+from gan_tasks.datasets.ranges import Checked, Range, Side
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
@@ -35,10 +36,10 @@ class LowRes(NamedTuple, Generic[Image]):
 
 
 @dataclass(frozen=True)
-class SuperResolutionDataConfig:
+class SuperResolutionDataConfig(Checked):
     """Images, degradation and crops of the training data."""
 
-    scale: int = 4
+    scale: Annotated[int, Range(1, 8)] = 4
     """Enlarge height and width by this factor: 1, 2, 3, 4 or 8, if the network supports it."""
     degradation: Literal["bicubic", "real-esrgan"] = "bicubic"
     """How the low-resolution image is made: bicubic = MATLAB's bicubic interpolation; real-esrgan = random blur,
@@ -46,7 +47,7 @@ class SuperResolutionDataConfig:
     degrade_on: Literal["auto", "workers", "device"] = "auto"
     """Where the real-esrgan degradation runs: workers = in the data loader's processes; device = in batches on the
     device of the networks; auto = device on a GPU, else workers."""
-    crop_size: int = 128
+    crop_size: Side = 128
     """Train on random crops of the high-resolution image of this height and width in px, a multiple of the scale."""
     flip: bool = True
     """Mirror half of the samples left to right, half top to bottom, and transpose half."""
@@ -56,6 +57,7 @@ class SuperResolutionDataConfig:
     """Stop with an error if any file has a problem, instead of leaving the file out."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.scale not in (1, 2, 3, 4, 8):
             raise UserError(f"scale is {self.scale}; give 1, 2, 3, 4 or 8")
         if self.crop_size < self.scale or self.crop_size % self.scale:

@@ -14,6 +14,7 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
+from gan_tasks.datasets.ranges import Channels, Checked
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
@@ -28,21 +29,16 @@ class Unpaired(NamedTuple, Generic[Image]):
 
 
 @dataclass(frozen=True)
-class UnpairedConfig:
+class UnpairedConfig(Checked):
     """Images and augmentation of the training data. The defaults are those of the CycleGAN paper."""
 
-    a_channels: int = 0
+    a_channels: Channels = 0
     """Number of channels of the images in A; 0 takes the number of the first file, alpha included."""
-    b_channels: int = 0
+    b_channels: Channels = 0
     """Number of channels of the images in B; 0 takes the number of the first file, alpha included."""
     framing: FramingConfig = FramingConfig()
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
-
-    def __post_init__(self) -> None:
-        for name in ("a_channels", "b_channels"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 def options_of(config: Any, route: Route = ()) -> Iterator[Option]:
     """The options of a dataclass instance, in the order of its fields; its values are their defaults."""
-    hints = get_type_hints(type(config), include_extras=True)
+    hints, kinds = get_type_hints(type(config), include_extras=True), get_type_hints(type(config))
     docstrings = field_docstrings(type(config))
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
@@ -83,8 +83,7 @@ def options_of(config: Any, route: Route = ()) -> Iterator[Option]:
             yield from options_of(value, (*route, field.name))
             continue
         positional = get_origin(hint) is Annotated and POSITIONAL in get_args(hint)
-        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-        yield Option((*route, field.name), kind, value, docstrings.get(field.name, ""), positional)
+        yield Option((*route, field.name), kinds[field.name], value, docstrings.get(field.name, ""), positional)
 
 
 def with_values(config: T, values: Mapping[Route, Any], route: Route = ()) -> T:

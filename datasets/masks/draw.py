@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.masks.kinds import MaskKind
+from gan_tasks.datasets.ranges import Checked, Fraction
 
 Mask = NDArray[np.bool_]
 """H×W bool, True = masked = to be filled."""
@@ -21,7 +22,7 @@ _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class MaskConfig:
+class MaskConfig(Checked):
     """The kinds and sizes of masks that are drawn. The defaults are those of the DeepFill v2 paper."""
 
     mask_kinds: tuple[MaskKind, ...] = ("free-form",)
@@ -29,19 +30,20 @@ class MaskConfig:
     often. strokes = brush strokes; box = a rectangle; free-form = strokes and a box; inverse = everything outside
     several free-form masks; blobs = smooth shapes like objects; border = the area around a smaller image; damage =
     scratches and stains as on old photographs."""
-    min_mask_ratio: float = 0.0
+    min_mask_ratio: Fraction = 0.0
     """Use only masks with at least this mask ratio: the fraction of the image, 0 to 1, that is masked."""
-    max_mask_ratio: float = 1.0
+    max_mask_ratio: Fraction = 1.0
     """Use only masks with at most this mask ratio: the fraction of the image, 0 to 1, that is masked."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = [kind for kind in self.mask_kinds if kind not in _DRAW]
         if unknown or not self.mask_kinds:
             raise UserError(f"mask_kinds is {self.mask_kinds}; give one or more of {', '.join(_DRAW)}")
-        if not 0 <= self.min_mask_ratio <= self.max_mask_ratio <= 1:
+        if self.min_mask_ratio > self.max_mask_ratio:
             raise UserError(
-                f"min_mask_ratio is {self.min_mask_ratio} and max_mask_ratio is {self.max_mask_ratio}; "
-                "give numbers from 0 to 1, with min_mask_ratio at most max_mask_ratio"
+                f"min_mask_ratio is {self.min_mask_ratio} and max_mask_ratio is {self.max_mask_ratio}: "
+                "expected a min_mask_ratio of at most max_mask_ratio"
             )
 
 

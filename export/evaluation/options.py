@@ -8,21 +8,22 @@ from typing import Literal
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.masks.kinds import MaskKind
+from gan_tasks.datasets.ranges import Checked, Count, Fraction, Side
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
+class EvaluationOptions(Checked):
     """What to measure, and on which images."""
 
     split: Literal["train", "val", "test"] = "test"
     """Split of the data to evaluate on."""
-    limit: int = 0
+    limit: Count = 0
     """Largest number of images to evaluate on; 0 = all."""
     luma: bool = False
     """Measure PSNR, SSIM and MS-SSIM on Y too, as is usual for super-resolution."""
-    crop: int = 0
+    crop: Side = 0
     """Leave out this many pixels on each side before full-reference metrics are computed."""
-    patch: int = 0
+    patch: Side = 0
     """Compare sets of patches with sides of this many pixels instead of whole images; 0 = whole images."""
     features: Literal["efficientnet-lite0", "vgg16", "none"] | None = None
     """Network whose features compare sets of images; by default the first that is installed."""
@@ -36,27 +37,26 @@ class EvaluationOptions:
     """Report Fréchet distances and FID of fewer than 2,000 images too, with a warning."""
 
     def __post_init__(self) -> None:
-        for name in ("limit", "crop", "patch"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: give 0 or more")
+        super().__post_init__()
         if self.features_weights and self.features in (None, "none"):
             raise UserError("--features-weights needs --features: give the network that the weights are for")
 
 
 @dataclass(frozen=True)
-class MaskOptions:
+class MaskOptions(Checked):
     """Masks to evaluate an inpainting model with. If any is given, the metrics in the run folder are not replaced."""
 
     masks: Path | None = None
     """Read the masks from a folder of mask files, or from a folder with such folders val and test."""
     mask_kinds: tuple[MaskKind, ...] = ()
     """Draw masks of these kinds instead of those of the training."""
-    min_mask_ratio: float | None = None
+    min_mask_ratio: Fraction | None = None
     """Smallest mask ratio, 0 to 1; by default 0 with --masks or --mask-kinds, else as in the training."""
-    max_mask_ratio: float | None = None
+    max_mask_ratio: Fraction | None = None
     """Largest mask ratio, 0 to 1; by default 1 with --masks or --mask-kinds, else as in the training."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.masks and self.mask_kinds:
             raise UserError("--masks reads masks and --mask-kinds draws them: give one of the two")
 

@@ -7,30 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, fit_channels
+from gan_tasks.datasets.ranges import Checked, Fraction, Scale
 from gan_tasks.export.models.resizing import resized, strips
-
-LARGEST_SCALE = 16.0
-"""Largest scale of the result."""
 
 
 @dataclass(frozen=True)
-class UpscaleOptions:
+class UpscaleOptions(Checked):
     """How to use a super-resolution model. Raises UserError for values out of range.
 
     scale: size of the result over the size of the input; None is the model's own scale.
     blend_weight: weight of the model's output; 1 - blend_weight is the weight of bicubic interpolation.
     """
 
-    scale: float | None = None
-    blend_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale <= LARGEST_SCALE:
-            raise UserError(f"the scale is {self.scale:g}: expected a scale above 0, of at most {LARGEST_SCALE:g}")
-        if not 0 <= self.blend_weight <= 1:
-            raise UserError(f"the blend weight is {self.blend_weight:g}: expected 0 (bicubic only) to 1 (model only)")
+    scale: Scale | None = None
+    blend_weight: Fraction = 1.0
 
     def __str__(self) -> str:
         """Return the options that are not the default, each after a comma, to identify results."""

@@ -12,55 +12,49 @@ All losses are computed in float32 or float64, whatever the precision of the net
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, PositiveCount, Range, Weight
 from gan_tasks.losses.diff_augment import Augmentation
 
 Scales: TypeAlias = Sequence[Sequence[Tensor]]
 """Output of a discriminator: scales → layers → features N×C×h×w, where the last layer holds the logits."""
 
 
+Target = Annotated[float, Range(-1e6, 1e6)]
+"""A value that logits are compared with."""
+
+
 @dataclass(frozen=True)
-class AdversarialConfig:
+class AdversarialConfig(Checked):
     """Options of the adversarial objective."""
 
     adversarial: Literal["vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average"] = (
         "vanilla"
     )
     """Adversarial loss on the discriminator's logits."""
-    lsgan_targets: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    lsgan_targets: tuple[Target, Target, Target] = (0.0, 1.0, 1.0)
     """Targets of the lsgan loss: D's target for generated patches, D's target for real ones, and G's target."""
-    gradient_penalty: float = 0.0
+    gradient_penalty: Weight = 0.0
     """Weight of the WGAN-GP gradient penalty (10 in the paper; 0 = off)."""
-    clip_weights: float = 0.0
+    clip_weights: Weight = 0.0
     """Limit to which the discriminator's weights are clipped after each step (0.01 in the WGAN paper; 0 = off)."""
-    r1: float = 0.0
+    r1: Weight = 0.0
     """Weight γ of R1, the zero-centred gradient penalty on real images (0 = off)."""
-    r2: float = 0.0
+    r2: Weight = 0.0
     """Weight γ of R2, the zero-centred gradient penalty on generated images (0 = off)."""
-    r_interval: int = 1
+    r_interval: PositiveCount = 1
     """Steps from one R1 or R2 penalty to the next (lazy regularisation); the penalty is multiplied by this number."""
     d_augment: tuple[Augmentation, ...] = ()
     """Random augmentations of real and generated images before the discriminator; use all three for few images."""
 
     def __post_init__(self) -> None:
-        """Check the values. Raises UserError if one is out of range."""
-        weights = {
-            "gradient_penalty": self.gradient_penalty,
-            "clip_weights": self.clip_weights,
-            "r1": self.r1,
-            "r2": self.r2,
-        }
-        for name, value in weights.items():
-            if value < 0:
-                raise UserError(f"{name} is {value}: give 0 to switch it off or a positive number")
-        if self.r_interval < 1:
-            raise UserError(f"r_interval is {self.r_interval} steps: give 1 (every step) or more")
+        super().__post_init__()
         generated, real, _ = self.lsgan_targets
         if generated >= real:
             raise UserError(

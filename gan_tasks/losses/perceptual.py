@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Weight
 from gan_tasks.losses.functional import l1
 from gan_tasks.pretrained.files.download import DownloadError, OnProgress, fetch
 from gan_tasks.pretrained.files.safe_load import read_state_dict
@@ -41,10 +42,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class PerceptualConfig:
+class PerceptualConfig(Checked):
     """Options of the perceptual loss."""
 
-    perceptual: float = 0.0
+    perceptual: Weight = 0.0
     """Weight of the perceptual loss (10 in pix2pixHD; 0 = off)."""
     perceptual_network: Network = "vgg19"
     """Pretrained VGG that provides the features of the perceptual loss and of the discriminator on features."""
@@ -52,11 +53,6 @@ class PerceptualConfig:
     """VGG layers: first ReLU of each block, last convolution (esrgan), or last of each block (real-esrgan)."""
     perceptual_weights: Path | None = None
     """File with the VGG's weights, .safetensors or .pth with torchvision's keys; without it, download it once."""
-
-    def __post_init__(self) -> None:
-        """Check the values. Raises UserError if the weight is negative."""
-        if self.perceptual < 0:
-            raise UserError(f"perceptual is {self.perceptual}: give 0 to switch it off or a positive number")
 
 
 class Perceptual(nn.Module):

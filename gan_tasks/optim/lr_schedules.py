@@ -7,40 +7,27 @@ no state to save: a resumed run calls the function with the same values.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Range
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Checked):
     """Options of the length of the training and of the learning-rate schedule."""
 
     schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "constant", "plateau"] = "linear"
     """Learning-rate schedule; halving cuts at 1/8, 1/4, 1/2 and 3/4 of the epochs, plateau when progress stops."""
-    epochs: int = 200
+    epochs: PositiveCount = 200
     """Total number of passes over the training images."""
-    decay_epochs: int = 100
+    decay_epochs: Count = 100
     """Number of epochs at the end over which the linear schedule decays (at most all epochs)."""
-    cosine_periods: int = 4
+    cosine_periods: PositiveCount = 4
     """Number of half cosines of the cosine-restarts schedule, all of the same length."""
-    plateau_patience_epochs: int = 5
+    plateau_patience_epochs: PositiveCount = 5
     """Epochs without a better held-out metric (see --best-by) before the plateau schedule cuts the rate."""
-    plateau_factor: float = 0.1
+    plateau_factor: Annotated[float, Range(0, 1, above=True, below=True)] = 0.1
     """Factor by which each cut of the plateau schedule multiplies the rate."""
-
-    def __post_init__(self) -> None:
-        """Check the values. Raises UserError if one is out of range."""
-        if self.epochs < 1:
-            raise UserError(f"epochs is {self.epochs}: give 1 or more")
-        if self.decay_epochs < 0:
-            raise UserError(f"decay_epochs is {self.decay_epochs}: give 0 (the rate never falls) or more")
-        if self.cosine_periods < 1:
-            raise UserError(f"cosine_periods is {self.cosine_periods}: give 1 or more")
-        if self.plateau_patience_epochs < 1:
-            raise UserError(f"plateau_patience_epochs is {self.plateau_patience_epochs}: give 1 or more")
-        if not 0 < self.plateau_factor < 1:
-            raise UserError(f"plateau_factor is {self.plateau_factor}: give a number between 0 and 1")
 
 
 def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) -> float:

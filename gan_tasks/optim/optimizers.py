@@ -2,31 +2,35 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
+from gan_tasks.datasets.ranges import Checked, LearningRate, Range, Weight
+
+Decay = Annotated[float, Range(0, 1, below=True)]
+
 
 @dataclass(frozen=True)
-class OptimisationConfig:
+class OptimisationConfig(Checked):
     """Options of the batch, the optimizer and the average of the weights."""
 
-    batch_size: int = 1
+    batch_size: Annotated[int, Range(1, 65_536)] = 1
     """Images per step on each device."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Optimizer: adam, or adamw with decoupled weight decay."""
-    lr: float = 2e-4
+    lr: LearningRate = 2e-4
     """Learning rate of the generators, and of the discriminators unless --lr-d is given."""
-    lr_d: float | None = None
+    lr_d: LearningRate | None = None
     """Learning rate of the discriminators; without it, they use --lr."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Decay, Decay] = (0.5, 0.999)
     """Decay rates β1 and β2 of the running averages of the gradient and of its square."""
-    weight_decay: float = 0.0
+    weight_decay: Weight = 0.0
     """Weight decay: decoupled from the gradient with adamw, an L2 penalty with adam."""
-    clip_grad_norm: float = 0.0
+    clip_grad_norm: Weight = 0.0
     """Largest gradient norm; larger gradients are scaled down to it (0 = no limit)."""
-    ema_halflife_images: float = 0.0
+    ema_halflife_images: Weight = 0.0
     """Half-life, in images, of the average of the generator weights that is used after training (0 = off)."""
 
 

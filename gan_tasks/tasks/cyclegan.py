@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Range, Weight
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
@@ -50,12 +52,12 @@ class CycleGANConfig(TranslationConfig):
     """Normalisation in generators and discriminators."""
     dropout: bool = False
     """Dropout in the generators during training."""
-    cycle: float = 10.0
+    cycle: Weight = 10.0
     """Weight of the cycle loss: mean absolute difference between an image and its translation back."""
-    identity: float = 5.0
+    identity: Weight = 5.0
     """Weight of the identity loss: mean absolute difference between an image of a generator's target side and its
     output for that image. 0 turns it off."""
-    pool_images: int = 50
+    pool_images: Annotated[int, Range(0, 1_000_000)] = 50
     """Size of the image pool of each side. It passes generated images of earlier steps to the discriminator. 0 turns
     it off."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")

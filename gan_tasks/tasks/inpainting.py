@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from gan_tasks.datasets.images import to_float, to_uint8
 from gan_tasks.datasets.images.pixels import Pixels
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
@@ -53,36 +54,36 @@ BOUNDARY_PX = 4
 
 
 @dataclass(frozen=True)
-class InpaintingConfig:
+class InpaintingConfig(Checked):
     """Options of inpainting. The defaults are DeepFill v2's recipe."""
 
     network: Network = "deepfill-v2"
     """Architecture of the generator."""
-    width: int = 48
+    width: Width = 48
     """Channels after the first downsampling. The cost grows with the square of the width. The papers use 48 (DeepFill
     v2) and 64 (DeepFill v1 and Context Encoder)."""
     residual: bool = False
     """The generator computes a residual, which is added to a smooth fill of the masked region. It is zero at the
     start."""
-    residual_downscale: int = 1
+    residual_downscale: Annotated[int, Range(1, 64)] = 1
     """Compute the residual at 1/N of the size and upsample it. The receptive field then covers larger masks at a
     fraction of the cost, but the output has no fine detail. Initialise it from a run on images of 1/N of the size."""
     local_discriminator: bool = False
     """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
-    d_width: int = 64
+    d_width: Width = 64
     """Channels of the discriminators' first layer."""
-    d_scales: int = 1
+    d_scales: Annotated[int, Range(1, 8)] = 1
     """Number of resolutions of a discriminator's input, each half of the one before."""
-    reconstruction: float = 1.0
+    reconstruction: Weight = 1.0
     """Weight of the difference between output and image, for the coarse and for the refined output."""
     reconstruction_loss: ReconstructionLoss = "l1"
     """The reconstruction loss. l1 is the mean absolute difference, l2 the mean squared difference. psnr is the
     negative PSNR in dB, which gives images that are easy to fill the same weight as others."""
-    mask_weight: float = 1.0
+    mask_weight: Weight = 1.0
     """Weight of a masked pixel in the reconstruction loss; a known pixel has 1."""
-    boundary_weight: float = 1.0
+    boundary_weight: Weight = 1.0
     """Factor on mask_weight for the masked pixels within 4 px of the mask's boundary."""
-    gan: float = 1.0
+    gan: Weight = 1.0
     """Weight of the adversarial loss. 0 trains without a discriminator."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
     perceptual: PerceptualConfig = PerceptualConfig()
@@ -91,6 +92,7 @@ class InpaintingConfig:
     data: MaskedConfig = MaskedConfig()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_residual(self.residual_downscale, self.residual)
 
 

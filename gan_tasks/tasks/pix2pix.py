@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.paired import FoundPairs, Pair, PairedConfig, PairedImages, open_pairs
+from gan_tasks.datasets.ranges import Count, PositiveCount, Weight
 from gan_tasks.losses.adversarial import d_objective, on_one_draw
 from gan_tasks.losses.functional import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
@@ -40,13 +41,13 @@ class Pix2PixConfig(TranslationConfig):
 
     d_conditional: bool = True
     """The discriminator's input includes the source."""
-    d_steps: int = 1
+    d_steps: PositiveCount = 1
     """Updates of the discriminator for each update of the generator (Wasserstein GANs: 5)."""
-    d_warmup_images: int = 0
+    d_warmup_images: Count = 0
     """Number of images at the start on which only the discriminator is trained."""
-    l1: float = 100.0
+    l1: Weight = 100.0
     """Weight of the mean absolute difference to the target."""
-    feature_matching: float = 0.0
+    feature_matching: Weight = 0.0
     """Weight of the feature matching loss, the difference in the discriminator's features (pix2pixHD: 10)."""
     data: PairedConfig = PairedConfig()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from gan_tasks.datasets.degradations.on_device.unsharp_mask import sharpen
 from gan_tasks.datasets.degradations.real_esrgan import draw_degradation
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_float, to_uint8
+from gan_tasks.datasets.ranges import Checked, Count, LearningRate, Range, Weight, Width
 from gan_tasks.datasets.super_resolution import (
     DEGRADED_MARGIN,
     FoundPhotographs,
@@ -47,33 +48,33 @@ Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet"]
 
 
 @dataclass(frozen=True)
-class SuperResolutionConfig:
+class SuperResolutionConfig(Checked):
     """Options of super-resolution. The defaults are ESRGAN's recipe."""
 
     network: Network = "rrdb"
     """Architecture of the generator: rrdb of ESRGAN, srvgg of Real-ESRGAN (compact), msr-resnet of BasicSR (scales
     2, 3, 4 and 8), or srresnet of SRGAN."""
-    width: int = 64
+    width: Width = 64
     """Channels of the features. The cost grows with the square of the width."""
-    blocks: int = 23
+    blocks: Annotated[int, Range(1, 1000)] = 23
     """Number of blocks, or of inner convolutions in srvgg."""
     discriminator: Literal["patch", "unet"] = "patch"
     """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN)."""
-    d_width: int = 64
+    d_width: Width = 64
     """Channels of the discriminator's first layer."""
-    d_scales: int = 1
+    d_scales: Annotated[int, Range(1, 8)] = 1
     """Number of resolutions of the discriminator's input, each half of the one before."""
-    reconstruction_l1: float = 1.0
+    reconstruction_l1: Weight = 1.0
     """Weight of the mean absolute difference to the target in the first stage. Values are in [0, 1]."""
-    l1: float = 0.01
+    l1: Weight = 0.01
     """Weight of the mean absolute difference to the target in the adversarial stage. Values are in [0, 1]."""
-    gan: float = 0.005
+    gan: Weight = 0.005
     """Weight of the adversarial loss."""
     sharpen_targets: bool = False
     """Compare the output with the sharpened target (unsharp mask), as Real-ESRGAN does."""
-    adversarial_epochs: int = 800
+    adversarial_epochs: Count = 800
     """Epochs of the adversarial stage. 0 leaves this stage out."""
-    adversarial_lr: float = 1e-4
+    adversarial_lr: LearningRate = 1e-4
     """Learning rate of the adversarial stage. It is halved after 1/8, 1/4, 1/2 and 3/4 of the stage."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="relativistic-average")
     perceptual: PerceptualConfig = PerceptualConfig(perceptual=1.0, perceptual_layers="esrgan")
@@ -84,8 +85,7 @@ class SuperResolutionConfig:
     data: SuperResolutionDataConfig = SuperResolutionDataConfig()
 
     def __post_init__(self) -> None:
-        if self.adversarial_epochs < 0:
-            raise UserError(f"adversarial_epochs is {self.adversarial_epochs}: give 0 (no adversarial stage) or more")
+        super().__post_init__()
         if self.network == "srresnet" and self.data.scale == 1:
             raise UserError("srresnet only enlarges, and the scale is 1: give --network rrdb")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import Discriminate
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import Perceptual, PerceptualConfig, load_perceptual
@@ -26,19 +27,19 @@ from gan_tasks.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(Checked):
     """Options of generators, discriminators and their training. The defaults are those of pix2pix."""
 
     generator: TranslationNetwork = "unet-256"
     """Architecture of the generator. Each takes any image size; unet-256 pads to multiples of 256 pixels."""
-    width: int = 64
+    width: Width = 64
     """Channels of a generator's first layer. The cost grows with the square of the width."""
     upsampling: Upsampling = "transposed"
     """Upsampling in the generators: transposed convolution, or resize and convolution (no checkerboard)."""
     residual: bool = False
     """The generator computes a residual, which is added to its input and is zero at the start. Use it if input and
     output look similar. Both need the same number of channels."""
-    residual_downscale: int = 1
+    residual_downscale: Annotated[int, Range(1, 64)] = 1
     """Compute the residual at 1/N of the size and upsample it. This changes colours and light at a fraction of the
     cost and keeps every detail. The input of the discriminators is reduced to 1/N of the size, too."""
     norm: Norm = "batch"
@@ -50,15 +51,15 @@ class TranslationConfig:
     the features of four layers of the perceptual network (it ignores d_layers and d_scales)."""
     d_norm: Norm | Literal["same"] = "same"
     """Normalisation in the discriminators. same is that of the generators."""
-    d_width: int = 64
+    d_width: Width = 64
     """Channels of a discriminator's first layer."""
-    d_layers: int = 3
+    d_layers: Annotated[int, Range(1, 8)] = 3
     """Number of downsamplings in a discriminator. 1, 2, 3 and 4 give patches of 16, 34, 70 and 142 pixels."""
-    d_scales: int = 1
+    d_scales: Annotated[int, Range(1, 8)] = 1
     """Number of resolutions of a discriminator's input, each half of the one before."""
     d_spectral: bool = False
     """Spectral normalisation of the discriminators."""
-    gan: float = 1.0
+    gan: Weight = 1.0
     """Weight of the adversarial loss. 0 trains without a discriminator."""
     adversarial: AdversarialConfig = AdversarialConfig()
     perceptual: PerceptualConfig = PerceptualConfig()
@@ -66,6 +67,7 @@ class TranslationConfig:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_residual(self.residual_downscale, self.residual)
 
 

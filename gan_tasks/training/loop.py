@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Seed, Workers
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
@@ -38,10 +39,10 @@ from gan_tasks.training.validation import SetEvaluator, evaluate_images, save_sa
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Options of the training loop. They are the same for every task."""
 
-    seed: int = 0
+    seed: Seed = 0
     """The seed of all random numbers."""
     device: str = "auto"
     """The device to train on: auto, cpu, cuda or cuda:N."""
@@ -49,28 +50,28 @@ class TrainConfig:
     """The precision of the networks' arithmetic. auto is bf16 on hardware that computes it fast, else fp32."""
     compile: bool = False
     """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
-    workers: int = 2
+    workers: Workers = 2
     """The number of processes that read images. 0 reads them in the training process."""
-    max_steps: int = 0
+    max_steps: Count = 0
     """The number of steps to stop after, with a checkpoint. 0 trains to the end."""
-    log_every_steps: int = 50
+    log_every_steps: Count = 50
     """The number of steps between two lines of the journal."""
-    sample_every_steps: int = 1000
+    sample_every_steps: Count = 1000
     """The number of steps between two grids of sample images."""
-    evaluate_every_steps: int = 1000
+    evaluate_every_steps: Count = 1000
     """The number of steps between two evaluations on the validation images, if there are any."""
-    checkpoint_every_steps: int = 1000
+    checkpoint_every_steps: Count = 1000
     """The number of steps between two checkpoints."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: PositiveCount = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
-    max_evaluated_images: int = 50
+    max_evaluated_images: PositiveCount = 50
     """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None
     """The metric of the validation images that chooses the best checkpoint, and that --patience and --schedule
     plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0)."""
-    patience: int = 0
+    patience: Count = 0
     """A stage ends after this number of evaluations in a row without an improvement. 0 never ends it early."""
-    max_skipped_steps: int = 20
+    max_skipped_steps: PositiveCount = 20
     """Training stops after this number of steps in a row with losses or gradients that are not finite."""
     quiet: bool = False
     """Do not show progress."""

@@ -11,13 +11,14 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
+from gan_tasks.datasets.ranges import Checked, Fraction, Scale
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 
 DEFAULT_MEMORY = "2.4GB"
 
 
 @dataclass(frozen=True)
-class Apply(Command):
+class Apply(Checked, Command):
     """Run a model over an image, a video or a folder of them."""
 
     titles: ClassVar[Mapping[str, str]] = {"mask_files": "inpainting"}
@@ -45,10 +46,10 @@ class Apply(Command):
     max_memory: str = ""
     """The memory for the network's features, such as 512MB. Larger images are processed in tiles. The default is
     2.4GB. The program, the image and its result take memory besides."""
-    scale: float | None = None
+    scale: Scale | None = None
     """The scale of super-resolution: output pixels per input pixel along a side, such as 2.5. The default is the
     model's own."""
-    blend_weight: float = 1.0
+    blend_weight: Fraction = 1.0
     """The share of the model in the result of super-resolution: 1 is the model alone, 0 is bicubic interpolation
     alone."""
     overwrite: bool = False

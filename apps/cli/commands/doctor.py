@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK
+from gan_tasks.datasets.ranges import Checked, Range
 
 if TYPE_CHECKING:
     from gan_tasks.apps.cli.machine import Report
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Doctor(Command):
+class Doctor(Checked, Command):
     """Report the versions, devices and runtimes of this machine, and problems of the installation."""
 
     bench: Path | None = None
     """An .onnx file to measure with every runtime that is installed. The fastest one is cached, and used from then
     on."""
-    size: int = 256
+    size: Annotated[int, Range(8, 8192)] = 256
     """The height and width in pixels of the image for --bench."""
     provider: str = "auto"
     """The only runtime that --bench measures beside the CPU, by its name in the list that this command prints."""

@@ -10,6 +10,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK, say
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Fraction
 
 if TYPE_CHECKING:
     from gan_tasks.export.formats.super_resolution import FilesReport
@@ -68,7 +69,7 @@ class Export(Command):
 
 
 @dataclass(frozen=True)
-class InterpolateNetworks(Command):
+class InterpolateNetworks(Checked, Command):
     """Average the weights of two models of super-resolution, to choose between fidelity and sharpness.
 
     Each weight becomes (1 - alpha) times that of A plus alpha times that of B: ESRGAN's network interpolation
@@ -83,7 +84,7 @@ class InterpolateNetworks(Command):
     """The second model, of the same architecture."""
     output: Positional[Path]
     """The .pth to write. BasicSR and Real-ESRGAN load it, and every command that takes a published file."""
-    alpha: float = 0.8
+    alpha: Fraction = 0.8
     """The share of B, from 0 (A alone) to 1 (B alone)."""
 
     def run(self) -> int:

@@ -10,6 +10,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.commands.export import export_verified
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.console import FAILED, OK, say
+from gan_tasks.datasets.ranges import Checked, LearningRate, PositiveCount, Seed
 
 if TYPE_CHECKING:
     from gan_tasks.export.evaluation.result import Evaluation
@@ -20,16 +21,16 @@ SHOWN = ("astronaut-y000-x384", "coffee-y000-x344", "coffee-y128-x344", "rocket-
 
 
 @dataclass(frozen=True)
-class Quickstart(Command):
+class Quickstart(Checked, Command):
     """Train a small model on built-in photographs, measure it and show the result, in a few minutes."""
 
     out: Path = Path("quickstart")
     """The folder to make. Where it exists, a number is added to its name."""
-    lr: float = 1e-3
+    lr: LearningRate = 1e-3
     """The learning rate."""
-    epochs: int = 160
+    epochs: PositiveCount = 160
     """The number of passes over the 15 photographs."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of all random numbers."""
     serve: bool = False
     """Open the model's web page in the end."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
+from gan_tasks.datasets.ranges import Checked, PositiveCount, Range
 
 
 @dataclass(frozen=True)
-class Serve(Command):
+class Serve(Checked, Command):
     """Open a web page in which anybody can use the models. For .onnx files it needs no torch."""
 
     models: Positional[tuple[Path, ...]]
@@ -20,11 +22,11 @@ class Serve(Command):
     models of super-resolution."""
     host: str = "127.0.0.1"
     """The address to listen on. 0.0.0.0 lets other machines connect."""
-    port: int = 7860
+    port: Annotated[int, Range(0, 65_535)] = 7860
     """The port to listen on. 0 takes a free one."""
-    max_pixels: int = 4096 * 4096
+    max_pixels: PositiveCount = 4096 * 4096
     """The largest number of pixels of an upload. A result may have four times as many."""
-    queue_size: int = 5
+    queue_size: Annotated[int, Range(1, 10_000)] = 5
     """The number of jobs that may wait. Further requests are answered with 503."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""

@@ -16,6 +16,7 @@ from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, did_you_mean, options_of
 from gan_tasks.apps.cli.train_options import COMMON, group, known_task
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Count, Workers
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Task
@@ -83,16 +84,16 @@ class Train(Command):
 
 
 @dataclass(frozen=True)
-class Resume(Command):
+class Resume(Checked, Command):
     """Continue a run that was stopped, bit for bit as if it had never stopped."""
 
     resume: Path
     """The run folder."""
-    workers: int | None = None
+    workers: Workers | None = None
     """The number of processes that read images. The default is that of the run."""
     device: str | None = None
     """The device to train on: auto, cpu, cuda or cuda:N. The default is that of the run."""
-    max_steps: int | None = None
+    max_steps: Count | None = None
     """The number of steps, in total, to stop after. 0 trains to the end. The default is that of the run."""
 
     def run(self) -> int:

@@ -281,8 +281,8 @@ def test_arguments_that_do_not_fit_are_refused(
         ((mean, image, out, "--dilate-px", "3"), "does not inpaint: leave out --mask"),
         ((model, image, out, "--mask", mask, "--sketch", mask), "was trained without sketches"),
         ((model, image, out, "--mask", missing), f"{missing} does not exist: give a mask or a folder"),
-        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "give a number from 1 to 255"),
-        ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: give 0 or more"),
+        ((model, image, out, "--mask", mask, "--mask-threshold", "0"), "expected a number from 1 to 255"),
+        ((model, image, out, "--mask", mask, "--feather-px", "-1"), "feather_px is -1: expected a number from 0"),
         ((model, image, mask, "--mask", mask, "--overwrite"), "would replace a mask"),
     ):
         assert apply(*arguments) == BAD_INPUT

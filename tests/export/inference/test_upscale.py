@@ -88,12 +88,12 @@ def test_the_blend_weight_mixes_bicubic_and_the_model(model: Predictor) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"scale": 0}, "the scale is 0"),
-        ({"scale": -2}, "the scale is -2"),
-        ({"scale": float("nan")}, "the scale is nan"),
-        ({"scale": 17}, "at most 16"),
-        ({"blend_weight": 1.5}, "the blend weight is 1.5"),
-        ({"blend_weight": float("nan")}, "the blend weight is nan"),
+        ({"scale": 0}, "scale is 0"),
+        ({"scale": -2}, "scale is -2"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"scale": 17}, "above 0 to 16"),
+        ({"blend_weight": 1.5}, "blend_weight is 1.5"),
+        ({"blend_weight": float("nan")}, "blend_weight is nan"),
     ],
 )
 def test_values_out_of_range_are_refused(model: Predictor, options: dict[str, float], reason: str) -> None:
