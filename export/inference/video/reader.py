@@ -46,6 +46,8 @@ MOST_BITS = 10
 """Most bits per channel of a result."""
 ALPHA_MODE = "alpha_mode"
 """Metadata key of streams in WebM and Matroska whose alpha is stored beside the frames. The decoder ignores it."""
+HIGHEST_RATE = 1000
+"""Frames per second; FFmpeg's estimate for short videos may be far too high."""
 STATED_DURATION = ("mov", "matroska")
 """Containers with an exact duration; that of others is an estimate."""
 SHORTEST_CUT_S = 0.5
@@ -151,7 +153,8 @@ def probe(path: Path) -> Video:
         if frame is None:
             raise UserError(f"{path}: no frame can be read")
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rates = (stream.average_rate, stream.guessed_rate, Fraction(25))
+        rate = next(each for each in rates if each and each <= HIGHEST_RATE)
         time_base, frame_count, index = stream.time_base or 1 / rate, stream.frames, stream.index
         origin, has_alpha = origin_s(container), stream.metadata.get(ALPHA_MODE) == "1"
     turn = turn_of(frame)

@@ -20,8 +20,8 @@ from gan_tasks.export.inference.video.reader import opened
 ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 """FFmpeg's encoder of sound for each container."""
 BITS_PER_S_AND_CHANNEL = 96_000
-FILL_GAPS = {"async": "1"}
-"""Option of FFmpeg's resampler: gaps become silence, so that the sound after them stays in sync."""
+KEEP_IN_SYNC = {"async": "1", "min_hard_comp": "0.04"}
+"""Options of FFmpeg's resampler: gaps of more than 0.04 s become silence, and overlaps are cut."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class SoundConverter:
                 layout=context.layout,
                 rate=context.sample_rate,
                 frame_size=context.frame_size,
-                options=FILL_GAPS,
+                options=KEEP_IN_SYNC,
             )
         assert self.resampler is not None
         for resampled in self.resampler.resample(frame):

@@ -20,6 +20,8 @@ from gan_tasks.export.inference.video.times import continuous
 
 COVER_TYPES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 """Suffix and MIME type of cover pictures in Matroska, by FFmpeg's name of their codec."""
+TIMECODE = "timecode"
+"""Metadata key for which FFmpeg adds a stream to MP4, which it cannot at the time bases that results have."""
 KEPT_METADATA = ("language", "title")
 """Metadata of a stream that are kept."""
 
@@ -54,7 +56,7 @@ def codecs_of(container: str) -> set[str]:
 
 def plan_streams(video: Video, container: str) -> OtherStreams:
     """Decide what is done with each stream of a video beside its frames."""
-    supported, left_out = codecs_of(container), list[str]()
+    supported, left_out, more_videos = codecs_of(container), list[str](), 0
     copied, converted = dict[int, str](), dict[int, SoundEncoding]()
     covers, attachments = dict[int, str](), dict[int, str]()
     with opened(video.path) as source:
@@ -83,10 +85,17 @@ def plan_streams(video: Video, container: str) -> OtherStreams:
                 else:
                     why = "cannot be encoded" if sound else "cannot be decoded"
                     left_out.append(f"sound ({codec}, which {why})")
-            else:
+            elif stream.type != "video":
                 left_out.append(f"{stream.type} ({codec})")
-    remarks = (f"left out: {', '.join(left_out)}",) if left_out else ()
-    return OtherStreams(copied, converted, covers, attachments, remarks)
+            else:
+                more_videos += 1
+        left_out += [TIMECODE] * (TIMECODE in map(str.lower, source.metadata))
+    remarks = list[str]()
+    if more_videos:
+        remarks.append(f"{more_videos} more video streams are left out")
+    if left_out:
+        remarks.append(f"left out: {', '.join(left_out)}")
+    return OtherStreams(copied, converted, covers, attachments, tuple(remarks))
 
 
 def first_packets(source: InputContainer) -> dict[int, Packet[Any]]:

@@ -15,7 +15,9 @@ from av.video.stream import VideoStream
 FREE_RUNNING = ("mpeg", "mpegts")
 """MPEG program and transport streams (DVDs, broadcasts), whose clock starts anywhere and may jump."""
 BACK_S, AHEAD_S = Fraction(1), Fraction(10)
-"""A longer step back, or in a free-running container ahead, is a jump of the clock."""
+"""A longer step back or ahead is a jump of the clock."""
+MOST_REORDERED = 17
+"""Codecs store a frame at most this many frames after frames that are shown later."""
 WITHOUT_PRESENTATION_TIMES = ("avi",)
 """Containers that count packets instead of storing when a frame is shown."""
 REORDERED_CODECS = ("h264", "hevc", "vvc")
@@ -30,31 +32,27 @@ def origin_s(container: InputContainer) -> Fraction:
 
 
 def continuous(container: InputContainer) -> Iterator[Packet[Any]]:
-    """Yield all packets of a container; after a jump of the clock the times continue where they were.
+    """Yield all packets of a container; after a jump of its clock the times continue where they were.
 
     Streams whose times jump by the same amount stay in sync with one another.
     """
     shifts, ends = dict[int, Fraction](), dict[int, Fraction]()
     latest = Fraction(0)
-    ahead_s = AHEAD_S if container.format.name in FREE_RUNNING else None
+    if container.format.name not in FREE_RUNNING:
+        yield from container.demux()
+        return
     for packet in container.demux():
-        index = packet.stream.index
+        index, time = packet.stream.index, packet.pts if packet.pts is not None else packet.dts
         shift = shifts.get(index, latest)
-        if packet.dts is not None and packet.stream.type in ("video", "audio"):
-            time_s, end_s = packet.dts * packet.time_base, ends.get(index)
-            if end_s is not None and not follows(time_s + shift, end_s, ahead_s):
-                known = [other for other in shifts.values() if follows(time_s + other, end_s, BACK_S)]
+        if time is not None and packet.stream.type in ("video", "audio"):
+            time_s, duration_s = time * packet.time_base, (packet.duration or 0) * packet.time_base
+            end_s, back_s = ends.get(index, time_s + shift), max(BACK_S, MOST_REORDERED * duration_s)
+            if not -back_s <= time_s + shift - end_s <= AHEAD_S:
+                known = [other for other in shifts.values() if abs(time_s + other - end_s) <= back_s]
                 shift = latest = known[0] if known else end_s - time_s
-            shifts[index] = shift
-            ends[index] = time_s + shift + (packet.duration or 0) * packet.time_base
-        if shift:
-            move(packet, shift)
+            shifts[index], ends[index] = shift, max(end_s, time_s + shift + duration_s)
+        move(packet, shift)
         yield packet
-
-
-def follows(time_s: Fraction, end_s: Fraction, ahead_s: Fraction | None) -> bool:
-    """Whether a time continues a stream that ends at `end_s`; None for any time ahead."""
-    return end_s - BACK_S <= time_s and (ahead_s is None or time_s <= end_s + ahead_s)
 
 
 def move(packet: Packet[Any], shift_s: Fraction) -> None:

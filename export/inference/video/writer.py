@@ -29,13 +29,13 @@ from gan_tasks.datasets.images import Pixels, atomic, fit_channels
 from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS
 from gan_tasks.export.inference.video.parts import PART_FORMAT, PART_FRAMES
 from gan_tasks.export.inference.video.reader import EXACT, MATRICES, Video, opened, reason
-from gan_tasks.export.inference.video.streams import OtherStreams, add_streams, packets_beside, plan_streams
+from gan_tasks.export.inference.video.streams import TIMECODE, OtherStreams, add_streams, packets_beside, plan_streams
 from gan_tasks.export.inference.video.times import move
 
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The `uuid` box in which MP4 carries XMP (XMP specification, part 3)."""
-NOT_OF_THE_CONTENT = ("major_brand", "minor_version", "compatible_brands", "encoder")
-"""Metadata keys of the container, not of the content."""
+NOT_KEPT = ("major_brand", "minor_version", "compatible_brands", "encoder", TIMECODE)
+"""Metadata keys of the container, not of the content; and the time code, see `TIMECODE`."""
 
 
 @dataclass(frozen=True)
@@ -241,17 +241,23 @@ def join(
             delay_s = max(-start_s, -video.origin_s)
             ours = delayed(packets_of(parts, frames, end_s - start_s), start_s + delay_s)
             theirs = delayed(packets_beside(source, added), delay_s)
+            damaged = 0
             for packet in merge(ours, theirs, key=decoded_at):
-                whole.mux(packet)
+                try:
+                    whole.mux(packet)
+                except av.FFmpegError as error:
+                    if isinstance(error, OSError) or packet.stream is frames:
+                        raise
+                    damaged += 1
         if plan.container == "mp4":
             append_xmp(temporary, xmp)
-    damaged = sum(converter.damaged for converter in added.converters.values())
-    return (f"{damaged} packets of its sound cannot be decoded and are silent",) if damaged else ()
+    damaged += sum(converter.damaged for converter in added.converters.values())
+    return (f"{damaged} packets of sound and subtitles are damaged and left out",) if damaged else ()
 
 
 def metadata_of(source: InputContainer, xmp: bytes, comment: str) -> dict[str, str]:
     own = {key.lower(): value for key, value in source.metadata.items()}
-    kept = {key: value for key, value in own.items() if key not in NOT_OF_THE_CONTENT}
+    kept = {key: value for key, value in own.items() if key not in NOT_KEPT}
     return kept | {"xmp": xmp.decode(), "comment": "\n".join(filter(None, (own.get("comment"), comment)))}
 
 
