@@ -8,14 +8,31 @@ from gan_tasks.datasets.errors import UserError
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Containers that can be written: suffix and FFmpeg's name."""
-VIDEO_SUFFIXES = frozenset({*CONTAINERS, ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"})
-"""Suffixes of video files. Not .ts, which is often a TypeScript file."""
+READ_ONLY = (
+    *(".3g2", ".3gp", ".f4v", ".flv", ".qt", ".mj2"),
+    *(".m2t", ".m2ts", ".mts", ".ts", ".vob", ".mpg", ".mpe", ".mpeg", ".m1v", ".m2v", ".m2p", ".mpv"),
+    *(".asf", ".avi", ".divx", ".dv", ".mxf", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".wmv", ".wtv"),
+)
+"""Suffixes of containers that can only be read."""
+VIDEO_SUFFIXES = frozenset((*CONTAINERS, *READ_ONLY))
+"""Suffixes of video files."""
 ANY_CODEC = ".mkv"
 """Container for codecs that the others do not support."""
+TRANSPORT_STREAM_SYNC = b"\x47"
+"""First byte of an MPEG transport stream."""
 
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_typescript(path: Path) -> bool:
+    """Whether a file named .ts is not an MPEG transport stream; then it usually is a TypeScript source or a
+    translation of Qt."""
+    if path.suffix.lower() != ".ts":
+        return False
+    with path.open("rb") as file:
+        return file.read(1) != TRANSPORT_STREAM_SYNC
 
 
 def require_av() -> None:

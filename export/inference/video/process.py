@@ -79,36 +79,45 @@ def apply_to_video(
     comment = f"Made by the model {predictor.title} with {PROGRAM} {__version__}"
     try:
         with track(max(video.frame_count, begun), what, "frames", done=begun, quiet=quiet) as advance:
-            frame_count, end_s = make_parts(predictor, video, how, folder, damage, advance)
+            frames = make_parts(predictor, video, how, folder, damage, advance)
         made_of = broken(source) if str(damage) else source
         mark = predictor.mark(version=model_version, source=made_of)
-        join(finished_parts(folder), after, video, how, end_s=end_s, xmp=mark, comment=comment)
+        remarks = join(finished_parts(folder), after, video, how, end_s=frames.end_s, xmp=mark, comment=comment)
     except UserError:
         remove_parts(after)  # another run would fail in the same way
         raise
     remove_parts(after)
     return VideoDone(
         in_tiles=predictor.model.runs_in_tiles(*upright_size(video)),
-        summary=summary(frame_count, how),
+        summary=summary(frames, how, remarks),
         damage=str(damage),
     )
 
 
+@dataclass
+class FramesRead:
+    """What was read: number of frames, number of interlaced ones, and the end of the last one in seconds."""
+
+    count: int = 0
+    interlaced: int = 0
+    end_s: Fraction = Fraction(0)
+
+
 def make_parts(
     predictor: Predictor, video: Video, how: Plan, folder: Path, damage: Damage, advance: Advance
-) -> tuple[int, Fraction]:
-    """Write the missing parts; return the number of frames and the end of the last frame in seconds."""
+) -> FramesRead:
+    """Write the missing parts; return what was read."""
     begun = len(finished_parts(folder))
-    frames, end_s, frame_count = read_frames(video, damage), Fraction(0), 0
+    done = FramesRead()
 
-    def timed(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-        nonlocal end_s, frame_count
+    def noted(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         for frame in frames:
             assert frame.pts is not None  # see `read_frames`
-            end_s, frame_count = (frame.pts + frame.duration) * video.time_base, frame_count + 1
+            done.end_s = (frame.pts + frame.duration) * video.time_base
+            done.count, done.interlaced = done.count + 1, done.interlaced + frame.interlaced_frame
             yield frame
 
-    frames = timed(frames)
+    frames = noted(read_frames(video, damage))
     for _ in islice(frames, begun * PART_FRAMES):  # decoding again is exact, and fast compared with the model
         pass
 
@@ -129,7 +138,7 @@ def make_parts(
             rest = counted(chain([first], islice(results, PART_FRAMES - 1)), advance)
             if write_part(part_path(folder, number), rest, video, how) < PART_FRAMES:
                 break
-    return frame_count, end_s
+    return done
 
 
 def raised(results: Iterable[VideoFrame | UserError]) -> Generator[VideoFrame]:
@@ -152,7 +161,11 @@ def upright_size(video: Video) -> tuple[int, int]:
     return (video.width, video.height) if video.turn.transposed else (video.height, video.width)
 
 
-def summary(frame_count: int, how: Plan) -> str:
-    copied = f"{', '.join(how.copied.values())} copied" if how.copied else "no sound"
-    what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
-    return "; ".join((what, *how.remarks))
+def summary(frames: FramesRead, how: Plan, remarks: tuple[str, ...]) -> str:
+    what = (
+        f"{frames.count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {how.others}"
+    )
+    if frames.interlaced:
+        share = "all" if frames.interlaced == frames.count else f"{frames.interlaced} of its"
+        remarks = (f"{share} frames are interlaced, but are treated as progressive: deinterlace it first", *remarks)
+    return "; ".join((what, *how.remarks, *remarks))

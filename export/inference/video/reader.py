@@ -16,7 +16,6 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -25,8 +24,10 @@ from av.video.stream import VideoStream
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels
+from gan_tasks.export.inference.video.side_data import lost_side_data, side_data_of, static_hdr
+from gan_tasks.export.inference.video.times import FrameTimes, continuous, origin_s
 
-BT709, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 5, 6, 7, 9
+BT709, UNSPECIFIED, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 5, 6, 7, 9
 """Matrices between YUV and RGB, by their numbers in ITU-T H.273."""
 MATRICES = {
     BT709: Colorspace.ITU709,
@@ -41,6 +42,12 @@ STANDARD_DEFINITION_HEIGHT = 576
 EXACT = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
+MOST_BITS = 10
+"""Most bits per channel of a result."""
+ALPHA_MODE = "alpha_mode"
+"""Metadata key of streams in WebM and Matroska whose alpha is stored beside the frames. The decoder ignores it."""
+HIGHEST_RATE = 1000
+"""Frames per second; FFmpeg's estimate for short videos may be far too high."""
 STATED_DURATION = ("mov", "matroska")
 """Containers with an exact duration; that of others is an estimate."""
 SHORTEST_CUT_S = 0.5
@@ -87,9 +94,11 @@ class Video:
     height, width: size of a stored frame, before `turn`.
     pixel_aspect: width over height of an upright pixel.
     start: time of the first frame, in units of `time_base`.
+    origin_s: time in seconds that becomes zero in the result.
     frame_count: number of frames in the container's header, or else the number of packets; not exact for a damaged
         file.
     deep: whether there are more than 8 bits per channel.
+    hdr: static HDR metadata as parameters of x264; empty for none.
     remarks: descriptions of what will be lost.
     """
 
@@ -102,9 +111,11 @@ class Video:
     rate: Fraction
     time_base: Fraction
     start: int
+    origin_s: Fraction
     frame_count: int
     colours: Colours
     deep: bool
+    hdr: str
     remarks: tuple[str, ...]
 
 
@@ -129,7 +140,7 @@ def reason(error: av.FFmpegError) -> str:
 
 def best_video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         raise UserError(f"{path}: has no video stream")
     return stream
 
@@ -138,25 +149,15 @@ def probe(path: Path) -> Video:
     """Read the properties of a video and its first frame. Raises UserError if no frame can be read."""
     with opened(path) as container:
         stream = best_video_stream(container, path)
-        covers = Disposition.attached_pic
-        others = [
-            other for other in container.streams.video if other is not stream and not other.disposition & covers
-        ]
         frame = next(decoded(container, stream, Damage()), None)
         if frame is None:
             raise UserError(f"{path}: no frame can be read")
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rates = (stream.average_rate, stream.guessed_rate, Fraction(25))
+        rate = next(each for each in rates if each and each <= HIGHEST_RATE)
         time_base, frame_count, index = stream.time_base or 1 / rate, stream.frames, stream.index
+        origin, has_alpha = origin_s(container), stream.metadata.get(ALPHA_MODE) == "1"
     turn = turn_of(frame)
-    bits = max(component.bits for component in frame.format.components)
-    has_alpha = any(component.is_alpha for component in frame.format.components)
-    remarks = [
-        (bool(others), f"{len(others)} more video streams are left out"),
-        (frame.interlaced_frame, "it is interlaced, but is treated as progressive"),
-        (has_alpha, "its transparency is left out"),
-        (bits > 10, f"its {bits} bits per channel are reduced to 10"),
-    ]
     return Video(
         path=path,
         stream=index,
@@ -166,17 +167,38 @@ def probe(path: Path) -> Video:
         pixel_aspect=1 / aspect if turn.transposed else aspect,
         rate=rate,
         time_base=time_base,
-        start=time_of(frame) or 0,
+        start=frame.pts or 0,
+        origin_s=origin,
         frame_count=frame_count or count_packets(path, index),
         colours=colours_of(frame),
-        deep=bits > 8,
-        remarks=tuple(text for holds, text in remarks if holds),
+        deep=bits_of(frame) > 8,
+        hdr=static_hdr(frame),
+        remarks=losses(frame, has_alpha=has_alpha),
     )
 
 
-def time_of(frame: VideoFrame) -> int | None:
-    """Return the time of a frame; containers such as AVI have only its decoding time."""
-    return frame.pts if frame.pts is not None else frame.dts
+def bits_of(frame: VideoFrame) -> int:
+    return max(component.bits for component in frame.format.components)
+
+
+def losses(frame: VideoFrame, *, has_alpha: bool) -> tuple[str, ...]:
+    """Return descriptions of what the result lacks of a frame. `has_alpha`: of a stream that is stored beside it."""
+    has_alpha |= any(component.is_alpha for component in frame.format.components)
+    bits, matrix = bits_of(frame), frame.colorspace
+    rows, columns = (frame.format.chroma_height(frame.height), frame.format.chroma_width(frame.width))
+    has_full_chroma = frame.format.is_rgb or (rows, columns) != (-(-frame.height // 2), -(-frame.width // 2))
+    is_gray = len(frame.format.components) - has_alpha == 1
+    remarks = [
+        (has_alpha, "its transparency is left out"),
+        (bits > MOST_BITS, f"its {bits} bits per channel are reduced to {MOST_BITS}"),
+        (has_full_chroma and not is_gray, f"its colour resolution ({frame.format.name}) is reduced to 4:2:0"),
+        (
+            matrix not in (*MATRICES, UNSPECIFIED) and not frame.format.is_rgb,
+            f"its colour matrix {matrix} (ITU-T H.273) is read as that of common videos, colours may differ",
+        ),
+    ]
+    lost = (f"left out: {name}" for name in lost_side_data(frame))
+    return (*(text for holds, text in remarks if holds), *lost)
 
 
 def count_packets(path: Path, stream: int) -> int:
@@ -192,7 +214,7 @@ def count_packets(path: Path, stream: int) -> int:
 
 def turn_of(frame: VideoFrame) -> Turn:
     """Read the display matrix (ISO/IEC 14496-12): x' = a·x + c·y, y' = b·x + d·y, rounded to quarter turns."""
-    side_data = cast(SideDataContainer, frame.side_data)  # PyAV's types are incomplete
+    side_data = side_data_of(frame)
     if SideDataType.DISPLAYMATRIX not in side_data:
         return Turn()
     a, b, _, c, d = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32)[:5].tolist()
@@ -236,7 +258,7 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
                     f"{video.path}: its frames change from {video.width}×{video.height} to "
                     f"{frame.width}×{frame.height} pixels: cut it there and give the parts one by one"
                 )
-            pts = time_of(frame)
+            pts = frame.pts
             step = max(1, round(1 / (video.rate * video.time_base)))
             if pts is None:
                 pts = video.start if last is None else last + step
@@ -248,10 +270,10 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
 
 
 def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
-    """Yield the decoded frames of a stream; skip packets that cannot be decoded."""
+    """Yield the decoded frames of a stream with their times; skip packets that cannot be decoded."""
     stream.thread_type = "AUTO"
     end_s = Fraction(0)
-    packets = container.demux()
+    packets, times = continuous(container), FrameTimes(container, stream)
     while True:
         try:
             packet = next(packets, None)
@@ -264,20 +286,28 @@ def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> I
             end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
         if packet.stream is stream and packet.size:
             damage.packets += packet.is_corrupt
-            yield from frames_of(stream, cast("Packet[VideoStream]", packet), damage)
-    yield from frames_of(stream, None, damage)
+            yield from frames_of(stream, cast("Packet[VideoStream]", packet), times, damage)
+    yield from frames_of(stream, None, times, damage)
     stated_s = (container.duration or 0) / av.time_base
     if container.format.name.startswith(STATED_DURATION) and not damage.text and end_s + SHORTEST_CUT_S <= stated_s:
         damage.text = f"the file ends after {float(end_s):.2f} s of {stated_s:.2f} s"
 
 
-def frames_of(stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage) -> list[VideoFrame]:
+def frames_of(
+    stream: VideoStream, packet: Packet[VideoStream] | None, times: FrameTimes, damage: Damage
+) -> Iterator[VideoFrame]:
     """Decode one packet; None flushes the decoder."""
+    if packet is not None:
+        times.send(packet)
     try:
-        return stream.decode(packet)
+        frames = stream.decode(packet)
     except av.FFmpegError:
         damage.packets += 1
-        return []
+        times.lose()
+        return
+    for frame in frames:
+        frame.pts = times.of(frame)
+        yield frame
 
 
 def to_pixels(frame: VideoFrame, video: Video) -> Pixels:

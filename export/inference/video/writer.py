@@ -1,4 +1,4 @@
-"""Write a video: encode its parts one by one, then join them with the source's sound and subtitles.
+"""Write a video: encode its parts one by one, then join them with the source's other streams.
 
 There are no B-frames, which depend on later frames. So the time of a packet is that of its frame, and parts that were
 encoded separately can be joined without changes. The files are a little larger without B-frames.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import merge
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
@@ -31,21 +29,29 @@ from gan_tasks.datasets.images import Pixels, atomic, fit_channels
 from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS
 from gan_tasks.export.inference.video.parts import PART_FORMAT, PART_FRAMES
 from gan_tasks.export.inference.video.reader import EXACT, MATRICES, Video, opened, reason
+from gan_tasks.export.inference.video.streams import TIMECODE, OtherStreams, add_streams, packets_beside, plan_streams
+from gan_tasks.export.inference.video.times import move
 
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The `uuid` box in which MP4 carries XMP (XMP specification, part 3)."""
-NOT_OF_THE_CONTENT = ("major_brand", "minor_version", "compatible_brands", "encoder")
-"""Metadata keys of the container, not of the content."""
+NOT_KEPT = ("major_brand", "minor_version", "compatible_brands", "encoder", TIMECODE)
+"""Metadata keys of the container, not of the content; and the time code, see `TIMECODE`."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder: FFmpeg's name, the name of its codec, the containers that it is used for, and its options."""
+    """An encoder: FFmpeg's name, the name of its codec, the containers that it is used for, and its options.
+
+    longest_side: most pixels per row or column.
+    hdr_option: option that takes static HDR metadata; empty for none.
+    """
 
     codec: str
     title: str
     containers: tuple[str, ...]
     options: Mapping[str, str]
+    longest_side: int
+    hdr_option: str = ""
 
     def __str__(self) -> str:
         return f"{self.title} ({self.codec}, crf {self.options['crf']})"
@@ -57,12 +63,15 @@ ENCODERS = (
         "H.264",
         ("mp4", "mov", "matroska"),
         {"crf": "18", "preset": "medium", "bf": "0", "g": str(PART_FRAMES)},
+        longest_side=16384,
+        hdr_option="x264-params",
     ),
     Encoder(
         "libvpx-vp9",
         "VP9",
         ("mp4", "matroska", "webm"),
         {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1", "g": str(PART_FRAMES)},
+        longest_side=65535,
     ),
 )
 """Encoders; the first that is for the container and that PyAV was built with is used."""
@@ -74,7 +83,7 @@ class Plan:
 
     height, width: size of a result. If it is odd, the last row or column is repeated, because 4:2:0 needs even sizes.
     pixel_format: FFmpeg's name of the pixel format.
-    copied: codecs of the source's sound and subtitle streams that are copied, by their index.
+    others: what is done with the sound, subtitles and other streams of the source.
     remarks: descriptions of what is left out.
     """
 
@@ -83,7 +92,7 @@ class Plan:
     height: int
     width: int
     pixel_format: str
-    copied: Mapping[int, str]
+    others: OtherStreams
     remarks: tuple[str, ...]
 
 
@@ -93,19 +102,24 @@ def plan(video: Video, after: Path, scale: int) -> Plan:
     height, width = video.height * scale, video.width * scale
     if video.turn.transposed:
         height, width = width, height
-    encoder = find_encoder(after, container)
-    copied, remarks = copied_streams(video, after, container)
+    encoder = find_encoder(after, container, height, width)
+    others = plan_streams(video, container)
     if container == "webm" and video.pixel_aspect != 1:
         raise UserError(
             f"{video.path}: its pixels are not square, which {after.suffix} does not support: "
             f"write {after.with_suffix(ANY_CODEC).name} instead"
         )
+    remarks = (*video.remarks, *others.remarks)
+    if video.hdr and encoder.hdr_option:
+        encoder = replace(encoder, options={**encoder.options, encoder.hdr_option: video.hdr})
+    elif video.hdr:
+        remarks += (f"left out: HDR10 metadata, which {encoder.title} cannot carry here",)
     if height % 2 or width % 2:
         remarks += (
             f"{width}×{height} become {even(width)}×{even(height)} pixels, with the last row or column repeated",
         )
     pixel_format = "yuv420p10le" if video.deep else "yuv420p"
-    return Plan(encoder, container, height, width, pixel_format, copied, (*video.remarks, *remarks))
+    return Plan(encoder, container, height, width, pixel_format, others, remarks)
 
 
 def container_of(after: Path) -> str:
@@ -117,40 +131,23 @@ def container_of(after: Path) -> str:
     return CONTAINERS[after.suffix.lower()]
 
 
-def find_encoder(after: Path, container: str) -> Encoder:
+def find_encoder(after: Path, container: str, height: int, width: int) -> Encoder:
+    """Return the first encoder for a container and a size. Raises UserError if there is none."""
     fitting = [encoder for encoder in ENCODERS if container in encoder.containers]
-    for encoder in fitting:
-        if encoder.codec in av.codecs_available:
+    present = [encoder for encoder in fitting if encoder.codec in av.codecs_available]
+    for encoder in present:
+        if max(height, width) <= encoder.longest_side:
             return encoder
+    if present:
+        longest = max(encoder.longest_side for encoder in present)
+        raise UserError(
+            f"{after}: frames of {width}×{height} pixels are too large for {after.suffix}, whose longest side is "
+            f"{longest}: use a model with a smaller scale, or reduce the video first"
+        )
     raise UserError(
         f"{after}: PyAV was built without {' and '.join(encoder.codec for encoder in fitting)}, which write "
         f"{after.suffix}: use another of {', '.join(CONTAINERS)}, or install PyAV's wheel from PyPI"
     )
-
-
-def codecs_of(container: str) -> set[str]:
-    """Return the codecs and encoders that a container supports, by FFmpeg's names."""
-    with av.open(BytesIO(), "w", format=container) as empty:
-        return empty.supported_codecs
-
-
-def copied_streams(video: Video, after: Path, container: str) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Return the source's streams to copy, and remarks on others. Raises UserError if sound cannot be copied."""
-    supported, copied, left_out = codecs_of(container), dict[int, str](), list[str]()
-    with opened(video.path) as source:
-        for stream in source.streams:
-            codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-            if stream.type in ("audio", "subtitle") and codec in supported:
-                copied[stream.index] = codec
-            elif stream.type == "audio":
-                other = after.with_suffix(ANY_CODEC)
-                remedy = f"write {other.name} instead" if other != after else "convert it to aac first"
-                raise UserError(
-                    f"{video.path}: its sound is {codec}, which {after.suffix} does not support: {remedy}"
-                )
-            elif stream.type != "video":
-                left_out.append(f"{stream.type} ({codec})")
-    return copied, ((f"left out: {', '.join(left_out)}",) if left_out else ())
 
 
 def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> VideoFrame:
@@ -214,10 +211,11 @@ def write_part(path: Path, frames: Iterable[VideoFrame], video: Video, plan: Pla
 
 def join(
     parts: Sequence[Path], path: Path, video: Video, plan: Plan, *, end_s: Fraction, xmp: bytes, comment: str
-) -> None:
-    """Join the parts and the copied streams of the source to one file, by their times, without encoding again.
+) -> tuple[str, ...]:
+    """Join the parts and the other streams of the source to one file, by their times; return remarks on the sound.
 
-    If the first frame is before time zero, where video players do not show it, all streams are delayed by that time.
+    Frames are not encoded again. If the first frame is before time zero, where video players do not show it, all
+    streams are delayed by that time.
 
     Args:
         end_s: end of the last frame in seconds.
@@ -236,30 +234,31 @@ def join(
             frames = whole.add_stream_from_template(first.streams.video[0], opaque=True)
             frames.time_base = video.time_base
             frames.codec_context.sample_aspect_ratio = video.pixel_aspect
-            copies = {index: copy_of(source.streams[index], whole) for index in plan.copied}
+            added = add_streams(video, source, whole, plan.others)
             if chapters := source.chapters():
                 whole.set_chapters(chapters)
             start_s = video.start * video.time_base
-            delay_s = max(-start_s, Fraction(0))
+            delay_s = max(-start_s, -video.origin_s)
             ours = delayed(packets_of(parts, frames, end_s - start_s), start_s + delay_s)
-            theirs = delayed(copied_packets(source, copies), delay_s)
+            theirs = delayed(packets_beside(source, added), delay_s)
+            damaged = 0
             for packet in merge(ours, theirs, key=decoded_at):
-                whole.mux(packet)
+                try:
+                    whole.mux(packet)
+                except av.FFmpegError as error:
+                    if isinstance(error, OSError) or packet.stream is frames:
+                        raise
+                    damaged += 1
         if plan.container == "mp4":
             append_xmp(temporary, xmp)
+    damaged += sum(converter.damaged for converter in added.converters.values())
+    return (f"{damaged} packets of sound and subtitles are damaged and left out",) if damaged else ()
 
 
 def metadata_of(source: InputContainer, xmp: bytes, comment: str) -> dict[str, str]:
     own = {key.lower(): value for key, value in source.metadata.items()}
-    kept = {key: value for key, value in own.items() if key not in NOT_OF_THE_CONTENT}
+    kept = {key: value for key, value in own.items() if key not in NOT_KEPT}
     return kept | {"xmp": xmp.decode(), "comment": "\n".join(filter(None, (own.get("comment"), comment)))}
-
-
-def copy_of(stream: Stream, whole: OutputContainer) -> Stream:
-    copy = whole.add_stream_from_template(stream)
-    copy.metadata.update({key: stream.metadata[key] for key in ("language", "title") if key in stream.metadata})
-    copy.disposition = stream.disposition
-    return copy
 
 
 def packets_of(parts: Sequence[Path], stream: VideoStream, end_s: Fraction) -> Iterator[Packet[Any]]:
@@ -280,29 +279,10 @@ def packets_of(parts: Sequence[Path], stream: VideoStream, end_s: Fraction) -> I
             yield last
 
 
-def copied_packets(source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet[Any]]:
-    """Yield the packets of the copied streams, up to damage in the source."""
-    packets = source.demux([source.streams[index] for index in copies]) if copies else iter(())
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return
-        if packet is None:
-            return
-        if packet.size and not packet.is_corrupt:
-            packet.stream = copies[packet.stream.index]
-            yield packet
-
-
 def delayed(packets: Iterable[Packet[Any]], delay_s: Fraction) -> Iterator[Packet[Any]]:
     """Yield the packets with later times."""
     for packet in packets:
-        shift = round(delay_s / packet.time_base)
-        if packet.pts is not None:
-            packet.pts += shift
-        if packet.dts is not None:
-            packet.dts += shift
+        move(packet, delay_s)
         yield packet
 
 
