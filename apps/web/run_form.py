@@ -124,8 +124,8 @@ class RunForm:
                 yield outputs.say(EMPTY)
                 raise
 
-        def free() -> list[Any]:
-            return [gr.update(interactive=True)] * len(self.buttons)
+        def free() -> Values:  # by component: of a list Gradio takes the parts only where there are several buttons
+            return dict.fromkeys(self.buttons, gr.update(interactive=True))
 
         ran = event(
             run,
