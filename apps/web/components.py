@@ -78,7 +78,8 @@ def form_parts(spec: ModelSpec) -> str:
             " (optional)" if given.optional else ""
         )
 
-    *parts, last = map(part, spec.inputs)
+    scale = ["the field `scale` (optional)"] if spec.use == "upscale" else []
+    *parts, last = [*map(part, spec.inputs), *scale]
     return f"{', '.join(parts)} and {last}" if parts else last
 
 

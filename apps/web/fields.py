@@ -159,7 +159,7 @@ def latent_field(given: InputSpec) -> Field:
             for number in range(1, count + 1)
         ]
         reset = gr.Button("Back to the seed", size="sm")
-    reset.click(lambda: [0] * count, None, sliders, show_progress="hidden", api_visibility="private")
+    reset.click(lambda: dict.fromkeys(sliders, 0), None, sliders, show_progress="hidden", api_visibility="private")
 
     def source(values: Values) -> bytes:
         chosen = checked_seed(values[seed])

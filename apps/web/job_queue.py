@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels
 from gan_tasks.export.inference.predictor import PredictOptions, Source
+from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.tiling import reporting_tiles
 
 Made = TypeVar("Made")
@@ -35,17 +38,27 @@ class StoppedError(UserError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before any of it is decoded."""
+    """What is refused before the model runs, and, where the input's own size decides, before it is decoded."""
 
-    max_pixels: int = 4096 * 4096
-    """Of an image that comes; one that is made of it may have four times as many."""
-    max_upload_bytes: int = 64 * 2**20
+    max_pixels: int = 50_000_000
+    """Of an image that comes: the photos of a camera of 48 megapixels have 48.8. What is made of one may have four
+    times as many."""
+    max_upload_bytes: int = 200_000_000
+    """Of a request. A photo of 48 megapixels has about 100 MB as PNG."""
     queue_size: int = 5
     """Jobs that may wait for the one that runs."""
 
-    def max_pixels_at(self, scale: float) -> int:
-        """Of an image that becomes `scale` times as large along a side."""
-        return min(self.max_pixels, int(4 * self.max_pixels / scale**2))
+    def check_result(self, model: Model, size: tuple[int, int], scale: float | None) -> None:
+        """Raise UserError where the result would have too many pixels.
+
+        size: (height, width) of the first image. scale: of the result; None is the model's own.
+        """
+        height, width = (round(side * (scale or model.spec.scale)) for side in size)
+        if height * width > 4 * self.max_pixels:
+            raise UserError(
+                f"the result would have {width} × {height} px, which is over the limit of {4 * self.max_pixels:,} px: "
+                "choose a smaller scale or image, or start the server with a larger --max-pixels"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,12 +125,18 @@ class JobProgress:
 
 
 class Service:
-    """Runs the models in one thread, one job after another, so that a web server's own thread stays free."""
+    """Runs the models in one thread, one job after another, so that a web server's own thread stays free.
 
-    def __init__(self, models: Sequence[ServedModel], limits: Limits) -> None:
+    idle_s: how long after the last job the memory that runtimes keep for the next one is given back.
+    is_closed: whether no more jobs are taken.
+    """
+
+    def __init__(self, models: Sequence[ServedModel], limits: Limits, *, idle_s: float = IDLE_S) -> None:
         self.models = {served.key: served for served in models}
         self.tabs = tabs_of(models)
         self.limits = limits
+        self.is_closed = False
+        self._idle = IdleTimer(idle_s, self._release_memory)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._places = threading.BoundedSemaphore(limits.queue_size + 1)  # those that wait, and the one that runs
 
@@ -139,7 +158,7 @@ class Service:
         if not self._places.acquire(blocking=False):
             raise BusyError(f"{self.limits.queue_size} jobs are waiting already: try again in a few seconds")
         try:
-            future = self._worker.submit(job)
+            future = self._worker.submit(self._idle.around, job)
         except RuntimeError as error:  # closed
             self._places.release()
             raise BusyError("the server is stopping and takes no more jobs") from error
@@ -148,16 +167,27 @@ class Service:
 
     def close(self) -> None:
         """Take no more jobs, and return when all that were taken are done."""
+        self.is_closed = True
         self._worker.shutdown(wait=True)
+        self._idle.cancel()
+
+    def _release_memory(self) -> None:
+        """In the models' own thread, as no model may run at that time."""
+        with suppress(RuntimeError):  # closed
+            for served in self.models.values():
+                self._worker.submit(served.model.release_memory)
+            self._worker.submit(trim_memory)
 
     def _run(self, request: JobRequest, file: Path, progress: JobProgress) -> Result:
         progress.begin()
         predictor = request.served.predictor
-        scale = max(request.options.upscale.scale or 0, predictor.spec.scale)
-        opened = predictor.read(without_paths(request.sources), max_pixels=self.limits.max_pixels_at(scale))
+        opened = predictor.read(without_paths(request.sources), max_pixels=self.limits.max_pixels)
         inputs, image = dict(opened.inputs), predictor.spec.image
-        if request.on_white and image is not None:
-            inputs[image.name] = lay_on_white(inputs[image.name])
+        if image is not None and image.name in inputs:
+            height, width = inputs[image.name].shape[:2]
+            self.limits.check_result(predictor.model, (height, width), request.options.upscale.scale)
+            if request.on_white:
+                inputs[image.name] = lay_on_white(inputs[image.name])
         start = time.perf_counter()
         with reporting_tiles(progress.on_tile):
             prediction = predictor.predict(inputs, request.options)

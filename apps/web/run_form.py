@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -36,6 +37,10 @@ SHOW_OUTPUTS = """(...inputs) => {
 
 REFRESH_S = 0.4
 """Between two looks at how far a job is."""
+
+
+MAX_PREVIEW_PIXELS = 4096 * 4096
+"""Larger results are shown smaller: browsers take seconds to show them, and gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,8 @@ class RunForm:
                 yield outputs.say(EMPTY)
                 raise
 
-        def free() -> list[Any]:
-            return [gr.update(interactive=True)] * len(self.buttons)
+        def free() -> Values:  # by component: of a list Gradio takes the parts only where there are several buttons
+            return dict.fromkeys(self.buttons, gr.update(interactive=True))
 
         ran = event(
             run,
@@ -218,33 +223,40 @@ def new_folder() -> Path:
 
 
 def write_previews(result: Result) -> tuple[Path, ...]:
-    """Before and after, or the result alone, as PNG, which every browser shows; without loss and in the full size of
-    the result."""
+    """Before and after, or the result alone, as PNG, which every browser shows; without loss and in the same size."""
     before, after = (result.file.with_name(f"{part}.png") for part in ("before", "after"))
-    if result.file.suffix == ".png":
+    size = preview_size(result.after)
+    if result.file.suffix == ".png" and size == result.after.pixels.shape[:2]:
         after = result.file
     else:
-        write(after, result.after)
+        write(after, in_size(result.after, size))
     if result.before is None:
         return (after,)
-    height, width = result.after.pixels.shape[:2]
-    write(before, enlarged(result.before, height, width))
+    write(before, in_size(result.before, size))
     return before, after
 
 
-def enlarged(picture: Picture, height: int, width: int) -> Picture:
-    """The image in the size of the result beside it, by bicubic interpolation."""
-    return Picture(resized(picture.pixels, (height, width), "bicubic"), picture.icc_profile)
+def preview_size(picture: Picture) -> tuple[int, int]:
+    """(height, width) that the result is shown in: its own, or that of MAX_PREVIEW_PIXELS."""
+    height, width = picture.pixels.shape[:2]
+    factor = min(1.0, math.sqrt(MAX_PREVIEW_PIXELS / (height * width)))
+    return max(1, int(height * factor)), max(1, int(width * factor))
+
+
+def in_size(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The image in another size, by bicubic interpolation."""
+    return Picture(resized(picture.pixels, size, "bicubic"), picture.icc_profile)
 
 
 def facts(served: ServedModel, result: Result) -> dict[str, str]:
     height, width = result.after.pixels.shape[:2]
     direction = {"Direction": direction_label(served.model)} if served.spec.direction else {}
+    is_shown_whole = preview_size(result.after) == (height, width)
     return (
         {"Model": served.title}
         | direction
         | {
-            "Result": f"{width} × {height} px",
+            "Result": f"{width} × {height} px" + ("" if is_shown_whole else ", shown smaller here"),
             "Time": f"{result.seconds:.3f} s",
             "Provider": served.model.runs_on,
         }

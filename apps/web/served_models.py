@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.predictor import Predictor, Source
-from gan_tasks.export.load import is_public_checkpoint, load
+from gan_tasks.export.load import load
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.test_vectors import test_vectors_of
-from gan_tasks.pretrained.bundled import find_bundled
 from gan_tasks.spec import ModelSpec, Use
 
 Sources = Mapping[str, Source | None]
@@ -75,7 +74,7 @@ class Tab:
 def open_models(
     paths: Sequence[Path], *, provider: str = "auto", device: str = "auto", max_memory_bytes: int | None = None
 ) -> list[ServedModel]:
-    """Load ONNX files and run folders, these in every direction that they learned.
+    """Load models, as `load` does; run folders in every direction that they learned.
 
     Args:
         provider: what runs the ONNX files.
@@ -85,22 +84,16 @@ def open_models(
     Raises UserError for a path that holds no model, and for no path at all.
     """
     if not paths:
-        raise UserError("no model to serve: give one or more .onnx files or run folders")
+        raise UserError("no model to serve: give one or more .onnx files, run folders, checkpoints or model names")
     opened: list[ServedModel] = []
     for path in paths:
-        if find_bundled(path) or is_public_checkpoint(path):
-            exported = path.with_suffix(".onnx").name
-            raise UserError(
-                f"{path} is a public checkpoint: export it first, `gan-tasks export {path} {exported}`, and serve "
-                f"{exported}"
-            )
         first = load(path, provider=provider, device=device)
         directions = first.spec.directions if path.is_dir() else ()  # an exported file has one of them
         others = [each for each in directions if each != first.spec.direction]
         for predictor in (first, *(load(path, direction=each, device=device) for each in others)):
             if max_memory_bytes is not None:
                 predictor.model.max_memory_bytes = max_memory_bytes
-            name = path.stem if path.suffix == ".onnx" else path.name
+            name = path.name if path.is_dir() else path.stem
             options = given_options(provider=provider, device=device)
             if directions:
                 name = f"{name} {predictor.spec.direction}"
@@ -171,7 +164,7 @@ def free_key(name: str, taken: set[str]) -> str:
 
 
 def examples_of(path: Path) -> tuple[Sources, ...]:
-    """The inputs of the test vectors that an ONNX file carries; none for a run folder."""
+    """The inputs of the test vectors that an ONNX file carries; none for other models."""
     if path.suffix.lower() != ".onnx":
         return ()
     vectors = test_vectors_of(read_onnx(path))

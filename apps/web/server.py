@@ -2,10 +2,11 @@
 
 GET  /                  the page (app.py)
 GET  /healthz           {"status": "ok"}, at any load
+GET  /readyz            {"status": "ready"}; 503 from SIGTERM on, when new jobs are refused
 GET  /api/models        the models: key, title, spec, licence, training data, provider
 POST /api/{key}/run     a multipart form with each input of the spec by its name → PNG
                         files for images and masks, which are white where masked; text for a latent (its seed, or
-                        a JSON list) and a label (the number of the class, or a JSON list)
+                        a JSON list), a label (the number of the class, or a JSON list) and a scale
 
 Errors are {"detail": sentence}.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -27,18 +29,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gan_tasks.apps.web.job_queue import BusyError, JobRequest, Limits, Service
-from gan_tasks.apps.web.served_models import ServedModel, Sources, open_models
+from gan_tasks.apps.web.request_form import check_query, read_run_request
+from gan_tasks.apps.web.served_models import ServedModel, open_models
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.spec import spec_to_json
 
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
-    from starlette.datastructures import FormData, Headers
+    from starlette.datastructures import Headers
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-RETRY_AFTER_SECONDS = 5
+RETRY_LATER = {"Retry-After": "5"}
+"""The header of answers that may be others in a few seconds."""
 REPLY_TIMEOUT_SECONDS = 10
 """For sending off finished results when the server stops; the jobs themselves are waited for without a limit."""
 TERMINATED = 128 + signal.SIGTERM
@@ -50,6 +54,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     max_pixels: int = Limits.max_pixels,
+    max_upload_bytes: int = Limits.max_upload_bytes,
     queue_size: int = Limits.queue_size,
     provider: str = "auto",
     device: str = "auto",
@@ -60,16 +65,15 @@ def serve(
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
 
     Args:
-        models: .onnx files and run folders. Each has a tab. The directions of one training share a tab, and models
-            that upscale do.
+        models: .onnx files, run folders, public checkpoints and names of bundled models; torch runs all but the
+            first. Each has a tab. The directions of one training share a tab, and models that upscale do.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
         max_pixels: height × width of the largest image taken; what is made of it may have four times as many.
+        max_upload_bytes: of a file that is taken.
         queue_size: jobs that may wait; more are answered with 503.
         provider: what runs the .onnx files (see `export/onnx/model.py`).
         device: auto, cpu, cuda or cuda:N.
-        max_memory_bytes: limit for a network's features (see `export/models/base.py`); None is the model's own.
-        device: the device of run folders: auto, cpu, cuda or cuda:N.
         max_memory_bytes: the memory for a network's features, above which images are processed in tiles; None keeps
             each model's default.
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
@@ -79,7 +83,7 @@ def serve(
     """
     if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
-    limits = Limits(max_pixels=max_pixels, queue_size=queue_size)
+    limits = Limits(max_pixels, max_upload_bytes, queue_size)
     with open_socket(host, port) as listener, TemporaryDirectory(prefix="gan-tasks-") as folder:
         # For Gradio's uploads and results; it is read when a page is built.
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -90,11 +94,19 @@ def serve(
         )
         app = build_app(service, host=host, public_url=public_url)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
-        print(f"serving {', '.join(tab.title for tab in service.tabs)} on {address}")
+        print(f"serving {', '.join(map(running, service.models.values()))} on {address}")
+        for notice in dict.fromkeys(served.model.notice for served in service.models.values()):
+            if notice:
+                print(notice)
         print("Ctrl+C stops", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
         make_server(app, service).run(sockets=[listener])
+
+
+def running(served: ServedModel) -> str:
+    """A model and what runs it, for the line that the server starts with."""
+    return f"{served.title} ({served.model.runs_on})"
 
 
 def exit_as_terminated(_signal: int, _frame: FrameType | None) -> None:
@@ -136,9 +148,10 @@ def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = ""
 
     from gan_tasks.apps.web.app import mount_app
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a damaged form is told its sender
     # The pages that describe the endpoints load scripts from elsewhere: this site makes no such request.
     app = FastAPI(title="gan-tasks", openapi_url=None)
-    app.add_api_route("/healthz", health, methods=["GET"])
+    add_health_routes(app, service)
     add_model_routes(app, service)
     app.state.stop_page = mount_app(app, service, public_url=public_url)
     hosts = {host, urlsplit(public_url).hostname or host}
@@ -146,31 +159,46 @@ def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = ""
     return app
 
 
-async def health() -> dict[str, str]:
-    return {"status": "ok"}
+def add_health_routes(app: FastAPI, service: Service) -> None:
+    from starlette.responses import JSONResponse
+
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def ready() -> JSONResponse:
+        if service.is_closed:
+            return JSONResponse({"status": "stopping"}, 503, RETRY_LATER)
+        return JSONResponse({"status": "ready"})
+
+    for path, answer in (("/healthz", health), ("/readyz", ready)):
+        app.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
 
 
 def add_model_routes(app: FastAPI, service: Service) -> None:
     from fastapi import HTTPException, Request, Response
 
-    async def models() -> list[dict[str, Any]]:
+    async def models(request: Request) -> list[dict[str, Any]]:
+        try:
+            check_query(request.query_params)
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
         return [describe(served) for served in service.models.values()]
 
     async def run(key: str, request: Request) -> Response:
         served = service.models.get(key)
         if served is None:
             raise HTTPException(404, f"no model {key!r}: expected {' or '.join(service.models)}")
-        async with request.form(max_files=len(served.spec.inputs)) as form:
-            sources = await read_form(served, form)
         try:
-            png = await run_to_png(service, JobRequest(served, sources))
+            asked = await read_run_request(request, served.spec)
+            png = await run_to_png(service, JobRequest(served, asked.sources, asked.options))
         except BusyError as error:
-            raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+            raise HTTPException(503, str(error), RETRY_LATER) from error
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         return Response(png, media_type="image/png")
 
     # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
+    models.__annotations__ = {"request": Request}
     run.__annotations__ = {"key": str, "request": Request}
     app.add_api_route("/api/models", models, methods=["GET"])
     app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
@@ -186,26 +214,6 @@ def describe(served: ServedModel) -> dict[str, Any]:
         "training_data": served.model.training_data,
         "provider": served.model.runs_on,
     }
-
-
-async def read_form(served: ServedModel, form: FormData) -> Sources:
-    """The inputs, undecoded. Raises HTTPException where one is missing."""
-    from fastapi import HTTPException
-    from starlette.datastructures import UploadFile
-
-    sources: dict[str, bytes] = {}
-    for given in served.spec.inputs:
-        value = form.get(given.name)
-        if isinstance(value, UploadFile):
-            sources[given.name] = await value.read()
-        elif isinstance(value, str) and not given.is_spatial:
-            sources[given.name] = value.encode()
-        elif not given.optional:
-            part = "file" if given.is_spatial else "field"
-            raise HTTPException(
-                422, f"no {given.name} came: send a multipart form with a {part} called `{given.name}`"
-            )
-    return sources
 
 
 async def run_to_png(service: Service, request: JobRequest) -> bytes:
@@ -245,7 +253,8 @@ class Guard:
             return JSONResponse({"detail": "the request does not say its Content-Length"}, 411)
         if int(length) > self.max_upload_bytes:
             limit = f"{self.max_upload_bytes / 2**20:,.0f} MiB"
-            return JSONResponse({"detail": f"the upload has {int(length):,} bytes and {limit} are allowed"}, 413)
+            detail = f"the upload has {int(length):,} bytes and {limit} are allowed (serve's --max-upload)"
+            return JSONResponse({"detail": detail}, 413)
         return None
 
     def is_known(self, name: str) -> bool:

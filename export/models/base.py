@@ -67,6 +67,10 @@ class Model(ABC):
         Returns N×C'×(s·H)×(s·W) in [-1, 1].
         """
 
+    def release_memory(self) -> None:
+        """Give memory back that the runtime keeps for the next run. By default a runtime keeps none."""
+        return
+
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """Run a model of one image input on H×W×C pixels, uint8 or uint16; return (s·H)×(s·W)×C' of the same type."""
         return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)

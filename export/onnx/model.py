@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.provider_cache import read_cached
 from gan_tasks.export.onnx.providers import (
+    CPU,
     OPENVINO,
     Configuration,
     Session,
@@ -63,6 +65,8 @@ class OnnxModel(TiledModel):
         self.source, self.training_data = self.metadata.source, self.metadata.training_data
         self.licence = self.metadata.licence
 
+        self._keeps_memory = False
+
     def version(self) -> str:
         return sha256_of(self.path)
 
@@ -71,12 +75,18 @@ class OnnxModel(TiledModel):
         return self.metadata.bytes_per_pixel
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
-        spec = self.spec
+        spec, self._keeps_memory = self.spec, True
         feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
         output = run_session(self.session, feeds) * 2 - 1
         height, width = (0, 0) if spec.image is None else inputs[spec.inputs.index(spec.image)].shape[-2:]
         _, rows, columns = spec.output_shape(height, width)
         return output[..., :rows, :columns]
+
+    def release_memory(self) -> None:
+        if self._keeps_memory and self.providers[0] == CPU.engine:
+            smallest = (np.zeros((1, each.channels, *(1, 1) * each.is_spatial), np.float32) for each in self.spec.inputs)
+            shrink_arena(self.session, {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest)})
+        self._keeps_memory = False
 
     def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:
         if given.kind == "image":
@@ -149,3 +159,12 @@ def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImag
     """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output."""
     (output,) = session.run([OUTPUT], feeds)
     return output
+
+
+def shrink_arena(session: Any, feeds: Mapping[str, FloatImages]) -> None:
+    """Run a session of ONNX Runtime on the CPU, after which it frees the memory that it keeps between runs."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run([OUTPUT], feeds, options)

@@ -18,14 +18,17 @@ class Serve(Checked, Command):
     """Open a web page in which anybody can use the models. For .onnx files it needs no torch."""
 
     models: Positional[tuple[Path, ...]]
-    """One or more .onnx files or run folders. Each has a tab. The directions of one training share a tab, and so do
-    models of super-resolution."""
+    """One or more models: .onnx files, run folders, published .pth, .safetensors or .param files, or names of
+    ready-made models (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). Each has a tab. The
+    directions of one training share a tab, and so do models of super-resolution. PyTorch runs all but .onnx files."""
     host: str = "127.0.0.1"
     """The address to listen on. 0.0.0.0 lets other machines connect."""
     port: Annotated[int, Range(0, 65_535)] = 7860
     """The port to listen on. 0 takes a free one."""
-    max_pixels: PositiveCount = 4096 * 4096
+    max_pixels: PositiveCount = 50_000_000
     """The largest number of pixels of an upload. A result may have four times as many."""
+    max_upload: str = "200MB"
+    """The largest size of an upload."""
     queue_size: Annotated[int, Range(1, 10_000)] = 5
     """The number of jobs that may wait. Further requests are answered with 503."""
     device: str = "auto"
@@ -50,6 +53,7 @@ class Serve(Checked, Command):
             host=self.host,
             port=self.port,
             max_pixels=self.max_pixels,
+            max_upload_bytes=memory_bytes(self.max_upload),
             queue_size=self.queue_size,
             device=self.device,
             max_memory_bytes=memory_bytes(self.max_memory) if self.max_memory else None,
