@@ -7,7 +7,7 @@ import secrets
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,7 +234,7 @@ def write_previews(result: Result) -> tuple[Path, ...]:
 
 def enlarged(picture: Picture, height: int, width: int) -> Picture:
     """The image in the size of the result beside it, by bicubic interpolation."""
-    return Picture(resized(picture.pixels, (height, width), "bicubic"), picture.icc_profile)
+    return replace(picture, pixels=resized(picture.pixels, (height, width), "bicubic"))
 
 
 def facts(served: ServedModel, result: Result) -> dict[str, str]:
@@ -248,4 +248,5 @@ def facts(served: ServedModel, result: Result) -> dict[str, str]:
             "Time": f"{result.seconds:.3f} s",
             "Provider": served.model.runs_on,
         }
+        | ({"Remarks": "; ".join(result.notes)} if result.notes else {})
     )
