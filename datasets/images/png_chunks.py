@@ -45,13 +45,10 @@ class Header:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Read the chunks before the first IDAT. Raises ValueError if the file is cut or has no pixels."""
+    """Read the chunks before the first IDAT, or as many as there are. Raises ValueError if the first is not IHDR."""
     file.seek(_SIGNATURE_BYTES)
     chunks: dict[bytes, bytes] = {}
-    while True:
-        start = file.read(8)
-        if len(start) < 8:
-            raise ValueError("the file is cut before its pixels")
+    while len(start := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind == b"IDAT":
             break

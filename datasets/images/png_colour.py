@@ -60,11 +60,12 @@ def colour_of(header: Header) -> PngColour:
     profile, note = usable(inflated_profile(chunks.get(b"iCCP", b"")), 1 if header.is_gray else 3)
     if len(chunks.get(b"cICP", b"")) == 4:
         return _of_cicp(header, profile)
+    gamma = _present(header, b"gAMA", *(() if header.is_gray else (b"cHRM",)))
     if profile is not None or note:
-        return PngColour(profile, note=note)
+        return PngColour(profile, gamma, note)
     if b"sRGB" in chunks:
         return PngColour(None)
-    return _of_gamma(header)
+    return _of_gamma(header, gamma)
 
 
 def _of_cicp(header: Header, profile: bytes | None) -> PngColour:
@@ -81,12 +82,12 @@ def _of_cicp(header: Header, profile: bytes | None) -> PngColour:
     return PngColour(profile, kept, note)
 
 
-def _of_gamma(header: Header) -> PngColour:
+def _of_gamma(header: Header, kept: PngChunks) -> PngColour:
     gamma, primaries = _gamma(header), _chromaticities(header)
     if primaries is None and (gamma is None or abs(gamma / _SRGB_GAMMA - 1) <= _SAME_GAMMA):
         return PngColour(None)
     made = _made(header.is_gray, SRGB_CURVE if gamma is None else Curve(1 / gamma), primaries or BT709)
-    return PngColour(made, _present(header, b"gAMA", *(() if header.is_gray else (b"cHRM",))))
+    return PngColour(made, kept if made else ())
 
 
 def _made(is_gray: bool, curve: Curve, primaries: Primaries) -> bytes | None:
