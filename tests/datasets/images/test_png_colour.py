@@ -45,29 +45,36 @@ def light_of_half(picture: Picture) -> float:
     return float(((value + 0.055) / 1.055) ** 2.4)
 
 
+LEVEL = 128 / 255
+SRGB_LIGHT = ((LEVEL + 0.055) / 1.055) ** 2.4
+LIGHT = [
+    ((GAMMA,), LEVEL),
+    ((GAMMA, SRGB_CHRM), LEVEL),
+    ((GAMMA, NO_CHRM), LEVEL),
+    (((b"gAMA", struct.pack(">I", 55_556)),), LEVEL**1.8),
+    ((cicp(1, 8),), LEVEL),
+    ((cicp(1, 4),), LEVEL**2.2),
+    ((cicp(9, 14),), ((LEVEL + 0.099) / 1.099) ** (1 / 0.45)),
+]
+LIGHT_OF_RGB = [
+    ((P3_CHRM,), SRGB_LIGHT),
+    ((cicp(12, 13),), SRGB_LIGHT),
+    ((GAMMA, cicp(12, 13)), SRGB_LIGHT),
+    ((cicp(1, 8), ICCP), LEVEL),
+    ((GAMMA, ICCP), SRGB_LIGHT),
+]
+
+
 @pytest.mark.parametrize(
-    ("chunks", "light"),
+    ("channels", "chunks", "light"),
     [
-        ((GAMMA,), 128 / 255),
-        ((GAMMA, SRGB_CHRM), 128 / 255),
-        (((b"gAMA", struct.pack(">I", 55_556)),), (128 / 255) ** 1.8),
-        ((cicp(1, 8),), 128 / 255),
-        ((cicp(1, 4),), (128 / 255) ** 2.2),
-        ((cicp(9, 14),), ((128 / 255 + 0.099) / 1.099) ** (1 / 0.45)),
-        ((cicp(12, 13),), ((128 / 255 + 0.055) / 1.055) ** 2.4),
-        ((GAMMA, cicp(12, 13)), ((128 / 255 + 0.055) / 1.055) ** 2.4),
-        ((cicp(1, 8), ICCP), 128 / 255),
-        ((GAMMA, ICCP), ((128 / 255 + 0.055) / 1.055) ** 2.4),
-        ((GAMMA, NO_CHRM), 128 / 255),
-        ((P3_CHRM,), ((128 / 255 + 0.055) / 1.055) ** 2.4),
+        *((channels, *case) for channels in (1, 3, 4) for case in LIGHT),
+        *((channels, *case) for channels in (3, 4) for case in LIGHT_OF_RGB),
     ],
 )
-@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_the_curve_is_that_of_the_first_chunk_in_precedence(
-    chunks: tuple[tuple[bytes, bytes], ...], light: float, channels: int
+    channels: int, chunks: tuple[tuple[bytes, bytes], ...], light: float
 ) -> None:
-    if channels == 1 and (ICCP in chunks or cicp(12, 13) in chunks or P3_CHRM in chunks):
-        return  # primaries and profiles for RGB say nothing about gray
     pixels = RNG.integers(0, 256, (6, 7, channels), dtype=np.uint8)
     picture = read(png(*chunks, pixels=pixels[..., 0] if channels == 1 else pixels))
     np.testing.assert_array_equal(picture.pixels, pixels)
@@ -134,8 +141,13 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        *((kind, "after") for kind in LARGE),
+        *((kind, "before") for kind in ("zTXt", "compressed iTXt", "XMP", "EXIF")),
+    ],
+)
 def test_large_metadata_does_not_refuse_an_image(kind: str, place: str) -> None:
     exif = Image.Exif()
     exif[274] = 3
