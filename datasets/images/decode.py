@@ -258,8 +258,8 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
         if is_plain and (is_deep or page.bitspersample == 8):
             picture = _picture(_tiff_pixels(page), page.tags.valueof(_ICC_TAG))
             return _upright(picture, page.tags.valueof(_ORIENTATION_TAG, 1))
-        is_unknown_to_pil = page.samplesperpixel == 2 or EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-        is_raw = is_deep or (is_unknown_to_pil and page.bitspersample == 8 and page.planarconfig == 1)
+        has_alpha = page.samplesperpixel == 2 or page.extrasamples == (EXTRASAMPLE.ASSOCALPHA,)
+        is_raw = is_deep or (has_alpha and page.bitspersample == 8 and page.planarconfig == 1)
         if is_raw and page.photometric in plain_photometrics:
             return _picture(_libtiff_pixels(file, page), page.tags.valueof(_ICC_TAG))
     file.seek(0)
