@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy"})
 """Suffixes of image files, in lower case. They select files in a folder; `read` detects the format from the bytes."""
 
+MAX_PIXELS = 100_000_000
+"""Height × width of the largest image that is read unless another limit is given."""
+
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
-
-
-MAX_PIXELS = 100_000_000
-"""Height × width of the largest image that is read unless another limit is given."""
 
 
 def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
@@ -72,9 +71,9 @@ def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
         return _decode_npy(file, max_pixels)
     if head.startswith(_TIFF_MAGIC):
         return _decode_tiff(file, max_pixels)
-
     if head.startswith(_PNG_MAGIC):
         return _decode_png(file, max_pixels)
+
     image = _open_with_pil(file, head)
     orientation = _checked_orientation(image, max_pixels)
     if image.format == "JPEG" and image.mode in ("L", "RGB"):
@@ -188,8 +187,8 @@ def _subsampling(image: "ImageFile") -> tuple[int, int] | None:
     sampling = [(across, down) for _, across, down, _ in getattr(image, "layer", ())]
     if len(sampling) < 3:
         return None
-    (across, down), chroma = sampling[0], sampling[1:3]
-    return across // max(each[0] for each in chroma), down // max(each[1] for each in chroma)
+    across, down = (max(1, luma // max(chroma)) for luma, *chroma in zip(*sampling[:3], strict=True))
+    return across, down
 
 
 def _is_lossless_webp(file: BinaryIO) -> bool:

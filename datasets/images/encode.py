@@ -45,9 +45,7 @@ def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None 
 
 
 def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> bytes:
-    has_profiles = suffix not in (".bmp", ".npy")
-    is_kept = picture.icc_profile is None or (has_profiles and fits(picture.icc_profile, picture.pixels.shape[2]))
-    if not is_kept and suffix != ".npy":
+    if suffix != ".npy" and not _keeps_profile(suffix, picture):
         picture = to_srgb(picture)
     pixels, profile = picture.pixels, picture.icc_profile
     if suffix in (".bmp", ".npy") and xmp is not None:
@@ -75,6 +73,11 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
         coding = replace(picture.coding, is_lossless_webp=is_lossless)
         encoded = _encode_with_pil(suffix, _to_8_bits(pixels), profile, coding, quality, xmp)
     return with_chunks(encoded, picture.coding.png_chunks) if suffix == ".png" else encoded
+
+
+def _keeps_profile(suffix: str, picture: Picture) -> bool:
+    channels = max(3, picture.pixels.shape[2]) if suffix == ".webp" else picture.pixels.shape[2]  # WebP has no gray
+    return suffix != ".bmp" and picture.icc_profile is not None and fits(picture.icc_profile, channels)
 
 
 def _to_8_bits(pixels: Pixels) -> Pixels:

@@ -13,6 +13,7 @@ Pixels = NDArray[Any]
 
 REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
 """Luma weights of R, G and B (ITU-R BT.601)."""
+_PIXELS_AT_ONCE = 2**20
 
 
 class ImageError(UserError):
@@ -92,15 +93,16 @@ def unassociated(pixels: Pixels) -> Pixels:
 
     Pixels with an alpha of 0 have no colour and stay as they are.
     """
-    colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    opaque = _opaque(pixels.dtype)
-    result = pixels.copy()
-    for row in range(len(pixels)):  # needs little memory
-        visible = alpha[row] > 0
-        divided = colour[row] * np.divide(opaque, alpha[row], where=visible, out=np.ones(visible.shape))
+    opaque, result = _opaque(pixels.dtype), pixels.copy()
+    rows = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        part = pixels[top : top + rows]
+        colour, alpha = part[..., :-1], part[..., -1:]
+        visible = alpha > 0
+        divided = colour * np.divide(opaque, alpha, where=visible, out=np.ones(visible.shape))
         if pixels.dtype.kind == "u":
             divided = np.minimum(np.rint(divided), opaque)
-        result[row, :, :-1] = np.where(visible, divided, colour[row])
+        result[top : top + rows, :, :-1] = np.where(visible, divided, colour)
     return result
 
 

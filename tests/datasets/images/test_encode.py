@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
 from gan_tasks.datasets.images import Coding, ImageError, Picture, atomic, read, to_srgb, write
-from gan_tasks.datasets.images.colour_spaces import BT709, Curve, rgb_profile
+from gan_tasks.datasets.images.colour_spaces import BT709, Curve, gray_profile, rgb_profile
 
 RNG = np.random.default_rng(0)
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/">made by a machine – ü</x:xmpmeta>'.encode()
@@ -101,6 +101,14 @@ def test_a_format_without_profiles_gets_srgb(tmp_path: Path) -> None:
     write(tmp_path / "x.bmp", picture)
     np.testing.assert_array_equal(read(tmp_path / "x.bmp").pixels, to_srgb(picture).pixels)
     assert np.abs(to_srgb(picture).pixels.astype(int) - picture.pixels).max() > 30
+
+
+def test_gray_in_a_webp_is_srgb_because_a_webp_has_no_gray(tmp_path: Path) -> None:
+    picture = Picture(SMOOTH[..., :1], gray_profile(Curve(1.0)))
+    write(tmp_path / "x.webp", picture)
+    found = read(tmp_path / "x.webp")
+    assert found.icc_profile is None
+    np.testing.assert_allclose(found.pixels.astype(int), to_srgb(picture).pixels.repeat(3, 2), atol=6)
 
 
 EDGES = np.kron(RNG.integers(0, 2, (6, 7, 3)) * 255, np.ones((9, 9, 1))).astype(np.uint8)
