@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels,
 from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
-from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source
+from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source, result_like
 from gan_tasks.spec import InputSpec, ModelSpec
 
 MAX_PREVIEW_SIDE_PX = 1600
@@ -119,17 +119,17 @@ def inpaint_picture(
     prediction = predictor.predict(inputs, PredictOptions(inpaint=request.options))
     seconds = time.perf_counter() - start
     file = folder / name
-    predictor.write(file, prediction, icc_profile=opened.icc_profile)
+    predictor.write(file, prediction, like=opened.image)
     return Step(
         file,
         name,
-        preview_of(Picture(prediction.pixels, opened.icc_profile), file),
+        preview_of(result_like(opened.image, prediction.pixels), file),
         step.size,
         mask=write_mask(folder / "mask.png", mask),
         sketch=write_mask(folder / "sketch.png", lines) if lines.any() else None,
         paint=tuple(kept(folder / f"paint-{number}.png", layer) for number, layer in enumerate(request.paint)),
         options=request.options,
-        notes=prediction.notes,
+        notes=opened.notes + prediction.notes,
         seconds=seconds,
     )
 
@@ -154,7 +154,7 @@ def preview_of(picture: Picture, file: Path) -> Path:
     if picture.pixels.dtype == np.uint8 and size == preview_size(size):
         return file
     preview = file.with_name("preview.png")
-    write(preview, Picture(small(picture.pixels), picture.icc_profile))
+    write(preview, replace(picture, pixels=small(picture.pixels)))
     return preview
 
 

@@ -21,7 +21,7 @@ from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels
-from gan_tasks.export.inference.predictor import PredictOptions, Source
+from gan_tasks.export.inference.predictor import PredictOptions, Source, result_like
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.tiling import reporting_tiles
 
@@ -78,12 +78,13 @@ class JobRequest:
 @dataclass(frozen=True)
 class Result:
     """before: the first image; None where the model takes none. after: what the model made, which `file` holds too.
-    seconds: the model alone."""
+    seconds: the model alone. notes: remarks for the user."""
 
     before: Picture | None
     after: Picture
     file: Path
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -193,9 +194,10 @@ class Service:
             prediction = predictor.predict(inputs, request.options)
         seconds = time.perf_counter() - start
         progress.check()  # for what did not run in tiles
-        predictor.write(file, prediction, icc_profile=opened.icc_profile)
-        before = None if image is None else Picture(inputs[image.name], opened.icc_profile)
-        return Result(before, Picture(prediction.pixels, opened.icc_profile), file, seconds)
+        predictor.write(file, prediction, like=opened.image)
+        before = None if image is None else result_like(opened.image, inputs[image.name])
+        after = result_like(opened.image, prediction.pixels)
+        return Result(before, after, file, seconds, opened.notes + prediction.notes)
 
 
 def without_paths(sources: Sources) -> dict[str, Source]:

@@ -8,7 +8,7 @@ import secrets
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,7 +245,7 @@ def preview_size(picture: Picture) -> tuple[int, int]:
 
 def in_size(picture: Picture, size: tuple[int, int]) -> Picture:
     """The image in another size, by bicubic interpolation."""
-    return Picture(resized(picture.pixels, size, "bicubic"), picture.icc_profile)
+    return replace(picture, pixels=resized(picture.pixels, size, "bicubic"))
 
 
 def facts(served: ServedModel, result: Result) -> dict[str, str]:
@@ -260,4 +260,5 @@ def facts(served: ServedModel, result: Result) -> dict[str, str]:
             "Time": f"{result.seconds:.3f} s",
             "Provider": served.model.runs_on,
         }
+        | ({"Remarks": "; ".join(result.notes)} if result.notes else {})
     )

@@ -1,12 +1,15 @@
 """Read image files into arrays and write arrays to image files; no other package of the project does this.
 
-Reading is in `decode.py`, writing in `encode.py`, and pixel arithmetic in `pixels.py`; other packages import all of
-it from here. This package does not import torch, and it imports a codec only when a file needs it.
+Reading is in `decode.py`, writing in `encode.py`, pixel arithmetic in `pixels.py`, and the conversion of colours in
+`icc.py`; other packages import all of it from here. This package does not import torch, and it imports a codec only
+when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, read
 from gan_tasks.datasets.images.encode import write
+from gan_tasks.datasets.images.icc import to_srgb
 from gan_tasks.datasets.images.pixels import (
+    Coding,
     ImageError,
     Picture,
     Pixels,
@@ -18,6 +21,8 @@ from gan_tasks.datasets.images.pixels import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Coding",
     "ImageError",
     "Picture",
     "Pixels",
@@ -25,6 +30,7 @@ __all__ = [
     "fit_channels",
     "read",
     "to_float",
+    "to_srgb",
     "to_uint8",
     "write",
 ]

@@ -1,12 +1,23 @@
 """Decode image files. Files are not trusted: size and format are checked in the header before decoding."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from gan_tasks.datasets.images.pixels import ImageError, Picture, Pixels
+from gan_tasks.datasets.images.icc import usable
+from gan_tasks.datasets.images.pixels import (
+    Coding,
+    ImageError,
+    Picture,
+    Pixels,
+    unassociated,
+    with_transparent_colour,
+)
+from gan_tasks.datasets.images.png_chunks import Header, read_header, without_metadata
+from gan_tasks.datasets.images.png_colour import colour_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,20 +27,28 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy"})
 """Suffixes of image files, in lower case. They select files in a folder; `read` detects the format from the bytes."""
 
+MAX_PIXELS = 100_000_000
+"""Height × width of the largest image that is read unless another limit is given."""
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
 
 
-def read(source: Path | bytes, *, max_pixels: int = 100_000_000) -> Picture:
+def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
     """Decode a still image from a file or its bytes.
 
-    EXIF orientation is applied and the ICC profile kept. Palettes become RGB or RGBA, 1-bit becomes gray, CMYK
-    becomes RGB (through the embedded profile, if there is one). 16-bit PNG and TIFF stay uint16. TIFF and NPY may
-    have any number of channels.
+    EXIF orientation is applied and the ICC profile kept; the colour space that a PNG declares in other chunks becomes
+    a profile. Palettes become RGB or RGBA, 1-bit becomes gray, CMYK becomes RGB (through the embedded profile, if
+    there is one), and premultiplied colours are divided by alpha. 16-bit PNG and TIFF stay uint16. TIFF and NPY may
+    have any number of channels. A profile of more than 8 MiB is ignored, with a remark, and so are the texts of a PNG
+    if one has more than 1 MiB.
+
+    max_pixels: largest height × width; MAX_PIXELS by default. The size is checked before decoding.
 
     Raises ImageError, with the file and the reason, if the file is missing, empty, damaged, truncated, animated,
-    multi-page, of an unknown format, or larger than max_pixels (height × width). The size is checked before decoding.
+    multi-page, of an unknown format, or too large.
     """
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
@@ -43,7 +62,7 @@ def read(source: Path | bytes, *, max_pixels: int = 100_000_000) -> Picture:
         raise ImageError(f"{name}: cannot be decoded ({error or type(error).__name__})") from error
 
 
-def _decode(file: BinaryIO, max_pixels: int) -> Picture:
+def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
     head = file.read(26)
     file.seek(0)
     if not head:
@@ -52,21 +71,65 @@ def _decode(file: BinaryIO, max_pixels: int) -> Picture:
         return _decode_npy(file, max_pixels)
     if head.startswith(_TIFF_MAGIC):
         return _decode_tiff(file, max_pixels)
+    if head.startswith(_PNG_MAGIC):
+        return _decode_png(file, max_pixels)
 
     image = _open_with_pil(file, head)
-    _check_size(image.height, image.width, 4, max_pixels)
+    orientation = _checked_orientation(image, max_pixels)
+    if image.format == "JPEG" and image.mode in ("L", "RGB"):
+        picture = _picture(_jpeg_pixels(file, image), image.info.get("icc_profile"))
+        coding = Coding(subsampling=_subsampling(image))
+    else:
+        picture = _picture_from_pil(image)
+        coding = Coding(is_lossless_webp=image.format == "WEBP" and _is_lossless_webp(file))
+    return _upright(replace(picture, coding=coding), orientation)
+
+
+def _checked_orientation(image: "ImageFile", max_pixels: int | None) -> int:
+    """Return the EXIF orientation. Raises ImageError for an image that is too large or animated."""
+    _check_size(image.height, image.width, len(image.getbands()), max_pixels)
     if getattr(image, "is_animated", False):
         raise ImageError("is animated; save the frame that you want as a still image")
-    orientation = _orientation(image)
-    if image.format == "JPEG" and image.mode in ("L", "RGB"):
-        pixels = _jpeg_pixels(file, image)
-    elif image.format == "PNG" and head[24] == 16:  # bit depth in the PNG header
+    return _orientation(image)
+
+
+def _picture(pixels: Pixels, profile: bytes | None) -> Picture:
+    """Return the picture with its profile, if that can be used."""
+    profile, note = usable(profile, pixels.shape[2])
+    return Picture(pixels, profile, notes=(note,) if note else ())
+
+
+def _decode_png(file: BinaryIO, max_pixels: int | None) -> Picture:
+    header = read_header(file)
+    colour = colour_of(header)
+    try:
+        pixels, orientation = _png_pixels(file, header, max_pixels)
+    except ImageError:
+        raise
+    except ValueError:  # Pillow refuses large metadata
+        file.seek(0)
+        pixels, orientation = _png_pixels(BytesIO(without_metadata(file.read())), header, max_pixels)
+    notes = (colour.note,) if colour.note else ()
+    return _upright(Picture(pixels, colour.icc_profile, Coding(png_chunks=colour.chunks), notes), orientation)
+
+
+def _png_pixels(file: BinaryIO, header: Header, max_pixels: int | None) -> tuple[Pixels, int]:
+    """Decode the pixels and the EXIF orientation; the transparent colour of a gray or RGB file becomes alpha."""
+    from PIL.PngImagePlugin import PngImageFile
+
+    file.seek(0)
+    image = PngImageFile(file)
+    orientation = _checked_orientation(image, max_pixels)
+    if header.has_palette:
+        return _pixels(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))), orientation
+    if header.bit_depth == 16:
         from gan_tasks.datasets.images.high_bit_depth import read_png
 
         pixels = read_png(file, image)
     else:
-        return _upright(_picture_from_pil(image), orientation)
-    return _upright(Picture(pixels, image.info.get("icc_profile")), orientation)
+        pixels = _pixels(np.asarray(image.convert("L") if image.mode == "1" else image))
+    transparent = header.transparent_colour()
+    return pixels if transparent is None else with_transparent_colour(pixels, transparent), orientation
 
 
 def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
@@ -75,11 +138,8 @@ def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
     from PIL.BmpImagePlugin import BmpImageFile
     from PIL.GifImagePlugin import GifImageFile
     from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile(file)
     if head.startswith(b"\xff\xd8\xff"):
         return JpegImageFile(file)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
@@ -91,11 +151,16 @@ def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
     raise ImageError("is not an image in a known format (PNG, JPEG, WebP, TIFF, BMP, GIF, NPY)")
 
 
-def _check_size(height: int, width: int, channels: int, max_pixels: int) -> None:
-    if height * width > max_pixels or height * width * channels > 4 * max_pixels:
+def _check_size(height: int, width: int, channels: int, max_pixels: int | None) -> None:
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    advice = "make it smaller" if max_pixels is None else "make it smaller, or raise the limit with --max-pixels"
+    pixels = height * width
+    if pixels > limit:
+        raise ImageError(f"{width} × {height} px ({pixels:,}) is over the limit of {limit:,} px; {advice}")
+    if pixels * channels > 4 * limit:
         raise ImageError(
-            f"{width} × {height} px with {channels} channels is over the limit of {max_pixels:,} px; "
-            "make it smaller or raise the limit"
+            f"{width} × {height} px with {channels} channels ({pixels * channels:,} values) is over the limit of "
+            f"{4 * limit:,} values, which are 4 for each px; {advice}"
         )
 
 
@@ -117,6 +182,26 @@ def _jpeg_pixels(file: BinaryIO, image: "ImageFile") -> Pixels:
         return _pixels(np.asarray(image))
 
 
+def _subsampling(image: "ImageFile") -> tuple[int, int] | None:
+    """Return the (horizontal, vertical) pixels per chroma value of a JPEG; None for gray."""
+    sampling = [(across, down) for _, across, down, _ in getattr(image, "layer", ())]
+    if len(sampling) < 3:
+        return None
+    across, down = (max(1, luma // max(chroma)) for luma, *chroma in zip(*sampling[:3], strict=True))
+    return across, down
+
+
+def _is_lossless_webp(file: BinaryIO) -> bool:
+    """Return whether the pixels are in a VP8L chunk (RFC 9649)."""
+    file.seek(12)  # after the RIFF header
+    while len(start := file.read(8)) == 8:
+        kind, length = start[:4], int.from_bytes(start[4:], "little")
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        file.seek(length + length % 2, 1)
+    return False
+
+
 def _picture_from_pil(image: "Image") -> Picture:
     image.load()
     profile = image.info.get("icc_profile")
@@ -126,7 +211,7 @@ def _picture_from_pil(image: "Image") -> Picture:
         return Picture(_pixels(np.asarray(_rgb_from_cmyk(image, profile))))
     is_gray = image.mode in ("1", "L", "LA", "La")
     mode = ("L" if is_gray else "RGB") + ("A" if image.has_transparency_data else "")
-    return Picture(_pixels(np.asarray(image.convert(mode))), profile)
+    return _picture(_pixels(np.asarray(image.convert(mode))), profile)
 
 
 def _rgb_from_cmyk(image: "Image", profile: bytes | None) -> "Image":
@@ -144,15 +229,15 @@ def _rgb_from_cmyk(image: "Image", profile: bytes | None) -> "Image":
     return image.convert("RGB")
 
 
-def _decode_tiff(file: BinaryIO, max_pixels: int) -> Picture:
+def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
     """Decode a TIFF with tifffile or PIL.
 
     tifffile reads gray, RGB and many-channel pages in the compressions that it decodes without extra packages. PIL
-    reads the other 8-bit pages (palette, CMYK, YCbCr, LZW, JPEG …), 16-bit gray and RGB(A), and float gray (LZW,
-    ZSTD).
+    reads the other 8-bit pages (palette, CMYK, YCbCr, LZW, JPEG …), 16-bit gray and RGB with or without alpha, and
+    float gray (LZW, ZSTD).
     """
     from PIL.TiffImagePlugin import TiffImageFile
-    from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+    from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
     plain_photometrics = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
     plain_compressions = (
@@ -170,10 +255,12 @@ def _decode_tiff(file: BinaryIO, max_pixels: int) -> Picture:
         is_deep = page.dtype is not None and page.dtype.itemsize > 1
         is_plain = page.photometric in plain_photometrics and page.compression in plain_compressions
         if is_plain and (is_deep or page.bitspersample == 8):
-            picture = Picture(_tiff_pixels(page), page.tags.valueof(_ICC_TAG))
+            picture = _picture(_tiff_pixels(page), page.tags.valueof(_ICC_TAG))
             return _upright(picture, page.tags.valueof(_ORIENTATION_TAG, 1))
-        if is_deep and page.photometric in plain_photometrics:
-            return Picture(_libtiff_pixels(file, page), page.tags.valueof(_ICC_TAG))
+        has_alpha = page.samplesperpixel == 2 or page.extrasamples == (EXTRASAMPLE.ASSOCALPHA,)
+        is_raw = is_deep or (has_alpha and page.bitspersample == 8 and page.planarconfig == 1)
+        if is_raw and page.photometric in plain_photometrics:
+            return _picture(_libtiff_pixels(file, page), page.tags.valueof(_ICC_TAG))
     file.seek(0)
     return _picture_from_pil(TiffImageFile(file))  # PIL applies the orientation of TIFF pages
 
@@ -184,27 +271,41 @@ def _tiff_pixels(page: "TiffPage") -> Pixels:
         values = values.transpose(1, 2, 0)
     elif page.axes not in ("YX", "YXS"):
         raise ImageError(f"has the axes {page.axes}; save it with the axes height, width and channels")
-    return _white_as_maximum(_pixels(values), page)
+    return _plain_colours(_pixels(values), page)
 
 
 def _libtiff_pixels(file: BinaryIO, page: "TiffPage") -> Pixels:
     from gan_tasks.datasets.images.high_bit_depth import read_tiff
 
     kind = (str(page.dtype), page.bitspersample, page.samplesperpixel)
-    modes = {("uint16", 16, 1): "I;16", ("uint16", 16, 3): "RGB", ("uint16", 16, 4): "RGBA", ("float32", 32, 1): "F"}
+    modes = {
+        ("uint8", 8, 2): "LA",
+        ("uint8", 8, 4): "RGBA",
+        ("uint16", 16, 1): "I;16",
+        ("uint16", 16, 2): "LA;16",
+        ("uint16", 16, 3): "RGB;16",
+        ("uint16", 16, 4): "RGBA;16",
+        ("float32", 32, 1): "F",
+    }
     mode = modes.get(kind) if page.planarconfig == 1 else None
     if mode is None:
         raise ImageError("has an unsupported layout or compression; save it with Deflate or uncompressed")
-    return _white_as_maximum(read_tiff(file, mode), page)
+    return _plain_colours(read_tiff(file, mode), page)
 
 
-def _white_as_maximum(pixels: Pixels, page: "TiffPage") -> Pixels:
-    """Invert integer pixels whose white is stored as 0 (MINISWHITE)."""
-    is_inverted = page.photometric == 0 and pixels.dtype != np.float32  # 0 is MINISWHITE
-    return np.iinfo(pixels.dtype).max - pixels if is_inverted else pixels
+def _plain_colours(pixels: Pixels, page: "TiffPage") -> Pixels:
+    """Invert integer colours whose white is stored as 0 (MINISWHITE), and divide premultiplied colours by alpha."""
+    from tifffile import EXTRASAMPLE, PHOTOMETRIC
+
+    if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype != np.float32:
+        pixels = pixels.copy()
+        pixels[..., :1] = np.iinfo(pixels.dtype).max - pixels[..., :1]
+    if pixels.shape[2] in (2, 4) and EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+        return unassociated(pixels)
+    return pixels
 
 
-def _decode_npy(file: BinaryIO, max_pixels: int) -> Picture:
+def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -244,4 +345,4 @@ def _upright(picture: Picture, orientation: int) -> Picture:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return Picture(np.ascontiguousarray(pixels), picture.icc_profile)
+    return replace(picture, pixels=np.ascontiguousarray(pixels))

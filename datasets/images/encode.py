@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.images.atomic import write_bytes
-from gan_tasks.datasets.images.pixels import ImageError, Picture, Pixels
+from gan_tasks.datasets.images.icc import fits, to_srgb
+from gan_tasks.datasets.images.pixels import Coding, ImageError, Picture, Pixels
+from gan_tasks.datasets.images.png_chunks import chunk, with_chunks
 
 _XMP_TAG = 700
 _TIFF_BYTES = 1  # the TIFF field type BYTE
@@ -20,9 +23,16 @@ def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None 
     """Encode an image in the format of the path's suffix, and write the file atomically.
 
     PNG keeps 8 and 16 bits. TIFF and NPY keep any type and number of channels. JPEG, WebP and BMP have 8 bits, and
-    16-bit pixels are rounded to them. The ICC profile is kept if the format supports one (all but BMP and NPY) and if
-    it is for this number of channels. quality (1–100) is for JPEG and WebP. xmp is an XMP packet, for PNG, JPEG, WebP
-    and TIFF.
+    16-bit pixels are rounded to them.
+
+    The ICC profile is kept if the format supports one (all but NPY and BMP) and if it is for this number of channels;
+    otherwise the colours of integer pixels are converted to sRGB. NPY keeps the values as they are.
+
+    A JPEG has the chroma subsampling of the JPEG that the picture was read from; 4:4:0 becomes 4:4:4, and 4:1:1
+    becomes 4:2:2. Other pictures become 4:4:4, because subsampling blurs edges between saturated colours. A WebP is
+    written without loss if the picture was read from such a WebP and has 8 bits.
+
+    quality (1–100) is for JPEG and WebP with loss. xmp is an XMP packet, for PNG, JPEG, WebP and TIFF.
 
     Raises ImageError for an unknown suffix, alpha in a JPEG, channels or values that the format does not support, and
     an XMP packet in a format that cannot hold one.
@@ -35,7 +45,9 @@ def write(path: Path, picture: Picture, *, quality: int = 95, xmp: bytes | None 
 
 
 def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> bytes:
-    pixels, profile = picture.pixels, _matching_profile(picture)
+    if suffix != ".npy" and not _keeps_profile(suffix, picture):
+        picture = to_srgb(picture)
+    pixels, profile = picture.pixels, picture.icc_profile
     if suffix in (".bmp", ".npy") and xmp is not None:
         raise ImageError(f"a {suffix} file cannot hold XMP metadata; write .png, .jpg, .webp or .tif")
     if suffix == ".npy":
@@ -52,20 +64,20 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
         raise ImageError("only .tif and .npy files hold float pixels; write one of these, or convert to 8 bits first")
     if channels > 4:
         raise ImageError(f"only .tif and .npy files hold {channels} channels; write one of these")
-    if suffix == ".png" and pixels.dtype == np.uint16:
-        return _encode_png16(pixels, profile, xmp)
     if suffix in (".jpg", ".jpeg") and channels in (2, 4):
         raise ImageError("JPEG has no alpha channel; write .png instead, or drop the alpha")
-    return _encode_with_pil(suffix, _to_8_bits(pixels), profile, quality, xmp)
+    if suffix == ".png" and pixels.dtype == np.uint16:
+        encoded = _encode_png16(pixels, profile, xmp)
+    else:
+        is_lossless = picture.coding.is_lossless_webp and pixels.dtype == np.uint8
+        coding = replace(picture.coding, is_lossless_webp=is_lossless)
+        encoded = _encode_with_pil(suffix, _to_8_bits(pixels), profile, coding, quality, xmp)
+    return with_chunks(encoded, picture.coding.png_chunks) if suffix == ".png" else encoded
 
 
-def _matching_profile(picture: Picture) -> bytes | None:
-    """Return the profile if it is for this number of channels: viewers reject or miscolour files with a wrong one."""
-    if picture.icc_profile is None:
-        return None
-    colour_space = picture.icc_profile[16:20]  # the field "data colour space" of the ICC header
-    expected = b"GRAY" if picture.pixels.shape[2] <= 2 else b"RGB "
-    return picture.icc_profile if colour_space == expected else None
+def _keeps_profile(suffix: str, picture: Picture) -> bool:
+    channels = max(3, picture.pixels.shape[2]) if suffix == ".webp" else picture.pixels.shape[2]  # WebP has no gray
+    return suffix != ".bmp" and picture.icc_profile is not None and fits(picture.icc_profile, channels)
 
 
 def _to_8_bits(pixels: Pixels) -> Pixels:
@@ -74,7 +86,9 @@ def _to_8_bits(pixels: Pixels) -> Pixels:
     return pixels
 
 
-def _encode_with_pil(suffix: str, pixels: Pixels, profile: bytes | None, quality: int, xmp: bytes | None) -> bytes:
+def _encode_with_pil(
+    suffix: str, pixels: Pixels, profile: bytes | None, coding: Coding, quality: int, xmp: bytes | None
+) -> bytes:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -89,12 +103,25 @@ def _encode_with_pil(suffix: str, pixels: Pixels, profile: bytes | None, quality
         if image.mode == "LA":
             image = image.convert("RGBA")
     else:
-        options["quality"] = quality
         if xmp is not None:
             options["xmp"] = xmp
+        if suffix == ".webp" and coding.is_lossless_webp:
+            options |= {"lossless": True, "exact": True}  # exact: also colours of transparent pixels
+        else:
+            options["quality"] = quality
+        if suffix in (".jpg", ".jpeg") and image.mode == "RGB":
+            options["subsampling"] = _subsampling(coding)
     file = BytesIO()
     image.save(file, {".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}.get(suffix, "JPEG"), **options)
     return file.getvalue()
+
+
+def _subsampling(coding: Coding) -> str:
+    """Return the chroma subsampling that Pillow can write and that is not coarser than the one of the coding."""
+    across, down = coding.subsampling or (1, 1)
+    if across == 1:
+        return "4:4:4"
+    return "4:2:2" if down == 1 else "4:2:0"
 
 
 def _encode_png16(pixels: Pixels, profile: bytes | None, xmp: bytes | None) -> bytes:
@@ -117,11 +144,7 @@ def _encode_png16(pixels: Pixels, profile: bytes | None, xmp: bytes | None) -> b
     if xmp is not None:
         chunks.append((b"iTXt", _PNG_XMP_KEYWORD.encode() + b"\0\0\0\0\0" + xmp))
     chunks += [(b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
-    encoded = [
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(encoded)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
 
 
 def _encode_tiff(pixels: Pixels, profile: bytes | None, xmp: bytes | None) -> bytes:

@@ -14,13 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    EXTRASAMPLES,
+    PHOTOMETRIC_INTERPRETATION,
+    SAMPLESPERPIXEL,
+    TiffImageFile,
+)
+
+from gan_tasks.datasets.images.pixels import Pixels
 
 _PNG_COLOUR_TYPE_AT, _PNG_GRAY_WITH_ALPHA = 25, b"\x04"
 
 
 def read_png(file: BinaryIO, image: ImageFile) -> NDArray[np.uint16]:
-    """Read a PNG with 16 bits per channel as H×W×C; a transparent colour becomes alpha.
+    """Read a PNG with 16 bits per channel as H×W×C.
 
     image: the file as opened by Pillow, which yields the high bytes.
     Raises the exceptions of Pillow's decoders.
@@ -30,29 +38,40 @@ def read_png(file: BinaryIO, image: ImageFile) -> NDArray[np.uint16]:
         big_endian = _unpacked(PngImageFile, file, "RGBA", "RGBA").view(">u2")
         return np.asarray(big_endian, np.uint16)
     if image.mode == "I;16":
-        pixels = np.asarray(image)[..., None]
-    else:
-        pixels = _joined(np.asarray(image), _unpacked(PngImageFile, file, image.mode, f"{image.mode};16L"))
-    transparent = image.info.get("transparency")
-    if transparent is None:
-        return pixels
-    alpha = np.where((pixels == transparent).all(axis=2, keepdims=True), np.uint16(0), np.uint16(65535))
-    return np.concatenate([pixels, alpha], axis=2)
+        return np.asarray(image)[..., None]
+    return _joined(np.asarray(image), _unpacked(PngImageFile, file, image.mode, f"{image.mode};16L"))
 
 
-def read_tiff(file: BinaryIO, mode: str) -> NDArray[np.uint16] | NDArray[np.float32]:
+def read_tiff(file: BinaryIO, mode: str) -> Pixels:
     """Read an interleaved TIFF that libtiff decompresses as H×W×C, with the orientation applied.
 
-    mode: "I;16" (gray), "RGB" or "RGBA" for unsigned 16-bit values, "F" for gray float32. The fourth channel is
-        returned as stored, whatever its meaning.
+    mode: "LA" or "RGBA" for uint8, "I;16", "LA;16", "RGB;16" or "RGBA;16" for uint16, "F" for gray float32. The last
+        channel is returned as stored, whatever its meaning.
     Raises the exceptions of Pillow's decoders.
     """
     if mode in ("I;16", "F"):
         return _unpacked(TiffImageFile, file, mode, {"I;16": "I;16N", "F": "F;32NF"}[mode])[..., None]
+    # Pillow does not know some of these layouts. libtiff decompresses them by the file's tags.
+    if mode in ("LA", "RGBA"):
+        return _unpacked(_SomeTiff, file, mode, mode)
+    if mode == "LA;16":  # 4 bytes per pixel, the same as 8-bit RGBA
+        return np.asarray(_unpacked(_SomeTiff, file, "RGBA", "RGBA").view(np.uint16))
+    mode = mode.removesuffix(";16")
     # libtiff returns the native byte order (N); the unpacker for this order keeps the high byte.
     other_order = "16B" if sys.byteorder == "little" else "16L"
-    high, low = (_unpacked(TiffImageFile, file, mode, f"{mode};{order}") for order in ("16N", other_order))
+    high, low = (_unpacked(_SomeTiff, file, mode, f"{mode};{order}") for order in ("16N", other_order))
     return _joined(high, low)
+
+
+class _SomeTiff(TiffImageFile):
+    """A TIFF that Pillow opens as 8-bit RGBA whatever its channels are; the mode is set afterwards."""
+
+    def _setup(self) -> None:
+        self.tag_v2[PHOTOMETRIC_INTERPRETATION] = 2
+        self.tag_v2[BITSPERSAMPLE] = (8, 8, 8, 8)
+        self.tag_v2[SAMPLESPERPIXEL] = 4
+        self.tag_v2[EXTRASAMPLES] = (2,)
+        super()._setup()
 
 
 def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:

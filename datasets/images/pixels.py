@@ -13,6 +13,7 @@ Pixels = NDArray[Any]
 
 REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
 """Luma weights of R, G and B (ITU-R BT.601)."""
+_PIXELS_AT_ONCE = 2**20
 
 
 class ImageError(UserError):
@@ -20,16 +21,34 @@ class ImageError(UserError):
 
 
 @dataclass(frozen=True)
+class Coding:
+    """How the file of an image was encoded, as far as a file of the same format keeps it.
+
+    subsampling: (horizontal, vertical) pixels per chroma value of a colour JPEG; None for other files.
+    is_lossless_webp: whether the file was a WebP without loss.
+    png_chunks: (type, body) of chunks that define the colour space of a PNG; they stand beside the ICC profile.
+    """
+
+    subsampling: tuple[int, int] | None = None
+    is_lossless_webp: bool = False
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A decoded image and its colour profile.
+    """A decoded image, what its values mean as colours, and how its file was encoded.
 
     pixels: H×W×C, upright (EXIF orientation applied); uint8, uint16, or float32 from a float TIFF or NPY file.
-        Channels are gray, gray + alpha, RGB, RGB + alpha, or any others from a TIFF or NPY file.
+        Channels are gray, gray + alpha, RGB, RGB + alpha, or any others from a TIFF or NPY file. Colours are not
+        premultiplied by alpha.
     icc_profile: the ICC profile of the values; None means sRGB.
+    notes: remarks for the user on what of the file could not be kept.
     """
 
     pixels: Pixels
     icc_profile: bytes | None = None
+    coding: Coding = Coding()
+    notes: tuple[str, ...] = ()
 
 
 def channels_fit(present: int, channels: int) -> bool:
@@ -61,6 +80,30 @@ def fit_channels(pixels: Pixels, channels: int) -> Pixels:
         return np.ascontiguousarray(colour)
     alpha = pixels[..., -1:] if has_alpha else np.full_like(pixels[..., :1], _opaque(pixels.dtype))
     return np.concatenate([colour, alpha], axis=2)
+
+
+def with_transparent_colour(pixels: Pixels, colour: tuple[int, ...]) -> Pixels:
+    """Add alpha to H×W×C integers, which is 0 where all channels equal the colour."""
+    is_opaque = (pixels != np.array(colour, pixels.dtype)).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, is_opaque * pixels.dtype.type(_opaque(pixels.dtype))], axis=2)
+
+
+def unassociated(pixels: Pixels) -> Pixels:
+    """Divide premultiplied colours by alpha, the last channel; integers are rounded and clipped to their range.
+
+    Pixels with an alpha of 0 have no colour and stay as they are.
+    """
+    opaque, result = _opaque(pixels.dtype), pixels.copy()
+    rows = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        part = pixels[top : top + rows]
+        colour, alpha = part[..., :-1], part[..., -1:]
+        visible = alpha > 0
+        divided = colour * np.divide(opaque, alpha, where=visible, out=np.ones(visible.shape))
+        if pixels.dtype.kind == "u":
+            divided = np.minimum(np.rint(divided), opaque)
+        result[top : top + rows, :, :-1] = np.where(visible, divided, colour)
+    return result
 
 
 def to_float(pixels: Pixels) -> NDArray[np.float32]:

@@ -123,14 +123,15 @@ class Recipe:
         return Job(after, self.predictor.read(sources, masks=reading), self.source_of(before))
 
     def run(self, job: Job) -> Done:
-        return Done(job, self.predictor.predict(job.opened.inputs, self.options))
+        prediction = self.predictor.predict(job.opened.inputs, self.options)
+        return Done(job, replace(prediction, notes=job.opened.notes + prediction.notes))
 
     def write(self, done: Done) -> Prediction:
         job = done.job
         self.predictor.write(
             job.after,
             done.prediction,
-            icc_profile=job.opened.icc_profile,
+            like=job.opened.image,
             version=self.version,
             source=job.source,
         )

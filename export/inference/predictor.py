@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError, enumerated
-from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, to_float, write
+from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, to_float, to_srgb, write
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, fillable, to_mask
 from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
@@ -69,10 +69,15 @@ class MaskReading:
 
 @dataclass(frozen=True)
 class Opened:
-    """Decoded inputs, with the colour profile of the first image."""
+    """Decoded inputs. image: the first image, with its colour space and how its file was encoded."""
 
     inputs: Inputs
-    icc_profile: bytes | None = None
+    image: Picture | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user."""
+        return () if self.image is None else self.image.notes
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,13 @@ class Predictor:
         max_pixels: int | None = None,
         masks: MaskReading | None = None,
     ) -> Opened:
-        """Decode inputs by name. Raises UserError for an input that cannot be read or does not fit."""
+        """Decode inputs by name. Raises UserError for an input that cannot be read or does not fit.
+
+        Colours are converted to sRGB if the result cannot have the profile of the first image.
+        """
         masks = masks or MaskReading()
-        limits = {} if max_pixels is None else {"max_pixels": max_pixels}
         inputs: dict[str, NDArray[Any]] = {}
-        icc_profile = None
+        image = None
         for given in self.spec.inputs:
             source = sources.get(given.name)
             if source is None:
@@ -146,14 +153,16 @@ class Predictor:
             if not given.is_spatial:
                 inputs[given.name] = read_vector(given, source)
                 continue
-            decoded = read(source, **limits)
-            if given.kind == "image":
-                inputs[given.name] = decoded.pixels
-                icc_profile = decoded.icc_profile if given is self.spec.image else icc_profile
+            decoded = read(source, max_pixels=max_pixels)
+            if given is self.spec.image:
+                image = decoded if keeps_profile(self.spec, decoded) else to_srgb(decoded)
+                inputs[given.name] = image.pixels
+            elif given.kind == "image":
+                inputs[given.name] = to_srgb(decoded).pixels
             else:
                 name = source if isinstance(source, Path) else f"the {given.name}"
                 inputs[given.name] = self._mask(given, decoded.pixels, inputs, masks, name)
-        return Opened(inputs, icc_profile)
+        return Opened(inputs, image)
 
     def _mask(
         self, given: InputSpec, pixels: Pixels, inputs: Inputs, masks: MaskReading, name: object
@@ -199,14 +208,32 @@ class Predictor:
         path: Path,
         prediction: Prediction,
         *,
-        icc_profile: bytes | None = None,
+        like: Picture | None = None,
         version: str = "",
         source: str = "",
     ) -> None:
-        """Write the result with its mark, in the format of the suffix. An incomplete file is never left."""
+        """Write the result with its mark, in the format of the suffix. An incomplete file is never left.
+
+        like: the first image, see `Opened`. The result has its colour space and, in the same format, its coding.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         mark = self.mark(prediction, version=version, source=source)
-        write(path, Picture(prediction.pixels, icc_profile), xmp=mark)
+        write(path, result_like(like, prediction.pixels), xmp=mark)
+
+
+def keeps_profile(spec: ModelSpec, image: Picture) -> bool:
+    """Return whether a result of this image has the same kind of colours, gray or RGB.
+
+    Inpainting keeps the values of unmasked pixels. Otherwise the image, the input and the output must be of one kind.
+    """
+    assert spec.image is not None  # which the image was read for
+    channels = (image.pixels.shape[2], spec.image.channels, spec.out_channels)
+    return spec.use == "inpaint" or len({count <= 2 for count in channels}) == 1
+
+
+def result_like(image: Picture | None, pixels: Pixels) -> Picture:
+    """Return pixels with the colour space and the coding of the image that they were made from, if there is one."""
+    return Picture(pixels) if image is None else replace(image, pixels=pixels)
 
 
 # How to run the network, by its use.

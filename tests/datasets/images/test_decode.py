@@ -1,6 +1,7 @@
 """Compare the result of `read` for every kind of file with arrays that are built by hand."""
 
 import io
+import itertools
 import struct
 import time
 import zlib
@@ -9,11 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from gan_tasks.datasets.images import ImageError, read
+from gan_tasks.datasets.images.png_chunks import with_chunks
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -189,6 +192,122 @@ def test_16_bit_ramp_keeps_all_levels() -> None:
         assert len(np.unique(read(data).pixels)) == len(np.unique(ramp))
 
 
+def packed(levels: NDArray[np.uint8], depth: int) -> bytes:
+    """Return unfiltered rows of 1-, 2-, 4- or 8-bit levels."""
+    bits = np.unpackbits(levels[..., None], axis=2)[..., 8 - depth :].reshape(len(levels), -1)
+    return b"".join(b"\0" + row.tobytes() for row in np.packbits(bits, axis=1))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("high_bits", [0, 0xFF00])
+def test_a_gray_level_is_transparent_at_every_depth(depth: int, high_bits: int) -> None:
+    """Bits above the depth are ignored (PNG, third edition, 11.3.1.1)."""
+    levels = RNG.integers(0, 2**depth, (13, 17), dtype=np.uint8)
+    hidden = int(levels[3, 4])
+    trns = struct.pack(">H", hidden | high_bits)
+    pixels = read(png(17, 13, depth, 0, packed(levels, depth), trns=trns)).pixels
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels[..., 0], levels * (255 // (2**depth - 1)))
+    np.testing.assert_array_equal(pixels[..., 1], np.where(levels == hidden, 0, 255))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_palette_entries_have_alpha_at_every_depth(depth: int) -> None:
+    count = min(2**depth, 16)
+    indices = RNG.integers(0, count, (13, 17), dtype=np.uint8)
+    palette = RNG.integers(0, 256, (count, 3), dtype=np.uint8)
+    alpha = np.array([0, 100, 255, 7][: min(count, 4)], np.uint8)
+    data = with_chunks(
+        png(17, 13, depth, 3, packed(indices, depth)), [(b"PLTE", palette.tobytes()), (b"tRNS", alpha.tobytes())]
+    )
+    opacity = np.concatenate([alpha, np.full(count - len(alpha), 255, np.uint8)])
+    np.testing.assert_array_equal(read(data).pixels, np.dstack([palette[indices], opacity[indices]]))
+
+
+ALPHA = np.clip((np.arange(60) - 10) / 40, 0, 1)[None, :, None].repeat(20, 0)
+SOFT = np.stack(np.meshgrid(np.linspace(0, 1, 60), np.linspace(1, 0.2, 20)), axis=2)
+SOFT = np.concatenate([SOFT, SOFT[..., :1] * 0.5], axis=2)
+
+
+def soft(channels: int, dtype: type, *, is_premultiplied: bool) -> NDArray[np.generic]:
+    """Return gray or RGB with soft alpha, of integers or of floats in [0, 1]."""
+    colour = SOFT[..., :channels] * (ALPHA if is_premultiplied else 1)
+    values = np.concatenate([colour, ALPHA], axis=2)
+    return (values if dtype is np.float32 else np.rint(values * np.iinfo(dtype).max)).astype(dtype)
+
+
+def over_white(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return what is seen over white, 0 to 255."""
+    values = pixels / (1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max))
+    return 255 * (values[..., :-1] * values[..., -1:] + 1 - values[..., -1:])
+
+
+def lzw(channels: int, dtype: type) -> bytes:
+    """Encode premultiplied pixels with libtiff, which gets the bytes of 16-bit pixels as 8-bit pixels.
+
+    The tags are changed afterwards to those of the real pixels.
+    """
+    pixels = soft(channels, dtype, is_premultiplied=True)
+    samples = pixels.shape[2]
+    if dtype is np.uint8:
+        return with_tag(encoded(Image.fromarray(pixels), "TIFF", compression="tiff_lzw"), "ExtraSamples", 1)
+    data = encoded(Image.fromarray(pixels.view(np.uint8).reshape(20, -1, 4)), "TIFF", compression="tiff_lzw")
+    for name, value in {
+        "ImageWidth": 60,
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": 1 if samples == 2 else 2,
+        "ExtraSamples": 1,
+    }.items():
+        data = with_tag(data, name, value)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        bits = file.pages.first.tags["BitsPerSample"]
+    if samples == 2:  # two values stand in the tag itself
+        return data[: bits.offset + 4] + struct.pack("<IHH", 2, 16, 16) + data[bits.offset + 12 :]
+    return data[: bits.valueoffset] + struct.pack("<4H", 16, 16, 16, 16) + data[bits.valueoffset + 8 :]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *itertools.product(["none", "zlib", "big-endian", "planar"], [np.uint8, np.uint16, np.float32]),
+        ("LZW", np.uint8),
+        ("LZW", np.uint16),
+    ],
+)
+def test_premultiplied_tiff_looks_like_the_straight_one(kind: str, dtype: type, channels: int) -> None:
+    pixels = soft(channels, dtype, is_premultiplied=True)
+    photometric = "rgb" if channels == 3 else "minisblack"
+    options = {
+        "none": {"planarconfig": "contig"},
+        "zlib": {"planarconfig": "contig", "compression": "zlib"},
+        "big-endian": {"planarconfig": "contig", "byteorder": ">"},
+        "planar": {"planarconfig": "separate"},
+    }
+    if kind == "LZW":
+        data = lzw(channels, dtype)
+    else:
+        values = np.moveaxis(pixels, 2, 0) if kind == "planar" else pixels
+        data = tiff(values, photometric=photometric, extrasamples=["assocalpha"], **options[kind])
+    found = read(data).pixels
+    assert found.dtype == dtype and found.shape == pixels.shape
+    np.testing.assert_array_equal(found[..., -1], pixels[..., -1])
+    straight = soft(channels, dtype, is_premultiplied=False)
+    assert np.abs(over_white(found) - over_white(straight)).mean() < 0.3
+    assert np.abs(over_white(pixels) - over_white(straight)).mean() > 5  # so that the test can fail
+
+
+def test_alpha_is_not_inverted_with_white_as_zero() -> None:
+    values = RGBA[..., 2:]
+    data = tiff(
+        np.dstack([255 - values[..., 0], values[..., 1]]),
+        photometric="miniswhite",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    np.testing.assert_array_equal(read(data).pixels, values)
+
+
 SMOOTH = np.dstack(np.meshgrid(np.linspace(0, 250, 40), np.linspace(20, 230, 30), indexing="xy")).astype(np.uint8)
 SMOOTH = np.dstack([SMOOTH, SMOOTH[..., 0] // 2])
 
@@ -345,5 +464,29 @@ def test_decompression_bomb_is_rejected_before_decoding(data: bytes) -> None:
 def test_pixel_limit_can_be_changed() -> None:
     data = encoded(Image.fromarray(RGB))
     assert read(data, max_pixels=13 * 17).pixels.shape == RGB.shape
-    with pytest.raises(ImageError, match="220"):
+    with pytest.raises(ImageError, match=r"17 × 13 px \(221\) is over the limit of 220 px; .*raise.*--max-pixels$"):
         read(data, max_pixels=13 * 17 - 1)
+
+
+def test_the_limit_message_says_the_reason() -> None:
+    with pytest.raises(ImageError, match=r"over the limit of 100,000,000 px; make it smaller$"):
+        read(png(20_001, 5_000, 1, 0, b""))
+    many = tiff(np.zeros((4, 5, 9), np.uint8), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(ImageError, match=r"5 × 4 px with 9 channels \(180 values\) is over the limit of 160 values"):
+        read(many, max_pixels=40)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [("444", (1, 1)), ("422", (2, 1)), ("420", (2, 2)), ("440", (1, 2)), ("411", (4, 1)), ("Gray", None)],
+)
+def test_chroma_subsampling_of_a_jpeg(sampling: str, expected: tuple[int, int] | None) -> None:
+    assert read(simplejpeg.encode_jpeg(RGB, colorsubsampling=sampling)).coding.subsampling == expected
+
+
+def test_a_webp_tells_whether_it_is_lossless() -> None:
+    for image in (Image.fromarray(RGB), Image.fromarray(RGBA)):
+        for options in ({}, {"icc_profile": SRGB, "exif": Image.Exif().tobytes()}):
+            assert read(encoded(image, "WEBP", lossless=True, **options)).coding.is_lossless_webp
+            assert not read(encoded(image, "WEBP", **options)).coding.is_lossless_webp
+    assert not read(encoded(Image.fromarray(RGB), "PNG")).coding.is_lossless_webp

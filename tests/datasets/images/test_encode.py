@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
-from gan_tasks.datasets.images import ImageError, Picture, atomic, read, write
+from gan_tasks.datasets.images import Coding, ImageError, Picture, atomic, read, to_srgb, write
+from gan_tasks.datasets.images.colour_spaces import BT709, Curve, gray_profile, rgb_profile
 
 RNG = np.random.default_rng(0)
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/">made by a machine – ü</x:xmpmeta>'.encode()
@@ -93,6 +94,60 @@ def test_icc_profile_and_xmp_are_written(suffix: str, dtype: type, tmp_path: Pat
 def test_icc_profile_for_other_channels_is_not_written(tmp_path: Path) -> None:
     write(tmp_path / "gray.png", Picture(noise(1), SRGB))
     assert read(tmp_path / "gray.png").icc_profile is None
+
+
+def test_a_format_without_profiles_gets_srgb(tmp_path: Path) -> None:
+    picture = Picture(noise(3), rgb_profile(Curve(1.0), BT709))
+    write(tmp_path / "x.bmp", picture)
+    np.testing.assert_array_equal(read(tmp_path / "x.bmp").pixels, to_srgb(picture).pixels)
+    assert np.abs(to_srgb(picture).pixels.astype(int) - picture.pixels).max() > 30
+
+
+def test_gray_in_a_webp_is_srgb_because_a_webp_has_no_gray(tmp_path: Path) -> None:
+    picture = Picture(SMOOTH[..., :1], gray_profile(Curve(1.0)))
+    write(tmp_path / "x.webp", picture)
+    found = read(tmp_path / "x.webp")
+    assert found.icc_profile is None
+    np.testing.assert_allclose(found.pixels.astype(int), to_srgb(picture).pixels.repeat(3, 2), atol=6)
+
+
+EDGES = np.kron(RNG.integers(0, 2, (6, 7, 3)) * 255, np.ones((9, 9, 1))).astype(np.uint8)
+"""Saturated colours, with edges that are not on the grid of the chroma."""
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [((1, 1), (1, 1)), ((2, 1), (2, 1)), ((2, 2), (2, 2)), ((1, 2), (1, 1)), ((4, 1), (2, 1)), (None, (1, 1))],
+)
+def test_a_jpeg_keeps_the_chroma_subsampling(
+    sampling: tuple[int, int] | None, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    write(tmp_path / "x.jpg", Picture(EDGES, coding=Coding(subsampling=sampling)))
+    found = read(tmp_path / "x.jpg")
+    assert found.coding.subsampling == expected
+    error = np.abs(found.pixels.astype(int) - EDGES).mean()
+    assert error < 2 if expected == (1, 1) else error > 2
+
+
+def test_a_gray_jpeg_has_no_chroma(tmp_path: Path) -> None:
+    write(tmp_path / "x.jpg", Picture(EDGES[..., :1], coding=Coding(subsampling=(2, 2))))
+    assert read(tmp_path / "x.jpg").pixels.shape[2] == 1
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_lossless_webp_stays_lossless(channels: int, tmp_path: Path) -> None:
+    pixels = noise(channels)
+    pixels[:4, ..., -1] = 0  # transparent pixels have colours too
+    for lossless in (True, False):
+        write(tmp_path / "x.webp", Picture(pixels, SRGB, Coding(is_lossless_webp=lossless)), xmp=XMP)
+        found = read(tmp_path / "x.webp")
+        assert found.coding.is_lossless_webp == lossless and found.icc_profile == SRGB
+        assert np.array_equal(found.pixels, pixels) == lossless
+
+
+def test_16_bits_are_rounded_in_a_webp_with_loss(tmp_path: Path) -> None:
+    write(tmp_path / "x.webp", Picture(noise(3, np.uint16), coding=Coding(is_lossless_webp=True)))
+    assert not read(tmp_path / "x.webp").coding.is_lossless_webp
 
 
 @pytest.mark.parametrize(
