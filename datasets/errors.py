@@ -1,5 +1,6 @@
 """Errors in a user's input, which are shown as a message without a traceback."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -17,3 +18,15 @@ class MissingSplitError(UserError):
 def enumerated(words: Sequence[str]) -> str:
     """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def printable(text: object) -> str:
+    r"""Return text that can be encoded as UTF-8: a byte of a file name that is not UTF-8 becomes `\xNN`.
+
+    Python reads such a byte as a surrogate, U+DC80 to U+DCFF, which no file, page or terminal takes.
+    """
+    return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), str(text))
+
+
+def _escape(surrogate: int) -> str:
+    return f"\\x{surrogate - 0xDC00:02x}" if 0xDC80 <= surrogate <= 0xDCFF else f"\\u{surrogate:04x}"

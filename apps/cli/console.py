@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from contextvars import ContextVar
+
+from gan_tasks.datasets.errors import printable
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_shows_details = ContextVar("shows_details", default=False)
+"""Whether `--debug` is given."""
+
+
+def set_up(*, debug: bool) -> None:
+    """Show tracebacks only with `debug`, and never fail for a character that the terminal cannot show."""
+    _shows_details.set(debug)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say_details(traceback: str) -> None:
+    """Print the traceback of an error to stderr, with `--debug`."""
+    if traceback and _shows_details.get():
+        say(traceback)
 
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
