@@ -49,8 +49,8 @@ class Apply(Command):
     max_memory: str = ""
     """The memory for the network's features, such as 512MB. Larger images are processed in tiles. The default is
     2.4GB. The program, the image and its result take memory besides."""
-    max_pixels: int | None = None
-    """The most pixels (height × width) of an image. The default is 100000000."""
+    max_pixels: int = 100_000_000
+    """The most pixels (height × width) of an image. A larger one needs more memory."""
     scale: float | None = None
     """The scale of super-resolution: output pixels per input pixel along a side, such as 2.5. The default is the
     model's own."""
@@ -68,7 +68,7 @@ class Apply(Command):
         from gan_tasks.export.inference.upscale import UpscaleOptions
         from gan_tasks.export.load import load
 
-        if self.max_pixels is not None and self.max_pixels < 1:
+        if self.max_pixels < 1:
             raise UserError(f"--max-pixels is {self.max_pixels}: give 1 or more")
         pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
         predictor = load(
