@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,6 +143,7 @@ class Recipe:
         name, reason = fitting_name(after, shape)
         if name != after:
             self.check_free(name)
+        check_writable(name.parent)
         return Job(name, opened, self.source_of(before), f"written as {name.name}: {reason}" if reason else "")
 
     def check_free(self, after: Path) -> None:
@@ -250,6 +252,14 @@ def apply_to_files(
         videos=of_videos.videos,
         notes=of_images.notes,
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError, before the work, if a folder does not exist and cannot be made, or cannot be written to."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is not a folder"
+        raise UserError(f"{there} {what}: give another folder for the results")
 
 
 def names_of(pairs: Iterable[tuple[Path, Path]]) -> Iterator[Path]:

@@ -13,6 +13,9 @@ from gan_tasks.datasets.images.formats import other_name
 from gan_tasks.export.inference.provenance import PROGRAM, Mark, read_xmp
 from gan_tasks.progress import reported
 
+NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc")
+"""Words of PyTorch, CUDA and ONNX Runtime for too little memory, in lower case."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -35,7 +38,7 @@ def failure(path: Path, error: Exception) -> Failure:
         return Failure(path, str(error))
     details = "".join(traceback.format_exception(error))
     first_line = str(error).strip().partition("\n")[0]
-    if isinstance(error, MemoryError) or "out of memory" in first_line.lower():
+    if isinstance(error, MemoryError) or any(words in first_line.lower() for words in NO_MEMORY):
         return Failure(path, "out of memory: a smaller --max-memory runs it in smaller tiles", details)
     if isinstance(error, OSError):
         return Failure(path, error.strerror or first_line, details)

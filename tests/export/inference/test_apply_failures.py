@@ -68,6 +68,7 @@ def names(folder: Path) -> set[str]:
         (ZeroDivisionError("by nothing\nand more"), "unexpected ZeroDivisionError: by nothing (--debug"),
         (MemoryError(), "out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
     ],
 )
@@ -146,6 +147,21 @@ def test_a_full_disk_fails_one_file_and_leaves_no_part_of_it(
     assert "b.png cannot be written: No space left on device" in str(failure)
     assert names(tmp_path / "out") == {"a.png", "c.png"}
     assert apply(model, folder, tmp_path / "out").written == 1
+
+
+def test_a_destination_that_cannot_be_written_is_found_before_the_network_runs(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network should not run")
+
+    monkeypatch.setattr(Predictor, "predict", run)
+    (tmp_path / "file").write_text("")
+    failures = apply(model, folder, tmp_path / "file" / "out").failures
+    assert len(failures) == 3 and f"{tmp_path / 'file'} is not a folder" in str(failures[0])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    failures = apply(model, folder, tmp_path / "out").failures
+    assert len(failures) == 3 and f"{tmp_path} cannot be written to" in str(failures[0])
 
 
 # Limits of formats.
