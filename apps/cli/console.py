@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from contextvars import ContextVar
@@ -19,7 +20,17 @@ def set_up(*, debug: bool) -> None:
     _shows_details.set(debug)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="escaped")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Escape characters that a stream cannot encode, and the bytes of names that are not UTF-8."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = printable(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error("escaped", _escaped)
 
 
 def say_details(traceback: str) -> None:
@@ -30,4 +41,4 @@ def say_details(traceback: str) -> None:
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    print(printable(sentence), file=sys.stderr)
+    print(sentence, file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK, say
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import UserError, printable
+from gan_tasks.datasets.errors import UserError
 
 if TYPE_CHECKING:
     from gan_tasks.export.formats.super_resolution import FilesReport
@@ -142,7 +142,7 @@ def export_verified(
         model,
         out,
         half=half,
-        model_name=name or printable(out.stem),
+        model_name=name or out.stem,
         licence=licence or known_licence,
         training_data=training_data or known_data,
         model_card=card,
