@@ -1,6 +1,7 @@
 """Errors in a user's input, which are shown as a message without a traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -28,3 +29,15 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     by_lower = {each.lower(): each for each in known}
     nearest = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f": did you mean {by_lower[nearest[0]]}?" if nearest else otherwise
+
+
+def printable(text: object) -> str:
+    r"""Return text that can be encoded as UTF-8: a byte of a file name that is not UTF-8 becomes `\xNN`.
+
+    Python reads such a byte as a surrogate, U+DC80 to U+DCFF, which no file, page or terminal takes.
+    """
+    return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), str(text))
+
+
+def _escape(surrogate: int) -> str:
+    return f"\\x{surrogate - 0xDC00:02x}" if 0xDC80 <= surrogate <= 0xDCFF else f"\\u{surrogate:04x}"

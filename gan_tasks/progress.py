@@ -73,7 +73,8 @@ def reported(description: str, unit: str) -> Iterator[Callable[[int, int | None]
             if time.monotonic() - start_s < PATIENCE_S:
                 return
             if advance is None:
-                advance = stack.enter_context(track(total or done, description, unit))
+                advance = stack.enter_context(track(total or done, description, unit, done=done))
+                shown_up_to = done
             advance(done - shown_up_to)
             shown_up_to = done
 

@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
+from contextvars import ContextVar
+
+from gan_tasks.datasets.errors import printable
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_shows_details = ContextVar("shows_details", default=False)
+"""Whether `--debug` is given."""
+
+
+def set_up(*, debug: bool) -> None:
+    """Show tracebacks only with `debug`, and never fail for a character that the terminal cannot show."""
+    _shows_details.set(debug)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="escaped")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Escape characters that a stream cannot encode, and the bytes of names that are not UTF-8."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = printable(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error("escaped", _escaped)
+
+
+def say_details(traceback: str) -> None:
+    """Print the traceback of an error to stderr, with `--debug`."""
+    if traceback and _shows_details.get():
+        say(traceback)
 
 
 def say(sentence: str) -> None:

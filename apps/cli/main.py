@@ -20,7 +20,7 @@ from gan_tasks.apps.cli.commands.inspect import Inspect
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.train import Train
-from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say
+from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say, say_details, set_up
 from gan_tasks.apps.cli.options import did_you_mean
 from gan_tasks.datasets.errors import UserError
 
@@ -51,12 +51,11 @@ EXTRAS = {
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
+    set_up(debug="--debug" in arguments)
     try:
         code = run([argument for argument in arguments if argument != "--debug"])
     except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exc()
+        say_details(traceback.format_exc())
         code = explain(error)
     sys.exit(code)
 

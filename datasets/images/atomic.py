@@ -1,5 +1,6 @@
 """Write files atomically: a file is either complete or not there."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -7,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"(\..+)\.[0-9a-f]{8}\.tmp")
+_LONGEST_IN_FULL = 100
+"""Longest name in bytes that a hidden name contains in full. File systems allow 143 (eCryptfs) to 255 bytes."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -19,7 +22,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file that replaces `path` when the `with` body ends without an error."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = hidden(path, f".{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -29,9 +32,20 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def hidden(path: Path, ending: str) -> Path:
+    """Return the path of a hidden file or folder beside `path` for work on it: `.NAME` and this ending.
+
+    A long name is replaced by its hash, because the hidden name must not be longer than file systems allow.
+    """
+    name, name_bytes = path.name, os.fsencode(path.name)
+    if len(name_bytes) > _LONGEST_IN_FULL:
+        name = hashlib.sha256(name_bytes).hexdigest()[:32]
+    return path.with_name(f".{name}{ending}")
+
+
 def remove_leftovers(paths: Iterable[Path]) -> None:
     """Delete the temporary files of interrupted writes of `paths`; keep those of other files."""
-    expected = set(paths)
+    expected = {hidden(path, "") for path in paths}
     for folder in {path.parent for path in expected}:
         for path in folder.glob(".*.tmp"):
             name = _TEMPORARY.fullmatch(path.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_tasks.datasets.errors import printable
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.evaluation.mask_ratios import METRICS
 from gan_tasks.export.evaluation.result import (
@@ -41,7 +42,7 @@ class Gallery:
 
 def write_evaluation_report(path: Path, evaluation: Evaluation, galleries: Sequence[Gallery]) -> None:
     """Write the page to a file; it needs no other files."""
-    atomic.write_bytes(path, report(evaluation, galleries).encode())
+    atomic.write_bytes(path, printable(report(evaluation, galleries)).encode())
 
 
 def report(evaluation: Evaluation, galleries: Sequence[Gallery]) -> str:

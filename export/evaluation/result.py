@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_tasks.datasets.errors import printable
 from gan_tasks.datasets.images import atomic
 from gan_tasks.metrics.catalogue import Metric, metric_named
 from gan_tasks.metrics.statistics import bootstrap_interval
@@ -206,7 +207,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         content |= {"name": name, "model": model.pop("metrics"), **model}
     else:
         content["models"] = models
-    result: dict[str, Any] = finite(content)
+    result: dict[str, Any] = for_json(content)
     return result
 
 
@@ -220,11 +221,14 @@ def metrics_of(subject: Subject) -> dict[str, dict[str, float]]:
     return {key: asdict(figure) for key, figure in subject.metrics.items()}
 
 
-def finite(value: Any) -> Any:
+def for_json(value: Any) -> Any:
+    """Replace what JSON cannot hold in nested values: numbers that are not finite, and names that are not UTF-8."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {printable(key): for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [for_json(item) for item in value]
+    if isinstance(value, str):
+        return printable(value)
     return value if not isinstance(value, float) or np.isfinite(value) else str(value)
 
 
@@ -260,7 +264,7 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
     text = io.StringIO()
     headings, rows = table_of_images(evaluation)
     csv.writer(text).writerows(spreadsheet_safe([headings, *rows]))
-    atomic.write_bytes(path, text.getvalue().encode())
+    atomic.write_bytes(path, printable(text.getvalue()).encode())
 
 
 def spreadsheet_safe(rows: list[list[Any]]) -> Iterator[list[Any]]:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import IMAGE_SUFFIXES, atomic
+from gan_tasks.datasets.folders import visible_files_below
+from gan_tasks.datasets.images import atomic
+from gan_tasks.datasets.images.formats import fitting_name, kind_of, other_name, unreadable_reason
+from gan_tasks.export.inference.files.names import SUFFIXES, is_named_as_file, output_name
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
-from gan_tasks.export.inference.predictor import MaskReading, Opened, Prediction, PredictOptions, Predictor, Source
-from gan_tasks.export.inference.resume import Failure, missing
-from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS, VIDEO_SUFFIXES, is_video, require_av
+from gan_tasks.export.inference.predictor import (
+    MaskReading,
+    Opened,
+    Prediction,
+    PredictOptions,
+    Predictor,
+    Source,
+    result_shape,
+)
+from gan_tasks.export.inference.resume import Failure, failure, missing, replaceable
+from gan_tasks.export.inference.video.containers import is_video, require_av
 from gan_tasks.export.inference.video.parts import remove_parts
 from gan_tasks.export.models.hashing import sha256_of
-from gan_tasks.progress import track
-
-MARKED_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-"""Formats that can be written and contain the mark that a model made the image."""
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""Suffixes of inputs."""
+from gan_tasks.export.models.tiling import reporting_tiles
+from gan_tasks.progress import reported, track
 
 
 @dataclass(frozen=True)
@@ -46,25 +55,28 @@ class Summary:
 def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
     """Return (input, output) paths: one for a file; for a folder one for each image and video, also in subfolders.
 
-    Outputs keep the names of the inputs. If a format cannot contain the result or its mark (.bmp, .gif, .npy), .png
-    is appended to the name; for video formats that are not written (.avi, .wmv), .mkv is appended.
-    A destination with a suffix of images or videos is a file, any other is a folder, which is not searched for
-    inputs. Raises UserError if there are no inputs, if input and output are not both images or both videos, if an
-    output would replace an input, and if two inputs have the same output.
+    Images in formats that cannot be read are listed too, and fail when they are read. Hidden files and other files
+    are not. For the names of outputs, see `output_name`. A destination with a suffix of images or videos is a file,
+    any other is a folder, which is not searched for inputs.
+
+    Raises UserError if there are no inputs, if input and output are not both images or both videos, for a suffix that
+    cannot be written or is misspelled, if an output would replace an input, and if two inputs have the same output.
     """
     if source.is_file():
         if is_video(source):
             require_av()
-        to_file = destination.suffix.lower() in SUFFIXES
+        to_file = is_named_as_file(destination, source)
         if to_file and is_video(source) != is_video(destination):
             kinds = ("a video", "an image") if is_video(source) else ("an image", "a video")
             raise UserError(f"{source} is {kinds[0]} and {destination} {kinds[1]}: give a name of the same kind")
-        pairs = [(source, destination if to_file else destination / output_name(Path(source.name)))]
+        pairs = [(source, destination if to_file else destination / output_name(source))]
     elif source.is_dir():
         if destination.is_file():
             raise UserError(f"{source} is a folder but {destination} is a file: give a folder for the results")
+        is_named_as_file(destination, source)
         pairs = [
-            (path, destination / output_name(path.relative_to(source))) for path in files_in(source, destination)
+            (path, destination / path.relative_to(source).with_name(output_name(path)))
+            for path in files_in(source, destination)
         ]
     else:
         raise UserError(f"{source} does not exist: give an image, a video or a folder of them")
@@ -82,29 +94,33 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
 
 
 def files_in(folder: Path, results: Path) -> list[Path]:
-    """Return the sorted files of a folder, without those in the folder of results."""
+    """Return the sorted images and videos of a folder, without those in the folder of results.
+
+    A subfolder that cannot be opened is in the list, so that it is reported as an input that cannot be read.
+    """
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in files if not (is_inside and path.resolve().is_relative_to(own)))
-
-
-def output_name(name: Path) -> Path:
-    """Return the name of an input's result."""
-    suffix = name.suffix.lower()
-    if is_video(name):
-        return name if suffix in CONTAINERS else name.with_name(name.name + ANY_CODEC)
-    return name if suffix in MARKED_SUFFIXES else name.with_name(f"{name.name}.png")
+    files, closed = visible_files_below(folder)
+    used = [path for path in files if is_video(path) or kind_of(path) != "other"]
+    return sorted(path for path in used + closed if not (is_inside and path.resolve().is_relative_to(own)))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to read, run and write each image. `version` identifies the model and its options in the mark."""
+    """How to read, run and write each image.
+
+    version: identifies the model and its options in the mark.
+    max_pixels: the most pixels of an image; None is the default of `read`.
+    taken: the inputs and outputs of the run, which a result of another name must not replace.
+    """
 
     predictor: Predictor
     options: PredictOptions
     version: str
     masks: MasksOfFiles | None
+    overwrite: bool = False
+    max_pixels: int | None = None
+    taken: frozenset[Path] = frozenset()
 
     def source_of(self, before: Path) -> str:
         """Return the `sha256:…` of each file that a result is made from."""
@@ -112,6 +128,8 @@ class Recipe:
 
     def read(self, pair: tuple[Path, Path]) -> Job:
         before, after = pair
+        if reason := unreadable_reason(before):
+            raise UserError(f"{before}: {reason}")
         image = self.predictor.spec.image
         assert image is not None  # see `check_inputs`
         sources: dict[str, Source] = {image.name: before}
@@ -120,7 +138,20 @@ class Recipe:
             sources |= self.masks.sources(before)
             files = self.masks.files
             reading = MaskReading(files.mask_threshold, files.invert_mask)
-        return Job(after, self.predictor.read(sources, masks=reading), self.source_of(before))
+        opened = self.predictor.read(sources, max_pixels=self.max_pixels, masks=reading)
+        shape = result_shape(self.predictor.spec, opened.inputs[image.name], self.options)
+        name, reason = fitting_name(after, shape)
+        if name != after:
+            self.check_free(name)
+        check_writable(name.parent)
+        return Job(name, opened, self.source_of(before), f"written as {name.name}: {reason}" if reason else "")
+
+    def check_free(self, after: Path) -> None:
+        """Raise UserError if a result must not have this name, which is not the one that was planned."""
+        if after in self.taken:
+            raise UserError(f"its result would replace {after}, which is of another image: rename one of them")
+        if after.exists() and not self.overwrite:
+            replaceable(after)
 
     def run(self, job: Job) -> Done:
         prediction = self.predictor.predict(job.opened.inputs, self.options)
@@ -128,23 +159,27 @@ class Recipe:
 
     def write(self, done: Done) -> Prediction:
         job = done.job
-        self.predictor.write(
-            job.after,
-            done.prediction,
-            like=job.opened.image,
-            version=self.version,
-            source=job.source,
-        )
-        return done.prediction
+        try:
+            self.predictor.write(
+                job.after, done.prediction, like=job.opened.image, version=self.version, source=job.source
+            )
+        except OSError as error:
+            raise UserError(f"{job.after} cannot be written: {error.strerror or error}") from error
+        return replace(done.prediction, notes=(*done.prediction.notes, job.note)) if job.note else done.prediction
 
 
 @dataclass(frozen=True)
 class Job:
-    """A decoded image and the path of its result. source: `sha256:…` of the input files."""
+    """A decoded image and the path of its result.
+
+    source: `sha256:…` of the input files.
+    note: a remark for the user.
+    """
 
     after: Path
     opened: Opened
     source: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,19 +197,23 @@ def apply_to_files(
     options: PredictOptions | None = None,
     masks: MasksOfFiles | None = None,
     overwrite: bool = False,
+    max_pixels: int | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Run a model on all (input, output) paths, images first, with progress. A result is never left incomplete.
 
     Results keep the ICC profile and the bit depth. Each result is marked with the model and its input. An existing
     result of the same model, options and input is kept, other results of this program are replaced, and files of
-    other programs are not replaced. With `overwrite` all results are made again and replaced.
+    other programs are not replaced. With `overwrite` all results are made again and replaced. If the format of an
+    output cannot hold the result, .png is added to the name, see `fitting_name`.
 
     Args:
         options: how to use the model.
         masks: the masks for an inpainting model, see `masks_of`. Its inpainting options replace those of `options`.
+        max_pixels: the most pixels (height × width) of an image; the default is that of `datasets.images.read`.
 
-    Raises UserError if the options do not fit the model. An input that fails is listed in the result instead.
+    Raises UserError if the options do not fit the model. An input that fails is listed in the result instead, for
+    whatever reason, and the others are done.
     """
     options = options or PredictOptions()
     if masks is not None:
@@ -182,12 +221,21 @@ def apply_to_files(
     options.check(predictor.model)
     check_inputs(predictor, masks)
     version = predictor.model.version() + str(options.upscale)
-    recipe = Recipe(predictor, options, version if masks is None else masks.version(version), masks)
-    atomic.remove_leftovers(after for _, after in pairs)
+    recipe = Recipe(
+        predictor,
+        options,
+        version if masks is None else masks.version(version),
+        masks,
+        overwrite=overwrite,
+        max_pixels=max_pixels,
+        taken=frozenset(path for pair in pairs for path in pair),
+    )
+    atomic.remove_leftovers(names_of(pairs))
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
     kept = len(pairs) - len(to_do) - len(failures)
-    for _, after in set(pairs) - set(to_do):
-        remove_parts(after)  # left by a run that was killed at the very end
+    for before, after in set(pairs) - set(to_do):
+        if is_video(before):
+            remove_parts(after)  # left by a run that was killed at the very end
     images = [pair for pair in to_do if not is_video(pair[0])]
     videos = [pair for pair in to_do if is_video(pair[0])]
     begun = sum(not is_video(before) for before, _ in pairs) - len(images)
@@ -201,6 +249,22 @@ def apply_to_files(
         videos=of_videos.videos,
         notes=of_images.notes,
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError, before the work, if a folder does not exist and cannot be made, or cannot be written to."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is not a folder"
+        raise UserError(f"{there} {what}: give another folder for the results")
+
+
+def names_of(pairs: Iterable[tuple[Path, Path]]) -> Iterator[Path]:
+    """Yield every name that a result may get."""
+    for _, after in pairs:
+        yield after
+        if (other := other_name(after)) is not None:
+            yield other
 
 
 def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
@@ -218,17 +282,30 @@ def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
 def apply_to_images(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, begun: int, quiet: bool) -> Summary:
     """Run a model on images. `begun` is the number of images that were kept, for the progress."""
     tiled, failures, notes = list[bool](), list[Failure](), list[str]()
-    quiet = quiet or len(pairs) <= 1
-    with track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet) as advance:
+    only_one = len(pairs) == 1
+    with (
+        tile_progress(quiet=quiet or not only_one),
+        track(begun + len(pairs), "Applying", "images", done=begun, quiet=quiet or len(pairs) <= 1) as advance,
+    ):
         results = pipelined(pairs, recipe.read, recipe.run, recipe.write)
         for (before, _), result in zip(pairs, results, strict=True):
-            if isinstance(result, UserError):
-                failures.append(Failure(before, str(result)))
+            if isinstance(result, Exception):
+                failures.append(failure(before, result))
             else:
                 tiled.append(result.in_tiles)
                 notes += (f"{before}: {note}" for note in result.notes)
             advance(1)
     return Summary(len(tiled), sum(tiled), 0, tuple(failures), notes=tuple(notes))
+
+
+@contextmanager
+def tile_progress(*, quiet: bool) -> Iterator[None]:
+    """Show the progress by tiles, if it takes longer than two seconds."""
+    if quiet:
+        yield
+        return
+    with reported("Applying", "tiles") as report, reporting_tiles(report):
+        yield
 
 
 def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool, quiet: bool) -> Summary:
@@ -244,8 +321,8 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
             video = apply_to_video(
                 recipe.predictor, before, after, model_version=recipe.version, overwrite=overwrite, quiet=quiet
             )
-        except UserError as error:
-            failures.append(Failure(before, str(error)))
+        except Exception as error:
+            failures.append(failure(before, error))
             continue
         tiled.append(video.in_tiles)
         summaries.append(f"{after}: {video.summary}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import IMAGE_SUFFIXES
+from gan_tasks.datasets.folders import visible_files_below
+from gan_tasks.datasets.images.formats import kind_of
 from gan_tasks.datasets.masks.files import check_threshold
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.export.models.base import Model
@@ -87,8 +88,9 @@ def partners(given: Path, images: Iterable[Path], source: Path, kind: str) -> di
     if not given.is_dir():
         raise UserError(f"{given} does not exist: give a {kind} or a folder of them")
     by_name: dict[Path, list[Path]] = defaultdict(list)
-    for path in sorted(given.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+    files, _ = visible_files_below(given)
+    for path in files:
+        if kind_of(path) == "image":
             by_name[path.relative_to(given).with_suffix("")].append(path)
 
     def partner(image: Path) -> Path | UserError:

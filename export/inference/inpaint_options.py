@@ -36,7 +36,8 @@ class MaskFiles(Checked):
     sketch: Path | None = None
     """File or folder of sketches with white lines that the filled content follows, for models trained with them."""
     mask_threshold: Annotated[int, Range(1, 255)] = 128
-    """Lowest gray level, 1 to 255, that counts as white in masks and sketches."""
+    """Lowest gray level, 1 to 255, that counts as white in masks and sketches. If there are only two levels, the
+    higher one is white."""
     invert_mask: bool = False
     """Fill the black region of masks instead of the white one."""
     inpaint: InpaintOptions = InpaintOptions()

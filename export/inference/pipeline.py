@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
-
-from gan_tasks.datasets.errors import UserError
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -24,35 +23,41 @@ def pipelined(
     read: Callable[[Item], Read],
     run: Callable[[Read], Result],
     write: Callable[[Result], Written],
-) -> Iterator[Written | UserError]:
-    """Yield `write(run(read(item)))` for each item in order, or the UserError that it raises.
+) -> Iterator[Written | Exception]:
+    """Yield `write(run(read(item)))` for each item in order, or the exception that it raises.
 
-    `run` is called in this thread for one item after the other, while other threads `read` and `write`. Any other
-    error is raised after the started reads and writes have ended.
+    `run` is called in this thread for one item after the other, while other threads `read` and `write`. What ends the
+    program, such as KeyboardInterrupt, is raised after the started reads and writes have ended.
     """
 
-    def write_or_error(result: Result) -> Written | UserError:
+    def write_or_error(result: Result) -> Written | Exception:
         try:
             return write(result)
-        except UserError as error:
-            return error
+        except Exception as error:
+            return without_variables(error)
 
     waiting = iter(items)
     with ThreadPoolExecutor(AHEAD) as readers, ThreadPoolExecutor(AHEAD) as writers:
         reading = deque(readers.submit(read, item) for item in islice(waiting, AHEAD))
-        writing = deque[Future[Written | UserError]]()
+        writing = deque[Future[Written | Exception]]()
         while reading:
             future = reading.popleft()
             future.exception()  # waits, so that no more than AHEAD items are held
             reading.extend(readers.submit(read, item) for item in islice(waiting, 1))
             try:
                 result = run(future.result())
-            except UserError as error:
+            except Exception as error:
                 writing.append(Future())
-                writing[-1].set_result(error)
+                writing[-1].set_result(without_variables(error))
             else:
                 writing.append(writers.submit(write_or_error, result))
             if len(writing) > AHEAD:
                 yield writing.popleft().result()
         while writing:
             yield writing.popleft().result()
+
+
+def without_variables(error: Exception) -> Exception:
+    """Free the variables of the functions that raised an error: the next image needs the memory of this one."""
+    traceback.clear_frames(error.__traceback__)
+    return error

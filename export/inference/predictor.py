@@ -25,7 +25,7 @@ from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.provenance import xmp
-from gan_tasks.export.inference.upscale import UpscaleOptions, finished
+from gan_tasks.export.inference.upscale import UpscaleOptions, finished, scaled_size
 from gan_tasks.export.models.alpha import split_alpha, spread_colour
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.resizing import resized
@@ -283,6 +283,16 @@ USES: Mapping[Use, Callable[[Model, Inputs, PredictOptions], Prediction]] = {
     "generate": predict_generated,
     "stylize": predict_image,
 }
+
+
+def result_shape(spec: ModelSpec, image: Pixels, options: PredictOptions) -> tuple[int, int, int]:
+    """Return (height, width, channels) of the result of a model of images, without running it."""
+    height, width, channels = image.shape
+    if spec.use == "inpaint":
+        return height, width, channels
+    _, alpha = split_alpha(image, spec.in_channels)
+    with_alpha = alpha is not None and spec.out_channels in (1, 3)
+    return *scaled_size((height, width), spec.scale, options.upscale), spec.out_channels + with_alpha
 
 
 def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, bool]:

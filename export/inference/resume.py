@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.inference.provenance import PROGRAM, read_xmp
+from gan_tasks.datasets.images.formats import other_name
+from gan_tasks.export.inference.provenance import PROGRAM, Mark, read_xmp
 from gan_tasks.progress import reported
+
+NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc")
+"""Words of PyTorch, CUDA and ONNX Runtime for too little memory, in lower case."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An input without a complete result, and the reason."""
+    """An input without a complete result, and the reason.
+
+    details: the traceback of an unexpected error, else empty.
+    """
 
     path: Path
     reason: str
+    details: str = ""
 
     def __str__(self) -> str:
         return self.reason if str(self.path) in self.reason else f"{self.path}: {self.reason}"
+
+
+def failure(path: Path, error: Exception) -> Failure:
+    """Describe any error that an input has led to."""
+    if isinstance(error, UserError):
+        return Failure(path, str(error))
+    details = "".join(traceback.format_exception(error))
+    first_line = str(error).strip().partition("\n")[0]
+    if isinstance(error, MemoryError) or any(words in first_line.lower() for words in NO_MEMORY):
+        return Failure(path, "out of memory: a smaller --max-memory runs it in smaller tiles", details)
+    if isinstance(error, OSError):
+        return Failure(path, error.strerror or first_line, details)
+    return Failure(path, f"unexpected {type(error).__name__}: {first_line} (--debug shows the traceback)", details)
 
 
 def missing(
@@ -36,8 +58,8 @@ def missing(
             try:
                 if not is_done(before, after, model_version, source_of):
                     to_do.append((before, after))
-            except (UserError, OSError) as error:
-                failures.append(Failure(before, str(error)))
+            except Exception as error:
+                failures.append(failure(before, error))
             report(number + 1, len(pairs))
     return to_do, failures
 
@@ -45,16 +67,39 @@ def missing(
 def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[Path], str]) -> bool:
     """Return whether the output exists and was made by this model from the present content of the input.
 
-    Raises UserError for an output of another program, and for the output of a damaged input.
+    The output may have the name that `fitting_name` gives. Raises UserError for an output of another program, and for
+    the output of a damaged input.
     """
+    other = other_name(after)
+    mark = own_mark(other) if other is not None else None
+    if mark is not None and is_current(mark, before, other, model_version, source_of):
+        return True
     if not after.exists():
         return False
-    mark = read_xmp(after) if after.is_file() else None
-    if mark is None or not mark.creator_tool.startswith(PROGRAM):
+    return is_current(replaceable(after), before, after, model_version, source_of)
+
+
+def own_mark(path: Path) -> Mark | None:
+    """Return the mark of a file that this program made; None for other files and without one."""
+    mark = read_xmp(path) if path.is_file() else None
+    return mark if mark is not None and mark.creator_tool.startswith(PROGRAM) else None
+
+
+def replaceable(after: Path) -> Mark:
+    """Return the mark of an existing result. Raises UserError if another program made the file."""
+    mark = own_mark(after)
+    if mark is None:
         raise UserError(
             f"{after} exists already, and gan-tasks did not make it: "
             "give another folder for the results, or --overwrite to replace it"
         )
+    return mark
+
+
+def is_current(
+    mark: Mark, before: Path, after: Path | None, model_version: str, source_of: Callable[[Path], str]
+) -> bool:
+    """Return whether a result with this mark was made by this model from the present content of the input."""
     if mark.creator_tool != f"{PROGRAM} {__version__}":
         return False
     if (

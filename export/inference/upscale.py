@@ -29,6 +29,14 @@ class UpscaleOptions(Checked):
         return scale + ("" if self.blend_weight == 1 else f", blend weight {self.blend_weight:.10g}")
 
 
+def scaled_size(size: tuple[int, int], model_scale: int, options: UpscaleOptions) -> tuple[int, int]:
+    """Return the (height, width) of the result for an image of this (height, width)."""
+    if options.scale is None:
+        return size[0] * model_scale, size[1] * model_scale
+    height, width = (max(1, math.floor(side * options.scale + 0.5)) for side in size)
+    return height, width
+
+
 def finished(output: Pixels, image: Pixels, options: UpscaleOptions) -> Pixels:
     """Resize and blend a model's output as the options say.
 
@@ -39,8 +47,8 @@ def finished(output: Pixels, image: Pixels, options: UpscaleOptions) -> Pixels:
     Returns round(scale·H) × round(scale·W) pixels of the same type, resized with a Lanczos filter.
     """
     if options.scale is not None:
-        height, width = (max(1, math.floor(side * options.scale + 0.5)) for side in image.shape[:2])
-        output = resized(output, (height, width), "lanczos")
+        height, width, _ = image.shape
+        output = resized(output, scaled_size((height, width), 1, options), "lanczos")
     if options.blend_weight < 1:
         bicubic = resized(fit_channels(image, output.shape[2]), output.shape[:2], "bicubic")
         output = blended(output, bicubic, options.blend_weight)

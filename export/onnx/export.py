@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks import __version__
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, printable
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.memory import peak_bytes
@@ -134,7 +134,7 @@ def export_onnx(
         **asdict(model.origin()),
     )
     for key, value in (metadata.to_metadata() | test_vectors_to_metadata(vectors)).items():
-        proto.metadata_props.add(key=key, value=value)
+        proto.metadata_props.add(key=key, value=printable(value))
     file = to_file(proto, out)
     verification = verify_file(file)
     if not verification.ok:

@@ -84,8 +84,12 @@ class OnnxModel(TiledModel):
 
     def release_memory(self) -> None:
         if self._keeps_memory and self.providers[0] == CPU.engine:
-            smallest = (np.zeros((1, each.channels, *(1, 1) * each.is_spatial), np.float32) for each in self.spec.inputs)
-            shrink_arena(self.session, {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest)})
+            smallest = (
+                np.zeros((1, each.channels, *(1, 1) * each.is_spatial), np.float32) for each in self.spec.inputs
+            )
+            shrink_arena(
+                self.session, {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest)}
+            )
         self._keeps_memory = False
 
     def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:

@@ -19,7 +19,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, printable
 
 Parts = dict[str, dict[str, Tensor]]
 
@@ -105,6 +105,8 @@ def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
             f"checkpoint {checkpoint}: {path.name} has {path.stat().st_size} bytes instead of {expected}"
         )
     try:
+        if printable(path) != str(path):  # safetensors takes no path that is not UTF-8
+            return safetensors.torch.load(path.read_bytes())
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise DamagedCheckpointError(f"checkpoint {checkpoint}: {path.name} is damaged ({error})") from error

@@ -63,7 +63,7 @@ class Journal:
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
         line = {"step": step, "images": images, "time": round(time.time(), 3)}
         line |= {key: _to_json(value) for key, value in fields.items()}
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, printable
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder, read_object
@@ -63,7 +63,7 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
         *(limits(evaluation) if evaluation else ["Unknown: the model has not been evaluated."]),
         "",
     ]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def pretrained_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:
@@ -79,7 +79,7 @@ def pretrained_card(task: str, source: str, family: str, *, licence: str, traini
         "The file does not state its intended use and its limits: see the place where it was published.",
         "",
     ]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def summary(task: str) -> str:

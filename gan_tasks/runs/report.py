@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gan_tasks.datasets.errors import printable
 from gan_tasks.metrics.catalogue import (
     KERNEL_DISTANCE,
     L1,
@@ -67,7 +68,7 @@ def write_report(run: Path) -> Path:
 
     Raises UserError if `run` has no journal or one of the JSON files is damaged.
     """
-    page = _page(_read_run(run))
+    page = printable(_page(_read_run(run)))
     report = run / "report.html"
     unfinished = run / "report.html.tmp"
     unfinished.write_text(page, encoding="utf-8")

@@ -268,11 +268,20 @@ def test_unusable_masks_are_listed(tmp_path: Path) -> None:
 
 def test_mask_polarity_and_threshold_can_be_chosen(tmp_path: Path) -> None:
     put(tmp_path / "a.png", noise(0))
-    put(tmp_path / "masks" / "a.png", np.where(box_mask(5) > 0, 60, 90).astype(np.uint8))
+    levels = np.where(box_mask(5) > 0, 60, 90).astype(np.uint8)
+    levels[0, 0] = 89  # a third value: of two values, the higher one would be masked
+    put(tmp_path / "masks" / "a.png", levels)
     config = replace(CROPS, masks=tmp_path / "masks")
     with pytest.raises(UserError, match="--mask-threshold 75"):
         open_masked(tmp_path, "train", config, 0, False)
     dataset, _ = open_masked(tmp_path, "train", replace(config, mask_threshold=75, invert_mask=True), 0, False)
+    np.testing.assert_array_equal(dataset[0, 0].mask[0] * 255, box_mask(5)[..., 0])
+
+
+def test_masks_of_two_dark_values_need_no_threshold(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", noise(0))
+    put(tmp_path / "masks" / "a.png", np.where(box_mask(5) > 0, 1, 0).astype(np.uint8))
+    dataset, _ = open_masked(tmp_path, "train", replace(CROPS, masks=tmp_path / "masks"), 0, False)
     np.testing.assert_array_equal(dataset[0, 0].mask[0] * 255, box_mask(5)[..., 0])
 
 

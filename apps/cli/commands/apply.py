@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from gan_tasks.apps.cli.arguments import Command
-from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
+from gan_tasks.apps.cli.console import BAD_INPUT, OK, say, say_details
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.ranges import Checked, Fraction, Scale
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 
 DEFAULT_MEMORY = "2.4GB"
+MOST_LISTED = 50
+"""Most failures that are listed."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,12 @@ class Apply(Checked, Command):
     the name of a ready-made model (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). An .onnx
     file needs no torch."""
     input: Positional[Path]
-    """An image, a video, or a folder of images and videos, subfolders included. Images may have up to 100
-    megapixels."""
+    """An image, a video, or a folder of images and videos, subfolders included; hidden files are left out. Images may
+    have up to 100 megapixels, see --max-pixels."""
     output: Positional[Path]
     """The file or folder to write. Results of the same model and input that exist already are kept, and an
-    interrupted video is continued."""
+    interrupted video is continued. Where a format cannot hold the result, such as WebP over 16,383 px, .png is added
+    to the name."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
     provider: str = "auto"
@@ -46,6 +50,8 @@ class Apply(Checked, Command):
     max_memory: str = ""
     """The memory for the network's features, such as 512MB. Larger images are processed in tiles. The default is
     2.4GB. The program, the image and its result take memory besides."""
+    max_pixels: PositiveCount = 100_000_000
+    """The most pixels (height × width) of an image. A larger one needs more memory."""
     scale: Scale | None = None
     """The scale of super-resolution: output pixels per input pixel along a side, such as 2.5. The default is the
     model's own."""
@@ -63,6 +69,8 @@ class Apply(Checked, Command):
         from gan_tasks.export.inference.upscale import UpscaleOptions
         from gan_tasks.export.load import load
 
+        if self.max_pixels < 1:
+            raise UserError(f"--max-pixels is {self.max_pixels}: give 1 or more")
         pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
         predictor = load(
             self.model,
@@ -83,11 +91,15 @@ class Apply(Checked, Command):
             options=PredictOptions(UpscaleOptions(self.scale, self.blend_weight)),
             masks=masks_of(model, self.mask_files, pairs, self.input),
             overwrite=self.overwrite,
+            max_pixels=self.max_pixels,
         )
         for note in done.notes:
             say(note)
-        for failure in done.failures:
+        for failure in done.failures[:MOST_LISTED]:
             say(f"not done: {failure}")
+            say_details(failure.details)
+        if (more := len(done.failures) - MOST_LISTED) > 0:
+            say(f"not done: {more} more")
         for video in done.videos:
             say(video)
         kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""

@@ -33,7 +33,7 @@ def inspect(path: Path) -> Iterator[str]:
 
     Raises UserError where it is none of these.
     """
-    from gan_tasks.datasets.images import IMAGE_SUFFIXES
+    from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
     from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES
 
@@ -45,7 +45,7 @@ def inspect(path: Path) -> Iterator[str]:
         yield from onnx_lines(path)
     elif path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
         yield from weights_lines(path)
-    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+    elif path.is_file() and kind_of(path) == "image":
         yield from image_lines(path)
     elif is_video(path) and path.is_file():
         yield from video_lines(path)

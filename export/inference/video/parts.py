@@ -19,7 +19,7 @@ RECIPE = "recipe.json"
 
 def parts_folder(result: Path) -> Path:
     """Return the folder for the parts of a result."""
-    return result.with_name(f".{result.name}.parts")
+    return atomic.hidden(result, ".parts")
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -141,10 +141,10 @@ def make_parts(
     return done
 
 
-def raised(results: Iterable[VideoFrame | UserError]) -> Generator[VideoFrame]:
+def raised(results: Iterable[VideoFrame | Exception]) -> Generator[VideoFrame]:
     """Yield the frames; raise the first error."""
     for result in results:
-        if isinstance(result, UserError):
+        if isinstance(result, Exception):
             raise result
         yield result
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,21 @@ def run_folder(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "run"
     assert train(pairs, run) == 0
     return run
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_terminal_shows_any_name(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_pairs(tmp_path, train=2)
+    for name in (b"caf\xe9.png", "写.png".encode()):
+        (data / "train" / "A" / os.fsdecode(name)).write_bytes(b"")
+    shown = {stream: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for stream in ("stdout", "stderr")}
+    for stream, terminal in shown.items():
+        monkeypatch.setattr(sys, stream, terminal)
+    gan_tasks("check", data, "--task", "pix2pix")
+    for terminal in shown.values():
+        terminal.flush()
+    texts = [terminal.buffer.getvalue() for terminal in shown.values() if isinstance(terminal.buffer, io.BytesIO)]
+    assert rb"caf\xe9" in b"".join(texts) and b"has no partner" in b"".join(texts)
 
 
 # From a folder of pairs to a picture.

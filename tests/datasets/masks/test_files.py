@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -70,6 +70,7 @@ def test_jpeg_noise_is_not_masked(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(levels=arrays.arrays(np.uint8, (4, 5)), threshold=st.integers(1, 255), invert=st.booleans())
 def test_threshold_is_the_same_at_any_bit_depth(levels: np.ndarray, threshold: int, invert: bool) -> None:
+    assume(len(np.unique(levels)) != 2)  # see the tests of two values
     expected = (levels < threshold) if invert else (levels >= threshold)
     for mask in (levels, levels.astype(np.uint16) * 257, levels.astype(np.float32) / 255, np.dstack([levels] * 3)):
         np.testing.assert_array_equal(to_mask(mask, threshold, invert), expected)
@@ -98,13 +99,80 @@ def test_resize_takes_the_nearest_pixel(size: tuple[int, int], resized: tuple[in
     )
 
 
+def colour(*channels: int) -> np.ndarray:
+    """Return RGB: one colour on black."""
+    return MASK[..., None] * np.array(channels, np.uint8)
+
+
+TWO_VALUES: dict[str, np.ndarray] = {
+    "0 and 1": MASK.astype(np.uint8),
+    "1 and 2": MASK.astype(np.uint8) + 1,
+    "200 and 255": np.where(MASK, 255, 200).astype(np.uint8),
+    "0 and 1 in 16 bits": MASK.astype(np.uint16)[..., None],
+    "0 and 255 in 16 bits": MASK.astype(np.uint16)[..., None] * 255,
+    "0 and 1023 in 16 bits": MASK.astype(np.uint16)[..., None] * 1023,
+    "0 and 0.1": MASK.astype(np.float32) / 10,
+    "red": colour(255, 0, 0),
+    "green": colour(0, 255, 0),
+    "blue": colour(0, 0, 255),
+    "the first class of a palette": colour(128, 0, 0),
+    "a faint layer": np.dstack([*[np.zeros(MASK.shape, np.uint8)] * 3, MASK.astype(np.uint8) * 90]),
+    "a colour that is wholly transparent": np.dstack([*[WHITE_ON_BLACK] * 3, np.zeros(MASK.shape, np.uint8)]),
+}
+
+
+@pytest.mark.parametrize("values", TWO_VALUES)
+def test_of_two_values_the_higher_is_masked(values: str) -> None:
+    np.testing.assert_array_equal(to_mask(TWO_VALUES[values]), MASK)
+    np.testing.assert_array_equal(to_mask(TWO_VALUES[values], invert=True), ~MASK)
+    options: dict[str, Any] = {"threshold": 128, "name": "mask.png"}
+    np.testing.assert_array_equal(fillable(TWO_VALUES[values], (9, 7), invert=False, **options), MASK)
+    np.testing.assert_array_equal(fillable(TWO_VALUES[values], (9, 7), invert=True, **options), ~MASK)
+
+
+def test_a_palette_file_is_masked_where_its_class_is(tmp_path: Path) -> None:
+    image = Image.fromarray(MASK.astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    image.save(tmp_path / "classes.png")
+    np.testing.assert_array_equal(to_mask(read(tmp_path / "classes.png").pixels), MASK)
+
+
+@pytest.mark.parametrize(
+    ("mask", "invert", "threshold"),
+    [
+        (np.arange(63, dtype=np.uint8).reshape(9, 7), False, 31),  # soft edges of a dark colour
+        (np.arange(63, dtype=np.uint16).reshape(9, 7) * 100, False, 12),
+        (np.arange(192, 255, dtype=np.uint8).reshape(9, 7), True, 223),
+        (np.dstack([WHITE_ON_BLACK // 3 * 2, np.arange(63, dtype=np.uint8).reshape(9, 7)]), False, 31),
+    ],
+)
+def test_a_mask_of_other_values_is_never_empty(mask: np.ndarray, invert: bool, threshold: int) -> None:
+    options: dict[str, Any] = {"size": (9, 7), "invert": invert, "name": "mask.png"}
+    with pytest.raises(UserError, match=rf"mask\.png: no pixel is masked.* try --mask-threshold {threshold}$"):
+        fillable(mask, threshold=128, **options)
+    assert 0 < fillable(mask, threshold=threshold, **options).mean() < 1
+
+
+@pytest.mark.parametrize(("value", "invert", "blank"), [(0, False, True), (255, True, True), (1, False, False)])
+def test_only_a_mask_of_the_unmasked_value_is_empty(value: int, invert: bool, blank: bool) -> None:
+    mask = np.full((9, 7), value, np.uint8)
+    options: dict[str, Any] = {"threshold": 128, "invert": invert, "name": "mask.png"}
+    if blank:
+        assert not fillable(mask, (9, 7), **options).any()
+    else:
+        with pytest.raises(UserError, match="all its values are 1: give a mask that is partly white"):
+            fillable(mask, (9, 7), **options)
+
+
 def test_unusable_masks_are_reported_with_a_better_threshold() -> None:
-    zeros_and_ones = MASK.astype(np.uint8)
-    reason = unusable_reason(to_mask(zeros_and_ones), zeros_and_ones)
-    assert reason is not None and "no pixel is masked" in reason and "--mask-threshold 1" in reason
-    np.testing.assert_array_equal(to_mask(zeros_and_ones, 1), MASK)
+    dark = np.where(MASK, 60, 1).astype(np.uint8)
+    dark[0, 0] = 2
+    reason = unusable_reason(to_mask(dark), dark)
+    assert reason is not None and "no pixel is masked" in reason and "--mask-threshold 31" in reason
+    np.testing.assert_array_equal(to_mask(dark, 31), MASK)
 
     pale = np.where(MASK, 255, 200).astype(np.uint8)
+    pale[0, 0] = 201
     reason = unusable_reason(to_mask(pale), pale)
     assert reason is not None and "all pixels are masked" in reason and "--mask-threshold 228" in reason
     np.testing.assert_array_equal(to_mask(pale, 228), MASK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import write_pairs
 from tiny_runs import make_run
 
 import gan_tasks
+from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
@@ -130,3 +132,18 @@ def test_task_options_contain_no_paths() -> None:
     assert "somebody" not in text
     expected = Pix2PixConfig(width=32, data=PairedConfig(direction="b-to-a", framing=framing))
     assert from_json(Pix2PixConfig, json.loads(text)) == expected
+
+
+def test_names_that_are_not_utf8_are_in_every_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_pairs(tmp_path / os.fsdecode(b"pa\xefrs"), train=0, test=2)
+    for side in "AB":
+        (data / "test" / side / "000.png").rename(data / "test" / side / os.fsdecode(b"caf\xe9.png"))
+    model = write_onnx(tmp_path / "mean.onnx", minimum_size=4, size_multiple=4)
+    with pytest.raises(SystemExit) as exited:
+        main(["evaluate", str(model), "--data", str(data), "--out", str(tmp_path / "out"), "--json"])
+    assert exited.value.code == 0
+    reports = [capsys.readouterr().out]
+    reports += [(tmp_path / "out" / f"evaluation.{kind}").read_text(encoding="utf-8") for kind in ("html", "csv")]
+    assert all(r"caf\xe9" in report for report in reports[1:])
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
+    assert r"caf\xe9" in found["names"] and json.loads(reports[0])["names"] == found["names"]

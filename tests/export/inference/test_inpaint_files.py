@@ -207,6 +207,36 @@ def test_an_empty_mask_copies_the_image_without_the_mark_of_a_model(
     assert "1 were there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("levels", [np.array([0, 1], np.uint8), np.array([0, 1], np.uint16)])
+def test_a_mask_of_0_and_1_is_filled(levels: Pixels, model: Path, image: Path, tmp_path: Path) -> None:
+    write(tmp_path / "mask.png", Picture(levels[PLACE.astype(int)][..., None]))
+    assert apply(model, image, tmp_path / "out.png", "--mask", tmp_path / "mask.png", *HARD) == 0
+    out = read(tmp_path / "out.png").pixels
+    assert (out[PLACE] == ORANGE).all() and np.array_equal(out[~PLACE], read(image).pixels[~PLACE])
+
+
+def test_a_mask_below_the_threshold_is_not_empty_but_refused(
+    model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft = np.where(PLACE, 76, 0)
+    soft[5] //= 2
+    write(tmp_path / "mask.png", Picture(soft.astype(np.uint8)[..., None]))
+    command = (model, image, tmp_path / "out.png", "--mask", tmp_path / "mask.png", *HARD)
+    assert apply(*command) == BAD_INPUT
+    assert "its values are 0 to 76: try --mask-threshold 38" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+    assert apply(*command, "--mask-threshold", "38") == 0
+    assert (read(tmp_path / "out.png").pixels[PLACE] == ORANGE).all()
+
+
+def test_hidden_files_are_no_masks(model: Path, image: Path, mask: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    mask.rename(tmp_path / "masks" / "photo.png")
+    (tmp_path / "masks" / "._photo.png").write_bytes(b"AppleDouble")
+    (tmp_path / "masks" / "photo.txt").write_bytes(b"notes")
+    assert apply(model, image, tmp_path / "out.png", "--mask", tmp_path / "masks") == 0
+
+
 def test_a_sketch_changes_the_output(image: Path, mask: Path, tmp_path: Path) -> None:
     model = write_filler(tmp_path / "sketch.onnx", sketch=True)
     lines = np.zeros(SIZE, np.bool_)

@@ -82,13 +82,26 @@ def test_few_items_are_held_with_any_slow_step(slow: str) -> None:
 
 
 @pytest.mark.parametrize("failing", STEPS)
-def test_another_error_is_raised_after_started_items_end(failing: str) -> None:
+def test_an_unexpected_error_is_the_result_of_one_item(failing: str) -> None:
+    def step(name: str, item: int) -> int:
+        if name == failing and item == 3:
+            raise OSError("disk full")
+        return item
+
+    steps = ((lambda item, name=name: step(name, item)) for name in STEPS)
+    results = list(pipelined(range(6), *steps))
+    assert isinstance(results[3], OSError)
+    assert [result for result in results if isinstance(result, int)] == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("failing", STEPS)
+def test_the_end_of_the_program_is_raised_after_started_items_end(failing: str) -> None:
     written = []
     before = set(threading.enumerate())
 
     def step(name: str, item: int) -> int:
         if name == failing and item == 3:
-            raise OSError("disk full")
+            raise KeyboardInterrupt
         return item
 
     def write(item: int) -> int:
@@ -96,7 +109,26 @@ def test_another_error_is_raised_after_started_items_end(failing: str) -> None:
         written.append(step("write", item))
         return item
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(KeyboardInterrupt):
         list(pipelined(range(50), lambda item: step("read", item), lambda item: step("run", item), write))
     assert {0, 1, 2} <= set(written) and len(written) < 10
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("failing", STEPS)
+def test_an_error_does_not_hold_the_memory_of_its_item(failing: str) -> None:
+    freed = []
+
+    class Large:
+        def __del__(self) -> None:
+            freed.append(self)
+
+    def step(name: str, item: int) -> int:
+        large = Large()
+        if name == failing:
+            raise ValueError(f"{item} with {type(large).__name__}")
+        return item
+
+    steps = ((lambda item, name=name: step(name, item)) for name in STEPS)
+    (error,) = pipelined(range(1), *steps)
+    assert isinstance(error, ValueError) and len(freed) == 1 + STEPS.index(failing)

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.charts import Chart, Line, draw, number_text
 from gan_tasks.runs.diagnosis import diagnose
 from gan_tasks.runs.image_grid import save_grid
-from gan_tasks.runs.journal import Journal
+from gan_tasks.runs.journal import Journal, read_journal
+from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report
 from gan_tasks.runs.style import STYLE
 
@@ -385,3 +387,15 @@ def test_every_colour_has_enough_contrast(scheme: int) -> None:
             darker, lighter = sorted((luminance(colours[name]), luminance(colours[ground])))
             needed = 3.0 if name.startswith("line-") else 4.5
             assert (lighter + 0.05) / (darker + 0.05) >= needed, f"{name} on {ground}"
+
+
+def test_names_that_are_not_utf8_are_shown(tmp_path: Path) -> None:
+    run, name = tmp_path / os.fsdecode(b"r\xfcn"), os.fsdecode(b"/photos/caf\xe9")
+    log = Journal(run / "journal.jsonl")
+    log.event(1, 8, "left-out", file=name)
+    assert read_journal(run / "journal.jsonl")[0]["file"] == name
+    (run / "config.json").write_text(json.dumps({"task": "pix2pix", "data": name, "command": f"train {name}"}))
+    report = write_report(run).read_text(encoding="utf-8")
+    assert r"caf\xe9" in report and r"r\xfcn" in report
+    card = write_model_card(run).read_text(encoding="utf-8")
+    assert r"caf\xe9" in card and r"r\xfcn" in card

@@ -1,0 +1,1 @@
+"""Names and destinations of results. Imports no torch."""
