@@ -1,6 +1,7 @@
 """Errors in a user's input, which are shown as a message without a traceback."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -17,3 +18,13 @@ class MissingSplitError(UserError):
 def enumerated(words: Sequence[str]) -> str:
     """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return `: did you mean X?` with the known word nearest to a misspelt one, else `otherwise`.
+
+    Upper and lower case are the same.
+    """
+    by_lower = {each.lower(): each for each in known}
+    nearest = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f": did you mean {by_lower[nearest[0]]}?" if nearest else otherwise

@@ -49,6 +49,7 @@ class CrispConfig:
 
 class Crisp(Task[CrispConfig, Pair[Tensor]]):
     name = "crisp"
+    summary = "translate pairs with crisp edges"
     Config = CrispConfig
 
     # Data, networks and stages.
@@ -56,7 +57,7 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         return open_pairs(root, split, self.config.data, seed, augment)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         source, target = self.config.data.source_channels, self.config.data.target_channels
         self.generators["g"] = resnet(source, target, width=self.config.width, blocks=6)
         if for_training:

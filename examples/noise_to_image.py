@@ -105,6 +105,7 @@ class NoiseToImageConfig:
 
 class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
     name = "noise-to-image"
+    summary = "generate images from noise"
     Config = NoiseToImageConfig
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[NoiseImages, FoundImages]:
@@ -124,7 +125,7 @@ class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
     def resolved(self, data: NoiseImages) -> NoiseToImage:
         return self  # no option depends on the data
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         side, config = self.config.data.framing.crop_size[0], self.config
         self.generators["g"] = dcgan(config.latent, width=config.width, doublings=side.bit_length() - 3)
         if for_training:

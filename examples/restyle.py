@@ -49,6 +49,7 @@ class RestyleConfig:
 
 class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
     name = "restyle"
+    summary = "give an image the style of another"
     Config = RestyleConfig
 
     def open_data(
@@ -56,7 +57,7 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
     ) -> tuple[UnpairedImages, FoundUnpaired]:
         return open_unpaired(root, split, self.config.data, seed, augment)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         data, width = self.config.data, self.config.width
         # Without normalisation, which would remove the statistics that carry the style. Both images are encoded by
         # one stem, so that the style image is read with the content's channels.

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -129,6 +130,21 @@ class Step:
         return drawn[self.rank * batch_size : (self.rank + 1) * batch_size].to(device)
 
 
+class Networks(nn.ModuleDict):
+    """Networks by name."""
+
+    def __getitem__(self, key: str) -> nn.Module:
+        """Return a network. Raises UserError for a name without one."""
+        if key not in self:
+            there = f"there are {', '.join(self)}" if len(self) else "call `task.build()` first"
+            raise UserError(f"the task has no network {key!r} here: {there}")
+        return super().__getitem__(key)
+
+
+def count_parameters(networks: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in networks.parameters())
+
+
 class Task(ABC, Generic[TaskConfig, Batch]):
     """The base class of tasks; see the module's docstring.
 
@@ -137,6 +153,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     name: ClassVar[str]
     """The name on the command line."""
+    summary: ClassVar[str] = ""
+    """What the model does, for lists and model cards, such as "translate images, learned from pairs"."""
     Config: ClassVar[type[Any]]
     """The frozen dataclass of the task's options."""
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -151,8 +169,6 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     discriminators: nn.ModuleDict
     auxiliary: nn.ModuleDict
     """Networks that are neither trained nor saved, such as that of the perceptual loss."""
-    step: Step
-    """The current step, which the training loop sets."""
     diagnostics: dict[str, Tensor]
     """The values of `log` in this step. They are logged with the losses."""
 
@@ -160,10 +176,17 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         if config is not None and options:
             raise TypeError(f"{type(self).__name__} got a config and fields of the config: expected only one of them")
         self.config = config if config is not None else type(self).Config(**options)
-        self.generators = nn.ModuleDict()
-        self.discriminators = nn.ModuleDict()
-        self.auxiliary = nn.ModuleDict()
+        self.generators = Networks()
+        self.discriminators = Networks()
+        self.auxiliary = Networks()
         self.diagnostics = {}
+
+    def __repr__(self) -> str:
+        counts = {
+            name: count_parameters(each) for name, each in vars(self).items() if isinstance(each, nn.ModuleDict)
+        }
+        sizes = [f"{name} of {count:,} parameters" for name, count in counts.items() if count]
+        return f"<{self.name}: {type(self).__name__} with {', '.join(sizes) or 'no networks yet: call build()'}>"
 
     # Declarations.
 
@@ -183,7 +206,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         return self.with_data(data.config)
 
     @abstractmethod
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         """Build `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
 
         Networks that `infer` does not use may be left out if it is not for training.
@@ -202,6 +225,11 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """Return the stages of a full training."""
 
     # Training and inference.
+
+    @cached_property
+    def step(self) -> Step:
+        """The current step. The training loop sets it; without the loop it is the first of the last stage, seed 0."""
+        return Step(0, self.stages(1)[-1], torch.Generator().manual_seed(0))
 
     def prepared(self, x: Batch) -> Batch:
         """Process a loaded batch on the device, before `generate`. Random numbers come from `step`."""

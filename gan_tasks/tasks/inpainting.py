@@ -124,7 +124,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_masked(root, split, self.config.data, seed, augment, on_progress=on_progress)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         config = self.config
         self.generators["g"] = make_generator(config)
         if not for_training:

@@ -13,9 +13,9 @@ from gan_tasks.apps.cli.arguments import Command, asks_for_help, parse, value_of
 from gan_tasks.apps.cli.config_file import read_config, values_of
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
 from gan_tasks.apps.cli.help import Help
-from gan_tasks.apps.cli.options import MISSING, did_you_mean, options_of
-from gan_tasks.apps.cli.train_options import COMMON, group, known_task
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.apps.cli.options import MISSING, options_of
+from gan_tasks.apps.cli.train_options import COMMON, group
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Task
@@ -54,7 +54,7 @@ class Train(Command):
     @classmethod
     def parse(cls, arguments: Sequence[str], prog: str) -> Command:
         if arguments and not arguments[0].startswith("-"):
-            task_class = known_task(arguments[0]).load()
+            task_class = tasks.find_task(arguments[0]).load()
             return cls(task_class, parse_train(task_class, arguments[1:]))
         if any(argument.split("=")[0] == "--resume" for argument in arguments):
             return Resume.parse(arguments, prog)
@@ -111,11 +111,12 @@ class Overview(Command):
     """Whether --help asked for it."""
 
     def run(self) -> int:
-        width = max(len(entry.name) for entry in tasks.TASKS) + 2
+        entries = tasks.all_tasks()
+        width = max(len(entry.name) for entry in entries) + 2
         print("usage: gan-tasks train TASK --data DIR --out RUN [OPTIONS]")
         print("       gan-tasks train --resume RUN [--workers INT] [--device TEXT] [--max-steps INT]")
         print("\ntasks")
-        for entry in tasks.TASKS:
+        for entry in entries:
             print(f"  {entry.name:<{width}}{entry.summary}")
         print("\ngan-tasks train TASK --help shows the common options of a task, and --help-all every one.")
         return OK if self.asked else BAD_INPUT
