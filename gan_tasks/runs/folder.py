@@ -178,8 +178,6 @@ def how_to_name(content: dict[str, Any]) -> str:
     """Return what to do to open a run whose task is not known here."""
     where, file = content.get("task_class"), content.get("task_file")
     argument = module_argument(str(where or ""), str(file) if file else None)
-    if not argument.isprintable():  # from a damaged or malicious file
-        argument = ""
     class_name = str(where).rpartition(":")[2]
     made_by = f"It was trained with the class {class_name!r} of {argument!r}, and a" if argument else "A"
     return (

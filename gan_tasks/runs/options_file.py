@@ -34,9 +34,8 @@ def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from:
         heading = fields[-2] if len(fields) > 1 else "model"
         tables.setdefault(f"{heading}_options" if heading in top else heading, {})[fields[-1]] = written
     tables["run"] = {fields[-1]: value for fields, value in leaves(train_config)}
-    option = shlex.join(option_for(type(task)))
-    module = f"{option} " if option.isprintable() and option else ""
-    head = f"# gan-tasks train {task.name} {module}--config train.toml --out NEW_RUN repeats this training.\n"
+    words = shlex.join(["train", task.name, *option_for(type(task)), "--config"])
+    head = f"# gan-tasks {words} train.toml --out NEW_RUN repeats this training.\n"
     return head + table(top) + "".join(f"\n[{key(name)}]\n{table(values)}" for name, values in tables.items())
 
 

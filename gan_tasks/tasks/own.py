@@ -12,7 +12,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
@@ -92,7 +92,7 @@ def named_tasks() -> Mapping[str, TaskEntry]:
     return _named
 
 
-def import_task_modules(modules: Iterable[str], *, taken: Iterable[TaskEntry] = ()) -> None:
+def import_task_modules(modules: Sequence[str], *, taken: Iterable[TaskEntry] = ()) -> None:
     """Import the modules that the user names, and make their tasks those of `named_tasks`.
 
     Args:
@@ -102,6 +102,8 @@ def import_task_modules(modules: Iterable[str], *, taken: Iterable[TaskEntry] = 
     Raises UserError for a module that cannot be imported or holds no usable task, and for a name that two tasks have.
     """
     _named.clear()
+    if modules:
+        importlib.import_module("gan_tasks.tasks.base")  # where torch is missing, that is said and not their import
     others = {entry.name: entry for entry in taken}
     for text in modules:
         for task_class in tasks_in(import_module(text), text):
@@ -197,11 +199,15 @@ def tasks_in(module: ModuleType, text: str) -> list[type[Task[Any, Any]]]:
 
 def option_for(task_class: type[Any]) -> tuple[str, ...]:
     """Return the option of the command line with which a run of this class is opened; empty if it needs none."""
-    where = where_of(task_class)
-    if is_ours(where) or any(entry.where == where for entry in installed_tasks()):
+    return option_of(where_of(task_class), source_file(task_class))
+
+
+def option_of(where: str, file: str | None) -> tuple[str, ...]:
+    """As `option_for`, for the place and the file of a class."""
+    argument = module_argument(where, file)
+    if is_ours(where) or not argument or any(entry.where == where for entry in installed_tasks()):
         return ()
-    module = module_argument(where, source_file(task_class))
-    return (OPTION, module) if module else ()
+    return OPTION, argument
 
 
 def source_file(task_class: type[Any]) -> str | None:
@@ -215,12 +221,12 @@ def source_file(task_class: type[Any]) -> str | None:
 def module_argument(where: str, file: str | None) -> str:
     """Return what `--task-module` takes for a class: a module inside a package by its name, else its file.
 
-    Empty for a class that was defined in no file, such as one of a notebook.
+    Empty for a class that was defined in no file, such as one of a notebook, and for text that cannot be shown.
     """
     module = where.partition(":")[0]
-    if "." in module and module != "__main__":
+    if all(map(str.isidentifier, module.split("."))) and "." in module:
         return module
-    if not file:
+    if not file or not file.isprintable():
         return ""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
+from gan_tasks.apps.suggestions import commands_for, resume_command
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.spec import ModelSpec
+from gan_tasks.tasks.own import option_for, option_of
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,12 @@ def run_lines(path: Path) -> Iterator[str]:
         yield f"best: {run.best.name}"
     for stage, checkpoint in run.stage_ends.items():
         yield f"end of {stage}: {checkpoint.name}"
+    options = option_for(type(task))
     if checkpoints:
-        yield from checkpoint_lines(checkpoints[-1])
+        yield from position_lines(checkpoints[-1])
+        yield from suggested(commands_for(path, task.spec(), options))
+    else:
+        yield f"to go on: {resume_command(path, options)}"
     if (card := path / "model-card.md").is_file():
         yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
 
@@ -105,7 +111,24 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
         yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
 
 
+def suggested(commands: Sequence[str]) -> Iterator[str]:
+    """The commands in a column."""
+    for number, command in enumerate(commands):
+        yield f"{'        or' if number else 'to use it'}: {command}"
+
+
 def checkpoint_lines(path: Path) -> Iterator[str]:
+    """The position of a checkpoint, and how to use it where its run is there."""
+    from gan_tasks.runs.folder import read_object, read_spec
+
+    yield from position_lines(path)
+    run = path.resolve().parent.parent
+    if content := read_object(run / "config.json"):
+        options = option_of(str(content.get("task_class")), content.get("task_file"))
+        yield from suggested(commands_for(path, read_spec(run), options))
+
+
+def position_lines(path: Path) -> Iterator[str]:
     from gan_tasks.runs.checkpoint import load_state
 
     state = load_state(path)
@@ -127,6 +150,7 @@ def onnx_lines(path: Path) -> Iterator[str]:
     card, _ = entries.pop("model_card"), entries.pop("spec")
     for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
+    yield from suggested(commands_for(path, metadata.spec))
     if card:
         yield f"\n{card.rstrip()}"
 
@@ -147,7 +171,7 @@ def weights_lines(path: Path) -> Iterator[str]:
     if usage := pretrained.usage:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)
-        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx').name}"
+        yield from suggested(commands_for(path, usage.spec))
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

@@ -15,7 +15,9 @@ from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, options_of
 from gan_tasks.apps.cli.train_options import COMMON, group
+from gan_tasks.apps.suggestions import use_command
 from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.tasks.own import option_for
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Task
@@ -76,9 +78,8 @@ class Train(Command):
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-            use = read_spec(run_folder).use
-            how = f"serve {run_folder}" if use in ("generate", "stylize") else f"apply {run_folder} IN OUT"
-            say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks {how}` uses the model")
+            command = use_command(run_folder, read_spec(run_folder), option_for(self.task_class))
+            say(f"done: {run_folder / 'report.html'} shows it; `{command}` uses the model")
         return OK
 
 
