@@ -23,7 +23,7 @@ from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task, known_channels
 
 
 def edge_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
         return open_pairs(root, split, self.config.data, seed, augment)
 
     def build(self, *, for_training: bool = True) -> None:
-        source, target = self.config.data.source_channels, self.config.data.target_channels
+        source, target = known_channels(self.config.data.source_channels, self.config.data.target_channels)
         self.generators["g"] = resnet(source, target, width=self.config.width, blocks=6)
         if for_training:
             width = self.config.width

@@ -26,7 +26,7 @@ from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
 
     def build(self, *, for_training: bool = True) -> None:
         data, width = self.config.data, self.config.width
+        known_channels(data.a_channels, data.b_channels)
         # Without normalisation, which would remove the statistics that carry the style. Both images are encoded by
         # one stem, so that the style image is read with the content's channels.
         self.generators["g"] = resnet(data.a_channels, data.b_channels, width=width, blocks=2, norm="none")

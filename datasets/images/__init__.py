@@ -4,7 +4,7 @@ Reading is in `decode.py`, writing in `encode.py`, and pixel arithmetic in `pixe
 it from here. This package does not import torch, and it imports a codec only when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, from_pil, read
 from gan_tasks.datasets.images.encode import write
 from gan_tasks.datasets.images.pixels import (
     ImageError,
@@ -23,6 +23,7 @@ __all__ = [
     "Pixels",
     "channels_fit",
     "fit_channels",
+    "from_pil",
     "read",
     "to_float",
     "to_uint8",

@@ -12,6 +12,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
+from gan_tasks.export.onnx.contract import OUTPUT
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.provider_cache import read_cached
@@ -25,9 +26,6 @@ from gan_tasks.export.onnx.providers import (
     start_session,
 )
 from gan_tasks.spec import InputSpec
-
-OUTPUT = "output"
-"""Name of the graph's output. ONNX does not allow it to be that of an input."""
 
 
 class OnnxModel(TiledModel):
@@ -57,11 +55,15 @@ class OnnxModel(TiledModel):
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
         self.runs_on = str(picked)
-        self.path, self.spec = path, self.metadata.spec
+        self.path, self.spec, self.place = path, self.metadata.spec, str(path)
         self.title = self.metadata.model_name
         self.task_options = self.metadata.task_options
         self.source, self.training_data = self.metadata.source, self.metadata.training_data
         self.licence = self.metadata.licence
+
+    @property
+    def parameter_count(self) -> int:
+        return self.metadata.parameters
 
     def version(self) -> str:
         return sha256_of(self.path)

@@ -141,6 +141,17 @@ class Networks(nn.ModuleDict):
         return super().__getitem__(key)
 
 
+def known_channels(*channels: int) -> tuple[int, ...]:
+    """Return the numbers of channels. Raises UserError for 0, which is to be replaced by what the data have."""
+    if 0 in channels:
+        raise UserError(
+            "the channels of the images are not known yet: give them (such as `source_channels` in the "
+            'config of the data), or take them from a folder: `data, _ = task.open_data(root, "train", '
+            "augment=True, seed=0)`, then `task = task.resolved(data)`"
+        )
+    return channels
+
+
 def count_parameters(networks: nn.Module) -> int:
     return sum(parameter.numel() for parameter in networks.parameters())
 

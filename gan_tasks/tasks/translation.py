@@ -22,7 +22,7 @@ from gan_tasks.networks.translation import TranslationNetwork, translation_gener
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.base import Task, known_channels
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
-    """Build a generator. Raises UserError if a residual is computed and the numbers of channels differ."""
+    """Build a generator. Raises UserError for unknown channels, and for a residual between different ones."""
+    known_channels(in_channels, out_channels)
     generator = translation_generator(
         config.generator,
         in_channels,

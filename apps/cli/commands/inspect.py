@@ -141,11 +141,14 @@ def position_lines(path: Path) -> Iterator[str]:
 def onnx_lines(path: Path) -> Iterator[str]:
     from dataclasses import asdict
 
+    from gan_tasks.export.onnx.contract import contract_lines
     from gan_tasks.export.onnx.file import read_onnx
     from gan_tasks.export.onnx.metadata import OnnxMetadata
 
     metadata = OnnxMetadata.of(read_onnx(path))
     yield from spec_lines(metadata.spec)
+    yield "contract, for programs that run the file themselves:"
+    yield from (f"  {line}" for line in contract_lines(metadata.spec))
     entries = asdict(metadata)
     card, _ = entries.pop("model_card"), entries.pop("spec")
     for name, value in entries.items():
