@@ -84,7 +84,7 @@ def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: st
         name, has_value, value = word.partition("=")
         flag = name.replace("_", "-")
         if flag not in known:
-            flags = [*known, *(option.flag for option in EVERYWHERE)]
+            flags = [*known, *EVERYWHERE]
             hint = did_you_mean(flag, flags, f"; {prog} --help lists the options")
             raise UserError(f"{prog} has no option {name}{hint}")
         option = known[flag]

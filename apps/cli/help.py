@@ -12,17 +12,8 @@ from gan_tasks.apps.cli.values import count, placeholder, shown
 
 LARGEST_WIDTH = 100
 INDENT, GAP, NAME_WIDTH = 2, 2, 26
-EVERYWHERE = (
-    Option(
-        ("task_module",),
-        str,
-        "",
-        "A .py file, or the name of a module, with a task of your own. Its code is run. Give the option again for "
-        "another one.",
-    ),
-    Option(("debug",), bool, False, "Show the traceback of an error."),
-)
-"""The options of every command."""
+EVERYWHERE = ("--task-module", "--debug")
+"""The options of every command, which the overview explains."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class Help:
             lines += [*textwrap.wrap(" ".join(paragraph.split()), width), ""]
         for title, members in grouped(listed, self.group or self.title).items():
             lines += [title, *(line for option in members for line in explained(option, width)), ""]
-        lines += ["every command", *(line for option in EVERYWHERE for line in explained(option, width)), ""]
+        lines += [f"{' and '.join(EVERYWHERE)} work with every command: see gan-tasks --help.", ""]
         if len(listed) < len(options):
             lines.append(f"{self.prog} --help-all shows all {len(options)} options.")
             lines.append("")

@@ -88,8 +88,11 @@ def overview() -> str:
             "",
             *(f"  {name:<{width}}{summary(command)}" for name, command in COMMANDS.items()),
             "",
+            "options of every command",
+            f"  {OPTION} MODULE  A task of your own: a .py file, or the name of a module. Its code is run.",
+            "  --debug               Show the traceback of an error.",
+            "",
             "gan-tasks COMMAND --help explains a command.",
-            f"{OPTION} FILE.py adds a task of your own to any command. --debug shows the traceback of an error.",
         ]
     )
 
