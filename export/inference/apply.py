@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.images import IMAGE_SUFFIXES, atomic
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
@@ -56,6 +56,8 @@ def files_to_do(source: Path, destination: Path) -> list[tuple[Path, Path]]:
         if is_video(source):
             require_av()
         to_file = destination.suffix.lower() in SUFFIXES
+        if not to_file and not destination.is_dir() and (hint := did_you_mean(destination.suffix, SUFFIXES)):
+            raise UserError(f"{destination} has no suffix of images or videos{hint}")
         if to_file and is_video(source) != is_video(destination):
             kinds = ("a video", "an image") if is_video(source) else ("an image", "a video")
             raise UserError(f"{source} is {kinds[0]} and {destination} {kinds[1]}: give a name of the same kind")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
@@ -130,7 +130,8 @@ def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
     """Start a session on the requested provider, else on the cached one for this model, else on CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"), ": expected auto, cpu, cuda or cuda:N")
+        raise UserError(f"no device is called {device!r}{hint}")
     if kind == provider == "auto":
         cached, remark = read_cached(file)
         if cached is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.inpainting import MaskedConfig
 from gan_tasks.metrics.baselines import Baseline, Example, translation_baselines
 from gan_tasks.networks.sizes import Sizes, sizes_of
@@ -186,6 +186,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
             raise TypeError(f"{type(self).__name__} got a config and fields of the config: expected only one of them")
+        known = [field.name for field in fields(type(self).Config)]
+        if unknown := [name for name in options if name not in known]:
+            hint = did_you_mean(unknown[0], known, f": expected {', '.join(known)}")
+            raise TypeError(f"{type(self).Config.__name__} has no field {unknown[0]!r}{hint}")
         self.config = config if config is not None else type(self).Config(**options)
         self.generators = Networks()
         self.discriminators = Networks()

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.losses.adversarial import Discriminate
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import Perceptual, PerceptualConfig, load_perceptual
@@ -77,7 +77,8 @@ def checked_direction(direction: str) -> Direction:
     match direction:
         case "a-to-b" | "b-to-a":
             return direction
-    raise UserError(f"unknown direction {direction!r}: expected a-to-b or b-to-a")
+    hint = did_you_mean(direction, ("a-to-b", "b-to-a"), ": expected a-to-b or b-to-a")
+    raise UserError(f"unknown direction {direction!r}{hint}")
 
 
 MODERN_ADVERSARIAL = AdversarialConfig(

@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.apps.suggestions import commands_for, resume_command
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
 
@@ -37,7 +37,7 @@ def inspect(path: Path) -> Iterator[str]:
     """
     from gan_tasks.datasets.images import IMAGE_SUFFIXES
     from gan_tasks.export.inference.video.containers import is_video
-    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES, nearest_model
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
@@ -53,10 +53,11 @@ def inspect(path: Path) -> Iterator[str]:
         yield from video_lines(path)
     else:
         what = "is none of these" if path.exists() else "does not exist"
-        raise UserError(
-            f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
-            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), an image or a video"
-        )
+        suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
+        weights = f"weights ({', '.join(suffixes)})"
+        expected = f": expected a run folder, a checkpoint, an .onnx file, {weights}, an image or a video"
+        known = (".onnx", *suffixes, *sorted(IMAGE_SUFFIXES)) if path.is_file() else ()
+        raise UserError(f"{path} {what}{did_you_mean(path.suffix, known) or nearest_model(path, ()) or expected}")
 
 
 def run_lines(path: Path) -> Iterator[str]:

@@ -62,7 +62,8 @@ class Train(Command):
             return Resume.parse(arguments, prog)
         if not arguments or asks_for_help(arguments):
             return Overview(asked=bool(arguments))
-        raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}; see {prog} --help")
+        hint = did_you_mean(arguments[0], ("--resume", "--help"), f"; see {prog} --help")
+        raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}{hint}")
 
     def run(self) -> int:
         from gan_tasks.runs.folder import read_spec
