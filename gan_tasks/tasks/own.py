@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,8 +118,8 @@ def import_task_modules(modules: Sequence[str], *, taken: Iterable[TaskEntry] = 
 
 def import_module(text: str) -> ModuleType:
     """Import a .py file by its path, or a module by its name. Raises UserError if that fails."""
-    is_path = text.endswith(".py") or os.sep in text or "/" in text or not all(map(str.isidentifier, text.split(".")))
-    if is_path:
+    is_name = all(map(str.isidentifier, text.split("."))) and not text.endswith(".py")
+    if not is_name or Path(text).is_file():
         return import_file(Path(text))
     add_to_path(Path.cwd())
     try:
