@@ -1,11 +1,10 @@
 """A task of your own in one file: translate pairs, with sharp edges.
 
 It adds a new loss, the difference of the image gradients, to a hinge GAN with two scales and spectral normalisation.
-To use it, put this file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+Copy this file, and give it to every command that uses the task:
 
-    TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
-
-Then `gan-tasks train crisp --data DIR --out RUN` trains it. All other commands work with it, too.
+    gan-tasks train crisp --task-module crisp_edges.py --data DIR --out RUN
+    gan-tasks apply RUN IN OUT --task-module crisp_edges.py
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Adaptive instance normalisation (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868) on a small network that
 learns together with its decoder, against a discriminator of style images. Content and style may have different sizes.
-`spec` declares it, and export, the REST interface and the page (two uploads) read it from there. To use it, put this
-file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+`spec` declares it, and export, the REST interface and the page (two uploads) read it from there.
 
-    TaskEntry("restyle", "give an image the style of another", "restyle:Restyle"),
+    gan-tasks train restyle --task-module restyle.py --data DIR --out RUN
+    gan-tasks serve RUN --task-module restyle.py
 """
 
 from __future__ import annotations
