@@ -27,7 +27,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     Upper and lower case are the same.
     """
     by_lower = {each.lower(): each for each in known}
-    nearest = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return f": did you mean {by_lower[nearest[0]]}?" if nearest else otherwise
 
 

@@ -1,11 +1,10 @@
 """A task of your own in one file: translate pairs, with sharp edges.
 
 It adds a new loss, the difference of the image gradients, to a hinge GAN with two scales and spectral normalisation.
-To use it, put this file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+Copy this file, and give it to every command that uses the task:
 
-    TaskEntry("crisp", "translate pairs with crisp edges", "crisp_edges:Crisp"),
-
-Then `gan-tasks train crisp --data DIR --out RUN` trains it. All other commands work with it, too.
+    gan-tasks train crisp --task-module crisp_edges.py --data DIR --out RUN
+    gan-tasks apply RUN IN OUT --task-module crisp_edges.py
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task, known_channels
 
 
 def edge_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -49,6 +48,7 @@ class CrispConfig:
 
 class Crisp(Task[CrispConfig, Pair[Tensor]]):
     name = "crisp"
+    summary = "translate pairs with crisp edges"
     Config = CrispConfig
 
     # Data, networks and stages.
@@ -56,8 +56,8 @@ class Crisp(Task[CrispConfig, Pair[Tensor]]):
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         return open_pairs(root, split, self.config.data, seed, augment)
 
-    def build(self, *, for_training: bool) -> None:
-        source, target = self.config.data.source_channels, self.config.data.target_channels
+    def build(self, *, for_training: bool = True) -> None:
+        source, target = known_channels(self.config.data.source_channels, self.config.data.target_channels)
         self.generators["g"] = resnet(source, target, width=self.config.width, blocks=6)
         if for_training:
             width = self.config.width

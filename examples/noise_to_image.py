@@ -2,10 +2,10 @@
 
 A generator turns a latent vector into an image; a discriminator classifies real and generated images (Radford et al.
 2016, https://arxiv.org/abs/1511.06434). The model takes a latent instead of an image. `spec` declares it, and
-export, the REST interface and the page (a seed and sliders) read it from there. To use it, put this file where Python
-finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+export, the REST interface and the page (a seed and sliders) read it from there.
 
-    TaskEntry("noise-to-image", "generate images from noise", "noise_to_image:NoiseToImage"),
+    gan-tasks train noise-to-image --task-module noise_to_image.py --data DIR --out RUN
+    gan-tasks serve RUN --task-module noise_to_image.py
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class NoiseToImageConfig:
 
 class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
     name = "noise-to-image"
+    summary = "generate images from noise"
     Config = NoiseToImageConfig
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[NoiseImages, FoundImages]:
@@ -124,7 +125,7 @@ class NoiseToImage(Task[NoiseToImageConfig, Noise[Tensor]]):
     def resolved(self, data: NoiseImages) -> NoiseToImage:
         return self  # no option depends on the data
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         side, config = self.config.data.framing.crop_size[0], self.config
         self.generators["g"] = dcgan(config.latent, width=config.width, doublings=side.bit_length() - 3)
         if for_training:

@@ -2,10 +2,10 @@
 
 Adaptive instance normalisation (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868) on a small network that
 learns together with its decoder, against a discriminator of style images. Content and style may have different sizes.
-`spec` declares it, and export, the REST interface and the page (two uploads) read it from there. To use it, put this
-file where Python finds it and add its line to TASKS in gan_tasks/tasks/__init__.py:
+`spec` declares it, and export, the REST interface and the page (two uploads) read it from there.
 
-    TaskEntry("restyle", "give an image the style of another", "restyle:Restyle"),
+    gan-tasks train restyle --task-module restyle.py --data DIR --out RUN
+    gan-tasks serve RUN --task-module restyle.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gan_tasks.networks.translation import resnet
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class RestyleConfig:
 
 class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
     name = "restyle"
+    summary = "give an image the style of another"
     Config = RestyleConfig
 
     def open_data(
@@ -56,8 +57,9 @@ class Restyle(Task[RestyleConfig, Unpaired[Tensor]]):
     ) -> tuple[UnpairedImages, FoundUnpaired]:
         return open_unpaired(root, split, self.config.data, seed, augment)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         data, width = self.config.data, self.config.width
+        known_channels(data.a_channels, data.b_channels)
         # Without normalisation, which would remove the statistics that carry the style. Both images are encoded by
         # one stem, so that the style image is read with the content's channels.
         self.generators["g"] = resnet(data.a_channels, data.b_channels, width=width, blocks=2, norm="none")

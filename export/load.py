@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, find_bundled
@@ -73,11 +74,28 @@ def load_model(
             model.title, model.notice, model.licence = bundled.name, NOTICE, LICENCE
         return model
     what = "does not exist" if not path.exists() else "contains no model"
-    raise UserError(
-        f"{path} {what}: expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public "
-        f"checkpoint ({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), or the name of a bundled model "
-        f"({', '.join(model.name for model in BUNDLED_MODELS)})"
+    names = [model.name for model in BUNDLED_MODELS]
+    suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
+    expected = (
+        f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "
+        f"({', '.join(suffixes)}), or the name of a bundled model ({', '.join(names)})"
     )
+    raise UserError(f"{path} {what}{nearest_model(path, names) or expected}")
+
+
+def nearest_model(path: Path, names: Sequence[str]) -> str:
+    """Return `: did you mean X?` for a misspelt path, suffix or name of a bundled model; empty if nothing is near."""
+    if not path.exists():
+        if path.parent == Path() and (hint := did_you_mean(path.name, names)):
+            return hint
+        beside = (each for each in path.parent.glob("*") if is_model(each)) if path.parent.is_dir() else ()
+        return did_you_mean(str(path), map(str, beside))
+    return did_you_mean(path.suffix, (".onnx", *WEIGHTS_SUFFIXES, NCNN_SUFFIX)) if path.is_file() else ""
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a path looks like that of a model. The content of files is not read."""
+    return (path / "config.json").is_file() or path.suffix.lower() == ".onnx" or is_public_checkpoint(path)
 
 
 def is_public_checkpoint(path: Path) -> bool:

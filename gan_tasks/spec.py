@@ -112,7 +112,9 @@ class ModelSpec:
             f"{each.name} ({each.kind}, {each.channels} {'channels' if each.is_spatial else 'values'})"
             for each in self.inputs
         )
-        return f"{self.task}, {self.use}: {taken} → {self.out_channels} channels"
+        size = f" of {self.output_size[0]}×{self.output_size[1]} pixels" if self.output_size else ""
+        scale = f", scale {self.scale}" if self.scale > 1 else ""
+        return f"{self.task}, {self.use}: {taken} → {self.out_channels} channels{size}{scale}"
 
     @cached_property
     def image(self) -> InputSpec | None:

@@ -108,6 +108,7 @@ def prepared(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "masks" / "photo.png", root / "mask.png")
     write_film(root / "film.mp4")
 
+    (root / "examples").symlink_to(ROOT / "examples")
     export_jy(run, root / "latest_net_G.pth")
     write_run(root / "runs" / "sharp", tiny_task("super-resolution"))
     write_run(root / "runs" / "sharper", tiny_task("super-resolution"))
@@ -130,7 +131,7 @@ def write_film(path: Path) -> None:
 def test_the_commands_and_the_code_of_a_page_run_in_order(
     page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(prepared, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for _, *arguments in commands_of(page):
         if arguments[0] == "train" and "--out" in arguments:  # the page makes this run itself

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from gan_tasks.apps.cli.console import OK
-from gan_tasks.apps.cli.help import Help
-from gan_tasks.apps.cli.options import MISSING, Option, Route, defaults_of, did_you_mean, options_of, with_values
+from gan_tasks.apps.cli.help import EVERYWHERE, Help
+from gan_tasks.apps.cli.options import MISSING, Option, Route, defaults_of, options_of, with_values
 from gan_tasks.apps.cli.values import ANY_NUMBER, convert, count, describe
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
@@ -84,7 +84,8 @@ def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: st
         name, has_value, value = word.partition("=")
         flag = name.replace("_", "-")
         if flag not in known:
-            hint = did_you_mean(flag, known, f"; {prog} --help lists the options")
+            flags = [*known, *EVERYWHERE]
+            hint = did_you_mean(flag, flags, f"; {prog} --help lists the options")
             raise UserError(f"{prog} has no option {name}{hint}")
         option = known[flag]
         if is_switch(option):
@@ -138,6 +139,28 @@ def value_of(flag: str, arguments: Sequence[str], default: str = "") -> str:
                 raise UserError(f"{flag} takes a value, and got nothing")
             return words[0]
     return default
+
+
+def without_option(flag: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without an option that takes one value, and the values that it was given, in order.
+
+    Raises UserError where a value is missing. Words after `--` are left alone.
+    """
+    rest, values = [], []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+            break
+        name, has_value, value = word.partition("=")
+        if not name.startswith("--") or name.replace("_", "-") != flag:
+            rest.append(word)
+            continue
+        value = value if has_value else next(words, "")
+        if not value or (value.startswith("--") and not has_value):
+            raise UserError(f"{flag} takes a value, and got nothing")
+        values.append(value)
+    return rest, values
 
 
 def is_switch(option: Option) -> bool:

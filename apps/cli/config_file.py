@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.apps.cli.options import Option, Route, did_you_mean
+from gan_tasks.apps.cli.options import Option, Route
 from gan_tasks.apps.cli.values import convert_toml
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 NOT_IN_A_FILE = ("config", "preview")
 

@@ -12,6 +12,8 @@ from gan_tasks.apps.cli.values import count, placeholder, shown
 
 LARGEST_WIDTH = 100
 INDENT, GAP, NAME_WIDTH = 2, 2, 26
+EVERYWHERE = ("--task-module", "--debug")
+"""The options of every command, which the overview explains."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Help:
             lines += [*textwrap.wrap(" ".join(paragraph.split()), width), ""]
         for title, members in grouped(listed, self.group or self.title).items():
             lines += [title, *(line for option in members for line in explained(option, width)), ""]
+        lines += [f"{' and '.join(EVERYWHERE)} work with every command: see gan-tasks --help.", ""]
         if len(listed) < len(options):
             lines.append(f"{self.prog} --help-all shows all {len(options)} options.")
             lines.append("")

@@ -11,25 +11,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, requires
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gan_tasks
-from gan_tasks.export.onnx.providers import PROVIDERS, missing
+from gan_tasks.export.onnx.providers import PROVIDERS, has_nvidia_gpu, missing
 
 SHOWN = ("numpy", "torch", "kornia", "albumentations", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "gradio")
 # Pairs that install the same files: the one installed later overwrites the other, and removing one breaks both.
 RIVALS = (
-    (
-        "onnxruntime",
-        "onnxruntime-gpu",
-        "`pip install onnxruntime-gpu` (without an NVIDIA GPU: `pip install onnxruntime`)",
-    ),
-    ("onnxruntime", "onnxruntime-openvino", "`pip install onnxruntime openvino`"),
-    ("opencv-python", "opencv-python-headless", "`pip install opencv-python-headless`"),
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime"),
+    ("onnxruntime", "onnxruntime-openvino", "onnxruntime openvino"),
+    ("opencv-python", "opencv-python-headless", "opencv-python-headless"),
 )
+"""Two packages, and what to install in their place."""
+GPU_RUNTIME = "onnxruntime-gpu"
 TORCH_INSTALL_PAGE = "https://pytorch.org/get-started/locally"
 
 
@@ -58,26 +55,43 @@ class Report:
 def doctor() -> Report:
     """Look at the installation and the machine; raises nothing that a broken installation could cause."""
     installed: dict[str, str] = {canonicalize_name(d.name): d.version for d in distributions() if d.name}
-    requirements = _requirements()
+    requirements, has_gpu = _requirements(), has_nvidia_gpu()
     devices, device_problems = _look_at_torch(installed)
     provider_problems = _onnx_runtime_problems(installed)
     return Report(
         python=platform.python_version(),
         gan_tasks=gan_tasks.__version__,
-        packages=tuple(Package(name, installed.get(name), _extra_of(name, requirements)) for name in SHOWN),
+        packages=tuple(
+            Package(name, installed.get(name), _extra_of(name, requirements))
+            for name in names_to_show(installed, has_gpu=has_gpu)
+        ),
         devices=devices,
         providers={provider.name: missing(provider) for provider in PROVIDERS},
-        problems=(*installation_problems(installed, requirements), *device_problems, *provider_problems),
+        problems=(
+            *installation_problems(installed, requirements, has_gpu=has_gpu),
+            *device_problems,
+            *provider_problems,
+        ),
     )
 
 
-def installation_problems(installed: Mapping[str, str], requirements: Sequence[Requirement]) -> Iterator[str]:
-    """The problems of a set of packages, name → version, each with the commands that repair it."""
-    for one, other, reinstall in RIVALS:
+def names_to_show(installed: Mapping[str, str], *, has_gpu: bool) -> Iterator[str]:
+    """SHOWN, with the ONNX Runtime that is installed; if none is, with the one for this machine."""
+    runtimes = {"onnxruntime", GPU_RUNTIME}
+    wanted = runtimes & set(installed) or {GPU_RUNTIME if has_gpu else "onnxruntime"}
+    yield from (name for name in SHOWN if name not in runtimes - wanted)
+
+
+def installation_problems(
+    installed: Mapping[str, str], requirements: Sequence[Requirement], *, has_gpu: bool
+) -> Iterator[str]:
+    """The problems of a set of packages, name → version, each with the commands that repair it here."""
+    for one, other, instead in RIVALS:
         if one in installed and other in installed:
+            instead = other if other == GPU_RUNTIME and has_gpu else instead
             yield (
                 f"{one} and {other} are both installed and overwrite each other's files. "
-                f"Run `pip uninstall -y {one} {other}`, then {reinstall}."
+                f"Run `pip uninstall -y {one} {other}`, then `pip install {instead}`."
             )
     for requirement in requirements:
         version = installed.get(canonicalize_name(requirement.name))
@@ -117,7 +131,7 @@ def _look_at_torch(installed: Mapping[str, str]) -> tuple[tuple[str, ...], tuple
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     speed = "fast" if bf16_is_fast(torch.device("cpu")) else "slow, fp32 is used instead"
     problem = device_problem(
-        has_nvidia_gpu=Path("/proc/driver/nvidia/version").exists(),
+        has_nvidia_gpu=has_nvidia_gpu(),
         torch_cuda=torch.version.cuda,
         cuda_works=torch.cuda.is_available(),
     )

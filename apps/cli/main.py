@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from gan_tasks import __version__
-from gan_tasks.apps.cli.arguments import HELP, HELP_ALL, Command
+from gan_tasks import __version__, tasks
+from gan_tasks.apps.cli.arguments import HELP, HELP_ALL, Command, without_option
 from gan_tasks.apps.cli.commands.apply import Apply
 from gan_tasks.apps.cli.commands.check import Check
 from gan_tasks.apps.cli.commands.doctor import Doctor
@@ -21,8 +21,8 @@ from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say, say_details, set_up
-from gan_tasks.apps.cli.options import did_you_mean
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.tasks.own import OPTION, import_task_modules
 
 COMMANDS: dict[str, type[Command]] = {
     "quickstart": Quickstart,
@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; returns its exit code. Raises UserError for bad input, SystemExit(0) after showing help."""
+    arguments, modules = without_option(OPTION, arguments)
+    import_task_modules(modules, taken=tasks.TASKS)
     if not arguments or arguments[0] in (*HELP, HELP_ALL):
         print(overview())
         return OK if arguments else BAD_INPUT
@@ -85,7 +87,11 @@ def overview() -> str:
             "",
             *(f"  {name:<{width}}{summary(command)}" for name, command in COMMANDS.items()),
             "",
-            "gan-tasks COMMAND --help explains a command. --debug shows the traceback of an error.",
+            "options of every command",
+            f"  {OPTION} MODULE  A task of your own: a .py file, or the name of a module. Its code is run.",
+            "  --debug               Show the traceback of an error.",
+            "",
+            "gan-tasks COMMAND --help explains a command.",
         ]
     )
 

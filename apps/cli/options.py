@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -122,9 +121,3 @@ def class_bodies(module: str) -> dict[str, list[ast.stmt]]:
     except (OSError, SyntaxError, ValueError):
         return {}
     return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """`: did you mean X?` with the known word nearest to a misspelt one, else what is given for the case of none."""
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f": did you mean {nearest[0]}?" if nearest else otherwise

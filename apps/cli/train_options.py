@@ -1,14 +1,11 @@
-"""Which tasks there are for a person, which of a task's options `--help` shows, and under which titles.
+"""Which of a task's options `--help` shows, and under which titles.
 
 `--help-all` shows every option.
 """
 
 from __future__ import annotations
 
-from gan_tasks import tasks
-from gan_tasks.apps.cli.options import Option, did_you_mean
-from gan_tasks.datasets.errors import UserError
-from gan_tasks.tasks import TaskEntry, find_task
+from gan_tasks.apps.cli.options import Option
 
 COMMON = frozenset(
     (
@@ -58,11 +55,3 @@ def group(option: Option) -> str:
             if field.startswith(prefix):
                 return title
     return TITLES_OF_CONFIGS.get(parents[-1], parents[-1].replace("_", " "))
-
-
-def known_task(name: str) -> TaskEntry:
-    """As `find_task`, but its UserError suggests the nearest name."""
-    names = [entry.name for entry in tasks.TASKS]
-    if name not in names and (hint := did_you_mean(name, names)):
-        raise UserError(f"no task is called {name!r}{hint}")
-    return find_task(name)

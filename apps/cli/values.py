@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from gan_tasks.apps.cli.options import did_you_mean
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 WORDS = {int: "whole number", float: "number", str: "text", Path: "path"}
 """What a value of each type is called in messages."""

@@ -94,7 +94,7 @@ def open_models(
             if max_memory_bytes is not None:
                 predictor.model.max_memory_bytes = max_memory_bytes
             name = path.name if path.is_dir() else path.stem
-            options = given_options(provider=provider, device=device)
+            options = (*predictor.model.command_options, *given_options(provider=provider, device=device))
             if directions:
                 name = f"{name} {predictor.spec.direction}"
                 options = (*options, "--direction", predictor.spec.direction)

@@ -5,7 +5,7 @@ Reading is in `decode.py`, writing in `encode.py`, pixel arithmetic in `pixels.p
 when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, from_pil, read
 from gan_tasks.datasets.images.encode import write
 from gan_tasks.datasets.images.icc import to_srgb
 from gan_tasks.datasets.images.pixels import (
@@ -28,6 +28,7 @@ __all__ = [
     "Pixels",
     "channels_fit",
     "fit_channels",
+    "from_pil",
     "read",
     "to_float",
     "to_srgb",

@@ -62,6 +62,19 @@ def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
         raise ImageError(f"{name}: cannot be decoded ({error or type(error).__name__})") from error
 
 
+def from_pil(image: "Image") -> Picture:
+    """Convert an open PIL image as `read` converts a file. 16-bit gray stays uint16.
+
+    Raises ImageError for pixels of 32 bits.
+    """
+    orientation = _orientation(image)
+    if image.mode.startswith("I;16"):
+        return _upright(Picture(_pixels(np.asarray(image)), image.info.get("icc_profile")), orientation)
+    if image.mode == "F":
+        raise ImageError("the image has float pixels; convert it to 8 or 16 bits first")
+    return _upright(_picture_from_pil(image), orientation)
+
+
 def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
     head = file.read(26)
     file.seek(0)

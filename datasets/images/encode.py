@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_tasks.datasets.errors import did_you_mean, enumerated
 from gan_tasks.datasets.images.atomic import write_bytes
 from gan_tasks.datasets.images.icc import fits, to_srgb
 from gan_tasks.datasets.images.pixels import Coding, ImageError, Picture, Pixels
@@ -55,9 +56,9 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
     if suffix in (".tif", ".tiff"):
         return _encode_tiff(pixels, profile, xmp)
     if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".bmp"):
-        raise ImageError(
-            f"cannot write {suffix or 'a file without a suffix'}; use .png, .jpg, .webp, .bmp, .tif or .npy"
-        )
+        known = (".png", ".jpg", ".webp", ".bmp", ".tif", ".npy")
+        hint = did_you_mean(suffix, known, f"; use {enumerated(known)}")
+        raise ImageError(f"cannot write {suffix or 'a file without a suffix'}{hint}")
 
     channels = pixels.shape[2]
     if pixels.dtype == np.float32:

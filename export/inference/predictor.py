@@ -28,12 +28,13 @@ from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.inference.upscale import UpscaleOptions, finished, scaled_size
 from gan_tasks.export.models.alpha import split_alpha, spread_colour
 from gan_tasks.export.models.base import FloatImages, Model, from_float
+from gan_tasks.export.models.inputs import as_array, as_mask, checked_image, checked_vector
 from gan_tasks.export.models.resizing import resized
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
-Inputs = Mapping[str, NDArray[Any]]
-"""Inputs by the names of the spec: images are H×W×C uint8 or uint16; masks are H×W bool, True where masked, or pixels
-that are white there; latents and labels are float32 vectors."""
+Inputs = Mapping[str, Any]
+"""Inputs by the names of the spec: images are H×W×C arrays of uint8 or uint16, or PIL images; masks are H×W arrays of
+bool, True where masked, or pixels or PIL images that are white there; latents and labels are vectors of numbers."""
 Source = Path | bytes
 """An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label."""
 
@@ -102,7 +103,7 @@ class Predictor:
         self.model = model
 
     def __repr__(self) -> str:
-        return f"<{self.model.title}: {self.spec}; runs on {self.model.runs_on}>"
+        return repr(self.model)
 
     @property
     def spec(self) -> ModelSpec:
@@ -113,14 +114,17 @@ class Predictor:
     def title(self) -> str:
         return self.model.title
 
-    def __call__(self, *inputs: NDArray[Any], options: PredictOptions | None = None, **named: NDArray[Any]) -> Pixels:
+    def __call__(self, *inputs: Any, options: PredictOptions | None = None, **named: Any) -> Pixels:
         """Run the model on pixels.
 
         Args:
-            inputs: in the order of the spec; see `Inputs` for their form. Images may have any size.
+            inputs: in the order of the spec: images as H×W×C arrays of uint8 or uint16, or as PIL images, of any
+                size; masks as H×W arrays of bool, True where masked, or as pixels or PIL images that are white there;
+                latents and labels as arrays of numbers.
             named: inputs by name, such as `mask=...`.
 
-        Returns (s·H)×(s·W)×C' pixels of the type of the first image, or uint8 without an image input. Gray is
+        Returns an array, (s·H)×(s·W)×C' pixels of the type of the first image, or uint8 without an image input:
+        `PIL.Image.fromarray` makes an image of 8 bits of it. EXIF orientation of PIL images is applied. Gray is
         converted to RGB if the model needs it. Alpha bypasses a model without alpha. Inpainting does not change
         unmasked pixels. Raises ImageError for channels, a type or a size that does not fit, and UserError for missing
         or unknown inputs.
@@ -181,13 +185,15 @@ class Predictor:
         """Run the model. Raises the errors of `__call__`, and UserError for options that do not apply."""
         options = options or PredictOptions()
         options.check(self.model)
+        inputs = {name: values for name, values in inputs.items() if values is not None}
         names = {given.name for given in self.spec.inputs}
         needed = {given.name for given in self.spec.inputs if not given.optional}
         if unknown := sorted(inputs.keys() - names):
             raise UserError(f"{self.title} does not take {enumerated(unknown)}: it takes {enumerated(sorted(names))}")
         if missing := sorted(needed - inputs.keys()):
             raise UserError(f"{self.title} needs {enumerated(missing)} too: it takes {enumerated(sorted(names))}")
-        return USES[self.spec.use](self.model, inputs, options)
+        arrays = {each.name: as_array(each, inputs[each.name]) for each in self.spec.inputs if each.name in inputs}
+        return USES[self.spec.use](self.model, arrays, options)
 
     def mark(self, prediction: Prediction | None = None, *, version: str = "", source: str = "") -> bytes:
         """Return the XMP packet that marks an image as made by this model.
@@ -264,9 +270,14 @@ def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> P
 def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
     """Run an inpainting model."""
     image = first_image(model, inputs)
-    mask, *more = (given.name for given in model.spec.inputs if given.kind == "mask")
-    sketch = inputs.get(more[0]) if more else None
-    filled = fill(model, image, as_mask(inputs[mask]), None if sketch is None else as_mask(sketch), options.inpaint)
+    masks = [
+        as_mask(given, inputs[given.name], image.shape[:2]) if given.name in inputs else None
+        for given in model.spec.inputs
+        if given.kind == "mask"
+    ]
+    mask, sketch = (*masks, None)[:2]
+    assert mask is not None  # the first mask of a model that inpaints is not optional
+    filled = fill(model, image, mask, sketch, options.inpaint)
     return Prediction(filled.pixels, untouched=filled.pixels is image, notes=filled.notes)
 
 
@@ -309,36 +320,22 @@ def network_input(given: InputSpec, values: NDArray[Any] | None, size: tuple[int
     """Return one input as `Model.run` takes it, N = 1.
 
     values: the input, see `Inputs`; None for an optional input that is not given, which zeros replace.
-    size: (height, width) of the zeros.
+    size: (height, width) of the first image, which zeros and masks have too.
     """
     if values is None:
         return np.zeros((1, given.channels, *(size if given.is_spatial else ())), np.float32)
     if given.kind == "image":
-        return to_float(fit_channels(split_alpha(checked_image(values), given.channels)[0], given.channels))[None]
+        pixels = checked_image(given.name, values)
+        return to_float(fit_channels(split_alpha(pixels, given.channels)[0], given.channels))[None]
     if given.kind == "mask":
-        return as_mask(values)[None, None].astype(np.float32)
+        return as_mask(given, values, size)[None, None].astype(np.float32)
     return checked_vector(given, values)[None]
 
 
 def first_image(model: Model, inputs: Inputs) -> Pixels:
     assert model.spec.image is not None  # every use except generate has an image input
-    return checked_image(inputs[model.spec.image.name])
-
-
-def checked_image(image: NDArray[Any]) -> Pixels:
-    if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"expected H×W×C pixels of uint8 or uint16, got {image.dtype} of shape {image.shape}")
-    return image
-
-
-def checked_vector(given: InputSpec, values: NDArray[Any]) -> NDArray[np.float32]:
-    if values.shape != (given.channels,):
-        raise UserError(f"{given.name} has the shape {values.shape}: expected {given.channels} numbers")
-    return values.astype(np.float32)
-
-
-def as_mask(values: NDArray[Any]) -> NDArray[np.bool_]:
-    return values if values.dtype == np.bool_ and values.ndim == 2 else to_mask(values)
+    name = model.spec.image.name
+    return checked_image(name, inputs[name])
 
 
 def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:

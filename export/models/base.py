@@ -27,6 +27,8 @@ class Model(ABC):
     """Inputs and outputs of the network."""
     title: str
     """Name of the model."""
+    place: str = ""
+    """Path of the file or folder that the model was loaded from."""
     task_options: str = ""
     """Task options of the training, without paths, as JSON; empty if unknown."""
     runs_on: str = "PyTorch"
@@ -42,6 +44,20 @@ class Model(ABC):
     max_memory_bytes: int = MAX_MEMORY_BYTES
     """Memory limit for the network's features. Images that need more are run in tiles. The program itself, the image
     and its result need more memory."""
+
+    command_options: tuple[str, ...] = ()
+    """Options without which the command line does not open the model, such as --task-module FILE."""
+
+    def __repr__(self) -> str:
+        count = self.parameter_count
+        size = f", {count:,} parameters" if count else ""
+        place = f", from {self.place}" if self.place else ""
+        return f"<{self.title}: {self.spec}{size}{place}; runs on {self.runs_on}>"
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases; 0 if unknown."""
+        return 0
 
     @property
     def is_in_train_mode(self) -> bool:

@@ -35,7 +35,7 @@ class PretrainedModel(TorchModel):
         if self.spec.scale > 1:  # on a CPU, RRDBNet then runs faster, with two thirds of the memory
             pretrained.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(in_our_range(pretrained.network, usage.value_range), device, mode)
-        self.title, self.source = path.stem, self.weights.name
+        self.title, self.source, self.place = path.stem, self.weights.name, str(path)
 
     def version(self) -> str:
         return sha256_of(self.weights)

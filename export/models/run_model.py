@@ -13,6 +13,7 @@ from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.torch_model import Mode, TorchModel
 from gan_tasks.runs.folder import load_trained, read_run
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.own import option_for
 
 
 class TrainedModel(TorchModel):
@@ -28,6 +29,8 @@ class TrainedModel(TorchModel):
         self.spec = self.task.spec()
         self.start(TaskNetwork(self.task), device, mode)
         run = self.checkpoint.resolve().parent.parent
+        self.place = str(path)
+        self.command_options = option_for(type(self.task))
         self.source = f"{run.name} {self.checkpoint.name}"
         self.training_data = Path(read_run(run)[1]["data"]).name
         self.title = f"{self.source} {self.spec.direction}".rstrip()

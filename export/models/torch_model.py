@@ -48,8 +48,13 @@ class TorchModel(TiledModel):
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
         """Move the network to its device. Mode `train` keeps dropout and uses the statistics of each batch."""
         self.device = pick_device(device)
+        self.runs_on = f"PyTorch, {self.device}"
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
         run_strip_wise(self.network, True)
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def is_in_train_mode(self) -> bool:

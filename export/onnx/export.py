@@ -23,9 +23,10 @@ from gan_tasks.datasets.images import atomic
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.torch_model import TorchModel, run_strip_wise
+from gan_tasks.export.onnx.contract import OUTPUT, doc_string, input_axes, input_text, output_axes, output_text
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.model import OUTPUT, open_session, run_session
+from gan_tasks.export.onnx.model import open_session, run_session
 from gan_tasks.export.onnx.test_vectors import (
     TestVector,
     blocks,
@@ -107,6 +108,7 @@ def export_onnx(
     run_strip_wise(graph, False)  # strip-wise loops cannot be exported
     sizes = legal_sizes(spec)
     proto = to_onnx(graph)
+    state_contract(proto, spec)
     if half:
         halve_weights(proto)
     vectors = make_test_vectors(graph, vector_sizes(spec))
@@ -129,12 +131,14 @@ def export_onnx(
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
+        parameters=model.parameter_count,
         task_options=model.task_options,
         model_card=model_card,
         **asdict(model.origin()),
     )
     for key, value in (metadata.to_metadata() | test_vectors_to_metadata(vectors)).items():
         proto.metadata_props.add(key=key, value=printable(value))
+    proto.doc_string = doc_string(metadata.spec, metadata.model_name, __version__)
     file = to_file(proto, out)
     verification = verify_file(file)
     if not verification.ok:
@@ -210,6 +214,25 @@ def to_onnx(graph: Graph) -> ModelProto:
     for node in proto.graph.node:
         node.ClearField("metadata_props")
     return proto
+
+
+def state_contract(proto: ModelProto, spec: ModelSpec) -> None:
+    """Name the free axes of inputs and output, and write what they hold into their `doc_string`."""
+    names: dict[str, str] = {}
+    for value, given in zip(proto.graph.input, spec.inputs, strict=True):
+        value.doc_string = input_text(spec, given)
+        for dimension, axis in zip(value.type.tensor_type.shape.dim, input_axes(spec, given), strict=True):
+            if dimension.dim_param:
+                names[dimension.dim_param] = str(axis)
+    (output,) = proto.graph.output
+    output.doc_string = output_text(spec)
+    for value in (*proto.graph.input, *proto.graph.value_info):  # by one name in all places
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = names.get(dimension.dim_param, dimension.dim_param)
+    for dimension, axis in zip(output.type.tensor_type.shape.dim, output_axes(spec), strict=True):
+        if dimension.dim_param:
+            dimension.dim_param = str(axis)
 
 
 @contextmanager

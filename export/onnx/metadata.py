@@ -47,6 +47,8 @@ class OnnxMetadata:
     """Name of the architecture in these projects."""
     width: Annotated[int, Field(ge=0)] = 0
     """Channels of the first layer; 0 if unknown."""
+    parameters: Annotated[int, Field(ge=0)] = 0
+    """Number of weights and biases; 0 if unknown."""
     task_options: str = ""
     """Task options of the training, without paths, as JSON; empty if unknown."""
     model_card: str = ""

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
+from gan_tasks.export.onnx.contract import OUTPUT
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.provider_cache import read_cached
@@ -27,9 +28,6 @@ from gan_tasks.export.onnx.providers import (
     start_session,
 )
 from gan_tasks.spec import InputSpec
-
-OUTPUT = "output"
-"""Name of the graph's output. ONNX does not allow it to be that of an input."""
 
 
 class OnnxModel(TiledModel):
@@ -59,13 +57,17 @@ class OnnxModel(TiledModel):
         self.max_memory_bytes = max_memory_bytes
         self.providers: tuple[str, ...] = tuple(self.session.get_providers())
         self.runs_on = str(picked)
-        self.path, self.spec = path, self.metadata.spec
+        self.path, self.spec, self.place = path, self.metadata.spec, str(path)
         self.title = self.metadata.model_name
         self.task_options = self.metadata.task_options
         self.source, self.training_data = self.metadata.source, self.metadata.training_data
         self.licence = self.metadata.licence
 
         self._keeps_memory = False
+
+    @property
+    def parameter_count(self) -> int:
+        return self.metadata.parameters
 
     def version(self) -> str:
         return sha256_of(self.path)
@@ -88,7 +90,8 @@ class OnnxModel(TiledModel):
                 np.zeros((1, each.channels, *(1, 1) * each.is_spatial), np.float32) for each in self.spec.inputs
             )
             shrink_arena(
-                self.session, {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest)}
+                self.session,
+                {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest, strict=True)},
             )
         self._keeps_memory = False
 
@@ -142,7 +145,8 @@ def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
     """Start a session on the requested provider, else on the cached one for this model, else on CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise UserError(f"no device is called {device!r}: expected auto, cpu, cuda or cuda:N")
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"), ": expected auto, cpu, cuda or cuda:N")
+        raise UserError(f"no device is called {device!r}{hint}")
     if kind == provider == "auto":
         cached, remark = read_cached(file)
         if cached is not None:

@@ -7,23 +7,25 @@ replaced silently by another.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean, enumerated
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
 from gan_tasks.export.onnx.metadata import spec_of
 from gan_tasks.export.onnx.winograd import with_winograd
 
 OPENVINO = "OpenVINO"
-NO_ONNX_RUNTIME = "it needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`, or `'gan-tasks[gpu]'` for NVIDIA"
+NO_ONNX_RUNTIME = "it needs ONNX Runtime: `pip install 'gan-tasks[cpu]'`"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Provider:
         return self.engine in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
+NO_NVIDIA_GPU = "it runs on NVIDIA GPUs, and this machine has none, or no driver for it"
 CUDA_REMEDY = "it needs an NVIDIA GPU, its driver, CUDA, and the package onnxruntime-gpu in place of onnxruntime"
 TENSORRT_REMEDY = f"{CUDA_REMEDY}; and TensorRT (`pip install tensorrt`)"
 OPENVINO_REMEDY = "it needs OpenVINO: `pip install 'gan-tasks[openvino]'`"
@@ -97,7 +100,8 @@ def find_provider(name: str) -> Provider:
     for provider in PROVIDERS:
         if provider.name == name:
             return provider
-    raise UserError(f"no provider is called {name!r}: expected auto, {', '.join(p.name for p in PROVIDERS)}")
+    names = ["auto", *(provider.name for provider in PROVIDERS)]
+    raise UserError(f"no provider is called {name!r}{did_you_mean(name, names, f': expected {enumerated(names)}')}")
 
 
 def missing(provider: Provider) -> str | None:
@@ -118,9 +122,16 @@ def missing(provider: Provider) -> str | None:
     try:
         import onnxruntime
 
-        return None if provider.engine in onnxruntime.get_available_providers() else provider.remedy
+        if provider.engine in onnxruntime.get_available_providers():
+            return None
     except (ImportError, OSError, AttributeError):  # AttributeError: onnxruntime is partly uninstalled
-        return NO_ONNX_RUNTIME
+        pass
+    return NO_NVIDIA_GPU if provider.on_gpu and not has_nvidia_gpu() else provider.remedy
+
+
+def has_nvidia_gpu() -> bool:
+    """Return whether the machine has an NVIDIA GPU with a driver. Starts no program."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def require(provider: Provider) -> None:

@@ -1,6 +1,6 @@
 """The run folder, which holds the options and the results of a training.
 
-config.json     task, options, spec of the model, data, command, versions, hardware
+config.json     task with the place of its class, options, spec of the model, data, command, versions, hardware
 train.toml      the options, for `gan-tasks train TASK --config`
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, grids of sample images, always of the same images
@@ -18,12 +18,14 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import (
@@ -36,8 +38,10 @@ from gan_tasks.runs.checkpoint import (
 )
 from gan_tasks.runs.options_file import options_toml
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
-from gan_tasks.tasks import find_task
+from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.entry import where_of
+from gan_tasks.tasks.own import OPTION, module_argument, source_file
 
 END_OF = "end-of-"
 
@@ -111,9 +115,12 @@ def create_run(
         raise UserError(
             f"{path} holds a run already: resume it with `gan-tasks train --resume {path}`, or give another --out"
         )
+    check_name(type(task))
     path.mkdir(parents=True, exist_ok=True)
     content = {
         "task": task.name,
+        "task_class": where_of(type(task)),
+        "task_file": source_file(type(task)),
         "task_config": to_json(task.config),
         "spec": spec_to_json(task.spec()),
         "train_config": to_json(train_config),
@@ -129,10 +136,24 @@ def create_run(
     return run
 
 
+def check_name(task_class: type[Task[Any, Any]]) -> None:
+    """Raise UserError if the class has the name of a task of gan-tasks, which would then open its runs."""
+    other = next((entry for entry in TASKS if entry.name == task_class.name), None)
+    if other is not None and other.where != where_of(task_class):
+        raise UserError(
+            f"the class {task_class.__name__} has the name {task_class.name!r} of {other.where}, which would be used "
+            f'for its runs: give it a name of its own, such as `name = "{task_class.__name__.lower()}"`'
+        )
+
+
 def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     """Return the task of a run, which is not built yet, and the content of its config.json.
 
-    Raises UserError if the folder is not a run folder, or if its options do not fit this version.
+    The class of the task is found by its name (`find_task`). config.json says where it was defined, but nothing is
+    imported for that: a run folder may come from somebody else.
+
+    Raises UserError if the folder is not a run folder, if its task is not known here, or if its options do not fit
+    this version.
     """
     run = RunFolder(path)
     if not run.config.is_file():
@@ -143,9 +164,26 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
         content = json.loads(run.config.read_bytes())
         task_class = find_task(content["task"]).load()
         config = from_json(task_class.Config, content["task_config"])
+    except UnknownTaskError as error:
+        name = str(content["task"])
+        raise UserError(
+            f"{path} is a run of the task {name!r}, which is not known here. {how_to_name(content)}"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
+
+
+def how_to_name(content: dict[str, Any]) -> str:
+    """Return what to do to open a run whose task is not known here."""
+    where, file = content.get("task_class"), content.get("task_file")
+    argument = module_argument(str(where or ""), str(file) if file else None)
+    class_name = str(where).rpartition(":")[2]
+    made_by = f"It was trained with the class {class_name!r} of {argument!r}, and a" if argument else "A"
+    return (
+        f"{made_by} run never imports code by itself. If you trust that code, add "
+        f"{OPTION} {shlex.quote(argument or 'FILE.py')} to the command; in Python, import the class before"
+    )
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -183,7 +221,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
             weights = load_part(checkpoint, part)
             for name, generator in task.generators.items():
                 own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
-                generator.load_state_dict(own)
+                load_weights(generator, own, task, checkpoint)
         except DamagedCheckpointError as error:
             damage = error
             continue
@@ -194,6 +232,18 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     raise CheckpointError(
         f"{run_path} has no checkpoint yet: continue the training with `gan-tasks train --resume {run_path}`"
     )
+
+
+def load_weights(generator: nn.Module, weights: Mapping[str, Tensor], task: Task[Any, Any], checkpoint: Path) -> None:
+    """Load the weights of a checkpoint. Raises UserError if the class of the task has other networks now."""
+    try:
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{checkpoint} does not fit the networks of {where_of(type(task))}: {reason[:300]}. If the class was "
+            "changed since the training, give the one of then"
+        ) from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

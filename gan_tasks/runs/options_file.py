@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.own import option_for
 
 Leaf = tuple[tuple[str, ...], Any]
 """The names of the nested fields that lead to a value, and the value."""
@@ -32,7 +34,8 @@ def options_toml(task: Task[Any, Any], train_config: Any, data: Path, init_from:
         heading = fields[-2] if len(fields) > 1 else "model"
         tables.setdefault(f"{heading}_options" if heading in top else heading, {})[fields[-1]] = written
     tables["run"] = {fields[-1]: value for fields, value in leaves(train_config)}
-    head = f"# gan-tasks train {task.name} --config train.toml --out NEW_RUN repeats this training.\n"
+    words = shlex.join(["train", task.name, *option_for(type(task)), "--config"])
+    head = f"# gan-tasks {words} train.toml --out NEW_RUN repeats this training.\n"
     return head + table(top) + "".join(f"\n[{key(name)}]\n{table(values)}" for name, values in tables.items())
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -24,7 +25,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.inpainting import MaskedConfig
 from gan_tasks.metrics.baselines import Baseline, Example, translation_baselines
 from gan_tasks.networks.sizes import Sizes, sizes_of
@@ -129,6 +130,32 @@ class Step:
         return drawn[self.rank * batch_size : (self.rank + 1) * batch_size].to(device)
 
 
+class Networks(nn.ModuleDict):
+    """Networks by name."""
+
+    def __getitem__(self, key: str) -> nn.Module:
+        """Return a network. Raises UserError for a name without one."""
+        if key not in self:
+            there = f"there are {', '.join(self)}" if len(self) else "call `task.build()` first"
+            raise UserError(f"the task has no network {key!r} here: {there}")
+        return super().__getitem__(key)
+
+
+def known_channels(*channels: int) -> tuple[int, ...]:
+    """Return the numbers of channels. Raises UserError for 0, which is to be replaced by what the data have."""
+    if 0 in channels:
+        raise UserError(
+            "the channels of the images are not known yet: give them (such as `source_channels` in the "
+            'config of the data), or take them from a folder: `data, _ = task.open_data(root, "train", '
+            "augment=True, seed=0)`, then `task = task.resolved(data)`"
+        )
+    return channels
+
+
+def count_parameters(networks: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in networks.parameters())
+
+
 class Task(ABC, Generic[TaskConfig, Batch]):
     """The base class of tasks; see the module's docstring.
 
@@ -137,6 +164,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     name: ClassVar[str]
     """The name on the command line."""
+    summary: ClassVar[str] = ""
+    """What the model does, for lists and model cards, such as "translate images, learned from pairs"."""
     Config: ClassVar[type[Any]]
     """The frozen dataclass of the task's options."""
     presets: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -151,19 +180,28 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     discriminators: nn.ModuleDict
     auxiliary: nn.ModuleDict
     """Networks that are neither trained nor saved, such as that of the perceptual loss."""
-    step: Step
-    """The current step, which the training loop sets."""
     diagnostics: dict[str, Tensor]
     """The values of `log` in this step. They are logged with the losses."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
             raise TypeError(f"{type(self).__name__} got a config and fields of the config: expected only one of them")
+        known = [field.name for field in fields(type(self).Config)]
+        if unknown := [name for name in options if name not in known]:
+            hint = did_you_mean(unknown[0], known, f": expected {', '.join(known)}")
+            raise TypeError(f"{type(self).Config.__name__} has no field {unknown[0]!r}{hint}")
         self.config = config if config is not None else type(self).Config(**options)
-        self.generators = nn.ModuleDict()
-        self.discriminators = nn.ModuleDict()
-        self.auxiliary = nn.ModuleDict()
+        self.generators = Networks()
+        self.discriminators = Networks()
+        self.auxiliary = Networks()
         self.diagnostics = {}
+
+    def __repr__(self) -> str:
+        counts = {
+            name: count_parameters(each) for name, each in vars(self).items() if isinstance(each, nn.ModuleDict)
+        }
+        sizes = [f"{name} of {count:,} parameters" for name, count in counts.items() if count]
+        return f"<{self.name}: {type(self).__name__} with {', '.join(sizes) or 'no networks yet: call build()'}>"
 
     # Declarations.
 
@@ -183,7 +221,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         return self.with_data(data.config)
 
     @abstractmethod
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         """Build `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
 
         Networks that `infer` does not use may be left out if it is not for training.
@@ -202,6 +240,11 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         """Return the stages of a full training."""
 
     # Training and inference.
+
+    @cached_property
+    def step(self) -> Step:
+        """The current step. The training loop sets it; without the loop it is the first of the last stage, seed 0."""
+        return Step(0, self.stages(1)[-1], torch.Generator().manual_seed(0))
 
     def prepared(self, x: Batch) -> Batch:
         """Process a loaded batch on the device, before `generate`. Random numbers come from `step`."""

@@ -88,7 +88,7 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     def in_direction(self, direction: str) -> CycleGAN:
         return CycleGAN(replace(self.config, direction=checked_direction(direction)))
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         config = self.config
         if for_training and config.identity and config.data.a_channels != config.data.b_channels:
             raise UserError(

@@ -41,7 +41,7 @@ from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
 
@@ -126,7 +126,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_masked(root, split, self.config.data, seed, augment, on_progress=on_progress)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         config = self.config
         self.generators["g"] = make_generator(config)
         if not for_training:
@@ -246,7 +246,7 @@ def make_generator(config: InpaintingConfig) -> Inpainter:
 
 
 def paper_inpainter(config: InpaintingConfig) -> Inpainter:
-    channels = config.data.image_channels
+    (channels,) = known_channels(config.data.image_channels)
     match config.network:
         case "deepfill-v2":
             return deepfill_v2(channels, width=config.width)

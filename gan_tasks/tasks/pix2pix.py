@@ -66,7 +66,7 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_pairs(root, split, self.config.data, seed, augment, on_progress=on_progress)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         source, target = self.config.data.source_channels, self.config.data.target_channels
         self.generators["g"] = make_generator(self.config, source, target)
         if for_training:

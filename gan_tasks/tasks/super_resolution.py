@@ -128,7 +128,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         with reported("Reading every file once", "files") as on_progress:
             return open_super_resolution(root, split, config, seed, augment, on_progress=on_progress)
 
-    def build(self, *, for_training: bool) -> None:
+    def build(self, *, for_training: bool = True) -> None:
         config = self.config
         self.generators["g"] = make_generator(config)
         if for_training and config.adversarial_epochs:

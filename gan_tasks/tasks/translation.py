@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import Discriminate
 from gan_tasks.losses.functional import AdversarialConfig
@@ -23,7 +23,7 @@ from gan_tasks.networks.translation import TranslationNetwork, translation_gener
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.base import Task, known_channels
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def checked_direction(direction: str) -> Direction:
     match direction:
         case "a-to-b" | "b-to-a":
             return direction
-    raise UserError(f"unknown direction {direction!r}: expected a-to-b or b-to-a")
+    hint = did_you_mean(direction, ("a-to-b", "b-to-a"), ": expected a-to-b or b-to-a")
+    raise UserError(f"unknown direction {direction!r}{hint}")
 
 
 MODERN_ADVERSARIAL = AdversarialConfig(
@@ -90,7 +91,8 @@ MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
-    """Build a generator. Raises UserError if a residual is computed and the numbers of channels differ."""
+    """Build a generator. Raises UserError for unknown channels, and for a residual between different ones."""
+    known_channels(in_channels, out_channels)
     generator = translation_generator(
         config.generator,
         in_channels,

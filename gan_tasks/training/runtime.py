@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -166,7 +166,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N") from error
+        hint = did_you_mean(name, ("auto", "cpu", "cuda"), ": expected auto, cpu, cuda or cuda:N")
+        raise UserError(f"unknown device {name!r}{hint}") from error
     if device.type == "cuda":
         index = device.index if device.index is not None else int(os.environ.get("LOCAL_RANK", "0"))
         if index >= torch.cuda.device_count():

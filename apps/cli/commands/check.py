@@ -11,8 +11,9 @@ from gan_tasks.apps.cli.arguments import Command, parse, value_of
 from gan_tasks.apps.cli.console import FAILED, OK
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Positional
-from gan_tasks.apps.cli.train_options import group, known_task
+from gan_tasks.apps.cli.train_options import group
 from gan_tasks.datasets.errors import MissingSplitError
+from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Split, Task
@@ -40,12 +41,12 @@ class Check(Command):
     @classmethod
     def parse(cls, arguments: Sequence[str], prog: str) -> Command:
         name = value_of("--task", arguments, cls.task)
-        config = known_task(name).load().Config()
+        config = find_task(name).load().Config()
         defaults = cls(folder=MISSING, task=name, data=getattr(config, "data", NoOptions()))
         return parse(defaults, arguments, Help(prog, cls.__doc__ or "", group=group))
 
     def run(self) -> int:
-        task_class = known_task(self.task).load()
+        task_class = find_task(self.task).load()
         has_data = not isinstance(self.data, NoOptions)
         config = replace(task_class.Config(), data=self.data) if has_data else task_class.Config()
         return FAILED if check(self.folder, task_class(config)) else OK

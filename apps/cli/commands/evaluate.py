@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.apps.cli.train_options import known_task
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
+from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
     from gan_tasks.export.evaluation.result import Evaluation
@@ -51,7 +51,7 @@ class Evaluate(Command):
 
     def run(self) -> int:
         if self.task:
-            known_task(self.task)
+            find_task(self.task)
         evaluate_command(self)
         return OK
 
@@ -84,7 +84,7 @@ class Compare(Command):
 
     def run(self) -> int:
         if self.task:
-            known_task(self.task)
+            find_task(self.task)
         compare_command(self)
         return OK
 

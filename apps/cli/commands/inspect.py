@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.apps.suggestions import commands_for, resume_command
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.spec import ModelSpec
+from gan_tasks.tasks.own import option_for, option_of
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ def inspect(path: Path) -> Iterator[str]:
 
     Raises UserError where it is none of these.
     """
+    from gan_tasks.datasets.images import IMAGE_SUFFIXES
     from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
-    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES
+    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES, nearest_model
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
@@ -51,10 +54,11 @@ def inspect(path: Path) -> Iterator[str]:
         yield from video_lines(path)
     else:
         what = "is none of these" if path.exists() else "does not exist"
-        raise UserError(
-            f"{path} {what}: expected a run folder, a checkpoint, an .onnx file, weights "
-            f"({', '.join((*WEIGHTS_SUFFIXES, NCNN_SUFFIX))}), an image or a video"
-        )
+        suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
+        weights = f"weights ({', '.join(suffixes)})"
+        expected = f": expected a run folder, a checkpoint, an .onnx file, {weights}, an image or a video"
+        known = (".onnx", *suffixes, *sorted(IMAGE_SUFFIXES)) if path.is_file() else ()
+        raise UserError(f"{path} {what}{did_you_mean(path.suffix, known) or nearest_model(path, ()) or expected}")
 
 
 def run_lines(path: Path) -> Iterator[str]:
@@ -80,8 +84,12 @@ def run_lines(path: Path) -> Iterator[str]:
         yield f"best: {run.best.name}"
     for stage, checkpoint in run.stage_ends.items():
         yield f"end of {stage}: {checkpoint.name}"
+    options = option_for(type(task))
     if checkpoints:
-        yield from checkpoint_lines(checkpoints[-1])
+        yield from position_lines(checkpoints[-1])
+        yield from suggested(commands_for(path, task.spec(), options))
+    else:
+        yield f"to go on: {resume_command(path, options)}"
     if (card := path / "model-card.md").is_file():
         yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
 
@@ -105,7 +113,24 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
         yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
 
 
+def suggested(commands: Sequence[str]) -> Iterator[str]:
+    """The commands in a column."""
+    for number, command in enumerate(commands):
+        yield f"{'        or' if number else 'to use it'}: {command}"
+
+
 def checkpoint_lines(path: Path) -> Iterator[str]:
+    """The position of a checkpoint, and how to use it where its run is there."""
+    from gan_tasks.runs.folder import read_object, read_spec
+
+    yield from position_lines(path)
+    run = path.resolve().parent.parent
+    if content := read_object(run / "config.json"):
+        options = option_of(str(content.get("task_class")), content.get("task_file"))
+        yield from suggested(commands_for(path, read_spec(run), options))
+
+
+def position_lines(path: Path) -> Iterator[str]:
     from gan_tasks.runs.checkpoint import load_state
 
     state = load_state(path)
@@ -118,15 +143,19 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
 def onnx_lines(path: Path) -> Iterator[str]:
     from dataclasses import asdict
 
+    from gan_tasks.export.onnx.contract import contract_lines
     from gan_tasks.export.onnx.file import read_onnx
     from gan_tasks.export.onnx.metadata import OnnxMetadata
 
     metadata = OnnxMetadata.of(read_onnx(path))
     yield from spec_lines(metadata.spec)
+    yield "contract, for programs that run the file themselves:"
+    yield from (f"  {line}" for line in contract_lines(metadata.spec))
     entries = asdict(metadata)
     card, _ = entries.pop("model_card"), entries.pop("spec")
     for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
+    yield from suggested(commands_for(path, metadata.spec))
     if card:
         yield f"\n{card.rstrip()}"
 
@@ -147,7 +176,7 @@ def weights_lines(path: Path) -> Iterator[str]:
     if usage := pretrained.usage:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)
-        yield f"to use it: gan-tasks apply {path} IN OUT, or gan-tasks export {path} {path.with_suffix('.onnx').name}"
+        yield from suggested(commands_for(path, usage.spec))
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

@@ -13,10 +13,12 @@ from gan_tasks.apps.cli.arguments import Command, asks_for_help, parse, value_of
 from gan_tasks.apps.cli.config_file import read_config, values_of
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
 from gan_tasks.apps.cli.help import Help
-from gan_tasks.apps.cli.options import MISSING, did_you_mean, options_of
-from gan_tasks.apps.cli.train_options import COMMON, group, known_task
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.apps.cli.options import MISSING, options_of
+from gan_tasks.apps.cli.train_options import COMMON, group
+from gan_tasks.apps.suggestions import use_command
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.ranges import Checked, Count, Workers
+from gan_tasks.tasks.own import option_for
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Task
@@ -55,13 +57,14 @@ class Train(Command):
     @classmethod
     def parse(cls, arguments: Sequence[str], prog: str) -> Command:
         if arguments and not arguments[0].startswith("-"):
-            task_class = known_task(arguments[0]).load()
+            task_class = tasks.find_task(arguments[0]).load()
             return cls(task_class, parse_train(task_class, arguments[1:]))
         if any(argument.split("=")[0] == "--resume" for argument in arguments):
             return Resume.parse(arguments, prog)
         if not arguments or asks_for_help(arguments):
             return Overview(asked=bool(arguments))
-        raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}; see {prog} --help")
+        hint = did_you_mean(arguments[0], ("--resume", "--help"), f"; see {prog} --help")
+        raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}{hint}")
 
     def run(self) -> int:
         from gan_tasks.runs.folder import read_spec
@@ -77,9 +80,8 @@ class Train(Command):
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-            use = read_spec(run_folder).use
-            how = f"serve {run_folder}" if use in ("generate", "stylize") else f"apply {run_folder} IN OUT"
-            say(f"done: {run_folder / 'report.html'} shows it; `gan-tasks {how}` uses the model")
+            command = use_command(run_folder, read_spec(run_folder), option_for(self.task_class))
+            say(f"done: {run_folder / 'report.html'} shows it; `{command}` uses the model")
         return OK
 
 
@@ -112,11 +114,12 @@ class Overview(Command):
     """Whether --help asked for it."""
 
     def run(self) -> int:
-        width = max(len(entry.name) for entry in tasks.TASKS) + 2
+        entries = tasks.all_tasks()
+        width = max(len(entry.name) for entry in entries) + 2
         print("usage: gan-tasks train TASK --data DIR --out RUN [OPTIONS]")
         print("       gan-tasks train --resume RUN [--workers INT] [--device TEXT] [--max-steps INT]")
         print("\ntasks")
-        for entry in tasks.TASKS:
+        for entry in entries:
             print(f"  {entry.name:<{width}}{entry.summary}")
         print("\ngan-tasks train TASK --help shows the common options of a task, and --help-all every one.")
         return OK if self.asked else BAD_INPUT

@@ -3,13 +3,15 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
 
 from gan_tasks.apps.cli import machine
 from gan_tasks.apps.cli.commands.doctor import print_doctor
-from gan_tasks.apps.cli.machine import Package, Report, device_problem, doctor, installation_problems
+from gan_tasks.apps.cli.machine import Package, Report, device_problem, doctor, installation_problems, names_to_show
+from gan_tasks.export.onnx import providers
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
 TRAIN = [Requirement(text) for text in PYPROJECT["project"]["optional-dependencies"]["train"]]
@@ -22,8 +24,8 @@ HEALTHY = {"torch": "2.13.0+cpu", "kornia": "0.9.0", "albumentations": "2.0.8", 
     ids=lambda others: "+".join(others) or "bare",
 )
 def test_a_healthy_installation_has_no_problems(others: dict[str, str]) -> None:
-    assert list(installation_problems(HEALTHY | others, TRAIN)) == []
-    assert list(installation_problems({}, TRAIN)) == []  # an extra that is not installed is no problem
+    assert list(installation_problems(HEALTHY | others, TRAIN, has_gpu=True)) == []
+    assert list(installation_problems({}, TRAIN, has_gpu=False)) == []  # an extra that is not installed is no problem
 
 
 @pytest.mark.parametrize(
@@ -44,9 +46,25 @@ def test_a_healthy_installation_has_no_problems(others: dict[str, str]) -> None:
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
 def test_each_problem_comes_with_the_commands_that_mend_it(others: dict[str, str], expected: list[str]) -> None:
-    (problem,) = installation_problems(HEALTHY | others, TRAIN)
+    (problem,) = installation_problems(HEALTHY | others, TRAIN, has_gpu=True)
     for part in expected:
         assert part in problem
+
+
+def test_no_gpu_runtime_is_recommended_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = HEALTHY | {"onnxruntime": "1.31.0", "onnxruntime-gpu": "1.31.0"}
+    (problem,) = installation_problems(both, TRAIN, has_gpu=False)
+    assert "then `pip install onnxruntime`" in problem
+    assert "onnxruntime-gpu" not in names_to_show(HEALTHY, has_gpu=False)
+    assert "onnxruntime" not in names_to_show(HEALTHY, has_gpu=True)
+    assert "onnxruntime" not in names_to_show({"onnxruntime-gpu": "1.31.0"}, has_gpu=True)
+    monkeypatch.setattr(providers, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(get_available_providers=list))
+    for provider in providers.PROVIDERS:
+        reason = providers.missing(provider) or ""
+        assert "gpu" not in reason and "CUDA" not in reason, provider.name
+    monkeypatch.setattr(providers, "has_nvidia_gpu", lambda: True)
+    assert "onnxruntime-gpu" in (providers.missing(providers.CUDA) or "")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from gan_tasks.apps.cli.arguments import Command, value_of
-from gan_tasks.apps.cli.options import Positional, defaults_of, did_you_mean, field_docstrings, options_of
+from gan_tasks.apps.cli.options import Positional, defaults_of, field_docstrings, options_of
 from gan_tasks.apps.cli.values import describe, placeholder
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, did_you_mean
 
 Kind = Literal["small", "large"]
 

@@ -112,6 +112,7 @@ def test_a_missing_provider_is_refused_with_the_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(providers, "has_nvidia_gpu", lambda: True)
     monkeypatch.setitem(sys.modules, "openvino", None)
     expected = r"pip install 'gan-tasks\[openvino\]'" if "openvino" in name else "onnxruntime-gpu"
     with pytest.raises(UserError, match=f"{name} cannot be used here.*{expected}"):

@@ -1,0 +1,41 @@
+"""Command lines that use a model, for people to copy. Words in capitals stand for files: IN, OUT, MASK, DIR."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan_tasks.spec import ModelSpec
+
+
+def use_command(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> str:
+    """The command that uses a model: `apply` where its only inputs are an image and a mask, else the web page.
+
+    options: what the model needs besides, such as `--task-module FILE`.
+    """
+    if spec.use in ("generate", "stylize"):  # `apply` takes neither latents nor a second image
+        return command("serve", path, options)
+    more = {"upscale": ("--scale", str(spec.scale)), "inpaint": ("--mask", "MASK")}.get(spec.use, ())
+    return command("apply", path, ("IN", "OUT", *more, *options))
+
+
+def commands_for(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> list[str]:
+    """The commands for a run folder, a checkpoint, an ONNX file or a public checkpoint, the usual one first."""
+    commands = [use_command(path, spec, options)]
+    if path.suffix.lower() == ".onnx":
+        commands += [command("serve", path, options), command("verify", path, ())]
+    else:
+        if path.is_dir():
+            commands += [command("serve", path, options), command("evaluate", path, ("--data", "DIR", *options))]
+        commands.append(command("export", path, (f"{path.resolve().stem}.onnx", *options)))
+    return list(dict.fromkeys(commands))
+
+
+def resume_command(run: Path, options: Sequence[str] = ()) -> str:
+    """The command that goes on with a training."""
+    return f"gan-tasks {shlex.join(['train', '--resume', str(run), *options])}"
+
+
+def command(name: str, path: Path, words: Sequence[str]) -> str:
+    return f"gan-tasks {shlex.join([name, str(path), *words])}"
