@@ -1,4 +1,4 @@
-"""Build the PyTorch DataLoader for a dataset and a stream of keys."""
+"""Load batches of a dataset in the order of a stream of keys, in worker processes."""
 
 import atexit
 import ctypes
@@ -6,12 +6,21 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.sampler import ImageStream, Key
+
+
+class WorkerError(UserError):
+    """A worker process ended, or could not hand over its batch."""
 
 
 class KeyedDataset(Protocol):
@@ -21,27 +30,31 @@ class KeyedDataset(Protocol):
     def __getitem__(self, key: Key, /) -> Any: ...
 
 
-def make_loader(
+def load_batches(
     dataset: KeyedDataset,
     stream: ImageStream,
     *,
     workers: int,
     pin_memory: bool = False,
     start_method: Literal["fork", "spawn"] | None = None,
-) -> DataLoader[Any]:
-    """Return a DataLoader that loads the stream's endless batches as tuples of tensors, N×… each.
+) -> Iterator[Any]:
+    """Yield the stream's endless batches as tuples of tensors, N×… each.
 
     workers: number of processes that load in advance; 0 loads in this process. It does not change the batches.
     pin_memory: copy the tensors to page-locked memory, from which transfers to a GPU are faster.
     start_method: how worker processes start; None is Python's default for the system.
+
+    Raises ImageError, when its batch is due, for a file that cannot be read, with the same message with and without
+    workers. Raises WorkerError for a worker that was killed or has no shared memory left.
     """
     _end_opencv_threads()  # a fork does not copy threads, so forked workers would hang in OpenCV
     closing = multiprocessing.RawValue(ctypes.c_bool, False)
     atexit.register(setattr, closing, "value", True)  # runs before multiprocessing ends its children
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # torch's code needs only these two methods
+    loader: DataLoader[Any] = DataLoader(
+        _Guarded(dataset),  # type: ignore[arg-type]  # torch's code needs only these two methods
         batch_sampler=stream,
         num_workers=workers,
+        collate_fn=_collated,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         worker_init_fn=functools.partial(_start_worker, closing),
@@ -49,10 +62,80 @@ def make_loader(
         # Without its own generator the loader draws from the global one, and a resumed run would differ.
         generator=torch.Generator().manual_seed(0),
     )
+    batches: Any = _start(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except RuntimeError as error:
+            raise _explained(error, batches) from error
+        if isinstance(batch, _Unreadable):
+            raise ImageError(batch.message)
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Takes the place of a sample that cannot be read: torch would pass the error on as a worker's traceback."""
+
+    message: str
+
+
+class _Guarded:
+    """A dataset whose unreadable samples are `_Unreadable`."""
+
+    def __init__(self, dataset: KeyedDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> Any:
+        try:
+            return self.dataset[key]
+        except (UserError, OSError) as error:
+            return _Unreadable(str(error))
+
+
+def _collated(samples: Sequence[Any]) -> Any:
+    unreadable = [sample for sample in samples if isinstance(sample, _Unreadable)]
+    return unreadable[0] if unreadable else default_collate(list(samples))
+
+
+def _start(loader: DataLoader[Any]) -> Any:
+    """Start the workers. Their end is found when a batch is due.
+
+    Torch's handler of SIGCHLD would raise the error at any moment, such as between the updates of two networks.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _explained(error: RuntimeError, batches: Any) -> Exception:
+    """Return a WorkerError if the workers' system failed them; else the error itself, which their code raised."""
+    text = str(error)
+    workers = getattr(batches, "_workers", [])  # private, and only for the name of the signal
+    killed = {-worker.exitcode for worker in workers if worker.exitcode is not None and worker.exitcode < 0}
+    if killed or "exited unexpectedly" in text:
+        names = enumerated([signal.Signals(number).name for number in sorted(killed)] or ["itself"])
+        causes = {
+            "SIGKILL": ": usually the memory did not suffice",
+            "SIGBUS": ": /dev/shm, the shared memory, is full",
+        }
+        return WorkerError(f"a process that loads images was ended by {names}{causes.get(names, '')}")
+    if "shared memory" in text or "unable to write to file </torch" in text or "unable to resize file" in text:
+        return WorkerError("the processes that load images have no shared memory left (/dev/shm is too small)")
+    if "Too many open files" in text:
+        return WorkerError("the processes that load images have too many open files (see `ulimit -n`)")
+    return error
 
 
 def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
-    _end_opencv_threads()  # needed in spawned workers; forked workers have no threads, see make_loader
+    _end_opencv_threads()  # needed in spawned workers; forked workers have no threads, see load_batches
     torch.set_num_threads(1)
 
     # Ctrl-C and a scheduler's SIGTERM are also sent to the workers. They ignore both until the main process exits,

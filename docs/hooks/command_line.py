@@ -5,7 +5,7 @@ from __future__ import annotations
 from options import changed_options, option_tables
 from text import from_docstring, inline
 
-from gan_tasks.apps.cli.commands.train import Resume, TrainOptions
+from gan_tasks.apps.cli.commands.train import ResumeOptions, TrainOptions, resume_options
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.main import COMMANDS
 from gan_tasks.apps.cli.options import MISSING, defaults_of, options_of
@@ -40,5 +40,5 @@ def training_options() -> list[str]:
             lines.append(f"- `--preset {name}` is the same as `{' '.join(changed_options(preset, default))}`")
         own = options_of(default, ("task",))
         lines += ["", *option_tables(own, group, heading=f"### {entry.name}: {{}}")]
-    lines += ["## gan-tasks train --resume", "", *from_docstring(Resume.__doc__ or "")]
-    return lines + option_tables(options_of(defaults_of(Resume)), group)
+    lines += ["## gan-tasks train --resume", "", *from_docstring(ResumeOptions.__doc__ or "")]
+    return lines + option_tables(resume_options(), group)

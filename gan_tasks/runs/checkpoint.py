@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError, printable
 
@@ -77,6 +77,25 @@ def load_checkpoint(checkpoint: Path) -> tuple[Parts, dict[str, Any]]:
     return {name: load_part(checkpoint, name) for name in state["parts"]}, state
 
 
+def load_newest(
+    folder: Path, on_damage: Callable[[DamagedCheckpointError], None]
+) -> tuple[Path, Parts, dict[str, Any]] | None:
+    """Read the newest checkpoint that is not damaged, as (path, parts, state). Returns None if there is none at all.
+
+    `on_damage` is called for each damaged one. Raises DamagedCheckpointError if all are damaged.
+    """
+    damage: DamagedCheckpointError | None = None
+    for checkpoint in reversed(list_checkpoints(folder)):
+        try:
+            return checkpoint, *load_checkpoint(checkpoint)
+        except DamagedCheckpointError as error:
+            damage = error
+            on_damage(error)
+    if damage is not None:
+        raise damage
+    return None
+
+
 def load_state(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / "state.json"
     if not path.is_file():
@@ -110,6 +129,32 @@ def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise DamagedCheckpointError(f"checkpoint {checkpoint}: {path.name} is damaged ({error})") from error
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], checkpoint: Path | str) -> None:
+    """Load the weights of a checkpoint, all or none. Raises CheckpointError if a name or a shape does not fit."""
+    own = network.state_dict()
+    misfits = [
+        *(f"{name} is missing" for name in own.keys() - weights.keys()),
+        *(f"{name} is unknown" for name in weights.keys() - own.keys()),
+        *(
+            f"{name} is {shape_text(weights[name])} instead of {shape_text(own[name])}"
+            for name in own.keys() & weights.keys()
+            if own[name].shape != weights[name].shape
+        ),
+    ]
+    if misfits:
+        more = f" and {len(misfits) - 1:,} more" if len(misfits) > 1 else ""
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit the network of its run ({min(misfits)}{more}): it is from another "
+            "version of gan-tasks or of the task's class, or its config.json was changed. Use the version that "
+            "config.json names"
+        )
+    network.load_state_dict(weights)
+
+
+def shape_text(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a number"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

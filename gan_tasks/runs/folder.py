@@ -1,7 +1,9 @@
 """The run folder, which holds the options and the results of a training.
 
-config.json     task with the place of its class, options, spec of the model, data, command, versions, hardware
+config.json     task with the place of its class, options, spec of the model, data, command, versions, hardware; all
+                paths are absolute
 train.toml      the options, for `gan-tasks train TASK --config`
+inputs.json     names and sizes of the files that the training reads, see inputs.py
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, grids of sample images, always of the same images
 checkpoints/    step-NNNNNNNN/, see checkpoint.py
@@ -25,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import (
@@ -34,9 +35,11 @@ from gan_tasks.runs.checkpoint import (
     list_checkpoints,
     load_part,
     load_state,
+    load_weights,
     write_atomically,
 )
-from gan_tasks.runs.options_file import options_toml
+from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
+from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
@@ -121,18 +124,13 @@ def create_run(
         "task": task.name,
         "task_class": where_of(type(task)),
         "task_file": source_file(type(task)),
-        "task_config": to_json(task.config),
         "spec": spec_to_json(task.spec()),
-        "train_config": to_json(train_config),
-        "data": str(data.absolute()),
-        "init_from": None if init_from is None else str(init_from),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
         "hardware": hardware,
     }
-    options = options_toml(task, train_config, data, init_from)
-    write_atomically(run.options, options.encode("utf-8", "surrogateescape"))
-    write_atomically(run.config, json.dumps(content, indent=1).encode())
+    write_inputs(path, list_inputs(input_paths(task.config, data, init_from)))
+    write_options(run, content, task, train_config, data, init_from)
     return run
 
 
@@ -144,6 +142,29 @@ def check_name(task_class: type[Task[Any, Any]]) -> None:
             f"the class {task_class.__name__} has the name {task_class.name!r} of {other.where}, which would be used "
             f'for its runs: give it a name of its own, such as `name = "{task_class.__name__.lower()}"`'
         )
+
+
+def write_options(
+    run: RunFolder,
+    content: Mapping[str, Any],
+    task: Task[Any, Any],
+    train_config: Any,
+    data: Path,
+    init_from: Path | None,
+) -> None:
+    """Write the options of a training to train.toml, and to config.json beside its other `content`.
+
+    Paths are written absolute, so that a run can be resumed from any folder.
+    """
+    options = {
+        "task_config": to_json(with_absolute_paths(task.config)),
+        "train_config": to_json(train_config),
+        "data": str(data.absolute()),
+        "init_from": None if init_from is None else str(init_from.absolute()),
+    }
+    text = options_toml(task, train_config, data, init_from)
+    write_atomically(run.options, text.encode("utf-8", "surrogateescape"))
+    write_atomically(run.config, json.dumps({**content, **options}, indent=1).encode())
 
 
 def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
@@ -202,7 +223,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
             checkpoint has an average of the weights, the generators get the average.
         direction: the direction of the model, for a task with several directions.
 
-    Raises UserError if no checkpoint can be read or the direction is unknown.
+    Raises UserError if no checkpoint can be read, its weights do not fit the network, or the direction is unknown.
     """
     if (path / "state.json").is_file():
         run_path, candidates = path.parent.parent, [path]
@@ -221,7 +242,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
             weights = load_part(checkpoint, part)
             for name, generator in task.generators.items():
                 own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
-                load_weights(generator, own, task, checkpoint)
+                load_weights(generator, own, checkpoint)
         except DamagedCheckpointError as error:
             damage = error
             continue
@@ -232,18 +253,6 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     raise CheckpointError(
         f"{run_path} has no checkpoint yet: continue the training with `gan-tasks train --resume {run_path}`"
     )
-
-
-def load_weights(generator: nn.Module, weights: Mapping[str, Tensor], task: Task[Any, Any], checkpoint: Path) -> None:
-    """Load the weights of a checkpoint. Raises UserError if the class of the task has other networks now."""
-    try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{checkpoint} does not fit the networks of {where_of(type(task))}: {reason[:300]}. If the class was "
-            "changed since the training, give the one of then"
-        ) from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Journal:
                 self._tensorboard.add_scalar(key, float(value), global_step=images)
 
     def event(self, step: int, images: int, kind: str, **details: Any) -> None:
-        """Log an event of a kind such as "resumed", "skipped-step", "checkpoint" or "stage".
+        """Log an event of a kind such as "resumed", "changed", "skipped-step" or "stage".
 
         `details` are any values that JSON can represent.
         """
@@ -56,9 +56,15 @@ class Journal:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def rewind(self, size_bytes: int) -> None:
-        """Delete every line written since the journal had this size, so that a resumed run logs nothing twice."""
+        """Delete the lines written since the journal had this size, so that a resumed run logs nothing twice.
+
+        Events of the kind "changed" stay: they say what was changed from outside when the run was resumed.
+        """
         if self.size_bytes() > size_bytes:
+            later = self.path.read_bytes()[size_bytes:].splitlines(keepends=True)
             os.truncate(self.path, size_bytes)
+            with self.path.open("ab") as file:
+                file.writelines(line for line in later if b'"event": "changed"' in line)
 
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
         line = {"step": step, "images": images, "time": round(time.time(), 3)}

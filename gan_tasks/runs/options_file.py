@@ -61,6 +61,23 @@ def leaves(config: Any, route: tuple[str, ...] = ()) -> Iterator[Leaf]:
             yield (*route, field.name), value
 
 
+def with_values(config: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of a dataclass with the values of some fields, of its nested dataclasses too, replaced."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return type(config)(
+        **{
+            name: with_values(value, values) if dataclasses.is_dataclass(value) else values.get(name, value)
+            for name, value in fields.items()
+        }
+    )
+
+
+def with_absolute_paths(config: Any) -> Any:
+    """Return a copy of a dataclass whose paths, those in nested dataclasses too, are absolute."""
+    paths = {fields[-1]: value.absolute() for fields, value in leaves(config) if isinstance(value, Path)}
+    return with_values(config, paths)
+
+
 def table(values: Mapping[str, Any]) -> str:
     return "".join(f"{key(name)} = {toml_value(value)}\n" for name, value in values.items() if value is not None)
 

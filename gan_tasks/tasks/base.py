@@ -303,7 +303,10 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     # State beyond the networks, such as that of an image pool.
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state that a checkpoint saves in addition to the networks."""
+        """Return the state that a checkpoint saves in addition to the networks.
+
+        A step may replace these tensors, but does not write into them: an unfinished step is undone with them.
+        """
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Seed, Workers
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
-    DamagedCheckpointError,
     checkpoint_path,
     list_checkpoints,
-    load_checkpoint,
+    load_newest,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -31,7 +32,11 @@ from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.report import write_report
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.data import DataSets, check_best_by, open_data
+from gan_tasks.training.failures import in_words, state_text
 from gan_tasks.training.init_from import init_from_model
+from gan_tasks.training.lock import locked
+from gan_tasks.training.position import Position, position_of
+from gan_tasks.training.resuming import RunOptions, check_resumption, with_changes
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
 from gan_tasks.training.signals import stop_signals
 from gan_tasks.training.step import Trainer, mix_seed
@@ -102,8 +107,8 @@ def train(
         config: options of the training loop.
         init_from: a model whose fitting weights initialise the generators, see `init_from_model`.
 
-    Raises UserError for bad input, TrainingError if losses stay non-finite, and Interrupted after SIGTERM or SIGINT,
-    when a checkpoint has been saved.
+    Raises UserError for bad input, StoppedError after an error such as a missing file or a full disk, TrainingError
+    if losses stay non-finite, and Interrupted after SIGTERM or SIGINT, when a checkpoint has been saved.
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
@@ -112,43 +117,43 @@ def train(
         run = RunFolder(Path(out))
         # The constructor checks the options before the run folder is created.
         loop = Loop(task, data_sets, run, config, runtime, init_from=source)
-        if runtime.is_main:
-            create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
-        loop.run_to_end()
+        with locked(run.path) if runtime.is_main else nullcontext():
+            if runtime.is_main:
+                create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
+            loop.open()
+            loop.run_to_end()
     return run.path
 
 
 def resume(run_path: Path | str, **changes: Any) -> Path:
     """Resume a run from its newest complete checkpoint. The result equals that of an uninterrupted run bit for bit.
 
-    `changes` replace fields of the run's TrainConfig, such as workers or max_steps. Raises as `train` does.
+    `changes` replace options of the run, now and for later times: fields of TrainConfig such as workers or max_steps,
+    numbers of epochs, and paths that have moved, such as data or masks; see resuming.py. If files of the data were
+    added, removed or changed since the run began, a message says so, and the training goes on with them.
+
+    Raises as `train` does, and UserError for an option that cannot change.
     """
     run = RunFolder(Path(run_path))
     task, content = read_run(run.path)
-    config = replace(from_json(TrainConfig, content["train_config"]), **changes)
-    with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
-        quiet = config.quiet or not runtime.is_main
-        task, data_sets = open_data(task, Path(content["data"]), config.seed, quiet=quiet)
-        source = None if list_checkpoints(run.checkpoints) else content.get("init_from")
-        Loop(task, data_sets, run, config, runtime, init_from=source and Path(source)).run_to_end()
+    init_from = content["init_from"] and Path(content["init_from"])
+    before = RunOptions(task, from_json(TrainConfig, content["train_config"]), Path(content["data"]), init_from)
+    now = with_changes(run.path, before, changes)
+    config: TrainConfig = now.config
+    with (
+        start_runtime(config.device, config.precision, compile=config.compile) as runtime,
+        locked(run.path) if runtime.is_main else nullcontext(),
+    ):
+        resumption = check_resumption(run, before, now, say=runtime.is_main)
+        task, data_sets = open_data(now.task, now.data, config.seed, quiet=config.quiet or not runtime.is_main)
+        loop = Loop(task, data_sets, run, config, runtime, init_from=resumption.init_from)
+        loop.open()
+        resumption.check_stages(loop.stages, loop.position, len(data_sets.train), say=runtime.is_main)
+        if runtime.is_main and (described := resumption.described()):
+            loop.event("changed", **described)
+            resumption.write(content)
+        loop.run_to_end()
     return run.path
-
-
-@dataclass
-class Position:
-    """The progress of a run. Data, schedules and random numbers depend only on it and the seed."""
-
-    step: int = 0
-    images: int = 0
-    stage: int = 0
-    stage_images: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    evaluated_step: int = 0
-    sampled_step: int = 0
-    journal_bytes: int = 0
-    history: list[float] = field(default_factory=list)
-    """The metric that selects the best checkpoint at every evaluation, oldest first; negated if higher is better."""
 
 
 class Loop:
@@ -184,55 +189,98 @@ class Loop:
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
+        self.all_ranks_stop = False
+        """Whether all ranks have left the training at the same step, so that they can save together."""
         self.set_evaluator: SetEvaluator | None = None
         if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
             self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
 
-    def run_to_end(self) -> None:
+    def open(self) -> None:
+        """Open the journal, and restore the newest checkpoint if there is one."""
         if self.runtime.is_main:
             self.journal = Journal(self.run.journal, tensorboard_dir=self.run.path / "tensorboard")
         self.trainer = self.restore() or self.make_trainer()
-        if self.is_finished():
-            self.say(f"{self.run.path} has finished its training already")
-            return
-        if 0 < self.config.max_steps <= self.position.step:
+
+    def run_to_end(self) -> None:
+        """Train to the end. Raises StoppedError, TrainingError and Interrupted as `train` does."""
+        position, config = self.position, self.config
+        if 0 < config.max_steps <= position.step and not self.is_finished():
             self.say(
-                f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger "
+                f"{self.run.path} has taken its {position.step} steps already: to go on, give a larger "
                 "--max-steps, or 0 for the whole training"
             )
-        self.logged_images = self.position.images
+        self.logged_images = position.images
         total_images = sum(stage.images for stage in self.stages)
-        if not self.position.step:
+        if not position.step:
             self.event("started", total_images=total_images)
         for taken in self.taken:
             self.event("initialised", source=str(self.init_from), taken=taken)
-            if not self.config.quiet:
+            if not config.quiet:
                 self.say(f"from {self.init_from}: {taken}")
-        quiet = self.config.quiet or not self.runtime.is_main
-        with (
-            stop_signals() as signals,
-            track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance,
-        ):
-            while not self.is_finished() and self.run_stage(signals, advance):
-                self.position.stage += 1
-                self.position.stage_images = 0
-                if not self.is_finished():
-                    self.change_stage()
-        self.finish(hurry=bool(signals))
+        with stop_signals() as signals:
+            try:
+                self.run_stages(signals, total_images)
+                self.finish(hurry=bool(signals))
+            except TrainingError:
+                raise
+            except Exception as error:
+                self.stop_after(error)
         if signals:
             self.say(f"stopped by signal {signals[0]}: resume with `gan-tasks train --resume {self.run.path}`")
             raise Interrupted(128 + signals[0])
 
+    def run_stages(self, signals: list[int], total_images: int) -> None:
+        """Train until the last stage ends, or a signal or `max_steps` stops it."""
+        if self.is_finished():
+            self.say(f"{self.run.path} has finished its training already: to go on, give a larger --epochs")
+            return
+        quiet = self.config.quiet or not self.runtime.is_main
+        with track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
+            while self.run_stage(signals, advance) and not self.is_last_stage():
+                self.change_stage()
+
+    def stop_after(self, error: Exception) -> NoReturn:
+        """Save the state, if it is that after a whole step, and raise StoppedError; a bug is raised as it is."""
+        # Without an agreement the other ranks wait in another call: they cannot take part in saving.
+        if self.trainer.is_whole and (self.runtime.world_size == 1 or self.all_ranks_stop):
+            with suppress(Exception):
+                self.log()
+            self.meters = {}
+            with suppress(Exception):
+                self.save(acted=False)
+                self.write_documents()
+        stopped = in_words(error, self.run, self.position.step)
+        if stopped is None:
+            self.say(state_text(self.run, self.position.step))
+            raise error
+        raise stopped from error
+
     @property
     def stage(self) -> Stage:
-        return self.stages[min(self.position.stage, len(self.stages) - 1)]
+        return self.stages[self.position.stage]
+
+    @property
+    def images_a_step(self) -> int:
+        """Training images of a step, on all ranks."""
+        return self.stage.optimisation.batch_size * self.runtime.world_size
+
+    def epoch(self, stage_images: int) -> int:
+        """Return the epoch, from 1, that follows this number of images of the stage."""
+        return stage_images // len(self.data.train) + 1
 
     @property
     def best_by(self) -> BestBy | None:
         return self.config.best_by or self.stage.best_by
 
+    def is_last_stage(self) -> bool:
+        return self.position.stage == len(self.stages) - 1
+
+    def is_stage_over(self) -> bool:
+        return self.position.stage_images >= self.stage.images or self.is_out_of_patience()
+
     def is_finished(self) -> bool:
-        return self.position.stage >= len(self.stages)
+        """Whether the training has come to its end, with these options: with more epochs it may go on."""
+        return self.is_last_stage() and self.is_stage_over() and self.position.acted_step == self.position.step
 
     def is_out_of_patience(self) -> bool:
         return 0 < self.config.patience <= schedules.stale(self.position.history)
@@ -245,7 +293,10 @@ class Loop:
         if self.runtime.is_main:
             # Mark it before it is saved: a run that is killed in between ends the stage again after it is resumed.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
+        self.trainer.is_whole = False
         self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
+        self.position.stage += 1
+        self.position.stage_images = 0
         self.position.history = []
         self.trainer = self.make_trainer()
         self.save()
@@ -254,39 +305,41 @@ class Loop:
     def run_stage(self, signals: list[int], advance: Advance) -> bool:
         """Train until the stage ends (returns True), or a signal or `max_steps` stops it (returns False)."""
         stage, position, config = self.trainer.stage, self.position, self.config
-        batch_size = stage.optimisation.batch_size
-        images_a_step = batch_size * self.runtime.world_size
         stream = ImageStream(
             dataset_size=len(self.data.train),
-            batch_size=batch_size,
+            batch_size=stage.optimisation.batch_size,
             seed=config.seed,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
             start_image=position.images,
         )
         pin_memory = self.runtime.device.type == "cuda"
-        for batch in make_loader(self.data.train, stream, workers=config.workers, pin_memory=pin_memory):
-            if position.stage_images >= stage.images:
-                return True
-            if self.is_out_of_patience():
-                self.event("stopped-early", evaluations=len(position.history), patience=config.patience)
-                return True
-            if self.runtime.any(bool(signals)) or (config.max_steps and position.step >= config.max_steps):
+        batches = load_batches(self.data.train, stream, workers=config.workers, pin_memory=pin_memory)
+        if position.acted_step < position.step:  # an error stopped the run before they were done
+            self.run_periodic_actions()
+        while not self.is_stage_over():
+            if config.max_steps and position.step >= config.max_steps:
                 return False
-            epoch = position.stage_images // len(self.data.train) + 1
+            batch, error = next_or_error(batches)
+            if self.runtime.any(bool(signals) or error is not None):
+                self.all_ranks_stop = True
+                errors = [each for each in self.runtime.gather(error) if each is not None]
+                if errors:
+                    raise errors[0]
+                return False
             values = self.trainer.step(
                 batch,
                 index=position.step,
-                lr_factor=schedules.factor(stage.schedule, epoch, position.history),
+                lr_factor=schedules.factor(stage.schedule, self.epoch(position.stage_images), position.history),
                 stage_images=position.stage_images,
             )
             position.step += 1
-            position.images += images_a_step
-            position.stage_images += images_a_step
+            position.images += self.images_a_step
+            position.stage_images += self.images_a_step
             self.count(values)
-            advance(images_a_step, **self.shown)
-            self.run_periodic_actions(stage, epoch)
-        raise AssertionError("the stream of images has no end")
+            advance(self.images_a_step, **self.shown)
+            self.run_periodic_actions()
+        return True
 
     def count(self, values: dict[str, Tensor]) -> None:
         """Add the losses and diagnostics of a step to the means for the next line of the journal."""
@@ -307,8 +360,9 @@ class Loop:
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
             )
 
-    def run_periodic_actions(self, stage: Stage, epoch: int) -> None:
-        position, config = self.position, self.config
+    def run_periodic_actions(self) -> None:
+        """Log, sample, evaluate and save, as far as they are due. Does nothing twice at a step."""
+        position, config, stage = self.position, self.config, self.trainer.stage
 
         def due(every_steps: int) -> bool:
             return every_steps > 0 and position.step % every_steps == 0
@@ -318,12 +372,14 @@ class Loop:
         if due(config.sample_every_steps):
             self.sample()
         if stage.schedule.schedule == "plateau":
-            evaluate = position.stage_images // len(self.data.train) + 1 > epoch
+            images = position.stage_images
+            evaluate = self.epoch(images) > self.epoch(images - self.images_a_step)
         else:
             evaluate = due(config.evaluate_every_steps)
         is_best = evaluate and self.evaluate()
         if is_best or due(config.checkpoint_every_steps):
             self.save(is_best=is_best)
+        position.acted_step = position.step
 
     def log(self) -> None:
         """Write the means of the steps since the last line to the journal."""
@@ -345,17 +401,19 @@ class Loop:
         """Write the sample grid, and log the diversity of the outputs, once at a step."""
         if self.position.sampled_step == self.position.step:
             return
-        self.position.sampled_step = self.position.step
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
             generators = self.trainer.best_generators
             diversity = save_samples(path, self.task, generators, self.data.shown, self.runtime)
             self.write({"outputs/diversity": diversity})
+        self.position.sampled_step = self.position.step
 
     def evaluate(self) -> bool:
         """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
         if self.data.held_out is None or self.best_by is None:
             return False
+        if self.position.evaluated_step == self.position.step:
+            return schedules.stale(self.position.history) == 0
         metrics: dict[str, float] = {}
         if self.runtime.is_main:
             limit = self.config.max_evaluated_images
@@ -376,15 +434,18 @@ class Loop:
         is_best = schedules.stale(self.position.history) == 0
         if is_best:
             self.event("best", metric=self.best_by, value=value)
+        if self.is_out_of_patience() and self.position.stage_images < self.stage.images:
+            self.event("stopped-early", evaluations=len(self.position.history), patience=self.config.patience)
         return is_best
 
-    def save(self, *, is_best: bool = False) -> None:
+    def save(self, *, is_best: bool = False, acted: bool = True) -> None:
+        """Save a checkpoint. acted: what is due at this step is done with it, and not to be done after a resume."""
         self.log()  # so that the means of a resumed run begin at the same step
         parts = self.trainer.parts()
         if self.journal:
             self.position.journal_bytes = self.journal.size_bytes()
         if self.runtime.is_main:
-            state = {"position": asdict(self.position)}
+            state = self.position.state(acted=acted)
             checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
             if is_best:
                 self.run.set_best(checkpoint)
@@ -393,35 +454,31 @@ class Loop:
 
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
-        is_evaluated = self.position.evaluated_step == self.position.step
-        is_best = self.is_finished() and not is_evaluated and self.evaluate()
+        is_best = self.is_finished() and self.evaluate()
         if not hurry:
             self.sample()
         self.save(is_best=is_best)
+        self.write_documents()
+
+    def write_documents(self) -> None:
         if self.runtime.is_main:
             write_report(self.run.path)
             write_model_card(self.run.path)
 
     def restore(self) -> Trainer | None:
         """Load trainer and position from the newest complete checkpoint. Returns None if there is no checkpoint."""
-        damage: DamagedCheckpointError | None = None
+        found = load_newest(
+            self.run.checkpoints, lambda damage: self.say(f"{damage}: resuming from the checkpoint before it")
+        )
         trainer = None
-        for checkpoint in reversed(list_checkpoints(self.run.checkpoints)):
-            try:
-                parts, state = load_checkpoint(checkpoint)
-            except DamagedCheckpointError as error:
-                damage = error
-                self.say(f"{error}: resuming from the checkpoint before it")
-                continue
-            self.position = Position(**state["position"])
+        if found:
+            checkpoint, parts, state = found
+            self.position = position_of(state, checkpoint, len(self.stages))
             trainer = self.make_trainer()
-            trainer.load_parts(parts)
-            break
-        if trainer is None and damage is not None:
-            raise damage
+            trainer.load_parts(parts, checkpoint)
         if self.journal:
             self.journal.rewind(self.position.journal_bytes)
-        if trainer:
+        if found:
             self.event("resumed", checkpoint=checkpoint.name)
         return trainer
 
@@ -436,3 +493,10 @@ class Loop:
     def say(self, message: str) -> None:
         if self.runtime.is_main:
             print(message, file=sys.stderr)
+
+
+def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
+    try:
+        return next(batches), None
+    except Exception as error:
+        return None, error

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ENOUGH = 3
+
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Collect SIGTERM and SIGINT, so that the loop can save a checkpoint before it ends.
 
-    A second SIGINT raises KeyboardInterrupt at once. Outside the main thread signals cannot be caught, and the list
-    stays empty.
+    Further signals do not disturb the save. Only the third SIGINT raises KeyboardInterrupt, for a step that hangs.
+    Outside the main thread signals cannot be caught, and the list stays empty.
     """
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
         caught.append(number)
+        if number == signal.SIGINT and caught.count(number) >= ENOUGH:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield caught

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_tasks.optim.ema import copy_for_average, update_average
 from gan_tasks.optim.optimizers import make_optimizer
-from gan_tasks.runs.checkpoint import CheckpointError, Parts
+from gan_tasks.runs.checkpoint import CheckpointError, Parts, load_weights, shape_text
 from gan_tasks.tasks.base import NetworkRole, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime
 
@@ -26,6 +27,8 @@ class Trainer:
         self.stage = stage
         self.runtime = runtime
         self.seed = seed
+        self.is_whole = True
+        """Whether all parts are those after the same step. False after an error between the updates of a step."""
         config = stage.optimisation
         for networks in task.networks():
             runtime.place(networks)
@@ -55,7 +58,28 @@ class Trainer:
         Returns:
             Losses and diagnostics by name, and `skipped`: 1 if an update was skipped because its gradient was not
             finite, else 0.
+
+        If it raises before the first update, such as for lack of memory, the state is that before the step. If it
+        raises later, `is_whole` is False.
         """
+        buffers = [buffer.clone() for buffer in self._buffers()]
+        state = self.task.state()
+        try:
+            log, finite = self._take_step(batch, index, lr_factor, stage_images)
+        except BaseException:
+            if self.is_whole:
+                self._put_back(buffers)
+                self.task.load_state(state)
+            raise
+        if not finite:
+            self._put_back(buffers)
+        self.is_whole = True
+        return log | {"skipped": torch.tensor(float(not finite))}
+
+    def _take_step(
+        self, batch: Any, index: int, lr_factor: float, stage_images: int
+    ) -> tuple[dict[str, Tensor], bool]:
+        """Take the step of `step`. Returns losses and diagnostics, and whether all gradients were finite."""
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
         start_step(task, stage, runtime, seed=self.seed, index=index)
@@ -64,7 +88,6 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr[role] * lr_factor
         updated = [role for role in stage.update_order if role == "d" or self._updates_g(index, stage_images)]
-        buffers = [buffer.clone() for buffer in self._buffers()]
 
         with runtime.autocast(), torch.set_grad_enabled("g" in updated):
             y = task.generate(x)
@@ -86,14 +109,11 @@ class Trainer:
             finite = finite and bool(torch.isfinite(norm))
             log |= {f"{role}/{name}": loss.detach() for name, loss in losses.items()}
             log |= {f"{role}/total": total.detach(), f"grad/{role}": norm}
-        if not finite:
-            for buffer, before in zip(self._buffers(), buffers, strict=True):
-                buffer.copy_(before)
-        elif self.average is not None and "g" in updated:
+        if finite and self.average is not None and "g" in updated:
             images = len(x[0]) * runtime.world_size
             halflife = stage.optimisation.ema_halflife_images
             update_average(self.average, task.generators, images=images, halflife_images=halflife)
-        return log | task.diagnostics | {"skipped": torch.tensor(float(not finite))}
+        return log | task.diagnostics, finite
 
     def _updates_g(self, index: int, stage_images: int) -> bool:
         return stage_images >= self.stage.d_warmup_images and index % self.stage.g_interval_steps == 0
@@ -115,6 +135,7 @@ class Trainer:
             largest = self.stage.optimisation.clip_grad_norm
             if largest and norm > largest:
                 torch._foreach_mul_(gradients, largest / norm)
+            self.is_whole = False
             optimizer.step()
             if role == "d" and self.stage.d_weight_clip:
                 with torch.no_grad():
@@ -126,6 +147,10 @@ class Trainer:
     def _buffers(self) -> list[Tensor]:
         """Return the buffers, such as running statistics, which the forward passes change."""
         return [*self.task.generators.buffers(), *self.task.discriminators.buffers()]
+
+    def _put_back(self, before: list[Tensor]) -> None:
+        for buffer, value in zip(self._buffers(), before, strict=True):
+            buffer.copy_(value)
 
     # Saving and restoring.
 
@@ -151,30 +176,44 @@ class Trainer:
             }
         return parts
 
-    def load_parts(self, parts: Parts) -> None:
-        """Load the state that `parts` returned. Raises CheckpointError if a part is missing."""
+    def load_parts(self, parts: Parts, checkpoint: Path | str = "in memory") -> None:
+        """Load the state that `parts` returned, of a checkpoint that errors name.
+
+        Raises CheckpointError if a part is missing or does not fit the networks.
+        """
         needed = {"generators", "discriminators", "task", *(f"optimizer-{p}" for p in self.optimizers)}
         needed |= {"average"} if self.average is not None else set()
         if missing := needed - parts.keys():
             raise CheckpointError(
-                f"the checkpoint lacks {', '.join(sorted(missing))}: it cannot be resumed. Start a new run"
+                f"checkpoint {checkpoint} lacks {', '.join(sorted(missing))}: it cannot be resumed. Start a new run"
             )
-        self.task.generators.load_state_dict(parts["generators"])
-        self.task.discriminators.load_state_dict(parts["discriminators"])
+        load_weights(self.task.generators, parts["generators"], checkpoint)
+        load_weights(self.task.discriminators, parts["discriminators"], checkpoint)
         if self.average is not None:
-            self.average.load_state_dict(parts["average"])
+            load_weights(self.average, parts["average"], checkpoint)
         mine = f"rank{self.runtime.rank}/"
-        self.task.load_state(
-            {name.removeprefix(mine): t for name, t in parts["task"].items() if name.startswith(mine)}
-        )
+        state = {name.removeprefix(mine): t for name, t in parts["task"].items() if name.startswith(mine)}
+        try:
+            self.task.load_state(state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"checkpoint {checkpoint}: the state of {self.task.name} does not fit ({error}). "
+                "Use the version of gan-tasks that config.json names"
+            ) from error
         for role, optimizer in self.optimizers.items():
             stored = parts[f"optimizer-{role}"]
             for parameter, name in optimizer_names(self.networks[role], optimizer).items():
                 for key in ("step", "exp_avg", "exp_avg_sq"):
-                    if (value := stored.get(f"{name}/{key}")) is not None:
-                        # Keep the memory layout of the parameter: the update is slower with another one.
-                        like = torch.empty_like(parameter) if key != "step" else torch.empty_like(value)
-                        optimizer.state[parameter][key] = like.copy_(value)
+                    if (value := stored.get(f"{name}/{key}")) is None:
+                        continue
+                    # Keep the memory layout of the parameter: the update is slower with another one.
+                    like = torch.empty_like(parameter) if key != "step" else torch.empty_like(value)
+                    if like.shape != value.shape:
+                        raise CheckpointError(
+                            f"checkpoint {checkpoint}: the optimizer's {key} of {name} is {shape_text(value)} "
+                            f"instead of {shape_text(like)}. Use the version of gan-tasks that config.json names"
+                        )
+                    optimizer.state[parameter][key] = like.copy_(value)
 
 
 def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:

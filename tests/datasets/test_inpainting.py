@@ -12,7 +12,7 @@ from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, to_float, write
 from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
-from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.masks.draw import MaskConfig
 from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.datasets.masks.kinds import MaskKind
@@ -125,7 +125,7 @@ def test_samples_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     stream = ImageStream(4, 2, 3)
     by_workers = []
     for workers in (0, 2):
-        batches = iter(make_loader(dataset, stream, workers=workers))
+        batches = iter(load_batches(dataset, stream, workers=workers))
         by_workers.append([next(batches) for _ in range(5)])
     for one, other in zip(*by_workers, strict=True):
         assert isinstance(one, Masked)

@@ -14,7 +14,7 @@ import torch
 
 from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.paired import Pair, PairedConfig, PairedImages, open_pairs
 from gan_tasks.datasets.sampler import ImageStream
 
@@ -31,7 +31,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PairedImages:
 
 
 def batches(dataset: PairedImages, workers: int, start_method: str | None = None) -> list[Pair]:
-    loader = make_loader(dataset, ImageStream(7, 3, seed=5), workers=workers, start_method=start_method)
+    loader = load_batches(dataset, ImageStream(7, 3, seed=5), workers=workers, start_method=start_method)
     return list(islice(loader, 6))
 
 
@@ -63,7 +63,7 @@ def test_global_random_generators_are_not_used(dataset: PairedImages, workers: i
 PROGRAM = """
 import os, signal, sys
 import numpy as np
-from gan_tasks.datasets.loader import make_loader
+from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.sampler import ImageStream
 
 class Numbers:
@@ -72,7 +72,7 @@ class Numbers:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: print("got SIGTERM", flush=True))
-    loader = make_loader(Numbers(), ImageStream(100, 2, 0), workers=2, start_method="fork")
+    loader = load_batches(Numbers(), ImageStream(100, 2, 0), workers=2, start_method="fork")
     batches = iter(loader)
     print("workers", *{int(next(batches)[1][0]) for _ in range(6)}, flush=True)
     sys.stdin.readline()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks import tasks
-from gan_tasks.apps.cli.arguments import Command, asks_for_help, parse, value_of
+from gan_tasks.apps.cli.arguments import Command, asks_for_help, parse, read_arguments, value_of
 from gan_tasks.apps.cli.config_file import read_config, values_of
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say
 from gan_tasks.apps.cli.help import Help
-from gan_tasks.apps.cli.options import MISSING, options_of
+from gan_tasks.apps.cli.options import MISSING, Option, options_of
 from gan_tasks.apps.cli.train_options import COMMON, group
 from gan_tasks.apps.suggestions import use_command
 from gan_tasks.datasets.errors import UserError, did_you_mean
-from gan_tasks.datasets.ranges import Checked, Count, Workers
 from gan_tasks.tasks.own import option_for
 
 if TYPE_CHECKING:
@@ -86,24 +86,65 @@ class Train(Command):
 
 
 @dataclass(frozen=True)
-class Resume(Checked, Command):
-    """Continue a run that was stopped, bit for bit as if it had never stopped."""
+class ResumeOptions:
+    """Continue a run that was stopped, bit for bit as if it had never stopped.
+
+    An option that is given replaces that of the run, now and when it is resumed again. Beside these, all options of
+    the task that are paths or numbers of epochs may be given.
+    """
 
     resume: Path
     """The run folder."""
-    workers: Workers | None = None
-    """The number of processes that read images. The default is that of the run."""
-    device: str | None = None
-    """The device to train on: auto, cpu, cuda or cuda:N. The default is that of the run."""
-    max_steps: Count | None = None
-    """The number of steps, in total, to stop after. 0 trains to the end. The default is that of the run."""
+    data: Path | None = None
+    """The new place of the training images, if they were moved."""
+    init_from: Path | None = None
+    """The new place of the model to take initial weights from. It is needed until the first checkpoint."""
+    task: Any = None
+    """The config of the task."""
+    loop: Any = None
+    """The TrainConfig."""
+
+
+@dataclass(frozen=True)
+class Resume(Command):
+    """Continue a run that was stopped."""
+
+    resume: Path
+    """The run folder."""
+    changes: dict[str, Any]
+    """The options that were given, by name with underscores."""
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str], prog: str) -> Command:
+        from gan_tasks.runs.folder import from_json, read_run
+        from gan_tasks.training.loop import TrainConfig
+
+        if asks_for_help(arguments):
+            Help(prog, ResumeOptions.__doc__ or "", group=group).print(resume_options(), everything=True)
+            sys.exit(OK)
+        run = Path(value_of("--resume", arguments))
+        task, content = read_run(run)
+        # All options are known here, so that one that cannot change is refused with its reason.
+        known = ResumeOptions(run, task=task.config, loop=from_json(TrainConfig, content["train_config"]))
+        given = read_arguments(list(options_of(known)), arguments, f"{prog} --resume")
+        return cls(run, {route[-1]: value for route, value in given.items() if route != ("resume",)})
 
     def run(self) -> int:
         from gan_tasks.training.loop import resume
 
-        options = {"workers": self.workers, "device": self.device, "max_steps": self.max_steps}
-        resume(self.resume, **{name: value for name, value in options.items() if value is not None})
+        resume(self.resume, **self.changes)
         return OK
+
+
+def resume_options() -> list[Option]:
+    """The options of `train --resume` that every task has, without defaults, which are those of the run."""
+    from gan_tasks.optim.lr_schedules import ScheduleConfig
+    from gan_tasks.training.loop import TrainConfig
+    from gan_tasks.training.resuming import may_change
+
+    own = [option for option in options_of(ResumeOptions(MISSING)) if option.field not in ("task", "loop")]
+    others = [*options_of(ScheduleConfig(), ("task", "schedule")), *options_of(TrainConfig(), ("loop",))]
+    return own + [replace(each, default=None) for each in others if may_change(each.field, each.default)]
 
 
 @dataclass(frozen=True)
@@ -117,11 +158,12 @@ class Overview(Command):
         entries = tasks.all_tasks()
         width = max(len(entry.name) for entry in entries) + 2
         print("usage: gan-tasks train TASK --data DIR --out RUN [OPTIONS]")
-        print("       gan-tasks train --resume RUN [--workers INT] [--device TEXT] [--max-steps INT]")
+        print("       gan-tasks train --resume RUN [OPTIONS]")
         print("\ntasks")
         for entry in entries:
             print(f"  {entry.name:<{width}}{entry.summary}")
         print("\ngan-tasks train TASK --help shows the common options of a task, and --help-all every one.")
+        print("gan-tasks train --resume --help shows the options that may change when a run is resumed.")
         return OK if self.asked else BAD_INPUT
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 from tiny import ALL_TASKS
 
-from gan_tasks.apps.cli.commands.train import Resume, TrainOptions
+from gan_tasks.apps.cli.commands.train import ResumeOptions, TrainOptions
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.apps.cli.options import field_docstrings
 from gan_tasks.apps.cli.train_options import COMMON
@@ -16,7 +16,11 @@ from gan_tasks.tasks import find_task
 from gan_tasks.training.loop import TrainConfig
 
 every_task = pytest.mark.parametrize("task", ALL_TASKS)
-OUR_OPTIONS = [command for name, command in COMMANDS.items() if name != "train"] + [TrainOptions, Resume, TrainConfig]
+OUR_OPTIONS = [command for name, command in COMMANDS.items() if name != "train"] + [
+    TrainOptions,
+    ResumeOptions,
+    TrainConfig,
+]
 OLD_WORDS = (
     *("judge", "player", "game", "ruler", "trunk", "facing", "frozen", "remember", "floor", "trivial", "hole"),
     *("swap", "rim", "rough", "reach", "bands", "card", "cases", "prove", "proof", "wish", "measurer", "house"),

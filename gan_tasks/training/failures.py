@@ -1,0 +1,69 @@
+"""Errors that stop a training, in words for the user: what happened, from where it goes on, and what to do."""
+
+from __future__ import annotations
+
+import errno
+
+import torch
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import ImageError
+from gan_tasks.datasets.loader import WorkerError
+from gan_tasks.runs.checkpoint import checkpoint_path, list_checkpoints
+from gan_tasks.runs.folder import RunFolder
+
+
+class StoppedError(UserError):
+    """An error stopped the training. The message says what happened, from where it goes on, and what to do."""
+
+
+def state_text(run: RunFolder, step: int) -> str:
+    """Say where the training stopped, and from which checkpoint it goes on."""
+    newest = list_checkpoints(run.checkpoints)[-1:]
+    if newest == [checkpoint_path(run.checkpoints, step)]:
+        return f"the training stopped at step {step}, and its state is saved"
+    goes_on = f"goes on from {newest[0].name}" if newest else "has no checkpoint yet and starts again"
+    return f"the training stopped at step {step}, and {goes_on}"
+
+
+def in_words(error: Exception, run: RunFolder, step: int) -> StoppedError | None:
+    """Return the error that the user sees. None for an error that only a bug of the program can cause."""
+    found = what_and_advice(error)
+    if found is None:
+        return None
+    what, advice = found
+    return StoppedError(f"{what}: {state_text(run, step)}; {advice} with `gan-tasks train --resume {run.path}`")
+
+
+def what_and_advice(error: Exception) -> tuple[str, str] | None:
+    """Return what happened, and what to do when it is resumed."""
+    match error:
+        case ImageError():
+            return str(error), "restore the file, or remove it and what is paired with it; continue"
+        case WorkerError():
+            return str(error), "continue with fewer --workers, or 0,"
+        case UserError():
+            return str(error), "continue"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return f"the disk is full{named(error)}", "free some space; continue"
+        case OSError() if error.errno != errno.ENOMEM:
+            return f"{error.strerror or error}{named(error)}", "put this right; continue"
+    if is_out_of_memory(error):
+        return (
+            "the memory does not suffice",
+            "free some, or start a new run with a lower --batch-size or --crop-size; continue",
+        )
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def named(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
