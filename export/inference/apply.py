@@ -12,7 +12,14 @@ from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
 from gan_tasks.export.inference.predictor import MaskReading, Opened, Prediction, PredictOptions, Predictor, Source
 from gan_tasks.export.inference.resume import Failure, missing
-from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS, VIDEO_SUFFIXES, is_video, require_av
+from gan_tasks.export.inference.video.containers import (
+    ANY_CODEC,
+    CONTAINERS,
+    VIDEO_SUFFIXES,
+    is_typescript,
+    is_video,
+    require_av,
+)
 from gan_tasks.export.inference.video.parts import remove_parts
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.progress import track
@@ -86,6 +93,7 @@ def files_in(folder: Path, results: Path) -> list[Path]:
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
     files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = (path for path in files if not is_typescript(path))
     return sorted(path for path in files if not (is_inside and path.resolve().is_relative_to(own)))
 
 
