@@ -15,10 +15,12 @@ from av.video.stream import VideoStream
 
 FREE_RUNNING = ("mpeg", "mpegts")
 """MPEG program and transport streams (DVDs, broadcasts), whose clock starts anywhere and may jump."""
-BACK_S, AHEAD_S = Fraction(1), Fraction(10)
-"""A longer step back or ahead is a jump of the clock."""
+AHEAD_S = Fraction(10)
+"""A longer step ahead is a jump of the clock."""
 MOST_REORDERED = 17
-"""Codecs store a frame at most this many frames after frames that are shown later."""
+"""A step back by more frames is a jump of the clock; codecs reorder at most 16 frames."""
+LONGEST_S = Fraction(1, 24)
+"""Assumed duration of a frame if it is unknown."""
 RAW = ("mpegvideo", "m4v", "h264", "hevc", "vc1")
 """Streams without a container, which have no times. FFmpeg derives some, with errors."""
 REORDERED_CODECS = ("h264", "hevc", "vvc")
@@ -49,7 +51,7 @@ def continuous(container: InputContainer) -> Iterator[Packet[Any]]:
         shift = shifts.get(index, latest)
         if time is not None and packet.stream.type in ("video", "audio"):
             time_s, duration_s = time * packet.time_base, (packet.duration or 0) * packet.time_base
-            end_s, back_s = ends.get(index, time_s + shift), max(BACK_S, MOST_REORDERED * duration_s)
+            end_s, back_s = ends.get(index, time_s + shift), MOST_REORDERED * (duration_s or LONGEST_S)
             if not -back_s <= time_s + shift - end_s <= AHEAD_S:
                 known = [other for other in shifts.values() if abs(time_s + other - end_s) <= back_s]
                 shift = latest = known[0] if known else end_s - time_s
