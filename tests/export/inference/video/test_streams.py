@@ -152,7 +152,7 @@ def test_videos_of_every_suffix_in_a_folder(model: Predictor, tmp_path: Path) ->
         "web.flv": ("flv", "flv"),
         "free.ogv": ("libvpx", "ogg"),
         "raw.m2v": ("mpeg2video", "mpeg2video"),
-        "player.m4v": ("libx264", "mp4"),
+        "apple.m4v": ("libx264", "mp4"),
     }
     for name, (codec, container) in made.items():
         flash_and_beep(folder / name, codec=codec, container=container)
@@ -160,7 +160,7 @@ def test_videos_of_every_suffix_in_a_folder(model: Predictor, tmp_path: Path) ->
     done = apply(model, folder, out)
     assert done.failures == () and done.written == len(made)
     written = {path.name for path in out.iterdir()}
-    assert written == {name if name == "player.m4v" else f"{name}.mkv" for name in made}
+    assert written == {name if name == "apple.m4v" else f"{name}.mkv" for name in made}
     for name in written:
         with av.open(str(out / name)) as file:
             assert sum(1 for _ in file.decode(video=0)) == FRAMES
