@@ -25,7 +25,7 @@ from gan_tasks.export.inference.predictor import (
     result_shape,
 )
 from gan_tasks.export.inference.resume import Failure, failure, missing, replaceable
-from gan_tasks.export.inference.video.containers import is_video, require_av
+from gan_tasks.export.inference.video.containers import is_typescript, is_video, require_av
 from gan_tasks.export.inference.video.parts import remove_parts
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiling import reporting_tiles
@@ -101,7 +101,7 @@ def files_in(folder: Path, results: Path) -> list[Path]:
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
     files, closed = visible_files_below(folder)
-    used = [path for path in files if is_video(path) or kind_of(path) != "other"]
+    used = [path for path in files if is_video(path) and not is_typescript(path) or kind_of(path) != "other"]
     return sorted(path for path in used + closed if not (is_inside and path.resolve().is_relative_to(own)))
 
 

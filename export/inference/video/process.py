@@ -56,7 +56,8 @@ def apply_to_video(
     """Run a model on the video `before`, and write `after` in the container of its suffix. The file appears complete.
 
     Frames are turned upright, keep their times and colours, and are scaled by the model's scale. Sound and subtitles
-    are copied without re-encoding. Parts of an interrupted run are used, except with `overwrite`.
+    are copied; sound that the container cannot carry is converted. Parts of an interrupted run are used, except with
+    `overwrite`.
 
     Raises UserError if the video cannot be read, or cannot be written in this container.
     """

@@ -251,7 +251,7 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
     with opened(video.path) as container:
         stream = container.streams[video.stream]
         assert isinstance(stream, VideoStream)  # see `probe`
-        last = None
+        last, step = None, max(1, round(1 / (video.rate * video.time_base)))
         for frame in decoded(container, stream, damage):
             if (frame.height, frame.width) != (video.height, video.width):
                 raise UserError(
@@ -259,13 +259,12 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
                     f"{frame.width}×{frame.height} pixels: cut it there and give the parts one by one"
                 )
             pts = frame.pts
-            step = max(1, round(1 / (video.rate * video.time_base)))
             if pts is None:
                 pts = video.start if last is None else last + step
             # Encoders and containers refuse two frames with the same time.
             frame.pts = last = pts if last is None else max(pts, last + 1)
             frame.time_base = video.time_base
-            frame.duration = frame.duration or step
+            frame.duration = step = frame.duration or step
             yield frame
 
 

@@ -106,26 +106,16 @@ class SoundConverter:
         self.resampler: AudioResampler | None = None
         self.kind: tuple[str, str, int] | None = None
 
-    def convert(self, packet: Packet[Any]) -> Iterator[Packet[AudioStream]]:
-        """Yield the packets of the result that a packet of the source completes."""
+    def convert(self, packet: Packet[Any] | None) -> Iterator[Packet[AudioStream]]:
+        """Yield the packets of the result that a packet of the source completes; None for the end of the source."""
         try:
-            frames = self.before.decode(packet)
-        except av.FFmpegError:
+            for frame in self.before.decode(packet):
+                yield from self.encode(frame)
+            if packet is None:
+                yield from self.rest()
+                yield from self.after.encode(None)
+        except (av.FFmpegError, ValueError):
             self.damaged += 1
-            return
-        for frame in frames:
-            yield from self.encode(frame)
-
-    def finish(self) -> Iterator[Packet[AudioStream]]:
-        """Yield the last packets."""
-        try:
-            frames = self.before.decode(None)
-        except av.FFmpegError:
-            frames = []
-        for frame in frames:
-            yield from self.encode(frame)
-        yield from self.rest()
-        yield from self.after.encode(None)
 
     def encode(self, frame: AudioFrame) -> Iterator[Packet[AudioStream]]:
         kind = frame.format.name, frame.layout.name, frame.sample_rate

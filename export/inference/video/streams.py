@@ -57,8 +57,8 @@ def codecs_of(container: str) -> set[str]:
 def plan_streams(video: Video, container: str) -> OtherStreams:
     """Decide what is done with each stream of a video beside its frames."""
     supported, left_out, more_videos = codecs_of(container), list[str](), 0
-    copied, converted = dict[int, str](), dict[int, SoundEncoding]()
-    covers, attachments = dict[int, str](), dict[int, str]()
+    copied, covers, attachments = dict[int, str](), dict[int, str](), dict[int, str]()
+    converted = dict[int, SoundEncoding]()
     with opened(video.path) as source:
         first = first_packets(source)
         for stream in source.streams:
@@ -66,7 +66,7 @@ def plan_streams(video: Video, container: str) -> OtherStreams:
             if stream.index == video.stream:
                 continue
             if stream.disposition & Disposition.attached_pic:
-                if container == "mp4" or (container == "matroska" and codec in COVER_TYPES):
+                if (container == "mp4" and codec in supported) or (container == "matroska" and codec in COVER_TYPES):
                     covers[stream.index] = codec
                 else:
                     left_out.append(f"cover picture ({codec})")
@@ -192,7 +192,7 @@ def packets_beside(source: InputContainer, added: AddedStreams) -> Iterator[Pack
                 ends[index] = packet.dts + (packet.stream.type == "audio")
             yield packet
     for converter in added.converters.values():
-        yield from converter.finish()
+        yield from converter.convert(None)
 
 
 def in_order(packet: Packet[Any], earliest: int | None) -> None:

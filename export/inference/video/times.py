@@ -1,7 +1,8 @@
-"""Times of packets and frames: streams whose times jump, and containers that have no presentation times."""
+"""Times of packets and frames: streams whose clock jumps, and containers that do not store when a frame is shown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -14,14 +15,18 @@ from av.video.stream import VideoStream
 
 FREE_RUNNING = ("mpeg", "mpegts")
 """MPEG program and transport streams (DVDs, broadcasts), whose clock starts anywhere and may jump."""
-BACK_S, AHEAD_S = Fraction(1), Fraction(10)
-"""A longer step back or ahead is a jump of the clock."""
+AHEAD_S = Fraction(10)
+"""A longer step ahead is a jump of the clock."""
 MOST_REORDERED = 17
-"""Codecs store a frame at most this many frames after frames that are shown later."""
-WITHOUT_PRESENTATION_TIMES = ("avi",)
-"""Containers that count packets instead of storing when a frame is shown."""
+"""A step back by more frames is a jump of the clock; codecs reorder at most 16 frames."""
+LONGEST_S = Fraction(1, 24)
+"""Assumed duration of a frame if it is unknown."""
+RAW = ("mpegvideo", "m4v", "h264", "hevc", "vc1")
+"""Streams without a container, which have no times. FFmpeg derives some, with errors."""
 REORDERED_CODECS = ("h264", "hevc", "vvc")
-"""Codecs for which FFmpeg cannot derive presentation times from the order of the packets."""
+"""Codecs whose presentation times FFmpeg cannot derive in AVI, which counts packets instead of storing times."""
+PACKED_B_FRAMES = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:b|Build)\d+p")
+"""User data of MPEG-4 from DivX and Xvid with B-frames in the packets of other frames; empty packets follow."""
 
 
 def origin_s(container: InputContainer) -> Fraction:
@@ -46,7 +51,7 @@ def continuous(container: InputContainer) -> Iterator[Packet[Any]]:
         shift = shifts.get(index, latest)
         if time is not None and packet.stream.type in ("video", "audio"):
             time_s, duration_s = time * packet.time_base, (packet.duration or 0) * packet.time_base
-            end_s, back_s = ends.get(index, time_s + shift), max(BACK_S, MOST_REORDERED * duration_s)
+            end_s, back_s = ends.get(index, time_s + shift), MOST_REORDERED * (duration_s or LONGEST_S)
             if not -back_s <= time_s + shift - end_s <= AHEAD_S:
                 known = [other for other in shifts.values() if abs(time_s + other - end_s) <= back_s]
                 shift = latest = known[0] if known else end_s - time_s
@@ -67,19 +72,21 @@ def move(packet: Packet[Any], shift_s: Fraction) -> None:
 class FrameTimes:
     """Times of the frames of a video stream, in its time base.
 
-    In a container without presentation times, frames have the times of the packets in increasing order: the decoder
-    returns frames in the order in which they are shown, and each packet contains one.
+    In AVI, frames have the times of the packets in increasing order: the decoder returns frames in the order in which
+    they are shown, and each packet contains one.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self.is_sorted = (
-            container.format.name in WITHOUT_PRESENTATION_TIMES
-            and stream.codec_context.codec.canonical_name in REORDERED_CODECS
-        )
+        self.is_raw = container.format.name in RAW
+        self.in_avi, self.codec = container.format.name == "avi", stream.codec_context.codec.canonical_name
+        self.is_sorted: bool | None = None
         self.waiting: list[int] = []
 
     def send(self, packet: Packet[Any]) -> None:
         """Note a packet that is decoded next."""
+        if self.is_sorted is None:
+            packed = self.codec == "mpeg4" and PACKED_B_FRAMES.search(bytes(packet)) is not None
+            self.is_sorted = self.in_avi and (self.codec in REORDERED_CODECS or packed)
         time = packet.pts if packet.pts is not None else packet.dts
         if self.is_sorted and time is not None:
             heappush(self.waiting, time)
@@ -90,7 +97,9 @@ class FrameTimes:
             heappop(self.waiting)
 
     def of(self, frame: VideoFrame) -> int | None:
-        """Return the time of the next frame; None if it is unknown."""
+        """Return the time of the next frame; None if it follows the frame before without a gap."""
+        if self.is_raw:
+            return None
         if self.waiting:
             return heappop(self.waiting)
         return frame.pts if frame.pts is not None else frame.dts

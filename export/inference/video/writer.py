@@ -34,6 +34,8 @@ from gan_tasks.export.inference.video.times import move
 
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The `uuid` box in which MP4 carries XMP (XMP specification, part 3)."""
+DEEP_FORMAT = "yuv420p10le"
+"""Pixel format of a result with more than 8 bits per channel."""
 NOT_KEPT = ("major_brand", "minor_version", "compatible_brands", "encoder", TIMECODE)
 """Metadata keys of the container, not of the content; and the time code, see `TIMECODE`."""
 
@@ -118,7 +120,13 @@ def plan(video: Video, after: Path, scale: int) -> Plan:
         remarks += (
             f"{width}×{height} become {even(width)}×{even(height)} pixels, with the last row or column repeated",
         )
-    pixel_format = "yuv420p10le" if video.deep else "yuv420p"
+    pixel_format = DEEP_FORMAT if video.deep else "yuv420p"
+    formats = av.Codec(encoder.codec, "w").video_formats or ()
+    if pixel_format not in (each.name for each in formats):
+        pixel_format = "yuv420p"
+        remarks += (
+            f"more than 8 bits per channel are reduced to 8, as PyAV was built without them for {encoder.title}",
+        )
     return Plan(encoder, container, height, width, pixel_format, others, remarks)
 
 

@@ -557,13 +557,6 @@ def test_frames_that_change_their_size_are_refused(model: Path, tmp_path: Path) 
     assert not list(tmp_path.glob("*out.mp4*")), "a result or its parts are left"
 
 
-def test_sound_that_does_not_fit_is_refused_before_the_model_runs(tmp_path: Path) -> None:
-    source, model = make_video(tmp_path / "in.mp4"), Counting()
-    (failure,) = apply(model, source, tmp_path / "out.webm").failures
-    assert "sound is aac, which .webm does not support: write out.mkv instead" in str(failure)
-    assert model.calls == 0
-
-
 def test_one_of_several_video_streams_is_used_with_a_remark(model: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as file:
