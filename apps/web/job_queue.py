@@ -56,7 +56,7 @@ class Limits:
         height, width = (round(side * (scale or model.spec.scale)) for side in size)
         if height * width > 4 * self.max_pixels:
             raise UserError(
-                f"the result would have {width} × {height} px, which is over the limit of {4 * self.max_pixels:,} px: "
+                f"the result would have {width} × {height} px and is over the limit of {4 * self.max_pixels:,} px: "
                 "choose a smaller scale or image, or start the server with a larger --max-pixels"
             )
 
