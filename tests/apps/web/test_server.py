@@ -35,7 +35,7 @@ from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Lim
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
 from gan_tasks.apps.web.run_form import Run, run_job
 from gan_tasks.apps.web.served_models import ServedModel, direction_label, free_key, open_models, tabs_of
-from gan_tasks.apps.web.server import build_app, serve
+from gan_tasks.apps.web.server import build_app, make_server, serve
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.export.inference.predictor import Opened, PredictOptions, Source
@@ -407,6 +407,27 @@ def test_a_result_has_at_most_four_times_the_pixels_that_a_picture_may_have(tmp_
     with pytest.raises(UserError, match=r"120 × 164 px .* 19,200 px: choose a smaller .* larger --max-pixels"):
         submit(service, served, png(np.zeros((41, 30, 3), np.uint8)), tmp_path / "out.png").result(30)
     service.close()
+
+
+def test_a_second_ctrl_c_stops_the_jobs_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    served, go = service.models["mean"], threading.Event()
+    hold(monkeypatch, served, go)
+    jobs = [submit(service, served, png(PIXELS), tmp_path / f"{number}.png") for number in range(2)]
+    server = make_server(build_app(service), service)
+    server.force_exit = True
+
+    def release() -> None:
+        while not all(progress.stopped for progress in service._taken):
+            time.sleep(0.01)
+        go.set()
+
+    threading.Thread(target=release).start()
+    server.servers = []
+    asyncio.run(server.shutdown())
+    for job in jobs:
+        with pytest.raises(StoppedError):
+            job.result(timeout=0)
 
 
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
