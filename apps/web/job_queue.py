@@ -56,7 +56,7 @@ class Limits:
         height, width = (round(side * (scale or model.spec.scale)) for side in size)
         if height * width > 4 * self.max_pixels:
             raise UserError(
-                f"the result would have {width} × {height} px, which is over the limit of {4 * self.max_pixels:,} px: "
+                f"the result would have {width} × {height} px and is over the limit of {4 * self.max_pixels:,} px: "
                 "choose a smaller scale or image, or start the server with a larger --max-pixels"
             )
 
@@ -87,7 +87,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class JobProgress:
     """How far a job is. `stop` stops it. The job's thread writes what others read."""
 
@@ -137,6 +137,7 @@ class Service:
         self.tabs = tabs_of(models)
         self.limits = limits
         self.is_closed = False
+        self._taken: set[JobProgress] = set()
         self._idle = IdleTimer(idle_s, self._release_memory)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._places = threading.BoundedSemaphore(limits.queue_size + 1)  # those that wait, and the one that runs
@@ -152,7 +153,11 @@ class Service:
         are over the limits, or do not fit the model, and StoppedError where `progress` stopped it. While the job
         waits, cancelling the future gives its place free.
         """
-        return self.enqueue(partial(self._run, request, file, progress or JobProgress()))
+        progress = progress or JobProgress()
+        future = self.enqueue(partial(self._run, request, file, progress))
+        self._taken.add(progress)
+        future.add_done_callback(lambda _: self._taken.discard(progress))
+        return future
 
     def enqueue(self, job: Callable[[], Made]) -> Future[Made]:
         """Queue any job that decodes images or runs a model. Raises BusyError at once where the queue is full."""
@@ -171,6 +176,11 @@ class Service:
         self.is_closed = True
         self._worker.shutdown(wait=True)
         self._idle.cancel()
+
+    def stop_jobs(self) -> None:
+        """Let the jobs that were taken end with a StoppedError, the one that runs before its next tile."""
+        for progress in tuple(self._taken):
+            progress.stop()
 
     def _release_memory(self) -> None:
         """In the models' own thread, as no model may run at that time."""

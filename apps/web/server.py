@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gan_tasks.apps.web.job_queue import BusyError, JobRequest, Limits, Service
+from gan_tasks.apps.web.job_queue import BusyError, JobRequest, Limits, Service, StoppedError
 from gan_tasks.apps.web.request_form import check_query, read_run_request
 from gan_tasks.apps.web.served_models import ServedModel, open_models
 from gan_tasks.datasets.errors import UserError
@@ -45,6 +45,8 @@ RETRY_LATER = {"Retry-After": "5"}
 """The header of answers that may be others in a few seconds."""
 REPLY_TIMEOUT_SECONDS = 10
 """For sending off finished results when the server stops; the jobs themselves are waited for without a limit."""
+FORCED_EVERY_S = 0.2
+"""Between two looks at whether the server is to end at once."""
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -98,7 +100,7 @@ def serve(
         for notice in dict.fromkeys(served.model.notice for served in service.models.values()):
             if notice:
                 print(notice)
-        print("Ctrl+C stops", file=sys.stderr, flush=True)
+        print("Ctrl+C stops after the jobs taken; once more stops these too", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
         make_server(app, service).run(sockets=[listener])
@@ -123,12 +125,18 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
-    """A uvicorn server that ends when the jobs taken are done, however many pages are still open."""
+    """A uvicorn server that ends when the jobs taken are done, however many pages are still open.
+
+    A second Ctrl+C stops the jobs, each between two tiles.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            await asyncio.to_thread(service.close)
+            closing = asyncio.ensure_future(asyncio.to_thread(service.close))
+            while not (await asyncio.wait([closing], timeout=FORCED_EVERY_S))[0]:
+                if self.force_exit:  # Ctrl+C once more
+                    service.stop_jobs()
             app.state.stop_page.set()
             await super().shutdown(sockets)
 
@@ -191,7 +199,7 @@ def add_model_routes(app: FastAPI, service: Service) -> None:
         try:
             asked = await read_run_request(request, served.spec)
             png = await run_to_png(service, JobRequest(served, asked.sources, asked.options))
-        except BusyError as error:
+        except (BusyError, StoppedError) as error:
             raise HTTPException(503, str(error), RETRY_LATER) from error
         except UserError as error:
             raise HTTPException(422, str(error)) from error

@@ -101,7 +101,7 @@ def files_in(folder: Path, results: Path) -> list[Path]:
     own = results.resolve()
     is_inside = own != folder.resolve() and own.is_relative_to(folder.resolve())
     files, closed = visible_files_below(folder)
-    used = [path for path in files if is_video(path) and not is_typescript(path) or kind_of(path) != "other"]
+    used = [path for path in files if (is_video(path) and not is_typescript(path)) or kind_of(path) != "other"]
     return sorted(path for path in used + closed if not (is_inside and path.resolve().is_relative_to(own)))
 
 

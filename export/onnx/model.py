@@ -86,13 +86,7 @@ class OnnxModel(TiledModel):
 
     def release_memory(self) -> None:
         if self._keeps_memory and self.providers[0] == CPU.engine:
-            smallest = (
-                np.zeros((1, each.channels, *(1, 1) * each.is_spatial), np.float32) for each in self.spec.inputs
-            )
-            shrink_arena(
-                self.session,
-                {each.name: self._to_feed(each, x) for each, x in zip(self.spec.inputs, smallest, strict=True)},
-            )
+            shrink_arena(self.session, {each.name: self._to_feed(each, smallest(each)) for each in self.spec.inputs})
         self._keeps_memory = False
 
     def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:
@@ -167,6 +161,11 @@ def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImag
     """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output."""
     (output,) = session.run([OUTPUT], feeds)
     return output
+
+
+def smallest(given: InputSpec) -> FloatImages:
+    """Return zeros for an input: one pixel, or a latent or label."""
+    return np.zeros((1, given.channels, *(1, 1) * given.is_spatial), np.float32)
 
 
 def shrink_arena(session: Any, feeds: Mapping[str, FloatImages]) -> None:

@@ -101,6 +101,21 @@ def test_a_seed_a_class_and_sliders_decide_the_image(page: Page, folder: Path, t
     assert differs(image, image_of(folder, draw_latent(drawn, LATENT), 2)) <= 1
 
 
+def test_a_latent_of_one_value_goes_back_to_its_seed(browser: Browser, folder: Path) -> None:
+    write_generator(folder / "one.onnx", latent=1)
+    with (
+        served(Service(open_models([folder / "one.onnx"]), Limits()), folder) as address,
+        opened(browser, address) as page,
+    ):
+        press(page, "Move the first 1 of 1 values")
+        value = page.get_by_role("spinbutton", name="Value 1")
+        value.fill("1.5")
+        value.press("Tab")
+        press(page, "Back to the seed")
+        expect(value).to_have_value("0")
+        run(page, "Generate")
+
+
 def test_a_field_without_a_seed_is_answered_with_a_sentence(page: Page) -> None:
     page.get_by_role("spinbutton", name="Seed").fill("")
     press(page, "Generate")

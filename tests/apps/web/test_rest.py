@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -111,12 +112,80 @@ def test_an_image_and_a_style_of_another_size_give_an_image(client: TestClient, 
         ("noise", {"latent": "1", "label": "3"}, "label is '3': expected a class from 0 to 2"),
         ("noise", {"latent": "1", "label": "cat"}, "label is 'cat': expected a class from 0 to 2"),
         ("tint", {"style": "text"}, "no image came: send a multipart form with a file called `image`"),
+        ("tint", {"image": "text"}, "image came as text: send a multipart form with a file called `image`"),
+        ("noise", {"latent": ["1", "2"], "label": "1"}, "latent came 2 times: send it once"),
+        ("noise", {"lattent": "1", "label": "1"}, "the unknown field 'lattent': did you mean latent?"),
+        ("noise", {"latent": "1", "label": "1", "scale": "2"}, "'scale': expected latent and label"),
     ],
 )
 def test_an_input_that_does_not_fit_is_said(client: TestClient, model: str, form: dict[str, str], words: str) -> None:
     answer = client.post(f"/api/{model}/run", data=form)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parts", "words"),
+    [
+        ("double/run?scale=2", {"image"}, "'scale' came: send it as a field of the form"),
+        ("double/run?scal=2", {"image"}, "'scal' came: did you mean scale?"),
+        ("mean/run?seed=1", {"image"}, "'seed' came: the form takes image"),
+        ("mean/run", {"image", "imge"}, "the unknown field 'imge': did you mean image?"),
+        ("fill/run", {"image", "mask", "style"}, "'style': expected image, mask and sketch"),
+    ],
+)
+def test_what_is_not_known_is_refused(client: TestClient, path: str, parts: set[str], words: str) -> None:
+    answer = client.post(f"/api/{path}", files=dict.fromkeys(sorted(parts), png(PIXELS)))
+    assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_an_address_without_a_form_takes_no_parameters_either(client: TestClient) -> None:
+    assert client.get("/api/models", params={"task": "pix2pix"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content_type", "words"),
+    [
+        ("application/json", "the request is application/json: send a multipart form with the file `image` and the"),
+        ("image/png", "the request is image/png: send a multipart form"),
+        ("", "the request is of no content type"),
+        ("multipart/form-data", "the form cannot be read (Missing boundary in multipart)"),
+        ("multipart/form-data; boundary=b", "the form cannot be read (Invalid multipart data)"),
+    ],
+)
+def test_a_request_that_is_no_form(client: TestClient, content_type: str, words: str) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = client.post("/api/double/run", content=b'{"image": "", "scale": 2}', headers=headers)
+    assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([("image", png(PIXELS)), ("image", png(PIXELS))], "image came 2 times: send it once"),
+        ([("image", b"")], "the file image is empty"),
+        ([("image", png(PIXELS)), ("mask", b"")], "the file mask is empty"),
+    ],
+)
+def test_several_files_for_an_input_and_empty_ones(client: TestClient, files: list[Any], words: str) -> None:
+    answer = client.post("/api/fill/run", files=files)
+    assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+def test_the_scale_of_a_result_is_a_field(client: TestClient) -> None:
+    def enlarge(scale: str) -> httpx.Response:
+        answer: httpx.Response = client.post("/api/double/run", files={"image": png(PIXELS)}, data={"scale": scale})
+        return answer
+
+    assert read(enlarge("1.5").content).pixels.shape == (60, 45, 3)
+    for scale, words in (
+        ("two", "scale is 'two'"),
+        ("nan", "scale is nan"),
+        ("0", "scale is 0"),
+        ("", "scale is ''"),
+    ):
+        answer = enlarge(scale)
+        assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
 
 
 def test_a_missing_style_is_said(client: TestClient) -> None:

@@ -30,11 +30,12 @@ from fastapi.testclient import TestClient
 from handmade_onnx import mean_filter, write_onnx
 from PIL import Image
 
+from gan_tasks.apps.web import run_form
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
 from gan_tasks.apps.web.run_form import Run, run_job
 from gan_tasks.apps.web.served_models import ServedModel, direction_label, free_key, open_models, tabs_of
-from gan_tasks.apps.web.server import build_app, serve
+from gan_tasks.apps.web.server import build_app, make_server, serve
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.export.inference.predictor import Opened, PredictOptions, Source
@@ -102,9 +103,21 @@ def hold(monkeypatch: pytest.MonkeyPatch, served: ServedModel, go: threading.Eve
     monkeypatch.setattr(served.predictor, "read", held_read)
 
 
-def test_health(client: TestClient) -> None:
-    answer = client.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+@pytest.mark.parametrize(("path", "status"), [("/healthz", "ok"), ("/readyz", "ready")])
+def test_health(client: TestClient, path: str, status: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()) == (200, {"status": status})
+    assert client.head(path).status_code == 200
+
+
+def test_a_server_that_stops_is_healthy_and_not_ready(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        service.close()
+        for answer in (client.get("/readyz"), client.head("/readyz"), run(client, png(PIXELS))):
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        assert client.get("/healthz").status_code == 200
 
 
 def test_a_picture_in_gives_the_model_s_picture_out(client: TestClient, tmp_path: Path) -> None:
@@ -382,12 +395,39 @@ def test_a_result_has_at_most_four_times_the_pixels_that_a_picture_may_have(tmp_
         Limits(max_pixels=4 * 1200),
     )
     served = service.models["quadruple"]
-    assert submit(service, served, png(PIXELS), tmp_path / "out.png").result(30).after.pixels.shape == (160, 120, 3)
-    for rows, scale in ((41, 0), (41, 2), (40, 5)):
+    for rows, scale, shape in ((40, 0, (160, 120, 3)), (160, 2, (320, 60, 3)), (160, 1, (160, 30, 3))):
+        picture = png(np.zeros((rows, 30, 3), np.uint8))
+        assert (
+            submit(service, served, picture, tmp_path / "out.png", scale=scale).result(30).after.pixels.shape == shape
+        )
+    for rows, scale in ((41, 0), (161, 1), (160, 3), (40, 5)):
         picture = png(np.zeros((rows, 30, 3), np.uint8))
         with pytest.raises(UserError, match="over the limit of"):
             submit(service, served, picture, tmp_path / "out.png", scale=scale).result(30)
+    with pytest.raises(UserError, match=r"120 × 164 px .* 19,200 px: choose a smaller .* larger --max-pixels"):
+        submit(service, served, png(np.zeros((41, 30, 3), np.uint8)), tmp_path / "out.png").result(30)
     service.close()
+
+
+def test_a_second_ctrl_c_stops_the_jobs_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    served, go = service.models["mean"], threading.Event()
+    hold(monkeypatch, served, go)
+    jobs = [submit(service, served, png(PIXELS), tmp_path / f"{number}.png") for number in range(2)]
+    server = make_server(build_app(service), service)
+    server.force_exit = True
+
+    def release() -> None:
+        while not all(progress.stopped for progress in service._taken):
+            time.sleep(0.01)
+        go.set()
+
+    threading.Thread(target=release).start()
+    server.servers = []
+    asyncio.run(server.shutdown())
+    for job in jobs:
+        with pytest.raises(StoppedError):
+            job.result(timeout=0)
 
 
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
@@ -399,6 +439,42 @@ def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path
     for _ in range(2 * LIMITS.queue_size):
         with pytest.raises(BusyError, match="stopping"):
             submit(service, served, png(PIXELS), tmp_path / "late.png")
+
+
+def test_an_idle_server_gives_memory_back(tmp_path: Path) -> None:
+    """Not before it is idle, and with the same results afterwards."""
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS, idle_s=0.05)
+    served, released = service.models["mean"], threading.Event()
+    session = served.model.session  # type: ignore[attr-defined]
+    options: list[Any] = []
+
+    class Watched:
+        def run(self, names: Any, feeds: Any, run_options: Any = None) -> Any:
+            options.append(run_options)
+            outputs = session.run(names, feeds, run_options)
+            if run_options is not None:
+                released.set()
+            return outputs
+
+    served.model.session = Watched()  # type: ignore[attr-defined]
+    first = submit(service, served, png(PIXELS), tmp_path / "first.png").result(30)
+    assert released.wait(30)
+    second = submit(service, served, png(PIXELS), tmp_path / "second.png").result(30)
+    service.close()
+    assert options[0] is None
+    key = "memory.enable_memory_arena_shrinkage"
+    assert [each and each.get_run_config_entry(key) for each in options[:3]] == [None, "cpu:0", None]
+    assert np.array_equal(first.after.pixels, second.after.pixels)
+
+
+def test_a_large_result_is_shown_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    result = submit(service, service.models["mean"], png(PIXELS), tmp_path / "out.png").result(30)
+    service.close()
+    monkeypatch.setattr(run_form, "MAX_PREVIEW_PIXELS", 20 * 15)
+    assert [read(path).pixels.shape for path in run_form.write_previews(result)] == [(20, 15, 3)] * 2
+    assert run_form.facts(service.models["mean"], result)["Result"] == "30 × 40 px, shown smaller here"
+    assert read(result.file).pixels.shape == (40, 30, 3)
 
 
 def test_a_drawing_is_laid_on_white(tmp_path: Path) -> None:
@@ -521,9 +597,8 @@ class Slow:
     def __init__(self, predictor): self.predictor = predictor
     def __getattr__(self, name): return getattr(self.predictor, name)
     def predict(self, *inputs):
-        import time
         print("running", flush=True)
-        time.sleep(1.5)
+        sys.stdin.readline()
         return self.predictor.predict(*inputs)
 
 load = served_models.load
@@ -541,9 +616,13 @@ finally:
 def test_sigterm_finishes_the_job_in_flight_without_torch_ever_loaded(tmp_path: Path) -> None:
     model = write_onnx(tmp_path / "mean.onnx")
     with subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(model)], cwd=HELPERS, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVE, str(model)],
+        cwd=HELPERS,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
-        assert server.stdout is not None
+        assert server.stdin is not None and server.stdout is not None
         address = server.stdout.readline().split()[-1]
         answers: list[httpx.Response] = []
 
@@ -556,6 +635,12 @@ def test_sigterm_finishes_the_job_in_flight_without_torch_ever_loaded(tmp_path: 
             asking.start()
             assert server.stdout.readline() == "running\n"
             server.send_signal(signal.SIGTERM)
+            while httpx.get(f"{address}/readyz", timeout=30).status_code != 503:
+                time.sleep(0.01)
+            late = httpx.post(f"{address}/api/mean/run", files={"image": png(PIXELS)}, timeout=30)
+            assert (late.status_code, late.headers["Retry-After"]) == (503, "5")
+            server.stdin.write("end\n")
+            server.stdin.flush()
             asking.join()
             output = server.stdout.read()
         assert server.wait(20) == 143
