@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -32,6 +33,10 @@ MAX_PIXELS = 100_000_000
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MAX_THUMBNAILS = 16
+"""Pages of a TIFF that are looked at after the first."""
+_MAX_SCANS = 200
+"""Scans of a progressive JPEG; usual ones have about 10, and each takes as long as an image."""
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
 
@@ -89,9 +94,8 @@ def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
 
     image = _open_with_pil(file, head)
     orientation = _checked_orientation(image, max_pixels)
-    if image.format == "JPEG" and image.mode in ("L", "RGB"):
-        picture = _picture(_jpeg_pixels(file, image), image.info.get("icc_profile"))
-        coding = Coding(subsampling=_subsampling(image))
+    if image.format == "JPEG":
+        picture, coding = _jpeg_picture(file, image), Coding(subsampling=_subsampling(image))
     else:
         picture = _picture_from_pil(image)
         coding = Coding(is_lossless_webp=image.format == "WEBP" and _is_lossless_webp(file))
@@ -184,21 +188,33 @@ def _orientation(image: "Image") -> int:
         return 1
 
 
-def _jpeg_pixels(file: BinaryIO, image: "ImageFile") -> Pixels:
+def _jpeg_picture(file: BinaryIO, image: "ImageFile") -> Picture:
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    # Compressed data do not contain these bytes. Only scans of progressive files can be long and yet few bytes.
+    scans = data.count(b"\xff\xda") if image.info.get("progressive") else 1
+    if scans > _MAX_SCANS:
+        raise ImageError(f"has {scans:,} scans, which take very long: expected at most {_MAX_SCANS}; save it again")
+    if image.mode not in ("L", "RGB"):
+        return _picture_from_pil(image)
+    return _picture(_jpeg_pixels(data, image), image.info.get("icc_profile"))
+
+
+def _jpeg_pixels(data: bytes, image: "ImageFile") -> Pixels:
     import simplejpeg
 
-    file.seek(0)
     try:
-        return _pixels(simplejpeg.decode_jpeg(file.read(), "GRAY" if image.mode == "L" else "RGB"))
+        return _pixels(simplejpeg.decode_jpeg(data, "GRAY" if image.mode == "L" else "RGB"))
     except ValueError:  # simplejpeg is stricter than PIL, so PIL decides whether the file is usable
-        file.seek(0)
         return _pixels(np.asarray(image))
 
 
 def _subsampling(image: "ImageFile") -> tuple[int, int] | None:
-    """Return the (horizontal, vertical) pixels per chroma value of a JPEG; None for gray."""
+    """Return the (horizontal, vertical) pixels per chroma value of a JPEG; None for gray and CMYK."""
     sampling = [(across, down) for _, across, down, _ in getattr(image, "layer", ())]
-    if len(sampling) < 3:
+    if len(sampling) != 3:
         return None
     across, down = (max(1, luma // max(chroma)) for luma, *chroma in zip(*sampling[:3], strict=True))
     return across, down
@@ -261,7 +277,8 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
         COMPRESSION.LZMA,
     )
     with TiffFile(file) as tiff:
-        page, *others = (page.aspage() for page in tiff.pages)
+        pages = (page.aspage() for page in tiff.pages)  # endless if a page is its own successor
+        page, others = next(pages), islice(pages, _MAX_THUMBNAILS)
         if page.is_reduced or not all(other.is_reduced for other in others):  # reduced = a thumbnail
             raise ImageError("has several pages; save the page that you want as a separate file")
         _check_size(page.imagelength, page.imagewidth, page.imagedepth * page.samplesperpixel, max_pixels)

@@ -461,6 +461,34 @@ def test_decompression_bomb_is_rejected_before_decoding(data: bytes) -> None:
     assert time.process_time() - start < 0.05
 
 
+def endless_tiff(*, thumbnail: bool) -> bytes:
+    """A TIFF whose last page is its own successor."""
+    file = io.BytesIO()
+    writer = tifffile.TiffWriter(file)
+    writer.write(RGB, photometric="rgb", metadata=None)
+    if thumbnail:
+        writer.write(RGB[:4, :4], photometric="rgb", subfiletype=1, metadata=None)
+    data = file.getvalue()
+    with tifffile.TiffFile(io.BytesIO(data)) as pages:
+        last = pages.pages[-1].aspage()
+    at = last.offset + 2 + 12 * len(last.tags)  # of the offset of the next page
+    return data[:at] + struct.pack("<I", last.offset) + data[at + 4 :]
+
+
+def test_an_endless_tiff_ends() -> None:
+    with pytest.raises(ImageError, match="several pages"):
+        read(endless_tiff(thumbnail=False))
+    np.testing.assert_array_equal(read(endless_tiff(thumbnail=True)).pixels, RGB)
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused() -> None:
+    data = encoded(Image.fromarray(GRAY), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    assert read(data).pixels.shape == (13, 17, 1)
+    with pytest.raises(ImageError, match="scans"):
+        read(data[:-2] + data[last:-2] * 300 + data[-2:])
+
+
 def test_pixel_limit_can_be_changed() -> None:
     data = encoded(Image.fromarray(RGB))
     assert read(data, max_pixels=13 * 17).pixels.shape == RGB.shape
