@@ -11,7 +11,7 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files_below
 from gan_tasks.datasets.images import atomic
-from gan_tasks.datasets.images.formats import fitting_name, kind_of, other_name, unreadable_reason
+from gan_tasks.datasets.images.formats import check_length, fitting_name, kind_of, other_name, unreadable_reason
 from gan_tasks.export.inference.files.names import SUFFIXES, is_named_as_file, output_name
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
@@ -319,6 +319,8 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
             if recipe.masks is not None or recipe.options != PredictOptions():
                 raise UserError("masks, --scale and --blend-weight are for images: leave them out for videos")
             require_av()
+            check_length(after)
+            check_writable(after.parent)
             from gan_tasks.export.inference.video.process import apply_to_video
 
             video = apply_to_video(
