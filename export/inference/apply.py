@@ -130,6 +130,7 @@ class Recipe:
         before, after = pair
         if reason := unreadable_reason(before):
             raise UserError(f"{before}: {reason}")
+        check_writable(after.parent)
         image = self.predictor.spec.image
         assert image is not None  # see `check_inputs`
         sources: dict[str, Source] = {image.name: before}
@@ -143,7 +144,6 @@ class Recipe:
         name, reason = fitting_name(after, shape)
         if name != after:
             self.check_free(name)
-        check_writable(name.parent)
         return Job(name, opened, self.source_of(before), f"written as {name.name}: {reason}" if reason else "")
 
     def check_free(self, after: Path) -> None:

@@ -351,7 +351,7 @@ def test_the_limit_of_pixels_can_be_raised(model: Path, tmp_path: Path, capsys: 
         ("out.wepb", "did you mean out.webp?"),
         ("out.heic", "give out.png"),
         ("out.bmp", "give out.png"),
-        ("out.jfif", "give out.jpg"),
+        ("out.jfif", "give out.png, or .jpg"),
     ],
 )
 def test_a_suffix_that_is_misspelled_or_not_written_is_questioned(
@@ -364,7 +364,7 @@ def test_a_suffix_that_is_misspelled_or_not_written_is_questioned(
 
 
 def test_folders_may_have_any_name_that_is_not_of_a_file(model: Path, folder: Path, tmp_path: Path) -> None:
-    for name in ("out.v2", "out.2024", "results"):
+    for name in ("out.v2", "out.2024", "photos.test", "results"):
         assert apply(model, folder / "a.png", tmp_path / name).written == 1
         assert names(tmp_path / name) == {"a.png"}
     (tmp_path / "out.pgn").mkdir()
