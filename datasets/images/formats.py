@@ -121,12 +121,17 @@ def fitting_name(path: Path, shape: tuple[int, int, int]) -> tuple[Path, str]:
     """
     reason = _limit(path.suffix.lower(), *shape)
     name = _with_png(path) if reason else path
-    if _is_too_long(name):
-        raise UserError(
-            f"the result would be called {name.name}, which is longer than the {LONGEST_NAME_BYTES} bytes that file "
-            "systems allow: rename the image"
-        )
+    check_length(name)
     return name, reason
+
+
+def check_length(path: Path) -> None:
+    """Raise UserError for the path of a result whose name is too long for file systems."""
+    if _is_too_long(path):
+        raise UserError(
+            f"the result would be called {path.name}, which is longer than the {LONGEST_NAME_BYTES} bytes that file "
+            "systems allow: rename the input"
+        )
 
 
 def other_name(path: Path) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files_below
 from gan_tasks.datasets.images import atomic
-from gan_tasks.datasets.images.formats import fitting_name, kind_of, other_name, unreadable_reason
+from gan_tasks.datasets.images.formats import check_length, fitting_name, kind_of, other_name, unreadable_reason
 from gan_tasks.export.inference.files.names import SUFFIXES, is_named_as_file, output_name
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
@@ -130,6 +130,7 @@ class Recipe:
         before, after = pair
         if reason := unreadable_reason(before):
             raise UserError(f"{before}: {reason}")
+        check_writable(after.parent)
         image = self.predictor.spec.image
         assert image is not None  # see `check_inputs`
         sources: dict[str, Source] = {image.name: before}
@@ -143,7 +144,6 @@ class Recipe:
         name, reason = fitting_name(after, shape)
         if name != after:
             self.check_free(name)
-        check_writable(name.parent)
         return Job(name, opened, self.source_of(before), f"written as {name.name}: {reason}" if reason else "")
 
     def check_free(self, after: Path) -> None:
@@ -316,6 +316,8 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
             if recipe.masks is not None or recipe.options != PredictOptions():
                 raise UserError("masks, --scale and --blend-weight are for images: leave them out for videos")
             require_av()
+            check_length(after)
+            check_writable(after.parent)
             from gan_tasks.export.inference.video.process import apply_to_video
 
             video = apply_to_video(

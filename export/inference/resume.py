@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images.formats import other_name
+from gan_tasks.datasets.images.formats import check_length, other_name
 from gan_tasks.export.inference.provenance import PROGRAM, Mark, read_xmp
 from gan_tasks.progress import reported
 
@@ -67,9 +67,10 @@ def missing(
 def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[Path], str]) -> bool:
     """Return whether the output exists and was made by this model from the present content of the input.
 
-    The output may have the name that `fitting_name` gives. Raises UserError for an output of another program, and for
-    the output of a damaged input.
+    The output may have the name that `fitting_name` gives. Raises UserError for an output of another program, for the
+    output of a damaged input, and for a name that is too long.
     """
+    check_length(after)
     other = other_name(after)
     mark = own_mark(other) if other is not None else None
     if mark is not None and is_current(mark, before, other, model_version, source_of):

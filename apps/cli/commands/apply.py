@@ -31,8 +31,7 @@ class Apply(Checked, Command):
     the name of a ready-made model (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). An .onnx
     file needs no torch."""
     input: Positional[Path]
-    """An image, a video, or a folder of images and videos, subfolders included; hidden files are left out. Images may
-    have up to 100 megapixels, see --max-pixels."""
+    """An image, a video, or a folder of images and videos. Subfolders are included, and hidden files are left out."""
     output: Positional[Path]
     """The file or folder to write. Results of the same model and input that exist already are kept, and an
     interrupted video is continued. Where a format cannot hold the result, such as WebP over 16,383 px, .png is added

@@ -47,18 +47,16 @@ def is_named_as_file(destination: Path, source: Path) -> bool:
                 f"{source} is a folder but {destination} is named like a file: give a folder for the results"
             )
         return False
-    video = is_video(source)
-    writable = CONTAINERS if video else MARKED_SUFFIXES
     if suffix in MARKED_SUFFIXES or suffix in VIDEO_SUFFIXES:
         return True
-    if suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
-        raise UserError(f"{suffix} files are not written: give {destination.stem}.png, or .jpg, .webp or .tif")
-    if suffix in JPEG_SUFFIXES:
-        raise UserError(f"{suffix} files are not written: give {destination.stem}.jpg")
-    if close := get_close_matches(suffix, [".png", *sorted(SUFFIXES)], n=1):
-        meant = close[0] if close[0] in writable else (".mkv" if video else ".png")
+    video = is_video(source)
+    stem = destination.stem
+    if suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES or suffix in JPEG_SUFFIXES:
+        expected = f"{stem}.mkv, or .mp4, .mov or .webm" if video else f"{stem}.png, or .jpg, .webp or .tif"
+        raise UserError(f"{suffix} files are not written: give {expected}")
+    if close := get_close_matches(suffix, CONTAINERS if video else MARKED_SUFFIXES, n=1):
         raise UserError(
-            f"{destination} has the unknown suffix {suffix}: did you mean {destination.with_suffix(meant).name}? To "
-            "write into a folder of this name, make the folder first"
+            f"{destination} has the unknown suffix {suffix}: did you mean {stem}{close[0]}? To write into a folder "
+            "of this name, make it first"
         )
     return False

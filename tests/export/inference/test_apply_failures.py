@@ -99,6 +99,24 @@ def test_any_error_of_a_file_is_its_line(
     assert (again.written, again.kept, again.failures) == (1, 2, ())
 
 
+def test_an_unexpected_error_of_a_video_is_its_line(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = pytest.importorskip("gan_tasks.export.inference.video.process")
+
+    def faulty(*_: Any, **__: Any) -> None:
+        raise IndexError("mistake")
+
+    monkeypatch.setattr(process, "apply_to_video", faulty)
+    for name in ("1.mp4", "2.mkv"):
+        (folder / name).write_bytes(b"")
+    done = apply(model, folder, tmp_path / "out")
+    assert done.written == 3
+    assert [str(failure).partition(" (")[0] for failure in done.failures] == [
+        f"{folder / name}: unexpected IndexError: mistake" for name in ("1.mp4", "2.mkv")
+    ]
+
+
 def test_debug_shows_the_traceback_of_an_unexpected_error(
     model: Path,
     folder: Path,
@@ -239,10 +257,11 @@ def test_long_names_are_written(letter: str, bytes_: int, model: Path, tmp_path:
 def test_a_name_that_gets_too_long_by_its_suffix_is_one_failure(overwrite: bool, model: Path, folder: Path) -> None:
     write(folder / f"{'x' * 251}.bmp", noise())
     write(folder / f"{'y' * 247}.bmp", noise())
+    (folder / f"{'z' * 251}.avi").write_bytes(b"")
     done = apply(model, folder, folder.parent / "out", overwrite=overwrite)
     assert done.written == 4
-    (failure,) = done.failures
-    assert failure.path.name.startswith("x") and "longer than the 255 bytes" in str(failure)
+    assert {failure.path.name[0] for failure in done.failures} == {"x", "z"}
+    assert all("longer than the 255 bytes" in str(failure) for failure in done.failures)
 
 
 # Which files of a folder are taken.
@@ -332,7 +351,7 @@ def test_the_limit_of_pixels_can_be_raised(model: Path, tmp_path: Path, capsys: 
         ("out.wepb", "did you mean out.webp?"),
         ("out.heic", "give out.png"),
         ("out.bmp", "give out.png"),
-        ("out.jfif", "give out.jpg"),
+        ("out.jfif", "give out.png, or .jpg"),
     ],
 )
 def test_a_suffix_that_is_misspelled_or_not_written_is_questioned(
@@ -345,7 +364,7 @@ def test_a_suffix_that_is_misspelled_or_not_written_is_questioned(
 
 
 def test_folders_may_have_any_name_that_is_not_of_a_file(model: Path, folder: Path, tmp_path: Path) -> None:
-    for name in ("out.v2", "out.2024", "results"):
+    for name in ("out.v2", "out.2024", "photos.test", "results"):
         assert apply(model, folder / "a.png", tmp_path / name).written == 1
         assert names(tmp_path / name) == {"a.png"}
     (tmp_path / "out.pgn").mkdir()
