@@ -13,11 +13,16 @@ Pixels = np.ndarray
 
 def photo(seed: int, height: int = 64, width: int = 64) -> Pixels:
     """Make an image whose amplitudes fall with the frequency, as those of photographs do."""
+    return texture(seed, 2 * height, 2 * width)[:height, :width]
+
+
+def texture(seed: int, height: int = 64, width: int = 64) -> Pixels:
+    """Make a periodic image: its right edge continues in its left edge."""
     rng = np.random.default_rng(seed)
-    frequencies = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.fftfreq(2 * width)[None])
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
     frequencies[0, 0] = 1
-    spectrum = np.fft.fft2(rng.standard_normal((2 * height, 2 * width, 3)), axes=(0, 1)) / frequencies[..., None]
-    image = np.fft.ifft2(spectrum, axes=(0, 1)).real[:height, :width]  # a part of it, as the whole is periodic
+    spectrum = np.fft.fft2(rng.standard_normal((height, width, 3)), axes=(0, 1)) / frequencies[..., None]
+    image = np.fft.ifft2(spectrum, axes=(0, 1)).real
     low, high = image.min(), image.max()
     return ((image - low) / (high - low) * 255).astype(np.uint8)
 
@@ -46,6 +51,7 @@ PAIRS = {
     "gray to colour": lambda image, seed: (gray(image), image),
     "brighter": lambda image, seed: ((image * 0.9 + 20).astype(np.uint8), image),
     "the same": lambda image, seed: (image, image),
+    "seamless textures": lambda image, seed: (noisy(texture(seed), seed), texture(seed)),
     "edges": lambda image, seed: (edges(image), image),
     "another picture": lambda image, seed: (photo(seed + 50), image),
     "objects on white": lambda image, seed: (on_white(edges(image)), on_white(image)),
