@@ -16,6 +16,10 @@ class MissingSplitError(UserError):
     """A data folder does not hold the requested split, such as `val`."""
 
 
+class DoubtfulDataError(UserError):
+    """A split can be read, but it does not look like what it is taken for; the message says how to insist."""
+
+
 def enumerated(words: Sequence[str]) -> str:
     """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

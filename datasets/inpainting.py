@@ -18,6 +18,7 @@ from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked, Range
 from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.sides.names import child
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
 Image = TypeVar("Image")
@@ -204,7 +205,7 @@ def edge_lines(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _find_folder(root: Path, split: Split) -> Path:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (root / split, root) if split == "train" else (root / split,):
+    for folder in (child(root, split), root) if split == "train" else (child(root, split),):
         if folder.is_dir() and images_in(folder)[0]:
             return folder
     also = f" or in {root}" if split == "train" else ""

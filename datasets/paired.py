@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.sides.halves import count_single
+from gan_tasks.datasets.sides.names import check_sides, child, find_side_folders, pair_files, suggest_sides
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
-Layout = Literal["folders", "aligned"]
+Layout = Literal["folders", "names", "aligned"]
 Split = Literal["train", "val", "test"]
 Image = TypeVar("Image")
 Side = TypeVar("Side")
@@ -36,9 +38,14 @@ class PairedConfig(Checked):
 
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
     """Translate from A to B or from B to A. In an aligned file A is the left half."""
-    layout: Literal["auto", "folders", "aligned"] = "auto"
-    """How pairs are stored: folders = files of the same name in the folders A and B; aligned = A and B side by side
-    in one file; auto = the layout that is found."""
+    layout: Literal["auto", "folders", "names", "aligned"] = "auto"
+    """How pairs are stored: folders = files of the same name in the folders A and B; names = files such as
+    x_before.jpg and x_after.jpg in one folder; aligned = A and B side by side in one file; auto = the layout that is
+    found, if the files look like pairs."""
+    a: Path | None = None
+    """The folder of A, anywhere, or of its subfolders train, val and test. It needs --b."""
+    b: Path | None = None
+    """The folder of B, anywhere, or of its subfolders train, val and test. It needs --a."""
     source_channels: Channels = 0
     """Number of channels of the source; 0 takes the number of the first file, alpha included."""
     target_channels: Channels = 0
@@ -56,6 +63,11 @@ class PairedConfig(Checked):
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.a is None) != (self.b is None):
+            raise UserError("--a and --b name the folders of A and of B: give both, or neither")
+
 
 @dataclass(frozen=True)
 class PairFiles:
@@ -71,34 +83,50 @@ class PairFiles:
         return (self.a,) if self.b is None else (self.a, self.b)
 
 
+class Place(NamedTuple):
+    """Where the pairs of a split are."""
+
+    layout: Layout
+    a: Path
+    """The folder of A, or of both sides."""
+    b: Path | None = None
+
+
 @dataclass(frozen=True)
 class FoundPairs:
     """The pairs of a folder, sorted by stem, and the problems of files that are not used."""
 
-    layout: Layout
+    place: Place
     split_folder: Path
     pairs: tuple[PairFiles, ...]
     problems: tuple[Problem, ...]
     summary: str
     """One line for the user: the number of pairs, how they are read, and the options that change this."""
 
+    @property
+    def layout(self) -> Layout:
+        return self.place.layout
+
 
 def find_pairs(root: Path, split: Split, config: PairedConfig) -> FoundPairs:
     """Find the pairs of a split by the names of folders and files, without decoding the files.
 
-    Layouts: in root/<split>, folders A and B with files of equal stems, or aligned files with A left and B right; or
-    folders <split>A and <split>B in root. For "train", the first two may also be directly in root. Files without a
-    partner, several files of one stem, and files that are not images are problems; hidden files are skipped.
+    Layouts: folders A and B with files of equal stems, see `find_side_folders`; or in root/<split>, and for "train"
+    also in root, files whose names end in the names of the two sides, see `pair_files`, or aligned files with A left
+    and B right. Files without a partner, several files of one stem, and files that are not images are problems;
+    hidden files are skipped.
 
-    Raises UserError if root is not a folder, and MissingSplitError if no layout is found.
+    Raises UserError if root, config.a or config.b is not a folder, and MissingSplitError if no layout is found.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the pairs")
-    for layout, a, b in _candidates(root, split):
-        if config.layout in ("auto", layout) and _holds(a, b):
-            pairs, problems = _pair_by_stem(a, b) if b is not None else _aligned(a)
-            return _found(layout, a if b is None else a.parent, pairs, problems, config)
-    raise MissingSplitError(f"{root} holds no {split} pairs; {_expected_layouts(root, split)}")
+    for place in _places(root, split, config):
+        if config.layout in ("auto", place.layout):
+            pairs, problems = _pair_by_stem(place.a, place.b) if place.b is not None else _pair_in(place)
+            return _found(place, pairs, problems, config)
+    raise MissingSplitError(
+        f"{root} holds no {split} pairs; {_expected_layouts(root, split)}{suggest_sides(root, split)}"
+    )
 
 
 def open_pairs(
@@ -115,7 +143,8 @@ def open_pairs(
     Problems are those of `find_pairs`, files that cannot be read, sides of different sizes, aligned files of odd
     width, and channels that cannot be converted. Channel counts of 0 are taken from the first good pair.
 
-    Raises UserError if no usable pair is left, and, with config.strict, if there is any problem.
+    Raises UserError if no usable pair is left, and, with config.strict, if there is any problem. Raises
+    DoubtfulDataError if the layout is auto and files that are taken for aligned pairs look like single pictures.
     """
     found, config = _open_folder(root, split, config, on_progress)
     extra: tuple[PairFiles, ...] = ()
@@ -197,28 +226,25 @@ class PairedImages:
         return fit_channels(source, self.source_channels), fit_channels(target, self.target_channels)
 
 
-def _candidates(root: Path, split: Split) -> Iterator[tuple[Layout, Path, Path | None]]:
-    """Yield where a split may be, best first: (layout, folder of A or of aligned files, folder of B or None)."""
-    yield "folders", root / split / "A", root / split / "B"
-    yield "folders", root / f"{split}A", root / f"{split}B"
-    yield "aligned", root / split, None
-    if split == "train":
-        yield "folders", root / "A", root / "B"
-        yield "aligned", root, None
+def _places(root: Path, split: Split, config: PairedConfig) -> Iterator[Place]:
+    """Yield where the pairs of a split are, best first."""
+    check_sides(config.a, config.b)
+    if folders := find_side_folders(root, split, config.a, config.b):
+        yield Place("folders", *folders)
+    for folder in (child(root, split), root) if split == "train" else (child(root, split),):
+        images = images_in(folder)[0] if folder.is_dir() else []
+        if pair_files(images):
+            yield Place("names", folder)
+        if images:
+            yield Place("aligned", folder)
 
 
 def _expected_layouts(root: Path, split: Split) -> str:
     also = f" or in {root}" if split == "train" else ""
     return (
-        f"expected in {root / split}{also}: folders A/ and B/ with files of the same names, or files with A and B "
-        f"side by side; or in {root}: folders {split}A/ and {split}B/"
+        f"expected in {root / split}{also}: folders A/ and B/ with files of the same names, files with A and B "
+        f"side by side, or files such as x_before.png and x_after.png; or in {root}: folders {split}A/ and {split}B/"
     )
-
-
-def _holds(a: Path, b: Path | None) -> bool:
-    if b is not None:
-        return a.is_dir() and b.is_dir()
-    return a.is_dir() and bool(images_in(a)[0])
 
 
 def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Problem]]:
@@ -246,9 +272,18 @@ def _pair_by_stem(a: Path, b: Path) -> tuple[list[PairFiles], list[Problem]]:
     return pairs, problems
 
 
-def _aligned(folder: Path) -> tuple[list[PairFiles], list[Problem]]:
-    by_stem, problems = _images_by_stem(folder)
+def _pair_in(place: Place) -> tuple[list[PairFiles], list[Problem]]:
+    """Return the pairs of a folder in which both sides are."""
+    images, problems = images_in(place.a)
+    named = pair_files(images)
+    if place.layout == "names" and named is not None:
+        (name_a, name_b), files = named
+        paired = {path for pair in files.values() for path in pair}
+        reason = f"has no partner: expected names that differ in {name_a} and {name_b}"
+        problems += [Problem(path, reason) for path in images if path not in paired]
+        return [PairFiles(stem, a, b) for stem, (a, b) in files.items()], problems
     pairs = []
+    by_stem, _ = _images_by_stem(place.a)
     for stem, paths in sorted(by_stem.items()):
         if len(paths) == 1:
             pairs.append(PairFiles(stem, paths[0], None))
@@ -257,20 +292,25 @@ def _aligned(folder: Path) -> tuple[list[PairFiles], list[Problem]]:
     return pairs, problems
 
 
-def _found(
-    layout: Layout,
-    folder: Path,
-    pairs: Sequence[PairFiles],
-    problems: Sequence[Problem],
-    config: PairedConfig,
-) -> FoundPairs:
-    stored = "folders A and B" if layout == "folders" else "A and B side by side in each file"
+def _found(place: Place, pairs: Sequence[PairFiles], problems: Sequence[Problem], config: PairedConfig) -> FoundPairs:
+    folder = place.a if place.b is None or place.a.parent != place.b.parent else place.a.parent
+    if place.b is not None:
+        stored = f"A in {place.a} and B in {place.b}" if folder == place.a else _named(place.a, place.b)
+    elif place.layout == "names" and pairs and pairs[0].b is not None:
+        stored = f"A and B by the names of the files, such as {pairs[0].a.name} and {pairs[0].b.name}"
+    else:
+        stored = "A and B side by side in each file"
     unused = f", {len(problems)} files with problems left out" if problems else ""
     summary = (
         f"{len(pairs)} pairs in {folder} ({stored}{unused}), {config.direction}; "
         "change this with --layout and --direction"
     )
-    return FoundPairs(layout, folder, tuple(pairs), tuple(problems), summary)
+    return FoundPairs(place, folder, tuple(pairs), tuple(problems), summary)
+
+
+def _named(a: Path, b: Path) -> str:
+    """Return how the folders of A and of B are called."""
+    return "folders A and B" if (a.name, b.name) == ("A", "B") else f"A in the folder {a.name}, B in {b.name}"
 
 
 def _open_folder(
@@ -292,7 +332,23 @@ def _open_folder(
         raise UserError(
             f"{root} holds no usable {split} pair; {_expected_layouts(root, split)}. Problems:\n{listed(problems)}"
         )
-    return _found(found.layout, found.split_folder, pairs, problems, config), config
+    if found.layout == "aligned" and config.layout == "auto":
+        _question(pairs, shapes)
+    return _found(found.place, pairs, problems, config), config
+
+
+def _question(pairs: Sequence[PairFiles], shapes: dict[Path, Shape]) -> None:
+    """Raise DoubtfulDataError if files that are taken for aligned pairs look like single pictures."""
+    paths = [files.a for files in pairs]
+    single, sampled = count_single(paths)
+    if 2 * single >= sampled:
+        height, width, _ = shapes[paths[0]]
+        raise DoubtfulDataError(
+            f"{single} of {sampled} files in {paths[0].parent} look like single pictures, not like A and B side by "
+            f"side: the left half continues in the right half, or is too narrow ({paths[0].name} is {width} × "
+            f"{height} px). If they are pairs, give --layout aligned; if A and B are in files of their own, put them "
+            "into two folders and give --a FOLDER --b FOLDER"
+        )
 
 
 def _mismatches(files: PairFiles, shapes: dict[Path, Shape], config: PairedConfig) -> list[Problem]:

@@ -16,12 +16,13 @@ from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Range, Side
 from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.sides.names import child
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
 Image = TypeVar("Image")
 
-HIGH_NAMES, LOW_NAMES = ("HR", "high"), ("LR", "low")
-"""Possible names of the folders of high-resolution and low-resolution images."""
+HIGH_NAMES, LOW_NAMES = ("HR", "high", "GT", "HQ"), ("LR", "low", "LQ")
+"""Possible names of the folders of high-resolution and low-resolution images, in upper or lower case."""
 MARGIN = 4
 """Low-resolution pixels around a crop that are computed and cut off, so that the crop's border has no artifacts."""
 DEGRADED_MARGIN = 8
@@ -247,9 +248,11 @@ def _flipped(pixels: Pixels, flips: NDArray[np.bool_]) -> Pixels:
 def _find(root: Path, split: Split, scale: int) -> tuple[Path, list[HighAndLow], list[Problem]]:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (root / split, *([root] if split == "train" else [])):
-        high = next((folder / name for name in HIGH_NAMES if (folder / name).is_dir()), None)
-        low = next((folder / name for name in LOW_NAMES if (folder / name).is_dir()), None)
+    for folder in (child(root, split), *([root] if split == "train" else [])):
+        high, low = (
+            next((path for name in names if (path := child(folder, name)).is_dir()), None)
+            for names in (HIGH_NAMES, LOW_NAMES)
+        )
         if high and low:
             return folder, *_matched(high, low, scale)
         if high or (folder.is_dir() and images_in(folder)[0]):
@@ -315,4 +318,6 @@ def _problems(
                 f"is {low_width} × {low_height} px; expected {width // config.scale} × {height // config.scale} px, "
                 f"1/{config.scale} of {files.high}"
             )
+            if (low_height, low_width) == (height, width):
+                reason += ". It has the size of the high-resolution image: reduce it, or leave the folder LR out"
             yield Problem(files.low or files.high, reason)

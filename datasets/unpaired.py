@@ -16,6 +16,7 @@ from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked
 from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.sides.names import check_sides, find_side_folders, suggest_sides
 from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
 Image = TypeVar("Image")
@@ -36,9 +37,18 @@ class UnpairedConfig(Checked):
     """Number of channels of the images in A; 0 takes the number of the first file, alpha included."""
     b_channels: Channels = 0
     """Number of channels of the images in B; 0 takes the number of the first file, alpha included."""
+    a: Path | None = None
+    """The folder of A, anywhere, or of its subfolders train, val and test. It needs --b."""
+    b: Path | None = None
+    """The folder of B, anywhere, or of its subfolders train, val and test. It needs --a."""
     framing: FramingConfig = FramingConfig()
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.a is None) != (self.b is None):
+            raise UserError("--a and --b name the folders of A and of B: give both, or neither")
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,13 @@ def open_unpaired(
     """Read each image of both sides once (see `validation.py`) and make a dataset of those without a problem.
 
     A split is the folders A and B in root/<split>, or the folders <split>A and <split>B in root; for "train" also A
-    and B directly in root. The two may hold different numbers of images. Channel counts of 0 are taken from the first
-    good image of each side.
+    and B directly in root; see `find_side_folders`. The two may hold different numbers of images. Channel counts of 0
+    are taken from the first good image of each side.
 
     Raises UserError if root is not a folder, if a side has no usable image, and, with config.strict, if there is any
     problem. Raises MissingSplitError if there are no such folders.
     """
-    folders = _find_folders(root, split)
+    folders = _find_folders(root, split, config)
     sides, problems, channels = [], [], []
     for folder, wanted in zip(folders, (config.a_channels, config.b_channels), strict=True):
         images, unused = images_in(folder)
@@ -155,14 +165,16 @@ def _order(seed: int, epoch: int, side: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch, side)).permutation(size)
 
 
-def _find_folders(root: Path, split: Split) -> tuple[Path, Path]:
+def _find_folders(root: Path, split: Split, config: UnpairedConfig) -> tuple[Path, Path]:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the folders A and B")
-    candidates = [(root / split / "A", root / split / "B"), (root / f"{split}A", root / f"{split}B")]
+    check_sides(config.a, config.b)
+    if found := find_side_folders(root, split, config.a, config.b):
+        return found
+    places = [(root / split / "A", root / split / "B"), (root / f"{split}A", root / f"{split}B")]
     if split == "train":
-        candidates.append((root / "A", root / "B"))
-    for a, b in candidates:
-        if a.is_dir() and b.is_dir():
-            return a, b
-    expected = " or ".join(f"{a} and {b}" for a, b in candidates)
-    raise MissingSplitError(f"{root} holds no {split} images; expected the folders {expected}")
+        places.append((root / "A", root / "B"))
+    expected = " or ".join(f"{a} and {b}" for a, b in places)
+    raise MissingSplitError(
+        f"{root} holds no {split} images; expected the folders {expected}{suggest_sides(root, split)}"
+    )

@@ -90,6 +90,8 @@ def build_rrdb(state: State) -> Generator:
     found = find_naming(state)
     assert found is not None  # `recognise` has checked it
     naming, blocks = found
+    if 15 * blocks > len(state):  # each has 15 convolutions
+        raise UserError(f"it names {blocks} blocks but has only {len(state)} tensors")
     names = naming.names(blocks)
     width, inputs = conv_channels(state, names["stem.1"])
     growth, _ = conv_channels(state, names["body.layers.0.layers.0.convs.0"])

@@ -8,6 +8,7 @@ import re
 
 from torch import Tensor, nn
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
@@ -26,6 +27,10 @@ from gan_tasks.spec import InputSpec, ModelSpec
 RESNET_KEY = re.compile(r"model\.(\d+)\.((?:conv_)?block\.\d+\.)?\w+")
 MAX_RESNET_DOWNS = 8
 """Upper limit of the number of downs, more than any real network has; each down doubles the width."""
+MAX_UNET_DOWNS = 16
+"""Upper limit of the number of downs, more than any real network has; the names of each contain those around it."""
+MAX_PATCH_LAYERS = 16
+"""Upper limit of the number of layers, more than any real discriminator has."""
 
 
 class PatchLogits(nn.Module):
@@ -93,6 +98,8 @@ def is_unet(state: State) -> bool:
 def build_unet(state: State) -> Generator:
     """Build a U-Net. Its dropout is the default of the published code; it makes no difference in eval mode."""
     downs, norm = count_unet_downs(state), find_norm(state)
+    if downs > MAX_UNET_DOWNS:
+        raise UserError(f"it has {downs} downs, expected at most {MAX_UNET_DOWNS}")
     names = unet_names(downs)
     width, in_channels = conv_channels(state, names["stem"])
     _, out_channels = conv_channels(state, names["head.1"])
@@ -149,7 +156,7 @@ def is_nlayer_discriminator(state: State) -> bool:
 
 
 def build_nlayer_discriminator(state: State) -> PatchLogits:
-    layers, norm = count_convs(state) - 2, find_norm(state)
+    layers, norm = checked_layers(count_convs(state) - 2), find_norm(state)
     names = patch_names(layers, ours="", published="model.")
     width, in_channels = conv_channels(state, names["stages.0.0"])
     return PatchLogits(
@@ -174,6 +181,13 @@ def build_pixel_discriminator(state: State) -> PatchLogits:
             state,
         )
     )
+
+
+def checked_layers(layers: int) -> int:
+    """Return the number of layers of a discriminator. Raises UserError if it has more than MAX_PATCH_LAYERS."""
+    if layers > MAX_PATCH_LAYERS:
+        raise UserError(f"it has {layers} layers, expected at most {MAX_PATCH_LAYERS}")
+    return layers
 
 
 def count_convs(state: State) -> int:

@@ -1,15 +1,18 @@
 """Load public checkpoints into our networks. The tensors alone decide which architecture it is."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained import deepfill, esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
-from gan_tasks.pretrained.files.safe_load import read_state_dict
+from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
+from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
 
@@ -40,6 +43,9 @@ class Pretrained:
     architecture: Architecture
     usage: Usage | None
     """None for a discriminator."""
+    weights: str = ""
+    """Which weights of the file these are, such as "params_ema, averaged (not used: params)"; empty for a bare state
+    dict."""
 
 
 def load_network(path: Path | str) -> nn.Module:
@@ -59,19 +65,81 @@ def load_network(path: Path | str) -> nn.Module:
 
 
 def load_pretrained(path: Path | str) -> Pretrained:
-    """Load a public checkpoint as `load_network` does, and return its architecture and usage too."""
+    """Load a public checkpoint as `load_network` does, and return its architecture and usage too.
+
+    A file may hold several networks. A generator is preferred to a discriminator, and averaged weights to raw ones.
+    Raises UserError, which lists them, if several remain.
+    """
     path = Path(path)
     is_ncnn = path.suffix.lower() == PARAM_SUFFIX
-    state = read_ncnn(path) if is_ncnn else drop_instance_norm_statistics(read_state_dict(path))
-    for architecture in ARCHITECTURES:
-        if architecture.recognise(state):
-            try:
-                network = architecture.build(state).eval().requires_grad_(False)
-            except UserError as error:
-                raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
-            return Pretrained(network, architecture, architecture.usage(network) if architecture.usage else None)
-    known = ", ".join(architecture.title for architecture in ARCHITECTURES)
-    raise UserError(
-        f"{path} holds no known network: expected one of {known}; its first tensors are called "
-        f"{', '.join(map(repr, list(state)[:4]))}. Check that it holds the weights of a network, not of an optimizer"
+    states = [StateDict("", read_ncnn(path))] if is_ncnn else read_state_dicts(path)
+    found = [network for state in states for network in find_networks(state, MAX_DEPTH)]
+    if not found:
+        known = ", ".join(architecture.title for architecture in ARCHITECTURES)
+        first = ", ".join(map(repr, list(states[0].tensors)[:4]))
+        raise UserError(
+            f"{path} holds no known network: expected one of {known}; its first tensors are called {first}. "
+            "Check that it holds the weights of a network, not of an optimizer"
+        )
+    try:
+        chosen, others = select_network(found)
+    except UserError as error:
+        raise UserError(f"cannot use {path}: {error}") from error
+    architecture = chosen.architecture
+    try:
+        network = architecture.build(chosen.state.tensors).eval().requires_grad_(False)
+    except UserError as error:
+        raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
+    usage = architecture.usage(network) if architecture.usage else None
+    return Pretrained(network, architecture, usage, describe_choice(chosen.state, others))
+
+
+@dataclass(frozen=True)
+class FoundNetwork:
+    """A state dict of a file, and the architecture that recognises it."""
+
+    state: StateDict
+    architecture: Architecture
+
+
+def find_networks(state: StateDict, depth: int) -> Iterator[FoundNetwork]:
+    """Yield the known networks in a state dict: itself, or else the parts of its keys with a common prefix."""
+    state = replace(state, tensors=drop_instance_norm_statistics(state.tensors))
+    architecture = next((each for each in ARCHITECTURES if each.recognise(state.tensors)), None)
+    if architecture is not None:
+        yield FoundNetwork(state, architecture)
+    elif depth:
+        for part in split_by_prefix(state):
+            yield from find_networks(part, depth - 1)
+
+
+def select_network(found: Sequence[FoundNetwork]) -> tuple[FoundNetwork, list[FoundNetwork]]:
+    """Return the network to use and the others that could have been meant.
+
+    Raises UserError if it is not clear: if there are several generators, each with other weights.
+    """
+    networks = [network for network in found if network.architecture.usage is not None] or list(found)
+    different: list[FoundNetwork] = []
+    for network in networks:
+        if not any(are_equal(network.state, other.state) for other in different):
+            different.append(network)
+    averaged = [network for network in different if network.state.is_averaged]
+    raw = [network for network in different if not network.state.is_averaged]
+    if len(averaged) > 1 or len(raw) > 1:
+        raise UserError(several([network.state.name for network in different]))
+    return (averaged or raw)[0], raw if averaged else []
+
+
+def are_equal(one: StateDict, other: StateDict) -> bool:
+    """Return whether two state dicts have the same tensors."""
+    return one.tensors.keys() == other.tensors.keys() and all(
+        torch.equal(tensor, other.tensors[key]) for key, tensor in one.tensors.items()
     )
+
+
+def describe_choice(chosen: StateDict, others: Sequence[FoundNetwork]) -> str:
+    """Return the words for `Pretrained.weights`."""
+    name = chosen.name or ("averaged" if chosen.is_averaged else "")
+    averaged = ", averaged" if chosen.is_averaged and chosen.name else ""
+    not_used = f" (not used: {', '.join(other.state.name for other in others)})" if others else ""
+    return f"{name}{averaged}{not_used}"

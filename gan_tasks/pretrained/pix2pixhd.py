@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels, find_norm
-from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, patch_names, translator_usage
+from gan_tasks.pretrained.jy import build_resnet, checked_layers, find_resnet_downs, patch_names, translator_usage
 
 FEATURES_KEY = re.compile(r"scale\d+_layer\d+\.\d+\.\w+")
 PLAIN_KEY = re.compile(r"layer\d+\.\d+\.\w+")
@@ -54,7 +54,7 @@ def build_multiscale_discriminator(state: State) -> NamedOutputs:
     norm = find_norm(state)
     scales = count(state, r"scale\d+_layer0\.0\.weight" if features else r"layer\d+\.0\.weight")
     convs = [key for key in state if key.startswith(("scale0_", "layer0.")) and state[key].ndim == 4]
-    layers = len(convs) - 2
+    layers = checked_layers(len(convs) - 2)
     names = multiscale_names(scales, layers, features=features)
     width, in_channels = conv_channels(state, names["scales.0.stages.0.0"])
     # The published code stops the doubling at 512 channels, whatever the width: read the number from the tensors.

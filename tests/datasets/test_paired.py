@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_tasks.datasets.augmentations import FramingConfig
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import DoubtfulDataError, UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig, PairedImages, find_pairs, open_pairs
 
@@ -156,7 +156,7 @@ def test_aligned_files_need_an_even_width_and_one_stem(tmp_path: Path) -> None:
 def test_twelve_damaged_files_of_a_hundred_are_listed(tmp_path: Path) -> None:
     names = [f"{number:03}" for number in range(100)]
     for number, name in enumerate(names):
-        put(tmp_path / "train" / f"{name}.png", noise(number))
+        put(tmp_path / "train" / f"{name}.png", noise(number, width=20))
     good_png = (tmp_path / "train" / "050.png").read_bytes()
     write(tmp_path / "x.jpg", Picture(noise(0)))
     bomb = good_png[:16] + (30_000).to_bytes(4, "big") * 2 + good_png[24:]
@@ -250,3 +250,50 @@ def test_invalid_options_are_rejected(bad: dict[str, Any]) -> None:
 def test_dataset_needs_resolved_channel_counts() -> None:
     with pytest.raises(ValueError, match="open_pairs"):
         PairedImages((), PairedConfig(), 0, False)
+
+
+def test_files_named_before_and_after_are_pairs(tmp_path: Path) -> None:
+    for number in range(2):
+        put(tmp_path / "train" / f"{number}_before.png", noise(2 * number))
+        put(tmp_path / "train" / f"{number}_after.png", noise(2 * number + 1))
+    put(tmp_path / "train" / "other.png", noise(9))
+    dataset, found = open_pairs(tmp_path, "train", AS_IS, 0, False)
+    assert (found.layout, stems(found)) == ("names", "01")
+    assert "such as 0_before.png and 0_after.png" in found.summary
+    assert [problem.path.name for problem in found.problems] == ["other.png"]
+    np.testing.assert_array_equal(dataset[0, 1].source, to_float(noise(2)))
+    np.testing.assert_array_equal(dataset[0, 1].target, to_float(noise(3)))
+    aligned = find_pairs(tmp_path, "train", replace(AS_IS, layout="aligned"))
+    assert (aligned.layout, len(aligned.pairs)) == ("aligned", 5)
+
+
+def smooth(seed: int, height: int, width: int) -> np.ndarray:
+    """Make an image in which each column is like its neighbours."""
+    columns = noise(seed, height, width // 8 + 2).repeat(8, axis=1).astype(float)
+    window = np.ones(8) / 8
+    blurred = np.apply_along_axis(lambda row: np.convolve(row, window, mode="valid"), 1, columns)
+    return blurred[:, :width].astype(np.uint8)
+
+
+def test_halves_of_single_pictures_are_questioned(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path / "train" / f"{number}.png", smooth(number, 64, 96))
+        put(tmp_path / "val" / f"{number}.png", np.hstack([smooth(number, 64, 48), smooth(number + 9, 64, 48)]))
+    with pytest.raises(DoubtfulDataError, match=r"4 files in .*train look like single pictures.*--layout aligned"):
+        open_pairs(tmp_path, "train", AS_IS, 0, False)
+    assert len(open_pairs(tmp_path, "val", AS_IS, 0, False)[0]) == 4
+    assert len(open_pairs(tmp_path, "train", replace(AS_IS, layout="aligned"), 0, False)[0]) == 4
+
+
+def test_two_folders_are_named_and_taken_with_options(tmp_path: Path) -> None:
+    a, b = tmp_path / "photos", tmp_path / "paintings"
+    put_pairs(a, b, "xy")
+    with pytest.raises(UserError, match=f"--a {b} --b {a}"):
+        open_pairs(tmp_path, "train", AS_IS, 0, False)
+    dataset, found = open_pairs(tmp_path, "train", replace(AS_IS, a=a, b=b), 0, False)
+    assert (stems(found), "A in the folder photos, B in paintings" in found.summary) == ("xy", True)
+    np.testing.assert_array_equal(dataset[0, 0].source, to_float(noise(0)))
+    with pytest.raises(UserError, match="give both"):
+        PairedConfig(a=a)
+    with pytest.raises(UserError, match=r"missing is not a folder"):
+        open_pairs(tmp_path, "train", replace(AS_IS, a=a, b=tmp_path / "missing"), 0, False)

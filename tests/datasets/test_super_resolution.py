@@ -290,6 +290,15 @@ def test_unusable_files_are_listed_and_the_others_used(tmp_path: Path) -> None:
         opened(tmp_path, crop_size=8, strict=True)
 
 
+def test_low_images_of_the_size_of_the_high_ones_are_named(tmp_path: Path) -> None:
+    for name, side in (("a", 16), ("b", 4)):
+        put(tmp_path / "Train" / "hr" / f"{name}.png", noise(0, 16, 16))
+        put(tmp_path / "Train" / "Lq" / f"{name}.png", noise(0, side, side))
+    _, found = open_super_resolution(tmp_path, "train", SuperResolutionDataConfig(crop_size=8), 0, False)
+    assert [problem.path.name for problem in found.problems] == ["a.png"]
+    assert "has the size of the high-resolution image" in found.problems[0].reason
+
+
 def test_missing_images_are_reported_with_the_expected_layout(tmp_path: Path) -> None:
     config = SuperResolutionDataConfig()
     with pytest.raises(UserError, match="is not a folder"):

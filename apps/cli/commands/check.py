@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.console import FAILED, OK
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Positional
 from gan_tasks.apps.cli.train_options import group
-from gan_tasks.datasets.errors import MissingSplitError
+from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError
 from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class Check(Command):
-    """Read every file of a folder of training images, and list the files that cannot be used.
+    """Read every file of a folder of training images, and list the files that cannot be used and what looks wrong.
 
     The options that say how the data are stored are those of the task: give --task before --help to see them.
     """
@@ -53,22 +53,31 @@ class Check(Command):
 
 
 def check(root: Path, task: Task[Any, Any]) -> bool:
-    """Print each split's summary and the files that cannot be used; returns whether there are any.
+    """Print each split's summary, what looks wrong in it, and the files that cannot be used; returns whether any do.
 
     Raises UserError where there is nothing to train on, or none of a split's files can be used.
     """
+    from gan_tasks.datasets.doubts import find_doubts
+
     splits: tuple[Split, ...] = ("train", "val", "test")
     problems: list[Any] = []
+    doubts: list[str] = []
     for split in splits:
         try:
-            _, found = task.open_data(root, split, augment=False, seed=0)
+            data, found = task.open_data(root, split, augment=False, seed=0)
         except MissingSplitError:
             if split == "train":
                 raise
             continue
+        except DoubtfulDataError as doubt:
+            doubts.append(f"{split}: {doubt}")
+            continue
         print(f"{split}: {found.summary}")
         problems += found.problems
-    for problem in problems:
-        print(f"  {problem}")
-    print(f"{len(problems)} files with problems" if problems else "no problems found")
-    return bool(problems)
+        doubts += [f"{split}: {doubt}" for doubt in find_doubts(data)]
+    for line in (*doubts, *problems):
+        print(f"  {line}")
+    counts = [f"{len(problems)} files with problems"] if problems else []
+    counts += ["the data look wrong, see above"] if doubts else []
+    print("; ".join(counts) or "no problems found")
+    return bool(problems or doubts)

@@ -173,6 +173,8 @@ def weights_lines(path: Path) -> Iterator[str]:
         return
     count = sum(parameter.numel() for parameter in pretrained.network.parameters())
     yield f"{pretrained.architecture.title}: {count:,} parameters"
+    if pretrained.weights:
+        yield f"weights: {pretrained.weights}"
     if usage := pretrained.usage:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)

@@ -10,7 +10,7 @@ import pickletools
 import struct
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from gan_tasks.datasets.errors import UserError
 
@@ -22,6 +22,9 @@ MAX_SAFETENSORS_HEADER_BYTES = 4 << 20
 """Largest size of the header of a .safetensors file."""
 MAX_MEMBER_OVERHEAD_BYTES = 8 << 10
 """Largest size of a zip member besides its content: headers, names and the padding for alignment."""
+
+MAX_TUPLE_DEPTH = 32
+"""Largest number of tuples within one another. Python recurses on the C stack to hash a tuple."""
 
 LEGACY_PICKLES = 5
 """Number of pickles before the tensors in the format before PyTorch 1.6: magic number, version, system, content and
@@ -120,16 +123,63 @@ def read_directory_size(file: BinaryIO, size_bytes: int) -> int:
 def vet_pickles(data: bytes, count: int) -> None:
     """Screen the first `count` pickles of the data.
 
-    Raises UserError if a pickle names anything but tensors, and ValueError if it is no pickle.
+    Raises UserError if a pickle names anything but tensors or nests tuples too deeply, and other exceptions if it is
+    no pickle.
     """
     stream = io.BytesIO(data)
     for _ in range(count):
+        depths = TupleDepths()
         for opcode, argument, _ in pickletools.genops(stream):
             match opcode.name:
                 case "GLOBAL" | "INST" if argument not in TENSOR_GLOBALS:
                     raise UserError(code_refused(str(argument).replace(" ", ".")))
                 case "STACK_GLOBAL":
                     raise UserError(code_refused("a function or class"))
+            if depths.follow(opcode, argument) > MAX_TUPLE_DEPTH:
+                raise UserError(f"it nests more than {MAX_TUPLE_DEPTH} tuples, which torch.save does not for tensors")
+
+
+class TupleDepths:
+    """Follow the stack of an unpickler with the depth of the tuple at each place instead of the objects.
+
+    Other objects have depth 0: hashing a list or a dict inside a tuple raises an error at once.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[int | None] = []  # None is a mark
+        self.memo: dict[int, int] = {}
+
+    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """Run one opcode; return the depth of the object on top."""
+        match opcode.name:
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[int(argument)] = self.top()
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.top()
+            case "GET" | "BINGET" | "LONG_BINGET":
+                self.stack.append(self.memo.get(int(argument), 0))
+            case "DUP":
+                self.stack.append(self.top())
+            case "MARK":
+                self.stack.append(None)
+            case _:
+                taken = self.pop(opcode)
+                depth = 1 + max(taken, default=0) if "TUPLE" in opcode.name else 0
+                self.stack += [depth] * len(opcode.stack_after)
+        return self.top()
+
+    def pop(self, opcode: pickletools.OpcodeInfo) -> list[int]:
+        """Remove what an opcode takes from the stack, and return the depths."""
+        taken: list[int] = []
+        before = list(opcode.stack_before)
+        if pickletools.markobject in before:
+            while (depth := self.stack.pop()) is not None:
+                taken.append(depth)
+            before = before[: before.index(pickletools.markobject)]
+        return taken + [self.stack.pop() or 0 for _ in before]
+
+    def top(self) -> int:
+        return (self.stack[-1] if self.stack else 0) or 0
 
 
 def code_refused(name: str) -> str:

@@ -208,6 +208,22 @@ def test_check_reads_a_folder_with_the_options_of_the_task_s_data(
     assert "side by side in each file" in capsys.readouterr().out
 
 
+def test_check_questions_data_that_look_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = np.random.default_rng(0).normal(0, 9, (5, 64, 96, 3))
+    for number, walk in enumerate(128 + steps.cumsum(axis=2)):  # each column is like its neighbours
+        for path in (f"single/{number}.png", f"equal/A/{number}.png", f"equal/B/{number}.png"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            write(tmp_path / path, Picture(np.clip(walk, 0, 255).astype(np.uint8)))
+    assert gan_tasks("check", tmp_path / "single") == 1
+    assert "of 5 files" in (out := capsys.readouterr().out) and "--layout aligned" in out, out
+    assert gan_tasks("check", tmp_path / "equal") == 1
+    assert "source and target are the same picture in 5 of 5" in capsys.readouterr().out
+    train = ("train", "pix2pix", "--data", tmp_path / "single", "--out", tmp_path / "run", "--quiet")
+    assert gan_tasks(*train) == 2
+    assert "look like single pictures" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_serve_hands_its_options_on(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

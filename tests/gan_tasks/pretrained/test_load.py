@@ -470,6 +470,10 @@ class TestReadingWeights:
         assert not found.requires_grad
 
 
+def nested(depth: int) -> object:
+    return {"model": nested(depth - 1)} if depth else {"a": torch.ones(1)}
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -480,7 +484,7 @@ class TestReadingWeights:
         ({"a": torch.ones(2), "b": [1]}, "'b' is a list"),
         ({1: torch.ones(2)}, "a key of type int"),
         ({"a": torch.ones(1).expand(1000, 1000)}, "4000000 bytes, more than the file has"),
-        ({"model": {"params": {"net": {"state_dict": {"a": torch.ones(1)}}}}}, "'state_dict' is a dict"),
+        (nested(9), "'model' is a dict"),
         (collections.Counter("ab"), r"would call collections\.Counter"),
         ({"a": bytearray(b"x")}, r"would call .*bytearray"),
     ],
@@ -661,6 +665,12 @@ def wide_resnet(channels: int) -> bytes:
     return torch_file({"model.1.weight": first, "model.28.conv_block.1.weight": one, "model.54.weight": one})
 
 
+def many_names(pattern: str, *others: str) -> bytes:
+    """Write 4,000 empty tensors, whose names look like those of an endless network."""
+    names = (*others, *(pattern.format(number) for number in range(4_000)))
+    return safetensors.torch.save({name: torch.zeros(1, 0, 1, 1) for name in names})
+
+
 def hostile_files(canary: Path) -> dict[str, bytes]:
     many_objects = b"\x80\2(" + b"}" * (16 << 20) + b"l."
     return {
@@ -677,11 +687,17 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
         "bytearray.pth": torch_zip(b"\x80\2cbuiltins\nbytearray\n(J\0\0\0\x60tR."),
         "bytearray-legacy.pth": b"\x80\2cbuiltins\nbytearray\n(J\0\0\0\x60tR.",
         "many-objects.pth": torch_zip(many_objects),
+        "deep-tuple.pth": torch_zip(b"\x80\2}K\1" + b"\x85" * 100_000 + b"K\2s."),
+        "deep-tuple-from-memo.pth": torch_zip(b"\x80\2}K\1q\1" + b"h\1\x86q\1" * 20_000 + b"K\2s."),
         "long-storage.pth": torch_zip(tensor_pickle(2**31 - 1), **{"0": b"\0" * 64}),
         "long-storage-legacy.pth": legacy_file(tensor_pickle(2**31 - 1, legacy=True), 2**31 - 1),
         "expanded.pth": torch_file({"a": torch.ones(1).expand(1 << 20, 1 << 20)}),
         "wide-network.pth": wide_resnet(1 << 12),
         "wider-network.pth": wide_resnet(1 << 22),
+        "many-downs.safetensors": many_names("{}.model.1.weight", "model.model.0.weight", "model.model.3.weight"),
+        "many-blocks.safetensors": many_names("body.{}.rdb1.conv1.weight"),
+        "many-layers.safetensors": many_names("model.{}.weight"),
+        "many-parts.safetensors": many_names("{0}.{0}.{0}.{0}.weight"),
         "long-header.safetensors": struct.pack("<Q", 90 << 20)
         + (b'{"__metadata__":{"a":"' + b"x" * (90 << 20))[: (90 << 20) - 3]
         + b'"}}',

@@ -1,0 +1,121 @@
+"""Recognise A and B by the names that people give to folders and files: before and after, input and target."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.datasets.folders import images_in
+
+SIDES = (
+    *(("a", "b"), ("before", "after"), ("input", "target"), ("input", "output"), ("source", "target")),
+    *(("in", "out"), ("src", "dst"), ("src", "tgt"), ("x", "y"), ("lr", "hr"), ("low", "high"), ("noisy", "clean")),
+)
+"""Names of A and of B, in lower case."""
+
+_SEPARATORS = re.compile(r"[-_. ]+")
+_SIDE_LAST = r"^(?P<rest>.*\d|.+?[-_. (]+){side}\)?$"  # 1a, x_before, x (before)
+_SIDE_FIRST = r"^{side}[-_. ]+(?P<rest>.+)$"  # before_x
+
+
+def find_side_folders(
+    root: Path, split: str, a: Path | None = None, b: Path | None = None
+) -> tuple[Path, Path] | None:
+    """Return the folders of A and of B for a split; None if there are none. Letter case makes no difference.
+
+    They are, in this order: a/<split> and b/<split>, or for "train" a and b; folders with the names of SIDES in
+    root/<split>; <split>A and <split>B in root, or with other names of SIDES; for "train" the names of SIDES in root.
+    """
+    if a is not None and b is not None:
+        in_split = child(a, split), child(b, split)
+        if all(folder.is_dir() for folder in in_split):
+            return in_split
+        if split == "train":
+            return a, b
+    places = [(child(root, split), ""), (root, split)]
+    if split == "train":
+        places.append((root, ""))
+    return next((found for folder, prefix in places if (found := _named_sides(folder, prefix))), None)
+
+
+def check_sides(a: Path | None, b: Path | None) -> None:
+    """Raise UserError if a or b is given and is not a folder."""
+    for folder in (a, b):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; give a folder of images with --a and --b")
+
+
+def child(folder: Path, name: str) -> Path:
+    """Return the folder of this name in `folder`, in upper or lower case; folder/name if there is none."""
+    exact = folder / name
+    if exact.is_dir() or not folder.is_dir():
+        return exact
+    return next((path for path in _subfolders(folder) if path.name.lower() == name.lower()), exact)
+
+
+def suggest_sides(root: Path, split: str) -> str:
+    """Return a sentence that names the folders of images which may be A and B, and how to use them, or ""."""
+    for parent in (child(root, split), root):
+        folders = {path: len(images_in(path)[0]) for path in _subfolders(parent)} if parent.is_dir() else {}
+        folders = {path: count for path, count in folders.items() if count}
+        if len(folders) >= 2:
+            listed = enumerated([f"{path} ({count} images)" for path, count in folders.items()])
+            a, b = list(folders)[:2]
+            return (
+                f". There are the folders {listed}: to use two of them as A and B, give for example --a {a} --b {b}"
+            )
+    return ""
+
+
+def pair_files(images: Sequence[Path]) -> tuple[tuple[str, str], dict[str, tuple[Path, Path]]] | None:
+    """Pair the files of one folder by the names of SIDES in their stems, such as x_before.jpg and x_after.jpg.
+
+    Returns the names of the two sides, and the files (A, B) of each pair by the rest of their stem. Returns None if
+    less than half of the files have a partner. If a stem occurs in two files of one side, they are not paired.
+    """
+    for sides in SIDES:
+        by_rest: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+        for path in images:
+            for number, side in enumerate(sides):
+                if rest := _rest(path.stem, side):
+                    by_rest[rest][number].append(path)
+        pairs = {rest: (a[0], b[0]) for rest, (a, b) in sorted(by_rest.items()) if len(a) == len(b) == 1}
+        if pairs and 4 * len(pairs) >= len(images):
+            return sides, pairs
+    return None
+
+
+def _rest(stem: str, side: str) -> str:
+    for pattern in (_SIDE_LAST, _SIDE_FIRST):
+        if found := re.match(pattern.format(side=side), stem, re.IGNORECASE):
+            return found["rest"].rstrip("-_. (").lower()
+    if found := re.match(rf"^(.*[a-z]){side.capitalize()}$", stem):  # photoBefore
+        return found[1].lower()
+    return ""
+
+
+def _named_sides(folder: Path, prefix: str) -> tuple[Path, Path] | None:
+    """Return the subfolders that SIDES names; None if there are none, or several pairs besides A and B."""
+    by_name = {_SEPARATORS.sub("", path.name.lower()): path for path in _subfolders(folder)}
+    by_name |= {path.name: path for path in _subfolders(folder)}
+    found = []
+    for a, b in SIDES:
+        exact = (f"{prefix}{a.upper()}", f"{prefix}{b.upper()}")
+        for names in (exact, (prefix + a, prefix + b)):
+            if all(name in by_name for name in names):
+                found.append((by_name[names[0]], by_name[names[1]]))
+                break
+        if found and (a, b) == SIDES[0]:
+            return found[0]
+    return found[0] if len(found) == 1 else None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return list(_iterate_subfolders(folder)) if folder.is_dir() else []
+
+
+def _iterate_subfolders(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            yield path
