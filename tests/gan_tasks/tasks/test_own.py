@@ -156,12 +156,19 @@ def test_a_class_that_is_imported_opens_its_run(pairs: Path, tmp_path: Path, mon
     assert find_task("own-imported").load() is Crisp
 
 
-def test_a_task_with_a_name_of_ours_is_not_trained(tmp_path: Path) -> None:
+def test_a_task_with_the_name_of_another_one_is_not_trained(tmp_path: Path) -> None:
     class Mine(Pix2Pix):
         pass
 
-    with pytest.raises(UserError, match=r"Mine has the name 'pix2pix' .*name of its own"):
-        write_run(tmp_path / "run", Mine(tiny_task("pix2pix").config))
+    class Named(Pix2Pix):
+        name = "own-named"
+
+    class Inherited(Named):
+        pass
+
+    for task_class, name in ((Mine, "pix2pix"), (Inherited, "own-named")):
+        with pytest.raises(UserError, match=rf"{task_class.__name__} has the name '{name}' .*name of its own"):
+            write_run(tmp_path / "run", task_class(tiny_task("pix2pix").config))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
