@@ -6,6 +6,7 @@ None of it has code for a task: it all follows from the spec. The examples in `e
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from document_blocks import blocks
 from tiny import ALL_TASKS, tiny_task, write_run
 
 pytest.importorskip("onnxruntime")
@@ -26,7 +29,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import gan_tasks
-from gan_tasks.apps.cli.commands.export import export_verified
+from gan_tasks.apps.cli.commands.export import export_verified, load_torch
+from gan_tasks.apps.cli.main import main
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.apps.web.server import build_app
@@ -89,6 +93,81 @@ def test_the_exported_file_does_what_the_run_does(name: str, exported: dict[str,
     ours, theirs = run(**inputs), file(**inputs)
     assert ours.shape == theirs.shape == (*run.spec.output_shape(40, 36)[1:], run.spec.out_channels)
     assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_file_states_its_contract(
+    name: str, exported: dict[str, Exported], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the places that viewers show, with names for the free axes; `inspect` prints the same."""
+    proto = onnx.load(exported[name].file)
+    spec = gan_tasks.load(exported[name].file, device="cpu").spec
+    *inputs, output = (*proto.graph.input, *proto.graph.output)
+    assert [value.name for value in inputs] == [given.name for given in spec.inputs] and output.name == "output"
+    for value, given in zip(inputs, spec.inputs, strict=True):
+        own = "style_" if given.name == "style" else ""
+        sides = [f"{own}height", f"{own}width"] if given.is_spatial else []
+        assert axes_of(value) == ["batch", given.channels, *sides]
+        words = {"image": "[0, 1], RGB", "mask": "1 = masked", "latent": "standard normal"}[given.kind]
+        assert words in value.doc_string and "float32" in value.doc_string
+        if given.size == "any":
+            assert f"multiples of {spec.size_multiple} and at least {spec.minimum_size}" in value.doc_string
+    times = f"{spec.scale}*" if spec.scale > 1 else ""
+    assert axes_of(output) == ["batch", 3, *(spec.output_size or (f"{times}height", f"{times}width"))]
+    assert "values in [0, 1] up to rounding" in output.doc_string
+    assert exported[name].file.stem in proto.doc_string and name in proto.doc_string
+    assert ("keep the given pixels" in proto.doc_string) == (spec.use == "inpaint")
+    for value in (*inputs, output):
+        assert value.doc_string in proto.doc_string
+    with pytest.raises(SystemExit):
+        main(["inspect", str(exported[name].file)])
+    printed = capsys.readouterr().out
+    assert [line for line in proto.doc_string.splitlines()[1:] if line not in printed] == []
+    uses = ["serve"] if spec.use in ("generate", "stylize") else ["apply", "serve"]
+    assert re.findall(r": gan-tasks (\w+)", printed) == [*uses, "verify"]
+
+
+def axes_of(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_documents_run_every_file_with_onnx_runtime_alone(
+    name: str, exported: dict[str, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "reference" / "onnx.md"
+    codes = [block.code for block in blocks(page) if block.language == "python"]
+    model = gan_tasks.load(exported[name].file, device="cpu")
+    for image, of_any_input in ((True, False), (False, True)):
+        code = codes[of_any_input]
+        assert "gan_tasks" not in code and "quickstart/model.onnx" in code
+        if image and [given.name for given in model.spec.inputs] != ["image"]:
+            continue
+        inputs = inputs_for(model.spec)
+        photo = inputs.get("image", np.zeros((40, 36, 3), np.uint8))
+        mask = inputs.get("mask", np.zeros((40, 36), np.bool_))
+        write(tmp_path / "photo.png", Picture(photo))
+        write(tmp_path / "mask.png", Picture(mask[..., None] * np.uint8(255)))
+        exec(compile(code.replace("quickstart/model.onnx", str(exported[name].file)), str(page), "exec"), {})
+        result = read(tmp_path / "result.png").pixels
+        assert result.shape == (*model.spec.output_shape(40, 36)[1:], 3)
+        if model.spec.use in ("translate", "upscale"):
+            assert np.abs(result.astype(int) - model(photo)).max() <= 1
+        if model.spec.use == "inpaint":
+            assert np.array_equal(result[~mask], photo[~mask])
+
+
+@pytest.mark.parametrize("name", ["crisp", "super-resolution", "noise-to-image"])
+def test_models_say_what_they_are(name: str, exported: dict[str, Exported]) -> None:
+    for path, runs_on in ((exported[name].run, "PyTorch, cpu"), (exported[name].file, "ONNX Runtime")):
+        model = gan_tasks.load(path, device="cpu")
+        said = repr(model)
+        assert said == repr(model.model) and len(said) < 500
+        count = sum(weights.numel() for weights in load_torch(exported[name].run, "").network.parameters())
+        for part in (model.title, model.spec.use, "3 channels", f"{count:,} parameters", str(path), runs_on):
+            assert part in said
+        assert ("scale 2" in said) == (name == "super-resolution")
 
 
 def test_all_are_verified_and_run_without_torch(exported: dict[str, Exported], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.help import EVERYWHERE, Help
 from gan_tasks.apps.cli.options import MISSING, Option, Route, defaults_of, options_of, with_values
-from gan_tasks.apps.cli.values import ANY_NUMBER, convert, count, describe
+from gan_tasks.apps.cli.values import ANY_NUMBER, convert, count, describe, is_supported
 from gan_tasks.datasets.errors import UserError, did_you_mean
 
 T = TypeVar("T")
@@ -45,6 +45,12 @@ def parse(defaults: T, arguments: Sequence[str], help_page: Help, values: Mappin
     """
     given = values or {}
     options = [dataclasses.replace(o, default=given.get(o.route, o.default)) for o in options_of(defaults)]
+    for option in options:
+        if not is_supported(option.type):
+            raise UserError(
+                f"{option.flag} has the type {option.type}, which {help_page.prog} cannot take: expected bool, int, "
+                "float, str, Path, a Literal, or a tuple of them"
+            )
     if asks_for_help(arguments):
         help_page.print(options, everything=HELP_ALL in arguments)
         sys.exit(OK)

@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
+from gan_tasks.datasets.errors import UserError
+
 T = TypeVar("T")
 Route = tuple[str, ...]
 """The fields that lead to a value, such as ("task", "adversarial", "r1")."""
@@ -73,8 +75,17 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def options_of(config: Any, route: Route = ()) -> Iterator[Option]:
-    """The options of a dataclass instance, in the order of its fields; its values are their defaults."""
-    hints, kinds = get_type_hints(type(config), include_extras=True), get_type_hints(type(config))
+    """The options of a dataclass instance, in the order of its fields; its values are their defaults.
+
+    Raises UserError for a class whose types cannot be read.
+    """
+    try:
+        hints, kinds = get_type_hints(type(config), include_extras=True), get_type_hints(type(config))
+    except NameError as error:
+        raise UserError(
+            f"the types of {type(config).__name__} cannot be read ({error}): import them where the class is defined, "
+            "not for type checkers only"
+        ) from error
     docstrings = field_docstrings(type(config))
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]

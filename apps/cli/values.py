@@ -38,6 +38,13 @@ def elements(kind: Any) -> tuple[Any, ...]:
     return tuple(part for part in get_args(kind) if part is not ...) if get_origin(kind) is tuple else ()
 
 
+def is_supported(kind: Any) -> bool:
+    """Whether the command line can take values of a type."""
+    inner, _ = without_none(kind)
+    parts = elements(inner) or (inner,)
+    return all(choices(part) or part in WORDS for part in parts) or inner is bool
+
+
 def count(kind: Any) -> int:
     """How many words an option takes: 0 for a bool, the length of a tuple or ANY_NUMBER, else 1."""
     kind, _ = without_none(kind)

@@ -139,8 +139,8 @@ def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
     """Start a session on the requested provider, else on the cached one for this model, else on CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        hint = did_you_mean(device, ("auto", "cpu", "cuda"), ": expected auto, cpu, cuda or cuda:N")
-        raise UserError(f"no device is called {device!r}{hint}")
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+        raise UserError(f"no device is called {device!r}, expected auto, cpu, cuda or cuda:N{hint}")
     if kind == provider == "auto":
         cached, remark = read_cached(file)
         if cached is not None:

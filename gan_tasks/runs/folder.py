@@ -135,12 +135,14 @@ def create_run(
 
 
 def check_name(task_class: type[Task[Any, Any]]) -> None:
-    """Raise UserError if the class has the name of a task of gan-tasks, which would then open its runs."""
-    other = next((entry for entry in TASKS if entry.name == task_class.name), None)
-    if other is not None and other.where != where_of(task_class):
+    """Raise UserError if the class has the name of another one, which would then open its runs."""
+    other = next((entry.where for entry in TASKS if entry.name == task_class.name), "")
+    if "name" not in vars(task_class):
+        other = other or "its base class"
+    if other and other != where_of(task_class):
         raise UserError(
-            f"the class {task_class.__name__} has the name {task_class.name!r} of {other.where}, which would be used "
-            f'for its runs: give it a name of its own, such as `name = "{task_class.__name__.lower()}"`'
+            f"the class {task_class.__name__} has the name {task_class.name!r} of {other}, which would be used for "
+            f'its runs: give it a name of its own, such as `name = "{task_class.__name__.lower()}"`'
         )
 
 

@@ -14,6 +14,7 @@ from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder, read_object
 from gan_tasks.tasks import find_task
+from gan_tasks.tasks.own import OWN_TASK
 
 FILE = "model-card.md"
 NOT_STATED = "not stated"
@@ -50,7 +51,7 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
         "",
         "## Intended use",
         "",
-        f"The model is for images like the training images. Its task is to {summary(task)}. The details that it adds "
+        f"The model is for images like the training images. Its task: {summary(task)}. The details that it adds "
         "are plausible, but invented: its output is no evidence of what was there, and must not be used for "
         "decisions about people.",
         "",
@@ -85,8 +86,8 @@ def pretrained_card(task: str, source: str, family: str, *, licence: str, traini
 def summary(task: str) -> str:
     try:
         return find_task(task).summary
-    except UserError:  # a task that is not installed here
-        return "a custom task"
+    except UserError:  # a task that is not known here
+        return OWN_TASK
 
 
 def command_without_paths(config: Mapping[str, Any], data: Path) -> str:

@@ -63,9 +63,8 @@ def imported_tasks() -> Iterator[TaskEntry]:
     found: dict[str, type[Task[Any, Any]]] = {}
     for task_class in subclasses(base.Task):
         where = where_of(task_class)
-        current = getattr(sys.modules.get(task_class.__module__), task_class.__qualname__, task_class)
-        if current is task_class and not is_ours(where) and not problem_of(task_class):
-            found[where] = task_class
+        if not is_ours(where) and not problem_of(task_class):
+            found[where] = task_class  # the newest comes last
     yield from map(entry_of, found.values())
 
 

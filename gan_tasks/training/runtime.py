@@ -166,8 +166,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        hint = did_you_mean(name, ("auto", "cpu", "cuda"), ": expected auto, cpu, cuda or cuda:N")
-        raise UserError(f"unknown device {name!r}{hint}") from error
+        hint = did_you_mean(name, ("auto", "cpu", "cuda"))
+        raise UserError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N{hint}") from error
     if device.type == "cuda":
         index = device.index if device.index is not None else int(os.environ.get("LOCAL_RANK", "0"))
         if index >= torch.cuda.device_count():

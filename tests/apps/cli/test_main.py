@@ -268,6 +268,8 @@ def test_bad_input_is_answered_in_a_sentence(
     run_folder: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing, text, out = tmp_path / "missing", tmp_path / "text.png", tmp_path / "out"
+    misnamed = tmp_path / "model.onx"
+    misnamed.touch()
     text.write_text("not a picture")
     photo_file = pairs / "test" / "A" / "000.png"
     weights = ("--perceptual", "10", "--perceptual-weights")
@@ -313,6 +315,16 @@ def test_bad_input_is_answered_in_a_sentence(
         (("serve", run_folder, "--max-memory", "2 bananas"), "expected such as 2GB"),
         (("serve", run_folder, "--port", "0", "--device", "tpu"), "unknown device"),
         (("serve", run_folder, "--prot", "0"), "did you mean --port?"),
+        (("trian", "pix2pix"), "no command 'trian': did you mean train?"),
+        (("train", "--resum", run_folder), "did you mean --resume?"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--generator", "resnet9"), "did you mean resnet-9?"),
+        (("train", "pix2pix", "--data", pairs, "--out", out, "--device", "cdua"), "did you mean cuda?"),
+        (("apply", "realesrgan-x4", photo_file, out), "did you mean realesrgan-x4plus?"),
+        (("apply", run_folder.with_name("runn"), photo_file, out), f"did you mean {run_folder}?"),
+        (("apply", run_folder, photo_file, out.with_suffix(".jgp")), "did you mean .jpg?"),
+        (("apply", misnamed, photo_file, out), "contains no model: did you mean .onnx?"),
+        (("inspect", misnamed), "is none of these: did you mean .onnx?"),
+        (("inspect", text, "--task-modul", "a.py"), "did you mean --task-module?"),
     ]
     for command, sentence in commands:
         code = gan_tasks(*command)

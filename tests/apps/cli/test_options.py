@@ -174,3 +174,14 @@ def test_types_are_described(kind: Any, sentence: str, usage: str) -> None:
 def test_a_suggestion_is_made_only_where_a_name_is_near() -> None:
     assert did_you_mean("evalute", ["apply", "evaluate"]) == ": did you mean evaluate?"
     assert did_you_mean("zzz", ["apply", "evaluate"], ": try --help") == ": try --help"
+
+
+@pytest.mark.parametrize("word", ["tpu", "x", ""])
+def test_nothing_is_suggested_where_nothing_is_near(word: str) -> None:
+    assert did_you_mean(word, ["cpu", "cuda", "auto"]) == ""
+
+
+def test_upper_case_is_near() -> None:
+    assert (
+        did_you_mean("EVALUATE", ["evaluate"]) == did_you_mean("Evaluat", ["evaluate"]) == ": did you mean evaluate?"
+    )

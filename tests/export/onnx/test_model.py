@@ -176,7 +176,7 @@ def test_unknown_devices_are_refused(device: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may work here")
 def test_cuda_is_not_silently_replaced_by_the_cpu(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="onnxruntime-gpu"):
+    with pytest.raises(UserError, match=r"onnxruntime-gpu|this machine has none"):
         load_model(write_onnx(tmp_path / "model.onnx"), device="cuda")
 
 

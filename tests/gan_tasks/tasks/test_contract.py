@@ -17,6 +17,7 @@ from tiny import ALL_TASKS, adversarial_stage, built, some_inputs, tiny_batch, t
 from torch import Tensor, nn
 
 import gan_tasks
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.networks.backbone import Generator
@@ -304,3 +305,21 @@ def test_resumed_in_mid_epoch_it_is_the_run_never_stopped(name: str, pairs: Path
     for part, tensors in expected.items():
         assert parts[part].keys() == tensors.keys()
         assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part
+
+
+@every_task
+def test_a_task_works_without_the_training_loop(name: str, pairs: Path) -> None:
+    """As in a notebook: built, then called on a batch, without a step that anybody set."""
+    task = tiny_task(name)
+    batch = tiny_batch(task, pairs)
+    with pytest.raises(UserError, match=r"call `task\.build\(\)` first"):
+        task.generate(batch)
+    assert "no networks yet" in repr(task)
+    task.build()
+    count = sum(parameter.numel() for parameter in task.generators.parameters())
+    assert repr(task).startswith(f"<{name}: {type(task).__name__} with generators of {count:,} parameters")
+    x = task.prepared(batch)
+    outputs = task.generate(x)
+    losses = task.d_losses(x, {key: image.detach() for key, image in outputs.items()}) | task.g_losses(x, outputs)
+    assert losses and all(torch.isfinite(loss) for loss in losses.values())
+    assert task.step.stage == task.stages(1)[-1] and task.step.index == 0

@@ -16,6 +16,8 @@ from gan_tasks.datasets.paired import Pair, PairedConfig
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, translation_discriminator
 from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.tasks.base import Step
+from gan_tasks.tasks.cyclegan import CycleGAN
+from gan_tasks.tasks.inpainting import Inpainting
 from gan_tasks.tasks.pix2pix import Pix2Pix
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
@@ -213,3 +215,11 @@ def test_the_default_adversarial_loss_equals_bce() -> None:
     bce = functional.binary_cross_entropy_with_logits
     expected = 0.5 * (bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake)))
     torch.testing.assert_close(adversarial_d_loss(AdversarialConfig(), [[real]], [[fake]]), expected)
+
+
+def test_unknown_channels_and_fields_are_named() -> None:
+    for task in (Pix2Pix(), CycleGAN(), Inpainting()):
+        with pytest.raises(UserError, match="channels of the images are not known yet"):
+            task.build()
+    with pytest.raises(TypeError, match=r"Pix2PixConfig has no field 'widht': did you mean width\?"):
+        Pix2Pix(widht=3)
