@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import errno
 import functools
 import multiprocessing
 import os
@@ -14,13 +15,13 @@ from typing import Any, Literal, Protocol
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.sampler import ImageStream, Key
 
 
 class WorkerError(UserError):
-    """A worker process ended, or could not hand over its batch."""
+    """A worker process was ended, or could not hand over its batch."""
 
 
 class KeyedDataset(Protocol):
@@ -62,12 +63,16 @@ def load_batches(
         # Without its own generator the loader draws from the global one, and a resumed run would differ.
         generator=torch.Generator().manual_seed(0),
     )
-    batches: Any = _start(loader)
+    batches: Any = None
     while True:
         try:
+            if batches is None:
+                batches = _start(loader)
             batch = next(batches)
-        except RuntimeError as error:
-            raise _explained(error, batches) from error
+        except (RuntimeError, OSError, EOFError) as error:
+            if found := _failure_of_workers(error, batches):
+                raise found from error
+            raise
         if isinstance(batch, _Unreadable):
             raise ImageError(batch.message)
         yield batch
@@ -115,23 +120,23 @@ def _start(loader: DataLoader[Any]) -> Any:
         signal.signal(signal.SIGCHLD, handler)
 
 
-def _explained(error: RuntimeError, batches: Any) -> Exception:
-    """Return a WorkerError if the workers' system failed them; else the error itself, which their code raised."""
+def _failure_of_workers(error: Exception, batches: Any) -> WorkerError | None:
+    """Return what happened if a worker was ended or found no room; None for an error of the code that it runs."""
     text = str(error)
     workers = getattr(batches, "_workers", [])  # private, and only for the name of the signal
-    killed = {-worker.exitcode for worker in workers if worker.exitcode is not None and worker.exitcode < 0}
-    if killed or "exited unexpectedly" in text:
-        names = enumerated([signal.Signals(number).name for number in sorted(killed)] or ["itself"])
-        causes = {
-            "SIGKILL": ": usually the memory did not suffice",
-            "SIGBUS": ": /dev/shm, the shared memory, is full",
-        }
-        return WorkerError(f"a process that loads images was ended by {names}{causes.get(names, '')}")
-    if "shared memory" in text or "unable to write to file </torch" in text or "unable to resize file" in text:
-        return WorkerError("the processes that load images have no shared memory left (/dev/shm is too small)")
+    for worker in workers:
+        worker.join(timeout=0.1)
+    ended = sorted({-worker.exitcode for worker in workers if worker.exitcode})
+    if ended or isinstance(error, ConnectionError | EOFError) or "exited unexpectedly" in text:
+        causes = {signal.SIGKILL: ", usually for lack of memory", signal.SIGBUS: ": /dev/shm is full"}
+        by = f" by {signal.Signals(ended[0]).name}{causes.get(ended[0], '')}" if ended and ended[0] > 0 else ""
+        return WorkerError(f"a process that loads images was ended{by}")
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if no_room or "shared memory" in text or "</torch_" in text:
+        return WorkerError("the processes that load images have no shared memory left: /dev/shm is full")
     if "Too many open files" in text:
         return WorkerError("the processes that load images have too many open files (see `ulimit -n`)")
-    return error
+    return None
 
 
 def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
