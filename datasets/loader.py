@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -38,7 +38,7 @@ def load_batches(
     workers: int,
     pin_memory: bool = False,
     start_method: Literal["fork", "spawn"] | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield the stream's endless batches as tuples of tensors, N×… each.
 
     workers: number of processes that load in advance; 0 loads in this process. It does not change the batches.
@@ -46,7 +46,8 @@ def load_batches(
     start_method: how worker processes start; None is Python's default for the system.
 
     Raises ImageError, when its batch is due, for a file that cannot be read, with the same message with and without
-    workers. Raises WorkerError for a worker that was killed or has no shared memory left.
+    workers. Raises WorkerError for a worker that was killed or has no shared memory left. Closing the generator ends
+    the workers.
     """
     _end_opencv_threads()  # a fork does not copy threads, so forked workers would hang in OpenCV
     closing = multiprocessing.RawValue(ctypes.c_bool, False)
@@ -64,18 +65,21 @@ def load_batches(
         generator=torch.Generator().manual_seed(0),
     )
     batches: Any = None
-    while True:
-        try:
-            if batches is None:
-                batches = _start(loader)
+    try:
+        batches = _start(loader)
+        while True:
             batch = next(batches)
-        except (RuntimeError, OSError, EOFError) as error:
-            if found := _failure_of_workers(error, batches):
-                raise found from error
-            raise
-        if isinstance(batch, _Unreadable):
-            raise ImageError(batch.message)
-        yield batch
+            if isinstance(batch, _Unreadable):
+                raise ImageError(batch.message)
+            yield batch
+    except (RuntimeError, OSError, EOFError) as error:
+        if failure := _failure_of_workers(error, batches):
+            raise failure from error
+        raise
+    finally:
+        # At once: the frames of an error keep the loader, and one that is collected later waits 20 s for its workers.
+        if hasattr(batches, "_shutdown_workers"):
+            batches._shutdown_workers()
 
 
 @dataclass(frozen=True)
