@@ -2,25 +2,26 @@
 
 import atexit
 import ctypes
+import errno
 import functools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.sampler import ImageStream, Key
 
 
 class WorkerError(UserError):
-    """A worker process ended, or could not hand over its batch."""
+    """A worker process was ended, or could not hand over its batch."""
 
 
 class KeyedDataset(Protocol):
@@ -37,7 +38,7 @@ def load_batches(
     workers: int,
     pin_memory: bool = False,
     start_method: Literal["fork", "spawn"] | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield the stream's endless batches as tuples of tensors, N×… each.
 
     workers: number of processes that load in advance; 0 loads in this process. It does not change the batches.
@@ -45,7 +46,8 @@ def load_batches(
     start_method: how worker processes start; None is Python's default for the system.
 
     Raises ImageError, when its batch is due, for a file that cannot be read, with the same message with and without
-    workers. Raises WorkerError for a worker that was killed or has no shared memory left.
+    workers. Raises WorkerError for a worker that was killed or has no shared memory left. Closing the generator ends
+    the workers.
     """
     _end_opencv_threads()  # a fork does not copy threads, so forked workers would hang in OpenCV
     closing = multiprocessing.RawValue(ctypes.c_bool, False)
@@ -62,15 +64,22 @@ def load_batches(
         # Without its own generator the loader draws from the global one, and a resumed run would differ.
         generator=torch.Generator().manual_seed(0),
     )
-    batches: Any = _start(loader)
-    while True:
-        try:
+    batches: Any = None
+    try:
+        batches = _start(loader)
+        while True:
             batch = next(batches)
-        except RuntimeError as error:
-            raise _explained(error, batches) from error
-        if isinstance(batch, _Unreadable):
-            raise ImageError(batch.message)
-        yield batch
+            if isinstance(batch, _Unreadable):
+                raise ImageError(batch.message)
+            yield batch
+    except (RuntimeError, OSError, EOFError) as error:
+        if failure := _failure_of_workers(error, batches):
+            raise failure from error
+        raise
+    finally:
+        # At once: the frames of an error keep the loader, and one that is collected later waits 20 s for its workers.
+        if hasattr(batches, "_shutdown_workers"):
+            batches._shutdown_workers()
 
 
 @dataclass(frozen=True)
@@ -115,23 +124,23 @@ def _start(loader: DataLoader[Any]) -> Any:
         signal.signal(signal.SIGCHLD, handler)
 
 
-def _explained(error: RuntimeError, batches: Any) -> Exception:
-    """Return a WorkerError if the workers' system failed them; else the error itself, which their code raised."""
+def _failure_of_workers(error: Exception, batches: Any) -> WorkerError | None:
+    """Return what happened if a worker was ended or found no room; None for an error of the code that it runs."""
     text = str(error)
     workers = getattr(batches, "_workers", [])  # private, and only for the name of the signal
-    killed = {-worker.exitcode for worker in workers if worker.exitcode is not None and worker.exitcode < 0}
-    if killed or "exited unexpectedly" in text:
-        names = enumerated([signal.Signals(number).name for number in sorted(killed)] or ["itself"])
-        causes = {
-            "SIGKILL": ": usually the memory did not suffice",
-            "SIGBUS": ": /dev/shm, the shared memory, is full",
-        }
-        return WorkerError(f"a process that loads images was ended by {names}{causes.get(names, '')}")
-    if "shared memory" in text or "unable to write to file </torch" in text or "unable to resize file" in text:
-        return WorkerError("the processes that load images have no shared memory left (/dev/shm is too small)")
+    for worker in workers:
+        worker.join(timeout=0.1)
+    ended = sorted({-worker.exitcode for worker in workers if worker.exitcode})
+    if ended or isinstance(error, ConnectionError | EOFError) or "exited unexpectedly" in text:
+        causes = {signal.SIGKILL: ", usually for lack of memory", signal.SIGBUS: ": /dev/shm is full"}
+        by = f" by {signal.Signals(ended[0]).name}{causes.get(ended[0], '')}" if ended and ended[0] > 0 else ""
+        return WorkerError(f"a process that loads images was ended{by}")
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if no_room or "shared memory" in text or "</torch_" in text:
+        return WorkerError("the processes that load images have no shared memory left: /dev/shm is full")
     if "Too many open files" in text:
         return WorkerError("the processes that load images have too many open files (see `ulimit -n`)")
-    return error
+    return None
 
 
 def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:

@@ -32,26 +32,25 @@ def in_words(error: Exception, run: RunFolder, step: int) -> StoppedError | None
     if found is None:
         return None
     what, advice = found
-    return StoppedError(f"{what}: {state_text(run, step)}; {advice} with `gan-tasks train --resume {run.path}`")
+    command = f"gan-tasks train --resume {run.path}{' --workers 0' if isinstance(error, WorkerError) else ''}"
+    return StoppedError(f"{what}: {state_text(run, step)}; {advice}resume with `{command}`")
 
 
 def what_and_advice(error: Exception) -> tuple[str, str] | None:
-    """Return what happened, and what to do when it is resumed."""
+    """Return what happened, and what to do before the run is resumed, as the beginning of a sentence."""
     match error:
         case ImageError():
-            return str(error), "restore the file, or remove it and what is paired with it; continue"
-        case WorkerError():
-            return str(error), "continue with fewer --workers, or 0,"
+            return str(error), "restore the file, or remove it and what is paired with it, and "
         case UserError():
-            return str(error), "continue"
+            return str(error), ""
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return f"the disk is full{named(error)}", "free some space; continue"
+            return f"the disk is full{named(error)}", "free some space and "
         case OSError() if error.errno != errno.ENOMEM:
-            return f"{error.strerror or error}{named(error)}", "put this right; continue"
+            return f"{error.strerror or error}{named(error)}", "put this right and "
     if is_out_of_memory(error):
         return (
             "the memory does not suffice",
-            "free some, or start a new run with a lower --batch-size or --crop-size; continue",
+            "start a new run with a lower --batch-size or --crop-size, or free some memory and ",
         )
     return None
 

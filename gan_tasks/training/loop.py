@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -317,29 +317,34 @@ class Loop:
         batches = load_batches(self.data.train, stream, workers=config.workers, pin_memory=pin_memory)
         if position.acted_step < position.step:  # an error stopped the run before they were done
             self.run_periodic_actions()
-        while not self.is_stage_over():
-            if config.max_steps and position.step >= config.max_steps:
-                return False
-            batch, error = next_or_error(batches)
-            if self.runtime.any(bool(signals) or error is not None):
-                self.all_ranks_stop = True
-                errors = [each for each in self.runtime.gather(error) if each is not None]
-                if errors:
-                    raise errors[0]
-                return False
-            values = self.trainer.step(
-                batch,
-                index=position.step,
-                lr_factor=schedules.factor(stage.schedule, self.epoch(position.stage_images), position.history),
-                stage_images=position.stage_images,
-            )
-            position.step += 1
-            position.images += self.images_a_step
-            position.stage_images += self.images_a_step
-            self.count(values)
-            advance(self.images_a_step, **self.shown)
-            self.run_periodic_actions()
+        with closing(batches):
+            while not self.is_stage_over():
+                if config.max_steps and position.step >= config.max_steps:
+                    return False
+                batch, error = next_or_error(batches)
+                if self.runtime.any(bool(signals) or error is not None):
+                    self.all_ranks_stop = True
+                    for each in self.runtime.gather(error):
+                        if each is not None:
+                            raise each
+                    return False
+                self.take_step(batch, advance)
+                self.run_periodic_actions()
         return True
+
+    def take_step(self, batch: Any, advance: Advance) -> None:
+        stage, position = self.trainer.stage, self.position
+        values = self.trainer.step(
+            batch,
+            index=position.step,
+            lr_factor=schedules.factor(stage.schedule, self.epoch(position.stage_images), position.history),
+            stage_images=position.stage_images,
+        )
+        position.step += 1
+        position.images += self.images_a_step
+        position.stage_images += self.images_a_step
+        self.count(values)
+        advance(self.images_a_step, **self.shown)
 
     def count(self, values: dict[str, Tensor]) -> None:
         """Add the losses and diagnostics of a step to the means for the next line of the journal."""

@@ -175,5 +175,5 @@ def check_resumption(run: RunFolder, before: RunOptions, now: RunOptions, *, say
             "networks of a stage cannot be added or removed: start a new run with --init-from"
         )
     for option, text in resumption.files.items() if say else ():
-        print(f"--{option} has changed since the run began: {text} ({paths[option]})", file=sys.stderr)
+        print(f"--{option} has changed since the run last read it: {text} ({paths[option]})", file=sys.stderr)
     return resumption

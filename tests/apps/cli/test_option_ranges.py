@@ -10,7 +10,6 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from gan_tasks.apps.cli.commands.train import Resume
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import ranges
@@ -32,7 +31,7 @@ def options_in(config_type: type, name: str) -> Iterator[tuple[str, type, datacl
 def numeric_options() -> dict[str, tuple[type, dataclasses.Field[Any]]]:
     """The options that are numbers, of every command, of every task, and of the training loop."""
     types: dict[str, type] = {name: command for name, command in COMMANDS.items() if name != "train"}
-    types |= {"train": TrainConfig, "train --resume": Resume}
+    types["train"] = TrainConfig
     types |= {entry.name: entry.load().Config for entry in TASKS}
     return {
         where: (owner, field)
