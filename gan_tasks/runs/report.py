@@ -32,6 +32,7 @@ from gan_tasks.metrics.catalogue import (
 )
 from gan_tasks.runs import charts as curves
 from gan_tasks.runs.charts import Chart, Line
+from gan_tasks.runs.checkpoint import write_atomically
 from gan_tasks.runs.diagnosis import Finding, diagnose
 from gan_tasks.runs.folder import read_object
 from gan_tasks.runs.html import IMAGE_WIDTH_PX, embedded, page, section
@@ -59,22 +60,25 @@ class Run:
     before_after: Path
 
 
-def write_report(run: Path) -> Path:
-    """Write `run/report.html` and return its path. It may be called during the training.
+def write_report(run: Path, *, out: Path | None = None, refresh_s: int = 0) -> Path:
+    """Write the report of a run and return its path. It may be called during the training.
+
+    Args:
+        out: the file to write; by default `run/report.html`.
+        refresh_s: for a running training: seconds after which an open browser loads the page again.
 
     It needs `journal.jsonl`. It also shows `config.json`, `samples/step-NNNNNNNN.png`, `evaluation.json` and
     `before-after.png` if they exist.
 
     Raises UserError if `run` has no journal or one of the JSON files is damaged.
     """
-    page = _page(_read_run(run))
-    report = run / "report.html"
-    unfinished = run / "report.html.tmp"
-    unfinished.write_text(page, encoding="utf-8")
-    return unfinished.replace(report)
+    report = out or run / "report.html"
+    write_atomically(report, _page(read_content(run), refresh_s).encode())
+    return report
 
 
-def _read_run(run: Path) -> Run:
+def read_content(run: Path) -> Run:
+    """Read what a report shows. Raises UserError as `write_report` does."""
     return Run(
         name=run.resolve().name,
         config=read_object(run / "config.json"),
@@ -85,11 +89,11 @@ def _read_run(run: Path) -> Run:
     )
 
 
-def _page(run: Run) -> str:
-    findings = diagnose(run.journal)
+def _page(run: Run, refresh_s: int) -> str:
+    findings = diagnose(run.journal, is_running=refresh_s > 0)
     title = " · ".join([str(run.config.get("task", "Training run")), run.name])
     sections = (
-        _head(run, title, findings),
+        _head(run, title, findings, is_running=refresh_s > 0),
         _before_after(run.before_after),
         section("Diagnosis", _findings(findings)),
         section("Held-out images", _evaluation(run.evaluation)),
@@ -99,16 +103,16 @@ def _page(run: Run) -> str:
         section("Events", _events(run.journal)),
         _config(run.config),
     )
-    return page(title, sections)
+    return page(title, sections, refresh_s=refresh_s)
 
 
 # --- The top of the page -----------------------------------------------------------------------------------
 
 
-def _head(run: Run, title: str, findings: Sequence[Finding]) -> str:
+def _head(run: Run, title: str, findings: Sequence[Finding], *, is_running: bool) -> str:
     facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(run.journal))
     return (
-        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(_verdict(run, findings))}</p>'
+        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(_running(run) if is_running else _verdict(run, findings))}</p>'
         f'<dl class="facts">{facts}</dl></header>'
     )
 
@@ -121,6 +125,13 @@ def _verdict(run: Run, findings: Sequence[Finding]) -> str:
     if warnings:
         return f"Not evaluated yet. The curves give {warnings} warning{'s' if warnings > 1 else ''}."
     return "Not evaluated yet. The curves give no warning."
+
+
+def _running(run: Run) -> str:
+    planned = [line["total_images"] for line in run.journal if "total_images" in line]
+    trained = run.journal[-1]["images"] if run.journal else 0
+    share = f" of {planned[-1]:,} ({trained / planned[-1]:.0%})" if planned else ""
+    return f"The training is running: image {trained:,}{share}. This page refreshes itself."
 
 
 def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
@@ -259,6 +270,20 @@ def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),
+        Chart(
+            "Colours of the outputs",
+            "mean minus that of the targets, levels of 255",
+            [
+                _line(journal, key, drop="_shift")
+                for key in keys
+                if key.startswith("colour/") and key.endswith("_shift")
+            ],
+        ),
+        Chart(
+            "Contrast of the outputs",
+            "1 = that of the targets",
+            [_line(journal, key) for key in keys if key.startswith("contrast/")],
+        ),
         Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
         Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
     ]

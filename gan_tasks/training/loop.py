@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
@@ -31,10 +34,13 @@ from gan_tasks.runs.report import write_report
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.init_from import init_from_model
+from gan_tasks.training.pace import Pace
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
 from gan_tasks.training.signals import stop_signals
 from gan_tasks.training.step import Trainer, mix_seed
-from gan_tasks.training.validation import SetEvaluator, evaluate_images, save_samples
+from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images, thin_samples
+
+FIRST_CHECKPOINT_S = 60
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,13 @@ class TrainConfig:
     """The number of steps between two evaluations on the validation images, if there are any."""
     checkpoint_every_steps: int = 1000
     """The number of steps between two checkpoints."""
+    report_every_s: int = 60
+    """The number of seconds between two drawings of sample images and report.html, in addition to
+    --sample-every-steps. It becomes larger where drawing would take more than 5 % of the time. 0 draws them at the end
+    only."""
+    checkpoint_every_s: int = 600
+    """The number of seconds between two checkpoints, in addition to --checkpoint-every-steps. The first is saved after
+    a minute. It becomes larger where saving would take more than 5 % of the time. 0 saves none by time."""
     keep_checkpoints: int = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
     max_evaluated_images: int = 50
@@ -144,7 +157,7 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     evaluated_step: int = 0
-    sampled_step: int = 0
+    sampled_step: int = -1
     journal_bytes: int = 0
     history: list[float] = field(default_factory=list)
     """The metric that selects the best checkpoint at every evaluation, oldest first; negated if higher is better."""
@@ -180,6 +193,9 @@ class Loop:
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
         self.meters: dict[str, list[Tensor]] = {}
+        self.samples = Samples(task, data.shown)
+        self.report_pace = Pace(config.report_every_s)
+        self.checkpoint_pace = Pace(config.checkpoint_every_s, first_s=FIRST_CHECKPOINT_S)
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
@@ -209,6 +225,7 @@ class Loop:
                 self.say(f"from {self.init_from}: {taken}")
         quiet = self.config.quiet or not self.runtime.is_main
         with (
+            self.live_report(),
             stop_signals() as signals,
             track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance,
         ):
@@ -247,6 +264,7 @@ class Loop:
         self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
         self.position.history = []
         self.trainer = self.make_trainer()
+        self.log()
         self.save()
         self.event("stage", name=self.trainer.stage.name)
 
@@ -312,23 +330,29 @@ class Loop:
         def due(every_steps: int) -> bool:
             return every_steps > 0 and position.step % every_steps == 0
 
-        if due(config.log_every_steps):
+        # The first lines come early, at steps 1, 2, 4, 8 …: the user of a slow machine need not wait for them.
+        is_early = position.step < config.log_every_steps and position.step.bit_count() == 1
+        if due(config.log_every_steps) or is_early:
             self.log()
         if due(config.sample_every_steps):
             self.sample()
+        if self.runtime.is_main and self.report_pace.is_due():
+            self.draw()
         if stage.schedule.schedule == "plateau":
             evaluate = position.stage_images // len(self.data.train) + 1 > epoch
         else:
             evaluate = due(config.evaluate_every_steps)
         is_best = evaluate and self.evaluate()
-        if is_best or due(config.checkpoint_every_steps):
+        # The clock of rank 0 decides for all ranks, because all take part in saving.
+        is_time = self.runtime.any(self.runtime.is_main and self.checkpoint_pace.is_due())
+        if is_best or is_time or due(config.checkpoint_every_steps):
             self.save(is_best=is_best)
 
     def log(self) -> None:
         """Write the means of the steps since the last line to the journal."""
         if not self.meters:
             return
-        values = {name: float(torch.stack(numbers).float().mean()) for name, numbers in self.meters.items()}
+        values = {name: mean_of(numbers) for name, numbers in self.meters.items()}
         values = self.runtime.mean(values)
         self.meters = {}
         for role, optimizer in self.trainer.optimizers.items():
@@ -341,15 +365,37 @@ class Loop:
         self.write(values)
 
     def sample(self) -> None:
-        """Write the sample grid, and log the diversity of the outputs, once at a step."""
+        """Write the sample grid, and log the diversity and the colours of the outputs, once at a step."""
         if self.position.sampled_step == self.position.step:
             return
         self.position.sampled_step = self.position.step
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
-            generators = self.trainer.best_generators
-            diversity = save_samples(path, self.task, generators, self.data.shown, self.runtime)
-            self.write({"outputs/diversity": diversity})
+            self.write(self.samples.save(path, self.trainer.best_generators, self.runtime))
+            thin_samples(self.run.samples, self.config.sample_every_steps)
+
+    def draw(self, *, sample: bool = True) -> None:
+        """Write the sample grid and the report while the training runs. The training goes on if this fails."""
+        with self.report_pace.timed():
+            try:
+                if sample:
+                    self.sample()
+                write_report(self.run.path, refresh_s=self.config.report_every_s)
+            except (OSError, UserError) as error:
+                self.say(f"the samples and the report were not drawn at step {self.position.step}: {error}")
+
+    @contextmanager
+    def live_report(self) -> Iterator[None]:
+        """Draw the report before the first step, of untrained networks, and once more where the training fails."""
+        if self.runtime.is_main and self.config.report_every_s:
+            self.draw(sample=not self.position.step)  # a resumed run samples where an uninterrupted one does
+        try:
+            yield
+        except Exception:
+            if self.runtime.is_main:
+                with suppress(OSError, UserError):
+                    write_report(self.run.path)
+            raise
 
     def evaluate(self) -> bool:
         """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
@@ -378,17 +424,20 @@ class Loop:
         return is_best
 
     def save(self, *, is_best: bool = False) -> None:
-        self.log()  # so that the means of a resumed run begin at the same step
-        parts = self.trainer.parts()
-        if self.journal:
-            self.position.journal_bytes = self.journal.size_bytes()
-        if self.runtime.is_main:
-            state = {"position": asdict(self.position)}
-            checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
-            if is_best:
-                self.run.set_best(checkpoint)
-            prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
-        self.runtime.barrier()
+        """Save a checkpoint. It writes nothing to the journal, because the time decides about some checkpoints."""
+        with self.checkpoint_pace.timed():
+            parts = self.trainer.parts()
+            # The steps since the last line of the journal: the next line of a resumed run has their means, too.
+            meters = self.runtime.gather({name: [float(x) for x in values] for name, values in self.meters.items()})
+            if self.journal:
+                self.position.journal_bytes = self.journal.size_bytes()
+            if self.runtime.is_main:
+                state = {"position": asdict(self.position), "meters": meters}
+                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
+                if is_best:
+                    self.run.set_best(checkpoint)
+                prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
+            self.runtime.barrier()
 
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
@@ -396,6 +445,7 @@ class Loop:
         is_best = self.is_finished() and not is_evaluated and self.evaluate()
         if not hurry:
             self.sample()
+            self.log()
         self.save(is_best=is_best)
         if self.runtime.is_main:
             write_report(self.run.path)
@@ -413,6 +463,9 @@ class Loop:
                 self.say(f"{error}: resuming from the checkpoint before it")
                 continue
             self.position = Position(**state["position"])
+            if len(state["meters"]) == self.runtime.world_size:
+                meters = state["meters"][self.runtime.rank]
+                self.meters = {name: [torch.tensor(x) for x in values] for name, values in meters.items()}
             trainer = self.make_trainer()
             trainer.load_parts(parts)
             break
@@ -435,3 +488,9 @@ class Loop:
     def say(self, message: str) -> None:
         if self.runtime.is_main:
             print(message, file=sys.stderr)
+
+
+def mean_of(numbers: list[Tensor]) -> float:
+    """Return the mean of scalars. Those of the steps before a resume are on the CPU."""
+    device = numbers[-1].device
+    return float(torch.stack([number.float().to(device) for number in numbers]).mean())
