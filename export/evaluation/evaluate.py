@@ -123,6 +123,7 @@ def compare(
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
+    tools.notes.extend(filter(None, (measured[name].colour_remark(real) for name in models)))
     tests = pairwise_tests(rivals)
     if (real_rows := real.rows()) is not None:
         rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}

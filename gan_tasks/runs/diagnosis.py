@@ -55,7 +55,7 @@ def _order(finding: Finding) -> int:
 
 
 def _stopped_early(journal: Journal) -> Iterator[Finding]:
-    planned = [line["total_images"] for line in journal if "total_images" in line]
+    planned = _planned_images(journal)
     trained = journal[-1]["images"] if journal else 0
     if any(line.get("event") == "stopped-early" for line in journal):
         yield Finding(
@@ -64,13 +64,17 @@ def _stopped_early(journal: Journal) -> Iterator[Finding]:
             "many evaluations as `--patience` allows. Use the `best` checkpoint.",
         )
         return
-    if planned and trained < 0.98 * planned[-1]:  # the last line may be a log interval before the end
-        total_images = planned[-1]
+    if trained < 0.98 * planned:  # the last line may be a log interval before the end
         yield Finding(
             "note",
-            f"Training is at image {trained:,} of {total_images:,} ({trained / total_images:.0%}). The results are "
+            f"Training is at image {trained:,} of {planned:,} ({trained / planned:.0%}). The results are "
             "those of an unfinished model. Resume the run to finish it.",
         )
+
+
+def _planned_images(journal: Journal) -> int:
+    """Return the planned length of the training in images; 0 if it is not known."""
+    return max((line["total_images"] for line in journal if "total_images" in line), default=0)
 
 
 def _discriminator(journal: Journal) -> Iterator[Finding]:
@@ -157,17 +161,16 @@ def _colours(journal: Journal) -> Iterator[Finding]:
     wrong = shift_sentence(ColourShift(tuple(_latest(trained, key) for key in keys), cast_error, brightness_error))
     if wrong is None:
         return
-    early = points < FEWEST_EVALUATIONS
+    observed = f"Compared with the real images, the outputs {wrong}."
+    if points < FEWEST_EVALUATIONS and trained[-1]["images"] < 0.5 * _planned_images(journal):
+        advice = "Soon after the start this is usual: look again when more sample grids are drawn."
+        yield Finding("note", f"{observed} {advice}")
+        return
     yield Finding(
-        "note" if early else "warning",
-        f"Compared with the real images, the outputs {wrong}. "
-        + (
-            "Soon after the start this is usual: look again when more sample grids are drawn."
-            if early
-            else "Look at the latest samples. If the cast does not fade with longer training, raise the weight of the "
-            "reconstruction, cycle or identity loss or lower the learning rates, and look for training images with "
-            "such a cast. An earlier checkpoint may be without it."
-        ),
+        "warning",
+        f"{observed} Look at the latest samples. If longer training does not help, raise the weight of the "
+        "reconstruction, cycle or identity loss or lower the learning rates, and look for training images of such "
+        "colours. An earlier checkpoint may be without the fault.",
     )
 
 

@@ -33,7 +33,7 @@ from gan_tasks.metrics.catalogue import (
 from gan_tasks.runs import charts as curves
 from gan_tasks.runs.charts import Chart, Line
 from gan_tasks.runs.checkpoint import write_atomically
-from gan_tasks.runs.diagnosis import Finding, diagnose
+from gan_tasks.runs.diagnosis import COLOUR_SHIFT, Finding, diagnose
 from gan_tasks.runs.folder import read_object
 from gan_tasks.runs.html import IMAGE_WIDTH_PX, embedded, page, section
 from gan_tasks.runs.journal import read_journal, series
@@ -110,10 +110,11 @@ def _page(run: Run, refresh_s: int) -> str:
 
 
 def _head(run: Run, title: str, findings: Sequence[Finding], *, is_running: bool) -> str:
-    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(run.journal))
+    items = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts(run.journal))
+    verdict = _running(run) if is_running else _verdict(run, findings)
     return (
-        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(_running(run) if is_running else _verdict(run, findings))}</p>'
-        f'<dl class="facts">{facts}</dl></header>'
+        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(verdict)}</p>'
+        f'<dl class="facts">{items}</dl></header>'
     )
 
 
@@ -134,7 +135,8 @@ def _running(run: Run) -> str:
     return f"The training is running: image {trained:,}{share}. This page refreshes itself."
 
 
-def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Yield what a run reached so far, as (name, text)."""
     if not journal:
         return
     seconds = _seconds_trained(journal)
@@ -172,7 +174,7 @@ def _before_after(path: Path) -> str:
     if not path.exists():
         return ""
     caption = "Held-out images: input, output and, if there is one, target."
-    return f"<section>{_figure(path, IMAGE_WIDTH_PX, 'Before and after', caption)}</section>"
+    return f"<section>{figure(path, IMAGE_WIDTH_PX, 'Before and after', caption)}</section>"
 
 
 def _findings(findings: Sequence[Finding]) -> str:
@@ -250,11 +252,11 @@ def _value_text(value: float, metric: Metric, unit: bool = True) -> str:
 
 
 def _charts(journal: Sequence[Mapping[str, Any]]) -> str:
-    drawn = "".join(curves.draw(chart) for chart in _chart_list(journal))
+    drawn = "".join(curves.draw(chart) for chart in chart_list(journal))
     return f'<div class="charts">{drawn}</div>' if drawn else ""
 
 
-def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
     keys = list(dict.fromkeys(key for line in journal for key in line if "event" not in line))
     accuracies = [key for key in keys if key.startswith("d/") and key.endswith("_accuracy")]
     g_losses = _losses([key for key in keys if key.startswith("g/")])
@@ -273,11 +275,7 @@ def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         Chart(
             "Colours of the outputs",
             "mean minus that of the targets, levels of 255",
-            [
-                _line(journal, key, drop="_shift")
-                for key in keys
-                if key.startswith("colour/") and key.endswith("_shift")
-            ],
+            [_line(journal, key, drop="_shift") for key in keys if COLOUR_SHIFT.fullmatch(key)],
         ),
         Chart(
             "Contrast of the outputs",
@@ -323,22 +321,21 @@ def _samples(run: Run) -> str:
     images_at = {line["step"]: line["images"] for line in run.journal}
     spread = np.linspace(0, len(earlier) - 1, min(STRIP_LENGTH, len(earlier))).round().astype(int)
     strip = "".join(
-        _figure(earlier[pick], STRIP_WIDTH_PX, "Samples", _sample_caption(earlier[pick], images_at))
-        for pick in spread
+        figure(earlier[pick], STRIP_WIDTH_PX, "Samples", sample_caption(earlier[pick], images_at)) for pick in spread
     )
     scroller = (
         f'<div class="strip" tabindex="0" role="region" aria-label="Earlier samples">{strip}</div>' if strip else ""
     )
-    latest = _figure(last, IMAGE_WIDTH_PX, "Latest samples", _sample_caption(last, images_at))
+    latest = figure(last, IMAGE_WIDTH_PX, "Latest samples", sample_caption(last, images_at))
     return latest + scroller
 
 
-def _sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
+def sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
     step = int(path.stem.removeprefix("step-"))
     return f"Image {images_at[step]:,} (step {step:,})" if step in images_at else f"Step {step:,}"
 
 
-def _figure(path: Path, width_px: int, alt: str, caption: str) -> str:
+def figure(path: Path, width_px: int, alt: str, caption: str) -> str:
     """Embed an image file. If the file is damaged, return a message instead."""
     try:
         with Image.open(path) as opened:

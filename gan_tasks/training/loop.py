@@ -68,12 +68,11 @@ class TrainConfig:
     checkpoint_every_steps: int = 1000
     """The number of steps between two checkpoints."""
     report_every_s: int = 60
-    """The number of seconds between two drawings of sample images and report.html, in addition to
-    --sample-every-steps. It becomes larger where drawing would take more than 5 % of the time. 0 draws them at the end
-    only."""
+    """The number of seconds between two drawings of sample images and report.html, beside --sample-every-steps. It is
+    larger if drawing would take more than 5 % of the time. 0 draws the report at the end only."""
     checkpoint_every_s: int = 600
-    """The number of seconds between two checkpoints, in addition to --checkpoint-every-steps. The first is saved after
-    a minute. It becomes larger where saving would take more than 5 % of the time. 0 saves none by time."""
+    """The number of seconds between two checkpoints, beside --checkpoint-every-steps. The first comes after a minute.
+    It is larger if saving would take more than 5 % of the time. 0 saves none by time."""
     keep_checkpoints: int = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
     max_evaluated_images: int = 50

@@ -109,7 +109,7 @@ def thin_samples(folder: Path, every_steps: int) -> None:
     steps = {path: int(path.stem.removeprefix("step-")) for path in sorted(folder.glob("step-*.png"))}
     by_time = [path for path, step in steps.items() if step and (not every_steps or step % every_steps)]
     if len(by_time) >= MOST_GRIDS_BY_TIME:
-        for path in by_time[:-1:2]:
+        for path in by_time[1:-1:2]:
             path.unlink()
 
 
