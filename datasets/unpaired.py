@@ -135,6 +135,10 @@ class UnpairedImages:
         a = self._read(path_a, self.config.a_channels, rng)
         return Unpaired(a, self._read(path_b, self.config.b_channels, rng))
 
+    def part(self, a: Sequence[Path], b: Sequence[Path]) -> "UnpairedImages":
+        """Return the data set of some of its images."""
+        return UnpairedImages(a, b, self.config, self.seed, augment=self._framing is not None)
+
     def name(self, index: int) -> str:
         """Return the names of both files of a sample without augmentation, separated by a comma."""
         a, b = (side[index % len(side)].stem for side in (self.a, self.b))

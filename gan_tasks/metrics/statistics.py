@@ -89,6 +89,19 @@ def compare(first: Values, second: Values, *, seed: int = 0, samples: int = 10_0
     )
 
 
+def smallest_p(images: int, *, samples: int = 10_000) -> float:
+    """Return the smallest p-value that `compare` can give for this number of images.
+
+    Of the 2ⁿ signs of n images, all + and all - are the farthest from 0. Five images cannot give a p below 0.05.
+    """
+    return 2 / 2**images if images <= EXACT_UP_TO else 1 / (1 + samples)
+
+
+def images_for_significance(comparisons: int, level: float = 0.05) -> int:
+    """Return the smallest number of images whose p-value can be below `level`, corrected for the comparisons."""
+    return next(images for images in range(1, 100) if comparisons * smallest_p(images) < level)
+
+
 def _exact_p(differences: NDArray[np.float64]) -> float:
     """Return the p-value from all 2ⁿ signs."""
     sums = np.zeros(1)

@@ -18,6 +18,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -104,8 +105,12 @@ def create_run(
     hardware: str,
     *,
     init_from: Path | None = None,
+    held_out: Sequence[Sequence[str]] = (),
 ) -> RunFolder:
-    """Create the run folder of a built task. Raises UserError if the folder already holds a run."""
+    """Create the run folder of a built task. Raises UserError if the folder already holds a run.
+
+    held_out: the names of the images of the training folder that are not trained on; of unpaired data, of each side.
+    """
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(
@@ -119,6 +124,7 @@ def create_run(
         "train_config": to_json(train_config),
         "data": str(data.absolute()),
         "init_from": None if init_from is None else str(init_from),
+        "held_out": held_out,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
         "hardware": hardware,

@@ -75,6 +75,9 @@ class TrainConfig:
     It is larger if saving would take more than 5 % of the time. 0 saves none by time."""
     keep_checkpoints: int = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
+    hold_out: int | None = None
+    """The number of images to hold out of the training, to measure it, if there is no val and no test folder; of
+    unpaired images, of each side. The default is a tenth, 50 at most, and none of fewer than 40. 0 trains on all."""
     max_evaluated_images: int = 50
     """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None
@@ -119,12 +122,14 @@ def train(
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
-        task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
+        quiet = config.quiet or not runtime.is_main
+        task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
         # The constructor checks the options before the run folder is created.
         loop = Loop(task, data_sets, run, config, runtime, init_from=source)
         if runtime.is_main:
-            create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
+            described, names = runtime.describe(), data_sets.taken_out
+            create_run(run.path, loop.task, config, Path(data), described, init_from=source, held_out=names)
         loop.run_to_end()
     return run.path
 
@@ -139,7 +144,8 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     config = replace(from_json(TrainConfig, content["train_config"]), **changes)
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         quiet = config.quiet or not runtime.is_main
-        task, data_sets = open_data(task, Path(content["data"]), config.seed, quiet=quiet)
+        data, names = Path(content["data"]), content["held_out"]
+        task, data_sets = open_data(task, data, config.seed, taken_out=names, quiet=quiet)
         source = None if list_checkpoints(run.checkpoints) else content.get("init_from")
         Loop(task, data_sets, run, config, runtime, init_from=source and Path(source)).run_to_end()
     return run.path

@@ -49,7 +49,7 @@ def test_the_content_of_unpaired_images_is_no_cast_and_a_strong_cast_is() -> Non
         real = rng.uniform(60, 190, (16, 3))
         assert shift_sentence(colour_shift(outputs, real, paired=False)) is None
     grays = rng.uniform(60, 190, (16, 1)) + rng.uniform(-6, 6, (16, 3))
-    assert shift_sentence(colour_shift(grays[:4] + [40, 0, 30], grays[4:], paired=False)) is not None
+    assert shift_sentence(colour_shift(grays[:4] + np.array([40, 0, 30]), grays[4:], paired=False)) is not None
 
 
 def test_one_image_shows_no_cast() -> None:

@@ -1,4 +1,4 @@
-"""What is logged with the sample grids: a colour cast is diagnosed in every kind of task, and right colours are not."""
+"""What is logged with the sample grids: a colour cast is diagnosed in any kind of task, and right colours are not."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def logged(task: Any, images: Path, out: Path, cast: torch.Tensor) -> dict[str, 
     task = built(task)
     wanted = task.inputs_and_target
 
-    def remember(batch: Any) -> Any:
+    def noted(batch: Any) -> Any:
         inputs, target = wanted(batch)
         task.target = target
         return inputs, target
 
-    task.inputs_and_target = remember
+    task.inputs_and_target = noted
     task.infer = lambda *_: task.target + cast
     with start_runtime("cpu", "fp32") as runtime:
         return Samples(task, data.shown).save(out / "step-00000001.png", task.generators, runtime)
