@@ -14,6 +14,11 @@ class MissingSplitError(UserError):
     """A data folder does not hold the requested split, such as `val`."""
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, such as "1 image" and "1,200 images"."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def enumerated(words: Sequence[str]) -> str:
     """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

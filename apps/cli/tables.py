@@ -72,8 +72,8 @@ def table_of_tests(found: Evaluation) -> Table:
     for test in found.tests:
         metric = metric_named(test.metric)
         figure = scaled(Figure(test.difference, test.low, test.high), metric)
-        better = test.better or "no difference shown"
-        table.add_row(metric.heading, test.first, test.second, text(figure, metric.digits), f"{test.p:.4f}", better)
+        cells = text(figure, metric.digits), f"{test.p:.4f}", test.conclusion
+        table.add_row(metric.heading, test.first, test.second, *cells)
     return table
 
 

@@ -146,7 +146,7 @@ def tests(evaluation: Evaluation) -> str:
     for test in evaluation.tests:
         metric = metric_named(test.metric)
         difference = scaled(Figure(test.difference, test.low, test.high), metric)
-        better = f"<strong>{escape(test.better)}</strong> better" if test.better else "no difference shown"
+        better = f"<strong>{escape(test.better)}</strong> better" if test.better else test.conclusion
         rows.append(
             (
                 metric.heading,

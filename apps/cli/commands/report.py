@@ -18,8 +18,8 @@ class Report(Command):
     runs: Positional[tuple[Path, ...]]
     """One run folder, or several to compare."""
     out: Path | None = None
-    """The file to write. The default is report.html in the run folder, and runs.html in the current folder for several
-    runs."""
+    """The file to write. The default is report.html in the run folder; for several runs, runs.html in the current
+    folder."""
 
     def run(self) -> int:
         from gan_tasks.runs.comparison import write_comparison
@@ -27,7 +27,7 @@ class Report(Command):
 
         if self.out is not None:
             if self.out.is_dir():
-                raise UserError(f"{self.out} is a folder: --out takes a file, such as {self.out / 'runs.html'}")
+                raise UserError(f"{self.out} is a folder: --out takes a file, such as {self.out}/runs.html")
             self.out.parent.mkdir(parents=True, exist_ok=True)
         several = len(self.runs) > 1
         page = (
