@@ -21,6 +21,7 @@ from gan_tasks.export.evaluation.result import (
     table_of_images,
 )
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Metric, metric_named
+from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.html import RIGHT, embedded, page, section, table
 
 MOST_ROWS = 500
@@ -298,15 +299,16 @@ EMPTY = f"<td{RIGHT}>–</td>"
 def cell(figure: Figure | None, metric: Metric, *, best: bool = False) -> str:
     if figure is None:
         return EMPTY
-    digits = metric.digits
-    return (
-        f'<td class="right{" best" if best else ""}">{figure.mean:.{digits}f}'
-        f"<small>{figure.low:.{digits}f} to {figure.high:.{digits}f}</small></td>"
-    )
+    ends = interval_ends(figure.low, figure.high, metric.digits)
+    interval = f"<small>{' to '.join(ends)}</small>" if ends else ""
+    return f'<td class="right{" best" if best else ""}">{figure.mean:.{metric.digits}f}{interval}</td>'
 
 
 def text(figure: Figure | None, digits: int) -> str:
-    return "–" if figure is None else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    if figure is None:
+        return "–"
+    ends = interval_ends(figure.low, figure.high, digits)
+    return f"{figure.mean:.{digits}f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def scaled(figure: Figure, metric: Metric) -> Figure:

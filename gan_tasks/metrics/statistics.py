@@ -38,6 +38,12 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def interval_ends(low: float, high: float, digits: int) -> tuple[str, str] | None:
+    """Return both ends of an interval as text; None if they are the same at this number of digits."""
+    ends = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    return ends if ends[0] != ends[1] else None
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Result of comparing two models on the same images."""

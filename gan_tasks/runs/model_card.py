@@ -11,6 +11,7 @@ from typing import Any
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
+from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder, read_object
 from gan_tasks.tasks import find_task
@@ -132,7 +133,8 @@ def figure_text(figure: Any, metric: Metric) -> str:
     if not isinstance(figure, Mapping):
         return "–"
     mean, low, high = (float(figure[key]) * metric.scale for key in ("mean", "low", "high"))
-    return f"{mean:.{metric.digits}f} [{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
+    ends = interval_ends(low, high, metric.digits)
+    return f"{mean:.{metric.digits}f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:

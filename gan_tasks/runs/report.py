@@ -231,7 +231,7 @@ def _cell(row: Mapping[str, Any], metric: Metric, rows: Iterable[Mapping[str, An
     interval = ""
     if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
         low, high = (_value_text(entry[end], metric, unit=False) for end in ("low", "high"))
-        interval = f"<small>{low} to {high}</small>"
+        interval = f"<small>{low} to {high}</small>" if low != high else ""
     return f"<td{_class('right best' if best else 'right')}>{_value_text(mean, metric)}{interval}</td>"
 
 
