@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
@@ -132,8 +132,8 @@ def open_super_resolution(
             f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
         )
     low_images = "from files" if good[0].low else f"made by {config.degradation} degradation"
-    left_out = f"; {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(good)} images in {folder}, 1/{config.scale} size {low_images}{left_out}"
+    left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
+    summary = f"{counted(len(good), 'image')} in {folder}, 1/{config.scale} size {low_images}{left_out}"
     return SuperResolutionImages(good, config, seed, augment), FoundPhotographs(tuple(good), tuple(problems), summary)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
@@ -100,8 +100,8 @@ def open_unpaired(
             f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
         )
     a, b = sides
-    left_out = f"; {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(a)} images in {folders[0]} and {len(b)} in {folders[1]}, unpaired{left_out}"
+    left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
+    summary = f"{counted(len(a), 'image')} in {folders[0]} and {len(b)} in {folders[1]}, unpaired{left_out}"
     config = replace(config, a_channels=channels[0], b_channels=channels[1])
     return UnpairedImages(a, b, config, seed, augment), FoundUnpaired(a, b, tuple(problems), summary)
 

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from gan_tasks.datasets.errors import counted
+
 InputKind = Literal["image", "mask", "latent", "label"]
 InputSize = Literal["any", "as first", "none"]
 Use = Literal["translate", "upscale", "inpaint", "generate", "stylize"]
@@ -109,10 +111,10 @@ class ModelSpec:
 
     def __str__(self) -> str:
         taken = ", ".join(
-            f"{each.name} ({each.kind}, {each.channels} {'channels' if each.is_spatial else 'values'})"
+            f"{each.name} ({each.kind}, {counted(each.channels, 'channel' if each.is_spatial else 'value')})"
             for each in self.inputs
         )
-        return f"{self.task}, {self.use}: {taken} → {self.out_channels} channels"
+        return f"{self.task}, {self.use}: {taken} → {counted(self.out_channels, 'channel')}"
 
     @cached_property
     def image(self) -> InputSpec | None:

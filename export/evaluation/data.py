@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from gan_tasks.datasets.errors import MissingSplitError, enumerated
+from gan_tasks.datasets.errors import MissingSplitError, counted, enumerated
 from gan_tasks.export.evaluation.masks import with_drawn_masks
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
@@ -56,8 +56,8 @@ def open_images(models: Mapping[str, Model], task: Task[Any, Any], root: Path, s
     if names and split != ALL and (held_out := only(whole, names)):
         train = open_train(task, root)
         note = (
-            f"The {len(held_out)} images are those of {root} that the training held out. They may have chosen the "
-            "best checkpoint: images in a folder test/ measure it without that advantage."
+            f"Evaluated on what the training held out of {root}: {counted(len(held_out), 'image')}. They may have "
+            "chosen the best checkpoint: images in a folder test/ measure it without that advantage."
         )
         return EvaluationData(held_out, train and without(train, names), HELD_OUT, found.summary, (note,))
     if any(is_trained_on(model, root) for model in models.values()):
@@ -67,7 +67,7 @@ def open_images(models: Mapping[str, Model], task: Task[Any, Any], root: Path, s
         )
     if splits := sorted(name for name in ("train", "val", "test") if any(root.glob(f"{name}*/"))):
         raise MissingSplitError(f"{missing}. There is {enumerated(splits)}: give --split {splits[-1]}")
-    note = f"All {len(whole)} images of {root} were evaluated, because it has no folder test/."
+    note = f"The whole folder {root} was evaluated, {counted(len(whole), 'sample')}, because it has no folder test/."
     if not all(isinstance(model, TrainedModel) for model in models.values()):
         note += " Images that a model was trained on say nothing about it."
     return EvaluationData(whole, None, ALL, found.summary, (note,))

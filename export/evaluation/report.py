@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_tasks.datasets.errors import counted
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.evaluation.mask_ratios import METRICS
 from gan_tasks.export.evaluation.result import (
@@ -111,7 +112,7 @@ def means(evaluation: Evaluation) -> str:
             )
         )
     heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in metrics]
-    caption = f"Means over {evaluation.images:,} images, with 95 % bootstrap intervals below."
+    caption = f"Means over {counted(evaluation.images, 'image')}, with 95 % bootstrap intervals below."
     return table("Means over images", "Model or baseline", heads, rows) + quiet(caption)
 
 
@@ -126,7 +127,7 @@ def mask_ratio_groups(evaluation: Evaluation) -> str:
                 figure = figures.get(metric.key)
                 best = figure is not None and figure.mean == (min if metric.lower_is_better else max)(values)
                 cells.append(cell(figure, metric, best=best))
-            rows.append((f"{group.heading}, {group.images:,} images", cells))
+            rows.append((f"{group.heading}, {counted(group.images, 'image')}", cells))
     if not rows:
         return ""
     caption = (

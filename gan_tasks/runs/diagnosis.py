@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gan_tasks.datasets.errors import counted
 from gan_tasks.metrics.colour import ColourShift, shift_sentence
 from gan_tasks.runs.journal import series
 
@@ -41,7 +42,7 @@ def diagnose(journal: Journal, *, is_running: bool = False) -> list[Finding]:
         findings.append(
             Finding(
                 "note",
-                f"Only {points} lines of numbers were logged: too few to analyse the curves. Train for longer.",
+                f"Only {counted(points, 'line')} of numbers: too few to analyse the curves. Train for longer.",
             )
         )
         return sorted(findings, key=_order)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
@@ -105,8 +105,9 @@ def checkpoint_in_use(run: RunFolder) -> str:
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{evaluation['images']} images of the {evaluation['split']} split of {Path(evaluation['data']).name}, "
-        f"evaluated with {evaluation.get('name', 'this model')}: means with 95 % intervals."
+        f"{counted(evaluation['images'], 'image')} of the {evaluation['split']} split of "
+        f"{Path(evaluation['data']).name}, evaluated with {evaluation.get('name', 'this model')}: means with 95 % "
+        "intervals."
     )
     yield ""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
@@ -149,7 +150,8 @@ def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
         yield f"- Colour drift (mean of outputs minus mean of real images), by channel in levels of 255: {levels}."
     if memorization := evaluation.get("memorization"):
         yield (
-            f"- Memorization: the distance to the nearest of {memorization['searched']} training images is "
+            f"- Memorization: the distance to the nearest of "
+            f"{counted(memorization['searched'], 'training image')} is "
             f"{memorization['ratio']:.2f} times as large for an output as for a held-out real image "
             "(medians). A ratio far below 1 means that the model repeats training images."
         )

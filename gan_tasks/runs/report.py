@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gan_tasks.datasets.errors import counted
 from gan_tasks.metrics.catalogue import (
     KERNEL_DISTANCE,
     L1,
@@ -213,7 +214,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         for index, (name, row) in enumerate(rows.items())
     )
     count = evaluation.get("images")
-    caption = f'<p class="quiet">Evaluated on {count:,} images that were not used for training.</p>' if count else ""
+    caption = f'<p class="quiet">Evaluated on {counted(count, "image")} not used for training.</p>' if count else ""
     return (
         '<div class="panel scroll" tabindex="0" role="region" aria-label="Metrics of held-out images">'
         f'<table><thead><tr><th scope="col">Method</th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import make_loader
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
@@ -216,9 +216,10 @@ class Loop:
             self.say(f"{self.run.path} has finished its training already")
             return
         if 0 < self.config.max_steps <= self.position.step:
+            steps = counted(self.position.step, "step")
             self.say(
-                f"{self.run.path} has taken its {self.position.step} steps already: to go on, give a larger "
-                "--max-steps, or 0 for the whole training"
+                f"{self.run.path} has taken its {steps} already: to go on, give a larger --max-steps, or 0 for the "
+                "whole training"
             )
         self.logged_images = self.position.images
         total_images = sum(stage.images for stage in self.stages)
@@ -325,7 +326,7 @@ class Loop:
             newest = list_checkpoints(self.run.checkpoints)[-1:]
             kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
             raise TrainingError(
-                f"{position.skipped_in_a_row} steps in a row had losses or gradients that are not finite: "
+                f"{counted(position.skipped_in_a_row, 'step')} in a row had losses or gradients that are not finite: "
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
             )
 

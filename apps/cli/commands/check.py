@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.console import FAILED, OK
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Positional
 from gan_tasks.apps.cli.train_options import group, known_task
-from gan_tasks.datasets.errors import MissingSplitError
+from gan_tasks.datasets.errors import MissingSplitError, counted
 
 if TYPE_CHECKING:
     from gan_tasks.tasks.base import Split, Task
@@ -69,5 +69,5 @@ def check(root: Path, task: Task[Any, Any]) -> bool:
         problems += found.problems
     for problem in problems:
         print(f"  {problem}")
-    print(f"{len(problems)} files with problems" if problems else "no problems found")
+    print(f"{counted(len(problems), 'file')} with problems" if problems else "no problems found")
     return bool(problems)

@@ -11,7 +11,7 @@ from typing import Any
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.spec import ModelSpec
 
 
@@ -73,7 +73,7 @@ def run_lines(path: Path) -> Iterator[str]:
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
         if count:
-            yield f"{name}: {count:,} parameters"
+            yield f"{name}: {counted(count, 'parameter')}"
     checkpoints = list_checkpoints(run.checkpoints)
     yield f"checkpoints: {', '.join(c.name for c in checkpoints) or 'none'}"
     if run.best:
@@ -110,7 +110,8 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
 
     state = load_state(path)
     position = state["position"]
-    yield f"checkpoint {path.name}: {position['images']:,} images shown, {position['skipped']} steps skipped"
+    shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
+    yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
     for name, size in state["parts"].items():
         yield f"  {name}: {size / 1e6:,.1f} MB"
 
@@ -143,7 +144,7 @@ def weights_lines(path: Path) -> Iterator[str]:
         yield from tensor_lines(path)
         return
     count = sum(parameter.numel() for parameter in pretrained.network.parameters())
-    yield f"{pretrained.architecture.title}: {count:,} parameters"
+    yield f"{pretrained.architecture.title}: {counted(count, 'parameter')}"
     if usage := pretrained.usage:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)
@@ -161,7 +162,7 @@ def tensor_lines(path: Path) -> Iterator[str]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is no whole safetensors file: {error}") from error
     total = sum(product(shape) for shape in shapes.values())
-    yield f"{len(names)} tensors, {total:,} numbers"
+    yield f"{counted(len(names), 'tensor')}, {counted(total, 'number')}"
     for name in names[:8]:
         yield f"  {name} {list(shapes[name])}"
     if len(names) > 8:
@@ -188,7 +189,7 @@ def video_lines(path: Path) -> Iterator[str]:
     from gan_tasks.export.inference.video.reader import probe
 
     video = probe(path)
-    yield f"video of {video.height}×{video.width} pixels (height × width), {video.frame_count} frames"
+    yield f"video of {video.height}×{video.width} pixels (height × width), {counted(video.frame_count, 'frame')}"
     yield f"{float(video.rate):.4g} frames/s on average, {'more than 8' if video.deep else '8'} bits a channel"
     yield from mark_lines(path)
 

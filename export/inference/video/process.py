@@ -154,5 +154,6 @@ def upright_size(video: Video) -> tuple[int, int]:
 
 def summary(frame_count: int, how: Plan) -> str:
     copied = f"{', '.join(how.copied.values())} copied" if how.copied else "no sound"
-    what = f"{frame_count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
+    frames = f"{frame_count} {'frame' if frame_count == 1 else 'frames'}"
+    what = f"{frames} of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {copied}"
     return "; ".join((what, *how.remarks))
