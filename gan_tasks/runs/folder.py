@@ -1,6 +1,6 @@
 """The run folder, which holds the options and the results of a training.
 
-config.json     task, options, spec of the model, data, command, versions, hardware
+config.json     task, options, spec of the model, data, held-out images, command, versions, hardware
 train.toml      the options, for `gan-tasks train TASK --config`
 journal.jsonl   every logged number and event
 samples/        step-NNNNNNNN.png, grids of sample images, always of the same images

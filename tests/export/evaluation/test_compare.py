@@ -126,6 +126,22 @@ def test_an_evaluation_on_too_few_images_shows_the_figures(tmp_path: Path) -> No
     assert "No test can show a difference with 3 images: evaluate on" in found.verdict
 
 
+class Pink(Handmade):
+    """The right output, which is the negative of the input, with a colour cast."""
+
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        return -inputs[0] + np.array([0.3, -0.1, 0.2], np.float32)[:, None, None]
+
+
+def test_a_colour_cast_of_the_outputs_is_noted(photos: Path) -> None:
+    notes = {
+        name: evaluate(model, photos, options=NO_FEATURES, quiet=True).notes
+        for name, model in (("right", Handmade(0.02)), ("pink", Pink(0.0)))
+    }
+    assert not any("cast" in note for note in notes["right"])
+    assert any("colour cast, too much red, too little green" in note for note in notes["pink"])
+
+
 def test_images_without_a_value_are_left_out() -> None:
     first = Subject("a", {"psnr": [math.inf, 30.0, 31.0, math.nan], "ms_ssim": [math.nan] * 4})
     second = Subject("b", {"psnr": [20.0, 20.0, 21.0, 20.0], "ms_ssim": [math.nan] * 4})
