@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.datasets.errors import UserError
 
 Features: TypeAlias = NDArray[np.floating[Any]]
 
@@ -202,8 +202,8 @@ def frechet_distance(real: Features, generated: Features, *, force: bool = False
     x, y = _checked(real, generated)
     images, warning = min(len(x), len(y)), None
     if images < FRECHET_LEAST_IMAGES:
-        few = counted(images, "image")
-        warning = f"{few}: too few for a Fréchet distance, which is mostly bias below {FRECHET_LEAST_IMAGES}"
+        few = "1 image is" if images == 1 else f"{images} images are"
+        warning = f"{few} too few for a Fréchet distance, which is mostly bias below {FRECHET_LEAST_IMAGES}"
         if not force or images < 2:
             raise UserError(f"{warning}: use the kernel distance, or more images")
     mean_difference = x.mean(axis=0) - y.mean(axis=0)

@@ -76,8 +76,9 @@ class TrainConfig:
     keep_checkpoints: int = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
     hold_out: int | None = None
-    """The number of images to hold out of the training, to measure it, if there is no val and no test folder; of
-    unpaired images, of each side. The default is a tenth, 50 at most, and none of fewer than 40. 0 trains on all."""
+    """The number of images to hold out of the training, to measure it, if there is no val and no test folder. Of
+    unpaired images it is that of each side. The default is a tenth, 50 at most, and none of fewer than 40. 0 holds
+    out none."""
     max_evaluated_images: int = 50
     """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None

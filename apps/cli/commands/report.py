@@ -18,7 +18,7 @@ class Report(Command):
     runs: Positional[tuple[Path, ...]]
     """One run folder, or several to compare."""
     out: Path | None = None
-    """The file to write. The default is report.html in the run folder; for several runs, runs.html in the current
+    """The file to write. The default is report.html in the run folder, or for several runs runs.html in the current
     folder."""
 
     def run(self) -> int:
