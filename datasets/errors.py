@@ -20,6 +20,11 @@ class DoubtfulDataError(UserError):
     """A split can be read, but it does not look like what it is taken for; the message says how to insist."""
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, such as "1 image" and "1,200 images"."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def enumerated(words: Sequence[str]) -> str:
     """Return one or more words as a sentence has them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
@@ -112,9 +112,9 @@ def open_masked(
         raise UserError(
             f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
         )
-    left_out = f", {len(problems)} files with problems left out" if problems else ""
+    left_out = f", {counted(len(problems), 'file')} with problems left out" if problems else ""
     origin = f"{masks.origin}, mask ratio {masks.mask_ratios}" if masks is not None else _drawn(config)
-    summary = f"{len(images)} images in {folder}{left_out}; masks {origin}"
+    summary = f"{counted(len(images), 'image')} in {folder}{left_out}; masks {origin}"
     return MaskedImages(images, masks, config, seed, augment), FoundMasked(images, masks, tuple(problems), summary)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
-from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError
+from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
@@ -300,9 +300,9 @@ def _found(place: Place, pairs: Sequence[PairFiles], problems: Sequence[Problem]
         stored = f"A and B by the names of the files, such as {pairs[0].a.name} and {pairs[0].b.name}"
     else:
         stored = "A and B side by side in each file"
-    unused = f", {len(problems)} files with problems left out" if problems else ""
+    unused = f", {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = (
-        f"{len(pairs)} pairs in {folder} ({stored}{unused}), {config.direction}; "
+        f"{counted(len(pairs), 'pair')} in {folder} ({stored}{unused}), {config.direction}; "
         "change this with --layout and --direction"
     )
     return FoundPairs(place, folder, tuple(pairs), tuple(problems), summary)

@@ -1,5 +1,6 @@
 """The data set of super-resolution: a sample is (low, high). The low-resolution image is made or read from a file."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Range, Side
 from gan_tasks.datasets.sampler import Key
-from gan_tasks.datasets.sides.names import child
 from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
 Image = TypeVar("Image")
 
-HIGH_NAMES, LOW_NAMES = ("HR", "high", "GT", "HQ"), ("LR", "low", "LQ")
-"""Possible names of the folders of high-resolution and low-resolution images, in upper or lower case."""
+HIGH_NAME = re.compile(r"(HR|high|GT)(mod\d+)?", re.IGNORECASE)
+"""Names of a folder of high-resolution images, such as those of benchmarks: HR, GT, GTmod12."""
+LOW_NAME = re.compile(r"(LR|low)_?(bic|bicubic)?_?(?:x(?P<scale>\d))?", re.IGNORECASE)
+"""Names of a folder of low-resolution images, with or without the scale: LR, LRx4, LR_x4, LRbicx4, LR_bicubic. It may
+hold a folder for each scale, such as X4."""
 MARGIN = 4
 """Low-resolution pixels around a crop that are computed and cut off, so that the crop's border has no artifacts."""
 DEGRADED_MARGIN = 8
@@ -108,9 +111,9 @@ def open_super_resolution(
 ) -> tuple["SuperResolutionImages", FoundPhotographs]:
     """Read each file once (see `validation.py`) and make a dataset of those without a problem.
 
-    A split is a folder of high-resolution images, root/<split>, or one that holds the folders HR and LR (or high and
-    low) with files of the same names; names in LR may end in the scale, such as `_x4` or `x4`. For "train", root
-    itself may be this folder.
+    A split is a folder of high-resolution images, root/<split>, or one that holds a folder of them (HIGH_NAME), with
+    or without a folder of low-resolution ones (LOW_NAME) with files of the same names; these may end in the scale,
+    such as `_x4` or `x4`. For "train", root itself may be this folder.
 
     Raises UserError if root is not a folder, if no usable image is left, and, with config.strict, if there is any
     problem. Raises MissingSplitError if there is no such folder.
@@ -131,8 +134,8 @@ def open_super_resolution(
             f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
         )
     low_images = "from files" if good[0].low else f"made by {config.degradation} degradation"
-    left_out = f"; {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(good)} images in {folder}, 1/{config.scale} size {low_images}{left_out}"
+    left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
+    summary = f"{counted(len(good), 'image')} in {folder}, 1/{config.scale} size {low_images}{left_out}"
     return SuperResolutionImages(good, config, seed, augment), FoundPhotographs(tuple(good), tuple(problems), summary)
 
 
@@ -248,17 +251,26 @@ def _flipped(pixels: Pixels, flips: NDArray[np.bool_]) -> Pixels:
 def _find(root: Path, split: Split, scale: int) -> tuple[Path, list[HighAndLow], list[Problem]]:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (child(root, split), *([root] if split == "train" else [])):
-        high, low = (
-            next((path for name in names if (path := child(folder, name)).is_dir()), None)
-            for names in (HIGH_NAMES, LOW_NAMES)
-        )
+    for folder in (root / split, *([root] if split == "train" else [])):
+        high, low = _high_and_low(folder, scale)
         if high and low:
             return folder, *_matched(high, low, scale)
         if high or (folder.is_dir() and images_in(folder)[0]):
             images, problems = images_in(high or folder)
             return folder, [HighAndLow(path, None) for path in images], problems
     raise MissingSplitError(f"{root} holds no {split} images; {_expected(root, split)}")
+
+
+def _high_and_low(folder: Path, scale: int) -> tuple[Path | None, Path | None]:
+    """Return the folders of high-resolution images and of low-resolution images of this scale."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    high = next((path for path in folders if HIGH_NAME.fullmatch(path.name)), None)
+    for path in folders:
+        if (name := LOW_NAME.fullmatch(path.name)) and (name["scale"] or str(scale)) == str(scale):
+            of_scales = {own.name.lower(): own for own in path.glob("[xX][0-9]/")}
+            if not of_scales or f"x{scale}" in of_scales:
+                return high, of_scales.get(f"x{scale}", path)
+    return high, None
 
 
 def _expected(root: Path, split: Split) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
@@ -106,8 +106,8 @@ def open_unpaired(
             f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
         )
     a, b = sides
-    left_out = f"; {len(problems)} files with problems left out" if problems else ""
-    summary = f"{len(a)} images in {folders[0]} and {len(b)} in {folders[1]}, unpaired{left_out}"
+    left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
+    summary = f"{counted(len(a), 'image')} in {folders[0]} and {len(b)} in {folders[1]}, unpaired{left_out}"
     config = replace(config, a_channels=channels[0], b_channels=channels[1])
     return UnpairedImages(a, b, config, seed, augment), FoundUnpaired(a, b, tuple(problems), summary)
 
@@ -140,6 +140,10 @@ class UnpairedImages:
         rng = np.random.default_rng(sample_seed(self.seed, *key))
         a = self._read(path_a, self.config.a_channels, rng)
         return Unpaired(a, self._read(path_b, self.config.b_channels, rng))
+
+    def part(self, a: Sequence[Path], b: Sequence[Path]) -> "UnpairedImages":
+        """Return the data set of some of its images."""
+        return UnpairedImages(a, b, self.config, self.seed, augment=self._framing is not None)
 
     def name(self, index: int) -> str:
         """Return the names of both files of a sample without augmentation, separated by a comma."""

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from gan_tasks.datasets.errors import counted
+
 InputKind = Literal["image", "mask", "latent", "label"]
 InputSize = Literal["any", "as first", "none"]
 Use = Literal["translate", "upscale", "inpaint", "generate", "stylize"]
@@ -109,12 +111,12 @@ class ModelSpec:
 
     def __str__(self) -> str:
         taken = ", ".join(
-            f"{each.name} ({each.kind}, {each.channels} {'channels' if each.is_spatial else 'values'})"
+            f"{each.name} ({each.kind}, {counted(each.channels, 'channel' if each.is_spatial else 'value')})"
             for each in self.inputs
         )
         size = f" of {self.output_size[0]}×{self.output_size[1]} pixels" if self.output_size else ""
         scale = f", scale {self.scale}" if self.scale > 1 else ""
-        return f"{self.task}, {self.use}: {taken} → {self.out_channels} channels{size}{scale}"
+        return f"{self.task}, {self.use}: {taken} → {counted(self.out_channels, 'channel')}{size}{scale}"
 
     @cached_property
     def image(self) -> InputSpec | None:

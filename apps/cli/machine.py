@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gan_tasks
+from gan_tasks.datasets.errors import counted
 from gan_tasks.export.onnx.providers import PROVIDERS, has_nvidia_gpu, missing
 
 SHOWN = ("numpy", "torch", "kornia", "albumentations", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "gradio")
@@ -117,7 +118,7 @@ def device_problem(*, has_nvidia_gpu: bool, torch_cuda: str | None, cuda_works: 
 
 def _look_at_torch(installed: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The devices, and what keeps torch from using them."""
-    cores = f"CPU, {_core_count()} cores"
+    cores = f"CPU, {counted(_core_count(), 'core')}"
     if "torch" not in installed:
         return (cores,), ()
     try:

@@ -18,6 +18,7 @@ from gan_tasks.apps.cli.commands.evaluate import Compare, Evaluate
 from gan_tasks.apps.cli.commands.export import Export, InterpolateNetworks, Verify
 from gan_tasks.apps.cli.commands.inspect import Inspect
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
+from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say, say_details, set_up
@@ -27,6 +28,7 @@ from gan_tasks.tasks.own import OPTION, import_task_modules
 COMMANDS: dict[str, type[Command]] = {
     "quickstart": Quickstart,
     "train": Train,
+    "report": Report,
     "evaluate": Evaluate,
     "compare": Compare,
     "apply": Apply,

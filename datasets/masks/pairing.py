@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import read
 from gan_tasks.datasets.masks.draw import MaskRatios, summarize_mask_ratios
@@ -97,7 +97,8 @@ def find_masks(
             )
         unfit = len(findings) - len(chosen)
         others = f", {unfit} with other mask ratios left out" if unfit else ""
-        origin = f"picked at random from {len(chosen)} files in {folder}{others} (--mask-pairing stem goes by names)"
+        drawn_from = counted(len(chosen), "file")
+        origin = f"picked at random from {drawn_from} in {folder}{others} (--mask-pairing stem goes by names)"
     if not chosen:
         raise UserError(f"{folder} holds no usable mask; fix or replace these files:\n{listed(problems)}")
     ratios = summarize_mask_ratios([findings[path].mask_ratio for path in chosen])

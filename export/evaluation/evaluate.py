@@ -10,13 +10,14 @@ from typing import Any
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import channels_fit
 from gan_tasks.export.evaluation import evaluator as metric_tools
+from gan_tasks.export.evaluation.data import open_images
 from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
 from gan_tasks.export.evaluation.masks import with_gray_mask, with_known_pixels
 from gan_tasks.export.evaluation.model_tasks import common_task
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
-from gan_tasks.export.evaluation.samples import example, image_of, open_train, run_models, with_channels
+from gan_tasks.export.evaluation.samples import example, image_of, run_models, with_channels
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
 from gan_tasks.export.models.base import Model
 from gan_tasks.metrics.baselines import Baseline, Example
@@ -77,15 +78,16 @@ def compare(
         raise UserError(
             f"the models have different numbers of output channels ({made}): compare models with the same number"
         )
-    data, in_folder = task.open_data(root, options.split, augment=False, seed=0)
+    opened = open_images(models, task, root, options.split)
+    data, train = opened.images, opened.train
     indices = distinct(task, data, options.limit)
     if not indices.any:
         raise UserError(f"{root} has no images in the split {options.split}: give a folder with such images")
-    train = open_train(task, root)
     baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}
     channels = first.spec.in_channels, first.spec.out_channels
     images = set_size(first, task, data, indices, options.patch)
     tools = metric_tools.choose(options, task, images=images, channels=channels, quiet=quiet)
+    tools.notes[:0] = opened.notes
 
     measured = {name: Evaluator(name, tools, has_target=has_target) for name in (*models, *baselines)}
     real, inputs = (
@@ -123,6 +125,7 @@ def compare(
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
+    tools.notes.extend(filter(None, (measured[name].colour_remark(real) for name in models)))
     tests = pairwise_tests(rivals)
     if (real_rows := real.rows()) is not None:
         rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}
@@ -131,7 +134,7 @@ def compare(
     evaluation = Evaluation(
         task=task.name,
         data=str(root),
-        split=options.split,
+        split=opened.split,
         names=tuple(names),
         samples=tuple(sorted(indices.sources)),
         sizes=(areas[0], areas[-1]),
@@ -145,7 +148,7 @@ def compare(
         real_vs_real=real.real_vs_real(),
         tests=tuple(tests),
         notes=tuple(tools.notes),
-        mask_source=in_folder.summary if mask_ratios else "",
+        mask_source=opened.summary if mask_ratios else "",
         mask_ratios=tuple(mask_ratios),
         mask_ratio_groups=by_mask_ratio(mask_ratios, [*chosen, *measured_baselines]),
     )

@@ -17,6 +17,7 @@ from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Figure, InceptionValues, Memorization, PerImage, SetMetrics, Subject
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.metrics import distribution, reference
+from gan_tasks.metrics.colour import colour_channels, colour_shift, shift_sentence
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES, KernelDistance
 from gan_tasks.metrics.feature_networks.published_weights import ALEXNET, is_published
 from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0, has_lite0, has_vgg16, vgg16
@@ -209,6 +210,16 @@ class Evaluator:
             if enough or self.tools.force
             else None,
         )
+
+    def colour_remark(self, real: Evaluator) -> str | None:
+        """Return a sentence about a visible colour shift of the outputs; None if there is none."""
+        if not self._count or not real._count:
+            return None
+        outputs, reals = (
+            127.5 * np.stack(means)[:, : colour_channels(len(means[0]))] for means in (self._colours, real._colours)
+        )
+        wrong = shift_sentence(colour_shift(outputs, reals, paired=self.has_target))
+        return wrong and f"Compared with the real images, the outputs of {self.name} {wrong}."
 
     def real_vs_real(self) -> Figure | None:
         """Return the real-vs-real baseline of this set of real images: the kernel distance between its halves."""

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from gan_tasks.datasets.images import to_uint8
+from gan_tasks.export.evaluation.data import EvaluationData, open_images
 from gan_tasks.export.evaluation.masks import with_gray_mask
 from gan_tasks.export.evaluation.report import Gallery
 from gan_tasks.export.evaluation.result import Evaluation, Subject
-from gan_tasks.export.evaluation.samples import Sample, example, open_train, run_models
+from gan_tasks.export.evaluation.samples import Sample, example, run_models
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.catalogue import L1, L1_MASKED, NIQE, TO_REAL, Metric
 from gan_tasks.runs.image_grid import grid
@@ -29,7 +30,7 @@ def draw_galleries(
     evaluation: Evaluation, models: Mapping[str, Model], root: Path, task: Task[Any, Any]
 ) -> list[Gallery]:
     """Run the models again on the best and worst images, and draw the galleries."""
-    data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
+    opened = open_images(models, task, root, evaluation.split)
     spec, has_target = next(iter(models.values())).spec, task.evaluation().has_target
     inputs = [given.name for given in spec.inputs if given.is_spatial]
     titles = [*inputs, *(models if len(models) > 1 else ["output"]), *(["real"] if has_target else [])]
@@ -37,7 +38,7 @@ def draw_galleries(
     def rows(places: Sequence[int]) -> list[list[Any]]:
         found = []
         for place in places:
-            sample = run_models(models, task, data, evaluation.samples[place])
+            sample = run_models(models, task, opened.images, evaluation.samples[place])
             images = [*shown(spec, sample), *sample.outputs.values(), *([sample.target] if has_target else [])]
             found.append([to_uint8(image) for image in images])
         return found
@@ -57,7 +58,7 @@ def draw_galleries(
     galleries += [
         gallery
         for subject in evaluation.models
-        if (gallery := nearest(evaluation, subject, models[subject.name], root, task))
+        if (gallery := nearest(evaluation, subject, models[subject.name], opened, task))
     ]
     return galleries
 
@@ -79,17 +80,16 @@ def ranking(subject: Subject) -> Metric | None:
 
 
 def nearest(
-    evaluation: Evaluation, subject: Subject, model: Model, root: Path, task: Task[Any, Any]
+    evaluation: Evaluation, subject: Subject, model: Model, opened: EvaluationData, task: Task[Any, Any]
 ) -> Gallery | None:
     """Draw the outputs that are nearest to a training image, each beside that image; None without a search."""
-    train = open_train(task, root)
+    train = opened.train
     if subject.memorization is None or train is None:
         return None
-    data, _ = task.open_data(root, evaluation.split, augment=False, seed=0)  # type: ignore[arg-type]
     index_of = {train.name(index): index for index in reversed(range(len(train)))}
     rows, listed = [], []
     for place in np.argsort(subject.memorization.distance)[:NEAREST]:
-        sample = run_models({subject.name: model}, task, data, evaluation.samples[place])
+        sample = run_models({subject.name: model}, task, opened.images, evaluation.samples[place])
         name = subject.memorization.nearest[place]
         _, found = example(model, task, train, index_of[name])
         rows.append([to_uint8(sample.outputs[subject.name]), to_uint8(found)])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.errors import printable
+from gan_tasks.datasets.errors import counted, printable
 from gan_tasks.datasets.images import atomic
 from gan_tasks.export.evaluation.mask_ratios import METRICS
 from gan_tasks.export.evaluation.result import (
@@ -22,6 +22,7 @@ from gan_tasks.export.evaluation.result import (
     table_of_images,
 )
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Metric, metric_named
+from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.html import RIGHT, embedded, page, section, table
 
 MOST_ROWS = 500
@@ -111,7 +112,7 @@ def means(evaluation: Evaluation) -> str:
             )
         )
     heads = [f"{m.heading}<small>{'lower' if m.lower_is_better else 'higher'} is better</small>" for m in metrics]
-    caption = f"Means over {evaluation.images:,} images, with 95 % bootstrap intervals below."
+    caption = f"Means over {counted(evaluation.images, 'image')}, with 95 % bootstrap intervals below."
     return table("Means over images", "Model or baseline", heads, rows) + quiet(caption)
 
 
@@ -126,7 +127,7 @@ def mask_ratio_groups(evaluation: Evaluation) -> str:
                 figure = figures.get(metric.key)
                 best = figure is not None and figure.mean == (min if metric.lower_is_better else max)(values)
                 cells.append(cell(figure, metric, best=best))
-            rows.append((f"{group.heading}, {group.images:,} images", cells))
+            rows.append((f"{group.heading}, {counted(group.images, 'image')}", cells))
     if not rows:
         return ""
     caption = (
@@ -147,7 +148,7 @@ def tests(evaluation: Evaluation) -> str:
     for test in evaluation.tests:
         metric = metric_named(test.metric)
         difference = scaled(Figure(test.difference, test.low, test.high), metric)
-        better = f"<strong>{escape(test.better)}</strong> better" if test.better else "no difference shown"
+        better = f"<strong>{escape(test.better)}</strong> better" if test.better else test.conclusion
         rows.append(
             (
                 metric.heading,
@@ -299,15 +300,16 @@ EMPTY = f"<td{RIGHT}>–</td>"
 def cell(figure: Figure | None, metric: Metric, *, best: bool = False) -> str:
     if figure is None:
         return EMPTY
-    digits = metric.digits
-    return (
-        f'<td class="right{" best" if best else ""}">{figure.mean:.{digits}f}'
-        f"<small>{figure.low:.{digits}f} to {figure.high:.{digits}f}</small></td>"
-    )
+    ends = interval_ends(figure.low, figure.high, metric.digits)
+    interval = f"<small>{' to '.join(ends)}</small>" if ends else ""
+    return f'<td class="right{" best" if best else ""}">{figure.mean:.{metric.digits}f}{interval}</td>'
 
 
 def text(figure: Figure | None, digits: int) -> str:
-    return "–" if figure is None else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    if figure is None:
+        return "–"
+    ends = interval_ends(figure.low, figure.high, digits)
+    return f"{figure.mean:.{digits}f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def scaled(figure: Figure, metric: Metric) -> Figure:

@@ -16,7 +16,10 @@ import numpy as np
 from gan_tasks.datasets.errors import printable
 from gan_tasks.datasets.images import atomic
 from gan_tasks.metrics.catalogue import Metric, metric_named
-from gan_tasks.metrics.statistics import bootstrap_interval
+from gan_tasks.metrics.statistics import bootstrap_interval, smallest_p
+
+SIGNIFICANT = 0.05
+"""A difference is significant if its p-value is below this."""
 
 PerImage = Mapping[str, list[float]]
 """Values by metric, one per image, in the order of `Evaluation.names`."""
@@ -122,14 +125,26 @@ class PairedTest:
     p: float
     """p-value, corrected (Holm 1979) for the number of comparisons with this metric."""
     images: int
+    comparisons: int = 1
+    """Number of comparisons with this metric, for which p is corrected."""
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Whether this number of images can give a significant difference at all."""
+        return self.comparisons * smallest_p(self.images) < SIGNIFICANT
 
     @property
     def better(self) -> str | None:
         """Name of the better subject; None if the difference is not significant."""
-        if not self.p < 0.05:
+        if not (self.can_be_significant and self.p < SIGNIFICANT):
             return None
         first_lower = self.difference < 0
         return self.first if first_lower == metric_named(self.metric).lower_is_better else self.second
+
+    @property
+    def conclusion(self) -> str:
+        """The better subject, or why there is none."""
+        return self.better or ("no difference shown" if self.can_be_significant else "too few images")
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import fit_channels
 from gan_tasks.datasets.masks.draw import Mask
-from gan_tasks.export.evaluation.masks import mask_of, with_drawn_masks, with_known_pixels
+from gan_tasks.export.evaluation.masks import mask_of, with_known_pixels
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.baselines import Example
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.validation import arrays
-
-
-def open_train(task: Task[Any, Any], root: Path) -> Data | None:
-    """Open the training split; return None if there is none."""
-    try:
-        return with_drawn_masks(task).open_data(root, "train", augment=False, seed=0)[0]
-    except MissingSplitError:
-        return None
 
 
 @dataclass(frozen=True)

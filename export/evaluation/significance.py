@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from gan_tasks.datasets.errors import enumerated
+from gan_tasks.datasets.errors import counted, enumerated
 from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
-from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, metric_named
+from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, L1, PSNR, metric_named
 from gan_tasks.metrics.distribution import Features, compare_kernel_distances
-from gan_tasks.metrics.statistics import compare, holm
+from gan_tasks.metrics.statistics import compare, holm, images_for_significance
+
+MAIN_METRICS = (L1, PSNR)
+"""Metrics that a verdict names."""
 
 
 def pairwise_tests(pairs: Sequence[tuple[Subject, Subject]]) -> list[PairedTest]:
@@ -51,7 +54,7 @@ def kernel_distance_tests(
 def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
     """Return the tests with Holm's correction of p."""
     p_values = holm({str(index): test.p for index, test in enumerate(tests)})
-    return [replace(test, p=p_values[str(index)]) for index, test in enumerate(tests)]
+    return [replace(test, p=p_values[str(index)], comparisons=len(tests)) for index, test in enumerate(tests)]
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -89,6 +92,9 @@ def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
     own, other = model.metrics["l1"].mean, best.metrics["l1"].mean
     figures = f"L1 {own:.4f}, {best.name} {other:.4f}"
     test = next((t for t in evaluation.tests if t.metric == "l1" and t.second == best.name), None)
+    if test is not None and not test.can_be_significant:
+        better = "better" if own < other else "worse"
+        return f"By L1 {better} than the best baseline: {figures}. {too_few(test)}"
     if test is None or test.better is None:
         return f"By L1 no difference from the best baseline is shown: {figures}."
     if test.better == model.name:
@@ -96,13 +102,24 @@ def verdict_by_l1(model: Subject, evaluation: Evaluation) -> str:
     return f"By L1 worse than a baseline: {figures}. L1 rewards blur: look at the images too."
 
 
+def too_few(test: PairedTest) -> str:
+    """Say that no test can show a difference with so few images, and how many are needed."""
+    return (
+        f"No test can show a difference with {counted(test.images, 'image')}: evaluate on "
+        f"{images_for_significance(test.comparisons)} or more."
+    )
+
+
 def verdict_on_several(evaluation: Evaluation) -> str:
     wins: dict[str, list[str]] = {}
     open_metrics = []
+    untestable = [test for test in evaluation.tests if not test.can_be_significant]
     for key in dict.fromkeys(test.metric for test in evaluation.tests):
         tests = [test for test in evaluation.tests if test.metric == key]
         heading = "kernel distance" if key == KERNEL_DISTANCE.key else metric_named(key).heading
         best = best_of(tests)
+        if not any(test.can_be_significant for test in tests):
+            continue
         if best is None:
             open_metrics.append(heading)
         else:
@@ -111,8 +128,22 @@ def verdict_on_several(evaluation: Evaluation) -> str:
     if open_metrics:
         several = "no single best one" if len(evaluation.models) > 2 else "no difference shown"
         sentences.append(f"{several} by {enumerated(open_metrics)}")
+    if untestable:
+        figures = f"{means_sentence(evaluation)}. {too_few(untestable[0])}"
+        return f"{'; '.join(sentences)}. {figures}" if sentences else figures
     text = "; ".join(sentences) or "nothing could be compared"
     return f"{text[0].upper() if not wins else text[0]}{text[1:]}."
+
+
+def means_sentence(evaluation: Evaluation) -> str:
+    """Give the means of each model in the first metrics."""
+    metrics = [metric for metric in evaluation.metrics if metric in MAIN_METRICS] or evaluation.metrics[:2]
+
+    def figures(model: Subject) -> str:
+        means = {metric: model.metrics[metric.key].mean for metric in metrics if metric.key in model.metrics}
+        return ", ".join(f"{metric.heading} {mean:.{metric.digits}f}" for metric, mean in means.items())
+
+    return "; ".join(f"{model.name}: {figures(model)}" for model in evaluation.models)
 
 
 def best_of(tests: Sequence[PairedTest]) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import check_fit, open_session, run_session
@@ -110,7 +110,7 @@ def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], se
         raise UserError("the file has none")
     error = max(vector.error(run_session(session, vector.feeds())) for vector in vectors)
     allowed = metadata.max_error + TOLERANCE
-    text = f"largest difference from torch {error:.1e} in {len(vectors)} test vectors"
+    text = f"largest difference from torch {error:.1e} in {counted(len(vectors), 'test vector')}"
     if not error <= allowed:
         raise UserError(f"{text}, more than {allowed:.1e}: the file was changed, or the runtime is not accurate")
     return f"{text} (exported with {metadata.max_error:.1e}, weights {metadata.weights})"

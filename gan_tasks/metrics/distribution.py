@@ -202,9 +202,8 @@ def frechet_distance(real: Features, generated: Features, *, force: bool = False
     x, y = _checked(real, generated)
     images, warning = min(len(x), len(y)), None
     if images < FRECHET_LEAST_IMAGES:
-        warning = (
-            f"{images} images are too few for a Fréchet distance, which is mostly bias below {FRECHET_LEAST_IMAGES}"
-        )
+        few = "1 image is" if images == 1 else f"{images} images are"
+        warning = f"{few} too few for a Fréchet distance, which is mostly bias below {FRECHET_LEAST_IMAGES}"
         if not force or images < 2:
             raise UserError(f"{warning}: use the kernel distance, or more images")
     mean_difference = x.mean(axis=0) - y.mean(axis=0)

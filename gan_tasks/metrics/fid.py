@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.images import Pixels, fit_channels, to_float
 from gan_tasks.metrics.distribution import FrechetDistance, KernelDistance, frechet_distance, kernel_distance
 from gan_tasks.metrics.feature_networks.inception import SIZE_PX, Inception2015
@@ -87,7 +87,7 @@ def inception_score(generated: InceptionFeatures, *, seed: int = 0) -> tuple[flo
     """
     logits = generated.logits.astype(np.float64)
     if len(logits) < SCORE_SPLITS:
-        raise UserError(f"an Inception Score of {len(logits)} images: give {SCORE_SPLITS} or more")
+        raise UserError(f"an Inception Score of {counted(len(logits), 'image')}: give {SCORE_SPLITS} or more")
     logits = logits - logits.max(axis=1, keepdims=True)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     scores = []

@@ -38,6 +38,12 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def interval_ends(low: float, high: float, digits: int) -> tuple[str, str] | None:
+    """Return both ends of an interval as text; None if they are the same at this number of digits."""
+    ends = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    return ends if ends[0] != ends[1] else None
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Result of comparing two models on the same images."""
@@ -87,6 +93,19 @@ def compare(first: Values, second: Values, *, seed: int = 0, samples: int = 10_0
         exact=exact,
         images=len(differences),
     )
+
+
+def smallest_p(images: int, *, samples: int = 10_000) -> float:
+    """Return the smallest p-value that `compare` can give for this number of images.
+
+    Of the 2ⁿ signs of n images, all + and all - are the farthest from 0. Five images cannot give a p below 0.05.
+    """
+    return 2 / 2**images if images <= EXACT_UP_TO else 1 / (1 + samples)
+
+
+def images_for_significance(comparisons: int, level: float = 0.05) -> int:
+    """Return the smallest number of images whose p-value can be below `level`, corrected for the comparisons."""
+    return next(images for images in range(1, 100) if comparisons * smallest_p(images) < level)
 
 
 def _exact_p(differences: NDArray[np.float64]) -> float:

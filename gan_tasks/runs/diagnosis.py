@@ -1,15 +1,20 @@
 """Find problems in the curves of a run. Each finding states what was observed, what it means and what to do."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from gan_tasks.datasets.errors import counted
+from gan_tasks.metrics.colour import ColourShift, shift_sentence
 from gan_tasks.runs.journal import series
 
 FEWEST_POINTS = 10  # with fewer points, a fifth of a curve has only one or two
 FEWEST_EVALUATIONS = 5  # for curves with few points, such as metrics of held-out images
+
+COLOUR_SHIFT = re.compile("colour/(.+)_shift")
 
 Level = Literal["good", "note", "warning"]
 Journal = Sequence[Mapping[str, Any]]  # the lines of `read_journal`
@@ -23,29 +28,35 @@ class Finding:
     sentence: str
 
 
-def diagnose(journal: Journal) -> list[Finding]:
+def diagnose(journal: Journal, *, is_running: bool = False) -> list[Finding]:
     """Return findings about a run, from the lines of `read_journal`: warnings first, good signs last.
 
     "At the end" means the median of the last fifth of a curve, "half-way" the median of the middle fifth. The event
-    "started" gives the planned length of the training as `total_images`.
+    "started" gives the planned length of the training as `total_images`. A training that is running is not reported
+    as unfinished.
     """
-    findings = [*_stopped_early(journal)]
+    findings = [] if is_running else [*_stopped_early(journal)]
+    findings += _colours(journal)
     points = sum("event" not in line for line in journal)
     if points < FEWEST_POINTS:
         findings.append(
             Finding(
                 "note",
-                f"Only {points} lines of numbers were logged: too few to analyse the curves. Train for longer.",
+                f"Only {counted(points, 'line')} of numbers: too few to analyse the curves. Train for longer.",
             )
         )
-        return findings
+        return sorted(findings, key=_order)
     for check in CHECKS:
         findings += check(journal)
-    return sorted(findings, key=lambda finding: ("warning", "note", "good").index(finding.level))
+    return sorted(findings, key=_order)
+
+
+def _order(finding: Finding) -> int:
+    return ("warning", "note", "good").index(finding.level)
 
 
 def _stopped_early(journal: Journal) -> Iterator[Finding]:
-    planned = [line["total_images"] for line in journal if "total_images" in line]
+    planned = _planned_images(journal)
     trained = journal[-1]["images"] if journal else 0
     if any(line.get("event") == "stopped-early" for line in journal):
         yield Finding(
@@ -54,13 +65,17 @@ def _stopped_early(journal: Journal) -> Iterator[Finding]:
             "many evaluations as `--patience` allows. Use the `best` checkpoint.",
         )
         return
-    if planned and trained < 0.98 * planned[-1]:  # the last line may be a log interval before the end
-        total_images = planned[-1]
+    if trained < 0.98 * planned:  # the last line may be a log interval before the end
         yield Finding(
             "note",
-            f"Training is at image {trained:,} of {total_images:,} ({trained / total_images:.0%}). The results are "
+            f"Training is at image {trained:,} of {planned:,} ({trained / planned:.0%}). The results are "
             "those of an unfinished model. Resume the run to finish it.",
         )
+
+
+def _planned_images(journal: Journal) -> int:
+    """Return the planned length of the training in images; 0 if it is not known."""
+    return max((line["total_images"] for line in journal if "total_images" in line), default=0)
 
 
 def _discriminator(journal: Journal) -> Iterator[Finding]:
@@ -134,6 +149,37 @@ def _diversity(journal: Journal) -> Iterator[Finding]:
             "different inputs (mode collapse). Use an earlier checkpoint, and raise the weight of the reconstruction "
             "loss or lower the learning rates.",
         )
+
+
+def _colours(journal: Journal) -> Iterator[Finding]:
+    """Compare the colours of the sample grids with those of their targets; the grid of step 0 is untrained."""
+    trained = [line for line in journal if line["step"]]
+    keys = list(dict.fromkeys(key for line in trained for key in line if COLOUR_SHIFT.fullmatch(key)))
+    if not keys:
+        return
+    points = len(series(trained, keys[0])[1])
+    cast_error, brightness_error = (_latest(trained, f"colour/{what}_error") for what in ("cast", "brightness"))
+    wrong = shift_sentence(ColourShift(tuple(_latest(trained, key) for key in keys), cast_error, brightness_error))
+    if wrong is None:
+        return
+    observed = f"Compared with the real images, the outputs {wrong}."
+    if points < FEWEST_EVALUATIONS and trained[-1]["images"] < 0.5 * _planned_images(journal):
+        advice = "Soon after the start this is usual: look again when more sample grids are drawn."
+        yield Finding("note", f"{observed} {advice}")
+        return
+    yield Finding(
+        "warning",
+        f"{observed} Look at the latest samples. If longer training does not help, raise the weight of the "
+        "reconstruction, cycle or identity loss or lower the learning rates, and look for training images of such "
+        "colours. An earlier checkpoint may be without the fault.",
+    )
+
+
+def _latest(journal: Journal, key: str) -> float:
+    """Return the median of the last fifth of the finite values of a curve; inf if there are none."""
+    _, values = series(journal, key)
+    values = values[np.isfinite(values)]
+    return float(np.median(values[-max(1, len(values) // 5) :])) if len(values) else np.inf
 
 
 def _skipped_steps(journal: Journal) -> Iterator[Finding]:

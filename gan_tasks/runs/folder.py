@@ -1,7 +1,7 @@
 """The run folder, which holds the options and the results of a training.
 
-config.json     task with the place of its class, options, spec of the model, data, command, versions, hardware; all
-                paths are absolute
+config.json     task with the place of its class, options, spec of the model, data, held-out images, command,
+                versions, hardware; all paths are absolute
 train.toml      the options, for `gan-tasks train TASK --config`
 inputs.json     names and sizes of the files that the training reads, see inputs.py
 journal.jsonl   every logged number and event
@@ -20,7 +20,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -111,8 +111,12 @@ def create_run(
     hardware: str,
     *,
     init_from: Path | None = None,
+    held_out: Sequence[Sequence[str]] = (),
 ) -> RunFolder:
-    """Create the run folder of a built task. Raises UserError if the folder already holds a run."""
+    """Create the run folder of a built task. Raises UserError if the folder already holds a run.
+
+    held_out: the names of the images of the training folder that are not trained on; of unpaired data, of each side.
+    """
     run = RunFolder(path)
     if run.config.exists():
         raise UserError(
@@ -125,6 +129,7 @@ def create_run(
         "task_class": where_of(type(task)),
         "task_file": source_file(type(task)),
         "spec": spec_to_json(task.spec()),
+        "held_out": held_out,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
         "hardware": hardware,

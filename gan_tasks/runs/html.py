@@ -16,10 +16,14 @@ RIGHT = ' class="right"'
 """The attribute of a table cell that holds a number."""
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """Return a self-contained HTML page. `sections` are HTML, `title` is plain text."""
+def page(title: str, sections: Iterable[str], *, refresh_s: int = 0) -> str:
+    """Return a self-contained HTML page. `sections` are HTML, `title` is plain text.
+
+    An open browser loads the page again every `refresh_s` seconds; 0 = never.
+    """
+    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"{''.join(sections)}</main></body></html>\n"

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.datasets.errors import UserError, printable
+from gan_tasks.datasets.errors import UserError, counted, printable
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
+from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder, read_object
 from gan_tasks.tasks import find_task
@@ -105,8 +106,9 @@ def checkpoint_in_use(run: RunFolder) -> str:
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{evaluation['images']} images of the {evaluation['split']} split of {Path(evaluation['data']).name}, "
-        f"evaluated with {evaluation.get('name', 'this model')}: means with 95 % intervals."
+        f"{counted(evaluation['images'], 'image')} of the {evaluation['split']} split of "
+        f"{Path(evaluation['data']).name}, evaluated with {evaluation.get('name', 'this model')}: means with 95 % "
+        "intervals."
     )
     yield ""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
@@ -133,7 +135,8 @@ def figure_text(figure: Any, metric: Metric) -> str:
     if not isinstance(figure, Mapping):
         return "–"
     mean, low, high = (float(figure[key]) * metric.scale for key in ("mean", "low", "high"))
-    return f"{mean:.{metric.digits}f} [{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
+    ends = interval_ends(low, high, metric.digits)
+    return f"{mean:.{metric.digits}f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
@@ -148,7 +151,8 @@ def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
         yield f"- Colour drift (mean of outputs minus mean of real images), by channel in levels of 255: {levels}."
     if memorization := evaluation.get("memorization"):
         yield (
-            f"- Memorization: the distance to the nearest of {memorization['searched']} training images is "
+            f"- Memorization: the distance to the nearest of "
+            f"{counted(memorization['searched'], 'training image')} is "
             f"{memorization['ratio']:.2f} times as large for an output as for a held-out real image "
             "(medians). A ratio far below 1 means that the model repeats training images."
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_tasks.datasets.errors import printable
+from gan_tasks.datasets.errors import counted, printable
 from gan_tasks.metrics.catalogue import (
     KERNEL_DISTANCE,
     L1,
@@ -33,7 +33,8 @@ from gan_tasks.metrics.catalogue import (
 )
 from gan_tasks.runs import charts as curves
 from gan_tasks.runs.charts import Chart, Line
-from gan_tasks.runs.diagnosis import Finding, diagnose
+from gan_tasks.runs.checkpoint import write_atomically
+from gan_tasks.runs.diagnosis import COLOUR_SHIFT, Finding, diagnose
 from gan_tasks.runs.folder import read_object
 from gan_tasks.runs.html import IMAGE_WIDTH_PX, embedded, page, section
 from gan_tasks.runs.journal import read_journal, series
@@ -60,22 +61,25 @@ class Run:
     before_after: Path
 
 
-def write_report(run: Path) -> Path:
-    """Write `run/report.html` and return its path. It may be called during the training.
+def write_report(run: Path, *, out: Path | None = None, refresh_s: int = 0) -> Path:
+    """Write the report of a run and return its path. It may be called during the training.
+
+    Args:
+        out: the file to write; by default `run/report.html`.
+        refresh_s: for a running training: seconds after which an open browser loads the page again.
 
     It needs `journal.jsonl`. It also shows `config.json`, `samples/step-NNNNNNNN.png`, `evaluation.json` and
     `before-after.png` if they exist.
 
     Raises UserError if `run` has no journal or one of the JSON files is damaged.
     """
-    page = printable(_page(_read_run(run)))
-    report = run / "report.html"
-    unfinished = run / "report.html.tmp"
-    unfinished.write_text(page, encoding="utf-8")
-    return unfinished.replace(report)
+    report = out or run / "report.html"
+    write_atomically(report, printable(_page(read_content(run), refresh_s)).encode())
+    return report
 
 
-def _read_run(run: Path) -> Run:
+def read_content(run: Path) -> Run:
+    """Read what a report shows. Raises UserError as `write_report` does."""
     return Run(
         name=run.resolve().name,
         config=read_object(run / "config.json"),
@@ -86,11 +90,11 @@ def _read_run(run: Path) -> Run:
     )
 
 
-def _page(run: Run) -> str:
-    findings = diagnose(run.journal)
+def _page(run: Run, refresh_s: int) -> str:
+    findings = diagnose(run.journal, is_running=refresh_s > 0)
     title = " · ".join([str(run.config.get("task", "Training run")), run.name])
     sections = (
-        _head(run, title, findings),
+        _head(run, title, findings, is_running=refresh_s > 0),
         _before_after(run.before_after),
         section("Diagnosis", _findings(findings)),
         section("Held-out images", _evaluation(run.evaluation)),
@@ -100,17 +104,18 @@ def _page(run: Run) -> str:
         section("Events", _events(run.journal)),
         _config(run.config),
     )
-    return page(title, sections)
+    return page(title, sections, refresh_s=refresh_s)
 
 
 # --- The top of the page -----------------------------------------------------------------------------------
 
 
-def _head(run: Run, title: str, findings: Sequence[Finding]) -> str:
-    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(run.journal))
+def _head(run: Run, title: str, findings: Sequence[Finding], *, is_running: bool) -> str:
+    items = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts(run.journal))
+    verdict = _running(run) if is_running else _verdict(run, findings)
     return (
-        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(_verdict(run, findings))}</p>'
-        f'<dl class="facts">{facts}</dl></header>'
+        f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(verdict)}</p>'
+        f'<dl class="facts">{items}</dl></header>'
     )
 
 
@@ -124,7 +129,15 @@ def _verdict(run: Run, findings: Sequence[Finding]) -> str:
     return "Not evaluated yet. The curves give no warning."
 
 
-def _facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def _running(run: Run) -> str:
+    planned = [line["total_images"] for line in run.journal if "total_images" in line]
+    trained = run.journal[-1]["images"] if run.journal else 0
+    share = f" of {planned[-1]:,} ({trained / planned[-1]:.0%})" if planned else ""
+    return f"The training is running: image {trained:,}{share}. This page refreshes itself."
+
+
+def facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Yield what a run reached so far, as (name, text)."""
     if not journal:
         return
     seconds = _seconds_trained(journal)
@@ -162,7 +175,7 @@ def _before_after(path: Path) -> str:
     if not path.exists():
         return ""
     caption = "Held-out images: input, output and, if there is one, target."
-    return f"<section>{_figure(path, IMAGE_WIDTH_PX, 'Before and after', caption)}</section>"
+    return f"<section>{figure(path, IMAGE_WIDTH_PX, 'Before and after', caption)}</section>"
 
 
 def _findings(findings: Sequence[Finding]) -> str:
@@ -201,7 +214,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         for index, (name, row) in enumerate(rows.items())
     )
     count = evaluation.get("images")
-    caption = f'<p class="quiet">Evaluated on {count:,} images that were not used for training.</p>' if count else ""
+    caption = f'<p class="quiet">Evaluated on {counted(count, "image")} not used for training.</p>' if count else ""
     return (
         '<div class="panel scroll" tabindex="0" role="region" aria-label="Metrics of held-out images">'
         f'<table><thead><tr><th scope="col">Method</th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -219,7 +232,7 @@ def _cell(row: Mapping[str, Any], metric: Metric, rows: Iterable[Mapping[str, An
     interval = ""
     if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
         low, high = (_value_text(entry[end], metric, unit=False) for end in ("low", "high"))
-        interval = f"<small>{low} to {high}</small>"
+        interval = f"<small>{low} to {high}</small>" if low != high else ""
     return f"<td{_class('right best' if best else 'right')}>{_value_text(mean, metric)}{interval}</td>"
 
 
@@ -240,11 +253,11 @@ def _value_text(value: float, metric: Metric, unit: bool = True) -> str:
 
 
 def _charts(journal: Sequence[Mapping[str, Any]]) -> str:
-    drawn = "".join(curves.draw(chart) for chart in _chart_list(journal))
+    drawn = "".join(curves.draw(chart) for chart in chart_list(journal))
     return f'<div class="charts">{drawn}</div>' if drawn else ""
 
 
-def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
     keys = list(dict.fromkeys(key for line in journal for key in line if "event" not in line))
     accuracies = [key for key in keys if key.startswith("d/") and key.endswith("_accuracy")]
     g_losses = _losses([key for key in keys if key.startswith("g/")])
@@ -260,6 +273,16 @@ def _chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),
+        Chart(
+            "Colours of the outputs",
+            "mean minus that of the targets, levels of 255",
+            [_line(journal, key, drop="_shift") for key in keys if COLOUR_SHIFT.fullmatch(key)],
+        ),
+        Chart(
+            "Contrast of the outputs",
+            "1 = that of the targets",
+            [_line(journal, key) for key in keys if key.startswith("contrast/")],
+        ),
         Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
         Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
     ]
@@ -299,22 +322,21 @@ def _samples(run: Run) -> str:
     images_at = {line["step"]: line["images"] for line in run.journal}
     spread = np.linspace(0, len(earlier) - 1, min(STRIP_LENGTH, len(earlier))).round().astype(int)
     strip = "".join(
-        _figure(earlier[pick], STRIP_WIDTH_PX, "Samples", _sample_caption(earlier[pick], images_at))
-        for pick in spread
+        figure(earlier[pick], STRIP_WIDTH_PX, "Samples", sample_caption(earlier[pick], images_at)) for pick in spread
     )
     scroller = (
         f'<div class="strip" tabindex="0" role="region" aria-label="Earlier samples">{strip}</div>' if strip else ""
     )
-    latest = _figure(last, IMAGE_WIDTH_PX, "Latest samples", _sample_caption(last, images_at))
+    latest = figure(last, IMAGE_WIDTH_PX, "Latest samples", sample_caption(last, images_at))
     return latest + scroller
 
 
-def _sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
+def sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
     step = int(path.stem.removeprefix("step-"))
     return f"Image {images_at[step]:,} (step {step:,})" if step in images_at else f"Step {step:,}"
 
 
-def _figure(path: Path, width_px: int, alt: str, caption: str) -> str:
+def figure(path: Path, width_px: int, alt: str, caption: str) -> str:
     """Embed an image file. If the file is damaged, return a message instead."""
     try:
         with Image.open(path) as opened:

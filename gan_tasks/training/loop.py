@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Seed, Workers
 from gan_tasks.datasets.sampler import ImageStream
@@ -35,12 +36,15 @@ from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.failures import in_words, state_text
 from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.lock import locked
+from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position, position_of
 from gan_tasks.training.resuming import RunOptions, check_resumption, with_changes
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
 from gan_tasks.training.signals import stop_signals
 from gan_tasks.training.step import Trainer, mix_seed
-from gan_tasks.training.validation import SetEvaluator, evaluate_images, save_samples
+from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images, thin_samples
+
+FIRST_CHECKPOINT_S = 60
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,18 @@ class TrainConfig(Checked):
     """The number of steps between two evaluations on the validation images, if there are any."""
     checkpoint_every_steps: Count = 1000
     """The number of steps between two checkpoints."""
+    report_every_s: Count = 60
+    """The number of seconds between two drawings of sample images and report.html, beside --sample-every-steps. It is
+    larger if drawing would take more than 5 % of the time. 0 draws the report at the end only."""
+    checkpoint_every_s: Count = 600
+    """The number of seconds between two checkpoints, beside --checkpoint-every-steps. The first comes after a minute.
+    It is larger if saving would take more than 5 % of the time. 0 saves none by time."""
     keep_checkpoints: PositiveCount = 2
     """The number of newest checkpoints to keep. The best one is kept in addition."""
+    hold_out: Count | None = None
+    """The number of images to hold out of the training, to measure it, if there is no val and no test folder. Of
+    unpaired images it is that of each side. The default is a tenth, 50 at most, and none of fewer than 40. 0 holds
+    out none."""
     max_evaluated_images: PositiveCount = 50
     """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None
@@ -113,13 +127,15 @@ def train(
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
     with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
-        task, data_sets = open_data(task, Path(data), config.seed, quiet=config.quiet or not runtime.is_main)
+        quiet = config.quiet or not runtime.is_main
+        task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
         # The constructor checks the options before the run folder is created.
         loop = Loop(task, data_sets, run, config, runtime, init_from=source)
         with locked(run.path) if runtime.is_main else nullcontext():
             if runtime.is_main:
-                create_run(run.path, loop.task, config, Path(data), runtime.describe(), init_from=source)
+                described, names = runtime.describe(), data_sets.taken_out
+                create_run(run.path, loop.task, config, Path(data), described, init_from=source, held_out=names)
             loop.open()
             loop.run_to_end()
     return run.path
@@ -145,7 +161,8 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
         locked(run.path) if runtime.is_main else nullcontext(),
     ):
         resumption = check_resumption(run, before, now, say=runtime.is_main)
-        task, data_sets = open_data(now.task, now.data, config.seed, quiet=config.quiet or not runtime.is_main)
+        quiet, names = config.quiet or not runtime.is_main, content["held_out"]
+        task, data_sets = open_data(now.task, now.data, config.seed, taken_out=names, quiet=quiet)
         loop = Loop(task, data_sets, run, config, runtime, init_from=resumption.init_from)
         loop.open()
         resumption.check_stages(loop.stages, loop.position, len(data_sets.train), say=runtime.is_main)
@@ -186,6 +203,9 @@ class Loop:
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
         self.meters: dict[str, list[Tensor]] = {}
+        self.samples = Samples(task, data.shown)
+        self.report_pace = Pace(config.report_every_s)
+        self.checkpoint_pace = Pace(config.checkpoint_every_s, first_s=FIRST_CHECKPOINT_S)
         self.shown: dict[str, float] = {}
         self.logged_at, self.logged_images = time.monotonic(), 0
         self.journal: Journal | None = None
@@ -206,7 +226,7 @@ class Loop:
         position, config = self.position, self.config
         if 0 < config.max_steps <= position.step and not self.is_finished():
             self.say(
-                f"{self.run.path} has taken its {position.step} steps already: to go on, give a larger "
+                f"{self.run.path} has taken its {counted(position.step, 'step')} already: to go on, give a larger "
                 "--max-steps, or 0 for the whole training"
             )
         self.logged_images = position.images
@@ -222,6 +242,8 @@ class Loop:
                 self.run_stages(signals, total_images)
                 self.finish(hurry=bool(signals))
             except TrainingError:
+                with suppress(OSError, UserError):
+                    self.write_documents()
                 raise
             except Exception as error:
                 self.stop_after(error)
@@ -234,6 +256,8 @@ class Loop:
         if self.is_finished():
             self.say(f"{self.run.path} has finished its training already: to go on, give a larger --epochs")
             return
+        if self.runtime.is_main and self.config.report_every_s:
+            self.draw(sample=not self.position.step)  # a resumed run samples where an uninterrupted one does
         quiet = self.config.quiet or not self.runtime.is_main
         with track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
             while self.run_stage(signals, advance) and not self.is_last_stage():
@@ -244,11 +268,9 @@ class Loop:
         # Without an agreement the other ranks wait in another call: they cannot take part in saving.
         if self.trainer.is_whole and (self.runtime.world_size == 1 or self.all_ranks_stop):
             with suppress(Exception):
-                self.log()
-            self.meters = {}
-            with suppress(Exception):
                 self.save(acted=False)
-                self.write_documents()
+        with suppress(Exception):
+            self.write_documents()
         stopped = in_words(error, self.run, self.position.step)
         if stopped is None:
             self.say(state_text(self.run, self.position.step))
@@ -290,6 +312,7 @@ class Loop:
 
     def change_stage(self) -> None:
         """Begin the next stage with the generators of the previous one, and keep its last checkpoint."""
+        self.log()
         if self.runtime.is_main:
             # Mark it before it is saved: a run that is killed in between ends the stage again after it is resumed.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
@@ -361,7 +384,7 @@ class Loop:
             newest = list_checkpoints(self.run.checkpoints)[-1:]
             kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
             raise TrainingError(
-                f"{position.skipped_in_a_row} steps in a row had losses or gradients that are not finite: "
+                f"{counted(position.skipped_in_a_row, 'step')} in a row had losses or gradients that are not finite: "
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
             )
 
@@ -372,17 +395,23 @@ class Loop:
         def due(every_steps: int) -> bool:
             return every_steps > 0 and position.step % every_steps == 0
 
-        if due(config.log_every_steps):
+        # The first lines come early, at steps 1, 2, 4, 8 …: the user of a slow machine need not wait for them.
+        is_early = position.step < config.log_every_steps and position.step.bit_count() == 1
+        if due(config.log_every_steps) or is_early:
             self.log()
         if due(config.sample_every_steps):
             self.sample()
+        if self.runtime.is_main and self.report_pace.is_due():
+            self.draw()
         if stage.schedule.schedule == "plateau":
             images = position.stage_images
             evaluate = self.epoch(images) > self.epoch(images - self.images_a_step)
         else:
             evaluate = due(config.evaluate_every_steps)
         is_best = evaluate and self.evaluate()
-        if is_best or due(config.checkpoint_every_steps):
+        # The clock of rank 0 decides for all ranks, because all take part in saving.
+        is_time = self.runtime.any(self.runtime.is_main and self.checkpoint_pace.is_due())
+        if is_best or is_time or due(config.checkpoint_every_steps):
             self.save(is_best=is_best)
         position.acted_step = position.step
 
@@ -390,7 +419,7 @@ class Loop:
         """Write the means of the steps since the last line to the journal."""
         if not self.meters:
             return
-        values = {name: float(torch.stack(numbers).float().mean()) for name, numbers in self.meters.items()}
+        values = {name: mean_of(numbers) for name, numbers in self.meters.items()}
         values = self.runtime.mean(values)
         self.meters = {}
         for role, optimizer in self.trainer.optimizers.items():
@@ -403,15 +432,24 @@ class Loop:
         self.write(values)
 
     def sample(self) -> None:
-        """Write the sample grid, and log the diversity of the outputs, once at a step."""
+        """Write the sample grid, and log the diversity and the colours of the outputs, once at a step."""
         if self.position.sampled_step == self.position.step:
             return
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
-            generators = self.trainer.best_generators
-            diversity = save_samples(path, self.task, generators, self.data.shown, self.runtime)
-            self.write({"outputs/diversity": diversity})
+            self.write(self.samples.save(path, self.trainer.best_generators, self.runtime))
+            thin_samples(self.run.samples, self.config.sample_every_steps)
         self.position.sampled_step = self.position.step
+
+    def draw(self, *, sample: bool = True) -> None:
+        """Write the sample grid and the report while the training runs. The training goes on if this fails."""
+        with self.report_pace.timed():
+            try:
+                if sample:
+                    self.sample()
+                write_report(self.run.path, refresh_s=self.config.report_every_s)
+            except (OSError, UserError) as error:
+                self.say(f"the samples and the report were not drawn at step {self.position.step}: {error}")
 
     def evaluate(self) -> bool:
         """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
@@ -444,24 +482,30 @@ class Loop:
         return is_best
 
     def save(self, *, is_best: bool = False, acted: bool = True) -> None:
-        """Save a checkpoint. acted: what is due at this step is done with it, and not to be done after a resume."""
-        self.log()  # so that the means of a resumed run begin at the same step
-        parts = self.trainer.parts()
-        if self.journal:
-            self.position.journal_bytes = self.journal.size_bytes()
-        if self.runtime.is_main:
-            state = self.position.state(acted=acted)
-            checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
-            if is_best:
-                self.run.set_best(checkpoint)
-            prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
-        self.runtime.barrier()
+        """Save a checkpoint. It writes nothing to the journal, because the time decides about some checkpoints.
+
+        acted: what is due at this step is done with it, and not to be done after a resume.
+        """
+        with self.checkpoint_pace.timed():
+            parts = self.trainer.parts()
+            # The steps since the last line of the journal: the next line of a resumed run has their means, too.
+            meters = self.runtime.gather({name: [float(x) for x in values] for name, values in self.meters.items()})
+            if self.journal:
+                self.position.journal_bytes = self.journal.size_bytes()
+            if self.runtime.is_main:
+                state = {**self.position.state(acted=acted), "meters": meters}
+                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
+                if is_best:
+                    self.run.set_best(checkpoint)
+                prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
+            self.runtime.barrier()
 
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
         is_best = self.is_finished() and self.evaluate()
         if not hurry:
             self.sample()
+            self.log()
         self.save(is_best=is_best)
         self.write_documents()
 
@@ -479,6 +523,7 @@ class Loop:
         if found:
             checkpoint, parts, state = found
             self.position = position_of(state, checkpoint, len(self.stages))
+            self.meters = meters_of(state, self.runtime)
             trainer = self.make_trainer()
             trainer.load_parts(parts, checkpoint)
         if self.journal:
@@ -505,3 +550,16 @@ def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
         return next(batches), None
     except Exception as error:
         return None, error
+
+
+def mean_of(numbers: list[Tensor]) -> float:
+    """Return the mean of scalars. Those of the steps before a resume are on the CPU."""
+    device = numbers[-1].device
+    return float(torch.stack([number.float().to(device) for number in numbers]).mean())
+
+
+def meters_of(state: Mapping[str, Any], runtime: Runtime) -> dict[str, list[Tensor]]:
+    """Return the losses since the last line of the journal; none if the run had another number of processes."""
+    meters = state["meters"]
+    mine = meters[runtime.rank] if len(meters) == runtime.world_size else {}
+    return {name: [torch.tensor(value) for value in values] for name, values in mine.items()}

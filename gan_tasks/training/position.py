@@ -21,7 +21,7 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     evaluated_step: int = 0
-    sampled_step: int = 0
+    sampled_step: int = -1
     acted_step: int = 0
     """The last step whose log, samples, evaluation and checkpoint are done, as far as they were due."""
     journal_bytes: int = 0

@@ -29,7 +29,8 @@ def preview(task: Task[Any, Any], *, data: Path, out: Path, config: TrainConfig)
     Raises UserError as `train` does for its data.
     """
     with start_runtime(config.device, config.precision) as runtime:
-        task, data_sets = open_data(task, data, config.seed, quiet=config.quiet or not runtime.is_main)
+        quiet = config.quiet or not runtime.is_main
+        task, data_sets = open_data(task, data, config.seed, hold_out=config.hold_out, quiet=quiet)
         stage = task.stages(len(data_sets.train))[0]
         batches = iter(
             ImageStream(

@@ -21,11 +21,12 @@ LOOP_OPTIONS = frozenset(
     (
         *("device", "precision", "compile", "workers", "quiet", "max_steps", "patience", "max_skipped_steps"),
         *("log_every_steps", "sample_every_steps", "evaluate_every_steps", "checkpoint_every_steps"),
-        "keep_checkpoints",
+        *("keep_checkpoints", "report_every_s", "checkpoint_every_s"),
     )
 )
 """The options of the training loop that may change; others are part of what the weights were trained with."""
 WHY_NOT = {
+    "hold_out": "the images that are held out were chosen when the run began",
     "seed": "the order of the images and all random numbers come from it",
     "best_by": "the evaluations so far were compared by the metric that the run began with",
     "max_evaluated_images": "the evaluations so far would be compared with those of other images",

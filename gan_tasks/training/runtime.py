@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -36,7 +36,7 @@ class Runtime:
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
-        cores = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        cores = f", {counted(torch.get_num_threads(), 'thread')}" if self.device.type == "cpu" else ""
         ranks = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{cores}, {'bf16' if self.bf16 else 'fp32'}{ranks}"
 

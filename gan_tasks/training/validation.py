@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.data import default_collate
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_uint8
+from gan_tasks.metrics.colour import channel_names, colour_channels, colour_shift
 from gan_tasks.metrics.distribution import KERNEL_LEAST_IMAGES, diversity, kernel_distance
 from gan_tasks.metrics.features import FeatureRows, efficientnet_lite0
 from gan_tasks.metrics.reference import l1, psnr, ssim
@@ -24,6 +26,8 @@ from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.runtime import Runtime
 
 SAMPLES = 4  # rows of a sample grid
+MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
+REAL_IMAGES = 16  # whose colours are those of the real images, for a task without targets
 
 
 def translate(task: Task[Any, Any], data: Data, index: int, runtime: Runtime) -> tuple[Any, Tensor, Tensor]:
@@ -33,22 +37,80 @@ def translate(task: Task[Any, Any], data: Data, index: int, runtime: Runtime) ->
     return batch, task.infer(*inputs), target
 
 
-def save_samples(path: Path, task: Task[Any, Any], generators: nn.ModuleDict, data: Data, runtime: Runtime) -> float:
-    """Write the sample grid of the same few images each time.
+class Samples:
+    """The sample grids of a run, always of the same few images, and the values that are logged with each grid."""
 
-    Returns the diversity of the outputs, relative to that of the targets (1 = equal).
+    def __init__(self, task: Task[Any, Any], data: Data) -> None:
+        self.task, self.data = task, data
+
+    def save(self, path: Path, generators: nn.ModuleDict, runtime: Runtime) -> dict[str, float]:
+        """Write a grid, and return the values for the journal.
+
+        These are the diversity of the outputs, relative to that of the targets (1 = equal), and their colours beside
+        those of the targets, over the masked pixels if there is a mask. Draws no random numbers that training uses.
+        """
+        task, rows = self.task, range(min(SAMPLES, len(self.data)))
+        shown, pooled, colours = [], [], []
+        # Eager, because torch.compile would compile the training step for other sizes after it has seen these.
+        with task.evaluating(generators), runtime.autocast(), torch.compiler.set_stance("force_eager"):
+            for row in rows:
+                batch, output, target = translate(task, self.data, row * len(self.data) // len(rows), runtime)
+                shown.append(task.shown_images(batch, output))
+                images, mask = (output.float().cpu(), target.float().cpu()), self.mask_of(batch)
+                pooled.append([functional.adaptive_avg_pool2d(image, 64) for image in images])
+                colours.append([means_and_deviations(image, mask) for image in images])
+        grid = [[to_uint8(image[0].float().cpu().numpy()) for image in images.values()] for images in shown]
+        save_grid(path, grid, list(shown[0]))
+        outputs, targets = (torch.cat(images).numpy() for images in zip(*pooled, strict=True))
+        made, real = (np.stack(images) for images in zip(*colours, strict=True))
+        return {"outputs/diversity": diversity(outputs, targets)} | self.colour_values(made, real)
+
+    def mask_of(self, batch: Any) -> Tensor | None:
+        """Return the mask of a batch, 1×1×H×W; None for a task without masks."""
+        inputs, _ = self.task.inputs_and_target(batch)
+        given = zip(self.task.spec().inputs, inputs, strict=True)
+        return next((image.float().cpu() for each, image in given if each.kind == "mask"), None)
+
+    def colour_values(self, made: NDArray[np.float64], real: NDArray[np.float64]) -> dict[str, float]:
+        has_target = self.task.evaluation().has_target
+        real = real if has_target else self.real_colours
+        shift = colour_shift(made[:, 0], real[:, 0], paired=has_target)
+        contrast = made[:, 1].mean(axis=0) / np.maximum(real[:, 1].mean(axis=0), 1e-9)
+        names = channel_names(len(contrast))
+        return {
+            **{f"colour/{name}_shift": value for name, value in zip(names, shift.channels, strict=True)},
+            "colour/cast_error": shift.cast_error,
+            "colour/brightness_error": shift.brightness_error,
+            **{f"contrast/{name}": float(value) for name, value in zip(names, contrast, strict=True)},
+        }
+
+    @cached_property
+    def real_colours(self) -> NDArray[np.float64]:
+        """The colours of more real images, for a task without targets: four have no typical mean."""
+        count = min(REAL_IMAGES, len(self.data))
+        places = [row * len(self.data) // count for row in range(count)]
+        images = [torch.from_numpy(arrays(self.task, self.data, index)[1])[None] for index in places]
+        return np.stack([means_and_deviations(image, None) for image in images])
+
+
+def means_and_deviations(image: Tensor, mask: Tensor | None) -> NDArray[np.float64]:
+    """Return the means and the standard deviations of the colour channels over the (masked) pixels of 1×C×H×W, in
+    levels of 255: 2×C."""
+    pixels = image[0, : colour_channels(image.shape[1])].double()
+    chosen = pixels.flatten(1) if mask is None or not mask.any() else pixels[:, mask[0, 0] > 0.5]
+    return 127.5 * torch.stack([chosen.mean(dim=1), chosen.std(dim=1, correction=0)]).numpy()
+
+
+def thin_samples(folder: Path, every_steps: int) -> None:
+    """Delete every second of the grids that were drawn by time, once there are MOST_GRIDS_BY_TIME.
+
+    That of step 0, those at the step intervals and the newest one are kept.
     """
-    count = min(SAMPLES, len(data))
-    shown, outputs, targets = [], [], []
-    with task.evaluating(generators), runtime.autocast():
-        for row in range(count):
-            batch, output, target = translate(task, data, row * len(data) // count, runtime)
-            shown.append(task.shown_images(batch, output))
-            outputs.append(functional.adaptive_avg_pool2d(output.float(), 64).cpu())
-            targets.append(functional.adaptive_avg_pool2d(target.float(), 64).cpu())
-    rows = [[to_uint8(image[0].float().cpu().numpy()) for image in images.values()] for images in shown]
-    save_grid(path, rows, list(shown[0]))
-    return diversity(torch.cat(outputs).numpy(), torch.cat(targets).numpy())
+    steps = {path: int(path.stem.removeprefix("step-")) for path in sorted(folder.glob("step-*.png"))}
+    by_time = [path for path, step in steps.items() if step and (not every_steps or step % every_steps)]
+    if len(by_time) >= MOST_GRIDS_BY_TIME:
+        for path in by_time[1:-1:2]:
+            path.unlink()
 
 
 def evaluate_images(

@@ -225,6 +225,31 @@ def test_samples_to_degrade_on_the_device_have_a_margin(tmp_path: Path) -> None:
     assert shapes((low, high)) == [(3, 24, 24), (3, 48, 48)]
 
 
+@pytest.mark.parametrize(
+    ("folders", "low_folder"),
+    [
+        (("HR", "LR"), "LR"),
+        (("high", "low"), "low"),
+        (("GTmod12", "LRbicx2", "LRbicx4"), "LRbicx4"),
+        (("GT", "LR_bicubic/X2", "LR_bicubic/X4"), "LR_bicubic/X4"),
+        (("hr", "lr_x4", "original"), "lr_x4"),
+        (("HR", "LRx2"), None),  # of another scale: the low-resolution images are made
+        (("HR",), None),
+    ],
+)
+def test_the_folders_of_benchmarks_are_known(
+    folders: tuple[str, ...], low_folder: str | None, tmp_path: Path
+) -> None:
+    for index, name in enumerate(folders):
+        side = 16 if index == 0 else 8 if name[-1] == "2" else 4
+        put(tmp_path / name / "a.png", noise(0, side, side))
+    config = SuperResolutionDataConfig(crop_size=8)
+    _, found = open_super_resolution(tmp_path, "train", config, 0, False)
+    (files,) = found.images
+    assert files.high == tmp_path / folders[0] / "a.png"
+    assert files.low == (None if low_folder is None else tmp_path / low_folder / "a.png")
+
+
 # Channels and bit depths.
 
 

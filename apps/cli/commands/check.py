@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.console import FAILED, OK
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Positional
 from gan_tasks.apps.cli.train_options import group
-from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError
+from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, counted
 from gan_tasks.tasks import find_task
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check(root: Path, task: Task[Any, Any]) -> bool:
         doubts += [f"{split}: {doubt}" for doubt in find_doubts(data)]
     for line in (*doubts, *problems):
         print(f"  {line}")
-    counts = [f"{len(problems)} files with problems"] if problems else []
+    counts = [f"{counted(len(problems), 'file')} with problems"] if problems else []
     counts += ["the data look wrong, see above"] if doubts else []
     print("; ".join(counts) or "no problems found")
     return bool(problems or doubts)

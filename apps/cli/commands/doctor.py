@@ -109,7 +109,7 @@ def print_bench(result: Bench, where: Path) -> None:
     from gan_tasks.export.onnx.providers import PROVIDERS, missing
 
     console = Console()
-    console.print(table_of_bench(result))
+    console.print(table_of_bench(result, console.width))
     for one in result.measured:
         if one.problem:
             console.print(f"not measured: {one.configuration}; {escape(one.problem)}", soft_wrap=True)

@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.apps.suggestions import commands_for, resume_command
-from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
 
@@ -77,7 +77,7 @@ def run_lines(path: Path) -> Iterator[str]:
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
         if count:
-            yield f"{name}: {count:,} parameters"
+            yield f"{name}: {counted(count, 'parameter')}"
     checkpoints = list_checkpoints(run.checkpoints)
     yield f"checkpoints: {', '.join(c.name for c in checkpoints) or 'none'}"
     if run.best:
@@ -135,7 +135,8 @@ def position_lines(path: Path) -> Iterator[str]:
 
     state = load_state(path)
     position = state["position"]
-    yield f"checkpoint {path.name}: {position['images']:,} images shown, {position['skipped']} steps skipped"
+    shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
+    yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
     for name, size in state["parts"].items():
         yield f"  {name}: {size / 1e6:,.1f} MB"
 
@@ -172,7 +173,7 @@ def weights_lines(path: Path) -> Iterator[str]:
         yield from tensor_lines(path)
         return
     count = sum(parameter.numel() for parameter in pretrained.network.parameters())
-    yield f"{pretrained.architecture.title}: {count:,} parameters"
+    yield f"{pretrained.architecture.title}: {counted(count, 'parameter')}"
     if pretrained.weights:
         yield f"weights: {pretrained.weights}"
     if usage := pretrained.usage:
@@ -192,7 +193,7 @@ def tensor_lines(path: Path) -> Iterator[str]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is no whole safetensors file: {error}") from error
     total = sum(product(shape) for shape in shapes.values())
-    yield f"{len(names)} tensors, {total:,} numbers"
+    yield f"{counted(len(names), 'tensor')}, {counted(total, 'number')}"
     for name in names[:8]:
         yield f"  {name} {list(shapes[name])}"
     if len(names) > 8:
@@ -219,7 +220,7 @@ def video_lines(path: Path) -> Iterator[str]:
     from gan_tasks.export.inference.video.reader import probe
 
     video = probe(path)
-    yield f"video of {video.height}×{video.width} pixels (height × width), {video.frame_count} frames"
+    yield f"video of {video.height}×{video.width} pixels (height × width), {counted(video.frame_count, 'frame')}"
     yield f"{float(video.rate):.4g} frames/s on average, {'more than 8' if video.deep else '8'} bits a channel"
     yield from mark_lines(path)
 

@@ -17,7 +17,7 @@ from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Option, options_of
 from gan_tasks.apps.cli.train_options import COMMON, group
 from gan_tasks.apps.suggestions import use_command
-from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean
 from gan_tasks.tasks.own import option_for
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Train(Command):
             from gan_tasks.training.preview import preview
 
             written = preview(task, data=options.data, out=options.preview, config=options.loop)
-            say(f"{len(written)} images in {options.preview} show what the networks take; nothing was trained")
+            say(f"{counted(len(written), 'image')} in {options.preview}: what the networks take; nothing was trained")
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks

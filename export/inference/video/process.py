@@ -17,7 +17,7 @@ import av
 from av.video.frame import VideoFrame
 
 from gan_tasks import __version__
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.pipeline import pipelined
 from gan_tasks.export.inference.predictor import Predictor
@@ -136,7 +136,7 @@ def make_parts(
             first = next(results, None)
             if first is None:
                 break
-            rest = counted(chain([first], islice(results, PART_FRAMES - 1)), advance)
+            rest = advancing(chain([first], islice(results, PART_FRAMES - 1)), advance)
             if write_part(part_path(folder, number), rest, video, how) < PART_FRAMES:
                 break
     return done
@@ -150,7 +150,7 @@ def raised(results: Iterable[VideoFrame | Exception]) -> Generator[VideoFrame]:
         yield result
 
 
-def counted(frames: Iterable[VideoFrame], advance: Advance) -> Iterator[VideoFrame]:
+def advancing(frames: Iterable[VideoFrame], advance: Advance) -> Iterator[VideoFrame]:
     """Yield the frames, and advance the progress after each."""
     for frame in frames:
         yield frame
@@ -163,9 +163,8 @@ def upright_size(video: Video) -> tuple[int, int]:
 
 
 def summary(frames: FramesRead, how: Plan, remarks: tuple[str, ...]) -> str:
-    what = (
-        f"{frames.count} frames of {how.width}×{how.height} pixels, {how.encoder} in {how.pixel_format}, {how.others}"
-    )
+    size = f"{how.width}×{how.height} pixels"
+    what = f"{counted(frames.count, 'frame')} of {size}, {how.encoder} in {how.pixel_format}, {how.others}"
     if frames.interlaced:
         share = "all" if frames.interlaced == frames.count else f"{frames.interlaced} of its"
         remarks = (f"{share} frames are interlaced, but are treated as progressive: deinterlace it first", *remarks)

@@ -147,7 +147,7 @@ def test_evaluate_prints_a_table_of_model_and_baselines(
 ) -> None:
     assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1") == 0
     printed = capsys.readouterr().out
-    for word in ("1 images", "model", "source itself", "L1", "PSNR", "SSIM"):
+    for word in ("1 image of", "model", "source itself", "L1", "PSNR", "SSIM"):
         assert word in printed
 
 

@@ -104,6 +104,44 @@ def test_p_is_corrected_for_the_number_of_pairs() -> None:
     assert len(significant) < sum(p < 0.05 for p in alone)  # without the correction there would be more
 
 
+@pytest.mark.parametrize(("models", "images", "least"), [(2, 5, 6), (2, 1, 6), (3, 6, 7), (4, 7, 8)])
+def test_too_few_images_are_said_to_be_too_few(models: int, images: int, least: int, tmp_path: Path) -> None:
+    """However large a difference is: the smallest p of five images is 2/2⁵, times the number of pairs."""
+    root = write_pairs(tmp_path, train=0, test=images, size=(24, 24))
+    several: dict[str, Model] = {f"m{number}": Handmade(0.05 + 0.2 * number) for number in range(models)}
+    found = compare(several, root, options=NO_FEATURES, quiet=True)
+    assert {test.conclusion for test in found.tests} == {"too few images"}
+    images_text = "1 image:" if images == 1 else f"{images} images:"
+    assert f"No test can show a difference with {images_text} evaluate on {least} or more." in found.verdict
+    assert "m0: L1 0.0" in found.verdict and "PSNR" in found.verdict and "no difference" not in found.verdict
+    (root / "test").rename(root / "few")
+    write_pairs(root, train=0, test=least, size=(24, 24))
+    enough = compare(several, root, options=NO_FEATURES, quiet=True)
+    assert enough.verdict == "m0 is better by L1, PSNR and SSIM."
+
+
+def test_an_evaluation_on_too_few_images_shows_the_figures(tmp_path: Path) -> None:
+    found = evaluate(Handmade(0.02), write_pairs(tmp_path, test=3), options=NO_FEATURES, quiet=True)
+    assert found.verdict.startswith("By L1 worse than the best baseline: L1 0.00")
+    assert "No test can show a difference with 3 images: evaluate on" in found.verdict
+
+
+class Pink(Handmade):
+    """The right output, which is the negative of the input, with a colour cast."""
+
+    def run(self, *inputs: FloatImages) -> FloatImages:
+        return -inputs[0] + np.array([0.3, -0.1, 0.2], np.float32)[:, None, None]
+
+
+def test_a_colour_cast_of_the_outputs_is_noted(photos: Path) -> None:
+    notes = {
+        name: evaluate(model, photos, options=NO_FEATURES, quiet=True).notes
+        for name, model in (("right", Handmade(0.02)), ("pink", Pink(0.0)))
+    }
+    assert not any("cast" in note for note in notes["right"])
+    assert any("colour cast, too much red, too little green" in note for note in notes["pink"])
+
+
 def test_images_without_a_value_are_left_out() -> None:
     first = Subject("a", {"psnr": [math.inf, 30.0, 31.0, math.nan], "ms_ssim": [math.nan] * 4})
     second = Subject("b", {"psnr": [20.0, 20.0, 21.0, 20.0], "ms_ssim": [math.nan] * 4})

@@ -21,6 +21,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
+from gan_tasks.runs.report import write_report
 from gan_tasks.training.loop import Interrupted, TrainConfig, TrainingError, resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
@@ -127,7 +128,7 @@ def test_a_run_that_has_taken_its_steps_is_resumed_without_a_change(
     before = values()
     resume(run, max_steps=4)
     assert "has taken its 4 steps already" in capsys.readouterr().err
-    assert values() == before and sum("outputs/diversity" in line for line in before) == 1
+    assert values() == before and [line["step"] for line in before if "outputs/diversity" in line] == [0, 4]
 
 
 @pytest.mark.parametrize("part", ["generators", "discriminators", "optimizer-g", "optimizer-d", "task", "state.json"])
@@ -180,12 +181,112 @@ def test_a_finished_run_has_all_its_files(pairs: Path, tmp_path: Path) -> None:
     path = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
     run = RunFolder(path)
     assert [checkpoint.name for checkpoint in list_checkpoints(run.checkpoints)] == ["step-00000012"]
-    assert sorted(grid.name for grid in run.samples.iterdir()) == [f"step-{step:08d}.png" for step in (5, 10, 12)]
+    assert sorted(grid.name for grid in run.samples.iterdir()) == [f"step-{step:08d}.png" for step in (0, 5, 10, 12)]
     assert "<html" in (path / "report.html").read_text() and "# Model card" in (path / "model-card.md").read_text()
     lines = [line for line in read_journal(run.journal) if "lr/g" in line]
     assert [line["lr/g"] for line in lines] == [2e-4] * 6 + [1e-4] * 6
     resume(path)  # the run has finished: resuming does nothing
     assert [line for line in read_journal(run.journal) if "lr/g" in line] == lines
+
+
+class Clock:
+    """A clock that only the test advances."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock for what is done by time. Each step of a training takes 45 s, and drawing the report 1 s."""
+    clock = Clock()
+    step, report = Trainer.step, write_report
+
+    def slow_step(self: Trainer, *batch: Any, **more: Any) -> Any:
+        clock.now_s += 45
+        return step(self, *batch, **more)
+
+    def slow_report(*run: Any, **more: Any) -> Path:
+        clock.now_s += 1
+        return report(*run, **more)
+
+    monkeypatch.setattr("gan_tasks.training.pace.monotonic", clock)
+    monkeypatch.setattr("gan_tasks.training.loop.write_report", slow_report)
+    monkeypatch.setattr(Trainer, "step", slow_step)
+    return clock
+
+
+SLOW = replace(CONFIG, log_every_steps=50, checkpoint_every_steps=1000, sample_every_steps=1000, keep_checkpoints=9)
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    """The lines of losses, without the values that depend on time."""
+    lines = [line for line in read_journal(run / "journal.jsonl") if "lr/g" in line]
+    return [{key: line[key] for key in line.keys() - {"time", "speed/images_per_second"}} for line in lines]
+
+
+def test_a_slow_training_shows_itself_from_the_start(
+    pairs: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, bool, bool]] = []
+    step = Trainer.step
+
+    def look(self: Trainer, *batch: Any, index: int, **more: Any) -> Any:
+        page = (tmp_path / "run" / "report.html").read_text()
+        seen.append((page.count("<img"), 'http-equiv="refresh"' in page, "is running" in page))
+        return step(self, *batch, index=index, **more)
+
+    monkeypatch.setattr(Trainer, "step", look)
+    run = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=replace(SLOW, max_steps=6))
+    assert seen[:5] == [(images, True, True) for images in (1, 1, 2, 2, 3)]  # drawn at the steps 0, 2 and 4
+    page = (run / "report.html").read_text()
+    assert 'http-equiv="refresh"' not in page and "is running" not in page
+    assert [line["step"] for line in logged(run)] == [1, 2, 4, 6]  # the first lines come before step 50
+    assert list_checkpoints(run / "checkpoints")[0].name == "step-00000002"  # after a minute
+
+
+def test_what_is_done_by_time_changes_no_result(pairs: Path, tmp_path: Path, clock: Clock) -> None:
+    """A run that is resumed from a checkpoint by time ends as one without any, with the same lines of losses."""
+    config = replace(SLOW, max_steps=7)
+    plain = replace(config, report_every_s=0, checkpoint_every_s=0)
+    whole = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "whole", config=plain)
+    run = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=config)
+    assert logged(run) == logged(whole) and [line["step"] for line in logged(run)] == [1, 2, 4, 7]
+    last = newest(run)
+    shutil.rmtree(last)
+    early = newest(run)
+    assert early.name == "step-00000002"
+    resume(run)
+    assert newest(run) == last
+    assert all(torch.equal(tensor, weights(run)[name]) for name, tensor in weights(whole).items())
+    assert logged(run) == logged(whole)
+
+
+def test_a_report_that_cannot_be_drawn_does_not_stop_the_training(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, refresh_s: int = 0, **__: Any) -> None:
+        if refresh_s:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gan_tasks.training.loop.write_report", full)
+    run = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=replace(CONFIG, max_steps=1))
+    assert newest(run).name == "step-00000001" and "No space left" in capsys.readouterr().err
+
+
+def test_a_training_that_fails_leaves_no_report_of_a_running_one(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise TrainingError("broken")
+
+    monkeypatch.setattr(Trainer, "step", broken)
+    with pytest.raises(TrainingError):
+        train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=CONFIG)
+    assert "is running" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_best_checkpoint_is_kept_and_used(tmp_path: Path) -> None:

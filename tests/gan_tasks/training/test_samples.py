@@ -1,0 +1,70 @@
+"""What is logged with the sample grids: a colour cast is diagnosed in any kind of task, and right colours are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import built, tiny_task
+
+from gan_tasks.runs.diagnosis import diagnose
+from gan_tasks.training.data import open_data
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.validation import MOST_GRIDS_BY_TIME, Samples, thin_samples
+
+PINK = torch.tensor([0.35, -0.1, 0.25])[:, None, None]
+"""What is added to outputs in [-1, 1]: 45, -13 and 32 levels of 255."""
+
+
+def logged(task: Any, images: Path, out: Path, cast: torch.Tensor) -> dict[str, float]:
+    """Return what is logged of a model that is right but for a cast."""
+    task, data = open_data(task, images, 0, quiet=True)
+    task = built(task)
+    wanted = task.inputs_and_target
+
+    def noted(batch: Any) -> Any:
+        inputs, target = wanted(batch)
+        task.target = target
+        return inputs, target
+
+    task.inputs_and_target = noted
+    task.infer = lambda *_: task.target + cast
+    with start_runtime("cpu", "fp32") as runtime:
+        return Samples(task, data.shown).save(out / "step-00000001.png", task.generators, runtime)
+
+
+def findings(values: dict[str, float]) -> dict[str, str]:
+    """Return the findings about colours by level, of a finished run that logged these values."""
+    started = {"step": 0, "images": 0, "time": 0.0, "event": "started", "total_images": 40}
+    lines = [{"step": step, "images": 10 * step, "time": 0.0, **values} for step in range(5)]
+    return {found.level: found.sentence for found in diagnose([started, *lines]) if "outputs" in found.sentence}
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "super-resolution", "inpainting"])
+def test_a_pink_model_is_diagnosed_and_a_right_one_is_not(name: str, pairs: Path, tmp_path: Path) -> None:
+    pink = findings(logged(tiny_task(name), pairs, tmp_path, PINK))
+    assert "colour cast, too much red" in pink["warning"] and "little green" in pink["warning"]
+    assert findings(logged(tiny_task(name), pairs, tmp_path, torch.zeros(3, 1, 1))) == {}
+
+
+def test_the_colours_of_the_untrained_network_are_no_finding(pairs: Path, tmp_path: Path) -> None:
+    values = logged(tiny_task("pix2pix"), pairs, tmp_path, PINK)
+    started = {"step": 0, "images": 0, "time": 0.0, "event": "started", "total_images": 4000}
+    untrained = {"step": 0, "images": 0, "time": 0.0, **values}
+    assert not [found for found in diagnose([started, untrained], is_running=True) if "cast" in found.sentence]
+    early = [started, untrained, {**untrained, "step": 9, "images": 90}]
+    (found,) = [found for found in diagnose(early, is_running=True) if "cast" in found.sentence]
+    assert found.level == "note" and "Soon after the start" in found.sentence
+
+
+def test_grids_by_time_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """Those at the step intervals, the first and the newest are kept."""
+    for step in range(0, 3000, 7):
+        (tmp_path / f"step-{step:08d}.png").touch()
+        thin_samples(tmp_path, 70)
+    left = sorted(int(path.stem[5:]) for path in tmp_path.iterdir())
+    by_time = [step for step in left if step % 70]
+    assert set(range(0, 3000, 70)) <= set(left) and max(left) == 2996
+    assert MOST_GRIDS_BY_TIME // 2 <= len(by_time) < MOST_GRIDS_BY_TIME and min(by_time) < 300
