@@ -193,7 +193,7 @@ class Clock:
     """A clock that only the test advances."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.now_s, self.step_s = 0.0, 45
 
     def __call__(self) -> float:
         return self.now_s
@@ -201,12 +201,12 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock for what is done by time. Each step of a training takes 45 s, and drawing the report 1 s."""
+    """A clock for what is done by time. Each step of a training takes `step_s`, and drawing the report 1 s."""
     clock = Clock()
     step, report = Trainer.step, write_report
 
     def slow_step(self: Trainer, *batch: Any, **more: Any) -> Any:
-        clock.now_s += 45
+        clock.now_s += clock.step_s
         return step(self, *batch, **more)
 
     def slow_report(*run: Any, **more: Any) -> Path:
@@ -250,6 +250,7 @@ def test_a_slow_training_shows_itself_from_the_start(
 
 def test_what_is_done_by_time_changes_no_result(pairs: Path, tmp_path: Path, clock: Clock) -> None:
     """A run that is resumed from a checkpoint by time ends as one without any, with the same lines of losses."""
+    clock.step_s = 25  # so that the first checkpoint by time is between two lines of losses, those of steps 2 and 4
     config = replace(SLOW, max_steps=7)
     plain = replace(config, report_every_s=0, checkpoint_every_s=0)
     whole = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "whole", config=plain)
@@ -258,7 +259,7 @@ def test_what_is_done_by_time_changes_no_result(pairs: Path, tmp_path: Path, clo
     last = newest(run)
     shutil.rmtree(last)
     early = newest(run)
-    assert early.name == "step-00000002"
+    assert early.name == "step-00000003"
     resume(run)
     assert newest(run) == last
     assert all(torch.equal(tensor, weights(run)[name]) for name, tensor in weights(whole).items())
