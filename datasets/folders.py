@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from gan_tasks.datasets.checks.validation import Problem
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import IMAGE_SUFFIXES
 from gan_tasks.datasets.images.formats import kind_of, unreadable_reason
-from gan_tasks.datasets.validation import Problem
 
 MADE_BY_SYSTEMS = frozenset({"__MACOSX", "@eaDir"})
 """Folders with copies and thumbnails that macOS and network drives make."""

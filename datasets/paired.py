@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
+from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
@@ -17,7 +18,6 @@ from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.halves import count_single
 from gan_tasks.datasets.sides.names import check_sides, child, find_side_folders, pair_files, suggest_sides
-from gan_tasks.datasets.validation import Problem, Progress, Shape, inspect_files
 
 Layout = Literal["folders", "names", "aligned"]
 Split = Literal["train", "val", "test"]

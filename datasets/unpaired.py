@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
+from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
@@ -17,7 +18,6 @@ from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import check_sides, find_side_folders, suggest_sides
-from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
 Image = TypeVar("Image")
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
+from gan_tasks.datasets.checks.validation import Problem, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import fit_channels, read, to_float
-from gan_tasks.datasets.validation import Problem, inspect_files
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.networks.backbone import Generator

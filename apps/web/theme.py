@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Colours by their role; the names and values are those of `gan_tasks.runs.style`, where both have one."""
+    """Colours by their role; names and values are those of `gan_tasks.runs.reports.style`, where both have one."""
 
     page: str
     panel: str

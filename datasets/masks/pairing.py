@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gan_tasks.datasets.checks.validation import Problem, Progress, Shape
 from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import read
 from gan_tasks.datasets.masks.draw import MaskRatios, summarize_mask_ratios
 from gan_tasks.datasets.masks.files import to_mask, unusable_reason
-from gan_tasks.datasets.validation import Problem, Progress, Shape
 
 MaskPairing = Literal["auto", "stem", "random"]
 

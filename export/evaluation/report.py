@@ -23,7 +23,7 @@ from gan_tasks.export.evaluation.result import (
 )
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, Metric, metric_named
 from gan_tasks.metrics.statistics import interval_ends
-from gan_tasks.runs.html import RIGHT, embedded, page, section, table
+from gan_tasks.runs.reports.html import RIGHT, embedded, page, section, table
 
 MOST_ROWS = 500
 """Most rows of the table of images."""

@@ -30,18 +30,18 @@ from gan_tasks.runs.checkpoint import (
 from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
 from gan_tasks.runs.journal import Journal
 from gan_tasks.runs.model_card import write_model_card
-from gan_tasks.runs.report import write_report
+from gan_tasks.runs.reports.report import write_report
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.data import DataSets, check_best_by, open_data
-from gan_tasks.training.failures import in_words, state_text
 from gan_tasks.training.init_from import init_from_model
-from gan_tasks.training.lock import locked
 from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position, position_of
 from gan_tasks.training.resuming import RunOptions, check_resumption, with_changes
 from gan_tasks.training.runtime import Precision, Runtime, start_runtime
-from gan_tasks.training.signals import stop_signals
 from gan_tasks.training.step import Trainer, mix_seed
+from gan_tasks.training.stopping.failures import in_words, state_text
+from gan_tasks.training.stopping.lock import locked
+from gan_tasks.training.stopping.signals import stop_signals
 from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images, thin_samples
 
 FIRST_CHECKPOINT_S = 60

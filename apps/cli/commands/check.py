@@ -57,7 +57,7 @@ def check(root: Path, task: Task[Any, Any]) -> bool:
 
     Raises UserError where there is nothing to train on, or none of a split's files can be used.
     """
-    from gan_tasks.datasets.doubts import find_doubts
+    from gan_tasks.datasets.checks.doubts import find_doubts
 
     splits: tuple[Split, ...] = ("train", "val", "test")
     problems: list[Any] = []

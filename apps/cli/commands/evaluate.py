@@ -96,7 +96,7 @@ def evaluate_command(command: Evaluate) -> None:
     from gan_tasks.export.evaluation.model_tasks import open_model, task_of
     from gan_tasks.runs.folder import RunFolder
     from gan_tasks.runs.model_card import write_model_card
-    from gan_tasks.runs.report import write_report
+    from gan_tasks.runs.reports.report import write_report
 
     model = open_model(command.model, device=command.device, mode=command.mode, direction=command.direction)
     task = with_masks(task_of(model, command.task, direction=command.direction), command.mask_options)

@@ -58,7 +58,7 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     from gan_tasks.optim.lr_schedules import ScheduleConfig
     from gan_tasks.optim.optimizers import OptimisationConfig
     from gan_tasks.runs.model_card import write_model_card
-    from gan_tasks.runs.report import write_report
+    from gan_tasks.runs.reports.report import write_report
     from gan_tasks.tasks.pix2pix import Pix2Pix
     from gan_tasks.training.loop import TrainConfig, train
 

@@ -22,8 +22,8 @@ class Report(Command):
     folder."""
 
     def run(self) -> int:
-        from gan_tasks.runs.comparison import write_comparison
-        from gan_tasks.runs.report import write_report
+        from gan_tasks.runs.reports.comparison import write_comparison
+        from gan_tasks.runs.reports.report import write_report
 
         if self.out is not None:
             if self.out.is_dir():

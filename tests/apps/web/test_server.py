@@ -662,7 +662,7 @@ def test_the_page_looks_as_the_report_does() -> None:
     from dataclasses import asdict
 
     from gan_tasks.apps.web.theme import DARK, LIGHT
-    from gan_tasks.runs.style import STYLE
+    from gan_tasks.runs.reports.style import STYLE
 
     light, dark = STYLE.split("prefers-color-scheme: dark", 1)
     for tokens, style in ((LIGHT, light), (DARK, dark)):

@@ -21,7 +21,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
-from gan_tasks.runs.report import write_report
+from gan_tasks.runs.reports.report import write_report
 from gan_tasks.training.loop import Interrupted, TrainConfig, TrainingError, resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer

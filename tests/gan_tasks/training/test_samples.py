@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import built, tiny_task
 
-from gan_tasks.runs.diagnosis import diagnose
+from gan_tasks.runs.reports.diagnosis import diagnose
 from gan_tasks.training.data import open_data
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.validation import MOST_GRIDS_BY_TIME, Samples, thin_samples

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.datasets.validation import Problem, Progress, inspect_files
 
 
 def check_files(files: list[Path], *, on_progress: Progress | None = None) -> tuple[Problem, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_tasks.runs.style import STYLE
+from gan_tasks.runs.reports.style import STYLE
 
 IMAGE_WIDTH_PX = 1600
 RIGHT = ' class="right"'

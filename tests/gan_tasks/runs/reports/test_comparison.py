@@ -10,9 +10,9 @@ import pytest
 
 from gan_tasks.apps.cli.main import run as gan_tasks
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.runs.comparison import distinct_names, write_comparison
 from gan_tasks.runs.image_grid import save_grid
 from gan_tasks.runs.journal import Journal
+from gan_tasks.runs.reports.comparison import distinct_names, write_comparison
 
 
 def make_run(path: Path, *, lr: float, loss: str = "l1") -> Path:

@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.runs import charts as curves
-from gan_tasks.runs.charts import Chart, Line
 from gan_tasks.runs.checkpoint import write_atomically
-from gan_tasks.runs.html import IMAGE_WIDTH_PX, page, section, table
-from gan_tasks.runs.report import Run, chart_list, facts, figure, read_content, sample_caption
+from gan_tasks.runs.reports import charts as curves
+from gan_tasks.runs.reports.charts import Chart, Line
+from gan_tasks.runs.reports.html import IMAGE_WIDTH_PX, page, section, table
+from gan_tasks.runs.reports.report import Run, chart_list, facts, figure, read_content, sample_caption
 
 OPTIONS = ("task_config", "train_config")
 UNIMPORTANT = ("quiet", "workers")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.doubts import find_doubts
+from gan_tasks.datasets.checks.doubts import find_doubts
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.inpainting import MaskedConfig, open_masked
 from gan_tasks.datasets.paired import PairedConfig, open_pairs

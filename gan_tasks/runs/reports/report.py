@@ -31,13 +31,13 @@ from gan_tasks.metrics.catalogue import (
     SSIM_Y,
     Metric,
 )
-from gan_tasks.runs import charts as curves
-from gan_tasks.runs.charts import Chart, Line
 from gan_tasks.runs.checkpoint import write_atomically
-from gan_tasks.runs.diagnosis import COLOUR_SHIFT, Finding, diagnose
 from gan_tasks.runs.folder import read_object
-from gan_tasks.runs.html import IMAGE_WIDTH_PX, embedded, page, section
 from gan_tasks.runs.journal import read_journal, series
+from gan_tasks.runs.reports import charts as curves
+from gan_tasks.runs.reports.charts import Chart, Line
+from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose
+from gan_tasks.runs.reports.html import IMAGE_WIDTH_PX, embedded, page, section
 
 STRIP_LENGTH = 8  # number of earlier sample grids on the page
 STRIP_WIDTH_PX = 480

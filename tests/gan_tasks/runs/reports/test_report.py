@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.runs.charts import Chart, Line, draw, number_text
-from gan_tasks.runs.diagnosis import diagnose
 from gan_tasks.runs.image_grid import save_grid
 from gan_tasks.runs.journal import Journal, read_journal
 from gan_tasks.runs.model_card import write_model_card
-from gan_tasks.runs.report import write_report
-from gan_tasks.runs.style import STYLE
+from gan_tasks.runs.reports.charts import Chart, Line, draw, number_text
+from gan_tasks.runs.reports.diagnosis import diagnose
+from gan_tasks.runs.reports.report import write_report
+from gan_tasks.runs.reports.style import STYLE
 
 Curve = Callable[[float], float]  # a function of the progress of the run, from 0 to 1
 

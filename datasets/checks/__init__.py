@@ -1,0 +1,1 @@
+"""Check files and samples before a training."""

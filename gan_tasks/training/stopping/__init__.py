@@ -1,0 +1,1 @@
+"""What stops a training: signals, errors, and another process on the same run."""
