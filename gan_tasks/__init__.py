@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
     from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig
-    from gan_tasks.training.loop import TrainConfig, resume, train
+    from gan_tasks.training.config import TrainConfig
+    from gan_tasks.training.loop import resume, train
 
 __all__ = [
     "CycleGAN",

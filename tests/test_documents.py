@@ -44,7 +44,8 @@ from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.tasks import TASKS
-from gan_tasks.training.loop import TrainConfig, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

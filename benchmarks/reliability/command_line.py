@@ -34,7 +34,7 @@ from gan_tasks.apps.cli.options import Option, defaults_of, options_of
 from gan_tasks.apps.cli.values import choices, count, elements, without_none
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.tasks import TASKS
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 TINY = {
     "pix2pix": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",

@@ -11,7 +11,7 @@ from gan_tasks.apps.cli.main import COMMANDS
 from gan_tasks.apps.cli.options import MISSING, defaults_of, options_of
 from gan_tasks.apps.cli.train_options import group
 from gan_tasks.tasks import TASKS
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 
 def commands() -> list[str]:

@@ -1,12 +1,9 @@
-"""The training loop: data, stages, journal, samples, checkpoints and signals. `step.py` has the training step."""
+"""The training loop: data, stages, evaluation, checkpoints and signals. `step.py` has the training step."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +12,6 @@ from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import load_batches
-from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Seed, Workers
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
@@ -28,72 +24,22 @@ from gan_tasks.runs.checkpoint import (
     save_checkpoint,
 )
 from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
-from gan_tasks.runs.journal import Journal
-from gan_tasks.runs.model_card import write_model_card
-from gan_tasks.runs.reports.report import write_report
 from gan_tasks.tasks.base import BestBy, Stage, Task
+from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.init_from import init_from_model
+from gan_tasks.training.log import TrainingLog
 from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position, position_of
 from gan_tasks.training.resuming import RunOptions, check_resumption, with_changes
-from gan_tasks.training.runtime import Precision, Runtime, start_runtime
+from gan_tasks.training.runtime import Runtime, start_runtime
 from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.stopping.failures import in_words, state_text
 from gan_tasks.training.stopping.lock import locked
 from gan_tasks.training.stopping.signals import stop_signals
-from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images, thin_samples
+from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images
 
 FIRST_CHECKPOINT_S = 60
-
-
-@dataclass(frozen=True)
-class TrainConfig(Checked):
-    """Options of the training loop. They are the same for every task."""
-
-    seed: Seed = 0
-    """The seed of all random numbers."""
-    device: str = "auto"
-    """The device to train on: auto, cpu, cuda or cuda:N."""
-    precision: Precision = "auto"
-    """The precision of the networks' arithmetic. auto is bf16 on hardware that computes it fast, else fp32."""
-    compile: bool = False
-    """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
-    workers: Workers = 2
-    """The number of processes that read images. 0 reads them in the training process."""
-    max_steps: Count = 0
-    """The number of steps to stop after, with a checkpoint. 0 trains to the end."""
-    log_every_steps: Count = 50
-    """The number of steps between two lines of the journal."""
-    sample_every_steps: Count = 1000
-    """The number of steps between two grids of sample images."""
-    evaluate_every_steps: Count = 1000
-    """The number of steps between two evaluations on the validation images, if there are any."""
-    checkpoint_every_steps: Count = 1000
-    """The number of steps between two checkpoints."""
-    report_every_s: Count = 60
-    """The number of seconds between two drawings of sample images and report.html, beside --sample-every-steps. It is
-    larger if drawing would take more than 5 % of the time. 0 draws the report at the end only."""
-    checkpoint_every_s: Count = 600
-    """The number of seconds between two checkpoints, beside --checkpoint-every-steps. The first comes after a minute.
-    It is larger if saving would take more than 5 % of the time. 0 saves none by time."""
-    keep_checkpoints: PositiveCount = 2
-    """The number of newest checkpoints to keep. The best one is kept in addition."""
-    hold_out: Count | None = None
-    """The number of images to hold out of the training, to measure it, if there is no val and no test folder. Of
-    unpaired images it is that of each side. The default is a tenth, 50 at most, and none of fewer than 40. 0 holds
-    out none."""
-    max_evaluated_images: PositiveCount = 50
-    """The largest number of held-out images in an evaluation during training."""
-    best_by: BestBy | None = None
-    """The metric of the validation images that chooses the best checkpoint, and that --patience and --schedule
-    plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0)."""
-    patience: Count = 0
-    """A stage ends after this number of evaluations in a row without an improvement. 0 never ends it early."""
-    max_skipped_steps: PositiveCount = 20
-    """Training stops after this number of steps in a row with losses or gradients that are not finite."""
-    quiet: bool = False
-    """Do not show progress."""
 
 
 class TrainingError(RuntimeError):
@@ -167,7 +113,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
         loop.open()
         resumption.check_stages(loop.stages, loop.position, len(data_sets.train), say=runtime.is_main)
         if runtime.is_main and (described := resumption.described()):
-            loop.event("changed", **described)
+            loop.log.event("changed", **described)
             resumption.write(content)
         loop.run_to_end()
     return run.path
@@ -202,13 +148,7 @@ class Loop:
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
-        self.meters: dict[str, list[Tensor]] = {}
-        self.samples = Samples(task, data.shown)
-        self.report_pace = Pace(config.report_every_s)
         self.checkpoint_pace = Pace(config.checkpoint_every_s, first_s=FIRST_CHECKPOINT_S)
-        self.shown: dict[str, float] = {}
-        self.logged_at, self.logged_images = time.monotonic(), 0
-        self.journal: Journal | None = None
         self.all_ranks_stop = False
         """Whether all ranks have left the training at the same step, so that they can save together."""
         self.set_evaluator: SetEvaluator | None = None
@@ -217,47 +157,63 @@ class Loop:
 
     def open(self) -> None:
         """Open the journal, and restore the newest checkpoint if there is one."""
-        if self.runtime.is_main:
-            self.journal = Journal(self.run.journal, tensorboard_dir=self.run.path / "tensorboard")
-        self.trainer = self.restore() or self.make_trainer()
+
+        def say_damage(damage: Exception) -> None:
+            self.runtime.say(f"{damage}: resuming from the checkpoint before it")
+
+        found = load_newest(self.run.checkpoints, say_damage)
+        meters: dict[str, list[Tensor]] = {}
+        if found:
+            checkpoint, parts, state = found
+            self.position = position_of(state, checkpoint, len(self.stages))
+            meters = meters_of(state, self.runtime)
+        self.trainer = self.make_trainer()
+        if found:
+            self.trainer.load_parts(parts, checkpoint)
+        samples = Samples(self.task, self.data.shown)
+        self.log = TrainingLog(self.run, samples, self.config, self.runtime, self.position, meters)
+        if found:
+            self.log.event("resumed", checkpoint=checkpoint.name)
 
     def run_to_end(self) -> None:
         """Train to the end. Raises StoppedError, TrainingError and Interrupted as `train` does."""
         position, config = self.position, self.config
         if 0 < config.max_steps <= position.step and not self.is_finished():
-            self.say(
+            self.runtime.say(
                 f"{self.run.path} has taken its {counted(position.step, 'step')} already: to go on, give a larger "
                 "--max-steps, or 0 for the whole training"
             )
-        self.logged_images = position.images
         total_images = sum(stage.images for stage in self.stages)
         if not position.step:
-            self.event("started", total_images=total_images)
+            self.log.event("started", total_images=total_images)
         for taken in self.taken:
-            self.event("initialised", source=str(self.init_from), taken=taken)
+            self.log.event("initialised", source=str(self.init_from), taken=taken)
             if not config.quiet:
-                self.say(f"from {self.init_from}: {taken}")
+                self.runtime.say(f"from {self.init_from}: {taken}")
         with stop_signals() as signals:
             try:
                 self.run_stages(signals, total_images)
                 self.finish(hurry=bool(signals))
             except TrainingError:
                 with suppress(OSError, UserError):
-                    self.write_documents()
+                    self.log.write_documents()
                 raise
             except Exception as error:
                 self.stop_after(error)
         if signals:
-            self.say(f"stopped by signal {signals[0]}: resume with `gan-tasks train --resume {self.run.path}`")
+            self.runtime.say(
+                f"stopped by signal {signals[0]}: resume with `gan-tasks train --resume {self.run.path}`"
+            )
             raise Interrupted(128 + signals[0])
 
     def run_stages(self, signals: list[int], total_images: int) -> None:
         """Train until the last stage ends, or a signal or `max_steps` stops it."""
         if self.is_finished():
-            self.say(f"{self.run.path} has finished its training already: to go on, give a larger --epochs")
+            self.runtime.say(f"{self.run.path} has finished its training: to go on, give a larger --epochs")
             return
         if self.runtime.is_main and self.config.report_every_s:
-            self.draw(sample=not self.position.step)  # a resumed run samples where an uninterrupted one does
+            # A resumed run samples where an uninterrupted one does.
+            self.log.draw(self.trainer, sample=not self.position.step)
         quiet = self.config.quiet or not self.runtime.is_main
         with track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
             while self.run_stage(signals, advance) and not self.is_last_stage():
@@ -270,10 +226,10 @@ class Loop:
             with suppress(Exception):
                 self.save(acted=False)
         with suppress(Exception):
-            self.write_documents()
+            self.log.write_documents()
         stopped = in_words(error, self.run, self.position.step)
         if stopped is None:
-            self.say(state_text(self.run, self.position.step))
+            self.runtime.say(state_text(self.run, self.position.step))
             raise error
         raise stopped from error
 
@@ -312,7 +268,7 @@ class Loop:
 
     def change_stage(self) -> None:
         """Begin the next stage with the generators of the previous one, and keep its last checkpoint."""
-        self.log()
+        self.log.write_means(self.trainer)
         if self.runtime.is_main:
             # Mark it before it is saved: a run that is killed in between ends the stage again after it is resumed.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
@@ -323,7 +279,7 @@ class Loop:
         self.position.history = []
         self.trainer = self.make_trainer()
         self.save()
-        self.event("stage", name=self.trainer.stage.name)
+        self.log.event("stage", name=self.trainer.stage.name)
 
     def run_stage(self, signals: list[int], advance: Advance) -> bool:
         """Train until the stage ends (returns True), or a signal or `max_steps` stops it (returns False)."""
@@ -367,7 +323,7 @@ class Loop:
         position.images += self.images_a_step
         position.stage_images += self.images_a_step
         self.count(values)
-        advance(self.images_a_step, **self.shown)
+        advance(self.images_a_step, **self.log.shown)
 
     def count(self, values: dict[str, Tensor]) -> None:
         """Add the losses and diagnostics of a step to the means for the next line of the journal."""
@@ -376,10 +332,9 @@ class Loop:
         position.skipped += skipped
         position.skipped_in_a_row = position.skipped_in_a_row + 1 if skipped else 0
         if skipped:
-            self.event("skipped-step", reason="losses or gradients that are not finite")
+            self.log.event("skipped-step", reason="losses or gradients that are not finite")
         else:
-            for name, value in values.items():
-                self.meters.setdefault(name, []).append(value)
+            self.log.add(values)
         if position.skipped_in_a_row >= self.config.max_skipped_steps:
             newest = list_checkpoints(self.run.checkpoints)[-1:]
             kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
@@ -390,7 +345,7 @@ class Loop:
 
     def run_periodic_actions(self) -> None:
         """Log, sample, evaluate and save, as far as they are due. Does nothing twice at a step."""
-        position, config, stage = self.position, self.config, self.trainer.stage
+        position, config, stage, log = self.position, self.config, self.trainer.stage, self.log
 
         def due(every_steps: int) -> bool:
             return every_steps > 0 and position.step % every_steps == 0
@@ -398,11 +353,10 @@ class Loop:
         # The first lines come early, at steps 1, 2, 4, 8 …: the user of a slow machine need not wait for them.
         is_early = position.step < config.log_every_steps and position.step.bit_count() == 1
         if due(config.log_every_steps) or is_early:
-            self.log()
+            log.write_means(self.trainer)
         if due(config.sample_every_steps):
-            self.sample()
-        if self.runtime.is_main and self.report_pace.is_due():
-            self.draw()
+            log.sample(self.trainer)
+        log.draw_if_due(self.trainer)
         if stage.schedule.schedule == "plateau":
             images = position.stage_images
             evaluate = self.epoch(images) > self.epoch(images - self.images_a_step)
@@ -414,42 +368,6 @@ class Loop:
         if is_best or is_time or due(config.checkpoint_every_steps):
             self.save(is_best=is_best)
         position.acted_step = position.step
-
-    def log(self) -> None:
-        """Write the means of the steps since the last line to the journal."""
-        if not self.meters:
-            return
-        values = {name: mean_of(numbers) for name, numbers in self.meters.items()}
-        values = self.runtime.mean(values)
-        self.meters = {}
-        for role, optimizer in self.trainer.optimizers.items():
-            values[f"lr/{role}"] = optimizer.param_groups[0]["lr"]
-        now, images = time.monotonic(), self.position.images
-        values["speed/images_per_second"] = (images - self.logged_images) / max(now - self.logged_at, 1e-9)
-        values["skipped"] = self.position.skipped
-        self.logged_at, self.logged_images = now, images
-        self.shown = {name: values[name] for name in ("d/total", "g/total") if name in values}
-        self.write(values)
-
-    def sample(self) -> None:
-        """Write the sample grid, and log the diversity and the colours of the outputs, once at a step."""
-        if self.position.sampled_step == self.position.step:
-            return
-        if self.runtime.is_main:
-            path = self.run.samples / f"step-{self.position.step:08d}.png"
-            self.write(self.samples.save(path, self.trainer.best_generators, self.runtime))
-            thin_samples(self.run.samples, self.config.sample_every_steps)
-        self.position.sampled_step = self.position.step
-
-    def draw(self, *, sample: bool = True) -> None:
-        """Write the sample grid and the report while the training runs. The training goes on if this fails."""
-        with self.report_pace.timed():
-            try:
-                if sample:
-                    self.sample()
-                write_report(self.run.path, refresh_s=self.config.report_every_s)
-            except (OSError, UserError) as error:
-                self.say(f"the samples and the report were not drawn at step {self.position.step}: {error}")
 
     def evaluate(self) -> bool:
         """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
@@ -469,16 +387,16 @@ class Loop:
                 runtime=self.runtime,
                 set_evaluator=self.set_evaluator,
             )
-            self.write({f"val/{name}": value for name, value in metrics.items()})
+            self.log.write({f"val/{name}": value for name, value in metrics.items()})
         metric = metric_named(self.best_by.replace("-", "_"))
         value: float = self.runtime.gather(metrics)[0][metric.key]
         self.position.history = [*self.position.history, value if metric.lower_is_better else -value]
         self.position.evaluated_step = self.position.step
         is_best = schedules.stale(self.position.history) == 0
         if is_best:
-            self.event("best", metric=self.best_by, value=value)
+            self.log.event("best", metric=self.best_by, value=value)
         if self.is_out_of_patience() and self.position.stage_images < self.stage.images:
-            self.event("stopped-early", evaluations=len(self.position.history), patience=self.config.patience)
+            self.log.event("stopped-early", evaluations=len(self.position.history), patience=self.config.patience)
         return is_best
 
     def save(self, *, is_best: bool = False, acted: bool = True) -> None:
@@ -489,9 +407,10 @@ class Loop:
         with self.checkpoint_pace.timed():
             parts = self.trainer.parts()
             # The steps since the last line of the journal: the next line of a resumed run has their means, too.
-            meters = self.runtime.gather({name: [float(x) for x in values] for name, values in self.meters.items()})
-            if self.journal:
-                self.position.journal_bytes = self.journal.size_bytes()
+            meters = self.runtime.gather(
+                {name: [float(x) for x in values] for name, values in self.log.meters.items()}
+            )
+            self.position.journal_bytes = self.log.size_bytes
             if self.runtime.is_main:
                 state = {**self.position.state(acted=acted), "meters": meters}
                 checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
@@ -504,45 +423,10 @@ class Loop:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
         is_best = self.is_finished() and self.evaluate()
         if not hurry:
-            self.sample()
-            self.log()
+            self.log.sample(self.trainer)
+            self.log.write_means(self.trainer)
         self.save(is_best=is_best)
-        self.write_documents()
-
-    def write_documents(self) -> None:
-        if self.runtime.is_main:
-            write_report(self.run.path)
-            write_model_card(self.run.path)
-
-    def restore(self) -> Trainer | None:
-        """Load trainer and position from the newest complete checkpoint. Returns None if there is no checkpoint."""
-        found = load_newest(
-            self.run.checkpoints, lambda damage: self.say(f"{damage}: resuming from the checkpoint before it")
-        )
-        trainer = None
-        if found:
-            checkpoint, parts, state = found
-            self.position = position_of(state, checkpoint, len(self.stages))
-            self.meters = meters_of(state, self.runtime)
-            trainer = self.make_trainer()
-            trainer.load_parts(parts, checkpoint)
-        if self.journal:
-            self.journal.rewind(self.position.journal_bytes)
-        if found:
-            self.event("resumed", checkpoint=checkpoint.name)
-        return trainer
-
-    def write(self, values: dict[str, float]) -> None:
-        if self.journal:
-            self.journal.write(self.position.step, self.position.images, values)
-
-    def event(self, kind: str, **details: str | float) -> None:
-        if self.journal:
-            self.journal.event(self.position.step, self.position.images, kind, **details)
-
-    def say(self, message: str) -> None:
-        if self.runtime.is_main:
-            print(message, file=sys.stderr)
+        self.log.write_documents()
 
 
 def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
@@ -550,12 +434,6 @@ def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
         return next(batches), None
     except Exception as error:
         return None, error
-
-
-def mean_of(numbers: list[Tensor]) -> float:
-    """Return the mean of scalars. Those of the steps before a resume are on the CPU."""
-    device = numbers[-1].device
-    return float(torch.stack([number.float().to(device) for number in numbers]).mean())
 
 
 def meters_of(state: Mapping[str, Any], runtime: Runtime) -> dict[str, list[Tensor]]:

@@ -11,8 +11,8 @@ from torch.utils.data import default_collate
 from gan_tasks.datasets.images import Picture, to_uint8, write
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.tasks.base import Task
+from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import open_data
-from gan_tasks.training.loop import TrainConfig
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import start_step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Runtime:
     def is_main(self) -> bool:
         """Whether this rank writes the files and prints messages."""
         return self.rank == 0
+
+    def say(self, message: str) -> None:
+        """Print a message, in the main process only."""
+        if self.is_main:
+            print(message, file=sys.stderr)
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from tiny import tiny_task
 
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import resume, train
 
 STEPS, EVERY = 5, 2
 MOMENTS = 5

@@ -129,7 +129,8 @@ def write_run(path: Path, task: Task[Any, Any]) -> Path:
     """A run folder with one checkpoint of an untrained task."""
     from gan_tasks.runs.checkpoint import save_checkpoint
     from gan_tasks.runs.folder import create_run
-    from gan_tasks.training.loop import Position, TrainConfig
+    from gan_tasks.training.config import TrainConfig
+    from gan_tasks.training.loop import Position
     from gan_tasks.training.runtime import start_runtime
     from gan_tasks.training.step import Trainer
 

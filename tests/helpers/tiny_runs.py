@@ -15,7 +15,7 @@ from gan_tasks.export.onnx.export import ExportReport, export_onnx
 from gan_tasks.runs.checkpoint import save_checkpoint
 from gan_tasks.runs.folder import create_run
 from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 KINDS: dict[str, dict[str, Any]] = {
     "unet-256": {"generator": "unet-256", "norm": "batch"},

@@ -60,7 +60,8 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
     from gan_tasks.runs.model_card import write_model_card
     from gan_tasks.runs.reports.report import write_report
     from gan_tasks.tasks.pix2pix import Pix2Pix
-    from gan_tasks.training.loop import TrainConfig, train
+    from gan_tasks.training.config import TrainConfig
+    from gan_tasks.training.loop import train
 
     out = free_folder(out)
     pairs = photo_pairs(out / "pairs")

@@ -117,7 +117,7 @@ class Resume(Command):
     @classmethod
     def parse(cls, arguments: Sequence[str], prog: str) -> Command:
         from gan_tasks.runs.folder import from_json, read_run
-        from gan_tasks.training.loop import TrainConfig
+        from gan_tasks.training.config import TrainConfig
 
         if asks_for_help(arguments):
             Help(prog, ResumeOptions.__doc__ or "", group=group).print(resume_options(), everything=True)
@@ -139,7 +139,7 @@ class Resume(Command):
 def resume_options() -> list[Option]:
     """The options of `train --resume` that every task has, without defaults, which are those of the run."""
     from gan_tasks.optim.lr_schedules import ScheduleConfig
-    from gan_tasks.training.loop import TrainConfig
+    from gan_tasks.training.config import TrainConfig
     from gan_tasks.training.resuming import may_change
 
     own = [option for option in options_of(ResumeOptions(MISSING)) if option.field not in ("task", "loop")]
@@ -173,7 +173,7 @@ def parse_train(task_class: type[Task[Any, Any]], arguments: Sequence[str]) -> T
     They come from the preset, then the file that --config names, then the arguments. Raises UserError for a preset
     that the task does not have, and as `read_config` and `parse` do.
     """
-    from gan_tasks.training.loop import TrainConfig
+    from gan_tasks.training.config import TrainConfig
 
     file = value_of("--config", arguments)
     content = read_config(Path(file), task_class.name) if file else {}

@@ -21,7 +21,7 @@ from gan_tasks.apps.cli.values import ANY_NUMBER, choices, count, elements, with
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.options_file import nearest_preset, options_toml
 from gan_tasks.tasks import find_task
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 LOOP = ("--workers", "0", "--device", "cpu", "--precision", "fp32", "--max-steps", "1")
 

@@ -13,7 +13,7 @@ from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.apps.cli.options import field_docstrings
 from gan_tasks.apps.cli.train_options import COMMON
 from gan_tasks.tasks import find_task
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 every_task = pytest.mark.parametrize("task", ALL_TASKS)
 OUR_OPTIONS = [command for name, command in COMMANDS.items() if name != "train"] + [

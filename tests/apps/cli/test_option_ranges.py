@@ -14,7 +14,7 @@ from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import ranges
 from gan_tasks.tasks import TASKS
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 
 def options_in(config_type: type, name: str) -> Iterator[tuple[str, type, dataclasses.Field[Any], Any]]:

@@ -16,7 +16,8 @@ from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.translation import discriminator_of
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 

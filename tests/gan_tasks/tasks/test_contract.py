@@ -27,7 +27,8 @@ from gan_tasks.runs.folder import from_json, to_json
 from gan_tasks.spec import InputSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Step, Task
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 

@@ -10,7 +10,8 @@ from hue_shifts import hue_errors, scene, write_domains
 from tiny import tiny_task
 
 import gan_tasks
-from gan_tasks.training.loop import TrainConfig, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import train
 
 # At twice this learning rate some seeds do not learn, and rounding differences between CPUs could fail the test.
 OPTIONS = (

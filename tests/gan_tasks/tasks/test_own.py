@@ -17,7 +17,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.tasks import TASKS, find_task, own
 from gan_tasks.tasks.own import import_task_modules, installed_tasks, option_for, option_of
 from gan_tasks.tasks.pix2pix import Pix2Pix
-from gan_tasks.training.loop import TrainConfig
+from gan_tasks.training.config import TrainConfig
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 QUICK = ("--workers", "0", "--device", "cpu", "--precision", "fp32", "--max-steps", "1")

@@ -35,8 +35,9 @@ from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig, cut, make_generator
+from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.init_from import init_from_model
-from gan_tasks.training.loop import Loop, TrainConfig, resume, train
+from gan_tasks.training.loop import Loop, resume, train
 
 SHOWN = 4
 """Training images, and steps of each stage."""

@@ -14,9 +14,10 @@ from gan_tasks.apps.cli.main import run as gan_tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.runs.journal import read_journal
+from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import open_data
 from gan_tasks.training.hold_out import choose, names_of
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.loop import resume, train
 
 IMAGES = 44
 CONFIG = TrainConfig(device="cpu", precision="fp32", workers=0, max_steps=1, evaluate_every_steps=1, quiet=True)

@@ -19,8 +19,9 @@ from gan_tasks.networks.translation import resnet
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Task
+from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.init_from import init_from_model
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.loop import resume, train
 
 CONFIG = TrainConfig(
     device="cpu",

@@ -22,7 +22,8 @@ from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_ch
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.runs.reports.report import write_report
-from gan_tasks.training.loop import Interrupted, TrainConfig, TrainingError, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import Interrupted, TrainingError, resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 

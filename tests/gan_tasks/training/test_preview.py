@@ -13,7 +13,8 @@ from tiny import ALL_TASKS, TINY, tiny_task
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.images import Picture, read, to_uint8, write
 from gan_tasks.tasks.base import Task
-from gan_tasks.training.loop import TrainConfig, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import train
 from gan_tasks.training.preview import SAMPLES, preview
 
 CONFIG = TrainConfig(

@@ -19,7 +19,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.journal import read_journal
-from gan_tasks.training.loop import TrainConfig, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import resume, train
 
 CONFIG = TrainConfig(
     device="cpu",
@@ -239,7 +240,7 @@ def test_more_epochs_continue_a_finished_run(
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     resume(run)
-    assert "has finished its training already: to go on, give a larger --epochs" in capsys.readouterr().err
+    assert "has finished its training: to go on, give a larger --epochs" in capsys.readouterr().err
     assert len(rates(run)) == 6
     resume(run, epochs=3)
     assert "linear schedule has 3 epochs instead of 1: the learning rate was 0.0001 in epoch 1, and is 0.0002 in" in (

@@ -24,7 +24,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import load_trained
 from gan_tasks.runs.journal import Journal, read_journal
-from gan_tasks.training.loop import Interrupted, TrainConfig, resume, train
+from gan_tasks.training.config import TrainConfig
+from gan_tasks.training.loop import Interrupted, resume, train
 from gan_tasks.training.step import Trainer
 from gan_tasks.training.stopping.failures import StoppedError
 from gan_tasks.training.stopping.lock import locked
