@@ -31,11 +31,11 @@ from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.log import TrainingLog
 from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position, position_of
-from gan_tasks.training.resuming import RunOptions, check_resumption, with_changes
 from gan_tasks.training.runtime import Runtime, start_runtime
 from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.stopping.failures import in_words, state_text
 from gan_tasks.training.stopping.lock import locked
+from gan_tasks.training.stopping.resuming import RunOptions, check_resumption, with_changes
 from gan_tasks.training.stopping.signals import stop_signals
 from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images
 
@@ -91,7 +91,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     """Resume a run from its newest complete checkpoint. The result equals that of an uninterrupted run bit for bit.
 
     `changes` replace options of the run, now and for later times: fields of TrainConfig such as workers or max_steps,
-    numbers of epochs, and paths that have moved, such as data or masks; see resuming.py. If files of the data were
+    numbers of epochs, and paths that have moved, such as data or masks; see stopping/resuming.py. If files of the data were
     added, removed or changed since the run began, a message says so, and the training goes on with them.
 
     Raises as `train` does, and UserError for an option that cannot change.

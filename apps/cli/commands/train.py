@@ -140,7 +140,7 @@ def resume_options() -> list[Option]:
     """The options of `train --resume` that every task has, without defaults, which are those of the run."""
     from gan_tasks.optim.lr_schedules import ScheduleConfig
     from gan_tasks.training.config import TrainConfig
-    from gan_tasks.training.resuming import may_change
+    from gan_tasks.training.stopping.resuming import may_change
 
     own = [option for option in options_of(ResumeOptions(MISSING)) if option.field not in ("task", "loop")]
     others = [*options_of(ScheduleConfig(), ("task", "schedule")), *options_of(TrainConfig(), ("loop",))]

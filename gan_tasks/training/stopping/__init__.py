@@ -1,1 +1,1 @@
-"""What stops a training: signals, errors, and another process on the same run."""
+"""What stops a training, and how it goes on: signals, errors, another process on the run, resuming."""

@@ -215,7 +215,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         return report(*run, **more)
 
     monkeypatch.setattr("gan_tasks.training.pace.monotonic", clock)
-    monkeypatch.setattr("gan_tasks.training.loop.write_report", slow_report)
+    monkeypatch.setattr("gan_tasks.training.log.write_report", slow_report)
     monkeypatch.setattr(Trainer, "step", slow_step)
     return clock
 
@@ -274,7 +274,7 @@ def test_a_report_that_cannot_be_drawn_does_not_stop_the_training(
         if refresh_s:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gan_tasks.training.loop.write_report", full)
+    monkeypatch.setattr("gan_tasks.training.log.write_report", full)
     run = train(tiny_task("pix2pix"), data=pairs, out=tmp_path / "run", config=replace(CONFIG, max_steps=1))
     assert newest(run).name == "step-00000001" and "No space left" in capsys.readouterr().err
 
