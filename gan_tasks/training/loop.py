@@ -91,8 +91,8 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     """Resume a run from its newest complete checkpoint. The result equals that of an uninterrupted run bit for bit.
 
     `changes` replace options of the run, now and for later times: fields of TrainConfig such as workers or max_steps,
-    numbers of epochs, and paths that have moved, such as data or masks; see stopping/resuming.py. If files of the data were
-    added, removed or changed since the run began, a message says so, and the training goes on with them.
+    numbers of epochs, and paths that have moved, such as data or masks; see stopping/resuming.py. If files of the
+    data were added, removed or changed since the run began, a message says so, and the training goes on with them.
 
     Raises as `train` does, and UserError for an option that cannot change.
     """
