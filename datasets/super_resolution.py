@@ -18,14 +18,15 @@ from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Range, Side
 from gan_tasks.datasets.sampler import Key
+from gan_tasks.datasets.sides.names import child
 
 Image = TypeVar("Image")
 
-HIGH_NAME = re.compile(r"(HR|high|GT)(mod\d+)?", re.IGNORECASE)
-"""Names of a folder of high-resolution images, such as those of benchmarks: HR, GT, GTmod12."""
-LOW_NAME = re.compile(r"(LR|low)_?(bic|bicubic)?_?(?:x(?P<scale>\d))?", re.IGNORECASE)
-"""Names of a folder of low-resolution images, with or without the scale: LR, LRx4, LR_x4, LRbicx4, LR_bicubic. It may
-hold a folder for each scale, such as X4."""
+HIGH_NAME = re.compile(r"(HR|high|GT|HQ)(mod\d+)?", re.IGNORECASE)
+"""Names of a folder of high-resolution images, such as those of benchmarks: HR, GT, HQ, GTmod12."""
+LOW_NAME = re.compile(r"(LR|low|LQ)_?(bic|bicubic)?_?(?:x(?P<scale>\d))?", re.IGNORECASE)
+"""Names of a folder of low-resolution images, with or without the scale: LR, LQ, LRx4, LR_x4, LRbicx4, LR_bicubic. It
+may hold a folder for each scale, such as X4."""
 MARGIN = 4
 """Low-resolution pixels around a crop that are computed and cut off, so that the crop's border has no artifacts."""
 DEGRADED_MARGIN = 8
@@ -251,7 +252,7 @@ def _flipped(pixels: Pixels, flips: NDArray[np.bool_]) -> Pixels:
 def _find(root: Path, split: Split, scale: int) -> tuple[Path, list[HighAndLow], list[Problem]]:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (root / split, *([root] if split == "train" else [])):
+    for folder in (child(root, split), *([root] if split == "train" else [])):
         high, low = _high_and_low(folder, scale)
         if high and low:
             return folder, *_matched(high, low, scale)

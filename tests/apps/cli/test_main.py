@@ -321,7 +321,7 @@ def test_bad_input_is_answered_in_a_sentence(
         (("train", "pix2pix", "--data", pairs, "--out", out, "--device", "cdua"), "did you mean cuda?"),
         (("apply", "realesrgan-x4", photo_file, out), "did you mean realesrgan-x4plus?"),
         (("apply", run_folder.with_name("runn"), photo_file, out), f"did you mean {run_folder}?"),
-        (("apply", run_folder, photo_file, out.with_suffix(".jgp")), "did you mean .jpg?"),
+        (("apply", run_folder, photo_file, out.with_suffix(".jgp")), "did you mean out.jpg?"),
         (("apply", misnamed, photo_file, out), "contains no model: did you mean .onnx?"),
         (("inspect", misnamed), "is none of these: did you mean .onnx?"),
         (("inspect", text, "--task-modul", "a.py"), "did you mean --task-module?"),

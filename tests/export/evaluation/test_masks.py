@@ -206,7 +206,7 @@ def test_files_contain_masked_metrics_and_mask_ratios(photos: Path, masks: Path,
     page = (tmp_path / "c.html").read_text()
     assert "By mask ratio" in page and "over 60%" in page and "Best images of good, by L1 in the mask" in page
     show(found, as_json=False, out=None, name="comparison")
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "share of an image that is masked" in printed and "from 3 files in" in printed
 
 

@@ -224,6 +224,6 @@ def test_models_that_cannot_be_interpolated_are_refused(
         assert reason in capsys.readouterr().err
     for alpha in ("-0.1", "1.5", "nan"):
         assert run("interpolate-networks", small, small, tmp_path / "out.pth", f"--alpha={alpha}") == BAD_INPUT
-        assert f"alpha is {alpha}: give a number from 0" in capsys.readouterr().err
+        assert f"alpha is {alpha}: expected a number from 0" in capsys.readouterr().err
     assert run("interpolate-networks", small, small, tmp_path / "out.onnx") == BAD_INPUT
     assert not list(tmp_path.glob("out.*"))

@@ -162,7 +162,7 @@ def test_without_the_package_the_error_says_how_to_install_it(
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3"):
-        gan_tasks.load("realesrgan")
+        gan_tasks.load("unknown")
 
 
 def test_a_folder_of_that_name_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,8 @@ def test_a_downscaled_residual_keeps_details_and_equals_that_of_the_smaller_imag
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"residual_downscale": 2}, "add --residual"), ({"residual_downscale": 0}, "1 or more")]
+    ("options", "message"),
+    [({"residual_downscale": 2}, "add --residual"), ({"residual_downscale": 0}, "from 1 to 64")],
 )
 def test_a_residual_downscale_needs_a_residual(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -19,7 +19,7 @@ OPTIONS = (
     *("--batch-size", "4", "--lr", "1e-3", "--epochs", "8", "--decay-epochs", "4"),
 )
 CONFIG = TrainConfig(
-    device="cpu", precision="fp32", workers=0, sample_every_steps=0, checkpoint_every_steps=0, quiet=True
+    device="cpu", precision="fp32", workers=0, sample_every_steps=0, checkpoint_every_steps=0, hold_out=0, quiet=True
 )
 
 
