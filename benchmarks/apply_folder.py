@@ -18,7 +18,8 @@ from pathlib import Path
 
 from gan_tasks import __version__
 from gan_tasks.datasets.images import Picture, read, write
-from gan_tasks.export.inference.apply import apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import apply_to_files
+from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.provenance import xmp
 from gan_tasks.export.load import load

@@ -62,7 +62,8 @@ class Apply(Checked, Command):
     mask_files: MaskFiles = MaskFiles()
 
     def run(self) -> int:
-        from gan_tasks.export.inference.apply import apply_to_files, files_to_do
+        from gan_tasks.export.inference.apply import apply_to_files
+        from gan_tasks.export.inference.files.pairs import files_to_do
         from gan_tasks.export.inference.inpaint_files import masks_of, without_masks
         from gan_tasks.export.inference.predictor import PredictOptions
         from gan_tasks.export.inference.upscale import UpscaleOptions

@@ -20,7 +20,8 @@ from tiny_runs import make_run
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, atomic, read, write
-from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files
+from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.provenance import read_xmp
 from gan_tasks.export.load import load, load_model
 

@@ -18,7 +18,8 @@ from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets import images
 from gan_tasks.datasets.images import Picture, atomic, read, write
 from gan_tasks.datasets.images.formats import format_of
-from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files
+from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.load import load
 

@@ -13,7 +13,8 @@ from handmade_onnx import write_onnx
 from PIL import Image
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files
+from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.video.containers import VIDEO_SUFFIXES
 from gan_tasks.export.load import load

@@ -10,7 +10,8 @@ import pytest
 from flash_and_beep import FLASH_S, FRAMES, RATE, flash_and_beep, measure
 from handmade_onnx import write_onnx
 
-from gan_tasks.export.inference.apply import Summary, apply_to_files, files_to_do
+from gan_tasks.export.inference.apply import Summary, apply_to_files
+from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.load import load
 
