@@ -20,25 +20,27 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
-    DamagedCheckpointError,
-    list_checkpoints,
+    is_checkpoint_name,
     load_part,
     load_state,
     load_weights,
     write_atomically,
 )
+from gan_tasks.runs.checkpoint_choice import load_first
 from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
+from gan_tasks.runs.json_file import parse_json, read_json, read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
@@ -99,8 +101,9 @@ class RunFolder:
         write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
 
     def _pointed_at(self, pointer: Path) -> Path | None:
-        checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
-        return checkpoint if checkpoint and checkpoint.is_dir() else None
+        name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+        checkpoint = self.checkpoints / name
+        return checkpoint if is_checkpoint_name(name) and checkpoint.is_dir() else None
 
 
 def create_run(
@@ -232,47 +235,41 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
 
     Raises UserError if no checkpoint can be read, its weights do not fit the network, or the direction is unknown.
     """
-    if (path / "state.json").is_file():
-        run_path, candidates = path.parent.parent, [path]
-    else:
-        run_path, run = path, RunFolder(path)
-        candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
+    is_checkpoint = (path / "state.json").is_file()
+    run_path = path.parent.parent if is_checkpoint else path
     task, _ = read_run(run_path)
     if direction:
         if not task.directions:  # the model has one direction, although its data can be read in both
             raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
     task.build(for_training=False)
-    for checkpoint in candidates:
-        try:
-            part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
-            weights = load_part(checkpoint, part)
-            for name, generator in task.generators.items():
-                own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
-                load_weights(generator, own, checkpoint)
-        except DamagedCheckpointError as error:
-            damage = error
-            continue
-        task.generators.eval().requires_grad_(False)
-        return task, checkpoint
-    if candidates:
-        raise damage
-    raise CheckpointError(
-        f"{run_path} has no checkpoint yet: continue the training with `gan-tasks train --resume {run_path}`"
+    run = RunFolder(run_path)
+    weights_of: Callable[[Path], dict[str, Tensor]] = lambda checkpoint: load_part(
+        checkpoint, part_for_use(checkpoint)
     )
+    if is_checkpoint:
+        checkpoint, weights = path, weights_of(path)
+    else:
+        found = load_first(run.checkpoints, weights_of, warn, best=run.best)
+        if found is None:
+            raise CheckpointError(
+                f"{path} has no checkpoint yet: continue the training with `gan-tasks train --resume {path}`"
+            )
+        checkpoint, weights = found
+    for name, generator in task.generators.items():
+        own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+        load_weights(generator, own, checkpoint)
+    task.generators.eval().requires_grad_(False)
+    return task, checkpoint
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file. Returns an empty dict if the file does not exist."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Restore it, or move it away.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected an object. Restore it, or move it away.")
-    return content
+def part_for_use(checkpoint: Path) -> str:
+    """Return the part of a checkpoint with the weights for use: the average if there is one."""
+    return "average" if "average" in load_state(checkpoint)["parts"] else "generators"
+
+
+def warn(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def to_json(config: Any) -> Any:

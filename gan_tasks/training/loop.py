@@ -18,11 +18,10 @@ from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
     checkpoint_path,
-    list_checkpoints,
-    load_newest,
-    prune_checkpoints,
+    load_checkpoint,
     save_checkpoint,
 )
+from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
 from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.config import TrainConfig
@@ -156,15 +155,11 @@ class Loop:
             self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
 
     def open(self) -> None:
-        """Open the journal, and restore the newest checkpoint if there is one."""
-
-        def say_damage(damage: Exception) -> None:
-            self.runtime.say(f"{damage}: resuming from the checkpoint before it")
-
-        found = load_newest(self.run.checkpoints, say_damage)
+        """Open the journal, and restore the newest good checkpoint if there is one."""
+        found = load_first(self.run.checkpoints, load_checkpoint, self.runtime.say)
         meters: dict[str, list[Tensor]] = {}
         if found:
-            checkpoint, parts, state = found
+            checkpoint, (parts, state) = found
             self.position = position_of(state, checkpoint, len(self.stages))
             meters = meters_of(state, self.runtime)
         self.trainer = self.make_trainer()
@@ -336,8 +331,8 @@ class Loop:
         else:
             self.log.add(values)
         if position.skipped_in_a_row >= self.config.max_skipped_steps:
-            newest = list_checkpoints(self.run.checkpoints)[-1:]
-            kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
+            good = newest_good(self.run.checkpoints)
+            kept = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
             raise TrainingError(
                 f"{counted(position.skipped_in_a_row, 'step')} in a row had losses or gradients that are not finite: "
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
@@ -413,14 +408,17 @@ class Loop:
             self.position.journal_bytes = self.log.size_bytes
             if self.runtime.is_main:
                 state = {**self.position.state(acted=acted), "meters": meters}
-                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
+                good = not self.position.skipped_in_a_row and self.trainer.is_well()
+                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state, good=good)
                 if is_best:
                     self.run.set_best(checkpoint)
-                prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
+                keep, spare = self.config.keep_checkpoints, self.run.kept()
+                prune_checkpoints(self.run.checkpoints, checkpoint, keep=keep, spare=spare)
             self.runtime.barrier()
 
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
+        self.save()  # first of all, because the evaluation may take longer than a machine waits before it kills
         is_best = self.is_finished() and self.evaluate()
         if not hurry:
             self.log.sample(self.trainer)

@@ -121,7 +121,8 @@ def suggested(commands: Sequence[str]) -> Iterator[str]:
 
 def checkpoint_lines(path: Path) -> Iterator[str]:
     """The position of a checkpoint, and how to use it where its run is there."""
-    from gan_tasks.runs.folder import read_object, read_spec
+    from gan_tasks.runs.folder import read_spec
+    from gan_tasks.runs.json_file import read_object
 
     yield from position_lines(path)
     run = path.resolve().parent.parent
@@ -137,8 +138,8 @@ def position_lines(path: Path) -> Iterator[str]:
     position = state["position"]
     shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
     yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
-    for name, size in state["parts"].items():
-        yield f"  {name}: {size / 1e6:,.1f} MB"
+    for name, part in state["parts"].items():
+        yield f"  {name}: {part['bytes'] / 1e6:,.1f} MB"
 
 
 def onnx_lines(path: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.loader import WorkerError
 from gan_tasks.runs.checkpoint import checkpoint_path, list_checkpoints
+from gan_tasks.runs.checkpoint_choice import newest_good
 from gan_tasks.runs.folder import RunFolder
 
 
@@ -19,10 +20,10 @@ class StoppedError(UserError):
 
 def state_text(run: RunFolder, step: int) -> str:
     """Say where the training stopped, and from which checkpoint it goes on."""
-    newest = list_checkpoints(run.checkpoints)[-1:]
-    if newest == [checkpoint_path(run.checkpoints, step)]:
+    newest = newest_good(run.checkpoints) or next(iter(list_checkpoints(run.checkpoints)[::-1]), None)
+    if newest == checkpoint_path(run.checkpoints, step):
         return f"the training stopped at step {step}, and its state is saved"
-    goes_on = f"goes on from {newest[0].name}" if newest else "has no checkpoint yet and starts again"
+    goes_on = f"goes on from {newest.name}" if newest else "has no checkpoint yet and starts again"
     return f"the training stopped at step {step}, and {goes_on}"
 
 
