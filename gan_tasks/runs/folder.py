@@ -20,7 +20,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,7 +40,7 @@ from gan_tasks.runs.checkpoint import (
 )
 from gan_tasks.runs.checkpoint_choice import load_first
 from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
-from gan_tasks.runs.json_file import parse_json, read_json, read_object
+from gan_tasks.runs.json_file import read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
@@ -244,13 +244,10 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         task = task.in_direction(direction)
     task.build(for_training=False)
     run = RunFolder(run_path)
-    weights_of: Callable[[Path], dict[str, Tensor]] = lambda checkpoint: load_part(
-        checkpoint, part_for_use(checkpoint)
-    )
     if is_checkpoint:
-        checkpoint, weights = path, weights_of(path)
+        checkpoint, weights = path, weights_for_use(path)
     else:
-        found = load_first(run.checkpoints, weights_of, warn, best=run.best)
+        found = load_first(run.checkpoints, weights_for_use, warn, best=run.best)
         if found is None:
             raise CheckpointError(
                 f"{path} has no checkpoint yet: continue the training with `gan-tasks train --resume {path}`"
@@ -263,9 +260,9 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     return task, checkpoint
 
 
-def part_for_use(checkpoint: Path) -> str:
-    """Return the part of a checkpoint with the weights for use: the average if there is one."""
-    return "average" if "average" in load_state(checkpoint)["parts"] else "generators"
+def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
+    """Load the weights of the generators: their average if there is one."""
+    return load_part(checkpoint, "average" if "average" in load_state(checkpoint)["parts"] else "generators")
 
 
 def warn(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from gan_tasks.optim.undo import Undo
 from gan_tasks.runs.checkpoint import CheckpointError, Parts, load_weights, shape_text
 from gan_tasks.tasks.base import NetworkRole, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime
-
 
 LARGEST_WEIGHT = 1e6
 """A larger weight is a sign that the training has diverged."""
@@ -176,7 +176,7 @@ class Trainer:
         self.is_whole = True
 
     def is_well(self) -> bool:
-        """Return whether all weights, averages and states of the optimizers are finite, and no weight is very large."""
+        """Return whether weights, averages and states of the optimizers are finite, and no weight is very large."""
         networks = [*self.task.networks(), *([self.average] if self.average is not None else [])]
         weights = [parameter for each in networks for parameter in each.parameters()]
         others = [buffer for each in networks for buffer in each.buffers()]
@@ -270,7 +270,7 @@ def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 @torch.no_grad()
-def largest_of(tensors: list[Tensor]) -> float:
+def largest_of(tensors: Sequence[Tensor]) -> float:
     """Return the largest absolute value in tensors, NaN if there is one."""
     numbers = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     by_device = {tensor.device: [each for each in numbers if each.device == tensor.device] for tensor in numbers}

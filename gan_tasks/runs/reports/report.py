@@ -32,8 +32,8 @@ from gan_tasks.metrics.catalogue import (
     Metric,
 )
 from gan_tasks.runs.checkpoint import write_atomically
-from gan_tasks.runs.json_file import read_object
 from gan_tasks.runs.journal import read_journal, series
+from gan_tasks.runs.json_file import read_object
 from gan_tasks.runs.reports import charts as curves
 from gan_tasks.runs.reports.charts import Chart, Line
 from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose
