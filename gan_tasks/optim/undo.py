@@ -26,8 +26,8 @@ class Undo:
         """Copy weights and state, before an update."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state = self.optimizer.state
-        self.stateless = [weight for weight in weights if weight not in state]
-        originals = [*weights, *(each for weight in weights if weight in state for each in state[weight].values())]
+        self.stateless = [weight for weight in weights if not state.get(weight)]
+        originals = [*weights, *(each for weight in weights for each in state.get(weight, {}).values())]
         if [id(each) for each in originals] != [id(each) for each in self.originals]:  # in the first two steps
             self.originals, self.copies = originals, [torch.empty_like(each) for each in originals]
         torch._foreach_copy_(self.copies, originals)

@@ -35,7 +35,7 @@ from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.stopping.failures import in_words, state_text
 from gan_tasks.training.stopping.lock import locked
 from gan_tasks.training.stopping.resuming import RunOptions, check_resumption, with_changes
-from gan_tasks.training.stopping.signals import stop_signals
+from gan_tasks.training.stopping.signals import ends_at_sigterm, stop_signals
 from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images
 
 FIRST_CHECKPOINT_S = 60
@@ -71,7 +71,7 @@ def train(
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
-    with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
+    with ends_at_sigterm(), start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         quiet = config.quiet or not runtime.is_main
         task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
@@ -102,6 +102,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     now = with_changes(run.path, before, changes)
     config: TrainConfig = now.config
     with (
+        ends_at_sigterm(),
         start_runtime(config.device, config.precision, compile=config.compile) as runtime,
         locked(run.path) if runtime.is_main else nullcontext(),
     ):
