@@ -16,6 +16,7 @@ evaluation.*    the results of the last `gan-tasks evaluate`, as .json, .csv and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import shlex
@@ -24,12 +25,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
     is_checkpoint_name,
@@ -40,7 +41,7 @@ from gan_tasks.runs.checkpoint import (
 )
 from gan_tasks.runs.checkpoint_choice import load_first
 from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
-from gan_tasks.runs.json_file import read_object
+from gan_tasks.runs.json_file import read_json, read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
@@ -104,6 +105,24 @@ class RunFolder:
         name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
         checkpoint = self.checkpoints / name
         return checkpoint if is_checkpoint_name(name) and checkpoint.is_dir() else None
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """The content of config.json."""
+
+    task: str
+    task_class: str
+    task_file: str | None
+    task_config: dict[str, Any]
+    train_config: dict[str, Any]
+    data: str
+    init_from: str | None
+    spec: dict[str, Any]
+    held_out: list[list[str]]
+    command: str
+    versions: dict[str, str]
+    hardware: str
 
 
 def create_run(
@@ -192,7 +211,8 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
             f"{path} is not a run folder: it has no config.json. Name a folder that `gan-tasks train --out` wrote"
         )
     try:
-        content = json.loads(run.config.read_bytes())
+        content = read_json(run.config)
+        checked(RunContent, content)
         task_class = find_task(content["task"]).load()
         config = from_json(task_class.Config, content["task_config"])
     except UnknownTaskError as error:
@@ -200,7 +220,7 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
         raise UserError(
             f"{path} is a run of the task {name!r}, which is not known here. {how_to_name(content)}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
 
@@ -276,10 +296,32 @@ def to_json(config: Any) -> Any:
 def from_json(config_type: type[Any], content: Any) -> Any:
     """Build a config dataclass from JSON. Raises UserError, which names each option that does not fit."""
     try:
-        return TypeAdapter(config_type).validate_python(content)
+        return checked(config_type, content)
+    except UserError as error:
+        raise UserError(f"options do not fit this version of gan-tasks: {error}. Start a new run") from error
+
+
+def checked(content_type: Any, content: Any) -> Any:
+    """Return content of JSON as a type. Raises UserError, which names unknown keys and values that do not fit."""
+    if dataclasses.is_dataclass(content_type) and (unknown := unknown_keys(content_type, content)):
+        raise UserError(f"{enumerated(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown")
+    try:
+        return TypeAdapter(content_type).validate_python(content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError(f"options do not fit this version of gan-tasks: {wrong}. Start a new run") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
+        raise UserError(wrong) from error
+
+
+def unknown_keys(config_type: Any, content: Any, route: str = "") -> list[str]:
+    """Return the keys of a JSON object, and of those in it, that are no fields of a dataclass."""
+    if not isinstance(content, dict):
+        return []
+    hints = get_type_hints(config_type)
+    found = [f"{route}{key}" for key in content if key not in hints]
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found += unknown_keys(hint, content.get(name), f"{route}{name}.")
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -17,12 +17,13 @@ from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
+    CheckpointError,
     checkpoint_path,
     load_checkpoint,
     save_checkpoint,
 )
 from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
-from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
+from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
@@ -162,7 +163,7 @@ class Loop:
         if found:
             checkpoint, (parts, state) = found
             self.position = position_of(state, checkpoint, len(self.stages))
-            meters = meters_of(state, self.runtime)
+            meters = meters_of(state, checkpoint, self.runtime)
         self.trainer = self.make_trainer()
         if found:
             self.trainer.load_parts(parts, checkpoint)
@@ -435,8 +436,11 @@ def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def meters_of(state: Mapping[str, Any], runtime: Runtime) -> dict[str, list[Tensor]]:
+def meters_of(state: Mapping[str, Any], checkpoint: Path, runtime: Runtime) -> dict[str, list[Tensor]]:
     """Return the losses since the last line of the journal; none if the run had another number of processes."""
-    meters = state["meters"]
+    try:
+        meters = checked(list[dict[str, list[float]]], state.get("meters"))
+    except UserError as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: state.json does not hold meters ({error})") from error
     mine = meters[runtime.rank] if len(meters) == runtime.world_size else {}
-    return {name: [torch.tensor(value) for value in values] for name, values in mine.items()}
+    return {name: [torch.tensor(value) for value in values] for name, values in mine.items() if values}

@@ -155,9 +155,12 @@ def facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _seconds_trained(journal: Sequence[Mapping[str, Any]]) -> float:
-    """Return the time from the first line to the last, without the pauses before a run was resumed."""
+    """Return the time from the first line to the last, without the pauses before a run was resumed.
+
+    A clock that was set back between two lines counts as no time.
+    """
     gaps = (
-        float(later["time"] - earlier["time"])
+        max(0.0, float(later["time"] - earlier["time"]))
         for earlier, later in pairwise(journal)
         if later.get("event") != "resumed"
     )

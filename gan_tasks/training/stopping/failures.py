@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 
-import torch
-
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, is_out_of_memory
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.loader import WorkerError
 from gan_tasks.runs.checkpoint import checkpoint_path, list_checkpoints
@@ -54,15 +52,6 @@ def what_and_advice(error: Exception) -> tuple[str, str] | None:
             "start a new run with a lower --batch-size or --crop-size, or free some memory and ",
         )
     return None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def named(error: OSError) -> str:
