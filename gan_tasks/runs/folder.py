@@ -31,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
     is_checkpoint_name,
@@ -262,7 +263,8 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         if not task.directions:  # the model has one direction, although its data can be read in both
             raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
-    task.build(for_training=False)
+    with bounded():
+        task.build(for_training=False)
     run = RunFolder(run_path)
     if is_checkpoint:
         checkpoint, weights = path, weights_for_use(path)

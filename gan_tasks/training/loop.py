@@ -14,6 +14,7 @@ from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
+from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
@@ -145,7 +146,8 @@ class Loop:
                 evaluate_every_steps=config.evaluate_every_steps,
             )
         torch.manual_seed(mix_seed(config.seed))
-        task.build(for_training=True)
+        with bounded():
+            task.build(for_training=True)
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()

@@ -62,6 +62,7 @@ def inspect(path: Path) -> Iterator[str]:
 
 
 def run_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.networks.parameter_limit import bounded
     from gan_tasks.runs.checkpoint import list_checkpoints
     from gan_tasks.runs.folder import RunFolder, read_run
 
@@ -72,7 +73,8 @@ def run_lines(path: Path) -> Iterator[str]:
     yield f"hardware: {content['hardware']}"
     changed = differences(content["task_config"], type(task).Config())
     yield f"options that are not the default: {', '.join(changed) or 'none'}"
-    task.build(for_training=True)
+    with bounded():
+        task.build(for_training=True)
     yield from spec_lines(task.spec())
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
