@@ -1,6 +1,7 @@
 """Errors in a user's input, which are shown as a message without a traceback."""
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable, Sequence
 
@@ -18,6 +19,14 @@ class MissingSplitError(UserError):
 
 class DoubtfulDataError(UserError):
     """A split can be read, but it does not look like what it is taken for; the message says how to insist."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, of the system, of torch or of CUDA says that the memory does not suffice."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word.lower() in str(error).lower() for word in words)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

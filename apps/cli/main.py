@@ -22,7 +22,7 @@ from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say, say_details, set_up
-from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.datasets.errors import UserError, did_you_mean, is_out_of_memory
 from gan_tasks.tasks.own import OPTION, import_task_modules
 
 COMMANDS: dict[str, type[Command]] = {
@@ -40,6 +40,7 @@ COMMANDS: dict[str, type[Command]] = {
     "check": Check,
     "doctor": Doctor,
 }
+LESS_MEMORY = "smaller images, or in training a smaller --batch-size, --crop-size or --width"
 EXTRAS = {
     "train": ("torch", "kornia", "albumentations", "skimage", "cv2"),
     "export": ("onnx", "onnxscript"),
@@ -113,14 +114,15 @@ def explain(error: BaseException) -> int:
         case BrokenPipeError():  # the reader of our output, such as `head`, has had enough
             sys.stderr.close()
             return OK
+        case _ if is_out_of_memory(error):
+            detail = str(error).partition("\n")[0].rstrip(". ")
+            say(f"error: the memory does not suffice{f' ({detail})' if detail else ''}. Try {LESS_MEMORY}.")
+            return FAILED
         case OSError():
             say(f"error: {error}")
             return FAILED
         case ModuleNotFoundError() if extra := extra_of(error.name or ""):
             say(f"error: this needs {error.name}, which is not installed: python -m pip install 'gan-tasks[{extra}]'")
-            return FAILED
-        case RuntimeError() if "out of memory" in str(error).lower():
-            say(f"error: {error} Try a smaller --batch-size, --crop-size or --width.")
             return FAILED
         case RuntimeError() if is_training_error(error):
             say(f"error: {error}")

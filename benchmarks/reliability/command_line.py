@@ -82,13 +82,7 @@ class Outcome:
 def make_files(folder: Path) -> dict[str, list[Path]]:
     """Write images, data folders, run folders, ONNX files and broken files. Returns their paths by kind."""
     rng = np.random.default_rng(0)
-    images = []
-    for side in ("A", "B"):
-        for number in range(4):
-            path = folder / "data" / "train" / side / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, Picture(rng.integers(0, 256, (80, 96, 3), dtype=np.uint8)))
-            images.append(path)
+    images = sorted(make_pairs(folder / "data").rglob("*.png"))
     photos = folder / "photos"
     photos.mkdir()
     for number in range(4):
@@ -117,6 +111,17 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     broken[2].write_text("no weights")
     broken[4].write_text("lr = 'fast'\n[")
     return {"image": [images[0], photos, mask], "data": [folder / "data", photos], "model": models, "broken": broken}
+
+
+def make_pairs(folder: Path) -> Path:
+    """Write four pairs of random images, and return the folder."""
+    rng = np.random.default_rng(0)
+    for side in ("A", "B"):
+        for number in range(4):
+            path = folder / "train" / side / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, Picture(rng.integers(0, 256, (80, 96, 3), dtype=np.uint8)))
+    return folder
 
 
 def random_command(rng: random.Random, files: dict[str, list[Path]], out: Path) -> list[str]:

@@ -11,7 +11,8 @@ from gan_tasks.datasets.errors import MissingSplitError, counted, enumerated
 from gan_tasks.export.evaluation.masks import with_drawn_masks
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.runs.folder import RunFolder, read_object
+from gan_tasks.runs.folder import RunFolder
+from gan_tasks.runs.json_file import read_object
 from gan_tasks.tasks.base import Data, Split, Task
 from gan_tasks.training.hold_out import Names, only, without
 

@@ -16,6 +16,7 @@ evaluation.*    the results of the last `gan-tasks evaluate`, as .json, .csv and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import shlex
@@ -24,21 +25,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
-    DamagedCheckpointError,
-    list_checkpoints,
+    is_checkpoint_name,
     load_part,
     load_state,
     load_weights,
     write_atomically,
 )
+from gan_tasks.runs.checkpoint_choice import load_first
 from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
+from gan_tasks.runs.json_file import read_json, read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
@@ -99,8 +103,27 @@ class RunFolder:
         write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
 
     def _pointed_at(self, pointer: Path) -> Path | None:
-        checkpoint = self.checkpoints / pointer.read_text().strip() if pointer.is_file() else None
-        return checkpoint if checkpoint and checkpoint.is_dir() else None
+        name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+        checkpoint = self.checkpoints / name
+        return checkpoint if is_checkpoint_name(name) and checkpoint.is_dir() else None
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """The content of config.json."""
+
+    task: str
+    task_class: str
+    task_file: str | None
+    task_config: dict[str, Any]
+    train_config: dict[str, Any]
+    data: str
+    init_from: str | None
+    spec: dict[str, Any]
+    held_out: list[list[str]]
+    command: str
+    versions: dict[str, str]
+    hardware: str
 
 
 def create_run(
@@ -189,7 +212,8 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
             f"{path} is not a run folder: it has no config.json. Name a folder that `gan-tasks train --out` wrote"
         )
     try:
-        content = json.loads(run.config.read_bytes())
+        content = read_json(run.config)
+        checked(RunContent, content)
         task_class = find_task(content["task"]).load()
         config = from_json(task_class.Config, content["task_config"])
     except UnknownTaskError as error:
@@ -197,7 +221,7 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
         raise UserError(
             f"{path} is a run of the task {name!r}, which is not known here. {how_to_name(content)}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
 
@@ -232,47 +256,39 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
 
     Raises UserError if no checkpoint can be read, its weights do not fit the network, or the direction is unknown.
     """
-    if (path / "state.json").is_file():
-        run_path, candidates = path.parent.parent, [path]
-    else:
-        run_path, run = path, RunFolder(path)
-        candidates = [run.best] if run.best else list_checkpoints(run.checkpoints)[::-1]
+    is_checkpoint = (path / "state.json").is_file()
+    run_path = path.parent.parent if is_checkpoint else path
     task, _ = read_run(run_path)
     if direction:
         if not task.directions:  # the model has one direction, although its data can be read in both
             raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
-    task.build(for_training=False)
-    for checkpoint in candidates:
-        try:
-            part = "average" if "average" in load_state(checkpoint)["parts"] else "generators"
-            weights = load_part(checkpoint, part)
-            for name, generator in task.generators.items():
-                own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
-                load_weights(generator, own, checkpoint)
-        except DamagedCheckpointError as error:
-            damage = error
-            continue
-        task.generators.eval().requires_grad_(False)
-        return task, checkpoint
-    if candidates:
-        raise damage
-    raise CheckpointError(
-        f"{run_path} has no checkpoint yet: continue the training with `gan-tasks train --resume {run_path}`"
-    )
+    with bounded():
+        task.build(for_training=False)
+    run = RunFolder(run_path)
+    if is_checkpoint:
+        checkpoint, weights = path, weights_for_use(path)
+    else:
+        found = load_first(run.checkpoints, weights_for_use, warn, best=run.best)
+        if found is None:
+            raise CheckpointError(
+                f"{path} has no checkpoint yet: continue the training with `gan-tasks train --resume {path}`"
+            )
+        checkpoint, weights = found
+    for name, generator in task.generators.items():
+        own = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+        load_weights(generator, own, checkpoint)
+    task.generators.eval().requires_grad_(False)
+    return task, checkpoint
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file. Returns an empty dict if the file does not exist."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Restore it, or move it away.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected an object. Restore it, or move it away.")
-    return content
+def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
+    """Load the weights of the generators: their average if there is one."""
+    return load_part(checkpoint, "average" if "average" in load_state(checkpoint)["parts"] else "generators")
+
+
+def warn(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def to_json(config: Any) -> Any:
@@ -282,10 +298,32 @@ def to_json(config: Any) -> Any:
 def from_json(config_type: type[Any], content: Any) -> Any:
     """Build a config dataclass from JSON. Raises UserError, which names each option that does not fit."""
     try:
-        return TypeAdapter(config_type).validate_python(content)
+        return checked(config_type, content)
+    except UserError as error:
+        raise UserError(f"options do not fit this version of gan-tasks: {error}. Start a new run") from error
+
+
+def checked(content_type: Any, content: Any) -> Any:
+    """Return content of JSON as a type. Raises UserError, which names unknown keys and values that do not fit."""
+    if dataclasses.is_dataclass(content_type) and (unknown := unknown_keys(content_type, content)):
+        raise UserError(f"{enumerated(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown")
+    try:
+        return TypeAdapter(content_type).validate_python(content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError(f"options do not fit this version of gan-tasks: {wrong}. Start a new run") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
+        raise UserError(wrong) from error
+
+
+def unknown_keys(config_type: Any, content: Any, route: str = "") -> list[str]:
+    """Return the keys of a JSON object, and of those in it, that are no fields of a dataclass."""
+    if not isinstance(content, dict):
+        return []
+    hints = get_type_hints(config_type)
+    found = [f"{route}{key}" for key in content if key not in hints]
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found += unknown_keys(hint, content.get(name), f"{route}{name}.")
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import Any
 from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import IMAGE_SUFFIXES
 from gan_tasks.runs.checkpoint import write_atomically
+from gan_tasks.runs.json_file import read_json
 from gan_tasks.runs.options_file import key, leaves
 
 FILE_NAME = "inputs.json"
@@ -88,9 +89,9 @@ def write_inputs(run: Path, inputs: Mapping[str, Input]) -> None:
 def read_inputs(run: Path) -> dict[str, Input]:
     """Read what `write_inputs` wrote. Raises UserError if the file is missing or damaged."""
     try:
-        content = json.loads((run / FILE_NAME).read_bytes())
+        content = read_json(run / FILE_NAME)
         return {option: Input(Path(each["path"]), dict(each["files"])) for option, each in content.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{run / FILE_NAME} cannot be read ({error}): it lists the files that the run began with. Restore it"
         ) from error

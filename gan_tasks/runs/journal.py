@@ -11,6 +11,7 @@ sample grid; some grids are drawn by time, so that these lines differ between tw
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.json_file import parse_json
 
+LARGEST = 1e11
+"""Largest number of steps, of images, and of seconds since 1970 (the year 5138)."""
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no values for these
 
 
 class Journal:
     """Append lines to a `journal.jsonl`. Each line reaches the operating system before the call returns.
+
+    The times of one process are those of a clock that is never set, so that their differences are right.
 
     Only one process may write. The numbers are also written to `tensorboard_dir`, with images as the x axis, if
     TensorBoard is installed.
@@ -33,6 +39,7 @@ class Journal:
 
     def __init__(self, path: Path, *, tensorboard_dir: Path | None = None) -> None:
         self.path = path
+        self._began_s = time.time() - time.monotonic()
         self._tensorboard = None if tensorboard_dir is None else _tensorboard_writer(tensorboard_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -68,7 +75,7 @@ class Journal:
                 file.writelines(line for line in later if b'"event": "changed"' in line)
 
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
-        line = {"step": step, "images": images, "time": round(time.time(), 3)}
+        line = {"step": step, "images": images, "time": round(self._began_s + time.monotonic(), 3)}
         line |= {key: _to_json(value) for key, value in fields.items()}
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
@@ -81,22 +88,43 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
     Raises UserError if there is no journal, or if a line before the last one is damaged.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: expected the journal of a run. Name a run folder.")
+    if not path.is_file():  # a pipe would never end
+        raise UserError(f"{path} is not a file: expected the journal of a run. Remove it.")
+    *complete, _incomplete = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [parsed_line(path, number, line) for number, line in enumerate(complete, start=1)]
+
+
+def parsed_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the fields of a line. Raises UserError if they are not those of a line that `Journal` writes."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: expected the journal of a run. Name a run folder.") from None
-    *complete, _incomplete = text.split("\n")
-    lines = []
-    for number, line in enumerate(complete, start=1):
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: expected one JSON object, got {line[:60]!r} ({error.msg}). "
-                "Delete that line to read the rest."
-            ) from None
-        lines.append({key: _from_json(value) for key, value in fields.items()})
-    return lines
+        fields = parse_json(line)
+        if not isinstance(fields, dict):
+            raise ValueError(f"it is a {type(fields).__name__}")
+        fields = {key: _from_json(value) for key, value in fields.items()}
+        for key in ("step", "images", "time"):
+            if not _is_count(fields.get(key)):
+                raise ValueError(f"{key} is {str(fields.get(key))[:20]!r}")
+        if "event" not in fields and (wrong := [key for key, value in fields.items() if not _is_number(value)]):
+            raise ValueError(f"{wrong[0]} is not a number")
+        if not _is_count(fields.get("total_images", 0)):
+            raise ValueError("total_images is not a number")
+    except ValueError as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise UserError(
+            f"{path}, line {number}: expected one JSON object, got {line[:60]!r} ({why}). "
+            "Delete that line to read the rest."
+        ) from None
+    return fields
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and (not math.isfinite(value) or abs(value) <= sys.float_info.max)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= LARGEST
 
 
 def series(journal: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,7 +13,8 @@ from gan_tasks.datasets.errors import UserError, counted, printable
 from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
-from gan_tasks.runs.folder import RunFolder, read_object
+from gan_tasks.runs.folder import RunFolder
+from gan_tasks.runs.json_file import read_object
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.own import OWN_TASK
 

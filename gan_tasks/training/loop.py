@@ -14,16 +14,17 @@ from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
+from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
+    CheckpointError,
     checkpoint_path,
-    list_checkpoints,
-    load_newest,
-    prune_checkpoints,
+    load_checkpoint,
     save_checkpoint,
 )
-from gan_tasks.runs.folder import RunFolder, create_run, from_json, read_run
+from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
+from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
@@ -36,7 +37,7 @@ from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.stopping.failures import in_words, state_text
 from gan_tasks.training.stopping.lock import locked
 from gan_tasks.training.stopping.resuming import RunOptions, check_resumption, with_changes
-from gan_tasks.training.stopping.signals import stop_signals
+from gan_tasks.training.stopping.signals import ends_at_sigterm, stop_signals
 from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images
 
 FIRST_CHECKPOINT_S = 60
@@ -72,7 +73,7 @@ def train(
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
-    with start_runtime(config.device, config.precision, compile=config.compile) as runtime:
+    with ends_at_sigterm(), start_runtime(config.device, config.precision, compile=config.compile) as runtime:
         quiet = config.quiet or not runtime.is_main
         task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
@@ -103,6 +104,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     now = with_changes(run.path, before, changes)
     config: TrainConfig = now.config
     with (
+        ends_at_sigterm(),
         start_runtime(config.device, config.precision, compile=config.compile) as runtime,
         locked(run.path) if runtime.is_main else nullcontext(),
     ):
@@ -144,7 +146,8 @@ class Loop:
                 evaluate_every_steps=config.evaluate_every_steps,
             )
         torch.manual_seed(mix_seed(config.seed))
-        task.build(for_training=True)
+        with bounded():
+            task.build(for_training=True)
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
@@ -156,17 +159,13 @@ class Loop:
             self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
 
     def open(self) -> None:
-        """Open the journal, and restore the newest checkpoint if there is one."""
-
-        def say_damage(damage: Exception) -> None:
-            self.runtime.say(f"{damage}: resuming from the checkpoint before it")
-
-        found = load_newest(self.run.checkpoints, say_damage)
+        """Open the journal, and restore the newest good checkpoint if there is one."""
+        found = load_first(self.run.checkpoints, load_checkpoint, self.runtime.say)
         meters: dict[str, list[Tensor]] = {}
         if found:
-            checkpoint, parts, state = found
+            checkpoint, (parts, state) = found
             self.position = position_of(state, checkpoint, len(self.stages))
-            meters = meters_of(state, self.runtime)
+            meters = meters_of(state, checkpoint, self.runtime)
         self.trainer = self.make_trainer()
         if found:
             self.trainer.load_parts(parts, checkpoint)
@@ -336,8 +335,8 @@ class Loop:
         else:
             self.log.add(values)
         if position.skipped_in_a_row >= self.config.max_skipped_steps:
-            newest = list_checkpoints(self.run.checkpoints)[-1:]
-            kept = f"the last good checkpoint is {newest[0]}" if newest else "there is no checkpoint yet"
+            good = newest_good(self.run.checkpoints)
+            kept = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
             raise TrainingError(
                 f"{counted(position.skipped_in_a_row, 'step')} in a row had losses or gradients that are not finite: "
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
@@ -413,14 +412,17 @@ class Loop:
             self.position.journal_bytes = self.log.size_bytes
             if self.runtime.is_main:
                 state = {**self.position.state(acted=acted), "meters": meters}
-                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state)
+                good = not self.position.skipped_in_a_row and self.trainer.is_well()
+                checkpoint = save_checkpoint(self.run.checkpoints, self.position.step, parts, state, good=good)
                 if is_best:
                     self.run.set_best(checkpoint)
-                prune_checkpoints(self.run.checkpoints, keep=self.config.keep_checkpoints, spare=self.run.kept())
+                keep, spare = self.config.keep_checkpoints, self.run.kept()
+                prune_checkpoints(self.run.checkpoints, checkpoint, keep=keep, spare=spare)
             self.runtime.barrier()
 
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
+        self.save()  # first of all, because the evaluation may take longer than a machine waits before it kills
         is_best = self.is_finished() and self.evaluate()
         if not hurry:
             self.log.sample(self.trainer)
@@ -436,8 +438,11 @@ def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def meters_of(state: Mapping[str, Any], runtime: Runtime) -> dict[str, list[Tensor]]:
+def meters_of(state: Mapping[str, Any], checkpoint: Path, runtime: Runtime) -> dict[str, list[Tensor]]:
     """Return the losses since the last line of the journal; none if the run had another number of processes."""
-    meters = state["meters"]
+    try:
+        meters = checked(list[dict[str, list[float]]], state.get("meters"))
+    except UserError as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: state.json does not hold meters ({error})") from error
     mine = meters[runtime.rank] if len(meters) == runtime.world_size else {}
-    return {name: [torch.tensor(value) for value in values] for name, values in mine.items()}
+    return {name: [torch.tensor(value) for value in values] for name, values in mine.items() if values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from torch import Tensor, nn
 
 from gan_tasks.optim.ema import copy_for_average, update_average
 from gan_tasks.optim.optimizers import make_optimizer
+from gan_tasks.optim.undo import Undo
 from gan_tasks.runs.checkpoint import CheckpointError, Parts, load_weights, shape_text
 from gan_tasks.tasks.base import NetworkRole, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime
+
+LARGEST_WEIGHT = 1e6
+"""A larger weight is a sign that the training has diverged."""
 
 
 class Trainer:
@@ -28,7 +33,7 @@ class Trainer:
         self.runtime = runtime
         self.seed = seed
         self.is_whole = True
-        """Whether all parts are those after the same step. False after an error between the updates of a step."""
+        """Whether all parts are those after the same step. False after an error while weights were updated."""
         config = stage.optimisation
         for networks in task.networks():
             runtime.place(networks)
@@ -40,6 +45,7 @@ class Trainer:
         self.optimizers = {
             role: make_optimizer(config, [self.networks[role]], self.lr[role]) for role in stage.update_order
         }
+        self.undo_d = Undo(self.optimizers["d"]) if stage.update_order == ("d", "g") else None
 
     @property
     def best_generators(self) -> nn.ModuleDict:
@@ -56,30 +62,31 @@ class Trainer:
             stage_images: number of training images before this step, in this stage.
 
         Returns:
-            Losses and diagnostics by name, and `skipped`: 1 if an update was skipped because its gradient was not
-            finite, else 0.
+            Losses and diagnostics by name, and `skipped`: 1 if the step was skipped because a gradient was not
+            finite, else 0. A skipped step changes nothing.
 
-        If it raises before the first update, such as for lack of memory, the state is that before the step. If it
-        raises later, `is_whole` is False.
+        If it raises, the state is that before the step, unless the error came while weights were updated: then
+        `is_whole` is False.
         """
         buffers = [buffer.clone() for buffer in self._buffers()]
         state = self.task.state()
+        finite = False
         try:
             log, finite = self._take_step(batch, index, lr_factor, stage_images)
-        except BaseException:
-            if self.is_whole:
+        finally:
+            if not finite and self.is_whole:
                 self._put_back(buffers)
                 self.task.load_state(state)
-            raise
-        if not finite:
-            self._put_back(buffers)
-        self.is_whole = True
         return log | {"skipped": torch.tensor(float(not finite))}
 
     def _take_step(
         self, batch: Any, index: int, lr_factor: float, stage_images: int
     ) -> tuple[dict[str, Tensor], bool]:
-        """Take the step of `step`. Returns losses and diagnostics, and whether all gradients were finite."""
+        """Take the step of `step`. Returns losses and diagnostics, and whether all gradients were finite.
+
+        The losses of D do not depend on an update of G in the same step, so that both wait until both gradients are
+        known. The losses of G depend on an update of D before it, which is undone if G cannot be updated.
+        """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
         start_step(task, stage, runtime, seed=self.seed, index=index)
@@ -94,8 +101,13 @@ class Trainer:
         detached = {name: image.detach() for name, image in y.items()}
 
         log: dict[str, Tensor] = {}
-        finite = True
+        norms: dict[NetworkRole, Tensor] = {}
+        """The gradient norms of the networks that are still to be updated."""
         for role in updated:
+            if role == "g" and "d" in norms and self.undo_d is not None:
+                self.undo_d.remember()
+                self._update("d", norms.pop("d"))
+                self.is_whole = True  # because it can be undone
             with runtime.autocast():
                 if role == "d":
                     losses = task.d_losses(x, detached)
@@ -104,53 +116,77 @@ class Trainer:
                     task.discriminators.requires_grad_(False)
                     losses = task.g_losses(x, y)
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
-            norm = self._update(role, total)
+            norms[role] = norm = self._gradient(role, total)
             task.discriminators.requires_grad_(True)
-            finite = finite and bool(torch.isfinite(norm))
             log |= {f"{role}/{name}": loss.detach() for name, loss in losses.items()}
             log |= {f"{role}/total": total.detach(), f"grad/{role}": norm}
-        if finite and self.average is not None and "g" in updated:
+            if not torch.isfinite(norm):
+                return log, False
+        for role, norm in norms.items():
+            self._update(role, norm)
+        if self.average is not None and "g" in updated:
             images = len(x[0]) * runtime.world_size
             halflife = stage.optimisation.ema_halflife_images
             update_average(self.average, task.generators, images=images, halflife_images=halflife)
-        return log | task.diagnostics, finite
+        self.is_whole = True
+        if self.undo_d is not None:
+            self.undo_d.forget()
+        return log | task.diagnostics, True
 
     def _updates_g(self, index: int, stage_images: int) -> bool:
         return stage_images >= self.stage.d_warmup_images and index % self.stage.g_interval_steps == 0
 
-    def _update(self, role: NetworkRole, loss: Tensor) -> Tensor:
-        """Update the networks of one role, and return the norm of their gradient.
-
-        If the norm is not finite, no weight changes.
-        """
+    def _gradient(self, role: NetworkRole, loss: Tensor) -> Tensor:
+        """Compute the gradient of the networks of one role, and return its norm."""
         optimizer = self.optimizers[role]
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        # A weight that no loss of this step depends on has no gradient, on all ranks.
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = gradients_of(optimizer)
         self.runtime.average_gradients(gradients)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if torch.isfinite(norm):
-            largest = self.stage.optimisation.clip_grad_norm
-            if largest and norm > largest:
-                torch._foreach_mul_(gradients, largest / norm)
-            self.is_whole = False
-            optimizer.step()
-            if role == "d" and self.stage.d_weight_clip:
-                with torch.no_grad():
-                    for parameter in parameters:
-                        parameter.clamp_(-self.stage.d_weight_clip, self.stage.d_weight_clip)
+        return torch.nn.utils.get_total_norm(gradients).detach()
+
+    def _update(self, role: NetworkRole, norm: Tensor) -> None:
+        """Update the networks of one role with their gradient, which has this norm."""
+        optimizer = self.optimizers[role]
+        largest = self.stage.optimisation.clip_grad_norm
+        if largest and norm > largest:
+            torch._foreach_mul_(gradients_of(optimizer), largest / norm)
+        self.is_whole = False
+        optimizer.step()
+        if role == "d" and self.stage.d_weight_clip:
+            with torch.no_grad():
+                for parameter in weights_of(optimizer):
+                    parameter.clamp_(-self.stage.d_weight_clip, self.stage.d_weight_clip)
         optimizer.zero_grad(set_to_none=True)
-        return norm.detach()
 
     def _buffers(self) -> list[Tensor]:
         """Return the buffers, such as running statistics, which the forward passes change."""
         return [*self.task.generators.buffers(), *self.task.discriminators.buffers()]
 
-    def _put_back(self, before: list[Tensor]) -> None:
-        for buffer, value in zip(self._buffers(), before, strict=True):
+    def _put_back(self, buffers: list[Tensor]) -> None:
+        """Undo what a step has changed in the networks, of which these were the buffers."""
+        self.is_whole = False
+        if self.undo_d is not None:
+            self.undo_d.undo()
+        for buffer, value in zip(self._buffers(), buffers, strict=True):
             buffer.copy_(value)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.task.discriminators.requires_grad_(True)
+        self.is_whole = True
+
+    def is_well(self) -> bool:
+        """Return whether weights, averages and states of the optimizers are finite, and no weight is very large."""
+        networks = [*self.task.networks(), *([self.average] if self.average is not None else [])]
+        weights = [parameter for each in networks for parameter in each.parameters()]
+        others = [buffer for each in networks for buffer in each.buffers()]
+        others += [
+            value
+            for optimizer in self.optimizers.values()
+            for each in optimizer.state.values()
+            for value in each.values()
+        ]
+        return largest_of(weights) <= LARGEST_WEIGHT and largest_of(others) < torch.inf
 
     # Saving and restoring.
 
@@ -207,7 +243,7 @@ class Trainer:
                     if (value := stored.get(f"{name}/{key}")) is None:
                         continue
                     # Keep the memory layout of the parameter: the update is slower with another one.
-                    like = torch.empty_like(parameter) if key != "step" else torch.empty_like(value)
+                    like = torch.empty_like(parameter) if key != "step" else value.new_empty(())
                     if like.shape != value.shape:
                         raise CheckpointError(
                             f"checkpoint {checkpoint}: the optimizer's {key} of {name} is {shape_text(value)} "
@@ -222,6 +258,24 @@ def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: in
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
     task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
     task.diagnostics = {}
+
+
+def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the gradients. A weight that no loss of the step depends on has none, on all ranks."""
+    return [parameter.grad for parameter in weights_of(optimizer) if parameter.grad is not None]
+
+
+@torch.no_grad()
+def largest_of(tensors: Sequence[Tensor]) -> float:
+    """Return the largest absolute value in tensors, NaN if there is one."""
+    numbers = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    by_device = {tensor.device: [each for each in numbers if each.device == tensor.device] for tensor in numbers}
+    largest = [torch.stack(torch._foreach_norm(each, torch.inf)).max().item() for each in by_device.values()]
+    return float("nan") if any(value != value for value in largest) else max(largest, default=0.0)
 
 
 def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

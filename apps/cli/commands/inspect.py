@@ -62,6 +62,7 @@ def inspect(path: Path) -> Iterator[str]:
 
 
 def run_lines(path: Path) -> Iterator[str]:
+    from gan_tasks.networks.parameter_limit import bounded
     from gan_tasks.runs.checkpoint import list_checkpoints
     from gan_tasks.runs.folder import RunFolder, read_run
 
@@ -72,7 +73,8 @@ def run_lines(path: Path) -> Iterator[str]:
     yield f"hardware: {content['hardware']}"
     changed = differences(content["task_config"], type(task).Config())
     yield f"options that are not the default: {', '.join(changed) or 'none'}"
-    task.build(for_training=True)
+    with bounded():
+        task.build(for_training=True)
     yield from spec_lines(task.spec())
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
@@ -121,7 +123,8 @@ def suggested(commands: Sequence[str]) -> Iterator[str]:
 
 def checkpoint_lines(path: Path) -> Iterator[str]:
     """The position of a checkpoint, and how to use it where its run is there."""
-    from gan_tasks.runs.folder import read_object, read_spec
+    from gan_tasks.runs.folder import read_spec
+    from gan_tasks.runs.json_file import read_object
 
     yield from position_lines(path)
     run = path.resolve().parent.parent
@@ -137,8 +140,8 @@ def position_lines(path: Path) -> Iterator[str]:
     position = state["position"]
     shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
     yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
-    for name, size in state["parts"].items():
-        yield f"  {name}: {size / 1e6:,.1f} MB"
+    for name, part in state["parts"].items():
+        yield f"  {name}: {part['bytes'] / 1e6:,.1f} MB"
 
 
 def onnx_lines(path: Path) -> Iterator[str]:

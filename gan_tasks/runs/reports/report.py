@@ -32,8 +32,8 @@ from gan_tasks.metrics.catalogue import (
     Metric,
 )
 from gan_tasks.runs.checkpoint import write_atomically
-from gan_tasks.runs.folder import read_object
 from gan_tasks.runs.journal import read_journal, series
+from gan_tasks.runs.json_file import read_object
 from gan_tasks.runs.reports import charts as curves
 from gan_tasks.runs.reports.charts import Chart, Line
 from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose
@@ -155,9 +155,12 @@ def facts(journal: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _seconds_trained(journal: Sequence[Mapping[str, Any]]) -> float:
-    """Return the time from the first line to the last, without the pauses before a run was resumed."""
+    """Return the time from the first line to the last, without the pauses before a run was resumed.
+
+    A clock that was set back between two lines counts as no time.
+    """
     gaps = (
-        float(later["time"] - earlier["time"])
+        max(0.0, float(later["time"] - earlier["time"]))
         for earlier, later in pairwise(journal)
         if later.get("event") != "resumed"
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 
-import torch
-
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, is_out_of_memory
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.loader import WorkerError
 from gan_tasks.runs.checkpoint import checkpoint_path, list_checkpoints
+from gan_tasks.runs.checkpoint_choice import newest_good
 from gan_tasks.runs.folder import RunFolder
 
 
@@ -19,10 +18,10 @@ class StoppedError(UserError):
 
 def state_text(run: RunFolder, step: int) -> str:
     """Say where the training stopped, and from which checkpoint it goes on."""
-    newest = list_checkpoints(run.checkpoints)[-1:]
-    if newest == [checkpoint_path(run.checkpoints, step)]:
+    newest = newest_good(run.checkpoints) or next(iter(list_checkpoints(run.checkpoints)[::-1]), None)
+    if newest == checkpoint_path(run.checkpoints, step):
         return f"the training stopped at step {step}, and its state is saved"
-    goes_on = f"goes on from {newest[0].name}" if newest else "has no checkpoint yet and starts again"
+    goes_on = f"goes on from {newest.name}" if newest else "has no checkpoint yet and starts again"
     return f"the training stopped at step {step}, and {goes_on}"
 
 
@@ -53,15 +52,6 @@ def what_and_advice(error: Exception) -> tuple[str, str] | None:
             "start a new run with a lower --batch-size or --crop-size, or free some memory and ",
         )
     return None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def named(error: OSError) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.links import refuse_links
 
 
 @contextmanager
@@ -16,14 +17,15 @@ def locked(run: Path) -> Iterator[None]:
     The system releases the lock of a process that dies. Forked processes, such as those that load images, do not
     inherit it. File systems without locks, and Windows, run unlocked.
 
-    Raises UserError if another process holds the lock.
+    Raises UserError if another process holds the lock, or as `refuse_links` does.
     """
+    run.mkdir(parents=True, exist_ok=True)
+    refuse_links(run)
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    run.mkdir(parents=True, exist_ok=True)
     with (run / "lock").open("a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

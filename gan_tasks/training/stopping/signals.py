@@ -5,8 +5,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 ENOUGH = 3
+
+
+@contextmanager
+def ends_at_sigterm() -> Iterator[None]:
+    """Raise SystemExit(143) at SIGTERM, for the time in which there is nothing to save, so that files are closed.
+
+    SIGINT raises KeyboardInterrupt anyway. Outside the main thread signals cannot be caught.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_an_incomplete_last_line_is_skipped_and_removed_before_the_next_write(
 
 def test_an_error_names_a_damaged_line_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"step": 1, "images": 4}\n{"step": 2, \n{"step": 3, "images": 12}\n')
+    path.write_text('{"step": 1, "images": 4, "time": 1}\n{"step": 2, \n{"step": 3, "images": 12, "time": 2}\n')
     with pytest.raises(UserError, match="line 2"):
         read_journal(path)
 

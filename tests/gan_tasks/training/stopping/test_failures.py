@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import multiprocessing
 import os
 import shutil
@@ -21,7 +20,14 @@ from tiny import tiny_task, write_pairs
 
 import gan_tasks.runs.checkpoint
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.runs.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from gan_tasks.runs.checkpoint import (
+    CheckpointError,
+    described,
+    list_checkpoints,
+    load_checkpoint,
+    load_state,
+    state_bytes,
+)
 from gan_tasks.runs.folder import load_trained
 from gan_tasks.runs.journal import Journal, read_journal
 from gan_tasks.training.config import TrainConfig
@@ -195,7 +201,7 @@ def test_no_memory_before_the_first_update_of_a_step(
     assert equal(state(tmp_path / "run"), whole)
 
 
-def test_an_error_between_the_updates_of_a_step_is_not_saved(
+def test_an_error_between_the_updates_of_a_step_undoes_the_first(
     data: Path, tmp_path: Path, whole: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The discriminator has learned from the batch, and the generator has not."""
@@ -211,7 +217,7 @@ def test_an_error_between_the_updates_of_a_step_is_not_saved(
     with monkeypatch.context() as patch:
         patch.setattr(Pix2Pix, "g_losses", failed)
         sentence = stopped(data, tmp_path / "run", checkpoint_every_steps=2)
-    assert "the training stopped at step 3, and goes on from step-00000002" in sentence
+    assert "the training stopped at step 3, and its state is saved" in sentence
     resume(tmp_path / "run")
     assert equal(state(tmp_path / "run"), whole)
 
@@ -340,9 +346,9 @@ def test_weights_that_do_not_fit_are_a_sentence(
     tensors = load_file(path)
     spoil(tensors)
     save_file(tensors, path)
-    content = json.loads((checkpoint / "state.json").read_bytes())
-    content["parts"][part] = path.stat().st_size
-    (checkpoint / "state.json").write_text(json.dumps(content))
+    content = load_state(checkpoint)
+    content["parts"][part] = described(path.read_bytes())
+    (checkpoint / "state.json").write_bytes(state_bytes(content))
     if (part, spoil) == ("optimizer-g", renamed):
         return  # a weight without a gradient has no state: nothing can be missing
     with pytest.raises(CheckpointError, match=f"{checkpoint}.*version"):
