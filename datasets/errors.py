@@ -57,5 +57,20 @@ def printable(text: object) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), str(text))
 
 
+def visible(text: object) -> str:
+    r"""Return text for a terminal: control characters become `\xNN`, so that a name cannot command the terminal.
+
+    Ends of lines and tabs are kept. Marks that turn the direction of writing round are escaped too.
+    """
+    return _CONTROLS.sub(lambda found: _escape_control(ord(found[0])), printable(text))
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def _escape_control(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
 def _escape(surrogate: int) -> str:
     return f"\\x{surrogate - 0xDC00:02x}" if 0xDC80 <= surrogate <= 0xDCFF else f"\\u{surrogate:04x}"

@@ -51,9 +51,11 @@ def load_model(
     Raises UserError for any other path, and for arguments that do not fit the model.
     """
     path = Path(path)
-    if (path / "config.json").is_file() or (path / "state.json").is_file():
-        if provider != "auto":
-            raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
+    is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
+    bundled = None if is_run else find_bundled(path)
+    if provider != "auto" and (is_run or bundled or is_public_checkpoint(path)):
+        raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
+    if is_run:
         from gan_tasks.export.models.run_model import TrainedModel
 
         return TrainedModel(path, device=device, mode=mode, direction=direction)
@@ -65,7 +67,6 @@ def load_model(
         from gan_tasks.export.onnx.model import OnnxModel
 
         return OnnxModel(path, device=device, provider=provider)
-    bundled = find_bundled(path)
     if bundled or is_public_checkpoint(path):
         from gan_tasks.export.models.pretrained_model import PretrainedModel
 

@@ -7,7 +7,7 @@ import io
 import sys
 from contextvars import ContextVar
 
-from gan_tasks.datasets.errors import printable
+from gan_tasks.datasets.errors import printable, visible
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,4 +41,9 @@ def say_details(traceback: str) -> None:
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    print(sentence, file=sys.stderr)
+    print(visible(sentence), file=sys.stderr)
+
+
+def print_line(line: str) -> None:
+    """Print a line of a result to stdout. Names and metadata of files may be in it."""
+    print(visible(line))

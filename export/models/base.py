@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, to_float, to_uint8
 from gan_tasks.spec import ModelSpec
 
@@ -18,6 +19,10 @@ FloatImages = NDArray[np.float32]
 
 MAX_MEMORY_BYTES = 2_400_000_000
 """Default of `Model.max_memory_bytes`."""
+
+
+class ModelRunError(UserError):
+    """A model cannot be run on an input, or its output is none of the kind that its spec promises."""
 
 
 class Model(ABC):
@@ -90,6 +95,27 @@ class Model(ABC):
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """Run a model of one image input on H×W×C pixels, uint8 or uint16; return (s·H)×(s·W)×C' of the same type."""
         return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)
+
+
+def check_output(output: FloatImages, expected: tuple[int, ...], name: str, remedy: str) -> None:
+    """Check the shape of a network's output, and that all its values are finite.
+
+    name, remedy: the model, and what to do about it, for the message.
+
+    Raises ModelRunError.
+    """
+    if output.shape != expected:
+        raise ModelRunError(
+            f"{name} gives {shape_text(output.shape)} values where its spec promises {shape_text(expected)} "
+            f"(images × channels × height × width): {remedy}"
+        )
+    if not (is_finite := np.isfinite(output)).all():
+        share = 1 - float(is_finite.mean())
+        raise ModelRunError(f"{name} gives values that are NaN or infinite ({share:.0%} of the output): {remedy}")
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "single"
 
 
 def from_float(image: FloatImages, dtype: np.dtype[Any]) -> Pixels:

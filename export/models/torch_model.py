@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from gan_tasks.export.models.base import FloatImages
+from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.export.models.base import FloatImages, check_output
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel
 from gan_tasks.networks.backbone import Generator
@@ -46,7 +47,11 @@ class TorchModel(TiledModel):
     device: torch.device
 
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
-        """Move the network to its device. Mode `train` keeps dropout and uses the statistics of each batch."""
+        """Move the network to its device. Mode `train` keeps dropout and uses the statistics of each batch.
+
+        Raises UserError if a weight is NaN or infinite.
+        """
+        check_weights(network)
         self.device = pick_device(device)
         self.runs_on = f"PyTorch, {self.device}"
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
@@ -75,7 +80,23 @@ class TorchModel(TiledModel):
         with torch.inference_mode():
             tensors = [torch.from_numpy(each).to(self.device) for each in inputs]
             result: FloatImages = self.network(*tensors).float().cpu().numpy()
+        height, width = (
+            (0, 0) if self.spec.image is None else inputs[self.spec.inputs.index(self.spec.image)].shape[-2:]
+        )
+        expected = (len(inputs[0]), *self.spec.output_shape(height, width))
+        check_output(result, expected, self.title, "use another checkpoint, or train it again with a lower --lr")
         return result
+
+
+def check_weights(network: nn.Module) -> None:
+    """Raise UserError if a weight of a network is NaN or infinite, as after a training that diverged."""
+    state = network.state_dict()
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"{counted(len(bad), 'tensor')} of the network with values that are NaN or infinite, {bad[0]} first: the "
+            "training diverged, or the file is damaged. Use an earlier checkpoint, or download the file again"
+        )
 
 
 def input_shapes(spec: ModelSpec, batch: int, height: int, width: int) -> list[tuple[int, ...]]:

@@ -1,9 +1,10 @@
-"""Read and check the bytes of an ONNX file before a runtime opens it. Needs no ONNX package.
+"""Read and screen the bytes of an ONNX file before a runtime opens it. Needs no ONNX package.
 
-An ONNX file may refer to other files with its weights, and a runtime opens them: it would also read a path such as
-`../../secret`. Our models are single files, so a file that refers to another one anywhere in its graph is refused.
+A runtime does what a graph says: it opens the files that hold its weights, it repeats a loop without an end, and it
+expands functions of functions until the memory is full. Models that `gan-tasks export` writes have nothing of that:
+their weights are in the file, and their graph is a list of standard operators. Any other file is refused.
 
-The format is protobuf (https://protobuf.dev/programming-guides/encoding); field numbers are those of onnx.proto.
+Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
 from __future__ import annotations
@@ -14,28 +15,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.onnx.protobuf import MalformedError, as_message, as_text, fields
 
 MAX_BYTES = 2**31 - 1
 """Largest length of a protobuf message."""
-MAX_DEPTH = 64
-"""Largest depth of nested messages. Subgraphs, such as those of `If` and `Loop`, make them deep."""
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_NODES = 20_000
+"""Largest number of nodes in a graph. RRDBNet with 23 blocks has 1,000."""
+MAX_FIELDS = 500_000
+"""Largest number of fields in all messages. RRDBNet has 30,000."""
 
 # Message → field number → message: every path from a model to its tensors.
 CHILDREN = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "model": {7: "graph", 14: "entry"},
+    "graph": {1: "node", 5: "tensor"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
-    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "attribute": {5: "tensor", 10: "tensor"},
     "tensor": {},
+    "entry": {},
+}
+# Message → field number → what it is, if a file that has it is refused.
+REFUSED = {
+    "model": {20: "instructions for a training", 25: "functions of its own"},
+    "graph": {15: "sparse weights"},
+    "attribute": {
+        **dict.fromkeys((6, 11), "a graph within its graph, such as a loop or a branch"),
+        **dict.fromkeys((22, 23), "sparse weights"),
+    },
 }
 TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
+GRAPH_NODE, GRAPH_TENSOR, GRAPH_INPUT = 1, 5, 11
+TENSOR_NAME, VALUE_NAME = 8, 1
+NODE_INPUT, NODE_OUTPUT, NODE_OPERATOR, NODE_DOMAIN = 1, 2, 4, 7
 ENTRY_KEY, ENTRY_VALUE = 1, 2
+STANDARD_DOMAINS = ("", "ai.onnx")
+"""Names of the set of operators that the ONNX standard defines."""
 
 
 class OnnxFileError(UserError):
@@ -44,7 +58,7 @@ class OnnxFileError(UserError):
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A checked file that refers to no other file: its name for messages, its bytes, and its `metadata_props`."""
+    """A screened file: its name for messages, its bytes, and its `metadata_props`."""
 
     name: str
     data: bytes
@@ -52,7 +66,7 @@ class OnnxFile:
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Read and check a file. Raises OnnxFileError if it is not safe to open with a runtime."""
+    """Read and screen a file. Raises OnnxFileError if it is not safe to open with a runtime."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise OnnxFileError(f"{path} {what}: expected an .onnx file, as `gan-tasks export` writes it")
@@ -63,23 +77,59 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def parse_onnx(data: bytes, name: str) -> OnnxFile:
-    """Check the bytes of a file, as `read_onnx` does; `name` is its name in messages."""
-    view = memoryview(data)
+    """Screen the bytes of a file, as `read_onnx` does; `name` is its name in messages."""
+    found: set[int] = set()
+    metadata: dict[str, str] = {}
     try:
-        top = list(fields(view))
-        if not {MODEL_IR_VERSION, MODEL_GRAPH} <= {number for number, _ in top}:
+        for kind, number, value in screened(memoryview(data), name):
+            if kind == "model":
+                found.add(number)
+                if number == MODEL_METADATA:
+                    metadata.update([read_entry(value)])
+        if not {MODEL_IR_VERSION, MODEL_GRAPH} <= found:
             raise MalformedError("it has no graph")
-        if refers_to_files(view, "model"):
-            raise OnnxFileError(
-                f"{name} has weights in another file: expected a model of one file. "
-                "Save it as one (onnx.save with save_as_external_data=False), or export it again"
-            )
-        metadata = dict(read_entry(value) for number, value in top if number == MODEL_METADATA)
-    except (MalformedError, UnicodeDecodeError) as error:
+    except MalformedError as error:
         raise OnnxFileError(
             f"{name} is not an ONNX file, or is cut short or damaged: {error}. Give one that `gan-tasks export` wrote"
         ) from error
     return OnnxFile(name, data, metadata)
+
+
+def screened(model: memoryview, name: str) -> Iterator[tuple[str, int, memoryview | int]]:
+    """Yield (message, field number, value) of all fields down to those of tensors.
+
+    Raises OnnxFileError for a file that is not safe to open, and MalformedError for one that is damaged.
+    """
+    waiting = [("model", model)]
+    field_count = node_count = 0
+    while waiting:
+        kind, message = waiting.pop()
+        node_count += kind == "node"
+        for number, value in fields(message):
+            field_count += 1
+            if field_count > MAX_FIELDS or node_count > MAX_NODES:
+                raise OnnxFileError(
+                    f"{name} has more than {MAX_NODES:,} nodes or {MAX_FIELDS:,} fields: expected a model that "
+                    "`gan-tasks export` wrote"
+                )
+            if what := unsafe(kind, number, value):
+                raise OnnxFileError(f"{name} has {what}")
+            if child := CHILDREN[kind].get(number):
+                waiting.append((child, as_message(value)))
+            yield kind, number, value
+
+
+def unsafe(kind: str, number: int, value: memoryview | int) -> str:
+    """Return what makes a file with this field unsafe, and what to do; empty if nothing does."""
+    if kind == "tensor" and (number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and value != 0)):
+        return (
+            "weights in another file: expected a model of one file. "
+            "Save it as one (onnx.save with save_as_external_data=False), or export it again"
+        )
+    what = REFUSED.get(kind, {}).get(number, "")
+    if kind == "node" and number == NODE_DOMAIN and (domain := as_text(value)) not in STANDARD_DOMAINS:
+        what = f"an operator of {domain!r}, which is not of the ONNX standard"
+    return what and f"{what}: expected a plain list of operators, as `gan-tasks export` writes it"
 
 
 def graph_sha256(file: OnnxFile) -> str:
@@ -91,67 +141,33 @@ def graph_sha256(file: OnnxFile) -> str:
     return digest.hexdigest()
 
 
-def refers_to_files(message: memoryview, kind: str, depth: int = MAX_DEPTH) -> bool:
-    """Return whether any tensor in the message, or in a nested one, has its data in another file."""
-    if depth == 0:
-        raise MalformedError(f"it is nested more than {MAX_DEPTH} messages deep")
-    for number, value in fields(message):
-        if kind == "tensor" and (number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and value != 0)):
-            return True
-        if (child := CHILDREN[kind].get(number)) and refers_to_files(as_message(value), child, depth - 1):
-            return True
-    return False
+def constant_operators(file: OnnxFile) -> set[str]:
+    """Return the operators of nodes that depend on no input, so that a runtime may run them when it opens the file.
+
+    A `Constant` itself is not one of them. Nodes that do not stand in the order of the computation are.
+    """
+    graphs = [as_message(value) for number, value in fields(memoryview(file.data)) if number == MODEL_GRAPH]
+    parts = [part for graph in graphs for part in fields(graph)]
+    varying, stored = (
+        {name for number, value in parts if number == kind for name in texts(as_message(value), of_name)}
+        for kind, of_name in ((GRAPH_INPUT, VALUE_NAME), (GRAPH_TENSOR, TENSOR_NAME))
+    )
+    varying -= stored  # old files list their weights as inputs too
+    operators: set[str] = set()
+    for message in (as_message(value) for number, value in parts if number == GRAPH_NODE):
+        if varying.isdisjoint(texts(message, NODE_INPUT)):
+            operators.update(texts(message, NODE_OPERATOR))
+        else:
+            varying.update(texts(message, NODE_OUTPUT))
+    return operators - {"Constant"}
+
+
+def texts(message: memoryview, number: int) -> list[str]:
+    """Return the texts of one field."""
+    return [as_text(value) for found, value in fields(message) if found == number]
 
 
 def read_entry(value: memoryview | int) -> tuple[str, str]:
     """Read a key and its text."""
-    entry = {number: str(as_message(part), "utf-8") for number, part in fields(as_message(value))}
+    entry = {number: as_text(part) for number, part in fields(as_message(value))}
     return entry.get(ENTRY_KEY, ""), entry.get(ENTRY_VALUE, "")
-
-
-# The protobuf encoding.
-
-
-class MalformedError(ValueError):
-    """The bytes are not a protobuf message."""
-
-
-def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Yield (field number, value) in order; a value is a number, or a view for texts, bytes and messages."""
-    at = 0
-    while at < len(message):
-        tag, at = read_varint(message, at)
-        number, wire_type = tag >> 3, tag & 7
-        value: memoryview | int
-        if wire_type == VARINT:
-            value, at = read_varint(message, at)
-        elif wire_type in (BYTES, FIXED64, FIXED32):
-            length = {FIXED64: 8, FIXED32: 4}.get(wire_type)
-            if length is None:
-                length, at = read_varint(message, at)
-            value, at = message[at : at + length], at + length
-            if at > len(message):
-                raise MalformedError("it ends too early")
-        else:
-            raise MalformedError(f"field {number} has the unknown encoding {wire_type}")
-        yield number, value
-
-
-def read_varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Read a number of up to ten bytes, low bytes first; return it and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            raise MalformedError("it ends too early")
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise MalformedError("a number in it is longer than ten bytes")
-
-
-def as_message(value: memoryview | int) -> memoryview:
-    if isinstance(value, int):
-        raise MalformedError("a number is where a message should be")
-    return value

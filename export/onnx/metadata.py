@@ -11,9 +11,21 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 
+MAX_SPEC_LENGTH = 100_000
+"""Largest length of the spec's JSON in characters."""
+MAX_LISTED = 5
+"""Most invalid entries in a message."""
+
 
 def parse_spec(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if len(value) > MAX_SPEC_LENGTH:
+        raise ValueError(f"it has {len(value):,} characters, expected at most {MAX_SPEC_LENGTH:,}")
+    try:
+        return json.loads(value)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 @dataclass(frozen=True)
@@ -72,13 +84,13 @@ class OnnxMetadata:
         try:
             return TypeAdapter(cls).validate_python(found)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:MAX_LISTED])
             raise OnnxFileError(f"{file.name} has invalid metadata: {wrong}. Export it again") from error
 
 
 def spec_of(file: OnnxFile) -> ModelSpec | None:
     """Return the spec in a file's metadata; None if there is none, or it is invalid."""
     try:
-        return spec_from_json(json.loads(file.metadata.get("spec", "")))
+        return spec_from_json(parse_spec(file.metadata.get("spec", "")))
     except ValueError:
         return None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
-from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
+from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages, ModelRunError, check_output
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
 from gan_tasks.export.onnx.contract import OUTPUT
-from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, read_onnx
+from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, graph_sha256, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.provider_cache import read_cached
 from gan_tasks.export.onnx.providers import (
@@ -51,6 +54,8 @@ class OnnxModel(TiledModel):
     ) -> None:
         file = read_onnx(path)
         self.metadata = OnnxMetadata.of(file)
+        check_unchanged(file, self.metadata)
+        self._reopened = partial(OnnxModel, path.absolute(), device=device, provider=provider)
         picked = pick_session(file, device=device, provider=provider)
         self.session = picked.session
         check_fit(file, self.metadata, self.session)
@@ -64,6 +69,10 @@ class OnnxModel(TiledModel):
         self.licence = self.metadata.licence
 
         self._keeps_memory = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A session cannot be pickled: another process opens the file."""
+        return partial(self._reopened, max_memory_bytes=self.max_memory_bytes), ()
 
     @property
     def parameter_count(self) -> int:
@@ -79,20 +88,34 @@ class OnnxModel(TiledModel):
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         spec, self._keeps_memory = self.spec, True
         feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
-        output = run_session(self.session, feeds) * 2 - 1
+        output = run_session(self.session, feeds, name=self.place)
+        padded = (0, 0) if spec.image is None else feeds[spec.image.name].shape[-2:]
+        expected = (len(inputs[0]), *spec.output_shape(*padded))
+        check_output(output, expected, self.place, "export the model again, and check it with `gan-tasks verify`")
         height, width = (0, 0) if spec.image is None else inputs[spec.inputs.index(spec.image)].shape[-2:]
         _, rows, columns = spec.output_shape(height, width)
-        return output[..., :rows, :columns]
+        return output[..., :rows, :columns] * 2 - 1
 
     def release_memory(self) -> None:
         if self._keeps_memory and self.providers[0] == CPU.engine:
-            shrink_arena(self.session, {each.name: self._to_feed(each, smallest(each)) for each in self.spec.inputs})
+            feeds = {each.name: self._to_feed(each, smallest(each)) for each in self.spec.inputs}
+            with suppress(ModelRunError):  # the next image gets the error
+                shrink_arena(self.session, feeds)
         self._keeps_memory = False
 
     def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:
         if given.kind == "image":
             x = x * np.float32(0.5) + np.float32(0.5)
         return pad_to_multiple(x, self.spec.size_multiple, self.spec.minimum_size) if given.is_spatial else x
+
+
+def check_unchanged(file: OnnxFile, metadata: OnnxMetadata) -> None:
+    """Check the hash of the graph and its weights. Raises OnnxFileError if a byte of them has changed."""
+    if graph_sha256(file) != metadata.graph_sha256:
+        raise OnnxFileError(
+            f"{file.name} is damaged, or another program has changed it: its graph or its weights are not those that "
+            "were exported. Copy or download it again, or export the model again"
+        )
 
 
 def check_fit(file: OnnxFile, metadata: OnnxMetadata, session: Session) -> None:
@@ -157,10 +180,31 @@ def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
     return Picked(start_session(file, configuration), configuration, "")
 
 
-def run_session(session: Session, feeds: Mapping[str, FloatImages]) -> FloatImages:
-    """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output."""
-    (output,) = session.run([OUTPUT], feeds)
+def run_session(
+    session: Session, feeds: Mapping[str, FloatImages], *options: Any, name: str = "the model"
+) -> FloatImages:
+    """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output.
+
+    options: RunOptions, for a session of ONNX Runtime.
+    name: the model, for messages.
+
+    Raises ModelRunError if the runtime cannot run it.
+    """
+    try:
+        (output,) = session.run([OUTPUT], feeds, *options)
+    except Exception as error:  # the runtimes have a dozen exceptions without a common base class
+        shapes = ", ".join(f"{key} {'×'.join(map(str, x.shape))}" for key, x in feeds.items())
+        raise ModelRunError(f"{name} cannot be run on {shapes}: {reason_of(error)}") from error
     return output
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason that a runtime gives, without places in its source code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    head, _, status = text.rpartition("Status Message: ")
+    operator = found[1] if (found := re.search(r"while running (\w+) node", head)) else ""
+    status = re.sub(r"^\S+\.(?:h|cc|cpp|cu):\d+ .*?\) ", "", status).removeprefix("[ONNXRuntimeError] : ")
+    return f"{operator}: {status[:200]}" if operator else status[:200]
 
 
 def smallest(given: InputSpec) -> FloatImages:
@@ -174,4 +218,4 @@ def shrink_arena(session: Any, feeds: Mapping[str, FloatImages]) -> None:
 
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    session.run([OUTPUT], feeds, options)
+    run_session(session, feeds, options)

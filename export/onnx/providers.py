@@ -20,7 +20,7 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError, did_you_mean, enumerated
 from gan_tasks.export.models.base import FloatImages
-from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, constant_operators
 from gan_tasks.export.onnx.metadata import spec_of
 from gan_tasks.export.onnx.winograd import with_winograd
 
@@ -76,7 +76,9 @@ PROVIDERS = (
 class Session(Protocol):
     """The methods of `onnxruntime.InferenceSession` that every session has."""
 
-    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]: ...
+    def run(
+        self, output_names: Sequence[str], feeds: Mapping[str, FloatImages], *options: Any
+    ) -> Sequence[FloatImages]: ...
     def get_inputs(self) -> Sequence[Any]: ...
     def get_outputs(self) -> Sequence[Any]: ...
     def get_providers(self) -> Sequence[str]: ...
@@ -213,8 +215,11 @@ def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:
     # Memory patterns for repeated sizes make the memory of contextual attention grow by a third.
     spec = spec_of(file)
     options.enable_mem_pattern = spec is None or spec.use != "inpaint"
+    # It runs what depends on no input before anything can stop it. An exported graph has only weights to convert.
+    folds = constant_operators(file) <= {"Cast"}
+    disabled = [] if folds else ["ConstantFolding"]
     try:
-        return onnxruntime.InferenceSession(file.data, options, providers=chosen)
+        return onnxruntime.InferenceSession(file.data, options, providers=chosen, disabled_optimizers=disabled)
     except Exception as error:  # the runtime has a dozen exceptions without a common base class
         raise OnnxFileError(
             f"{file.name} is not accepted by ONNX Runtime {onnxruntime.__version__} ({error})"
@@ -235,7 +240,9 @@ class OnDevice:
         self.device = device
         self.index = index
 
-    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]:
+    def run(
+        self, output_names: Sequence[str], feeds: Mapping[str, FloatImages], *options: Any
+    ) -> Sequence[FloatImages]:
         from onnxruntime import OrtValue
 
         binding = self.session.io_binding()
@@ -315,7 +322,9 @@ class OpenVinoSession:
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
-    def run(self, output_names: Sequence[str], feeds: Mapping[str, FloatImages]) -> Sequence[FloatImages]:
+    def run(
+        self, output_names: Sequence[str], feeds: Mapping[str, FloatImages], *options: Any
+    ) -> Sequence[FloatImages]:
         with self._lock:
             outputs = self._request.infer(dict(feeds))
             return [np.asarray(outputs[name], np.float32) for name in output_names]

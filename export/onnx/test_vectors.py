@@ -26,6 +26,8 @@ BLOCK = 8
 """Side in pixels of the blocks that images of test vectors consist of, so that they compress well."""
 MAX_BYTES = 2**26
 """Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
+MAX_VECTORS = 4
+"""Most test vectors of a file. `export` writes two."""
 KEY = "test_vector_"
 """Prefix of the metadata entries."""
 
@@ -96,8 +98,10 @@ def test_vectors_to_metadata(vectors: Sequence[TestVector]) -> dict[str, str]:
 
 
 def test_vectors_of(file: OnnxFile) -> tuple[TestVector, ...]:
-    """Read the test vectors of a file. Raises OnnxFileError if one is damaged."""
+    """Read the test vectors of a file. Raises OnnxFileError if one is damaged, or there are too many."""
     names = sorted(key for key in file.metadata if key.startswith(KEY))
+    if len(names) > MAX_VECTORS:
+        raise OnnxFileError(f"{file.name} has {len(names)} test vectors: expected at most {MAX_VECTORS}")
     try:
         return tuple(TestVector.from_text(file.metadata[name]) for name in names)
     except ValueError as error:

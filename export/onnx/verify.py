@@ -5,7 +5,9 @@ Imports no torch: the outputs of torch are in the file, as test vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.export.models.base import FloatImages, ModelRunError
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.export.onnx.model import check_fit, open_session, run_session
@@ -21,6 +24,13 @@ from gan_tasks.export.onnx.test_vectors import TestVector, legal_sizes, noise, t
 
 TOLERANCE = 1e-4
 """Largest allowed difference between runtimes and machines, of values in [0, 1]."""
+MAX_SECONDS = 600.0
+"""Most time that all runs of a file may take."""
+MAX_MEMORY_BYTES = 8 * 10**9
+"""Most memory that a run may need, by what the file says of itself."""
+
+Run = Callable[[Mapping[str, FloatImages]], FloatImages]
+"""Runs the graph on its inputs by name."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,8 @@ def verify(path: Path) -> Verification:
     is installed; the test vectors in the file give the outputs of torch; all sizes and batches give the right shape
     and finite values, and an image in a batch gives the same output as alone.
 
-    Raises UserError for a file that is not an exported model or cannot be opened.
+    Raises UserError for a file that is not an exported model or cannot be opened, and for one that needs more than
+    MAX_MEMORY_BYTES. A run that takes too long is stopped, and its check fails.
     """
     return verify_file(read_onnx(path))
 
@@ -70,15 +81,56 @@ def verify(path: Path) -> Verification:
 def verify_file(file: OnnxFile) -> Verification:
     """Check a file that is read already, as `verify` does."""
     metadata, vectors = OnnxMetadata.of(file), test_vectors_of(file)
+    check_memory(file, metadata)
     session = open_session(file, device="cpu")
     check_fit(file, metadata, session)
+    run = in_time(session, time.monotonic() + MAX_SECONDS)
     checks = (
         attempt("contents", lambda: check_contents(file, metadata)),
         attempt("structure", lambda: check_structure(file)),
-        attempt("test vectors", lambda: check_test_vectors(metadata, vectors, session)),
-        attempt("sizes", lambda: check_sizes(metadata, session)),
+        attempt("test vectors", lambda: check_test_vectors(metadata, vectors, run)),
+        attempt("sizes", lambda: check_sizes(metadata, run)),
     )
     return Verification(file.name, metadata, checks, tuple(open_session(file).get_providers()))
+
+
+def check_memory(file: OnnxFile, metadata: OnnxMetadata) -> None:
+    """Raise UserError if a run of `check_sizes` needs more than MAX_MEMORY_BYTES, before anything is allocated."""
+    spec = metadata.spec
+    for height, width in legal_sizes(spec):
+        channels = sum(given.channels for given in spec.inputs)
+        out_channels, rows, columns = spec.output_shape(height, width)
+        numbers = channels * height * width + out_channels * rows * columns
+        needed = 2 * (height * width * metadata.bytes_per_pixel + 4 * numbers)
+        if needed > MAX_MEMORY_BYTES:
+            raise UserError(
+                f"{file.name} needs {needed / 1e9:,.0f} GB for two images of {height}×{width} pixels, as its "
+                f"metadata say: it can be verified with at most {MAX_MEMORY_BYTES / 1e9:,.0f} GB"
+            )
+
+
+def in_time(session: Session, deadline_s: float) -> Run:
+    """Return a function that runs a session of ONNX Runtime until a time of `time.monotonic`, and then fails.
+
+    The runtime stops between two operators of the graph.
+    """
+    import onnxruntime
+
+    def run(feeds: Mapping[str, FloatImages]) -> FloatImages:
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(max(0, deadline_s - time.monotonic()), setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return run_session(session, feeds, options)
+        except ModelRunError as error:
+            if options.terminate:
+                raise UserError(f"the runs took more than {MAX_SECONDS:.0f} seconds and were stopped") from error
+            raise
+        finally:
+            timer.cancel()
+
+    return run
 
 
 def attempt(name: str, check: Callable[[], str]) -> Check:
@@ -105,10 +157,10 @@ def check_structure(file: OnnxFile) -> str:
     return f"onnx {onnx.__version__} and ONNX Runtime accept it"
 
 
-def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], session: Session) -> str:
+def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], run: Run) -> str:
     if not vectors:
         raise UserError("the file has none")
-    error = max(vector.error(run_session(session, vector.feeds())) for vector in vectors)
+    error = max(vector.error(run(vector.feeds())) for vector in vectors)
     allowed = metadata.max_error + TOLERANCE
     text = f"largest difference from torch {error:.1e} in {counted(len(vectors), 'test vector')}"
     if not error <= allowed:
@@ -116,20 +168,20 @@ def check_test_vectors(metadata: OnnxMetadata, vectors: Sequence[TestVector], se
     return f"{text} (exported with {metadata.max_error:.1e}, weights {metadata.weights})"
 
 
-def check_sizes(metadata: OnnxMetadata, session: Session) -> str:
+def check_sizes(metadata: OnnxMetadata, run: Run) -> str:
     spec = metadata.spec
     sizes = legal_sizes(spec)
     largest = 0.0
     for height, width in sizes:
         feeds = noise(spec, 2, height, width)
-        output = run_session(session, feeds)
+        output = run(feeds)
         expected = (2, *spec.output_shape(height, width))
         if output.shape != expected:
             raise UserError(f"{height}×{width} pixels gave the shape {output.shape} instead of {expected}")
         if not np.isfinite(output).all():
             raise UserError(f"{height}×{width} pixels gave values that are not finite")
         for index in range(2):
-            single = run_session(session, {name: value[index : index + 1] for name, value in feeds.items()})
+            single = run({name: value[index : index + 1] for name, value in feeds.items()})
             largest = max(largest, float(np.abs(output[index] - single[0]).max()))
     if largest > TOLERANCE:
         raise UserError(f"an image in a batch differs by {largest:.1e} from the same image by itself")

@@ -19,6 +19,8 @@ State = Mapping[str, Tensor]
 ModuleNames = Mapping[str, str]
 Network = TypeVar("Network", bound=nn.Module)
 
+MAX_LAYERS = 256
+"""Most blocks or layers of one kind that a network may have. The largest public one has 32."""
 INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -99,6 +101,13 @@ def conv_channels(state: State, module: str) -> tuple[int, int]:
     return weight.shape[0], weight.shape[1]
 
 
+def checked_count(count: int, what: str, most: int = MAX_LAYERS) -> int:
+    """Return a number of blocks or layers. Raises UserError if it is larger than that of any network."""
+    if count > most:
+        raise UserError(f"it has {count:,} {what}, expected at most {most}")
+    return count
+
+
 def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> Network:
     """Make the network and load copies of the published tensors into it, converted to the network's data types.
 
@@ -106,7 +115,7 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
     names: our names → published names.
     state: the published tensors.
 
-    Raises UserError for the first tensor that is missing, superfluous or of the wrong shape.
+    Raises UserError for the first tensor that is missing, superfluous, of the wrong shape, or not finite.
     """
     # On "meta" the network needs no memory. The sizes that a file claims are checked before any memory is allocated.
     try:
@@ -121,6 +130,11 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
             continue  # Files from before PyTorch 0.4.1 have no counter; it then starts from 0.
         if wanted is None or found is None or wanted.shape != found.shape:
             raise UserError(f"{key} is {describe(found)} where {describe(wanted)} was expected")
+        if found.is_floating_point() and not found.isfinite().all():
+            raise UserError(
+                f"{key} has values that are NaN or infinite: its training diverged, or the file is damaged. "
+                "Download it again, or give an earlier checkpoint"
+            )
     own = {
         key: tensor.to(expected[key].dtype, copy=True, memory_format=torch.contiguous_format)
         for key, tensor in state.items()

@@ -14,7 +14,7 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import UNetDiscriminator
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.networks.super_resolution import rrdb
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, checked_count, conv_channels
 from gan_tasks.pretrained.jy import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -90,6 +90,7 @@ def build_rrdb(state: State) -> Generator:
     found = find_naming(state)
     assert found is not None  # `recognise` has checked it
     naming, blocks = found
+    checked_count(blocks, "blocks")
     if 15 * blocks > len(state):  # each has 15 convolutions
         raise UserError(f"it names {blocks} blocks but has only {len(state)} tensors")
     names = naming.names(blocks)

@@ -8,7 +8,6 @@ import re
 
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
@@ -19,6 +18,7 @@ from gan_tasks.pretrained.conversion import (
     State,
     Usage,
     assemble,
+    checked_count,
     conv_channels,
     find_norm,
 )
@@ -98,9 +98,7 @@ def is_unet(state: State) -> bool:
 def build_unet(state: State) -> Generator:
     """Build a U-Net. Its dropout is the default of the published code; it makes no difference in eval mode."""
     downs, norm = count_unet_downs(state), find_norm(state)
-    if downs > MAX_UNET_DOWNS:
-        raise UserError(f"it has {downs} downs, expected at most {MAX_UNET_DOWNS}")
-    names = unet_names(downs)
+    names = unet_names(checked_count(downs, "downs", MAX_UNET_DOWNS))
     width, in_channels = conv_channels(state, names["stem"])
     _, out_channels = conv_channels(state, names["head.1"])
     return assemble(lambda: unet(in_channels, out_channels, width=width, downs=downs, norm=norm), names, state)
@@ -122,6 +120,7 @@ def build_resnet(state: State, *, norm: Norm | None = None, block: str = "conv_b
     block: see `resnet_names`.
     """
     blocks = find_resnet_blocks(state)
+    checked_count(len(blocks), "blocks")
     downs, norm = (blocks[0] - 4) // 3, norm or find_norm(state)
     dropout = f"model.{blocks[0]}.{block}.5.weight" not in state
     names = resnet_names(downs, len(blocks), dropout=dropout, block=block)
@@ -156,7 +155,7 @@ def is_nlayer_discriminator(state: State) -> bool:
 
 
 def build_nlayer_discriminator(state: State) -> PatchLogits:
-    layers, norm = checked_layers(count_convs(state) - 2), find_norm(state)
+    layers, norm = checked_count(count_convs(state) - 2, "layers", MAX_PATCH_LAYERS), find_norm(state)
     names = patch_names(layers, ours="", published="model.")
     width, in_channels = conv_channels(state, names["stages.0.0"])
     return PatchLogits(
@@ -181,13 +180,6 @@ def build_pixel_discriminator(state: State) -> PatchLogits:
             state,
         )
     )
-
-
-def checked_layers(layers: int) -> int:
-    """Return the number of layers of a discriminator. Raises UserError if it has more than MAX_PATCH_LAYERS."""
-    if layers > MAX_PATCH_LAYERS:
-        raise UserError(f"it has {layers} layers, expected at most {MAX_PATCH_LAYERS}")
-    return layers
 
 
 def count_convs(state: State) -> int:

@@ -6,7 +6,7 @@ import re
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution import msr_resnet
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
 from gan_tasks.pretrained.esrgan import numbered, upscaler_usage
 
 
@@ -25,6 +25,7 @@ def msr_resnet_names(blocks: int, ups: tuple[str, ...]) -> dict[str, str]:
 def build_msr_resnet(state: State) -> Generator:
     """Build an MSRResNet: one upsampling step for scale 2 or 3, two steps for scale 4."""
     blocks = sum(re.fullmatch(r"body\.\d+\.conv1\.weight", key) is not None for key in state)
+    checked_count(blocks, "blocks")
     ups = numbered(state, "upconv")
     width, in_channels = conv_channels(state, "conv_first")
     out_channels, _ = conv_channels(state, "conv_last")

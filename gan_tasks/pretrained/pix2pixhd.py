@@ -10,10 +10,12 @@ import re
 from torch import Tensor, nn
 
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels, find_norm
-from gan_tasks.pretrained.jy import build_resnet, checked_layers, find_resnet_downs, patch_names, translator_usage
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, find_norm
+from gan_tasks.pretrained.jy import MAX_PATCH_LAYERS, build_resnet, find_resnet_downs, patch_names, translator_usage
 
 FEATURES_KEY = re.compile(r"scale\d+_layer\d+\.\d+\.\w+")
+MAX_SCALES = 16
+"""Upper limit of the number of scales, more than any real discriminator has."""
 PLAIN_KEY = re.compile(r"layer\d+\.\d+\.\w+")
 
 
@@ -53,8 +55,9 @@ def build_multiscale_discriminator(state: State) -> NamedOutputs:
     features = all(FEATURES_KEY.fullmatch(key) for key in state)
     norm = find_norm(state)
     scales = count(state, r"scale\d+_layer0\.0\.weight" if features else r"layer\d+\.0\.weight")
+    checked_count(scales, "scales", MAX_SCALES)
     convs = [key for key in state if key.startswith(("scale0_", "layer0.")) and state[key].ndim == 4]
-    layers = checked_layers(len(convs) - 2)
+    layers = checked_count(len(convs) - 2, "layers", MAX_PATCH_LAYERS)
     names = multiscale_names(scales, layers, features=features)
     width, in_channels = conv_channels(state, names["scales.0.stages.0.0"])
     # The published code stops the doubling at 512 channels, whatever the width: read the number from the tensors.

@@ -6,7 +6,7 @@ import re
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution import srvgg
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
 from gan_tasks.pretrained.esrgan import upscaler_usage
 
 KEY = re.compile(r"body\.\d+\.(?:weight|bias)")
@@ -23,7 +23,7 @@ def srvgg_names(convs: int) -> dict[str, str]:
 
 
 def build_srvgg(state: State) -> Generator:
-    convs = max(0, sum(tensor.ndim == 4 for tensor in state.values()) - 2)
+    convs = checked_count(max(0, sum(tensor.ndim == 4 for tensor in state.values()) - 2), "convolutions")
     names = srvgg_names(convs)
     width, channels = conv_channels(state, names["stem.0"])
     outputs, _ = conv_channels(state, names["head.0"])

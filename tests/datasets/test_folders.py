@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.errors import UserError, printable
+from gan_tasks.datasets.errors import UserError, printable, visible
 from gan_tasks.datasets.folders import images_in, visible_files_below
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.images.formats import format_of
@@ -51,6 +51,13 @@ def test_formats_are_told_by_content(suffix: str, tmp_path: Path) -> None:
     assert format_of(tmp_path / f"a{suffix}") == names[suffix]
     (tmp_path / "text").write_bytes(b"BM is not a bitmap, and RIFF is not WebP")
     assert format_of(tmp_path / "text") == format_of(tmp_path / "missing") == ""
+
+
+def test_names_cannot_command_a_terminal() -> None:
+    name = "\x1b]0;owned\x07\x1b[31mred\r\x7f\x9b2J \u202egnp.exe\u2066"
+    shown = visible(name)
+    assert shown == "\\x1b]0;owned\\x07\\x1b[31mred\\x0d\\x7f\\x9b2J \\u202egnp.exe\\u2066"
+    assert visible("two\nlines\tand 写 é 🎨") == "two\nlines\tand 写 é 🎨"
 
 
 def test_names_that_are_not_utf8_are_printable() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -11,7 +11,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say, say_details
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 
@@ -103,16 +103,19 @@ class Apply(Checked, Command):
         for video in done.videos:
             say(video)
         kept = f"; {done.kept} were there already, made by this model from these files" if done.kept else ""
-        say(f"{done.written} of {len(pairs)} {kind_of(pairs)} written to {self.output}{kept}")
+        of_all = "" if done.written == len(pairs) else f"{done.written} of "
+        say(f"{of_all}{all_of(pairs)} written to {self.output}{kept}")
         if done.tiled:
             limit = self.max_memory or DEFAULT_MEMORY
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
         return BAD_INPUT if done.failures else OK
 
 
-def kind_of(pairs: Iterable[tuple[Path, Path]]) -> str:
-    """What the inputs are called together."""
+def all_of(pairs: Sequence[tuple[Path, Path]]) -> str:
+    """The number of the inputs, and what they are called together."""
     from gan_tasks.export.inference.video.containers import is_video
 
     kinds = {is_video(before) for before, _ in pairs}
-    return "images and videos" if len(kinds) > 1 else "videos" if kinds == {True} else "images"
+    if len(kinds) > 1:
+        return f"{len(pairs):,} images and videos"
+    return counted(len(pairs), "video" if kinds == {True} else "image")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks.apps.cli.arguments import Command, parse, value_of
-from gan_tasks.apps.cli.console import FAILED, OK
+from gan_tasks.apps.cli.console import FAILED, OK, print_line
 from gan_tasks.apps.cli.help import Help
 from gan_tasks.apps.cli.options import MISSING, Positional
 from gan_tasks.apps.cli.train_options import group
@@ -72,12 +72,12 @@ def check(root: Path, task: Task[Any, Any]) -> bool:
         except DoubtfulDataError as doubt:
             doubts.append(f"{split}: {doubt}")
             continue
-        print(f"{split}: {found.summary}")
+        print_line(f"{split}: {found.summary}")
         problems += found.problems
         doubts += [f"{split}: {doubt}" for doubt in find_doubts(data)]
     for line in (*doubts, *problems):
-        print(f"  {line}")
+        print_line(f"  {line}")
     counts = [f"{counted(len(problems), 'file')} with problems"] if problems else []
     counts += ["the data look wrong, see above"] if doubts else []
-    print("; ".join(counts) or "no problems found")
+    print_line("; ".join(counts) or "no problems found")
     return bool(problems or doubts)

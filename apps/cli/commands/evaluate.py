@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gan_tasks.apps.cli.arguments import Command
-from gan_tasks.apps.cli.console import OK
+from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
@@ -180,7 +180,7 @@ def show(found: Evaluation, *, as_json: bool, out: Path | None, name: str) -> No
         return
     print_evaluation(found)
     for note in (*found.notes, *([f"{found.mask_source}."] if found.mask_source else [])):
-        print(note)
-    print(found.verdict)
+        print_line(note)
+    print_line(found.verdict)
     hint = "--out FOLDER writes a report with pictures, and the figures of each image"
-    print(f"the report: {out / name}.html" if out else hint)
+    print_line(f"the report: {out / name}.html" if out else hint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gan_tasks.apps.cli.arguments import Command
-from gan_tasks.apps.cli.console import FAILED, OK, say
+from gan_tasks.apps.cli.console import FAILED, OK, print_line, say
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Fraction
@@ -64,7 +64,7 @@ class Export(Command):
             training_data=self.training_data,
         )
         for line in report.lines():
-            print(line)
+            print_line(line)
         return OK
 
 
@@ -104,13 +104,13 @@ class Verify(Command):
 
         verification = verify(self.model)
         for line in verification.lines():
-            print(line)
+            print_line(line)
         return OK if verification.ok else FAILED
 
 
 def print_report(report: FilesReport, notice: str) -> None:
     for line in report.lines():
-        print(line)
+        print_line(line)
     if notice:
         say(notice)
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from gan_tasks.apps.cli.arguments import Command
-from gan_tasks.apps.cli.console import OK
+from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.apps.suggestions import commands_for, resume_command
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
+
+LONGEST_NAME, LONGEST_VALUE = 200, 2000
+"""Characters that are shown of a tensor's name, and of a text in the metadata of a file."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Inspect(Command):
 
     def run(self) -> int:
         for line in inspect(self.file):
-            print(line)
+            print_line(line)
         return OK
 
 
@@ -186,8 +189,10 @@ def weights_lines(path: Path) -> Iterator[str]:
 
 
 def tensor_lines(path: Path) -> Iterator[str]:
-    from safetensors import SafetensorError, safe_open
-
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise UserError(f"reading {path} needs the package safetensors: python -m pip install safetensors") from error
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -198,11 +203,11 @@ def tensor_lines(path: Path) -> Iterator[str]:
     total = sum(product(shape) for shape in shapes.values())
     yield f"{counted(len(names), 'tensor')}, {counted(total, 'number')}"
     for name in names[:8]:
-        yield f"  {name} {list(shapes[name])}"
+        yield f"  {name[:LONGEST_NAME]} {list(shapes[name])}"
     if len(names) > 8:
         yield f"  … and {len(names) - 8} more"
     for key, value in metadata.items():
-        yield f"{key}: {value}"
+        yield f"{key}: {value[:LONGEST_VALUE]}"
 
 
 def image_lines(path: Path) -> Iterator[str]:

@@ -14,6 +14,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
+from gan_tasks.datasets.errors import counted
 from gan_tasks.export.inference.video.reader import Video, opened
 from gan_tasks.export.inference.video.sound import SoundConverter, SoundEncoding, first_sound, sound_encoding
 from gan_tasks.export.inference.video.times import continuous
@@ -92,7 +93,7 @@ def plan_streams(video: Video, container: str) -> OtherStreams:
         left_out += [TIMECODE] * (TIMECODE in map(str.lower, source.metadata))
     remarks = list[str]()
     if more_videos:
-        remarks.append(f"{more_videos} more video streams are left out")
+        remarks.append(f"{counted(more_videos, 'more video stream')} left out")
     if left_out:
         remarks.append(f"left out: {', '.join(left_out)}")
     return OtherStreams(copied, converted, covers, attachments, tuple(remarks))

@@ -21,6 +21,8 @@ PARAM_SUFFIX, BIN_SUFFIX = ".param", ".bin"
 MAGIC = "7767517"
 MAX_PARAM_BYTES = 4 << 20
 """Largest size of a .param. RRDBNet with 23 blocks has 999 layers, which need 117 kB."""
+MAX_LAYERS = 8192
+"""Largest number of layers of a .param."""
 MAX_SIZE = 1 << 31
 """Upper limit of the counts in a layer's parameters; larger numbers are refused."""
 FLOAT32, FLOAT16 = 0, 0x01306B47
@@ -121,7 +123,11 @@ def read_param(path: Path) -> list[Layer]:
             raise UserError(f"it does not begin with {MAGIC}: expected a .param of ncnn in text form")
         if int(lines[1].split()[0]) != len(lines) - 2:
             raise UserError(f"it claims {lines[1].split()[0]} layers and lists {len(lines) - 2}. Download it again")
+        if len(lines) - 2 > MAX_LAYERS:
+            raise UserError(f"it lists {len(lines) - 2:,} layers, expected at most {MAX_LAYERS:,}")
         return parse_layers(lines[2:])
+    except UserError:
+        raise
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise UserError(
             f"it is damaged, or not a file of ncnn ({type(error).__name__}: {error}). Download it again"

@@ -40,6 +40,15 @@ TENSOR_GLOBALS = {
 }
 """All names that a pickled dict of tensors contains. `weights_only` allows more."""
 
+OPCODES = {
+    *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
+    *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
+    *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+}
+"""The instructions of a pickle that `torch.save` writes for dicts of tensors, numbers and texts."""
+
 ZIP_END = struct.Struct("<4s4H2LH")
 ZIP64_LOCATOR = struct.Struct("<4sLQL")
 ZIP64_END = struct.Struct("<4sQ2H2L4Q")
@@ -135,6 +144,8 @@ def vet_pickles(data: bytes, count: int) -> None:
                     raise UserError(code_refused(str(argument).replace(" ", ".")))
                 case "STACK_GLOBAL":
                     raise UserError(code_refused("a function or class"))
+                case name if name not in OPCODES:
+                    raise UserError(f"its pickle has the instruction {name}, which torch.save does not write")
             if depths.follow(opcode, argument) > MAX_TUPLE_DEPTH:
                 raise UserError(f"it nests more than {MAX_TUPLE_DEPTH} tuples, which torch.save does not for tensors")
 
@@ -152,14 +163,10 @@ class TupleDepths:
     def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
         """Run one opcode; return the depth of the object on top."""
         match opcode.name:
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
+            case "BINPUT" | "LONG_BINPUT":
                 self.memo[int(argument)] = self.top()
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = self.top()
-            case "GET" | "BINGET" | "LONG_BINGET":
+            case "BINGET" | "LONG_BINGET":
                 self.stack.append(self.memo.get(int(argument), 0))
-            case "DUP":
-                self.stack.append(self.top())
             case "MARK":
                 self.stack.append(None)
             case _:

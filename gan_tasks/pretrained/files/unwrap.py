@@ -6,7 +6,7 @@ BasicSR, `state_dict` with `generator.…` and `discriminator.…` of Lightning 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -20,12 +20,22 @@ WRAPPERS = (
 """Names under which projects store a state dict, in the order in which they are tried where the names decide."""
 MAX_DEPTH = 8
 """Largest number of dicts or prefixes around a state dict."""
+MAX_DICTS = 200
+"""Largest number of dicts in a file."""
+MAX_TENSORS = 10_000
+"""Largest number of tensors in the state dicts of a file. A checkpoint of several networks has a few thousand."""
+MAX_NAME_LENGTH = 500
+"""Largest length of a tensor's name in characters."""
 MAX_PARTS = 64
 """Largest number of parts of a state dict that are tried as networks."""
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|avg|swa|shadow)(?:$|[._])|EMA", re.IGNORECASE)
 """Names of averaged weights: params_ema, model_ema, ema_model, G_ema, swa."""
 NOT_AVERAGED = re.compile(r"(?:^|[._])online")
 """Names of the raw weights beside averaged ones in the same wrapper: `ema.online_model` of ema-pytorch."""
+UNNAMED_AVERAGES = "shadow_params"
+"""The list in which torch_ema saves averaged weights, in the order of the network's parameters."""
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Tensors of a state dict that are no parameters."""
 AVERAGE_COUNTER = "n_averaged"
 """The counter that PyTorch's AveragedModel saves beside its averaged weights."""
 COUNTERS = (
@@ -54,9 +64,14 @@ class StateDict:
 def find_state_dicts(content: Any) -> list[StateDict]:
     """Return the state dicts in the content of a file, as nested dicts hold them. Empty dicts are left out.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, and if there are more dicts, tensors or longer names than weights have.
     """
-    found = list(_walk(content, "", MAX_DEPTH))
+    parts = list(_walk(content, "", MAX_DEPTH, seen=set()))
+    found = [_cleaned(name, tensors) for name, tensors in parts if isinstance(tensors, dict)]
+    found = [state for state in found if state.tensors]
+    for name, tensors in parts:
+        if isinstance(tensors, list) and (named := _named_by_order(tensors, found)):
+            found.append(StateDict(name, named, is_averaged=True))
     if not found:
         raise UserError(_why_not(content))
     return found
@@ -73,7 +88,10 @@ def split_by_prefix(state: StateDict) -> Iterator[StateDict]:
         if rest:
             parts.setdefault(prefix, {})[rest] = tensor
     for prefix, tensors in parts.items() if len(parts) <= MAX_PARTS else ():
-        yield _cleaned(_join(state.name, prefix), tensors, state.is_averaged)
+        part = _cleaned(_join(state.name, prefix), tensors, state.is_averaged)
+        raw = parts.get(prefix.removesuffix("_ema"), {})
+        named = _named_without_dots(part.tensors, raw) if raw is not tensors else None
+        yield part if named is None else replace(part, tensors=named)
 
 
 def select_by_name(found: list[StateDict]) -> StateDict:
@@ -99,17 +117,61 @@ def several(names: list[str]) -> str:
     return f"it holds several networks ({', '.join(names)}): save the state_dict of the one you mean in its own file"
 
 
-def _walk(content: Any, name: str, depth: int) -> Iterator[StateDict]:
-    if not isinstance(content, Mapping) or not content:
+def _walk(
+    content: Any, name: str, depth: int, *, seen: set[int]
+) -> Iterator[tuple[str, dict[str, Tensor] | list[Tensor]]]:
+    """Yield the dicts of tensors with their place in the file, and the lists of averages that torch_ema saves.
+
+    seen: identities of the dicts that were found so far; one that stands in several places is taken once.
+    """
+    if name.rpartition(".")[2] == UNNAMED_AVERAGES and isinstance(content, list):
+        if all(isinstance(value, Tensor) for value in content):
+            yield name, [value.detach() for value in content]
         return
+    if not isinstance(content, Mapping) or not content or id(content) in seen:
+        return
+    seen.add(id(content))
+    if len(seen) > MAX_DICTS:
+        raise UserError(f"it holds more than {MAX_DICTS} dicts, expected {EXPECTED}")
     if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-        state = _cleaned(name, {key: value.detach() for key, value in content.items()})
-        if state.tensors:
-            yield state
+        check_names(content)
+        yield name, {key: value.detach() for key, value in content.items()}
     elif depth:
         for key, value in content.items():
             if isinstance(key, str):
-                yield from _walk(value, _join(name, key), depth - 1)
+                yield from _walk(value, _join(name, key), depth - 1, seen=seen)
+
+
+def _named_by_order(averages: list[Tensor], found: list[StateDict]) -> dict[str, Tensor]:
+    """Return the tensors of the state dict whose weights are these averages, in order, with the averages in place.
+
+    Returns an empty dict if there is none.
+    """
+    for state in found:
+        names = [key for key in state.tensors if key.rpartition(".")[2] not in STATISTICS]
+        if [state.tensors[key].shape for key in names] == [tensor.shape for tensor in averages]:
+            return state.tensors | dict(zip(names, averages, strict=True))
+    return {}
+
+
+def _named_without_dots(averages: dict[str, Tensor], raw: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return the tensors of a network with the averages in place that LitEma names as `raw` without the dots.
+
+    Returns None if these are no such names.
+    """
+    names = {key.replace(".", ""): key for key in raw}
+    if not averages.keys() <= names.keys():
+        return None
+    return raw | {names[key]: tensor for key, tensor in averages.items()}
+
+
+def check_names(tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError for more tensors or longer names than a network has. Nothing loops over them before."""
+    if len(tensors) > MAX_TENSORS:
+        raise UserError(f"it holds {len(tensors):,} tensors, expected at most {MAX_TENSORS:,}")
+    longest = max(map(len, tensors), default=0)
+    if longest > MAX_NAME_LENGTH:
+        raise UserError(f"it holds a name of {longest:,} characters, expected at most {MAX_NAME_LENGTH}")
 
 
 def _cleaned(name: str, tensors: dict[str, Tensor], is_averaged: bool = False) -> StateDict:

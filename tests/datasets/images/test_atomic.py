@@ -1,6 +1,7 @@
 """Files of any name are written completely or not at all, and leftovers of long names are recognised."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,16 @@ def test_leftovers_are_those_of_the_name(name: str, tmp_path: Path) -> None:
         path.write_bytes(b"half a fi")
     remove_leftovers([tmp_path / name])
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_the_folder_is_written_to_the_disk_after_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bool, bool]] = []
+    sync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "a").exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_bytes(tmp_path / "a", b"new")
+    assert synced == [(False, False), (True, True)]

@@ -72,7 +72,7 @@ def test_one_image_with_a_mask(
     mark = read_xmp(out)
     assert mark is not None
     assert (mark.source_type, mark.model) == ("compositeWithTrainedAlgorithmicMedia", "Orange")
-    assert "1 of 1 images written" in capsys.readouterr().err
+    assert "1 image written" in capsys.readouterr().err
 
 
 def test_threshold_inversion_and_dilation_of_masks(model: Path, image: Path, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_results_of_other_masks_or_options_are_made_again(
 
     def written(*options: str) -> int:
         assert apply(model, images, tmp_path / "out", "--mask", masks, *options) == 0
-        return int(capsys.readouterr().err.split(" of 3 images written")[0].split()[-1])
+        return int(capsys.readouterr().err.replace(" of 3", "").split(" images written")[0].split()[-1])
 
     assert written() == 3
     assert written() == 0
@@ -290,11 +290,11 @@ def test_results_of_another_sketch_are_made_again(
         lines[row] = True
         write(tmp_path / "lines.png", mask_of(lines))
         assert apply(*command, "--sketch", tmp_path / "lines.png") == 0
-        assert "1 of 1 images written" in capsys.readouterr().err
+        assert "1 image written" in capsys.readouterr().err
         assert apply(*command, "--sketch", tmp_path / "lines.png") == 0
         assert "1 were there already" in capsys.readouterr().err
     assert apply(*command) == 0
-    assert "1 of 1 images written" in capsys.readouterr().err
+    assert "1 image written" in capsys.readouterr().err
 
 
 # Errors before anything is written.

@@ -118,7 +118,7 @@ def test_every_round_runs_every_configuration(tmp_path: Path, monkeypatch: pytes
     assert [len(one.latencies_s) for one in result.measured] == [7, 7, 0, 7]
     assert [one.fidelity_db for one in result.measured][:2] == [math.inf, pytest.approx(20, abs=0.01)]
     assert result.measured[3].fidelity_db == pytest.approx(60, abs=0.01)
-    assert result.measured[2].problem == "out of something"
+    assert result.measured[2].problem.endswith("out of something")
     timed = [shape for shape in fakes["cpu"].shapes if shape == (1, 3, 32, 32)]
     assert len(timed) == 7 + 2
     assert (1, 3, 16, 24) in fakes["cpu"].shapes  # a test vector of the file

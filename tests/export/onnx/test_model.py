@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from onnx import helper
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.load import load, load_model
-from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.models.base import FloatImages, ModelRunError
 from gan_tasks.export.models.tiled import pad_to_multiple
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.networks import blocks
@@ -35,9 +36,9 @@ class Recorder:
         self.session = session
         self.shapes: list[tuple[int, ...]] = []
 
-    def run(self, names: list[str], feeds: dict[str, FloatImages]) -> Any:
+    def run(self, names: list[str], feeds: dict[str, FloatImages], *options: Any) -> Any:
         self.shapes.append(feeds["image"].shape)
-        return self.session.run(names, feeds)
+        return self.session.run(names, feeds, *options)
 
 
 def whole_image(images: FloatImages) -> FloatImages:
@@ -160,6 +161,71 @@ def test_a_graph_that_the_runtime_refuses_is_a_user_error(tmp_path: Path) -> Non
     nodes = (helper.make_node("NoSuchOperator", ["enlarged"], ["output"]),)
     with pytest.raises(UserError, match="not accepted by ONNX Runtime"):
         load_model(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
+
+
+FAULTY = {
+    "cannot be run on image 1×3×16×24: Reshape: ": (
+        helper.make_node("Constant", [], ["shape"], value_ints=[1, 3, 7, 7]),
+        helper.make_node("Reshape", ["enlarged", "shape"], ["output"]),
+    ),
+    r"gives values that are NaN or infinite \(100% of the output\)": (
+        helper.make_node("Sub", ["enlarged", "enlarged"], ["zero"]),
+        helper.make_node("Log", ["zero"], ["output"]),
+    ),
+    "gives 1×3×8×12 values where its spec promises 1×3×16×24": (
+        helper.make_node("AveragePool", ["enlarged"], ["output"], kernel_shape=[2, 2], strides=[2, 2]),
+    ),
+    "gives 1×3×32×48 values where its spec promises 1×3×16×24": (
+        helper.make_node("Constant", [], ["twice"], value_floats=[1.0, 1.0, 2.0, 2.0]),
+        helper.make_node("Resize", ["enlarged", "", "twice"], ["output"], mode="nearest"),
+    ),
+}
+
+
+@pytest.mark.parametrize("says", FAULTY)
+def test_a_model_that_fails_or_gives_no_image_says_so(says: str, tmp_path: Path) -> None:
+    model = load(write_onnx(tmp_path / "model.onnx", more_nodes=FAULTY[says], vectors=False))
+    with pytest.raises(ModelRunError, match=rf"model\.onnx {says}"):
+        model(np.zeros((14, 23, 3), np.uint8))
+
+
+def test_a_changed_bit_of_the_weights_is_noticed_when_loading(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    data = bytearray(path.read_bytes())
+    data[data.index(np.full(3, 1 / 9, np.float32).tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"model\.onnx is damaged.*download it again"):
+        load_model(path)
+
+
+def test_a_model_can_be_pickled(tmp_path: Path) -> None:
+    model = load(write_onnx(tmp_path / "model.onnx"), provider="cpu")
+    model.model.max_memory_bytes = 12345678
+    copy = pickle.loads(pickle.dumps(model))
+    pixels = RNG.integers(0, 256, (9, 11, 3), np.uint8)
+    np.testing.assert_array_equal(copy(pixels), model(pixels))
+    assert copy.model.max_memory_bytes == 12345678
+
+
+def test_what_depends_on_no_input_is_not_computed_when_a_file_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disabled: list[list[str]] = []
+    start = onnxruntime.InferenceSession
+
+    def start_session(*args: Any, disabled_optimizers: list[str], **options: Any) -> Any:
+        disabled.append(disabled_optimizers)
+        return start(*args, disabled_optimizers=disabled_optimizers, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start_session)
+    load_model(write_onnx(tmp_path / "model.onnx"))
+    nodes = (
+        helper.make_node("Erf", ["kernel"], ["erf"]),
+        helper.make_node("ReduceMax", ["erf"], ["one"], keepdims=0),
+        helper.make_node("Add", ["enlarged", "one"], ["output"]),
+    )
+    load_model(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))
+    assert disabled == [[], ["ConstantFolding"]]
 
 
 def test_without_onnx_runtime_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

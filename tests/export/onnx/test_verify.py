@@ -96,6 +96,35 @@ def test_a_graph_that_cannot_run_every_size_fails_without_a_traceback(tmp_path: 
     assert failed(verify(write_onnx(tmp_path / "model.onnx", more_nodes=nodes))) == ["sizes"]
 
 
+def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "MAX_SECONDS", 0.05)
+    many = helper.make_node("Constant", [], ["many"], value_ints=[2000, 1, 1, 1, 1])
+    nodes = [many, helper.make_node("Expand", ["enlarged", "many"], ["e0"])]
+    nodes += [helper.make_node("Erf", [f"e{number}"], [f"e{number + 1}"]) for number in range(500)]
+    nodes += [
+        helper.make_node("ReduceMax", ["e500"], ["one"], keepdims=0),
+        helper.make_node("Add", ["enlarged", "one"], ["output"]),
+    ]
+    verification = verify(write_onnx(tmp_path / "model.onnx", more_nodes=tuple(nodes)))
+    assert "took more than 0 seconds and were stopped" in "\n".join(verification.lines())
+
+
+def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", minimum_size=4096, bytes_per_pixel=9000, vectors=False)
+    with pytest.raises(UserError, match="as its metadata say: it can be verified with at most 8 GB"):
+        verify(path)
+
+
+def test_many_test_vectors_are_refused(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    proto = onnx.load(path)
+    for number in range(1, 9):
+        proto.metadata_props.add(key=f"test_vector_{number}", value="eJw=")
+    onnx.save(proto, path)
+    with pytest.raises(OnnxFileError, match="9 test vectors: expected at most 4"):
+        verify(path)
+
+
 def test_a_file_without_test_vectors_is_not_verified(tmp_path: Path) -> None:
     assert failed(verify(write_onnx(tmp_path / "model.onnx", vectors=False))) == ["test vectors"]
 

@@ -600,6 +600,15 @@ class TestWrongTensors:
             load_network(tmp_path / "n.pth")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    state = to_jy(unet(3, 3, width=4, downs=5))
+    state["model.model.3.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "n.pth")
+    with pytest.raises(UserError, match=r"model\.model\.3\.weight has values that are NaN or infinite"):
+        load_network(tmp_path / "n.pth")
+
+
 # Hostile files: each must be refused without running its code and without using much memory.
 
 
@@ -671,6 +680,19 @@ def many_names(pattern: str, *others: str) -> bytes:
     return safetensors.torch.save({name: torch.zeros(1, 0, 1, 1) for name in names})
 
 
+def dicts_in_dicts() -> bytes:
+    """Write a dict that stands in itself forty times, and dicts of dicts with a million million ways through them."""
+    inner: dict[str, object] = {"a": torch.zeros(1)}
+    for _ in range(7):
+        inner = {str(number): inner for number in range(60)}
+    inner |= {f"self{number}": inner for number in range(40)}
+    return torch_file(inner)
+
+
+def many_dicts() -> bytes:
+    return torch_file({str(number): {"a": torch.zeros(0)} for number in range(300)} | {"epoch": 1})
+
+
 def hostile_files(canary: Path) -> dict[str, bytes]:
     many_objects = b"\x80\2(" + b"}" * (16 << 20) + b"l."
     return {
@@ -698,6 +720,13 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
         "many-blocks.safetensors": many_names("body.{}.rdb1.conv1.weight"),
         "many-layers.safetensors": many_names("model.{}.weight"),
         "many-parts.safetensors": many_names("{0}.{0}.{0}.{0}.weight"),
+        "many-resnet-blocks.safetensors": many_names("model.1{:04}.conv_block.1.weight", "model.1.weight"),
+        "many-convs.safetensors": many_names("body.{}.weight"),
+        "many-scales.safetensors": many_names("scale{}_layer0.0.weight"),
+        "long-names.safetensors": many_names("a." * 300 + "{}"),
+        "dicts-in-dicts.pth": dicts_in_dicts(),
+        "many-dicts.pth": many_dicts(),
+        "other-instructions.pth": torch_zip(b"\x80\2}2."),
         "long-header.safetensors": struct.pack("<Q", 90 << 20)
         + (b'{"__metadata__":{"a":"' + b"x" * (90 << 20))[: (90 << 20) - 3]
         + b'"}}',

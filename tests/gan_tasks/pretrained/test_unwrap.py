@@ -120,6 +120,11 @@ FLAT: dict[str, Form] = {
         | under("discriminator.", discriminator())
     ),
     "nested prefixes": lambda s: under("module.net.generator.", s),
+    "LitEma": lambda s: (
+        under("model.", raw(s))
+        | under("model_ema.", {key.replace(".", ""): tensor for key, tensor in s.items()})
+        | {"model_ema.decay": torch.tensor(0.999), "model_ema.num_updates": torch.tensor(5)}
+    ),
 }
 NESTED: dict[str, Form] = {
     "weights": lambda s: {"weights": s},
@@ -137,6 +142,10 @@ NESTED: dict[str, Form] = {
     "the same weights twice": lambda s: {"model": s, "state_dict": under("module.", s)},
     "G and D": lambda s: {"G": s, "D": discriminator(), "G_optim": optimizer(s)},
     "G_ema": lambda s: {"G": raw(s), "G_ema": s, "D": discriminator()},
+    "torch_ema": lambda s: {
+        "model": raw(s),
+        "ema": {"decay": 0.999, "num_updates": 7, "shadow_params": list(s.values()), "collected_params": None},
+    },
     "half in a wrapper": lambda s: {"params": under("_orig_mod.", s)},
     "Lightning": lambda s: lightning(under("generator.", s) | under("discriminator.", discriminator())),
     "Lightning average": lambda s: lightning(under("net_g.", raw(s)) | under("net_g_ema.", s)),
@@ -212,3 +221,14 @@ def test_weights_of_unknown_networks_are_selected_by_name(tmp_path: Path) -> Non
     torch.save({"left": zeros, "right": ones}, path)
     with pytest.raises(UserError, match=r"several networks \(left, right\)"):
         read_state_dict(path)
+
+
+def test_averages_of_torch_ema_keep_the_statistics_of_batch_norms(tmp_path: Path) -> None:
+    state = to_jy(resnet(3, 3, width=4, blocks=1, norm="batch"))
+    statistics = {key for key in state if key.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    changed = {key: tensor if key in statistics else tensor + 1 for key, tensor in state.items()}
+    averages = [tensor for key, tensor in state.items() if key not in statistics]
+    path = tmp_path / "n.pth"
+    torch.save({"state_dict": changed, "ema": {"shadow_params": averages}}, path)
+    assert_same(path, bare(state, tmp_path))
+    assert load_pretrained(path).weights == "ema.shadow_params, averaged (not used: state_dict)"

@@ -570,7 +570,7 @@ def test_one_of_several_video_streams_is_used_with_a_remark(model: Path, tmp_pat
         for stream in streams:
             file.mux(stream.encode())
     done = apply(model, source, tmp_path / "out.mkv")
-    assert "1 more video streams are left out" in done.videos[0]
+    assert "1 more video stream left out" in done.videos[0]
     with av.open(str(tmp_path / "out.mkv")) as file:
         assert len(file.streams) == 1
 
