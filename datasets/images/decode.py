@@ -39,6 +39,8 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNCOMPRESSED = 1
 _DECOMPRESS: dict[int, Decompress] = {8: inflate, 32946: inflate, 32773: unpack_bits, 34925: unpack_lzma}
 """By the number of the compression in a TIFF: Deflate with its number of Adobe and the older one, PackBits, LZMA."""
+_MAX_NPY_HEADER_BYTES = 10_000  # numpy's own limit
+_MAX_RUN_LENGTH_SIDE, _MAX_RUN_LENGTH_PIXELS = 2**16, 2**24
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
 
@@ -174,8 +176,21 @@ def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
         file.seek(0)
         return GifImageFile(file)
     if head.startswith(b"BM"):
-        return checked_bmp(BmpImageFile(file))
+        image = BmpImageFile(file)
+        _check_run_length(image)
+        return image
     raise ImageError("is not an image in a known format (PNG, JPEG, WebP, TIFF, BMP, GIF, NPY)")
+
+
+def _check_run_length(image: "ImageFile") -> None:
+    """Raise ImageError for a large BMP of runs, which Pillow decodes in Python; a skip of 2 bytes adds 255 rows."""
+    if any(tile.codec_name == "bmp_rle" for tile in image.tile) and (
+        max(image.size) > _MAX_RUN_LENGTH_SIDE or math.prod(image.size) > _MAX_RUN_LENGTH_PIXELS
+    ):
+        raise ImageError(
+            f"is a BMP of {image.width} × {image.height} px with run-length encoding: expected at most "
+            f"{_MAX_RUN_LENGTH_PIXELS:,} px and {_MAX_RUN_LENGTH_SIDE:,} on a side; save it as PNG"
+        )
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -200,7 +215,7 @@ def _orientation(image: "Image") -> int:
 def _jpeg_picture(file: BinaryIO, image: "ImageFile") -> Picture:
     data = _content(file)
     if image.info.get("progressive"):  # only scans of these files can be long and yet few bytes
-        check_scans(data)
+        check_scans(data, image.width * image.height)
     if image.mode not in ("L", "RGB"):
         return _picture_from_pil(image)
     return _picture(_jpeg_pixels(data, image), image.info.get("icc_profile"))
@@ -356,6 +371,10 @@ def _plain_colours(pixels: Pixels, page: "TiffPage") -> Pixels:
 
 def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
     version = np.lib.format.read_magic(file)
+    header_bytes = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if header_bytes > _MAX_NPY_HEADER_BYTES:
+        raise ImageError(f"has a header of {header_bytes:,} bytes; save an array of numbers")
+    file.seek(8)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     elif version == (2, 0):

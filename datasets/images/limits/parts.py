@@ -12,8 +12,13 @@ _BYTES_OF_A_PART = 1024
 """On average, of those beyond; libpng writes pixels in parts of 8 KiB."""
 _MAX_FILL_BYTES = 2**16
 """Bytes of value 255 in a row between the segments of a JPEG."""
-_MAX_SCANS = 200
-"""Scans of a progressive JPEG; usual ones have about 10, and each takes as long as an image."""
+_MAX_SCANS, _USUAL_SCANS = 200, 30
+"""Scans of a progressive JPEG, and of a large one; usual ones have about 10, and each takes as long as an image."""
+_MAX_SCANNED_PIXELS = 2_000_000_000
+"""Pixels times scans, from the usual number of scans on."""
+_MAX_PIXELS_PER_BYTE = 1024
+"""Of a JPEG with Huffman codes, where each block of 8 × 8 px has a bit at least, in one channel of 2."""
+_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _MAX_EXIF_BYTES = 2**20
 """Of all EXIF segments of a JPEG; usual files have one, of at most 64 KiB."""
 _JPEG_ALONE = (0x01, *range(0xD0, 0xD8))
@@ -37,7 +42,8 @@ def check_webp(file: BinaryIO) -> None:
 
 
 def check_jpeg(data: bytes) -> None:
-    """Raise ImageError for more segments or scans than an image needs, and for EXIF values that overlap."""
+    """Raise ImageError for more segments than an image needs, for EXIF values that overlap, and for a size that the
+    file's bytes cannot hold."""
     segments, exif, at = 0, b"", 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         start = at
@@ -54,6 +60,10 @@ def check_jpeg(data: bytes) -> None:
             length = int.from_bytes(data[at : at + 2])
             if marker == _APP1 and data[at + 2 : at + 8] == b"Exif\0\0":
                 exif += data[at + 2 + (6 if exif else 0) : at + length]  # Pillow joins them
+            if marker in _HUFFMAN_FRAMES:
+                height, width = int.from_bytes(data[at + 3 : at + 5]), int.from_bytes(data[at + 5 : at + 7])
+                if height * width > _MAX_PIXELS_PER_BYTE * len(data):
+                    raise ImageError(f"is damaged: {len(data):,} bytes cannot hold {width} × {height} px")
             at += max(2, length)
             if len(exif) > _MAX_EXIF_BYTES:
                 break
@@ -61,11 +71,12 @@ def check_jpeg(data: bytes) -> None:
         raise ImageError("has EXIF data that take much memory: save it without metadata")
 
 
-def check_scans(data: bytes) -> None:
-    """Raise ImageError for a progressive JPEG of many scans."""
+def check_scans(data: bytes, pixels: int) -> None:
+    """Raise ImageError for a progressive JPEG of many scans. pixels: height × width."""
     scans = data.count(b"\xff\xda")  # compressed data do not contain these bytes
-    if scans > _MAX_SCANS:
-        raise ImageError(f"has {scans:,} scans, which take very long: expected at most {_MAX_SCANS}; save it again")
+    most = min(_MAX_SCANS, max(_USUAL_SCANS, _MAX_SCANNED_PIXELS // pixels))
+    if scans > most:
+        raise ImageError(f"has {scans:,} scans, which take very long: expected at most {most}; save it again")
 
 
 def _check_parts(file: BinaryIO, parts: Iterator[int], kind: str, bytes_of_a_part: int = _BYTES_OF_A_PART) -> None:

@@ -80,6 +80,8 @@ def _check_image(page: Directory, file_bytes: int, max_pixels: int | None) -> No
             f"has {max(segments, listed):,} strips or tiles for {width} × {height} px: expected at most "
             f"{min(_MAX_SEGMENTS, max(2 * segments, 1024)):,}; save it again"
         )
+    if 0 < listed < segments:
+        raise ImageError(f"is damaged: it lists {listed:,} of its {segments:,} strips or tiles")
     compressed = sum(page.integers(lengths, segments))
     if compressed > 2 * file_bytes + _PADDING_VALUES:
         raise ImageError(
