@@ -11,6 +11,7 @@ its libraries, one that is read may take 16 bytes for each declared value more.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import multiprocessing
 import os
@@ -23,9 +24,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from gan_tasks.datasets.images import ImageError, read
@@ -50,7 +54,7 @@ class Outcome:
 SMALL = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
 
 
-def encoded(file_format: str, **options: object) -> bytes:
+def encoded(file_format: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(SMALL).save(file, file_format, **options)
     return file.getvalue()
@@ -81,7 +85,9 @@ def tiff(entries: dict[int, tuple[int, list[int]]], data: bytes, *, repeat: int 
             packed, body = struct.pack("<I", 8 + len(body)), body + packed
         tags.extend([struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")] * repeat)
     body += bytes(len(body) % 2)
-    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+    )
 
 
 def strip_tiff(width: int, height: int, data: bytes, *, samples: int = 1, **changes: tuple[int, list[int]]) -> bytes:
@@ -114,7 +120,11 @@ def exif_of_overlapping_values(value_bytes: int, tags: int) -> bytes:
 
 def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
     data = encoded("JPEG")
-    return data[:2] + b"".join(bytes([255, kind]) + struct.pack(">H", len(body) + 2) + body for kind, body in segments) + data[2:]
+    return (
+        data[:2]
+        + b"".join(bytes([255, kind]) + struct.pack(">H", len(body) + 2) + body for kind, body in segments)
+        + data[2:]
+    )
 
 
 def jpeg_of_scans(count: int, side: int) -> bytes:
@@ -157,7 +167,9 @@ def gif(width: int, height: int, *, blocks: bytes = b"", frames: int = 1) -> byt
 
 def webp_canvas(width: int, height: int) -> bytes:
     still = encoded("WEBP")[12:]
-    extended = b"VP8X" + struct.pack("<II", 10, 0) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    extended = (
+        b"VP8X" + struct.pack("<II", 10, 0) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    )
     return b"RIFF" + struct.pack("<I", 4 + len(extended) + len(still)) + b"WEBP" + extended + still
 
 
@@ -199,7 +211,12 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     ),
     "TIFF, Deflate of 2 GB for 64 px": lambda: strip_tiff(8, 8, zeros_deflated(2**31)),
     "TIFF, Deflate in 1,000 strips of 16 MB each": lambda: strip_tiff(
-        8, 1000, zeros_deflated(2**24), t273=(4, [8] * 1000), t278=(4, [1]), t279=(4, [len(zeros_deflated(2**24))] * 1000)
+        8,
+        1000,
+        zeros_deflated(2**24),
+        t273=(4, [8] * 1000),
+        t278=(4, [1]),
+        t279=(4, [len(zeros_deflated(2**24))] * 1000),
     ),
     "TIFF, 4,000 strips of the same 2 MB": lambda: strip_tiff(
         8, 4000, bytes(2_000_000), t273=(4, [8] * 4000), t278=(4, [1]), t279=(4, [2_000_000] * 4000)
@@ -232,15 +249,26 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     ),
     "PNG, 1 × 1,000,000": lambda: png(1, 10**6, chunk(b"IDAT", zeros_deflated(4 * 10**6)), colour=2),
     "PNG, IDAT of 2 GB for 64 px": lambda: png(8, 8, chunk(b"IDAT", zeros_deflated(2**31))),
-    "PNG, 3,000,000 empty chunks": lambda: png(8, 8, chunk(b"vpAg", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))),
-    "PNG, 3,000,000 empty IDAT chunks": lambda: png(8, 8, chunk(b"IDAT", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))),
-    "PNG, zTXt of 1 GB": lambda: png(8, 8, chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))),
+    "PNG, 3,000,000 empty chunks": lambda: png(
+        8, 8, chunk(b"vpAg", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))
+    ),
+    "PNG, 3,000,000 empty IDAT chunks": lambda: png(
+        8, 8, chunk(b"IDAT", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))
+    ),
+    "PNG, zTXt of 1 GB": lambda: png(
+        8, 8, chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))
+    ),
     "PNG, 200 zTXt of 1 MB": lambda: png(
         8, 8, *[chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**20 - 9))] * 200, chunk(b"IDAT", zlib.compress(bytes(200)))
     ),
-    "PNG, iCCP of 1 GB": lambda: png(8, 8, chunk(b"iCCP", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))),
+    "PNG, iCCP of 1 GB": lambda: png(
+        8, 8, chunk(b"iCCP", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))
+    ),
     "PNG, profile of 100 tags of 8 MB": lambda: png(
-        8, 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(icc_of_overlapping_tags(8 * 2**20))), chunk(b"IDAT", zlib.compress(bytes(200)))
+        8,
+        8,
+        chunk(b"iCCP", b"a\0\0" + zlib.compress(icc_of_overlapping_tags(8 * 2**20))),
+        chunk(b"IDAT", zlib.compress(bytes(200))),
     ),
     "PNG, eXIf of overlapping values": lambda: png(
         8, 8, chunk(b"eXIf", exif_of_overlapping_values(2**20, 60_000)), chunk(b"IDAT", zlib.compress(bytes(200)))
@@ -253,7 +281,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "JPEG, 12 bits": twelve_bit_jpeg,
     "JPEG, 3,000,000 empty comments": lambda: jpeg_with(*[(0xFE, b"")] * MANY),
     "JPEG, 100 MB of filling": lambda: b"\xff\xd8" + b"\xff" * 10**8 + encoded("JPEG")[2:],
-    "JPEG, EXIF of overlapping values": lambda: jpeg_with((0xE1, b"Exif\0\0" + exif_of_overlapping_values(5000, 4900))),
+    "JPEG, EXIF of overlapping values": lambda: jpeg_with(
+        (0xE1, b"Exif\0\0" + exif_of_overlapping_values(5000, 4900))
+    ),
     "JPEG, EXIF in 100 segments": lambda: jpeg_with(*[(0xE1, b"Exif\0\0" + b"a" * 65_000)] * 100),
     "JPEG, 255 segments of a profile": lambda: jpeg_with(
         *[(0xE2, b"ICC_PROFILE\0" + bytes([number, 255]) + bytes(65_000)) for number in range(1, 256)]
@@ -286,15 +316,17 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 def good_files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
-    small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((60, 45), Image.Resampling.BICUBIC)
+    small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
+        (60, 45), Image.Resampling.BICUBIC
+    )
     pixels = np.asarray(small)
 
-    def saved(file_format: str, image: Image.Image = small, **options: object) -> bytes:
+    def saved(file_format: str, image: Image.Image = small, **options: Any) -> bytes:
         file = io.BytesIO()
         image.save(file, file_format, **options)
         return file.getvalue()
 
-    def by_tifffile(values: np.ndarray, **options: object) -> bytes:
+    def by_tifffile(values: NDArray[Any], **options: Any) -> bytes:
         file = io.BytesIO()
         tifffile.imwrite(file, values, **options)
         return file.getvalue()
@@ -319,7 +351,9 @@ def good_files() -> dict[str, bytes]:
         "NPY": array.getvalue(),
         "TIFF": by_tifffile(pixels, photometric="rgb"),
         "TIFF, Deflate tiles": by_tifffile(deep, photometric="rgb", compression="zlib", tile=(16, 16)),
-        "TIFF, Deflate, predictor": by_tifffile(pixels, photometric="rgb", compression="zlib", predictor=True, rowsperstrip=4),
+        "TIFF, Deflate, predictor": by_tifffile(
+            pixels, photometric="rgb", compression="zlib", predictor=True, rowsperstrip=4
+        ),
         "TIFF, LZMA, planar": by_tifffile(
             np.moveaxis(pixels, 2, 0).copy(), photometric="rgb", compression="lzma", planarconfig="separate"
         ),
@@ -404,17 +438,14 @@ def reader(pipe: Connection, memory_bytes: int) -> None:
 
 def reset_peak() -> None:
     """Let the kernel count the peak anew (Linux)."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes() -> int:
     try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -484,43 +515,43 @@ def parsed() -> argparse.Namespace:
 
 def run_all(options: argparse.Namespace) -> int:
     readers = Readers(options.limit_s, int(options.memory_mb * 1e6))
-    outcomes = []
     print("| File | Bytes | Answer | Seconds | Peak |\n|---|---|---|---|---|")
+    hostile = []
     for kind, make in HOSTILE.items():
         if options.only in kind:
             data = make()
-            ended = readers.read(kind, data)
-            outcomes.append(ended)
-            mark = "**WRONG** " if ended.is_wrong else ""
-            print(
-                f"| {kind} | {len(data):,} | {mark}{ended.answer[:110]} | {ended.seconds:.2f} | "
-                f"{ended.peak_bytes / 1e6:,.0f} MB |",
-                flush=True,
-            )
+            hostile.append(readers.read(kind, data))
+            print(row(hostile[-1], data), flush=True)
     by_kind: dict[str, list[Outcome]] = {}
     for ended, data in fuzzed(readers, options.seed, options.seconds):
         by_kind.setdefault(ended.kind, []).append(ended)
         if ended.is_wrong:
-            print(f"| damaged {ended.kind} | {len(data):,} | **WRONG** {ended.answer[:110]} | {ended.seconds:.2f} | |")
+            print(row(ended, data), flush=True)
             if options.keep:
-                with open(os.path.join(options.keep, f"{len(outcomes)}-{zlib.crc32(data):08x}"), "wb") as file:
-                    file.write(data)
+                Path(options.keep, f"{zlib.crc32(data):08x}").write_bytes(data)
     readers.stop()
     print("\n| Damaged | Files | Read | Refused | Wrong | Slowest | Largest |\n|---|---|---|---|---|---|---|")
     for kind, ends in sorted(by_kind.items()):
-        good = sum(ended.answer.startswith("read") for ended in ends)
-        wrong = sum(ended.is_wrong for ended in ends)
-        print(
-            f"| {kind} | {len(ends)} | {good} | {len(ends) - good - wrong} | {wrong} | "
-            f"{max(ended.seconds for ended in ends):.2f} s | {max(ended.peak_bytes for ended in ends) / 1e6:,.0f} MB |"
-        )
-    every = [*outcomes, *(ended for ends in by_kind.values() for ended in ends)]
-    wrong = [ended for ended in every if ended.is_wrong]
-    crashes = sum(ended.answer == "crashes" for ended in wrong)
-    endless = sum(ended.answer == "never ends" for ended in wrong)
-    memory = sum(ended.answer.startswith("takes") for ended in wrong)
-    print(f"\n{len(every)} files: {crashes} crashes, {endless} never end, {memory} over the memory, {len(wrong)} wrong")
+        print(sums(kind, ends))
+    ends = [*hostile, *(ended for each in by_kind.values() for ended in each)]
+    wrong = [ended.answer for ended in ends if ended.is_wrong]
+    crashes, endless = wrong.count("crashes"), wrong.count("never ends")
+    large = sum(answer.startswith("takes") for answer in wrong)
+    print(f"\n{len(ends)} files: {crashes} crash, {endless} never end, {large} over the memory, {len(wrong)} wrong")
     return 1 if wrong else 0
+
+
+def row(ended: Outcome, data: bytes) -> str:
+    answer = ("**WRONG** " if ended.is_wrong else "") + ended.answer[:110].replace("\n", " ")
+    return f"| {ended.kind} | {len(data):,} | {answer} | {ended.seconds:.2f} | {ended.peak_bytes / 1e6:,.0f} MB |"
+
+
+def sums(kind: str, ends: list[Outcome]) -> str:
+    good = sum(ended.answer.startswith("read") for ended in ends)
+    wrong = sum(ended.is_wrong for ended in ends)
+    slowest, largest = max(ended.seconds for ended in ends), max(ended.peak_bytes for ended in ends)
+    refused = len(ends) - good - wrong
+    return f"| {kind} | {len(ends)} | {good} | {refused} | {wrong} | {slowest:.2f} s | {largest / 1e6:,.0f} MB |"
 
 
 if __name__ == "__main__":

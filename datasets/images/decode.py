@@ -326,10 +326,15 @@ def _tiff_pixels(page: "TiffPage") -> Pixels:
 
 def _bound(page: "TiffPage", decompress: Decompress) -> None:
     """Let the page decompress no more of a strip or tile than what it should have; tifffile itself has no limit."""
+    assert page.dtype is not None  # see _decode_tiff
     compression, page.compression = page.compression, _UNCOMPRESSED
     unpack = page.decode  # of bytes that are not compressed
     page.compression = compression
-    tile = (page.tiledepth, page.tilelength, page.tilewidth) if page.is_tiled else (1, page.rowsperstrip, page.imagewidth)
+    tile = (
+        (page.tiledepth, page.tilelength, page.tilewidth)
+        if page.is_tiled
+        else (1, page.rowsperstrip, page.imagewidth)
+    )
     most_bytes = math.prod(tile) * page.shaped[-1] * page.dtype.itemsize
 
     def decode(data: bytes | None, index: int, **options: Any) -> Any:

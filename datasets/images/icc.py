@@ -133,7 +133,7 @@ def _curve(profile: bytes, tag: bytes, x: NDArray[np.float64]) -> NDArray[np.flo
     """Return the light of values in [0, 1]. Raises ValueError or struct.error for a curve that cannot be read."""
     data = _tags(profile).get(tag, memoryview(b""))
     with np.errstate(all="ignore"):
-        light = _parametric(data, x) if data[:4] == b"para" else _sampled(data, x)
+        light = _parametric(data, x) if bytes(data[:4]) == b"para" else _sampled(data, x)
     if not np.isfinite(light).all():
         raise ValueError("the curve has values that are not finite")
     return light
@@ -154,7 +154,7 @@ def _parametric(data: memoryview, x: NDArray[np.float64]) -> NDArray[np.float64]
 
 def _sampled(data: memoryview, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Apply a curve of equidistant values, or of one exponent, or of none."""
-    if data[:4] != b"curv":
+    if bytes(data[:4]) != b"curv":
         raise ValueError("the profile has no curve")
     (count,) = struct.unpack_from(">I", data, 8)
     values = np.frombuffer(data, ">u2", count, offset=12).astype(np.float64)

@@ -10,7 +10,6 @@ from gan_tasks.datasets.images import ImageError, Pixels, to_float
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles
 
-
 MAX_PADDED_PIXELS = 2**24
 """That a small or thin image may have in tiles when it is padded for the network."""
 MAX_PADDING_FACTOR = 4
@@ -42,7 +41,7 @@ class TiledModel(Model):
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
     def check_padding(self, height: int, width: int) -> None:
-        """Raise ImageError for an image that padding would enlarge out of proportion, such as one of 1 × 1,000,000."""
+        """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px."""
         multiple, minimum = self.spec.size_multiple, self.spec.minimum_size
         below, right = padding_to_multiple(height, width, multiple, minimum)
         rows, columns = height + below, width + right

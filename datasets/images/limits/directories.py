@@ -10,7 +10,24 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
-_BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_BYTES_OF_TYPE = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _BYTE_TYPES = (1, 2, 7)
 """BYTE, ASCII and UNDEFINED, which decoders keep as bytes; values of other types become Python numbers."""
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}

@@ -14,6 +14,8 @@ MAX_THUMBNAILS = 16
 """Pages of a TIFF that are looked at after the first."""
 _MAX_SEGMENTS = 2**19
 """Strips or tiles of one image: 100 megapixels in tiles of 16 × 16 have 390,625."""
+_FEW_SEGMENTS = 1024
+"""So many cost nothing, also if the image has fewer or should have more."""
 _MAX_NUMBERS = 2**21
 """Values of tags, bytes and texts aside, which decoders make Python numbers of."""
 _MAX_TAGS = 4096
@@ -75,16 +77,16 @@ def _check_image(page: Directory, file_bytes: int, max_pixels: int | None) -> No
         )
     offsets, lengths = (_TILE_OFFSETS, _TILE_BYTES) if is_tiled else (_STRIP_OFFSETS, _STRIP_BYTES)
     listed = max(page.count(offsets), page.count(lengths))
-    if segments > _MAX_SEGMENTS or listed > max(2 * segments, 1024):
+    if segments > _MAX_SEGMENTS or listed > max(2 * segments, _FEW_SEGMENTS):
         raise ImageError(
             f"has {max(segments, listed):,} strips or tiles for {width} × {height} px: expected at most "
-            f"{min(_MAX_SEGMENTS, max(2 * segments, 1024)):,}; save it again"
+            f"{min(_MAX_SEGMENTS, max(2 * segments, _FEW_SEGMENTS)):,}; save it again"
         )
-    if 0 < listed < segments:
+    if listed < segments and segments > _FEW_SEGMENTS:
         raise ImageError(f"is damaged: it lists {listed:,} of its {segments:,} strips or tiles")
     compressed = sum(page.integers(lengths, segments))
     if compressed > 2 * file_bytes + _PADDING_VALUES:
         raise ImageError(
-            f"has strips or tiles of {compressed:,} bytes in a file of {file_bytes:,} bytes: expected each byte to be "
-            "in one of them; save it again"
+            f"has strips or tiles of {compressed:,} bytes in a file of {file_bytes:,} bytes: expected each byte to "
+            "be in one of them; save it again"
         )
