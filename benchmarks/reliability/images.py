@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import lzma
 import multiprocessing
 import os
 import random
@@ -105,12 +106,15 @@ def strip_tiff(width: int, height: int, data: bytes, *, samples: int = 1, **chan
     return tiff({int(tag): value for tag, value in entries.items() if value[1]}, data)
 
 
-def lzma_of_zeros(count: int, *, dictionary: int = 2**20) -> bytes:
-    import lzma
-
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": dictionary}]
-    packer = lzma.LZMACompressor(lzma.FORMAT_XZ, filters=filters)
+def lzma_of_zeros(count: int) -> bytes:
+    packer = lzma.LZMACompressor(preset=1)
     return b"".join([*(packer.compress(bytes(2**20)) for _ in range(count // 2**20)), packer.flush()])
+
+
+def lzma_of_dictionary(dictionary_bytes: int) -> bytes:
+    """The dictionary that a decoder has to make is said in the header."""
+    packed = lzma.compress(bytes(64), lzma.FORMAT_ALONE)
+    return packed[:1] + struct.pack("<I", dictionary_bytes) + packed[5:]
 
 
 def exif_of_overlapping_values(value_bytes: int, tags: int) -> bytes:
@@ -206,9 +210,7 @@ MANY = 3_000_000
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "TIFF, a directory that points to itself": looped_tiff,
     "TIFF, LZMA of 2 GB for 64 px": lambda: strip_tiff(8, 8, lzma_of_zeros(2**31), t259=(3, [34925])),
-    "TIFF, LZMA with a dictionary of 1 GB": lambda: strip_tiff(
-        8, 8, lzma_of_zeros(2**20, dictionary=2**30), t259=(3, [34925])
-    ),
+    "TIFF, LZMA with a dictionary of 1 GB": lambda: strip_tiff(8, 8, lzma_of_dictionary(2**30), t259=(3, [34925])),
     "TIFF, Deflate of 2 GB for 64 px": lambda: strip_tiff(8, 8, zeros_deflated(2**31)),
     "TIFF, Deflate in 1,000 strips of 16 MB each": lambda: strip_tiff(
         8,
@@ -276,7 +278,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "PNG, interlaced, without pixels": lambda: png(9000, 9000, chunk(b"IDAT", zlib.compress(b"\0")), interlaced=1),
     "PNG, 16 bits, without pixels": lambda: png(9000, 9000, chunk(b"IDAT", zlib.compress(b"\0")), depth=16, colour=6),
     "JPEG, 5,000 scans": lambda: jpeg_of_scans(5000, 16),
-    "JPEG, 190 scans of 9,000 × 9,000": lambda: jpeg_of_scans(190, 9000),
+    "JPEG, 190 scans of 9,000 × 9,000": lambda: jpeg_of_scans(190, 9000) + bytes(100_000),
+    "JPEG, 20 scans of 9,000 × 9,000": lambda: jpeg_of_scans(10, 9000) + bytes(100_000),
     "JPEG, 9,000 × 9,000 without pixels": lambda: resized_jpeg(9000),
     "JPEG, 12 bits": twelve_bit_jpeg,
     "JPEG, 3,000,000 empty comments": lambda: jpeg_with(*[(0xFE, b"")] * MANY),
