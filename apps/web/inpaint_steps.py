@@ -17,7 +17,7 @@ from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels,
 from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
-from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source, result_like
+from gan_tasks.export.inference.predictor import Decode, PredictOptions, Predictor, Source, result_like
 from gan_tasks.spec import InputSpec, ModelSpec
 
 MAX_PREVIEW_SIDE_PX = 1600
@@ -63,9 +63,9 @@ class InpaintRequest:
     options: InpaintOptions = InpaintOptions()
 
 
-def open_picture(source: Path, folder: Path, *, max_pixels: int) -> Step:
+def open_picture(source: Path, folder: Path, *, max_pixels: int, decode: Decode = read) -> Step:
     """Take an upload; the step's files go into the folder. Raises UserError for what cannot be read or filled."""
-    picture = read(source.read_bytes(), max_pixels=max_pixels)  # its path would tell where the server keeps files
+    picture = decode(source.read_bytes(), max_pixels=max_pixels)  # its path would tell where the server keeps files
     if picture.pixels.dtype == np.float32 or picture.pixels.shape[2] > 4:
         raise ImageError("images of 8 or 16 bits are filled, gray or RGB, with or without alpha")
     file = folder / f"{source.stem[:50]}.png"
@@ -90,7 +90,14 @@ class InpaintInputs:
 
 
 def inpaint_picture(
-    predictor: Predictor, step: Step, request: InpaintRequest, folder: Path, *, name: str, max_pixels: int
+    predictor: Predictor,
+    step: Step,
+    request: InpaintRequest,
+    folder: Path,
+    *,
+    name: str,
+    max_pixels: int,
+    decode: Decode = read,
 ) -> Step:
     """The next step: what is painted, and what is white in the mask, filled.
 
@@ -105,8 +112,8 @@ def inpaint_picture(
         sources[given.mask.name] = request.mask.read_bytes()  # its path would tell where the server keeps files
     if request.sketch is not None and given.sketch is not None:
         sources[given.sketch.name] = request.sketch.read_bytes()
-    opened = predictor.read(sources, max_pixels=max_pixels)
-    mask, lines = painted(request.paint, step.size, follows_sketch=given.sketch is not None)
+    opened = predictor.read(sources, max_pixels=max_pixels, decode=decode)
+    mask, lines = painted(request.paint, step.size, follows_sketch=given.sketch is not None, decode=decode)
     inputs = dict(opened.inputs)
     inputs[given.mask.name] = mask = mask | inputs.get(given.mask.name, False)
     if given.sketch is not None:
@@ -134,11 +141,13 @@ def inpaint_picture(
     )
 
 
-def painted(layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool) -> tuple[Mask, Mask]:
+def painted(
+    layers: Sequence[bytes], size: tuple[int, int], *, follows_sketch: bool, decode: Decode = read
+) -> tuple[Mask, Mask]:
     """Mask and lines of an image of this (height, width), from what was painted on its preview."""
     mask, lines = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     for layer in layers:
-        paint = fit_channels(read(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
+        paint = fit_channels(decode(layer, max_pixels=MAX_PREVIEW_SIDE_PX**2).pixels, 4)
         if size_of(paint) != preview_size(size):
             raise UserError("What is painted does not have the image's size: choose the image again.")
         is_painted = paint[..., 3] >= PAINTED

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from gan_tasks.apps.web.decoding.decoder import Decoder
 from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
@@ -130,6 +131,7 @@ class Service:
 
     idle_s: how long after the last job the memory that runtimes keep for the next one is given back.
     is_closed: whether no more jobs are taken.
+    decoder: decodes what comes, in a process of its own.
     """
 
     def __init__(self, models: Sequence[ServedModel], limits: Limits, *, idle_s: float = IDLE_S) -> None:
@@ -137,6 +139,7 @@ class Service:
         self.tabs = tabs_of(models)
         self.limits = limits
         self.is_closed = False
+        self.decoder = Decoder(limits.max_pixels)
         self._taken: set[JobProgress] = set()
         self._idle = IdleTimer(idle_s, self._release_memory)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -176,6 +179,7 @@ class Service:
         self.is_closed = True
         self._worker.shutdown(wait=True)
         self._idle.cancel()
+        self.decoder.close()
 
     def stop_jobs(self) -> None:
         """Let the jobs that were taken end with a StoppedError, the one that runs before its next tile."""
@@ -192,7 +196,8 @@ class Service:
     def _run(self, request: JobRequest, file: Path, progress: JobProgress) -> Result:
         progress.begin()
         predictor = request.served.predictor
-        opened = predictor.read(without_paths(request.sources), max_pixels=self.limits.max_pixels)
+        sources = without_paths(request.sources)
+        opened = predictor.read(sources, max_pixels=self.limits.max_pixels, decode=self.decoder.read)
         inputs, image = dict(opened.inputs), predictor.spec.image
         if image is not None and image.name in inputs:
             height, width = inputs[image.name].shape[:2]

@@ -5,9 +5,10 @@ Reading is in `decode.py`, writing in `encode.py`, pixel arithmetic in `pixels.p
 when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, from_pil, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, from_pil, read
 from gan_tasks.datasets.images.encode import write
 from gan_tasks.datasets.images.icc import to_srgb
+from gan_tasks.datasets.images.limits.sizes import MAX_PIXELS
 from gan_tasks.datasets.images.pixels import (
     Coding,
     ImageError,

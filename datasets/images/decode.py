@@ -1,14 +1,20 @@
 """Decode image files. Files are not trusted: size and format are checked in the header before decoding."""
 
+import math
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from gan_tasks.datasets.images.icc import usable
+from gan_tasks.datasets.images.limits.decompress import Decompress, inflate, unpack_bits, unpack_lzma
+from gan_tasks.datasets.images.limits.directories import is_plausible_exif
+from gan_tasks.datasets.images.limits.parts import check_gif, check_jpeg, check_png, check_scans, check_webp
+from gan_tasks.datasets.images.limits.sizes import check_size, check_type
+from gan_tasks.datasets.images.limits.tiff import MAX_THUMBNAILS, check_tiff
 from gan_tasks.datasets.images.pixels import (
     Coding,
     ImageError,
@@ -28,15 +34,13 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy"})
 """Suffixes of image files, in lower case. They select files in a folder; `read` detects the format from the bytes."""
 
-MAX_PIXELS = 100_000_000
-"""Height × width of the largest image that is read unless another limit is given."""
-
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MAX_THUMBNAILS = 16
-"""Pages of a TIFF that are looked at after the first."""
-_MAX_SCANS = 200
-"""Scans of a progressive JPEG; usual ones have about 10, and each takes as long as an image."""
+_UNCOMPRESSED = 1
+_DECOMPRESS: dict[int, Decompress] = {8: inflate, 32946: inflate, 32773: unpack_bits, 34925: unpack_lzma}
+"""By the number of the compression in a TIFF: Deflate with its number of Adobe and the older one, PackBits, LZMA."""
+_MAX_NPY_HEADER_BYTES = 10_000  # numpy's own limit
+_MAX_RUN_LENGTH_SIDE, _MAX_RUN_LENGTH_PIXELS = 2**16, 2**24
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
 
@@ -93,7 +97,8 @@ def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
         return _decode_png(file, max_pixels)
 
     image = _open_with_pil(file, head)
-    orientation = _checked_orientation(image, max_pixels)
+    _check_still(image, max_pixels)
+    orientation = _orientation(image)
     if image.format == "JPEG":
         picture, coding = _jpeg_picture(file, image), Coding(subsampling=_subsampling(image))
     else:
@@ -102,12 +107,11 @@ def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
     return _upright(replace(picture, coding=coding), orientation)
 
 
-def _checked_orientation(image: "ImageFile", max_pixels: int | None) -> int:
-    """Return the EXIF orientation. Raises ImageError for an image that is too large or animated."""
-    _check_size(image.height, image.width, len(image.getbands()), max_pixels)
+def _check_still(image: "ImageFile", max_pixels: int | None) -> None:
+    """Raise ImageError for an image that is too large or animated."""
+    check_size(image.height, image.width, len(image.getbands()), max_pixels)
     if getattr(image, "is_animated", False):
         raise ImageError("is animated; save the frame that you want as a still image")
-    return _orientation(image)
 
 
 def _picture(pixels: Pixels, profile: bytes | None) -> Picture:
@@ -117,6 +121,7 @@ def _picture(pixels: Pixels, profile: bytes | None) -> Picture:
 
 
 def _decode_png(file: BinaryIO, max_pixels: int | None) -> Picture:
+    check_png(file)
     header = read_header(file)
     colour = colour_of(header)
     try:
@@ -136,7 +141,9 @@ def _png_pixels(file: BinaryIO, header: Header, max_pixels: int | None) -> tuple
 
     file.seek(0)
     image = PngImageFile(file)
-    orientation = _checked_orientation(image, max_pixels)
+    _check_still(image, max_pixels)
+    image.load()  # EXIF may come after the pixels
+    orientation = _orientation(image)
     if header.has_palette:
         return _pixels(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))), orientation
     if header.bit_depth == 16:
@@ -158,30 +165,47 @@ def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
     from PIL.WebPImagePlugin import WebPImageFile
 
     if head.startswith(b"\xff\xd8\xff"):
+        check_jpeg(_content(file))
         return JpegImageFile(file)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        check_webp(file)
+        file.seek(0)
         return WebPImageFile(file)
     if head.startswith((b"GIF87a", b"GIF89a")):
+        check_gif(file)
+        file.seek(0)
         return GifImageFile(file)
     if head.startswith(b"BM"):
-        return BmpImageFile(file)
+        image = BmpImageFile(file)
+        _check_run_length(image)
+        return image
     raise ImageError("is not an image in a known format (PNG, JPEG, WebP, TIFF, BMP, GIF, NPY)")
 
 
-def _check_size(height: int, width: int, channels: int, max_pixels: int | None) -> None:
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    advice = "make it smaller" if max_pixels is None else "make it smaller, or raise the limit with --max-pixels"
-    pixels = height * width
-    if pixels > limit:
-        raise ImageError(f"{width} × {height} px ({pixels:,}) is over the limit of {limit:,} px; {advice}")
-    if pixels * channels > 4 * limit:
+def _check_run_length(image: "ImageFile") -> None:
+    """Raise ImageError for a large BMP of runs, which Pillow decodes in Python; a skip of 2 bytes adds 255 rows."""
+    if any(tile.codec_name == "bmp_rle" for tile in image.tile) and (
+        max(image.size) > _MAX_RUN_LENGTH_SIDE or math.prod(image.size) > _MAX_RUN_LENGTH_PIXELS
+    ):
         raise ImageError(
-            f"{width} × {height} px with {channels} channels ({pixels * channels:,} values) is over the limit of "
-            f"{4 * limit:,} values, which are 4 for each px; {advice}"
+            f"is a BMP of {image.width} × {image.height} px with run-length encoding: expected at most "
+            f"{_MAX_RUN_LENGTH_PIXELS:,} px and {_MAX_RUN_LENGTH_SIDE:,} on a side; save it as PNG"
         )
 
 
+def _content(file: BinaryIO) -> bytes:
+    """Return all bytes; the position is kept."""
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    return data
+
+
 def _orientation(image: "Image") -> int:
+    exif = image.info.get("exif")
+    if exif is not None and not is_plausible_exif(exif):
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # pixels can still be used if the EXIF block is damaged
@@ -189,14 +213,9 @@ def _orientation(image: "Image") -> int:
 
 
 def _jpeg_picture(file: BinaryIO, image: "ImageFile") -> Picture:
-    position = file.tell()
-    file.seek(0)
-    data = file.read()
-    file.seek(position)
-    # Compressed data do not contain these bytes. Only scans of progressive files can be long and yet few bytes.
-    scans = data.count(b"\xff\xda") if image.info.get("progressive") else 1
-    if scans > _MAX_SCANS:
-        raise ImageError(f"has {scans:,} scans, which take very long: expected at most {_MAX_SCANS}; save it again")
+    data = _content(file)
+    if image.info.get("progressive"):  # only scans of these files can be long and yet few bytes
+        check_scans(data, image.width * image.height)
     if image.mode not in ("L", "RGB"):
         return _picture_from_pil(image)
     return _picture(_jpeg_pixels(data, image), image.info.get("icc_profile"))
@@ -266,27 +285,26 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
     float gray (LZW, ZSTD).
     """
     from PIL.TiffImagePlugin import TiffImageFile
-    from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile
+    from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
+    check_tiff(file, max_pixels)
+    file.seek(0)
     plain_photometrics = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
-    plain_compressions = (
-        COMPRESSION.NONE,
-        COMPRESSION.ADOBE_DEFLATE,
-        COMPRESSION.DEFLATE,
-        COMPRESSION.PACKBITS,
-        COMPRESSION.LZMA,
-    )
     with TiffFile(file) as tiff:
         pages = (page.aspage() for page in tiff.pages)  # endless if a page is its own successor
-        page, others = next(pages), islice(pages, _MAX_THUMBNAILS)
+        page, others = next(pages), islice(pages, MAX_THUMBNAILS)
         if page.is_reduced or not all(other.is_reduced for other in others):  # reduced = a thumbnail
             raise ImageError("has several pages; save the page that you want as a separate file")
-        _check_size(page.imagelength, page.imagewidth, page.imagedepth * page.samplesperpixel, max_pixels)
+        check_size(page.imagelength, page.imagewidth, page.imagedepth * page.samplesperpixel, max_pixels)
         is_deep = page.dtype is not None and page.dtype.itemsize > 1
-        is_plain = page.photometric in plain_photometrics and page.compression in plain_compressions
+        if page.dtype is not None and is_deep:
+            check_type(page.dtype)
+        is_plain = page.photometric in plain_photometrics and page.compression in (_UNCOMPRESSED, *_DECOMPRESS)
         if is_plain and (is_deep or page.bitspersample == 8):
             picture = _picture(_tiff_pixels(page), page.tags.valueof(_ICC_TAG))
             return _upright(picture, page.tags.valueof(_ORIENTATION_TAG, 1))
+        if tiff.is_bigtiff and tiff.byteorder == ">":  # PIL takes it for another layout
+            raise ImageError("is a big-endian BigTIFF in a form that cannot be read; save it uncompressed")
         has_alpha = page.samplesperpixel == 2 or page.extrasamples == (EXTRASAMPLE.ASSOCALPHA,)
         is_raw = is_deep or (has_alpha and page.bitspersample == 8 and page.planarconfig == 1)
         if is_raw and page.photometric in plain_photometrics:
@@ -296,12 +314,33 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
 
 
 def _tiff_pixels(page: "TiffPage") -> Pixels:
+    if page.compression in _DECOMPRESS:
+        _bound(page, _DECOMPRESS[page.compression])
     values = page.asarray()
     if page.axes == "SYX":  # one plane per channel
         values = values.transpose(1, 2, 0)
     elif page.axes not in ("YX", "YXS"):
         raise ImageError(f"has the axes {page.axes}; save it with the axes height, width and channels")
     return _plain_colours(_pixels(values), page)
+
+
+def _bound(page: "TiffPage", decompress: Decompress) -> None:
+    """Let the page decompress no more of a strip or tile than what it should have; tifffile itself has no limit."""
+    assert page.dtype is not None  # see _decode_tiff
+    compression, page.compression = page.compression, _UNCOMPRESSED
+    unpack = page.decode  # of bytes that are not compressed
+    page.compression = compression
+    tile = (
+        (page.tiledepth, page.tilelength, page.tilewidth)
+        if page.is_tiled
+        else (1, page.rowsperstrip, page.imagewidth)
+    )
+    most_bytes = math.prod(tile) * page.shaped[-1] * page.dtype.itemsize
+
+    def decode(data: bytes | None, index: int, **options: Any) -> Any:
+        return unpack(None if data is None else decompress(data, most_bytes), index, **options)
+
+    page.decode = decode
 
 
 def _libtiff_pixels(file: BinaryIO, page: "TiffPage") -> Pixels:
@@ -337,6 +376,10 @@ def _plain_colours(pixels: Pixels, page: "TiffPage") -> Pixels:
 
 def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
     version = np.lib.format.read_magic(file)
+    header_bytes = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if header_bytes > _MAX_NPY_HEADER_BYTES:
+        raise ImageError(f"has a header of {header_bytes:,} bytes; save an array of numbers")
+    file.seek(8)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     elif version == (2, 0):
@@ -345,9 +388,10 @@ def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
         raise ImageError(f"is an NPY file of version {version}; save it as version 1.0 or 2.0")
     if dtype.hasobject:
         raise ImageError("contains pickled Python objects, which are never loaded; save an array of numbers")
-    if len(shape) not in (2, 3) or 0 in shape:
+    if len(shape) not in (2, 3) or min(shape) < 1:
         raise ImageError(f"has the shape {shape}; save an array of H×W or H×W×C")
-    _check_size(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, max_pixels)
+    check_size(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, max_pixels)
+    check_type(dtype)
     file.seek(0)
     return Picture(_pixels(np.load(file, allow_pickle=False)))
 
@@ -358,8 +402,7 @@ def _pixels(values: Pixels) -> Pixels:
         values = values[..., None]
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    if values.dtype.kind != "f":
-        raise ImageError(f"has {values.dtype} pixels; save it with uint8, uint16 or float pixels")
+    check_type(values.dtype)
     pixels = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(pixels).all():
         raise ImageError("has pixels that are NaN or infinite; save finite numbers")

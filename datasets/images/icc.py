@@ -121,23 +121,25 @@ def _by_littlecms(colour: Pixels, profile: bytes) -> Pixels:
 # Reading
 
 
-def _tags(profile: bytes) -> dict[bytes, bytes]:
+def _tags(profile: bytes) -> dict[bytes, memoryview]:
+    """Return the tags without a copy: all of them may be the whole profile."""
+    whole = memoryview(profile)
     (count,) = struct.unpack_from(">I", profile, HEADER_BYTES)
     places = struct.iter_unpack(">4sII", profile[HEADER_BYTES + 4 :][: 12 * min(count, 100)])
-    return {tag: profile[offset : offset + size] for tag, offset, size in places}
+    return {tag: whole[offset : offset + size] for tag, offset, size in places}
 
 
 def _curve(profile: bytes, tag: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the light of values in [0, 1]. Raises ValueError or struct.error for a curve that cannot be read."""
-    data = _tags(profile).get(tag, b"")
+    data = _tags(profile).get(tag, memoryview(b""))
     with np.errstate(all="ignore"):
-        light = _parametric(data, x) if data[:4] == b"para" else _sampled(data, x)
+        light = _parametric(data, x) if bytes(data[:4]) == b"para" else _sampled(data, x)
     if not np.isfinite(light).all():
         raise ValueError("the curve has values that are not finite")
     return light
 
 
-def _parametric(data: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _parametric(data: memoryview, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Apply a curve of the types 0, 1 or 3; the others are rare."""
     match struct.unpack_from(">H", data, 8)[0], _numbers(data[12:]):
         case 0, [g, *_]:
@@ -150,9 +152,9 @@ def _parametric(data: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
             raise ValueError(f"a parametric curve of type {kind}")
 
 
-def _sampled(data: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sampled(data: memoryview, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Apply a curve of equidistant values, or of one exponent, or of none."""
-    if data[:4] != b"curv":
+    if bytes(data[:4]) != b"curv":
         raise ValueError("the profile has no curve")
     (count,) = struct.unpack_from(">I", data, 8)
     values = np.frombuffer(data, ">u2", count, offset=12).astype(np.float64)
@@ -163,6 +165,6 @@ def _sampled(data: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(x, np.linspace(0, 1, count), values / 65535)
 
 
-def _numbers(data: bytes) -> list[float]:
+def _numbers(data: memoryview) -> list[float]:
     """Return numbers of the type s15Fixed16."""
     return [value / 65536 for (value,) in struct.iter_unpack(">i", data[: len(data) // 4 * 4])]

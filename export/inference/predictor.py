@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,12 @@ Inputs = Mapping[str, Any]
 bool, True where masked, or pixels or PIL images that are white there; latents and labels are vectors of numbers."""
 Source = Path | bytes
 """An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label."""
+
+
+class Decode(Protocol):
+    """Decodes an image, as `datasets.images.read` does and with its errors."""
+
+    def __call__(self, source: Source, *, max_pixels: int | None = None) -> Picture: ...
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ class Predictor:
         *,
         max_pixels: int | None = None,
         masks: MaskReading | None = None,
+        decode: Decode = read,
     ) -> Opened:
         """Decode inputs by name. Raises UserError for an input that cannot be read or does not fit.
 
@@ -157,7 +164,7 @@ class Predictor:
             if not given.is_spatial:
                 inputs[given.name] = read_vector(given, source)
                 continue
-            decoded = read(source, max_pixels=max_pixels)
+            decoded = decode(source, max_pixels=max_pixels)
             if given is self.spec.image:
                 image = decoded if keeps_profile(self.spec, decoded) else to_srgb(decoded)
                 inputs[given.name] = image.pixels

@@ -6,9 +6,14 @@ from abc import abstractmethod
 
 import numpy as np
 
-from gan_tasks.datasets.images import Pixels, to_float
+from gan_tasks.datasets.images import ImageError, Pixels, to_float
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles
+
+MAX_PADDED_PIXELS = 2**24
+"""That a small or thin image may have in tiles when it is padded for the network."""
+MAX_PADDING_FACTOR = 4
+"""By which padding may enlarge any other image."""
 
 
 class TiledModel(Model):
@@ -35,12 +40,33 @@ class TiledModel(Model):
         below, right = padding_to_multiple(height, width, self.spec.size_multiple, self.spec.minimum_size)
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
+    def check_padding(self, height: int, width: int) -> None:
+        """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px."""
+        multiple, minimum = self.spec.size_multiple, self.spec.minimum_size
+        below, right = padding_to_multiple(height, width, multiple, minimum)
+        rows, columns = height + below, width + right
+        if rows * columns <= MAX_PADDING_FACTOR * height * width:
+            return
+        most = MAX_PADDED_PIXELS
+        if not self.spec.runs_in_tiles:
+            most = max(self.max_memory_bytes // self.bytes_per_pixel, (2 * max(minimum, multiple)) ** 2)
+        if rows * columns > most:
+            raise ImageError(
+                f"the image of {width} × {height} px would be padded to {columns} × {rows} px, because {self.title} "
+                f"takes sides of {minimum} px or more, in multiples of {multiple}: expected at most {most:,} px; cut "
+                "the image into parts"
+            )
+
     def run(self, *inputs: FloatImages) -> FloatImages:
+        for given, values in zip(self.spec.inputs, inputs, strict=False):
+            if given.is_spatial:
+                self.check_padding(*values.shape[-2:])
         if not self.spec.runs_in_tiles or not self.runs_in_tiles(*inputs[0].shape[-2:], count=len(inputs[0])):
             return self.run_network(*inputs)
         return np.stack([self._run_in_tiles(image[None], in_levels=False) for image in inputs[0]])
 
     def run_pixels(self, pixels: Pixels) -> Pixels:
+        self.check_padding(*pixels.shape[:2])
         if not self.runs_in_tiles(*pixels.shape[:2]):
             return super().run_pixels(pixels)
         return np.ascontiguousarray(

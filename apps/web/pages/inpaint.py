@@ -277,7 +277,8 @@ class InpaintPage:
         path: Path | None = values[self.picture]
         if path is None:
             return {}
-        job = partial(open_picture, path, new_folder(), max_pixels=self.service.limits.max_pixels)
+        limit, decode = self.service.limits.max_pixels, self.service.decoder.read
+        job = partial(open_picture, path, new_folder(), max_pixels=limit, decode=decode)
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
         except UserError as error:
@@ -310,6 +311,7 @@ class InpaintPage:
             new_folder(),
             name=f"{Path(visit.steps[0].name).stem[:50]}-{self.served.key}-{len(visit.steps)}.png",
             max_pixels=self.service.limits.max_pixels,
+            decode=self.service.decoder.read,
         )
 
     def on_undo(self, values: Values) -> Values:
