@@ -391,7 +391,7 @@ class InpaintPage:
         """What does the last fill on the command line, with the files that can be downloaded."""
         before, step = steps[-2:]
         chosen, default = step.options, InpaintOptions()
-        words = ["gan-tasks", "apply", str(self.served.path), before.name, step.name, "--mask", "mask.png"]
+        words = ["gan-tasks", "apply", self.served.path.name, before.name, step.name, "--mask", "mask.png"]
         words += ["--sketch", "sketch.png"] if step.sketch else []
         for name in ("strategy", "dilate_px", "feather_px"):
             if (value := getattr(chosen, name)) != getattr(default, name):
