@@ -37,6 +37,8 @@ def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> App:
     public_url: where browsers find it, if that is not the address that they ask (see server.serve).
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere; read when Gradio is imported
+    # Else the queue keeps the last 10,000 events, and makes a table of them after each.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"], os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1", str(10**9)
     import gradio as gr
 
     blocks = build_blocks(service)

@@ -45,11 +45,10 @@ class Hosts:
         origin = headers.get("origin")
         if origin is None:  # older browsers leave it out, but not the second header; programs send neither
             return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-        origin = origin.lower()
-        return origin == self.public_origin or (
-            origin.startswith(("http://", "https://"))
-            and origin.partition("://")[2] == headers.get("host", "").lower()
-        )
+        scheme, _, netloc = origin.lower().partition("://")
+        if scheme not in ("http", "https"):  # such as `null`
+            return False
+        return origin.lower() == self.public_origin or netloc == headers.get("host", "").lower()
 
 
 def host_name(headers: Headers) -> str:
