@@ -35,11 +35,12 @@ SHOW_OUTPUTS = """(...inputs) => {
 }"""
 """On a narrow screen the outputs are below; Gradio 6.31 takes no notice of its own `scroll_to_output`."""
 
-UPLOAD_IS_GONE = "The server has deleted the upload: put it in once more."
 REFRESH_S = 0.4
 """Between two looks at how far a job is."""
 
 
+UPLOAD_IS_GONE = "The server has deleted the upload: put the image in again."
+"""Uploads are deleted by their age, and the oldest where there are too many."""
 MAX_PREVIEW_PIXELS = 4096 * 4096
 """Larger results are shown smaller: browsers take seconds to show them, and gigabytes."""
 
@@ -167,7 +168,7 @@ async def run_job(service: Service, outputs: Outputs, read: Callable[[], Run]) -
         previews = await asyncio.to_thread(write_previews, result)
     except StoppedError:
         yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
-    except FileNotFoundError:  # uploads are deleted by their age, and where there are too many
+    except FileNotFoundError:
         yield outputs.say(f'<p class="empty refusal" role="alert">{UPLOAD_IS_GONE}</p>')
     except UserError as error:
         yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')

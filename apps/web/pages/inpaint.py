@@ -24,7 +24,7 @@ from gan_tasks.apps.web.inpaint_steps import (
     open_picture,
 )
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.run_form import new_folder
+from gan_tasks.apps.web.run_form import UPLOAD_IS_GONE, new_folder
 from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
@@ -280,6 +280,8 @@ class InpaintPage:
         job = partial(open_picture, path, new_folder(), max_pixels=self.service.limits.max_pixels)
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
+        except FileNotFoundError:
+            return self.refusal(UserError(UPLOAD_IS_GONE), Visit())
         except UserError as error:
             return self.refusal(error, Visit())
         return self.show(Visit((step,)))
@@ -288,6 +290,8 @@ class InpaintPage:
         visit: Visit = values[self.visit]
         try:
             step = await asyncio.wrap_future(self.service.enqueue(self.job(visit, values)))
+        except FileNotFoundError:
+            return self.refusal(UserError(UPLOAD_IS_GONE), visit)
         except UserError as error:
             return self.refusal(error, visit)
         return self.show(Visit((*visit.steps, step)))

@@ -32,6 +32,7 @@ from page_config import call_of, page_config
 from PIL import Image
 
 from gan_tasks.apps.web import run_form
+from gan_tasks.apps.web.api import routes as api_routes
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
 from gan_tasks.apps.web.run_form import Run, run_job
@@ -430,6 +431,68 @@ def test_a_second_ctrl_c_stops_the_jobs_taken(tmp_path: Path, monkeypatch: pytes
     for job in jobs:
         with pytest.raises(StoppedError):
             job.result(timeout=0)
+
+
+@pytest.mark.parametrize("in_tiles", [True, False])
+def test_a_job_that_takes_too_long_is_stopped_between_tiles(tmp_path: Path, in_tiles: bool) -> None:
+    """What does not run in tiles cannot be stopped, and gives its result late."""
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(max_seconds=1e-9, queue_size=0))
+    served = service.models["mean"]
+    if in_tiles:
+        served.model.max_memory_bytes = 16 * 16 * 100
+    opened = served.predictor.read({"image": png(PIXELS)})
+    jobs = (
+        lambda: submit(service, served, png(PIXELS), tmp_path / "out.png"),
+        lambda: service.enqueue(lambda: served.predictor.predict(opened.inputs)),
+    )
+    for job in jobs:
+        if in_tiles:
+            with pytest.raises(UserError, match=r"longer than .* larger --max-seconds"):
+                job().result(30)
+        else:
+            job().result(30)
+    service.close()
+
+
+def test_a_job_whose_client_is_gone_gives_its_place_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_routes, "LOOK_EVERY_S", 0.01)
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+    hold(monkeypatch, served, go)
+    first = submit(service, served, png(PIXELS), tmp_path / "first.png")
+
+    async def leave() -> None:
+        async def is_gone() -> bool:
+            return True
+
+        request = JobRequest(served, {"image": png(PIXELS)})
+        await api_routes.run_to_file(service, request, tmp_path / "second.png", is_gone)
+
+    while not first.running():
+        time.sleep(0.001)
+    with pytest.raises(StoppedError):
+        asyncio.run(leave())
+    third = submit(service, served, png(PIXELS), tmp_path / "third.png")
+    go.set()
+    assert third.result(30).file.exists()
+    assert not (tmp_path / "second.png").exists()
+    service.close()
+
+
+def test_an_upload_that_the_server_has_deleted_is_said(tmp_path: Path) -> None:
+    import gradio
+
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    with gradio.Blocks():
+        outputs = build_outputs()
+    request = JobRequest(service.models["mean"], {"image": tmp_path / "gone.png"})
+
+    async def said() -> list[Any]:
+        shown = run_job(service, outputs, lambda: Run(request, "a.png", ".png"))
+        return [values[outputs.message]["value"] async for values in shown]
+
+    assert "The server has deleted the upload" in asyncio.run(said())[-1]
+    service.close()
 
 
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
