@@ -66,7 +66,7 @@ def serve(
         port: 0 takes a free one.
         limits: what is refused, stopped or deleted.
         token_file: holds the token that every request has to show; None asks for none.
-        no_token: listen without a token although other machines reach the host.
+        no_token: listen without a token although other machines can connect to the host.
         provider: what runs the .onnx files (see `export/onnx/model.py`).
         device: auto, cpu, cuda or cuda:N.
         max_memory_bytes: the memory for a network's features, above which images are processed in tiles; None keeps
@@ -74,8 +74,8 @@ def serve(
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
             takes the path off before it passes a request on.
 
-    Raises UserError for what is no model, an address that cannot be used, and one that other machines reach without
-    a token, and SystemExit(143) after SIGTERM.
+    Raises UserError for what is no model, an address that cannot be used, and one that other machines can connect to
+    without a token, and SystemExit(143) after SIGTERM.
     """
     if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
@@ -93,7 +93,7 @@ def serve(
             if notice:
                 print(notice)
         if token is not None:
-            print(f"browsers open {address}/?{PARAMETER}=… once, with the token of {token_file}")
+            print(f"browsers open the page once with /?{PARAMETER}= and the token in {token_file}")
         print("Ctrl+C stops after the jobs taken; once more stops these too", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
@@ -108,8 +108,8 @@ def choose_token(host: str, file: Path | None, *, no_token: bool) -> AccessToken
         return read_token(file)
     if not is_loopback(host) and not no_token:
         raise UserError(
-            f"other machines reach {host}: give --token-file FILE, whose token every request has to show, or "
-            "--no-token if everybody may use the models"
+            f"other machines can connect to {host}: give --token-file FILE, whose token every request has to show, "
+            "or --no-token if everybody may use the models"
         )
     return None
 

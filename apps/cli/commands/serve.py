@@ -39,7 +39,7 @@ class Serve(Checked, Command):
     """A file with a secret of at least 16 characters. Every request has to show it: programs as the header
     `Authorization: Bearer TOKEN`, browsers once as /?token=TOKEN."""
     no_token: bool = False
-    """Let everybody who reaches the address use the models."""
+    """Let everybody who can connect to the address use the models."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
     max_memory: str = ""

@@ -1,4 +1,4 @@
-"""The token that a server asks for on addresses which other machines reach."""
+"""The token that a server asks for on addresses that other machines can connect to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_tasks.datasets.errors import UserError
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
-SHORTEST = 16
+SHORTEST, LONGEST = 16, 512
 """Characters of a token."""
 COOKIE = "gan-tasks-access"
 PARAMETER = "token"
@@ -57,13 +57,15 @@ def same(shown: str, secret: str) -> bool:
 def read_token(file: Path) -> AccessToken:
     """The token in a text file, without the space around it. Raises UserError for one that cannot be used."""
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(LONGEST + 2).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"the token file {file} cannot be read ({reason})") from error
-    if len(text) < SHORTEST or not text.isascii() or not text.isprintable() or " " in text:
+    if not SHORTEST <= len(text) <= LONGEST or not text.isascii() or not text.isprintable() or " " in text:
         raise UserError(
-            f"the token in {file} has {len(text)} characters: expected one line of at least {SHORTEST} letters, "
-            "digits and signs without spaces, such as `openssl rand -hex 32` writes"
+            f"the token in {file} has {len(text)} characters: expected one line of {SHORTEST} to {LONGEST} letters, "
+            "digits and signs without spaces, such as "
+            '`python -c "import secrets; print(secrets.token_hex(32))"` writes'
         )
     return AccessToken(text)
