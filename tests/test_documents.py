@@ -108,6 +108,7 @@ def prepared(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "photos" / "photo.png", root / "photo.png")
     shutil.copy(root / "masks" / "photo.png", root / "mask.png")
     write_film(root / "film.mp4")
+    (root / "token.txt").write_text("0123456789abcdef\n")
 
     (root / "examples").symlink_to(ROOT / "examples")
     export_jy(run, root / "latest_net_G.pth")

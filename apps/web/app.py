@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from html import escape
@@ -18,9 +17,7 @@ from gan_tasks.spec import Use
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
-
-KEPT_SECONDS = 3600
-"""Uploads and results are deleted when they are older."""
+    from gradio.routes import App
 
 PAGES: Mapping[Use, Callable[[Service, Tab], None]] = {
     "translate": translate.build,
@@ -32,12 +29,16 @@ PAGES: Mapping[Use, Callable[[Service, Tab], None]] = {
 """What builds the page of a tab, by the use of its models."""
 
 
-def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> asyncio.Event:
-    """Put the page at the root of the app; returns the event that ends the connections which open pages hold.
+def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> App:
+    """Put the page at the root of the app; returns Gradio's app.
+
+    Its `stop_event` ends the connections that open pages hold.
 
     public_url: where browsers find it, if that is not the address that they ask (see server.serve).
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere; read when Gradio is imported
+    # Else the queue keeps the last 10,000 events, and makes a table of them after each.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"], os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1", str(10**9)
     import gradio as gr
 
     blocks = build_blocks(service)
@@ -57,9 +58,8 @@ def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> asynci
         max_file_size=service.limits.max_upload_bytes,
         ssr_mode=False,
     )
-    page = app.routes[-1].app  # type: ignore[attr-defined]  # the mount, which Gradio adds last
-    stop: asyncio.Event = page.stop_event
-    return stop
+    page: App = app.routes[-1].app  # type: ignore[attr-defined]  # the mount, which Gradio adds last
+    return page
 
 
 def build_blocks(service: Service) -> gr.Blocks:
@@ -67,9 +67,8 @@ def build_blocks(service: Service) -> gr.Blocks:
 
     tabs = service.tabs
     title = tabs[0].title if len(tabs) == 1 else "Try these models"
-    page = gr.Blocks(
-        title=f"{title} – gan-tasks", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)
-    )
+    # Files are deleted by `guard/kept_files.py`, which counts those too that Gradio knows nothing of.
+    page = gr.Blocks(title=f"{title} – gan-tasks", analytics_enabled=False)
     with page:
         gr.HTML(header(title), elem_classes="header", container=False)
         if len(tabs) == 1:

@@ -5,6 +5,7 @@ Imports no web framework and no torch.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +49,10 @@ class Limits:
     """Of a request. A photo of 48 megapixels has about 100 MB as PNG."""
     queue_size: int = 5
     """Jobs that may wait for the one that runs."""
+    max_seconds: float = 3600
+    """Of a job, from when it begins; it is stopped before its next tile."""
+    max_disk_bytes: int = 4_000_000_000
+    """Of uploads and results on the disk; of more, the oldest are deleted."""
 
     def check_result(self, model: Model, size: tuple[int, int], scale: float | None) -> None:
         """Raise UserError where the result would have too many pixels.
@@ -98,6 +103,10 @@ class JobProgress:
     began_s: float | None = None
     """When the job or its first tile did, on time.monotonic's clock; None while it waits for others."""
     stopped: bool = False
+    max_seconds: float = math.inf
+    """After which it is stopped, from its begin."""
+    ends_s: float = math.inf
+    """When that is, on the same clock."""
 
     def stop(self) -> None:
         """Let the job end with a StoppedError before its next tile."""
@@ -106,10 +115,13 @@ class JobProgress:
     def begin(self) -> None:
         self.check()
         self.began_s = time.monotonic()
+        self.ends_s = self.began_s + self.max_seconds
 
     def on_tile(self, done: int, count: int) -> None:
         """See `tiling.OnTile`."""
         self.check()
+        if done < count:
+            self.check_time()
         if done == 0:
             self.began_s = time.monotonic()
         self.tiles_done, self.tiles = done, count
@@ -118,6 +130,14 @@ class JobProgress:
         """Raises StoppedError where it was stopped."""
         if self.stopped:
             raise StoppedError("the job was stopped")
+
+    def check_time(self) -> None:
+        """Raises UserError where it has taken too long."""
+        if time.monotonic() > self.ends_s:
+            raise UserError(
+                f"the job took longer than {self.max_seconds:,g} s and was stopped: choose a smaller image, or start "
+                "the server with a larger --max-seconds"
+            )
 
     def left_s(self) -> float | None:
         """Seconds until the last tile is done, if they all take the same; None before the first is."""
@@ -157,20 +177,30 @@ class Service:
         waits, cancelling the future gives its place free.
         """
         progress = progress or JobProgress()
-        future = self.enqueue(partial(self._run, request, file, progress))
-        self._taken.add(progress)
-        future.add_done_callback(lambda _: self._taken.discard(progress))
-        return future
+        return self.enqueue(partial(self._run, request, file, progress), progress=progress)
 
-    def enqueue(self, job: Callable[[], Made]) -> Future[Made]:
-        """Queue any job that decodes images or runs a model. Raises BusyError at once where the queue is full."""
+    def enqueue(self, job: Callable[[], Made], *, progress: JobProgress | None = None) -> Future[Made]:
+        """Queue any job that decodes images or runs a model. Raises BusyError at once where the queue is full.
+
+        The future raises UserError for a job that takes longer than the limit.
+        """
+        progress = progress or JobProgress()
+        progress.max_seconds = self.limits.max_seconds
+
+        def timed() -> Made:
+            progress.begin()
+            with reporting_tiles(progress.on_tile):
+                return job()
+
         if not self._places.acquire(blocking=False):
             raise BusyError(f"{self.limits.queue_size} jobs are waiting already: try again in a few seconds")
         try:
-            future = self._worker.submit(self._idle.around, job)
+            future = self._worker.submit(self._idle.around, timed)
         except RuntimeError as error:  # closed
             self._places.release()
             raise BusyError("the server is stopping and takes no more jobs") from error
+        self._taken.add(progress)
+        future.add_done_callback(lambda _: self._taken.discard(progress))
         future.add_done_callback(lambda _: self._places.release())
         return future
 
@@ -194,7 +224,6 @@ class Service:
             self._worker.submit(trim_memory)
 
     def _run(self, request: JobRequest, file: Path, progress: JobProgress) -> Result:
-        progress.begin()
         predictor = request.served.predictor
         sources = without_paths(request.sources)
         opened = predictor.read(sources, max_pixels=self.limits.max_pixels, decode=self.decoder.read)
@@ -205,8 +234,7 @@ class Service:
             if request.on_white:
                 inputs[image.name] = lay_on_white(inputs[image.name])
         start = time.perf_counter()
-        with reporting_tiles(progress.on_tile):
-            prediction = predictor.predict(inputs, request.options)
+        prediction = predictor.predict(inputs, request.options)
         seconds = time.perf_counter() - start
         progress.check()  # for what did not run in tiles
         predictor.write(file, prediction, like=opened.image)

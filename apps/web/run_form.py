@@ -39,6 +39,8 @@ REFRESH_S = 0.4
 """Between two looks at how far a job is."""
 
 
+UPLOAD_IS_GONE = "The server has deleted the upload: put the image in again."
+"""Uploads are deleted by their age, and the oldest where there are too many."""
 MAX_PREVIEW_PIXELS = 4096 * 4096
 """Larger results are shown smaller: browsers take seconds to show them, and gigabytes."""
 
@@ -166,6 +168,8 @@ async def run_job(service: Service, outputs: Outputs, read: Callable[[], Run]) -
         previews = await asyncio.to_thread(write_previews, result)
     except StoppedError:
         yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
+    except FileNotFoundError:
+        yield outputs.say(f'<p class="empty refusal" role="alert">{UPLOAD_IS_GONE}</p>')
     except UserError as error:
         yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
     else:
@@ -204,7 +208,7 @@ def command_of(run: Run) -> str:
     if not served.spec.runs_in_tiles:
         return ""
     scales = ["--scale", f"{scale:g}"] if scale not in (None, served.spec.scale) else []
-    words = ["gan-tasks", "apply", str(served.path), run.name, f"result{run.suffix}", *served.options, *scales]
+    words = ["gan-tasks", "apply", served.path.name, run.name, f"result{run.suffix}", *served.options, *scales]
     return shlex.join(words)
 
 

@@ -1,53 +1,46 @@
-"""The host of the web page: health, limits, a plain HTTP endpoint, and a clean end. Imports no torch.
-
-GET  /                  the page (app.py)
-GET  /healthz           {"status": "ok"}, at any load
-GET  /readyz            {"status": "ready"}; 503 from SIGTERM on, when new jobs are refused
-GET  /api/models        the models: key, title, spec, licence, training data, provider
-POST /api/{key}/run     a multipart form with each input of the spec by its name → PNG
-                        files for images and masks, which are white where masked; text for a latent (its seed, or
-                        a JSON list), a label (the number of the class, or a JSON list) and a scale
-
-Errors are {"detail": sentence}.
-"""
+"""The host of the web page and the HTTP API: an address, limits and a clean end. Imports no torch."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gan_tasks.apps.web.job_queue import BusyError, JobRequest, Limits, Service, StoppedError
-from gan_tasks.apps.web.request_form import check_query, read_run_request
+from gan_tasks.apps.web.api.routes import add_health_routes, add_model_routes
+from gan_tasks.apps.web.guard.bounded_log import BoundedLog
+from gan_tasks.apps.web.guard.hosts import Hosts, is_loopback, is_this_machine
+from gan_tasks.apps.web.guard.kept_files import KEPT_S, KeptFiles
+from gan_tasks.apps.web.guard.middleware import Guard, Policy
+from gan_tasks.apps.web.guard.page_calls import Calls
+from gan_tasks.apps.web.guard.sessions import PageSessions
+from gan_tasks.apps.web.guard.token import PARAMETER, AccessToken, read_token
+from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import ServedModel, open_models
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.spec import spec_to_json
 
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
-    from starlette.datastructures import Headers
-    from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
-RETRY_LATER = {"Retry-After": "5"}
-"""The header of answers that may be others in a few seconds."""
 REPLY_TIMEOUT_SECONDS = 10
 """For sending off finished results when the server stops; the jobs themselves are waited for without a limit."""
 FORCED_EVERY_S = 0.2
 """Between two looks at whether the server is to end at once."""
 TERMINATED = 128 + signal.SIGTERM
+DEFAULT_LIMITS = Limits()
+CLEAN_EVERY_S = 10.0
+"""Between two looks at what uploads, results and left pages take."""
 
 
 def serve(
@@ -55,9 +48,9 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    max_pixels: int = Limits.max_pixels,
-    max_upload_bytes: int = Limits.max_upload_bytes,
-    queue_size: int = Limits.queue_size,
+    limits: Limits = DEFAULT_LIMITS,
+    token_file: Path | None = None,
+    no_token: bool = False,
     provider: str = "auto",
     device: str = "auto",
     max_memory_bytes: int | None = None,
@@ -71,9 +64,9 @@ def serve(
             first. Each has a tab. The directions of one training share a tab, and models that upscale do.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
-        max_pixels: height × width of the largest image taken; what is made of it may have four times as many.
-        max_upload_bytes: of a file that is taken.
-        queue_size: jobs that may wait; more are answered with 503.
+        limits: what is refused, stopped or deleted.
+        token_file: holds the token that every request has to show; None asks for none.
+        no_token: listen without a token although other machines can connect to the host.
         provider: what runs the .onnx files (see `export/onnx/model.py`).
         device: auto, cpu, cuda or cuda:N.
         max_memory_bytes: the memory for a network's features, above which images are processed in tiles; None keeps
@@ -81,29 +74,57 @@ def serve(
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
             takes the path off before it passes a request on.
 
-    Raises UserError for what is no model and an address that cannot be used, SystemExit(143) after SIGTERM.
+    Raises UserError for what is no model, an address that cannot be used, and one that other machines can connect to
+    without a token, and SystemExit(143) after SIGTERM.
     """
     if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
-    limits = Limits(max_pixels, max_upload_bytes, queue_size)
-    with open_socket(host, port) as listener, TemporaryDirectory(prefix="gan-tasks-") as folder:
-        # For Gradio's uploads and results; it is read when a page is built.
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    token = choose_token(host, token_file, no_token=no_token)
+    with open_socket(host, port) as listener, temporary_files(), redirect_stderr(BoundedLog(sys.stderr)):
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
         service = Service(
             open_models(models, provider=provider, device=device, max_memory_bytes=max_memory_bytes), limits
         )
-        app = build_app(service, host=host, public_url=public_url)
+        app = build_app(service, host=host, public_url=public_url, token=token)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
         print(f"serving {', '.join(map(running, service.models.values()))} on {address}")
         for notice in dict.fromkeys(served.model.notice for served in service.models.values()):
             if notice:
                 print(notice)
+        if token is not None:
+            print(f"browsers open the page once with /?{PARAMETER}= and the token in {token_file}")
         print("Ctrl+C stops after the jobs taken; once more stops these too", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
         make_server(app, service).run(sockets=[listener])
+
+
+def choose_token(host: str, file: Path | None, *, no_token: bool) -> AccessToken | None:
+    """The token that requests have to show. Raises UserError where it is not said that there is none."""
+    if file is not None and no_token:
+        raise UserError("--token-file and --no-token contradict each other: give one of them")
+    if file is not None:
+        return read_token(file)
+    if not is_loopback(host) and not no_token:
+        raise UserError(
+            f"other machines can connect to {host}: give --token-file FILE, whose token every request has to show, "
+            "or --no-token if everybody may use the models"
+        )
+    return None
+
+
+@contextmanager
+def temporary_files() -> Iterator[Path]:
+    """A folder for uploads and results, and for all temporary files of this process; removed at the end."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="gan-tasks-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # read when a page is built
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
 
 
 def running(served: ServedModel) -> str:
@@ -131,6 +152,8 @@ def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
     """
     import uvicorn
 
+    from gan_tasks.apps.web.guard.connections import BoundedProtocol
+
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             closing = asyncio.ensure_future(asyncio.to_thread(service.close))
@@ -143,6 +166,8 @@ def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
     return Server(
         uvicorn.Config(
             app,
+            http=BoundedProtocol,
+            ws="none",
             log_level="warning",
             timeout_graceful_shutdown=REPLY_TIMEOUT_SECONDS,
             server_header=False,
@@ -150,143 +175,50 @@ def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
     )
 
 
-def build_app(service: Service, *, host: str = "127.0.0.1", public_url: str = "") -> FastAPI:
+def build_app(
+    service: Service, *, host: str = "127.0.0.1", public_url: str = "", token: AccessToken | None = None
+) -> FastAPI:
     """The whole site; see `serve`. `app.state.stop_page` is an event that ends the connections of open pages."""
     from fastapi import FastAPI
 
     from gan_tasks.apps.web.app import mount_app
 
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a damaged form is told its sender
-    # The pages that describe the endpoints load scripts from elsewhere: this site makes no such request.
-    app = FastAPI(title="gan-tasks", openapi_url=None)
+
+    @asynccontextmanager
+    async def cleaned(_: FastAPI) -> AsyncIterator[None]:
+        cleaning = asyncio.create_task(keep_clean(sessions, files))
+        try:
+            yield
+        finally:
+            cleaning.cancel()
+            with suppress(asyncio.CancelledError):
+                await cleaning
+
+    # FastAPI's pages that describe the endpoints load scripts from elsewhere: this site makes no such request.
+    app = FastAPI(title="gan-tasks", openapi_url=None, lifespan=cleaned)
     add_health_routes(app, service)
     add_model_routes(app, service)
-    app.state.stop_page = mount_app(app, service, public_url=public_url)
-    hosts = {host, urlsplit(public_url).hostname or host}
-    app.add_middleware(Guard, hosts=hosts, max_upload_bytes=service.limits.max_upload_bytes)
+    page = mount_app(app, service, public_url=public_url)
+    app.state.stop_page = page.stop_event
+    blocks, folder = page.get_blocks(), Path(page.uploaded_file_dir)
+    sessions, files = PageSessions(page), KeptFiles(folder, service.limits.max_disk_bytes)
+    calls = Calls({index: len(called.inputs) for index, called in blocks.fns.items()}, set(blocks.blocks), folder)
+    policy = Policy(
+        Hosts.of(host, public_url),
+        token,
+        calls,
+        service.limits.max_upload_bytes,
+        secure=public_url.lower().startswith("https:"),
+    )
+    app.add_middleware(Guard, policy=policy, sessions=sessions, files=files)
     return app
 
 
-def add_health_routes(app: FastAPI, service: Service) -> None:
-    from starlette.responses import JSONResponse
-
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    async def ready() -> JSONResponse:
-        if service.is_closed:
-            return JSONResponse({"status": "stopping"}, 503, RETRY_LATER)
-        return JSONResponse({"status": "ready"})
-
-    for path, answer in (("/healthz", health), ("/readyz", ready)):
-        app.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
-
-
-def add_model_routes(app: FastAPI, service: Service) -> None:
-    from fastapi import HTTPException, Request, Response
-
-    async def models(request: Request) -> list[dict[str, Any]]:
-        try:
-            check_query(request.query_params)
-        except UserError as error:
-            raise HTTPException(422, str(error)) from error
-        return [describe(served) for served in service.models.values()]
-
-    async def run(key: str, request: Request) -> Response:
-        served = service.models.get(key)
-        if served is None:
-            raise HTTPException(404, f"no model {key!r}: expected {' or '.join(service.models)}")
-        try:
-            asked = await read_run_request(request, served.spec)
-            png = await run_to_png(service, JobRequest(served, asked.sources, asked.options))
-        except (BusyError, StoppedError) as error:
-            raise HTTPException(503, str(error), RETRY_LATER) from error
-        except UserError as error:
-            raise HTTPException(422, str(error)) from error
-        return Response(png, media_type="image/png")
-
-    # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
-    models.__annotations__ = {"request": Request}
-    run.__annotations__ = {"key": str, "request": Request}
-    app.add_api_route("/api/models", models, methods=["GET"])
-    app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
-
-
-def describe(served: ServedModel) -> dict[str, Any]:
-    """What `GET /api/models` answers of a model. Texts are empty where nothing is known."""
-    return {
-        "key": served.key,
-        "title": served.title,
-        "spec": spec_to_json(served.spec),
-        "licence": served.model.licence,
-        "training_data": served.model.training_data,
-        "provider": served.model.runs_on,
-    }
-
-
-async def run_to_png(service: Service, request: JobRequest) -> bytes:
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "result.png")
-        await asyncio.wrap_future(service.submit(request, file))
-        return await asyncio.to_thread(file.read_bytes)
-
-
-class Guard:
-    """Refuses, before anything is read, requests for a host that this is not and bodies that are too long.
-
-    The host check stops pages of other sites that point their own name at this machine (DNS rebinding). An address
-    in numbers cannot be used for that and is taken as it is.
-    """
-
-    def __init__(self, app: ASGIApp, *, hosts: set[str], max_upload_bytes: int) -> None:
-        self.app = app
-        self.hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
-        self.max_upload_bytes = max_upload_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self.refuse(scope) if scope["type"] == "http" else None
-        await (refusal or self.app)(scope, receive, send)
-
-    def refuse(self, scope: Scope) -> Response | None:
-        from starlette.datastructures import Headers
-        from starlette.responses import JSONResponse
-
-        headers = Headers(scope=scope)
-        if not self.is_known(host_name(headers)):
-            return JSONResponse({"detail": f"{host_name(headers)!r} is not a name of this server"}, 400)
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            return None
-        length = headers.get("content-length", "")
-        if not length.isdecimal():
-            return JSONResponse({"detail": "the request does not say its Content-Length"}, 411)
-        if int(length) > self.max_upload_bytes:
-            limit = f"{self.max_upload_bytes / 2**20:,.0f} MiB"
-            detail = f"the upload has {int(length):,} bytes and {limit} are allowed (serve's --max-upload)"
-            return JSONResponse({"detail": detail}, 413)
-        return None
-
-    def is_known(self, name: str) -> bool:
-        return name in self.hosts or is_address(name)
-
-
-def host_name(headers: Headers) -> str:
-    """The host that a request is for, without port and brackets."""
-    host = headers.get("host", "").lower()
-    if host.startswith("["):  # IPv6
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether `localhost` leads to what listens on the host."""
-    return host == "localhost" or (
-        is_address(host) and (ipaddress.ip_address(host).is_loopback or ipaddress.ip_address(host).is_unspecified)
-    )
+async def keep_clean(sessions: PageSessions, files: KeptFiles) -> None:
+    """Delete old uploads, results and sessions, until cancelled."""
+    while True:
+        await asyncio.sleep(CLEAN_EVERY_S)
+        await asyncio.to_thread(files.trim)
+        await sessions.forget_older_than(KEPT_S)
+        sessions.forget_files()

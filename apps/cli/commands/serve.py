@@ -22,7 +22,7 @@ class Serve(Checked, Command):
     ready-made models (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). Each has a tab. The
     directions of one training share a tab, and so do models of super-resolution. PyTorch runs all but .onnx files."""
     host: str = "127.0.0.1"
-    """The address to listen on. 0.0.0.0 lets other machines connect."""
+    """The address to listen on. 0.0.0.0 lets other machines connect, which needs --token-file or --no-token."""
     port: Annotated[int, Range(0, 65_535)] = 7860
     """The port to listen on. 0 takes a free one."""
     max_pixels: PositiveCount = 50_000_000
@@ -31,6 +31,15 @@ class Serve(Checked, Command):
     """The largest size of an upload."""
     queue_size: Annotated[int, Range(1, 10_000)] = 5
     """The number of jobs that may wait. Further requests are answered with 503."""
+    max_seconds: Annotated[float, Range(1, 1_000_000)] = 3600
+    """The longest time of a job. It is stopped before its next tile."""
+    max_disk: str = "4GB"
+    """The disk space for uploads and results. The oldest are deleted first, and all after an hour."""
+    token_file: Path | None = None
+    """A file with a secret of at least 16 characters. Every request has to show it: programs as the header
+    `Authorization: Bearer TOKEN`, browsers once as /?token=TOKEN."""
+    no_token: bool = False
+    """Let everybody who can connect to the address use the models."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
     max_memory: str = ""
@@ -46,15 +55,29 @@ class Serve(Checked, Command):
     """Open the page in a browser."""
 
     def run(self) -> int:
+        from gan_tasks.apps.web.job_queue import Limits
         from gan_tasks.apps.web.server import serve
+        from gan_tasks.datasets.errors import UserError
 
+        limits = Limits(
+            max_pixels=self.max_pixels,
+            max_upload_bytes=memory_bytes(self.max_upload),
+            queue_size=self.queue_size,
+            max_seconds=self.max_seconds,
+            max_disk_bytes=memory_bytes(self.max_disk),
+        )
+        if limits.max_disk_bytes < 4 * limits.max_upload_bytes:
+            raise UserError(
+                f"--max-disk {self.max_disk} is too little: expected at least four times --max-upload, which is "
+                f"{self.max_upload}"
+            )
         serve(
             self.models,
             host=self.host,
             port=self.port,
-            max_pixels=self.max_pixels,
-            max_upload_bytes=memory_bytes(self.max_upload),
-            queue_size=self.queue_size,
+            limits=limits,
+            token_file=self.token_file,
+            no_token=self.no_token,
             device=self.device,
             max_memory_bytes=memory_bytes(self.max_memory) if self.max_memory else None,
             provider=self.provider,

@@ -24,7 +24,7 @@ from gan_tasks.apps.web.inpaint_steps import (
     open_picture,
 )
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.run_form import new_folder
+from gan_tasks.apps.web.run_form import UPLOAD_IS_GONE, new_folder
 from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
@@ -281,6 +281,8 @@ class InpaintPage:
         job = partial(open_picture, path, new_folder(), max_pixels=limit, decode=decode)
         try:
             step = await asyncio.wrap_future(self.service.enqueue(job))
+        except FileNotFoundError:
+            return self.refusal(UserError(UPLOAD_IS_GONE), Visit())
         except UserError as error:
             return self.refusal(error, Visit())
         return self.show(Visit((step,)))
@@ -289,6 +291,8 @@ class InpaintPage:
         visit: Visit = values[self.visit]
         try:
             step = await asyncio.wrap_future(self.service.enqueue(self.job(visit, values)))
+        except FileNotFoundError:
+            return self.refusal(UserError(UPLOAD_IS_GONE), visit)
         except UserError as error:
             return self.refusal(error, visit)
         return self.show(Visit((*visit.steps, step)))
@@ -393,7 +397,7 @@ class InpaintPage:
         """What does the last fill on the command line, with the files that can be downloaded."""
         before, step = steps[-2:]
         chosen, default = step.options, InpaintOptions()
-        words = ["gan-tasks", "apply", str(self.served.path), before.name, step.name, "--mask", "mask.png"]
+        words = ["gan-tasks", "apply", self.served.path.name, before.name, step.name, "--mask", "mask.png"]
         words += ["--sketch", "sketch.png"] if step.sketch else []
         for name in ("strategy", "dilate_px", "feather_px"):
             if (value := getattr(chosen, name)) != getattr(default, name):

@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 
 from fastapi.testclient import TestClient
 from handmade_onnx import write_filler, write_generator, write_onnx, write_stylizer
+from page_config import page_config
 from PIL import Image
 
 from gan_tasks.apps.web.job_queue import Limits, Service
@@ -197,7 +198,7 @@ def test_a_missing_style_is_said(client: TestClient) -> None:
 
 
 def test_each_use_has_its_page_and_says_how_it_is_posted(client: TestClient) -> None:
-    components = client.get("/config").json()["components"]
+    components = page_config(client)["components"]
     buttons = [each["props"].get("value") for each in components if each["type"] == "button"]
     for name in ("Run", "Enlarge", "Fill", "Generate", "Stylize"):
         assert buttons.count(name) == 1, name

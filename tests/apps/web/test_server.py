@@ -28,9 +28,11 @@ pytest.importorskip("onnxruntime")
 import httpx
 from fastapi.testclient import TestClient
 from handmade_onnx import mean_filter, write_onnx
+from page_config import call_of, page_config
 from PIL import Image
 
 from gan_tasks.apps.web import run_form
+from gan_tasks.apps.web.api import routes as api_routes
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
 from gan_tasks.apps.web.run_form import Run, run_job
@@ -165,15 +167,16 @@ def test_a_form_without_a_picture(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/api/mean/run", "/gradio_api/upload"])
 def test_an_upload_that_is_too_long_is_not_read(client: TestClient, path: str) -> None:
-    unread = iter([b"x", AssertionError("the body was read")])
+    unread = unreadable()
     headers = {"Content-Length": str(LIMITS.max_upload_bytes + 1), "Content-Type": "multipart/form-data; boundary=x"}
-    answer = client.post(path, content=unread, headers=headers)  # type: ignore[arg-type]
+    answer = client.post(path, content=unread, headers=headers)
     assert answer.status_code == 413
     assert "1 MiB are allowed" in answer.json()["detail"]
 
 
-def test_an_upload_of_unknown_length_is_refused(client: TestClient) -> None:
-    assert client.post("/api/mean/run", content=iter([b"x"])).status_code == 411
+def unreadable() -> Iterator[bytes]:
+    yield b"x"
+    raise AssertionError("the body was read")
 
 
 @pytest.mark.parametrize("name", ["../../../outside.png", "/tmp/outside.png", "..\\outside.png", "a\0b.png"])
@@ -225,7 +228,7 @@ def test_only_requests_for_this_host_are_answered(client: TestClient, host: str,
 
 
 def test_the_queue_cannot_be_passed_by(client: TestClient) -> None:
-    config = client.get("/config").json()
+    config = page_config(client)
     for dependency in config["dependencies"]:
         body = {"data": [], "fn_index": dependency["id"], "session_hash": "x"}
         assert client.post("/gradio_api/run/predict", json=body).status_code >= 400
@@ -236,18 +239,18 @@ def test_the_page_reads_no_file_but_uploads(client: TestClient, tmp_path: Path) 
     (uploaded,) = client.post("/gradio_api/upload", files={"files": ("a.png", png(PIXELS))}).json()
     (tmp_path / "secret.png").write_bytes(png(PIXELS))
     assert "Download PNG" in run_on_page(client, uploaded)
-    assert "Download PNG" not in run_on_page(client, str(tmp_path / "secret.png"))
+    for path in (str(tmp_path / "secret.png"), f"{uploaded}/../../../secret.png", "http://example.org/a.png"):
+        assert run_on_page(client, path) == "refused"
 
 
 def run_on_page(client: TestClient, path: str) -> str:
     """What the page's server sends when the first Run is pressed, with a picture at a path of its disk."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    config = client.get("/config").json()
-    runs = [each["id"] for each in config["components"] if each["props"].get("value") == "Run"]
-    fn_index = next(each["id"] for each in config["dependencies"] if each["targets"][0] == [runs[0], "click"])
-    body = {"data": [picture, ".png"], "fn_index": fn_index, "session_hash": path}
-    client.post("/gradio_api/queue/join", json=body)
-    return client.get("/gradio_api/queue/data", params={"session_hash": path}).text
+    fn_index = call_of(client, "Run")["id"]
+    body = {"data": [picture, ".png"], "fn_index": fn_index, "session_hash": "session"}
+    if client.post("/gradio_api/queue/join", json=body).status_code == 422:
+        return "refused"
+    return client.get("/gradio_api/queue/data", params={"session_hash": "session"}).text
 
 
 def test_of_twenty_clients_some_are_served_and_the_rest_told_to_come_back(
@@ -430,6 +433,68 @@ def test_a_second_ctrl_c_stops_the_jobs_taken(tmp_path: Path, monkeypatch: pytes
             job.result(timeout=0)
 
 
+@pytest.mark.parametrize("in_tiles", [True, False])
+def test_a_job_that_takes_too_long_is_stopped_between_tiles(tmp_path: Path, in_tiles: bool) -> None:
+    """What does not run in tiles cannot be stopped, and gives its result late."""
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(max_seconds=1e-9, queue_size=0))
+    served = service.models["mean"]
+    if in_tiles:
+        served.model.max_memory_bytes = 16 * 16 * 100
+    opened = served.predictor.read({"image": png(PIXELS)})
+    jobs = (
+        lambda: submit(service, served, png(PIXELS), tmp_path / "out.png"),
+        lambda: service.enqueue(lambda: served.predictor.predict(opened.inputs)),
+    )
+    for job in jobs:
+        if in_tiles:
+            with pytest.raises(UserError, match=r"longer than .* larger --max-seconds"):
+                job().result(30)
+        else:
+            job().result(30)
+    service.close()
+
+
+def test_a_job_whose_client_is_gone_gives_its_place_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_routes, "LOOK_EVERY_S", 0.01)
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(queue_size=1))
+    served, go = service.models["mean"], threading.Event()
+    hold(monkeypatch, served, go)
+    first = submit(service, served, png(PIXELS), tmp_path / "first.png")
+
+    async def leave() -> None:
+        async def is_gone() -> bool:
+            return True
+
+        request = JobRequest(served, {"image": png(PIXELS)})
+        await api_routes.run_to_file(service, request, tmp_path / "second.png", is_gone)
+
+    while not first.running():
+        time.sleep(0.001)
+    with pytest.raises(StoppedError):
+        asyncio.run(leave())
+    third = submit(service, served, png(PIXELS), tmp_path / "third.png")
+    go.set()
+    assert third.result(30).file.exists()
+    assert not (tmp_path / "second.png").exists()
+    service.close()
+
+
+def test_an_upload_that_the_server_has_deleted_is_said(tmp_path: Path) -> None:
+    import gradio
+
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
+    with gradio.Blocks():
+        outputs = build_outputs()
+    request = JobRequest(service.models["mean"], {"image": tmp_path / "gone.png"})
+
+    async def said() -> list[Any]:
+        shown = run_job(service, outputs, lambda: Run(request, "a.png", ".png"))
+        return [values[outputs.message]["value"] async for values in shown]
+
+    assert "The server has deleted the upload" in asyncio.run(said())[-1]
+    service.close()
+
+
 def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS)
     served = service.models["mean"]
@@ -571,7 +636,7 @@ def test_a_run_of_both_directions_is_served_in_both_and_its_files_name_theirs(tm
 def test_behind_a_proxy_the_page_says_where_browsers_find_it(service: Service) -> None:
     app = build_app(service, public_url="https://paint.example/models/")
     with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        assert client.get("/config").json()["root"] == "https://paint.example/models"
+        assert page_config(client)["root"] == "https://paint.example/models"
         assert client.get("/healthz", headers={"Host": "paint.example"}).status_code == 200
         assert client.get("/healthz", headers={"Host": "other.example"}).status_code == 400
 

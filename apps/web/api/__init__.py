@@ -1,0 +1,1 @@
+"""The HTTP API: what it answers, and how it describes itself."""

@@ -1,0 +1,67 @@
+"""The API in the words of OpenAPI, with an address for each model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_tasks import __version__
+from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.spec import InputSpec, ModelSpec
+
+ERRORS = {
+    "401": "The server asks for its token.",
+    "413": "The request is too large.",
+    "422": "The request is not what the model takes.",
+    "503": "The queue is full, or the server is stopping.",
+}
+
+
+def describe_api(service: Service) -> dict[str, Any]:
+    """An OpenAPI 3.1 document. Gradio's own addresses are those of the page, and not in it."""
+    paths: dict[str, Any] = {
+        path: {"get": {"summary": summary, "responses": {"200": {"description": "OK"}}}}
+        for path, summary in (
+            ("/healthz", "Whether the process runs"),
+            ("/readyz", "Whether jobs are taken"),
+            ("/api/models", "The models"),
+        )
+    }
+    for served in service.models.values():
+        paths[f"/api/{served.key}/run"] = {
+            "post": {
+                "summary": f"Run {served.title}",
+                "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form(served.spec)}}},
+                "responses": {
+                    "200": {"description": "The result", "content": {"image/png": {}}},
+                    **{status: error(text) for status, text in ERRORS.items()},
+                },
+            }
+        }
+    token = {"type": "http", "scheme": "bearer", "description": "If the server was started with --token-file."}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "gan-tasks", "version": __version__},
+        "paths": paths,
+        "components": {"securitySchemes": {"token": token}},
+        "security": [{}, {"token": []}],
+    }
+
+
+def form(spec: ModelSpec) -> dict[str, Any]:
+    """The schema of the form that runs a model."""
+    fields = {given.name: field(given) for given in spec.inputs}
+    if spec.use == "upscale":
+        fields["scale"] = {"type": "number", "description": "Output pixels per input pixel along a side."}
+    required = [given.name for given in spec.inputs if not given.optional]
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+
+def field(given: InputSpec) -> dict[str, str]:
+    if given.is_spatial:
+        return {"type": "string", "format": "binary", "description": "An image file."}
+    return {"type": "string", "description": f"A number, or a JSON list of {given.channels} numbers."}
+
+
+def error(text: str) -> dict[str, Any]:
+    detail = {"type": "object", "properties": {"detail": {"type": "string"}}}
+    return {"description": text, "content": {"application/json": {"schema": detail}}}
