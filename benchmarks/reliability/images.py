@@ -122,6 +122,17 @@ def exif_of_overlapping_values(value_bytes: int, tags: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, tags) + entries + bytes(4 + value_bytes)
 
 
+def hex_exif() -> bytes:
+    return b"\nexif\n300000\n" + exif_of_overlapping_values(2**17, 10_000).hex().encode()
+
+
+def tiff_of_exif(tags: int, value_bytes: int) -> bytes:
+    """An LZW file, whose EXIF directory lies where the pixels should."""
+    entries = b"".join(struct.pack("<HHII", 1000 + number, 7, value_bytes, 8) for number in range(tags))
+    body = struct.pack("<H", tags) + entries + bytes(4 + value_bytes)
+    return strip_tiff(8, 8, body, t259=(3, [5]), t34665=(4, [8]))
+
+
 def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
     data = encoded("JPEG")
     return (
@@ -207,6 +218,8 @@ def looped_tiff() -> bytes:
 
 
 MANY = 3_000_000
+IDAT = chunk(b"IDAT", zlib.compress(bytes(200)))
+"""All pixels of an image of 8 × 8."""
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "TIFF, a directory that points to itself": looped_tiff,
     "TIFF, LZMA of 2 GB for 64 px": lambda: strip_tiff(8, 8, lzma_of_zeros(2**31), t259=(3, [34925])),
@@ -246,34 +259,28 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         {256: (4, [8]), 257: (4, [8]), 273: (4, [8] * 20_000), 279: (4, [1] * 20_000)}, bytes(64), repeat=1000
     ),
     "TIFF, 3,000 pages": lambda: pages_of_tiff(3000),
+    "TIFF, EXIF of overlapping values": lambda: tiff_of_exif(4000, 10**6),
     "TIFF, complex pixels": lambda: strip_tiff(
         9000, 9000, zeros_deflated(2**28), t258=(3, [128]), t339=(3, [6]), t262=(3, [1])
     ),
     "PNG, 1 × 1,000,000": lambda: png(1, 10**6, chunk(b"IDAT", zeros_deflated(4 * 10**6)), colour=2),
     "PNG, IDAT of 2 GB for 64 px": lambda: png(8, 8, chunk(b"IDAT", zeros_deflated(2**31))),
-    "PNG, 3,000,000 empty chunks": lambda: png(
-        8, 8, chunk(b"vpAg", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))
-    ),
-    "PNG, 3,000,000 empty IDAT chunks": lambda: png(
-        8, 8, chunk(b"IDAT", b"") * MANY, chunk(b"IDAT", zlib.compress(bytes(200)))
-    ),
-    "PNG, zTXt of 1 GB": lambda: png(
-        8, 8, chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))
-    ),
-    "PNG, 200 zTXt of 1 MB": lambda: png(
-        8, 8, *[chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**20 - 9))] * 200, chunk(b"IDAT", zlib.compress(bytes(200)))
-    ),
-    "PNG, iCCP of 1 GB": lambda: png(
-        8, 8, chunk(b"iCCP", b"a\0\0" + zeros_deflated(2**30)), chunk(b"IDAT", zlib.compress(bytes(200)))
-    ),
+    "PNG, 3,000,000 empty chunks": lambda: png(8, 8, chunk(b"vpAg", b"") * MANY, IDAT),
+    "PNG, 3,000,000 empty IDAT chunks": lambda: png(8, 8, chunk(b"IDAT", b"") * MANY, IDAT),
+    "PNG, zTXt of 1 GB": lambda: png(8, 8, chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**30)), IDAT),
+    "PNG, 200 zTXt of 1 MB": lambda: png(8, 8, *[chunk(b"zTXt", b"a\0\0" + zeros_deflated(2**20 - 9))] * 200, IDAT),
+    "PNG, iCCP of 1 GB": lambda: png(8, 8, chunk(b"iCCP", b"a\0\0" + zeros_deflated(2**30)), IDAT),
     "PNG, profile of 100 tags of 8 MB": lambda: png(
         8,
         8,
         chunk(b"iCCP", b"a\0\0" + zlib.compress(icc_of_overlapping_tags(8 * 2**20))),
-        chunk(b"IDAT", zlib.compress(bytes(200))),
+        IDAT,
     ),
     "PNG, eXIf of overlapping values": lambda: png(
-        8, 8, chunk(b"eXIf", exif_of_overlapping_values(2**20, 60_000)), chunk(b"IDAT", zlib.compress(bytes(200)))
+        8, 8, chunk(b"eXIf", exif_of_overlapping_values(2**20, 60_000)), IDAT
+    ),
+    "PNG, EXIF of overlapping values in a text": lambda: png(
+        8, 8, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(hex_exif())), IDAT
     ),
     "PNG, interlaced, without pixels": lambda: png(9000, 9000, chunk(b"IDAT", zlib.compress(b"\0")), interlaced=1),
     "PNG, 16 bits, without pixels": lambda: png(9000, 9000, chunk(b"IDAT", zlib.compress(b"\0")), depth=16, colour=6),
@@ -283,7 +290,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "JPEG, 9,000 × 9,000 without pixels": lambda: resized_jpeg(9000),
     "JPEG, 12 bits": twelve_bit_jpeg,
     "JPEG, 3,000,000 empty comments": lambda: jpeg_with(*[(0xFE, b"")] * MANY),
-    "JPEG, 100 MB of filling": lambda: b"\xff\xd8" + b"\xff" * 10**8 + encoded("JPEG")[2:],
+    "JPEG, 100 MB of fill bytes": lambda: b"\xff\xd8" + b"\xff" * 10**8 + encoded("JPEG")[2:],
     "JPEG, EXIF of overlapping values": lambda: jpeg_with(
         (0xE1, b"Exif\0\0" + exif_of_overlapping_values(5000, 4900))
     ),

@@ -202,11 +202,17 @@ def _content(file: BinaryIO) -> bytes:
     return data
 
 
+def _exif(image: "Image") -> bytes:
+    """Return the EXIF block that `Image.getexif` reads: that of the file, or in a text of a PNG."""
+    text = image.info.get("Raw profile type exif", "")
+    exif: bytes = image.info["exif"] if "exif" in image.info else bytes.fromhex("".join(text.split("\n")[3:]))
+    return exif
+
+
 def _orientation(image: "Image") -> int:
-    exif = image.info.get("exif")
-    if exif is not None and not is_plausible_exif(exif):
-        return 1
     try:
+        if not is_plausible_exif(_exif(image)):
+            return 1
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # pixels can still be used if the EXIF block is damaged
         return 1

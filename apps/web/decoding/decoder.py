@@ -46,11 +46,12 @@ class Decoder:
         Raises ImageError as well for a file that takes too much time or memory, or breaks the process.
         """
         name = "the image" if isinstance(source, bytes) else str(source)
-        data = source if isinstance(source, bytes) else source.read_bytes()
         with self._lock:
             start = time.monotonic()
             try:
-                return self._ask(data, max_pixels)
+                return self._ask(source if isinstance(source, bytes) else source.read_bytes(), max_pixels)
+            except FileNotFoundError as error:
+                raise ImageError(f"{name}: there is no such file") from error
             except ImageError as error:
                 raise ImageError(f"{name}: {error}") from None
             except (BrokenPipe, OSError):

@@ -30,7 +30,8 @@ _BYTES_OF_TYPE = {
 }
 _BYTE_TYPES = (1, 2, 7)
 """BYTE, ASCII and UNDEFINED, which decoders keep as bytes; values of other types become Python numbers."""
-_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_CHILDREN = (34665, 34853, 40965)
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SHARED_BYTES = 2**16
 """Values of small files may overlap by so much."""
 
@@ -45,10 +46,17 @@ class Directory:
 
     file: BinaryIO
     order: str
+    is_big: bool
     tags: int
     entries: dict[int, tuple[int, int, int]]
     value_bytes: int
     numbers: int
+
+    def children(self) -> Iterator["Directory"]:
+        """Yield the directories of EXIF, GPS and interoperability tags, which decoders read too."""
+        for tag in _CHILDREN:
+            if place := self.integer(tag, 0):
+                yield _read_directory(self.file, place, self.order, is_big=self.is_big)[0]
 
     def count(self, tag: int) -> int:
         return self.entries[tag][1] if tag in self.entries else 0
@@ -101,7 +109,7 @@ def _read_directory(file: BinaryIO, place: int, order: str, *, is_big: bool) -> 
         inside = start + (number + 1) * size - len(field)
         at = inside if length <= len(field) else struct.unpack(f"{order}{offset_format}", field)[0]
         entries[tag] = (kind, values, min(at, 2**63 - 1))
-    return Directory(file, order, count, entries, value_bytes, numbers), next_place
+    return Directory(file, order, is_big, count, entries, value_bytes, numbers), next_place
 
 
 def is_plausible(directory: Directory, file_bytes: int) -> bool:

@@ -8,7 +8,7 @@ from gan_tasks.datasets.images.pixels import ImageError
 
 _FREE_PARTS = 4096
 """That any file may have."""
-_BYTES_OF_A_PART = 1024
+_BYTES_OF_A_PART = 128
 """On average, of those beyond; libpng writes pixels in parts of 8 KiB."""
 _MAX_FILL_BYTES = 2**16
 """Bytes of value 255 in a row between the segments of a JPEG."""

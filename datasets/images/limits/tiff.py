@@ -31,11 +31,13 @@ def check_tiff(file: BinaryIO, max_pixels: int | None) -> None:
     """Raise ImageError for directories, strips or tiles that are out of proportion to the image."""
     file_bytes = file.seek(0, 2)
     try:
-        directories = list(islice(_small(read_directories(file), file_bytes), 1 + MAX_THUMBNAILS))
+        directories = list(islice(_small(read_directories(file), file_bytes), 2 + MAX_THUMBNAILS))
     except struct.error as error:
         raise ImageError("cannot be decoded (a directory of the TIFF is cut off)") from error
     if not directories:
         raise ImageError("cannot be decoded (the TIFF has no directory)")
+    if len(directories) > 1 + MAX_THUMBNAILS:
+        raise ImageError("has several pages; save the page that you want as a separate file")
     _check_image(directories[0], file_bytes, max_pixels)
 
 
@@ -43,12 +45,13 @@ def _small(directories: Iterator[Directory], file_bytes: int) -> Iterator[Direct
     """Pass on directories. Raises ImageError for one that is large or makes the sum of them large."""
     numbers = 0
     for directory in directories:
-        numbers += directory.numbers
-        if directory.tags > _MAX_TAGS or not is_plausible(directory, file_bytes) or numbers > _MAX_NUMBERS:
-            raise ImageError(
-                f"has tags of {directory.value_bytes:,} bytes and {counted(numbers, 'number')} in a file of "
-                f"{file_bytes:,} bytes: expected an image with little metadata; save it again"
-            )
+        for each in (directory, *directory.children()):
+            numbers += each.numbers
+            if each.tags > _MAX_TAGS or not is_plausible(each, file_bytes) or numbers > _MAX_NUMBERS:
+                raise ImageError(
+                    f"has tags of {each.value_bytes:,} bytes and {counted(numbers, 'number')} in a file of "
+                    f"{file_bytes:,} bytes: expected an image with little metadata; save it again"
+                )
         yield directory
 
 

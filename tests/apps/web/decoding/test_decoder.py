@@ -90,7 +90,7 @@ def test_a_refusal_is_that_of_read_and_the_process_goes_on(decoder: Decoder, tmp
     process = process_of(decoder) if decoder.read(GOOD["floats"]) else 0
     path = tmp_path / "photo.png"
     path.write_bytes(b"not an image, but long enough for a header")
-    for source in (path, path.read_bytes(), GOOD["16 bits"]):
+    for source in (path, tmp_path / "nothing.png", path.read_bytes(), GOOD["16 bits"]):
         messages = []
         for function in (decoder.read, read):
             with pytest.raises(ImageError) as raised:
