@@ -192,6 +192,8 @@ def run_session(
     """
     try:
         (output,) = session.run([OUTPUT], feeds, *options)
+    except MemoryError:
+        raise
     except Exception as error:  # the runtimes have a dozen exceptions without a common base class
         shapes = ", ".join(f"{key} {'×'.join(map(str, x.shape))}" for key, x in feeds.items())
         raise ModelRunError(f"{name} cannot be run on {shapes}: {reason_of(error)}") from error
@@ -204,7 +206,9 @@ def reason_of(error: Exception) -> str:
     head, _, status = text.rpartition("Status Message: ")
     operator = found[1] if (found := re.search(r"while running (\w+) node", head)) else ""
     status = re.sub(r"^\S+\.(?:h|cc|cpp|cu):\d+ .*?\) ", "", status).removeprefix("[ONNXRuntimeError] : ")
-    return f"{operator}: {status[:200]}" if operator else status[:200]
+    reason = f"{operator}: {status[:200]}" if operator else status[:200]
+    is_memory = any(words in reason.lower() for words in ("out of memory", "allocate memory"))
+    return f"{reason}. A smaller --max-memory runs it in smaller tiles" if is_memory else reason
 
 
 def smallest(given: InputSpec) -> FloatImages:

@@ -11,7 +11,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say, say_details
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.datasets.errors import counted
 from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 
@@ -69,8 +69,6 @@ class Apply(Checked, Command):
         from gan_tasks.export.inference.upscale import UpscaleOptions
         from gan_tasks.export.load import load
 
-        if self.max_pixels < 1:
-            raise UserError(f"--max-pixels is {self.max_pixels}: give 1 or more")
         pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
         predictor = load(
             self.model,

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from handmade_onnx import write_onnx
 from tiny import ALL_TASKS, TINY, photo, write_pairs
 
 from gan_tasks.apps.cli import main as cli
@@ -142,6 +143,26 @@ def check_apply(run: Path, source: Path, pairs: Path, tmp_path: Path, spec: Mode
     assert np.array_equal(one, read(tmp_path / "all" / "A" / "000.png").pixels)
 
 
+def test_metadata_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_onnx(tmp_path / "model.onnx", model_name="name\x1b]0;owned\x07", licence="\x9b2Jfree")
+    write(tmp_path / "a.png", Picture(photo(16, 16, 0)))
+    for command in (("inspect", model), ("verify", model), ("apply", model, tmp_path / "a.png", tmp_path / "b.png")):
+        assert gan_tasks(*command) == 0
+        said = "".join(capsys.readouterr())
+        assert "name\\x1b]0;owned\\x07" in said and not {"\x1b", "\x07", "\x9b"} & set(said), command
+
+
+def test_tensors_are_listed_with_safetensors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "n.safetensors"
+    path.write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "gan_tasks.pretrained.load", None)
+    assert gan_tasks("inspect", path) == BAD_INPUT
+    assert "needs the package safetensors: python -m pip install safetensors" in capsys.readouterr().err
+
+
 def test_evaluate_prints_a_table_of_model_and_baselines(
     run_folder: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +291,9 @@ def test_bad_input_is_answered_in_a_sentence(
     missing, text, out = tmp_path / "missing", tmp_path / "text.png", tmp_path / "out"
     misnamed = tmp_path / "model.onx"
     misnamed.touch()
+    weights_file = tmp_path / "weights" / "net.pth"
+    weights_file.parent.mkdir()
+    weights_file.touch()
     text.write_text("not a picture")
     photo_file = pairs / "test" / "A" / "000.png"
     weights = ("--perceptual", "10", "--perceptual-weights")
@@ -323,6 +347,8 @@ def test_bad_input_is_answered_in_a_sentence(
         (("train", "pix2pix", "--data", pairs, "--out", out, "--generator", "resnet9"), "did you mean resnet-9?"),
         (("train", "pix2pix", "--data", pairs, "--out", out, "--device", "cdua"), "did you mean cuda?"),
         (("apply", "realesrgan-x4", photo_file, out), "did you mean realesrgan-x4plus?"),
+        (("apply", weights_file, photo_file, out, "--provider", "cpu"), "provider cpu is for .onnx files"),
+        (("apply", "realesrgan-x4plus", photo_file, out, "--provider", "cpu"), "provider cpu is for .onnx files"),
         (("apply", run_folder.with_name("runn"), photo_file, out), f"did you mean {run_folder}?"),
         (("apply", run_folder, photo_file, out.with_suffix(".jgp")), "did you mean out.jpg?"),
         (("apply", misnamed, photo_file, out), "contains no model: did you mean .onnx?"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from handmade_onnx import write_onnx
+from onnx import helper
 from PIL import Image
 
 from gan_tasks import progress
@@ -116,6 +117,18 @@ def test_an_unexpected_error_of_a_video_is_its_line(
     assert [str(failure).partition(" (")[0] for failure in done.failures] == [
         f"{folder / name}: unexpected IndexError: mistake" for name in ("1.mp4", "2.mkv")
     ]
+
+
+def test_a_model_that_gives_no_numbers_is_the_line_of_each_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = (helper.make_node("Sub", ["enlarged", "enlarged"], ["z"]), helper.make_node("Log", ["z"], ["output"]))
+    broken = write_onnx(tmp_path / "broken.onnx", more_nodes=nodes, vectors=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["apply", str(broken), str(folder), str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("broken.onnx gives values that are NaN or infinite") == 3
+    assert "0 of 3 images written" in said and not list((tmp_path / "out").glob("*"))
 
 
 def test_debug_shows_the_traceback_of_an_unexpected_error(

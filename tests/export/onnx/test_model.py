@@ -189,6 +189,18 @@ def test_a_model_that_fails_or_gives_no_image_says_so(says: str, tmp_path: Path)
         model(np.zeros((14, 23, 3), np.uint8))
 
 
+def test_too_little_memory_is_said_with_advice(tmp_path: Path) -> None:
+    nodes = (
+        helper.make_node("Constant", [], ["size"], value_ints=[10**5, 10**5, 10**3]),
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceMax", ["huge"], ["one"], keepdims=0),
+        helper.make_node("Add", ["enlarged", "one"], ["output"]),
+    )
+    model = load(write_onnx(tmp_path / "model.onnx", more_nodes=nodes, vectors=False), provider="cpu")
+    with pytest.raises(ModelRunError, match=r"ConstantOfShape: Failed to allocate memory.* smaller --max-memory"):
+        model(np.zeros((16, 16, 3), np.uint8))
+
+
 def test_a_changed_bit_of_the_weights_is_noticed_when_loading(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx")
     data = bytearray(path.read_bytes())
