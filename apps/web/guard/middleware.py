@@ -74,7 +74,7 @@ class Guard:
                 return
             self.requests += 1
             try:
-                await self.let_through(scope, headers, receive, answer)
+                await self.let_through(scope, receive, answer)
             finally:
                 self.requests -= 1
 
@@ -130,7 +130,7 @@ class Guard:
             answer.set_cookie(COOKIE, token.cookie, httponly=True, samesite="lax", secure=self.policy.secure)
         return answer
 
-    async def let_through(self, scope: Scope, headers: Headers, receive: Receive, answer: Answer) -> None:
+    async def let_through(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         from starlette.requests import ClientDisconnect
 
         path = scope["path"]
