@@ -39,7 +39,7 @@ FORCED_EVERY_S = 0.2
 """Between two looks at whether the server is to end at once."""
 TERMINATED = 128 + signal.SIGTERM
 DEFAULT_LIMITS = Limits()
-CLEAN_EVERY_S = 10.0
+CLEAN_EVERY_S = 2.0
 """Between two looks at what uploads, results and left pages take."""
 
 
@@ -211,7 +211,7 @@ def build_app(
         service.limits.max_upload_bytes,
         secure=public_url.lower().startswith("https:"),
     )
-    app.add_middleware(Guard, policy=policy, sessions=sessions, files=files)
+    app.add_middleware(Guard, policy=policy, sessions=sessions)
     return app
 
 

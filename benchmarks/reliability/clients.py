@@ -2,7 +2,7 @@
 
     python benchmarks/reliability/clients.py [--clients 50] [--seconds 20] [--seed 0]
 
-20 seconds show that it works; published figures are of `--seconds 180`. The server is a process of its own. Of ten
+20 seconds show that it works; take `--seconds 180` for figures. The server is a process of its own. Of ten
 clients, four ask as programs and pages do, two send files that cannot be decoded, and four attack it: addresses that
 only Gradio has, bodies that never end, calls that no page of ours makes, headers that contradict each other, and
 connections that only wait. Meanwhile another client asks for `/healthz` ten times a second.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from urllib.parse import parse_qsl
 from gan_tasks.apps.web.guard.answers import FILE_POLICY, PAGE_POLICY, refusal, with_security
 from gan_tasks.apps.web.guard.bodies import Budget, CountedBody, too_long
 from gan_tasks.apps.web.guard.hosts import Hosts, host_name
-from gan_tasks.apps.web.guard.kept_files import KeptFiles
 from gan_tasks.apps.web.guard.page_calls import Calls, is_inside
 from gan_tasks.apps.web.guard.routes import FILE, JOIN, MAX_CALL_BYTES, Route, find_route, fits_query
 from gan_tasks.apps.web.guard.sessions import PageSessions
@@ -56,8 +54,8 @@ class Guard:
     through is counted as it comes (see bodies.py), and its answer gets the headers of answers.py.
     """
 
-    def __init__(self, app: ASGIApp, *, policy: Policy, sessions: PageSessions, files: KeptFiles) -> None:
-        self.app, self.policy, self.sessions, self.files = app, policy, sessions, files
+    def __init__(self, app: ASGIApp, *, policy: Policy, sessions: PageSessions) -> None:
+        self.app, self.policy, self.sessions = app, policy, sessions
         self.budget = Budget(4 * policy.max_upload_bytes)
         self.requests = 0
 
@@ -76,7 +74,7 @@ class Guard:
                 return
             self.requests += 1
             try:
-                await self.let_through(scope, headers, receive, answer)
+                await self.let_through(scope, receive, answer)
             finally:
                 self.requests -= 1
 
@@ -132,7 +130,7 @@ class Guard:
             answer.set_cookie(COOKIE, token.cookie, httponly=True, samesite="lax", secure=self.policy.secure)
         return answer
 
-    async def let_through(self, scope: Scope, headers: Headers, receive: Receive, answer: Answer) -> None:
+    async def let_through(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         from starlette.requests import ClientDisconnect
 
         path = scope["path"]
@@ -145,8 +143,6 @@ class Guard:
         assert found is not None  # `refuse` has looked
         body = CountedBody(receive, self.max_bytes(found), self.budget, refusal)
         try:
-            if found.takes_files:
-                await asyncio.to_thread(self.files.trim)
             with suppress(ClientDisconnect):
                 heard: Receive = await self.checked_call(body) if path == JOIN else body
                 await self.app(own_scope(scope), heard, Silenced(answer, body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Calls:
         for count, value in enumerate(nested(data)):
             if count > MAX_VALUES:
                 raise UserError(f"the call has more than {MAX_VALUES} values")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError("a number of the call is not finite")
             if isinstance(value, dict) and not self.is_own_file(value.get("path")):
                 raise UserError("a file of the call was not uploaded here: upload it again")
         return session
@@ -62,7 +65,7 @@ class Calls:
 def is_inside(path: str, folder: Path) -> bool:
     """Whether an absolute path leads into the folder, links followed. An address of another server does not."""
     try:
-        return path.startswith("/") and Path(path).resolve().is_relative_to(folder.resolve())
+        return Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError):  # too long, or with a zero
         return False
 

@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 
 from fastapi.testclient import TestClient
 from handmade_onnx import write_filler, write_onnx
+from page_config import page_config
 from PIL import Image
 
 from gan_tasks.apps.web.inpaint_steps import (
@@ -224,7 +225,7 @@ def test_what_is_wrong_over_http(client: TestClient, service: Service) -> None:
         assert answer.status_code == 422 and words in answer.json()["detail"]
     with pytest.MonkeyPatch.context() as patch:
 
-        def full(job: object) -> None:
+        def full(job: object, **_: object) -> None:
             raise BusyError("5 pictures are waiting already")
 
         patch.setattr(service, "enqueue", full)
@@ -232,6 +233,6 @@ def test_what_is_wrong_over_http(client: TestClient, service: Service) -> None:
 
 
 def test_each_kind_of_model_has_its_page(client: TestClient) -> None:
-    labels = [component["props"].get("label") for component in client.get("/config").json()["components"]]
+    labels = [component["props"].get("label") for component in page_config(client)["components"]]
     assert labels.count("Paint") == 2 and labels.count("Before and after") == 1
     assert len([label for label in labels if re.match("Sketch", str(label))]) == 1

@@ -16,6 +16,7 @@ from page_config import call_of
 
 from gan_tasks.apps.web import server
 from gan_tasks.apps.web.guard import sessions
+from gan_tasks.apps.web.guard.kept_files import SMALLEST_BYTES
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.apps.web.server import build_app
@@ -26,7 +27,7 @@ def test_pages_that_were_left_are_forgotten(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 4)
     monkeypatch.setattr(sessions, "MAX_UPLOAD_IDS", 4)
     monkeypatch.setattr(server, "CLEAN_EVERY_S", 0.05)
-    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(max_disk_bytes=1))
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(max_disk_bytes=4 * SMALLEST_BYTES))
     app = build_app(service)
     page = app.routes[-1].app  # type: ignore[attr-defined]
     queue, holder = page.get_blocks()._queue, page.state_holder
@@ -43,7 +44,7 @@ def test_pages_that_were_left_are_forgotten(tmp_path: Path, monkeypatch: pytest.
             assert 0 < len(each) <= 4
         assert len(queue.pending_event_ids_session) <= 4
         until = time.monotonic() + 20
-        while names_of_files(page) or uploads() or files_in(tmp_path / "uploads"):
+        while len(names_of_files(page)) > 4 or uploads() or len(files_in(tmp_path / "uploads")) > 4:
             assert time.monotonic() < until, "uploads over the limit are deleted"
             time.sleep(0.02)
         monkeypatch.setattr(server, "KEPT_S", 0)
