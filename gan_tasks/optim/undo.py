@@ -22,7 +22,7 @@ class Undo:
         """Whether there is an update to undo."""
 
     @torch.no_grad()
-    def remember(self) -> None:
+    def back_up(self) -> None:
         """Copy weights and state, before an update."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state = self.optimizer.state

@@ -31,7 +31,6 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError, enumerated
-from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
     is_checkpoint_name,
@@ -49,6 +48,7 @@ from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.entry import where_of
 from gan_tasks.tasks.own import OPTION, module_argument, source_file
+from gan_tasks.tasks.size_limit import build_networks
 
 END_OF = "end-of-"
 
@@ -263,8 +263,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
         if not task.directions:  # the model has one direction, although its data can be read in both
             raise UserError(f"{run_path} has one direction only: leave out --direction")
         task = task.in_direction(direction)
-    with bounded():
-        task.build(for_training=False)
+    build_networks(task, for_training=False)
     run = RunFolder(run_path)
     if is_checkpoint:
         checkpoint, weights = path, weights_for_use(path)
@@ -310,8 +309,8 @@ def checked(content_type: Any, content: Any) -> Any:
     try:
         return TypeAdapter(content_type).validate_python(content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
-        raise UserError(wrong) from error
+        wrong = (": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+        raise UserError("; ".join(wrong).replace("Value error, ", "")) from error
 
 
 def unknown_keys(config_type: Any, content: Any, route: str = "") -> list[str]:

@@ -120,7 +120,7 @@ def parsed_line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and (not math.isfinite(value) or abs(value) <= sys.float_info.max)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def _is_count(value: Any) -> bool:

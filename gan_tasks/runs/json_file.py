@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,21 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def described_by(*paths: Path) -> Iterator[None]:
+    """Turn the errors of content that has the wrong form into a JsonError, which names the files that it is from."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        names = " or ".join(path.name for path in paths)
+        raise JsonError(
+            f"{names} in {paths[0].parent} does not hold what gan-tasks writes ({type(error).__name__}: {error}). "
+            "Restore it, or move it away"
+        ) from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

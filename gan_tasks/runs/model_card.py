@@ -14,7 +14,7 @@ from gan_tasks.metrics.catalogue import KERNEL_DISTANCE, PER_IMAGE, Metric
 from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder
-from gan_tasks.runs.json_file import read_object
+from gan_tasks.runs.json_file import described_by, read_object
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.own import OWN_TASK
 
@@ -37,10 +37,17 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
         training_data: a description of the training data. The default is the name of the folder, without its path,
             because paths are private.
     """
-    config, evaluation = read_object(run / "config.json"), read_object(run / "evaluation.json")
+    config, evaluation = (read_object(run / name) for name in ("config.json", "evaluation.json"))
+    with described_by(run / "config.json", run / "evaluation.json"):
+        return printable("\n".join(card_lines(run, config, evaluation, licence, training_data)))
+
+
+def card_lines(
+    run: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any], licence: str, training_data: str
+) -> list[str]:
     task = str(config.get("task", ""))
     folder = Path(str(config.get("data", "")))
-    lines = [
+    return [
         f"# Model card: {run.resolve().name}",
         "",
         f"- Task: {task}, {summary(task)}",
@@ -66,7 +73,6 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
         *(limits(evaluation) if evaluation else ["Unknown: the model has not been evaluated."]),
         "",
     ]
-    return printable("\n".join(lines))
 
 
 def pretrained_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:

@@ -14,7 +14,6 @@ from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
-from gan_tasks.networks.parameter_limit import bounded
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
 from gan_tasks.runs.checkpoint import (
@@ -26,6 +25,7 @@ from gan_tasks.runs.checkpoint import (
 from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
 from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run
 from gan_tasks.tasks.base import BestBy, Stage, Task
+from gan_tasks.tasks.size_limit import build_networks
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.init_from import init_from_model
@@ -146,8 +146,7 @@ class Loop:
                 evaluate_every_steps=config.evaluate_every_steps,
             )
         torch.manual_seed(mix_seed(config.seed))
-        with bounded():
-            task.build(for_training=True)
+        build_networks(task, for_training=True)
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()

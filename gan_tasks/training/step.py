@@ -105,7 +105,7 @@ class Trainer:
         """The gradient norms of the networks that are still to be updated."""
         for role in updated:
             if role == "g" and "d" in norms and self.undo_d is not None:
-                self.undo_d.remember()
+                self.undo_d.back_up()
                 self._update("d", norms.pop("d"))
                 self.is_whole = True  # because it can be undone
             with runtime.autocast():

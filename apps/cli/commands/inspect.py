@@ -65,9 +65,9 @@ def inspect(path: Path) -> Iterator[str]:
 
 
 def run_lines(path: Path) -> Iterator[str]:
-    from gan_tasks.networks.parameter_limit import bounded
     from gan_tasks.runs.checkpoint import list_checkpoints
     from gan_tasks.runs.folder import RunFolder, read_run
+    from gan_tasks.tasks.size_limit import build_networks
 
     task, content = read_run(path)
     run = RunFolder(path)
@@ -76,8 +76,7 @@ def run_lines(path: Path) -> Iterator[str]:
     yield f"hardware: {content['hardware']}"
     changed = differences(content["task_config"], type(task).Config())
     yield f"options that are not the default: {', '.join(changed) or 'none'}"
-    with bounded():
-        task.build(for_training=True)
+    build_networks(task, for_training=True)
     yield from spec_lines(task.spec())
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())

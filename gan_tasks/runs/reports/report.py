@@ -33,7 +33,7 @@ from gan_tasks.metrics.catalogue import (
 )
 from gan_tasks.runs.checkpoint import write_atomically
 from gan_tasks.runs.journal import read_journal, series
-from gan_tasks.runs.json_file import read_object
+from gan_tasks.runs.json_file import described_by, read_object
 from gan_tasks.runs.reports import charts as curves
 from gan_tasks.runs.reports.charts import Chart, Line
 from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose
@@ -74,7 +74,10 @@ def write_report(run: Path, *, out: Path | None = None, refresh_s: int = 0) -> P
     Raises UserError if `run` has no journal or one of the JSON files is damaged.
     """
     report = out or run / "report.html"
-    write_atomically(report, printable(_page(read_content(run), refresh_s)).encode())
+    content = read_content(run)
+    with described_by(run / "evaluation.json", run / "config.json", run / "journal.jsonl"):
+        text = printable(_page(content, refresh_s))
+    write_atomically(report, text.encode())
     return report
 
 

@@ -467,3 +467,20 @@ def test_what_is_not_installed_is_named_with_its_remedy(
         cli.main(["train"])
     assert exited.value.code == 1
     assert f"gan-tasks[{extra}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9663676416 bytes"
+        ),
+    ],
+)
+def test_too_little_memory_is_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    from gan_tasks.apps.cli.main import explain
+
+    assert explain(error) == 1
+    assert "the memory does not suffice" in capsys.readouterr().err
