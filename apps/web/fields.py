@@ -103,7 +103,7 @@ def drawing_field(given: InputSpec) -> Field:
 
 
 def drawing() -> Component:
-    """A component that gives the drawing, flattened: its path, or its bytes. As `upload`, undecoded."""
+    """A component that gives the path of the drawing, flattened. As `upload`, undecoded."""
     import gradio as gr
 
     editor = gr.ImageEditor(
@@ -118,13 +118,8 @@ def drawing() -> Component:
         height=480,
     )
 
-    def flattened(payload: Any) -> Path | bytes | None:
-        if payload is None:
-            return None
-        if payload.id is None:
-            return uploaded_path(payload.composite)
-        kept = editor.blob_storage.pop(payload.id, None)
-        return kept.composite if kept else None
+    def flattened(payload: Any) -> Path | None:
+        return None if payload is None else uploaded_path(payload.composite)
 
     editor.preprocess = flattened  # type: ignore[method-assign, assignment]
     return editor

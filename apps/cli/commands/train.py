@@ -67,7 +67,6 @@ class Train(Command):
         raise UserError(f"{prog} needs a TASK or --resume RUN before {arguments[0]}{hint}")
 
     def run(self) -> int:
-        from gan_tasks.runs.folder import read_spec
         from gan_tasks.training.loop import train
 
         options = self.options
@@ -79,10 +78,17 @@ class Train(Command):
             say(f"{counted(len(written), 'image')} in {options.preview}: what the networks take; nothing was trained")
             return OK
         run_folder = train(task, data=options.data, out=options.out, config=options.loop, init_from=options.init_from)
-        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-            command = use_command(run_folder, read_spec(run_folder), option_for(self.task_class))
-            say(f"done: {run_folder / 'report.html'} shows it; `{command}` uses the model")
+        say_done(run_folder, self.task_class)
         return OK
+
+
+def say_done(run_folder: Path, task_class: type[Task[Any, Any]]) -> None:
+    """Say where the report is, and how the model is used."""
+    from gan_tasks.runs.folder import read_spec
+
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+        command = use_command(run_folder, read_spec(run_folder), option_for(task_class))
+        say(f"done: {run_folder / 'report.html'} shows it; `{command}` uses the model")
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ class Resume(Command):
     """The run folder."""
     changes: dict[str, Any]
     """The options that were given, by name with underscores."""
+    task_class: type[Task[Any, Any]]
 
     @classmethod
     def parse(cls, arguments: Sequence[str], prog: str) -> Command:
@@ -127,12 +134,13 @@ class Resume(Command):
         # All options are known here, so that one that cannot change is refused with its reason.
         known = ResumeOptions(run, task=task.config, loop=from_json(TrainConfig, content["train_config"]))
         given = read_arguments(list(options_of(known)), arguments, f"{prog} --resume")
-        return cls(run, {route[-1]: value for route, value in given.items() if route != ("resume",)})
+        changes = {route[-1]: value for route, value in given.items() if route != ("resume",)}
+        return cls(run, changes, type(task))
 
     def run(self) -> int:
         from gan_tasks.training.loop import resume
 
-        resume(self.resume, **self.changes)
+        say_done(resume(self.resume, **self.changes), self.task_class)
         return OK
 
 

@@ -113,12 +113,8 @@ def editor_input(*, follows_sketch: bool) -> Component:
     )
 
     def layers(payload: Any) -> tuple[bytes, ...]:
-        if payload is None:
-            return ()
-        if payload.id is None:  # as it was given by the server, nothing was painted since
-            return tuple(path.read_bytes() for layer in payload.layers if (path := fields.uploaded_path(layer)))
-        drawn = editor.blob_storage.pop(payload.id, None)
-        return tuple(layer for layer in drawn.layers if layer) if drawn else ()
+        given = payload.layers if payload is not None else ()
+        return tuple(path.read_bytes() for layer in given if (path := fields.uploaded_path(layer)))
 
     editor.preprocess = layers  # type: ignore[method-assign, assignment]
     return editor
