@@ -135,6 +135,10 @@ def write_verified(
     generator: determines the sizes that are compared.
     network: takes images in [-1, 1].
     """
+    if half and not all(weight.half().isfinite().all() for weight in network.parameters()):
+        raise NotVerifiedError(
+            f"{named} was not written: a weight is larger than float16 can hold. Export it without half"
+        )
     with TemporaryDirectory() as folder:
         for path, data in files.items():
             (Path(folder) / path.name).write_bytes(data)
