@@ -282,16 +282,22 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         Chart(
             "Colours of the outputs",
             "mean minus that of the targets, levels of 255",
-            [_line(journal, key, drop="_shift") for key in keys if COLOUR_SHIFT.fullmatch(key)],
+            [_line(journal, key, drop="_shift") for key in _by_channel(keys) if COLOUR_SHIFT.fullmatch(key)],
         ),
         Chart(
             "Contrast of the outputs",
             "1 = that of the targets",
-            [_line(journal, key) for key in keys if key.startswith("contrast/")],
+            [_line(journal, key) for key in _by_channel(keys) if key.startswith("contrast/")],
         ),
         Chart("Gradient norms", "L2 norm", [_line(journal, key) for key in ("grad/g", "grad/d")]),
         Chart("Learning rates", "step size", [_line(journal, key, noisy=False) for key in ("lr/g", "lr/d")]),
     ]
+
+
+def _by_channel(keys: Iterable[str]) -> list[str]:
+    """Put blue, red and green first, in the order of the colours of the lines, so that the red line is that of red."""
+    order = ("blue", "red", "green")
+    return sorted(keys, key=lambda key: next((place for place, name in enumerate(order) if name in key), len(order)))
 
 
 def _losses(keys: Sequence[str]) -> Sequence[str]:
