@@ -295,7 +295,7 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def _by_channel(keys: Iterable[str]) -> list[str]:
-    """Put blue, red and green first, in the order of the colours of the lines, so that the red line is that of red."""
+    """Put blue, red and green first, as the colours of the lines are ordered, so that the red line is that of red."""
     order = ("blue", "red", "green")
     return sorted(keys, key=lambda key: next((place for place, name in enumerate(order) if name in key), len(order)))
 
