@@ -24,7 +24,7 @@ from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels
 from gan_tasks.export.inference.predictor import PredictOptions, Source, result_like
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.inference.upscale import UpscaleOptions, scaled_size
 from gan_tasks.export.models.tiling import reporting_tiles
 
 Made = TypeVar("Made")
@@ -54,12 +54,12 @@ class Limits:
     max_disk_bytes: int = 4_000_000_000
     """Of uploads and results on the disk; of more, the oldest are deleted."""
 
-    def check_result(self, model: Model, size: tuple[int, int], scale: float | None) -> None:
+    def check_result(self, model_scale: int, size: tuple[int, int], options: UpscaleOptions) -> None:
         """Raise UserError where the result would have too many pixels.
 
-        size: (height, width) of the first image. scale: of the result; None is the model's own.
+        size: (height, width) of the first image.
         """
-        height, width = (round(side * (scale or model.spec.scale)) for side in size)
+        height, width = scaled_size(size, model_scale, options)
         if height * width > 4 * self.max_pixels:
             raise UserError(
                 f"the result would have {width} × {height} px and is over the limit of {4 * self.max_pixels:,} px: "
@@ -230,7 +230,7 @@ class Service:
         inputs, image = dict(opened.inputs), predictor.spec.image
         if image is not None and image.name in inputs:
             height, width = inputs[image.name].shape[:2]
-            self.limits.check_result(predictor.model, (height, width), request.options.upscale.scale)
+            self.limits.check_result(predictor.spec.scale, (height, width), request.options.upscale)
             if request.on_white:
                 inputs[image.name] = lay_on_white(inputs[image.name])
         start = time.perf_counter()

@@ -218,7 +218,7 @@ def result_path(run: Run) -> Path:
 
 
 def new_folder() -> Path:
-    """A folder from which Gradio serves files; it deletes them by their age."""
+    """A folder from which Gradio serves files; `guard/kept_files.py` deletes them by age and size."""
     from gradio.utils import get_upload_folder
 
     folder = Path(get_upload_folder()) / secrets.token_hex(16)

@@ -79,6 +79,13 @@ class Outcome:
         return not self.error and self.code in (0, 1, 2, 130, 143)
 
 
+def prepare(command: str, *, seconds: float = 120) -> None:
+    """Run a command that makes files to start from. Ends the program if it fails."""
+    ended = run_apart(shlex.split(command), seconds=seconds, memory_bytes=0)
+    if ended.code != 0:
+        sys.exit(f"{command} ended with {ended.code}: {ended.error}")
+
+
 def make_files(folder: Path) -> dict[str, list[Path]]:
     """Write images, data folders, run folders, ONNX files and broken files. Returns their paths by kind."""
     rng = np.random.default_rng(0)
@@ -95,9 +102,7 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
         data = folder / "data" if entry.name in ("pix2pix", "cyclegan") else photos
         train = f"train {entry.name} --data {data} --out {run} {TINY[entry.name]} {SHORT}"
         for command in (train, f"export {run} {onnx}"):
-            ended = run_apart(shlex.split(command), seconds=120, memory_bytes=0)
-            if ended.code != 0:
-                raise SystemExit(f"{command} ended with {ended.code}: {ended.error}")
+            prepare(command)
         models += [run, onnx]
     broken = [
         folder / "cut.png",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import random
 import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -93,10 +92,3 @@ def try_files(
         f"{max(ended.seconds for ended in outcomes):.1f} s | {max(e.peak_bytes for e in outcomes) / 1e9:.2f} GB |"
     )
     return 1 if wrong else 0
-
-
-def prepare(command: str) -> None:
-    """Run a command that makes seeds. Ends the program if it fails."""
-    ended = run_apart(shlex.split(command), seconds=120, memory_bytes=0)
-    if ended.code != 0:
-        sys.exit(f"{command} ended with {ended.code}: {ended.error}")

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from mutated_files import changed_bytes, parsed, prepare, try_files
+from command_line import prepare
+from mutated_files import changed_bytes, parsed, try_files
 
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.formats.basicsr import to_basicsr

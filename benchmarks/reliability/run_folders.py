@@ -21,7 +21,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from command_line import TINY, make_pairs, run_apart
+from command_line import TINY, make_pairs, prepare, run_apart
 
 from gan_tasks.runs.checkpoint import described, list_checkpoints, load_state, state_bytes
 
@@ -320,9 +320,7 @@ def make_run(place: Path) -> tuple[Path, Path]:
     options = "--max-steps 3 --workers 0 --device cpu --quiet --checkpoint-every-steps 2 --evaluate-every-steps 2"
     train = f"train pix2pix --data {data} --out {run} {TINY['pix2pix']} {options} --best-by l1 --hold-out 1"
     for command in (train, f"evaluate {run} --data {data}"):
-        ended = run_apart(shlex.split(command), seconds=300, memory_bytes=0)
-        if ended.code != 0:
-            raise SystemExit(f"{command} ended with {ended.code}: {ended.error}")
+        prepare(command, seconds=300)
     shutil.copy(run / "best", run / "end-of-translation")
     (run / "tensorboard").mkdir(exist_ok=True)
     return data, run

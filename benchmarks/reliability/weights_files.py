@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import safetensors.torch
 import torch
-from mutated_files import changed_bytes, parsed, prepare, try_files
+from command_line import prepare
+from mutated_files import changed_bytes, parsed, try_files
 
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.formats.basicsr import to_basicsr

@@ -8,7 +8,6 @@ network is run. Imports no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from gan_tasks.export.models.alpha import split_alpha, spread_colour
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.inputs import as_array, as_mask, checked_image, checked_vector
 from gan_tasks.export.models.resizing import resized
+from gan_tasks.runs.json_file import parse_json
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
 Inputs = Mapping[str, Any]
@@ -43,6 +43,10 @@ class Decode(Protocol):
     """Decodes an image, as `datasets.images.read` does and with its errors."""
 
     def __call__(self, source: Source, *, max_pixels: int | None = None) -> Picture: ...
+
+
+LARGEST_VALUE = float(np.finfo(np.float32).max)
+"""Largest value of a latent. NaN is not smaller."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +353,7 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
     """Read a latent or label. Raises UserError for text that is neither a number nor a list of the right length."""
     text = source.read_text() if isinstance(source, Path) else source.decode(errors="replace")
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         value = None
     if given.kind == "latent" and isinstance(value, int) and 0 <= value < 2**63:
@@ -359,7 +363,7 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         label[value] = 1
         return label
     is_list = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
-    if is_list and len(value) == given.channels and np.isfinite(value).all():
+    if is_list and len(value) == given.channels and all(abs(each) <= LARGEST_VALUE for each in value):
         return np.asarray(value, np.float32)
     one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")

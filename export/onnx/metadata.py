@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError
+from gan_tasks.runs.json_file import parse_json
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
 
 MAX_SPEC_LENGTH = 100_000
@@ -22,10 +23,7 @@ def parse_spec(value: Any) -> Any:
         return value
     if len(value) > MAX_SPEC_LENGTH:
         raise ValueError(f"it has {len(value):,} characters, expected at most {MAX_SPEC_LENGTH:,}")
-    try:
-        return json.loads(value)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return parse_json(value)
 
 
 @dataclass(frozen=True)

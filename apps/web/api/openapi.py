@@ -6,6 +6,7 @@ from typing import Any
 
 from gan_tasks import __version__
 from gan_tasks.apps.web.job_queue import Service
+from gan_tasks.apps.web.request_form import SCALE, known_fields
 from gan_tasks.spec import InputSpec, ModelSpec
 
 ERRORS = {
@@ -50,8 +51,8 @@ def describe_api(service: Service) -> dict[str, Any]:
 def form(spec: ModelSpec) -> dict[str, Any]:
     """The schema of the form that runs a model."""
     fields = {given.name: field(given) for given in spec.inputs}
-    if spec.use == "upscale":
-        fields["scale"] = {"type": "number", "description": "Output pixels per input pixel along a side."}
+    if SCALE in known_fields(spec):
+        fields[SCALE] = {"type": "number", "description": "Output pixels per input pixel along a side."}
     required = [given.name for given in spec.inputs if not given.optional]
     return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 KEPT_S = 3600.0
@@ -21,21 +20,19 @@ class KeptFiles:
 
     folder: Path
     max_bytes: int
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def trim(self, *, kept_s: float = KEPT_S) -> None:
         """Delete what is too old, and of the rest the oldest until it fits."""
-        with self._lock:
-            files = sorted(self._files())
-            total = sum(size for _, size, _ in files)
-            oldest = time.time() - kept_s
-            for modified, size, path in files:
-                if modified >= oldest and total <= self.max_bytes:
-                    break
-                with suppress(OSError):
-                    path.unlink()
-                total -= size
-            self._remove_empty_folders(oldest)
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        oldest = time.time() - kept_s
+        for modified, size, path in files:
+            if modified >= oldest and total <= self.max_bytes:
+                break
+            with suppress(OSError):
+                path.unlink()
+            total -= size
+        self._remove_empty_folders(oldest)
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """(time of the last change, counted bytes, path) of each."""

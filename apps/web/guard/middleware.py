@@ -134,7 +134,7 @@ class Guard:
         from starlette.requests import ClientDisconnect
 
         path = scope["path"]
-        if path in HEALTH or scope["method"] in ("GET", "HEAD"):
+        if scope["method"] in ("GET", "HEAD"):
             if session := session_of_query(path, scope["query_string"]):
                 await self.sessions.use(session)
             await self.app(own_scope(scope), receive, answer)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.apps.web.guard.routes import SESSION, route
+from gan_tasks.apps.web.guard.routes import SESSION
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs.json_file import parse_json
 
 KEYS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}
-SESSION_NAME = route("", SESSION).path
+SESSION_NAME = re.compile(SESSION, re.ASCII)
 MAX_VALUES = 4096
 """Of a call, with those inside of others."""
 
@@ -34,8 +35,8 @@ class Calls:
     def session_of(self, body: bytes) -> str:
         """The session of a call. Raises UserError for what no page of ours sends."""
         try:
-            call = json.loads(body)
-        except (ValueError, RecursionError):
+            call = parse_json(body)
+        except ValueError:
             raise UserError("the body is no JSON") from None
         if not isinstance(call, dict) or not call.keys() <= KEYS:
             raise UserError(f"expected an object with {', '.join(sorted(KEYS))}")

@@ -33,7 +33,9 @@ class PageSessions:
 
     async def forget_older_than(self, seconds: float) -> None:
         oldest_s = time.monotonic() - seconds
-        for session in [each for each, used_s in self.used_s.items() if used_s < oldest_s]:
+        jobs = self.page.get_blocks()._queue.active_jobs  # their pages wait, and ask for nothing new
+        busy = {event.session_hash for events in jobs if events for event in events}
+        for session in [each for each, used_s in self.used_s.items() if used_s < oldest_s and each not in busy]:
             await self.forget(session)
 
     async def forget(self, session: str) -> None:
