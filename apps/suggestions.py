@@ -28,7 +28,8 @@ def commands_for(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> li
     else:
         if path.is_dir():
             commands += [command("serve", path, options), command("evaluate", path, ("--data", "DIR", *options))]
-        commands.append(command("export", path, (f"{path.resolve().stem}.onnx", *options)))
+        name = path.resolve().name if path.is_dir() else path.resolve().stem
+        commands.append(command("export", path, (f"{name}.onnx", *options)))
     return list(dict.fromkeys(commands))
 
 

@@ -25,8 +25,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, of the system, of torch or of CUDA says that the memory does not suffice."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word.lower() in str(error).lower() for word in words)
+    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Return whether a message of torch, CUDA or ONNX Runtime says that the memory does not suffice."""
+    words = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "cudnn_status_alloc_failed")
+    return any(word in text.lower() for word in words)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from gan_tasks.apps.cli.options import MISSING, Option
 from gan_tasks.apps.cli.values import count, placeholder, shown
+from gan_tasks.tasks.own import OPTION
 
 LARGEST_WIDTH = 100
 INDENT, GAP, NAME_WIDTH = 2, 2, 26
-EVERYWHERE = ("--task-module", "--debug")
+EVERYWHERE = (OPTION, "--debug")
 """The options of every command, which the overview explains."""
 
 

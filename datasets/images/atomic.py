@@ -1,11 +1,12 @@
 """Write files atomically: a file is either complete or not there."""
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"(\..+)\.[0-9a-f]{8}\.tmp")
@@ -34,13 +35,19 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names in a folder to the disk. Not every system and file system can."""
-    with suppress(OSError):  # Windows opens no folder
+    """Write the names in a folder to the disk. Not every system and file system can.
+
+    Raises OSError if the disk is full or broken.
+    """
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def hidden(path: Path, ending: str) -> Path:

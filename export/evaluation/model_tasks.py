@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from gan_tasks.export.load import load_model
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.runs.folder import from_json, to_json
+from gan_tasks.runs.json_file import parse_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.base import Task
 
@@ -37,7 +37,7 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
     is_known = bool(model.task_options) and name in ("", model.spec.task)
     if is_known:
         try:
-            options = to_json(task_class.Config()) | json.loads(model.task_options)
+            options = to_json(task_class.Config()) | parse_json(model.task_options)
         except (ValueError, TypeError) as error:
             raise UserError(f"{model.title} has damaged task_options: {error}. Export it again") from error
         task = task_class(from_json(task_class.Config, options))

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_tasks import __version__
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, is_out_of_memory
 from gan_tasks.datasets.images.formats import check_length, other_name
 from gan_tasks.export.inference.provenance import PROGRAM, Mark, read_xmp
 from gan_tasks.progress import reported
-
-NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc")
-"""Words of PyTorch, CUDA and ONNX Runtime for too little memory, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ def failure(path: Path, error: Exception) -> Failure:
         return Failure(path, str(error))
     details = "".join(traceback.format_exception(error))
     first_line = str(error).strip().partition("\n")[0]
-    if isinstance(error, MemoryError) or any(words in first_line.lower() for words in NO_MEMORY):
+    if is_out_of_memory(error):
         return Failure(path, "out of memory: a smaller --max-memory runs it in smaller tiles", details)
     if isinstance(error, OSError):
         return Failure(path, error.strerror or first_line, details)

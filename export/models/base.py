@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,12 @@ class Model(ABC):
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """Run a model of one image input on H×W×C pixels, uint8 or uint16; return (s·H)×(s·W)×C' of the same type."""
         return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)
+
+
+def output_shape(spec: ModelSpec, inputs: Sequence[FloatImages]) -> tuple[int, ...]:
+    """Return N×C×H×W of the output that these inputs of a network give."""
+    height, width = (0, 0) if spec.image is None else inputs[spec.inputs.index(spec.image)].shape[-2:]
+    return len(inputs[0]), *spec.output_shape(height, width)
 
 
 def check_output(output: FloatImages, expected: tuple[int, ...], name: str, remedy: str) -> None:

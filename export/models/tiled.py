@@ -66,9 +66,9 @@ class TiledModel(Model):
         return np.stack([self._run_in_tiles(image[None], in_levels=False) for image in inputs[0]])
 
     def run_pixels(self, pixels: Pixels) -> Pixels:
-        self.check_padding(*pixels.shape[:2])
         if not self.runs_in_tiles(*pixels.shape[:2]):
             return super().run_pixels(pixels)
+        self.check_padding(*pixels.shape[:2])
         return np.ascontiguousarray(
             self._run_in_tiles(pixels.transpose(2, 0, 1)[None], in_levels=True).transpose(1, 2, 0)
         )

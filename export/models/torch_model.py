@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.export.models.base import FloatImages, check_output
+from gan_tasks.export.models.base import FloatImages, check_output, output_shape
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel
 from gan_tasks.networks.backbone import Generator
@@ -80,10 +80,7 @@ class TorchModel(TiledModel):
         with torch.inference_mode():
             tensors = [torch.from_numpy(each).to(self.device) for each in inputs]
             result: FloatImages = self.network(*tensors).float().cpu().numpy()
-        height, width = (
-            (0, 0) if self.spec.image is None else inputs[self.spec.inputs.index(self.spec.image)].shape[-2:]
-        )
-        expected = (len(inputs[0]), *self.spec.output_shape(height, width))
+        expected = output_shape(self.spec, inputs)
         check_output(result, expected, self.title, "use another checkpoint, or train it again with a lower --lr")
         return result
 

@@ -12,7 +12,7 @@ from gan_tasks.spec import InputSpec, ModelSpec
 OUTPUT = "output"
 """Name of the graph's output. ONNX does not allow it to be that of an input."""
 BATCH = "batch"
-COLOURS = {1: "gray", 2: "gray and alpha", 3: "RGB", 4: "RGB and alpha"}
+COLOURS = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 Axes = tuple[str | int, ...]
 """The name of each free axis of a tensor, and the length of each fixed one."""

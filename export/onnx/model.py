@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError, did_you_mean
-from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages, ModelRunError, check_output
+from gan_tasks.datasets.errors import UserError, did_you_mean, says_out_of_memory
+from gan_tasks.export.models.base import (
+    MAX_MEMORY_BYTES,
+    FloatImages,
+    ModelRunError,
+    check_output,
+    output_shape,
+    shape_text,
+)
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
 from gan_tasks.export.onnx.contract import OUTPUT
@@ -89,11 +96,9 @@ class OnnxModel(TiledModel):
         spec, self._keeps_memory = self.spec, True
         feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
         output = run_session(self.session, feeds, name=self.place)
-        padded = (0, 0) if spec.image is None else feeds[spec.image.name].shape[-2:]
-        expected = (len(inputs[0]), *spec.output_shape(*padded))
+        expected = output_shape(spec, tuple(feeds.values()))
         check_output(output, expected, self.place, "export the model again, and check it with `gan-tasks verify`")
-        height, width = (0, 0) if spec.image is None else inputs[spec.inputs.index(spec.image)].shape[-2:]
-        _, rows, columns = spec.output_shape(height, width)
+        *_, rows, columns = output_shape(spec, inputs)
         return output[..., :rows, :columns] * 2 - 1
 
     def release_memory(self) -> None:
@@ -195,7 +200,7 @@ def run_session(
     except MemoryError:
         raise
     except Exception as error:  # the runtimes have a dozen exceptions without a common base class
-        shapes = ", ".join(f"{key} {'×'.join(map(str, x.shape))}" for key, x in feeds.items())
+        shapes = ", ".join(f"{key} {shape_text(x.shape)}" for key, x in feeds.items())
         raise ModelRunError(f"{name} cannot be run on {shapes}: {reason_of(error)}") from error
     return output
 
@@ -207,8 +212,7 @@ def reason_of(error: Exception) -> str:
     operator = found[1] if (found := re.search(r"while running (\w+) node", head)) else ""
     status = re.sub(r"^\S+\.(?:h|cc|cpp|cu):\d+ .*?\) ", "", status).removeprefix("[ONNXRuntimeError] : ")
     reason = f"{operator}: {status[:200]}" if operator else status[:200]
-    is_memory = any(words in reason.lower() for words in ("out of memory", "allocate memory"))
-    return f"{reason}. A smaller --max-memory runs it in smaller tiles" if is_memory else reason
+    return f"{reason}. A smaller --max-memory runs it in smaller tiles" if says_out_of_memory(reason) else reason
 
 
 def smallest(given: InputSpec) -> FloatImages:

@@ -24,6 +24,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError, printable
+from gan_tasks.datasets.images.atomic import sync_folder
 from gan_tasks.runs.json_file import JsonError, read_json
 
 Parts = dict[str, dict[str, Tensor]]
@@ -248,13 +249,3 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync renames within the folder to disk. Does nothing on Windows, which cannot sync folders and need not."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

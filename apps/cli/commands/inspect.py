@@ -131,7 +131,8 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
     yield from position_lines(path)
     run = path.resolve().parent.parent
     if content := read_object(run / "config.json"):
-        options = option_of(str(content.get("task_class")), content.get("task_file"))
+        where, file = content.get("task_class"), content.get("task_file")
+        options = option_of(str(where or ""), str(file) if file else None)
         yield from suggested(commands_for(path, read_spec(run), options))
 
 
@@ -211,11 +212,11 @@ def tensor_lines(path: Path) -> Iterator[str]:
 
 def image_lines(path: Path) -> Iterator[str]:
     from gan_tasks.datasets.images import read
+    from gan_tasks.export.onnx.contract import colours_text
 
     picture = read(path)
     height, width, channels = picture.pixels.shape
-    kinds = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
-    yield f"image of {height}×{width} pixels (height × width), {kinds.get(channels, f'{channels} channels')}"
+    yield f"image of {height}×{width} pixels (height × width){colours_text(channels)}"
     yield f"{picture.pixels.dtype}, {'with' if picture.icc_profile else 'without'} ICC profile"
     yield from mark_lines(path)
 

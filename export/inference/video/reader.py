@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.video.side_data import lost_side_data, side_data_of, static_hdr
 from gan_tasks.export.inference.video.times import FrameTimes, continuous, origin_s
@@ -239,7 +239,7 @@ class Damage:
     packets: int = 0
 
     def __str__(self) -> str:
-        packets = f"{self.packets} packets cannot be decoded" if self.packets else ""
+        packets = f"{counted(self.packets, 'packet')} cannot be decoded" if self.packets else ""
         return "; ".join(filter(None, (packets, self.text)))
 
 

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.images import Pixels, atomic, fit_channels
 from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS
 from gan_tasks.export.inference.video.parts import PART_FORMAT, PART_FRAMES
@@ -260,7 +260,8 @@ def join(
         if plan.container == "mp4":
             append_xmp(temporary, xmp)
     damaged += sum(converter.damaged for converter in added.converters.values())
-    return (f"{damaged} packets of sound and subtitles are damaged and left out",) if damaged else ()
+    verb = "is" if damaged == 1 else "are"
+    return (f"{counted(damaged, 'packet')} of sound and subtitles {verb} damaged and left out",) if damaged else ()
 
 
 def metadata_of(source: InputContainer, xmp: bytes, comment: str) -> dict[str, str]:
