@@ -23,6 +23,14 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_visible(path.name) and path.is_file())
 
 
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders directly in a folder, sorted by name, without hidden ones; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if is_visible(entry.name) and entry.is_dir())
+
+
 def visible_files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the sorted files of a folder and its subfolders, without hidden ones, and subfolders that do not open.
 

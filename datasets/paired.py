@@ -17,7 +17,7 @@ from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, 
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.halves import count_single
-from gan_tasks.datasets.sides.names import check_sides, child, find_side_folders, pair_files, suggest_sides
+from gan_tasks.datasets.sides.names import check_both_or_neither, child, find_side_folders, pair_files, suggest_sides
 
 Layout = Literal["folders", "names", "aligned"]
 Split = Literal["train", "val", "test"]
@@ -65,8 +65,7 @@ class PairedConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.a is None) != (self.b is None):
-            raise UserError("--a and --b name the folders of A and of B: give both, or neither")
+        check_both_or_neither(self.a, self.b)
 
 
 @dataclass(frozen=True)
@@ -228,12 +227,11 @@ class PairedImages:
 
 def _places(root: Path, split: Split, config: PairedConfig) -> Iterator[Place]:
     """Yield where the pairs of a split are, best first."""
-    check_sides(config.a, config.b)
     if folders := find_side_folders(root, split, config.a, config.b):
         yield Place("folders", *folders)
     for folder in (child(root, split), root) if split == "train" else (child(root, split),):
         images = images_in(folder)[0] if folder.is_dir() else []
-        if pair_files(images):
+        if config.layout != "aligned" and pair_files(images):
             yield Place("names", folder)
         if images:
             yield Place("aligned", folder)
@@ -248,11 +246,15 @@ def _expected_layouts(root: Path, split: Split) -> str:
 
 
 def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Problem]]:
-    by_stem: dict[str, list[Path]] = defaultdict(list)
     images, problems = images_in(folder)
+    return _by_stem(images), problems
+
+
+def _by_stem(images: Sequence[Path]) -> dict[str, list[Path]]:
+    by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         by_stem[path.stem].append(path)
-    return by_stem, problems
+    return by_stem
 
 
 def _pair_by_stem(a: Path, b: Path) -> tuple[list[PairFiles], list[Problem]]:
@@ -275,16 +277,14 @@ def _pair_by_stem(a: Path, b: Path) -> tuple[list[PairFiles], list[Problem]]:
 def _pair_in(place: Place) -> tuple[list[PairFiles], list[Problem]]:
     """Return the pairs of a folder in which both sides are."""
     images, problems = images_in(place.a)
-    named = pair_files(images)
-    if place.layout == "names" and named is not None:
+    if place.layout == "names" and (named := pair_files(images)) is not None:
         (name_a, name_b), files = named
         paired = {path for pair in files.values() for path in pair}
         reason = f"has no partner: expected names that differ in {name_a} and {name_b}"
         problems += [Problem(path, reason) for path in images if path not in paired]
         return [PairFiles(stem, a, b) for stem, (a, b) in files.items()], problems
     pairs = []
-    by_stem, _ = _images_by_stem(place.a)
-    for stem, paths in sorted(by_stem.items()):
+    for stem, paths in sorted(_by_stem(images).items()):
         if len(paths) == 1:
             pairs.append(PairFiles(stem, paths[0], None))
         else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.folders import images_in, listed, visible_folders
 from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
@@ -264,7 +264,7 @@ def _find(root: Path, split: Split, scale: int) -> tuple[Path, list[HighAndLow],
 
 def _high_and_low(folder: Path, scale: int) -> tuple[Path | None, Path | None]:
     """Return the folders of high-resolution images and of low-resolution images of this scale."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    folders = visible_folders(folder)
     high = next((path for path in folders if HIGH_NAME.fullmatch(path.name)), None)
     for path in folders:
         if (name := LOW_NAME.fullmatch(path.name)) and (name["scale"] or str(scale)) == str(scale):

@@ -17,7 +17,7 @@ from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked
 from gan_tasks.datasets.sampler import Key
-from gan_tasks.datasets.sides.names import check_sides, find_side_folders, suggest_sides
+from gan_tasks.datasets.sides.names import check_both_or_neither, find_side_folders, suggest_sides
 
 Image = TypeVar("Image")
 
@@ -47,8 +47,7 @@ class UnpairedConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.a is None) != (self.b is None):
-            raise UserError("--a and --b name the folders of A and of B: give both, or neither")
+        check_both_or_neither(self.a, self.b)
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,6 @@ def _order(seed: int, epoch: int, side: int, size: int) -> NDArray[np.int64]:
 def _find_folders(root: Path, split: Split, config: UnpairedConfig) -> tuple[Path, Path]:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give the folder that holds the folders A and B")
-    check_sides(config.a, config.b)
     if found := find_side_folders(root, split, config.a, config.b):
         return found
     places = [(root / split / "A", root / split / "B"), (root / f"{split}A", root / f"{split}B")]

@@ -35,8 +35,8 @@ def find_doubts(data: Samples) -> list[str]:
     Images of one colour, the same image in all samples, the same image under two names, images that are masks, and
     images too small to learn from.
     """
-    indices = range(0, len(data), max(1, len(data) // MAX_SAMPLED))[:MAX_SAMPLED]
-    samples = [data[0, index] for index in indices]
+    count = min(len(data), MAX_SAMPLED)
+    samples = [data[0, number * len(data) // count] for number in range(count)]
     names: tuple[str, ...] = getattr(samples[0], "_fields", ())
     columns = {name: list(arrays) for name, arrays in zip(names, zip(*samples, strict=True), strict=False)}
     columns = {name: arrays for name, arrays in columns.items() if arrays[0].ndim == 3}

@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]
 Shape = tuple[int, int, int]
 """(height, width, channels) of a decoded image."""
 
-_MANIFEST_VERSION = 1  # increase it when `read` accepts or rejects different files than before
+_MANIFEST_VERSION = 2  # increase it when `read` accepts or rejects different files than before
 _Stamp = tuple[int, int]  # (size in bytes, mtime in ns); a file is read again if it has changed
 
 

@@ -2,11 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from gan_tasks.datasets.errors import UserError, enumerated
-from gan_tasks.datasets.folders import images_in
+from gan_tasks.datasets.errors import UserError, counted, enumerated
+from gan_tasks.datasets.folders import images_in, visible_folders
 
 SIDES = (
     *(("a", "b"), ("before", "after"), ("input", "target"), ("input", "output"), ("source", "target")),
@@ -26,7 +26,10 @@ def find_side_folders(
 
     They are, in this order: a/<split> and b/<split>, or for "train" a and b; folders with the names of SIDES in
     root/<split>; <split>A and <split>B in root, or with other names of SIDES; for "train" the names of SIDES in root.
+
+    Raises UserError if a or b is not a folder.
     """
+    _check_folders(a, b)
     if a is not None and b is not None:
         in_split = child(a, split), child(b, split)
         if all(folder.is_dir() for folder in in_split):
@@ -39,7 +42,13 @@ def find_side_folders(
     return next((found for folder, prefix in places if (found := _named_sides(folder, prefix))), None)
 
 
-def check_sides(a: Path | None, b: Path | None) -> None:
+def check_both_or_neither(a: Path | None, b: Path | None) -> None:
+    """Raise UserError if only one of the two folders is given."""
+    if (a is None) != (b is None):
+        raise UserError("--a and --b name the folders of A and of B: give both, or neither")
+
+
+def _check_folders(a: Path | None, b: Path | None) -> None:
     """Raise UserError if a or b is given and is not a folder."""
     for folder in (a, b):
         if folder is not None and not folder.is_dir():
@@ -51,16 +60,16 @@ def child(folder: Path, name: str) -> Path:
     exact = folder / name
     if exact.is_dir() or not folder.is_dir():
         return exact
-    return next((path for path in _subfolders(folder) if path.name.lower() == name.lower()), exact)
+    return next((path for path in visible_folders(folder) if path.name.lower() == name.lower()), exact)
 
 
 def suggest_sides(root: Path, split: str) -> str:
     """Return a sentence that names the folders of images which may be A and B, and how to use them, or ""."""
     for parent in (child(root, split), root):
-        folders = {path: len(images_in(path)[0]) for path in _subfolders(parent)} if parent.is_dir() else {}
+        folders = {path: len(images_in(path)[0]) for path in visible_folders(parent)}
         folders = {path: count for path, count in folders.items() if count}
         if len(folders) >= 2:
-            listed = enumerated([f"{path} ({count} images)" for path, count in folders.items()])
+            listed = enumerated([f"{path} ({counted(count, 'image')})" for path, count in folders.items()])
             a, b = list(folders)[:2]
             return (
                 f". There are the folders {listed}: to use two of them as A and B, give for example --a {a} --b {b}"
@@ -87,6 +96,9 @@ def pair_files(images: Sequence[Path]) -> tuple[tuple[str, str], dict[str, tuple
 
 
 def _rest(stem: str, side: str) -> str:
+    lower = stem.lower()
+    if not (lower.startswith(side) or lower.removesuffix(")").endswith(side)):
+        return ""
     for pattern in (_SIDE_LAST, _SIDE_FIRST):
         if found := re.match(pattern.format(side=side), stem, re.IGNORECASE):
             return found["rest"].rstrip("-_. (").lower()
@@ -97,8 +109,9 @@ def _rest(stem: str, side: str) -> str:
 
 def _named_sides(folder: Path, prefix: str) -> tuple[Path, Path] | None:
     """Return the subfolders that SIDES names; None if there are none, or several pairs besides A and B."""
-    by_name = {_SEPARATORS.sub("", path.name.lower()): path for path in _subfolders(folder)}
-    by_name |= {path.name: path for path in _subfolders(folder)}
+    folders = visible_folders(folder)
+    by_name = {_SEPARATORS.sub("", path.name.lower()): path for path in folders}
+    by_name |= {path.name: path for path in folders}
     found = []
     for a, b in SIDES:
         exact = (f"{prefix}{a.upper()}", f"{prefix}{b.upper()}")
@@ -109,13 +122,3 @@ def _named_sides(folder: Path, prefix: str) -> tuple[Path, Path] | None:
         if found and (a, b) == SIDES[0]:
             return found[0]
     return found[0] if len(found) == 1 else None
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return list(_iterate_subfolders(folder)) if folder.is_dir() else []
-
-
-def _iterate_subfolders(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            yield path

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import atomic
 from gan_tasks.datasets.images.formats import check_length, fitting_name, other_name, unreadable_reason
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
@@ -219,7 +219,7 @@ def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
     missing_inputs = [each.name for each in spec.inputs if each.name not in given and not each.optional]
     if missing_inputs:
         raise UserError(
-            f"{predictor.title} needs {' and '.join(missing_inputs)}, which cannot be read from image files: "
+            f"{predictor.title} needs {enumerated(missing_inputs)}, which cannot be read from image files: "
             "use it in the web page (`gan-tasks serve`) or from Python (`gan_tasks.load`)"
         )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files_below
 from gan_tasks.datasets.images.formats import kind_of
-from gan_tasks.datasets.masks.files import check_threshold
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.hashing import sha256_of
@@ -54,7 +53,6 @@ def masks_of(model: Model, files: MaskFiles, pairs: Sequence[tuple[Path, Path]],
     Raises UserError if a mask is missing or the model takes none, if the model takes no sketch, for files that do not
     exist, and for an output that would replace a mask or sketch.
     """
-    check_threshold(files.mask_threshold)
     if model.spec.use != "inpaint":
         if files != MaskFiles():
             raise UserError(f"{model.title} does not inpaint: leave out --mask and the options of inpainting")

@@ -31,8 +31,11 @@ def is_typescript(path: Path) -> bool:
     translation of Qt."""
     if path.suffix.lower() != ".ts":
         return False
-    with path.open("rb") as file:
-        return file.read(1) != TRANSPORT_STREAM_SYNC
+    try:
+        with path.open("rb") as file:
+            return file.read(1) != TRANSPORT_STREAM_SYNC
+    except OSError:  # for the reader of the file to report
+        return False
 
 
 def require_av() -> None:
