@@ -11,9 +11,8 @@ from gan_tasks.datasets.errors import MissingSplitError, counted, enumerated
 from gan_tasks.export.evaluation.masks import with_drawn_masks
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
-from gan_tasks.runs.folder import RunFolder
-from gan_tasks.runs.json_file import read_object
 from gan_tasks.tasks.base import Data, Split, Task
+from gan_tasks.training.data import open_split
 from gan_tasks.training.hold_out import Names, only, without
 
 HELD_OUT, ALL = "held-out", "all"
@@ -76,17 +75,14 @@ def open_images(models: Mapping[str, Model], task: Task[Any, Any], root: Path, s
 
 def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     """Open the training split; return None if there is none."""
-    try:
-        return with_drawn_masks(task).open_data(root, "train", augment=False, seed=0)[0]
-    except MissingSplitError:
-        return None
+    return open_split(with_drawn_masks(task), root, "train", 0)
 
 
 def held_out_names(models: Mapping[str, Model], root: Path) -> Names:
     """Return the names of the images of a folder that every run among the models held out of its training."""
     runs = [model for model in models.values() if isinstance(model, TrainedModel)]
-    held_out = [content(model)["held_out"] for model in runs if is_trained_on(model, root)]
-    if not held_out or len(held_out) < len(runs):
+    held_out = [model.run_content["held_out"] for model in runs if is_trained_on(model, root)]
+    if not all(held_out) or not len(held_out) == len(runs) > 0:
         return []
     return [sorted(set.intersection(*map(set, sides))) for sides in zip(*held_out, strict=True)]
 
@@ -95,10 +91,5 @@ def is_trained_on(model: Model, root: Path) -> bool:
     """Return whether a run was trained on this folder. If its folder was moved away, any folder may be it."""
     if not isinstance(model, TrainedModel):
         return False
-    data = Path(content(model)["data"])
+    data = Path(model.run_content["data"])
     return data.resolve() == root.resolve() or (not data.exists() and data.name == root.name)
-
-
-def content(model: TrainedModel) -> dict[str, Any]:
-    """Return the content of the run's config.json."""
-    return read_object(RunFolder(model.checkpoint.resolve().parent.parent).config)

@@ -32,7 +32,8 @@ class TrainedModel(TorchModel):
         self.place = str(path)
         self.command_options = option_for(type(self.task))
         self.source = f"{run.name} {self.checkpoint.name}"
-        self.training_data = Path(read_run(run)[1]["data"]).name
+        self.run_content = read_run(run)[1]
+        self.training_data = Path(self.run_content["data"]).name
         self.title = f"{self.source} {self.spec.direction}".rstrip()
         self.task_options = json.dumps(without_paths(self.task.config))
 

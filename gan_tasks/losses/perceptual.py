@@ -125,6 +125,9 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
     """
     network = config.perceptual_network
     layers = layers_called(config.perceptual_layers, network)
+    if torch.get_default_device().type == "meta":  # only counted, see tasks/size_limit.py
+        shapes = _shapes(_layer_names(network))
+        return Perceptual(network, {key: torch.empty(shape) for key, shape in shapes.items()}, layers)
     if config.perceptual_weights is not None:
         return Perceptual(network, read_state_dict(config.perceptual_weights), layers)
     url, sha256 = SOURCES[network]

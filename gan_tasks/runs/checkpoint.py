@@ -128,7 +128,7 @@ def load_checkpoint(checkpoint: Path) -> tuple[Parts, dict[str, Any]]:
     Raises CheckpointError if a part is missing, and DamagedCheckpointError if one cannot be read.
     """
     state = load_state(checkpoint)
-    return {name: load_part(checkpoint, name) for name in state["parts"]}, state
+    return {name: load_part(checkpoint, name, state) for name in state["parts"]}, state
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
@@ -150,9 +150,9 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     return dict(state)
 
 
-def load_part(checkpoint: Path, name: str) -> dict[str, Tensor]:
-    """Read only one part, such as `generators`."""
-    expected = load_state(checkpoint)["parts"].get(name)
+def load_part(checkpoint: Path, name: str, state: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    """Read only one part, such as `generators`. `state` is that of `load_state`, if it is read already."""
+    expected = (state or load_state(checkpoint))["parts"].get(name)
     path = checkpoint / f"{name}.safetensors"
     if expected is None or not path.is_file():
         raise CheckpointError(

@@ -283,7 +283,8 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
 
 def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
     """Load the weights of the generators: their average if there is one."""
-    return load_part(checkpoint, "average" if "average" in load_state(checkpoint)["parts"] else "generators")
+    state = load_state(checkpoint)
+    return load_part(checkpoint, "average" if "average" in state["parts"] else "generators", state)
 
 
 def warn(sentence: str) -> None:

@@ -115,7 +115,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
         loop.open()
         resumption.check_stages(loop.stages, loop.position, len(data_sets.train), say=runtime.is_main)
         if runtime.is_main and (described := resumption.described()):
-            loop.log.event("changed", **described)
+            loop.log.event("changed", total_images=loop.total_images, **described)
             resumption.write(content)
         loop.run_to_end()
     return run.path
@@ -181,16 +181,15 @@ class Loop:
                 f"{self.run.path} has taken its {counted(position.step, 'step')} already: to go on, give a larger "
                 "--max-steps, or 0 for the whole training"
             )
-        total_images = sum(stage.images for stage in self.stages)
         if not position.step:
-            self.log.event("started", total_images=total_images)
+            self.log.event("started", total_images=self.total_images)
         for taken in self.taken:
             self.log.event("initialised", source=str(self.init_from), taken=taken)
             if not config.quiet:
                 self.runtime.say(f"from {self.init_from}: {taken}")
         with stop_signals() as signals:
             try:
-                self.run_stages(signals, total_images)
+                self.run_stages(signals)
                 self.finish(hurry=bool(signals))
             except TrainingError:
                 with suppress(OSError, UserError):
@@ -204,7 +203,7 @@ class Loop:
             )
             raise Interrupted(128 + signals[0])
 
-    def run_stages(self, signals: list[int], total_images: int) -> None:
+    def run_stages(self, signals: list[int]) -> None:
         """Train until the last stage ends, or a signal or `max_steps` stops it."""
         if self.is_finished():
             self.runtime.say(f"{self.run.path} has finished its training: to go on, give a larger --epochs")
@@ -213,7 +212,7 @@ class Loop:
             # A resumed run samples where an uninterrupted one does.
             self.log.draw(self.trainer, sample=not self.position.step)
         quiet = self.config.quiet or not self.runtime.is_main
-        with track(total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
+        with track(self.total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
             while self.run_stage(signals, advance) and not self.is_last_stage():
                 self.change_stage()
 
@@ -234,6 +233,11 @@ class Loop:
     @property
     def stage(self) -> Stage:
         return self.stages[self.position.stage]
+
+    @property
+    def total_images(self) -> int:
+        """Training images of all stages."""
+        return sum(stage.images for stage in self.stages)
 
     @property
     def images_a_step(self) -> int:
@@ -422,11 +426,13 @@ class Loop:
     def finish(self, *, hurry: bool) -> None:
         """Do the last evaluation, sample grid, checkpoint and report; with `hurry` only checkpoint and report."""
         self.save()  # first of all, because the evaluation may take longer than a machine waits before it kills
-        is_best = self.is_finished() and self.evaluate()
+        finished = self.is_finished()
+        is_best = finished and self.evaluate()
         if not hurry:
             self.log.sample(self.trainer)
             self.log.write_means(self.trainer)
-        self.save(is_best=is_best)
+        if finished or not hurry:
+            self.save(is_best=is_best)
         self.log.write_documents()
 
 

@@ -48,7 +48,7 @@ def position_of(state: Mapping[str, Any], checkpoint: Path, stages: int) -> Posi
             f"checkpoint {checkpoint}: state.json does not hold the position of a training as this version writes it "
             f"({error}). Use the version of gan-tasks that config.json names"
         ) from error
-    if not 0 <= position.stage < stages:
+    if position.stage >= stages:
         raise CheckpointError(
             f"checkpoint {checkpoint} is of stage {position.stage + 1} of a training that has {stages} stages: "
             "config.json was changed. Restore it"

@@ -151,8 +151,7 @@ class SetEvaluator:
 
     def __init__(self, task: Task[Any, Any], data: Data, *, limit: int) -> None:
         self.indices = distinct(task, data, limit)
-        least = min(len(self.indices.sources), len(self.indices.targets))
-        if least < KERNEL_LEAST_IMAGES:
+        if (least := self.indices.fewest) < KERNEL_LEAST_IMAGES:
             raise UserError(
                 f"the kernel distance needs {KERNEL_LEAST_IMAGES} held-out images or more, got {least} held-out "
                 "images: put more into val/, such as 50"

@@ -8,7 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from gan_tasks.datasets.errors import printable
 from gan_tasks.runs.checkpoint import write_atomically
+from gan_tasks.runs.json_file import described_by
 from gan_tasks.runs.reports import charts as curves
 from gan_tasks.runs.reports.charts import Chart, Line
 from gan_tasks.runs.reports.html import IMAGE_WIDTH_PX, page, section, table
@@ -26,14 +28,16 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """
     contents = [read_content(run) for run in runs]
     named = dict(zip(distinct_names(runs), contents, strict=True))
-    sections = [
-        f"<header><h1>{escape(' · '.join(named))}</h1></header>",
-        section("Results so far", facts_table(named)),
-        section("Options that differ", options_table(named)),
-        section("Curves", f'<div class="charts">{"".join(map(curves.draw, common_charts(named)))}</div>'),
-        *(section(f"Latest samples of {name}", latest_samples(run)) for name, run in named.items()),
-    ]
-    write_atomically(out, page("Comparison of runs", sections).encode())
+    with described_by(*(run / name for run in runs for name in ("config.json", "journal.jsonl"))):
+        sections = [
+            f"<header><h1>{escape(' · '.join(named))}</h1></header>",
+            section("Results so far", facts_table(named)),
+            section("Options that differ", options_table(named)),
+            section("Curves", f'<div class="charts">{"".join(map(curves.draw, common_charts(named)))}</div>'),
+            *(section(f"Latest samples of {name}", latest_samples(run)) for name, run in named.items()),
+        ]
+        text = printable(page("Comparison of runs", sections))
+    write_atomically(out, text.encode())
     return out
 
 

@@ -31,9 +31,9 @@ class Finding:
 def diagnose(journal: Journal, *, is_running: bool = False) -> list[Finding]:
     """Return findings about a run, from the lines of `read_journal`: warnings first, good signs last.
 
-    "At the end" means the median of the last fifth of a curve, "half-way" the median of the middle fifth. The event
-    "started" gives the planned length of the training as `total_images`. A training that is running is not reported
-    as unfinished.
+    "At the end" means the median of the last fifth of a curve, "half-way" the median of the middle fifth. The events
+    "started" and "changed" give the planned length of the training as `total_images`. A training that is running is
+    not reported as unfinished.
     """
     findings = [] if is_running else [*_stopped_early(journal)]
     findings += _colours(journal)
@@ -56,7 +56,7 @@ def _order(finding: Finding) -> int:
 
 
 def _stopped_early(journal: Journal) -> Iterator[Finding]:
-    planned = _planned_images(journal)
+    planned = planned_images(journal)
     trained = journal[-1]["images"] if journal else 0
     if any(line.get("event") == "stopped-early" for line in journal):
         yield Finding(
@@ -73,9 +73,9 @@ def _stopped_early(journal: Journal) -> Iterator[Finding]:
         )
 
 
-def _planned_images(journal: Journal) -> int:
+def planned_images(journal: Journal) -> int:
     """Return the planned length of the training in images; 0 if it is not known."""
-    return max((line["total_images"] for line in journal if "total_images" in line), default=0)
+    return next((line["total_images"] for line in reversed(journal) if "total_images" in line), 0)
 
 
 def _discriminator(journal: Journal) -> Iterator[Finding]:
@@ -163,7 +163,7 @@ def _colours(journal: Journal) -> Iterator[Finding]:
     if wrong is None:
         return
     observed = f"Compared with the real images, the outputs {wrong}."
-    if points < FEWEST_EVALUATIONS and trained[-1]["images"] < 0.5 * _planned_images(journal):
+    if points < FEWEST_EVALUATIONS and trained[-1]["images"] < 0.5 * planned_images(journal):
         advice = "Soon after the start this is usual: look again when more sample grids are drawn."
         yield Finding("note", f"{observed} {advice}")
         return

@@ -36,7 +36,7 @@ from gan_tasks.runs.journal import read_journal, series
 from gan_tasks.runs.json_file import described_by, read_object
 from gan_tasks.runs.reports import charts as curves
 from gan_tasks.runs.reports.charts import Chart, Line
-from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose
+from gan_tasks.runs.reports.diagnosis import COLOUR_SHIFT, Finding, diagnose, planned_images
 from gan_tasks.runs.reports.html import IMAGE_WIDTH_PX, embedded, page, section
 
 STRIP_LENGTH = 8  # number of earlier sample grids on the page
@@ -128,14 +128,14 @@ def _verdict(run: Run, findings: Sequence[Finding]) -> str:
         return str(verdict)
     warnings = sum(finding.level == "warning" for finding in findings)
     if warnings:
-        return f"Not evaluated yet. The curves give {warnings} warning{'s' if warnings > 1 else ''}."
+        return f"Not evaluated yet. The curves give {counted(warnings, 'warning')}."
     return "Not evaluated yet. The curves give no warning."
 
 
 def _running(run: Run) -> str:
-    planned = [line["total_images"] for line in run.journal if "total_images" in line]
+    planned = planned_images(run.journal)
     trained = run.journal[-1]["images"] if run.journal else 0
-    share = f" of {planned[-1]:,} ({trained / planned[-1]:.0%})" if planned else ""
+    share = f" of {planned:,} ({trained / planned:.0%})" if planned else ""
     return f"The training is running: image {trained:,}{share}. This page refreshes itself."
 
 

@@ -68,8 +68,9 @@ def with_changes(run: Path, before: RunOptions, changes: Mapping[str, Any]) -> R
     for option, value in changes.items():
         if option not in values:
             raise UserError(f"a run of {before.task.name} has no option --{key(option)}")
-        now[option] = Path(value).absolute() if isinstance(values[option], Path) else value
-        if now[option] != values[option] and not may_change(option, values[option]):
+        is_moved = value is not None and isinstance(values[option], Path)
+        now[option] = Path(value).absolute() if is_moved else value
+        if now[option] != values[option] and not may_change(option, now[option] if is_moved else None):
             raise UserError(
                 f"--{key(option)} cannot change in a resumed run: {WHY_NOT.get(option, WHY_NOT_OTHERS)}. For another "
                 f"value start a new run from this one: `gan-tasks train {before.task.name} --config "

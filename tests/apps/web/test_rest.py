@@ -90,6 +90,14 @@ def test_a_seed_or_a_list_and_a_class_give_an_image(client: TestClient, service:
     assert not np.array_equal(image, read(generate(client, "5", "2").content).pixels)
 
 
+@pytest.mark.parametrize(
+    "latent", ["[" * 100_000, f"[{'9' * 400}{', 0' * (LATENT - 1)}]", f"[1e39{', 0' * (LATENT - 1)}]"]
+)
+def test_a_latent_that_no_number_can_hold_is_refused_in_a_sentence(client: TestClient, latent: str) -> None:
+    answer = generate(client, latent)
+    assert answer.status_code == 422 and "latent" in answer.json()["detail"]
+
+
 def test_a_latent_may_come_as_a_form_without_files(client: TestClient) -> None:
     answer = client.post("/api/noise/run", data={"latent": "5", "label": "1"})
     assert answer.content == generate(client, "5", "1").content

@@ -74,3 +74,21 @@ def test_latents_are_no_images() -> None:
             return Sample(image, np.zeros(8, np.float32))
 
     assert find_doubts(Data()) == []
+
+
+def test_samples_from_the_whole_set_are_looked_at() -> None:
+    class Sample(NamedTuple):
+        image: np.ndarray
+
+    indices = []
+
+    class Recording:
+        def __len__(self) -> int:
+            return 47
+
+        def __getitem__(self, key: tuple[int, int]) -> Sample:
+            indices.append(key[1])
+            return Sample(np.random.default_rng(key[1]).random((3, 40, 40), np.float32))
+
+    assert find_doubts(Recording()) == []
+    assert len(set(indices)) == 24 and max(indices) > 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tiny import photo, tiny_task, write_pairs
 from gan_tasks.apps.cli.main import run as gan_tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
+from gan_tasks.export.evaluation.data import held_out_names
+from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import open_data
@@ -110,6 +113,16 @@ def test_the_held_out_images_choose_the_best_checkpoint_and_a_resumed_run_has_th
     assert json.loads((run / "config.json").read_bytes())["held_out"] == before
     lines = [line for line in read_journal(run / "journal.jsonl") if "val/l1" in line]
     assert [line["step"] for line in lines] == [1, 2] and (run / "best").is_file()
+
+
+def test_runs_of_which_one_was_trained_on_all_images_hold_none_out_together(folder: Path, tmp_path: Path) -> None:
+    def trained(hold_out: int) -> TrainedModel:
+        config = replace(CONFIG, hold_out=hold_out)
+        return TrainedModel(train(tiny_task("pix2pix"), data=folder, out=tmp_path / str(hold_out), config=config))
+
+    none, two, four = map(trained, (0, 2, 4))
+    assert held_out_names({"none": none, "two": two}, folder) == []
+    assert [len(names) for names in held_out_names({"two": two, "four": four}, folder)] == [2]
 
 
 def test_a_folder_of_other_images_is_evaluated_as_a_whole_and_one_that_was_trained_on_is_not(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +53,18 @@ def test_pages_that_were_left_are_forgotten(tmp_path: Path, monkeypatch: pytest.
         while any(map(len, kept)):
             assert time.monotonic() < until, "old sessions are deleted"
             time.sleep(0.02)
+    service.close()
+
+
+def test_a_page_whose_job_waits_is_not_forgotten(tmp_path: Path) -> None:
+    service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits())
+    page = build_app(service).routes[-1].app  # type: ignore[attr-defined]
+    kept = sessions.PageSessions(page)
+    for name in ("waits", "left"):
+        asyncio.run(kept.use(name))
+    page.get_blocks()._queue.active_jobs.append([SimpleNamespace(session_hash="waits")])
+    asyncio.run(kept.forget_older_than(-1))
+    assert list(kept.used_s) == ["waits"]
     service.close()
 
 

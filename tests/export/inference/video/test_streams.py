@@ -158,8 +158,9 @@ def test_videos_of_every_suffix_in_a_folder(model: Predictor, tmp_path: Path) ->
     for name, (codec, container) in made.items():
         flash_and_beep(folder / name, codec=codec, container=container)
     (folder / "page.ts").write_text("const answer: number = 42")
+    (folder / "gone.ts").symlink_to(folder / "missing")
     done = apply(model, folder, out)
-    assert done.failures == () and done.written == len(made)
+    assert [failure.path.name for failure in done.failures] == ["gone.ts"] and done.written == len(made)
     written = {path.name for path in out.iterdir()}
     assert written == {name if name == "apple.m4v" else f"{name}.mkv" for name in made}
     for name in written:

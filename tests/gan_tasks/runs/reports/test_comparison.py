@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,12 @@ def test_what_is_no_run_or_no_file_is_refused_and_nothing_written(
     with pytest.raises(UserError, match="journal" if out == "page.html" else "folder"):
         gan_tasks(["report", str(two[0]), other, "--out", out])
     assert not (tmp_path / "page.html").exists()
+
+
+def test_names_that_are_not_utf8_are_shown_and_a_damaged_journal_is_named(two: list[Path], tmp_path: Path) -> None:
+    latin = make_run(tmp_path / os.fsdecode(b"caf\xe9"), lr=1e-3)
+    assert "caf\\xe9" in write_comparison([two[0], latin], tmp_path / "page.html").read_text()
+    with (two[1] / "journal.jsonl").open("a") as file:
+        file.write('{"step": 4, "images": 40, "time": 9.0, "event": "best", "val/l1": "bad"}\n')
+    with pytest.raises(UserError, match=r"journal\.jsonl"):
+        write_comparison(two, tmp_path / "page.html")

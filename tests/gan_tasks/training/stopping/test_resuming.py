@@ -19,6 +19,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.journal import read_journal
+from gan_tasks.runs.reports.diagnosis import planned_images
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.loop import resume, train
 
@@ -180,6 +181,7 @@ def test_the_event_of_a_change_outlives_a_return_to_an_earlier_checkpoint(run: P
         ("lr", 0.1, "weights were trained with"),
         ("crop_size", (64, 64), "weights were trained with"),
         ("extra_data", Path("more"), "weights were trained with"),
+        ("data", None, "weights were trained with"),
         ("no_such_option", 1, "no option --no-such-option"),
     ],
 )
@@ -247,6 +249,7 @@ def test_more_epochs_continue_a_finished_run(
         capsys.readouterr().err
     )
     assert rates(run) == [1e-4] * 6 + [2e-4] * 6 + [1e-4] * 6
+    assert planned_images(read_journal(run / "journal.jsonl")) == 18
     again = Path(shutil.copytree(finished, tmp_path / "again"))
     resume(again, epochs=3, max_steps=8)  # stopped in between
     resume(again, max_steps=0)
