@@ -62,7 +62,7 @@ def test_a_page_whose_job_waits_is_not_forgotten(tmp_path: Path) -> None:
     kept = sessions.PageSessions(page)
     for name in ("waits", "left"):
         asyncio.run(kept.use(name))
-    page.get_blocks()._queue.active_jobs.append([SimpleNamespace(session_hash="waits")])
+    page.get_blocks()._queue.active_jobs.append([SimpleNamespace(session_hash="waits", _id="1")])
     asyncio.run(kept.forget_older_than(-1))
     assert list(kept.used_s) == ["waits"]
     service.close()
