@@ -104,10 +104,10 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
     for given in spec.inputs:
         size = {"any": "of any size", "as first": "of the size of the image", "none": ""}[given.size]
         optional = "; optional" if given.optional else ""
-        values = "channels" if given.is_spatial else "values"
-        yield f"input {given.name}: {given.kind} {size}".rstrip() + f", {given.channels} {values}{optional}"
+        values = counted(given.channels, "channel" if given.is_spatial else "value")
+        yield f"input {given.name}: {given.kind} {size}".rstrip() + f", {values}{optional}"
     size = f"{spec.output_size[0]}×{spec.output_size[1]} pixels" if spec.output_size else f"scale {spec.scale}"
-    yield f"output: image, {spec.out_channels} channels, {size}"
+    yield f"output: image, {counted(spec.out_channels, 'channel')}, {size}"
     if spec.image is not None:
         yield (
             f"sizes: any; without padding, multiples of {spec.size_multiple} from {spec.minimum_size} pixels on; "
