@@ -25,7 +25,10 @@ def to_jy(generator: Generator) -> dict[str, Tensor]:
 
     Raises UserError for a generator that neither project has.
     """
-    kinds = {type(module) for module in generator.modules()}
+
+    def has(kind: type[nn.Module]) -> bool:
+        return any(isinstance(module, kind) for module in generator.modules())
+
     downs, state = len(generator.downs), generator.state_dict()
     is_affine = any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in generator.modules())
     is_jy = generator.skips or downs == 2
@@ -33,8 +36,8 @@ def to_jy(generator: Generator) -> dict[str, Tensor]:
         names = unet_names(downs + 1)
     else:
         blocks = sum(isinstance(module, ResidualBlock) for module in generator.modules())
-        names = resnet_names(downs, blocks, dropout=is_jy and nn.Dropout in kinds)
-    has_its_norm = nn.InstanceNorm2d in kinds or (is_jy and nn.BatchNorm2d in kinds)
+        names = resnet_names(downs, blocks, dropout=is_jy and has(nn.Dropout))
+    has_its_norm = has(nn.InstanceNorm2d) or (is_jy and has(nn.BatchNorm2d))
     if is_affine or not has_its_norm or any(key.rpartition(".")[0] not in names for key in state):
         raise UserError(
             "this generator has no counterpart in pytorch-CycleGAN-and-pix2pix or pix2pixHD: expected a U-Net or "

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d
+
 Norm = Literal["batch", "instance", "affine-instance", "none"]
 Upsampling = Literal["transposed", "resize"]
 
@@ -19,9 +21,9 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "instance":
-            return nn.InstanceNorm2d(channels)
+            return InstanceNorm2d(channels)
         case "affine-instance":
-            return nn.InstanceNorm2d(channels, affine=True)
+            return InstanceNorm2d(channels, affine=True)
         case "none":
             return nn.Identity()
 
@@ -39,9 +41,9 @@ def double_size(upsampling: Upsampling, inputs: int, outputs: int, *, kernel: in
         https://distill.pub/2016/deconv-checkerboard).
     """
     if upsampling == "resize":
-        conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=bias)
+        conv = Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=bias)
         return nn.Sequential(nn.Upsample(scale_factor=2), conv)
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1, output_padding=kernel % 2, bias=bias)
+    return ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1, output_padding=kernel % 2, bias=bias)
 
 
 class ResidualBlock(nn.Module):
@@ -54,13 +56,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         bias = needs_bias(norm)
         self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            ReflectionPad2d(1),
+            Conv2d(channels, channels, 3, bias=bias),
             norm_layer(norm, channels),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5) if dropout else nn.Identity(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            ReflectionPad2d(1),
+            Conv2d(channels, channels, 3, bias=bias),
             norm_layer(norm, channels),
         )
 
@@ -93,7 +95,7 @@ class DenseBlock(nn.Module):
         super().__init__()
         outputs = (growth, growth, growth, growth, channels)
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels + i * growth, width, 3, padding=1) for i, width in enumerate(outputs)
+            Conv2d(channels + i * growth, width, 3, padding=1) for i, width in enumerate(outputs)
         )
         self.activation = nn.LeakyReLU(0.2, inplace=True)
 
@@ -136,7 +138,7 @@ class GatedConv(nn.Module):
         padding = dilation * (kernel - 1) // 2
         # TensorFlow pads before the convolution. The same order here gives the same rounding as the original model.
         self.pad = nn.ZeroPad2d(same_padding(kernel, stride, dilation)) if tensorflow else nn.Identity()
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             inputs, 2 * outputs, kernel, stride=stride, padding=0 if tensorflow else padding, dilation=dilation
         )
         self.activation = activation or nn.ELU()

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.blocks import Norm, init_weights, needs_bias, norm_layer
+from gan_tasks.networks.layers import Conv2d
 
 
 class PatchDiscriminator(nn.Module):
@@ -53,7 +54,7 @@ class PatchDiscriminator(nn.Module):
         bias = needs_bias(norm)
 
         def conv(inputs: int, outputs: int, *, stride: int, bias: bool) -> nn.Conv2d:
-            return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+            return Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
 
         widths = [min(width * 2**level, widest or 8 * width) for level in range(layers + 1)]
         stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True))]

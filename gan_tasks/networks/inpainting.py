@@ -14,6 +14,7 @@ from torch.nn import functional
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import GatedConv, Norm, clipped, enlarged, needs_bias, norm_layer, pad_to_multiple
 from gan_tasks.networks.contextual_attention import ContextualAttention
+from gan_tasks.networks.layers import Conv2d, ConvTranspose2d
 from gan_tasks.networks.push_pull import SmoothFill
 from gan_tasks.networks.residual import as_residual
 from gan_tasks.networks.sizes import SizedModule
@@ -147,7 +148,7 @@ def plain_conv(
 ) -> nn.Module:
     """Return a plain convolution and its activation, see `MakeConv`."""
     padding = dilation * (kernel - 1) // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, dilation=dilation)
+    conv = Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, dilation=dilation)
     return nn.Sequential(conv, activation or nn.ELU())
 
 
@@ -201,7 +202,7 @@ def deepfill(channels: int, width: int, conv: MakeConv, attention: ContextualAtt
             downs=downs,
             body=body,
             ups=[up(wide, width, width), up(width, half, width // 4)],
-            head=nn.Sequential(nn.Conv2d(width // 4, channels, 3, padding=1), nn.Tanh()),
+            head=nn.Sequential(Conv2d(width // 4, channels, 3, padding=1), nn.Tanh()),
             # The body has a quarter of the size, and the attention halves it once more.
             size_multiple=8,
             minimum_size=8,
@@ -288,24 +289,24 @@ def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 400
     bias = needs_bias(norm)
 
     def down(inputs: int, outputs: int) -> nn.Module:
-        conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        conv = Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.LeakyReLU(0.2, inplace=True))
 
     def up(inputs: int, outputs: int) -> nn.Module:
-        conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        conv = ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
 
-    first = nn.Conv2d(channels + 2, width, 4, stride=2, padding=1)
-    last = nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1)
+    first = Conv2d(channels + 2, width, 4, stride=2, padding=1)
+    last = ConvTranspose2d(width, channels, 4, stride=2, padding=1)
     return Inpainter(
         Generator(
             stem=nn.Sequential(first, nn.LeakyReLU(0.2, inplace=True)),
             downs=[down(widths[i], widths[i + 1]) for i in range(4)],
             body=nn.Sequential(
-                nn.Conv2d(widths[-1], bottleneck, 4, bias=bias),
+                Conv2d(widths[-1], bottleneck, 4, bias=bias),
                 norm_layer(norm, bottleneck),
                 nn.LeakyReLU(0.2, inplace=True),
-                nn.ConvTranspose2d(bottleneck, widths[-1], 4, bias=bias),
+                ConvTranspose2d(bottleneck, widths[-1], 4, bias=bias),
                 norm_layer(norm, widths[-1]),
                 nn.ReLU(inplace=True),
             ),

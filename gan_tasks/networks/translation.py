@@ -14,6 +14,7 @@ from gan_tasks.networks.blocks import (
     needs_bias,
     norm_layer,
 )
+from gan_tasks.networks.layers import Conv2d, ReflectionPad2d
 
 TranslationNetwork = Literal["unet-256", "unet-128", "resnet-9", "resnet-6", "global"]
 
@@ -78,7 +79,7 @@ def resnet(
     widths = [width * 2**level for level in range(downs + 1)]
 
     def down(inputs: int, outputs: int) -> nn.Module:
-        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias)
+        conv = Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias)
         return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
 
     def up(inputs: int, outputs: int) -> nn.Module:
@@ -87,15 +88,15 @@ def resnet(
 
     generator = Generator(
         stem=nn.Sequential(
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(in_channels, width, 7, bias=bias),
+            ReflectionPad2d(3),
+            Conv2d(in_channels, width, 7, bias=bias),
             norm_layer(norm, width),
             nn.ReLU(inplace=True),
         ),
         downs=[down(widths[i], widths[i + 1]) for i in range(downs)],
         body=nn.Sequential(*(ResidualBlock(widths[-1], norm=norm, dropout=dropout) for _ in range(blocks))),
         ups=[up(widths[i + 1], widths[i]) for i in reversed(range(downs))],
-        head=nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()),
+        head=nn.Sequential(ReflectionPad2d(3), Conv2d(width, out_channels, 7), nn.Tanh()),
         size_multiple=2**downs,
         # Reflection padding needs features of at least 2×2 in the body, and an image of at least 4×4 in the stem.
         minimum_size=max(4, 2 ** (downs + 1)),
@@ -135,7 +136,7 @@ def unet(
     widths = [width * min(2**level, 8) for level in range(downs)]
 
     def down(inputs: int, outputs: int, *, innermost: bool) -> nn.Module:
-        conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        conv = Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
         norms = [] if innermost else [norm_layer(norm, outputs)]
         return nn.Sequential(nn.LeakyReLU(0.2, inplace=True), conv, *norms)
 
@@ -146,7 +147,7 @@ def unet(
 
     inner = downs - 1  # the level of the smallest features, which has no skip connection
     return Generator(
-        stem=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=bias),
+        stem=Conv2d(in_channels, width, 4, stride=2, padding=1, bias=bias),
         downs=[down(widths[i - 1], widths[i], innermost=i == inner) for i in range(1, downs)],
         body=nn.Identity(),
         ups=[

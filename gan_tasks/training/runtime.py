@@ -49,12 +49,10 @@ class Runtime:
     def place(self, module: nn.Module) -> None:
         """Move a module to the device, in its fastest memory layout.
 
-        This is channels-last on GPUs, and on CPUs in bf16. Contiguous layout (NCHW) on a CPU makes instance norm
-        several times faster, a step of CycleGAN a sixth faster, and the float32 convolutions of a U-Net a quarter
-        faster.
+        This is channels-last, but NCHW on a CPU in float32, where a U-Net's convolutions are a quarter faster in it.
         """
-        in_rows = not self.bf16 or any(isinstance(part, nn.InstanceNorm2d) for part in module.modules())
-        layout = torch.contiguous_format if self.device.type == "cpu" and in_rows else torch.channels_last
+        in_rows = self.device.type == "cpu" and not self.bf16
+        layout = torch.contiguous_format if in_rows else torch.channels_last
         module.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def compile_networks(self, *groups: nn.ModuleDict) -> None:
