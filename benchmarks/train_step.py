@@ -1,12 +1,12 @@
-"""Measure the images per second of a training step, compared with a plain implementation of the same step.
+"""Measure a training step of each task, beside a plain implementation of the same step.
 
-    python benchmarks/train_step.py [--task pix2pix] [--batches 1 4] [--size 256] [--seconds 60]
-    python benchmarks/train_step.py --task cyclegan --batches 1 --size 128
+    python benchmarks/train_step.py [--tasks pix2pix cyclegan …] [--seconds 20] [--device auto]
+    python benchmarks/train_step.py --tasks pix2pix --batches 1 4 --seconds 60
 
-The plain implementation is the step of the pix2pix paper (Isola et al. 2017) or the CycleGAN paper (Zhu et al. 2017):
-eager, float32, NCHW, torch's default Adam, one forward pass of each generator on each image that it needs, and no
-gradients for D's weights in the step of G. It does no unnecessary work. It has no gradient norms, no guards against
-NaN, no logging and, for CycleGAN, no image pool, all of which the step of gan-tasks includes.
+Both forms have a process of their own and take turns, so that a change in the machine's speed affects both. Printed
+for each batch are the medians, the ratio with its quartiles, the peak memory, and the share of the machine's peak:
+the floating-point operations of the convolutions and products in a plain step, in a second, over the speed of the
+fastest convolution in the precision that gan-tasks trains in. `plain_steps.py` says what the plain form does.
 """
 
 from __future__ import annotations
@@ -19,106 +19,117 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import plain_steps
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
+from gan_tasks.datasets.inpainting import Masked, MaskedConfig
 from gan_tasks.datasets.paired import Pair, PairedConfig
+from gan_tasks.datasets.super_resolution import LowRes
 from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
-from gan_tasks.networks.discriminators import PatchDiscriminator
-from gan_tasks.networks.translation import resnet, unet
+from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.cyclegan import CycleGAN
+from gan_tasks.tasks.inpainting import Inpainting
 from gan_tasks.tasks.pix2pix import Pix2Pix
+from gan_tasks.tasks.super_resolution import SuperResolution
 from gan_tasks.training.runtime import Runtime, pick_device, start_runtime
 from gan_tasks.training.step import Trainer
 
-Step = Callable[[Any], None]
 KINDS = ("plain", "gan-tasks")
-NETWORKS = {"pix2pix": "U-Net-256", "cyclegan": "two ResNet-9"}
 WARM_UP_STEPS = 2
+PEAK_CONVOLUTIONS = ((4, 256, 64), (16, 512, 32), (1, 512, 64))
+"""Images, channels, and height and width of the 3×3 convolutions of which the fastest is the machine's peak."""
 
 
-def plain_step(task: str, device: torch.device) -> Step:
-    """Return a function that takes one plain step of a task on a batch."""
-    if task == "pix2pix":
-        return published_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
-    generators = nn.ModuleList(resnet(3, 3) for _ in "ab").to(device)
-    discriminators = nn.ModuleList(PatchDiscriminator(3, norm="instance") for _ in "ab").to(device)
-    return published_cyclegan_step(generators, discriminators, device)
+@dataclass(frozen=True)
+class Row:
+    """One task of the table.
 
-
-def published_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
-    """Return a function that takes one step on a batch as in the pix2pix paper."""
-    adam_g = torch.optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    adam_d = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    bce = functional.binary_cross_entropy_with_logits
-
-    def step(x: Pair[Tensor]) -> None:
-        source, target = x.source.to(device), x.target.to(device)
-        fake = g(source)
-        d.requires_grad_(True)
-        adam_d.zero_grad()
-        on_fake = d(torch.cat([source, fake.detach()], 1))[-1]
-        on_real = d(torch.cat([source, target], 1))[-1]
-        loss = bce(on_fake, torch.zeros_like(on_fake)) + bce(on_real, torch.ones_like(on_real))
-        (loss * 0.5).backward()
-        adam_d.step()
-        d.requires_grad_(False)
-        adam_g.zero_grad()
-        on_fake = d(torch.cat([source, fake], 1))[-1]
-        (bce(on_fake, torch.ones_like(on_fake)) + 100 * functional.l1_loss(fake, target)).backward()
-        adam_g.step()
-
-    return step
-
-
-def published_cyclegan_step(generators: nn.ModuleList, discriminators: nn.ModuleList, device: torch.device) -> Step:
-    """Return a function that takes one step on a batch as in the CycleGAN paper, G before D, without an image pool.
-
-    generators: from A to B and from B to A. discriminators: of A and of B.
+    network: what it trains.
+    size_px: height and width of the images, of the enlarged ones in super-resolution.
+    batches: the batch sizes that are measured unless others are given.
     """
-    (to_b, to_a), (d_a, d_b) = generators, discriminators
-    adam_g = torch.optim.Adam(generators.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    adam_d = torch.optim.Adam(discriminators.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    l1 = functional.l1_loss
 
-    def squares(logits: Tensor, target: float) -> Tensor:
-        return functional.mse_loss(logits, torch.full_like(logits, target))
-
-    def step(x: Unpaired[Tensor]) -> None:
-        a, b = x.a.to(device), x.b.to(device)
-        fake_b, fake_a = to_b(a), to_a(b)
-        discriminators.requires_grad_(False)
-        adam_g.zero_grad()
-        loss = squares(d_b(fake_b)[-1], 1) + squares(d_a(fake_a)[-1], 1)
-        loss = loss + 10 * l1(to_a(fake_b), a) + 10 * l1(to_b(fake_a), b)
-        loss = loss + 5 * l1(to_b(b), b) + 5 * l1(to_a(a), a)
-        loss.backward()
-        adam_g.step()
-        discriminators.requires_grad_(True)
-        adam_d.zero_grad()
-        for d, real, fake in ((d_a, a, fake_a), (d_b, b, fake_b)):
-            (0.5 * (squares(d(real)[-1], 1) + squares(d(fake.detach())[-1], 0))).backward()
-        adam_d.step()
-
-    return step
+    network: str
+    size_px: int
+    batches: tuple[int, ...]
+    plain: Callable[[torch.device], plain_steps.Step]
+    task: Callable[[int], Task[Any, Any]]
+    """Makes the task for a batch size."""
+    stage: int = 0
 
 
-def own_step(name: str, batch: int, runtime: Runtime) -> Step:
+def optimisation(batch: int) -> OptimisationConfig:
+    return OptimisationConfig(batch_size=batch)
+
+
+def super_resolution(batch: int, **options: Any) -> Task[Any, Any]:
+    rates = OptimisationConfig(batch_size=batch, betas=(0.9, 0.99), ema_halflife_images=11_000)
+    return SuperResolution(perceptual=PerceptualConfig(), optimisation=rates, **options)
+
+
+ROWS = {
+    "pix2pix": Row(
+        "U-Net-256",
+        256,
+        (1, 4),
+        plain_steps.pix2pix,
+        lambda batch: Pix2Pix(
+            data=PairedConfig(source_channels=3, target_channels=3), optimisation=optimisation(batch)
+        ),
+    ),
+    "cyclegan": Row(
+        "two ResNet-9",
+        256,
+        (1,),
+        plain_steps.cyclegan,
+        lambda batch: CycleGAN(data=UnpairedConfig(a_channels=3, b_channels=3), optimisation=optimisation(batch)),
+    ),
+    "compact": Row(
+        "SRVGG-16",
+        128,
+        (8,),
+        plain_steps.compact,
+        lambda batch: super_resolution(batch, network="srvgg", blocks=16, adversarial_epochs=0),
+    ),
+    "esrgan": Row("RRDB-23", 128, (1,), plain_steps.esrgan, super_resolution, stage=1),
+    "inpainting": Row(
+        "DeepFill v2",
+        256,
+        (1,),
+        plain_steps.inpainting,
+        lambda batch: Inpainting(data=MaskedConfig(image_channels=3), optimisation=optimisation(batch)),
+    ),
+}
+
+
+def images(name: str, batch: int, size: int) -> Any:
+    """Return a batch of random images."""
+    a, b = torch.rand(2, batch, 3, size, size) * 2 - 1
+    match name:
+        case "pix2pix":
+            return Pair(a, b)
+        case "cyclegan":
+            return Unpaired(a, b)
+        case "inpainting":
+            mask = torch.zeros(batch, 1, size, size)
+            mask[..., size // 4 : size // 2, size // 4 : size // 2] = 1
+            return Masked(a, mask, torch.zeros_like(mask))
+    return LowRes(functional.avg_pool2d(a, 4), a)
+
+
+def own_step(name: str, batch: int, runtime: Runtime) -> plain_steps.Step:
     """Return a function that takes one step of gan-tasks on a batch."""
-    task: Task[Any, Any]
-    optimisation = OptimisationConfig(batch_size=batch)
-    if name == "pix2pix":
-        task = Pix2Pix(data=PairedConfig(source_channels=3, target_channels=3), optimisation=optimisation)
-    else:
-        task = CycleGAN(data=UnpairedConfig(a_channels=3, b_channels=3), optimisation=optimisation)
+    task = ROWS[name].task(batch)
     task.build(for_training=True)
-    trainer = Trainer(task, task.stages(1)[0], runtime, seed=0)
+    trainer = Trainer(task, task.stages(1)[ROWS[name].stage], runtime, seed=0)
     taken = itertools.count()
 
     def step(x: Any) -> None:
@@ -127,28 +138,31 @@ def own_step(name: str, batch: int, runtime: Runtime) -> Step:
     return step
 
 
-def stepper(kind: str, options: argparse.Namespace, batch: int, pipe: Connection) -> None:
-    """Run in a process of its own: send the seconds of a step for each request, and at the end the peak bytes.
+def stepper(kind: str, name: str, batch: int, size: int, device_name: str, compile: bool, pipe: Connection) -> None:
+    """Run in a process of its own: send the seconds of a step for each request, and at the end its figures.
 
-    Each implementation has its own process, so that the memory and thread settings of gan-tasks do not affect the
-    plain one.
+    The figures are the peak bytes, and the floating-point operations of a step if it is the plain one.
     """
     torch.manual_seed(0)
-    images = torch.rand(2, batch, 3, options.size, options.size) * 2 - 1
-    x = Pair(*images) if options.task == "pix2pix" else Unpaired(*images)
-    device = pick_device(options.device)
+    x = images(name, batch, size)
+    device = pick_device(device_name)
     with contextlib.ExitStack() as stack:
         if kind == "plain":
-            step = plain_step(options.task, device)
+            step = ROWS[name].plain(device)
         else:
-            step = own_step(options.task, batch, stack.enter_context(start_runtime(options.device)))
+            step = own_step(name, batch, stack.enter_context(start_runtime(device_name, compile=compile)))
         while pipe.recv():
             start = time.perf_counter()
             step(x)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             pipe.send(time.perf_counter() - start)
-    pipe.send(peak_bytes(device))
+        peak = peak_bytes(device)
+        counter = FlopCounterMode(display=False)
+        if kind == "plain":
+            with counter:
+                step(x)
+        pipe.send((peak, counter.get_total_flops()))
 
 
 def peak_bytes(device: torch.device) -> float:
@@ -158,17 +172,39 @@ def peak_bytes(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(options: argparse.Namespace, batch: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Return the seconds per step and the peak bytes of both implementations.
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the floating-point operations in a second of the fastest of PEAK_CONVOLUTIONS."""
+    best = 0.0
+    for count, channels, size in PEAK_CONVOLUTIONS:
+        x = torch.randn(count, channels, size, size, device=device, dtype=dtype)
+        weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
+        x, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, weight))
+        for _ in range(8):
+            start = time.perf_counter()
+            functional.conv2d(x, weight, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = max(best, 2 * count * 9 * (channels * size) ** 2 / (time.perf_counter() - start))
+    return best
 
-    They take turns, so that a change in the machine's speed affects both.
-    """
+
+@dataclass(frozen=True)
+class Measured:
+    """seconds: of each step, by the kind of step. peaks: the largest memory, in bytes. flops: of the plain step."""
+
+    seconds: dict[str, list[float]]
+    peaks: dict[str, float]
+    flops: float
+
+
+def measure(name: str, batch: int, size: int, options: argparse.Namespace) -> Measured:
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
     for kind in KINDS:
         pipes[kind], theirs = context.Pipe()
-        processes.append(context.Process(target=stepper, args=(kind, options, batch, theirs), daemon=True))
+        arguments = (kind, name, batch, size, options.device, options.compile, theirs)
+        processes.append(context.Process(target=stepper, args=arguments, daemon=True))
         processes[-1].start()
 
     def seconds(kind: str) -> float:
@@ -181,43 +217,51 @@ def measure(options: argparse.Namespace, batch: int) -> tuple[dict[str, list[flo
             seconds(kind)
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     end = time.perf_counter() + options.seconds
-    while time.perf_counter() < end or len(taken["plain"]) < 5:
+    while time.perf_counter() < end or len(taken["plain"]) < 3:
         for kind in KINDS:
             taken[kind].append(seconds(kind))
-    peaks: dict[str, float] = {}
+    peaks, flops = {}, 0.0
     for kind, process in zip(KINDS, processes, strict=True):
         pipes[kind].send(False)
-        peaks[kind] = pipes[kind].recv()
+        peaks[kind], counted = pipes[kind].recv()
+        flops = max(flops, counted)
         process.join()
-    return taken, peaks
+    return Measured(taken, peaks, flops)
+
+
+def row(name: str, batch: int, size: int, measured: Measured, peak: float) -> str:
+    """Return a line of the table."""
+    plain, own = (measured.seconds[kind] for kind in KINDS)
+    ratios = [a / b for a, b in zip(plain, own, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    share = measured.flops / statistics.median(own) / peak
+    memory = " / ".join(f"{measured.peaks[kind] / 2**20:,.0f}" for kind in KINDS)
+    return (
+        f"| {name}, {ROWS[name].network} | {size}² | {batch} | {statistics.median(plain) * 1000:,.0f} | "
+        f"{statistics.median(own) * 1000:,.0f} | {middle:.2f}× ({low:.2f}–{high:.2f}) | {share:.0%} | {memory} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=NETWORKS, default="pix2pix", help="task to train")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="batch sizes to measure")
-    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--seconds", type=float, default=60, help="duration of the measurement of each batch size")
+    parser.add_argument("--tasks", choices=ROWS, nargs="+", default=list(ROWS), help="tasks to train")
+    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes to measure")
+    parser.add_argument("--size", type=int, help="height and width of the images in pixels")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of the measurement of each batch size")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--compile", action="store_true", help="compile the networks of gan-tasks")
     options = parser.parse_args()
     with start_runtime(options.device) as runtime:
+        dtype = torch.bfloat16 if runtime.bf16 else torch.float32
+        peak = peak_flops(runtime.device, dtype)
         capability = torch.backends.cpu.get_cpu_capability() if runtime.device.type == "cpu" else ""
-        print(
-            f"{NETWORKS[options.task]} at {options.size}²; gan-tasks runs in {runtime.describe()} {capability}",
-            flush=True,
-        )
-    for batch in options.batches:
-        taken, peaks = measure(options, batch)
-        rates = {kind: batch / statistics.median(times) for kind, times in taken.items()}
-        ratios = sorted(plain / own for plain, own in zip(taken["plain"], taken["gan-tasks"], strict=True))
-        shown = ", ".join(f"{kind} {rate:.2f} images/s" for kind, rate in rates.items())
-        quartiles = statistics.quantiles(ratios, n=4)
-        print(
-            f"batch {batch}: {shown}; {quartiles[1]:.2f}× "
-            f"(median of {len(ratios)} pairs, quartiles {quartiles[0]:.2f}–{quartiles[2]:.2f}); "
-            f"peak memory {', '.join(f'{kind} {peak / 2**20:.0f} MiB' for kind, peak in peaks.items())}",
-            flush=True,
-        )
+        print(f"{runtime.describe()} {capability}; peak of a convolution: {peak / 1e12:.2f} TFLOP/s\n", flush=True)
+    print("| Task | Size | Batch | Plain, ms | gan-tasks, ms | Ratio | Share of the peak | Memory, MiB |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for name in options.tasks:
+        for batch in options.batches or ROWS[name].batches:
+            size = options.size or ROWS[name].size_px
+            print(row(name, batch, size, measure(name, batch, size, options), peak), flush=True)
 
 
 if __name__ == "__main__":

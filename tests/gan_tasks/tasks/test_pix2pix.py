@@ -104,7 +104,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_steps_equal_an_independent_implementation_of_the_paper() -> None:
     """D before G, BCE with factor 1/2 for D, L1 × 100, Adam: equal weights after three steps."""
-    from train_step import published_step
+    from plain_steps import pix2pix_step
 
     torch.manual_seed(0)
     data = ("--generator", "unet-128", "--no-dropout", "--d-layers", "3")
@@ -112,7 +112,7 @@ def test_steps_equal_an_independent_implementation_of_the_paper() -> None:
     for networks in task.networks():
         networks.double()  # Adam's first steps depend on the sign of a gradient, which rounding can change
     g, d = copy.deepcopy(task.generators["g"]), copy.deepcopy(task.discriminators["d"].scales[0])
-    plain = published_step(g, d, torch.device("cpu"))
+    plain = pix2pix_step(g, d, torch.device("cpu"))
     batch = Pair(*(torch.rand(2, 2, 3, 128, 128, dtype=torch.float64) * 2 - 1))
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
