@@ -27,13 +27,9 @@ from gan_tasks.networks.translation import resnet, unet
 Step = Callable[[Any], None]
 
 
-def plain(network: nn.Module, device: torch.device) -> nn.Module:
-    """Give a network the layers of PyTorch in place of those of gan-tasks."""
-    own: Any = (layers.Conv2d, layers.ConvTranspose2d, layers.InstanceNorm2d, layers.ReflectionPad2d)
-    for module in network.modules():
-        if isinstance(module, own):
-            module.__class__ = type(module).__mro__[1]
-    return network.to(device)
+def use_layers_of_pytorch() -> None:
+    """Compute all networks of this process with PyTorch's own forms of their layers."""
+    layers.has_own_form = lambda x: False
 
 
 def adam(network: nn.Module, lr: float = 2e-4, betas: tuple[float, float] = (0.5, 0.999)) -> torch.optim.Adam:
@@ -42,7 +38,7 @@ def adam(network: nn.Module, lr: float = 2e-4, betas: tuple[float, float] = (0.5
 
 def pix2pix(device: torch.device) -> Step:
     """Isola et al. 2017: U-Net-256 and a patch discriminator."""
-    return pix2pix_step(plain(unet(3, 3), device), plain(PatchDiscriminator(6), device), device)
+    return pix2pix_step(unet(3, 3).to(device), PatchDiscriminator(6).to(device), device)
 
 
 def pix2pix_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
@@ -71,8 +67,8 @@ def pix2pix_step(g: nn.Module, d: nn.Module, device: torch.device) -> Step:
 
 def cyclegan(device: torch.device) -> Step:
     """Zhu et al. 2017: two ResNet-9 and two patch discriminators, G before D, without an image pool."""
-    generators = nn.ModuleList(plain(resnet(3, 3), device) for _ in "ab")
-    discriminators = nn.ModuleList(plain(PatchDiscriminator(3, norm="instance"), device) for _ in "ab")
+    generators = nn.ModuleList(resnet(3, 3).to(device) for _ in "ab")
+    discriminators = nn.ModuleList(PatchDiscriminator(3, norm="instance").to(device) for _ in "ab")
     (to_b, to_a), (d_a, d_b) = generators, discriminators
     adam_g, adam_d = adam(generators), adam(discriminators)
     l1 = functional.l1_loss
@@ -101,7 +97,7 @@ def cyclegan(device: torch.device) -> Step:
 
 def compact(device: torch.device) -> Step:
     """Real-ESRGAN's SRVGG with 16 convolutions, enlarging four times, with the pixel loss alone."""
-    g = plain(srvgg(3, 3, scale=4, width=64, convs=16), device)
+    g = srvgg(3, 3, scale=4, width=64, convs=16).to(device)
     adam_g = adam(g, betas=(0.9, 0.99))
 
     def step(x: LowRes[Tensor]) -> None:
@@ -115,8 +111,8 @@ def compact(device: torch.device) -> Step:
 
 def esrgan(device: torch.device) -> Step:
     """Wang et al. 2018, adversarial stage without the perceptual loss: RRDB-23, relativistic average, G before D."""
-    g = plain(rrdb(3, 3, scale=4, width=64, growth=32, blocks=23), device)
-    d = plain(PatchDiscriminator(3, norm="none", spectral=True), device)
+    g = rrdb(3, 3, scale=4, width=64, growth=32, blocks=23).to(device)
+    d = PatchDiscriminator(3, norm="none", spectral=True).to(device)
     adam_g, adam_d = (adam(each, 1e-4, (0.9, 0.99)) for each in (g, d))
 
     def against(logits: Tensor, others: Tensor, target: float) -> Tensor:
@@ -145,12 +141,12 @@ def esrgan(device: torch.device) -> Step:
 
 def inpainting(device: torch.device) -> Step:
     """Yu et al. 2019: DeepFill v2 with SN-PatchGAN and the hinge loss."""
-    g, d = plain(deepfill_v2(3), device), plain(SNPatchDiscriminator(4), device)
+    g, d = deepfill_v2(3).to(device), SNPatchDiscriminator(4).to(device)
     adam_g, adam_d = adam(g, 1e-4), adam(d, 1e-4)
 
     def step(x: Masked[Tensor]) -> None:
         image, mask = x.image.to(device), x.mask.to(device)
-        coarse, refined = g.stages(image, mask)  # type: ignore[operator]
+        coarse, refined = g.stages(image, mask)
         fake = torch.lerp(image, refined, mask)
         d.requires_grad_(True)
         adam_d.zero_grad()

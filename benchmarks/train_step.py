@@ -148,6 +148,7 @@ def stepper(kind: str, name: str, batch: int, size: int, device_name: str, compi
     device = pick_device(device_name)
     with contextlib.ExitStack() as stack:
         if kind == "plain":
+            plain_steps.use_layers_of_pytorch()
             step = ROWS[name].plain(device)
         else:
             step = own_step(name, batch, stack.enter_context(start_runtime(device_name, compile=compile)))
