@@ -7,11 +7,14 @@ body, and whether each upsampling step also receives the features of the matchin
 backbone itself contains no code for a single task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from gan_tasks.networks.blocks import (
     clipped,
@@ -53,9 +56,13 @@ class Generator(SizedModule):
         strip_wise: run ups and head strip-wise, on a few rows of the body's features at a time, if
             `tail_receptive_field` is known. This saves memory, because the large features never exist for the whole
             image. The result is the same. Do not use it for export.
+        recompute: keep only the input of each part for the backward pass, which computes its features again (Chen et
+            al. 2016, https://arxiv.org/abs/1604.06174). The result is the same, with less memory and in more time. It
+            has no effect with skips: a U-Net has to keep the features, and its parts change their input in place.
     """
 
     strip_wise: bool = False
+    recompute: bool = False
 
     def __init__(
         self,
@@ -109,19 +116,27 @@ class Generator(SizedModule):
         return clipped(y) if self.clips else y
 
     def _run_layers(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+        x = self._run_part(self.stem, x)
         skipped = []
         for down in self.downs:
             skipped.append(x)
-            x = down(x)
-        x = self.body(x)
+            x = self._run_part(down, x)
+        for block in self.body if isinstance(self.body, nn.Sequential) else (self.body,):
+            x = self._run_part(block, x)
         if self.strip_wise and self.tail_receptive_field is not None:
             return self._run_tail_strip_wise(x, self.tail_receptive_field)
         for up in self.ups:
-            x = up(x)
+            x = self._run_part(up, x)
             if self.skips:
                 x = torch.cat([skipped.pop(), x], dim=1)
-        y: Tensor = self.head(x)
+        return self._run_part(self.head, x)
+
+    def _run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+        if self.recompute and not self.skips and torch.is_grad_enabled():
+            contexts = partial(contexts_of_passes, part)
+            y: Tensor = checkpoint(part, x, use_reentrant=False, context_fn=contexts)
+        else:
+            y = part(x)
         return y
 
     def _run_tail_strip_wise(self, x: Tensor, receptive_field: int) -> Tensor:
@@ -137,3 +152,22 @@ class Generator(SizedModule):
             step = strip.shape[-2] // (last - first)
             outputs.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
         return torch.cat(outputs, dim=-2)
+
+
+def contexts_of_passes(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the first pass and of the second one, which leaves the running statistics alone."""
+    return nullcontext(), statistics_kept(part)
+
+
+@contextmanager
+def statistics_kept(part: nn.Module) -> Iterator[None]:
+    """Let batch norms leave their running statistics as they are."""
+    norms = [module for module in part.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -21,6 +21,9 @@ class TrainConfig(Checked):
     """The precision of the networks' arithmetic. auto is bf16 on hardware that computes it fast, else fp32."""
     compile: bool = False
     """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
+    recompute: bool = False
+    """Compute the features of the generators again in the backward pass, instead of keeping them. This takes less
+    memory and more time. The result is the same. It has no effect on U-Nets, which take little."""
     workers: Workers = 2
     """The number of processes that read images. 0 reads them in the training process."""
     max_steps: Count = 0

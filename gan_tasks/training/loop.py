@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +73,7 @@ def train(
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
-    with ends_at_sigterm(), start_runtime(config.device, config.precision, compile=config.compile) as runtime:
+    with ends_at_sigterm(), started(config) as runtime:
         quiet = config.quiet or not runtime.is_main
         task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
@@ -103,11 +103,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     before = RunOptions(task, from_json(TrainConfig, content["train_config"]), Path(content["data"]), init_from)
     now = with_changes(run.path, before, changes)
     config: TrainConfig = now.config
-    with (
-        ends_at_sigterm(),
-        start_runtime(config.device, config.precision, compile=config.compile) as runtime,
-        locked(run.path) if runtime.is_main else nullcontext(),
-    ):
+    with ends_at_sigterm(), started(config) as runtime, locked(run.path) if runtime.is_main else nullcontext():
         resumption = check_resumption(run, before, now, say=runtime.is_main)
         quiet, names = config.quiet or not runtime.is_main, content["held_out"]
         task, data_sets = open_data(now.task, now.data, config.seed, taken_out=names, quiet=quiet)
@@ -119,6 +115,10 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
             resumption.write(content)
         loop.run_to_end()
     return run.path
+
+
+def started(config: TrainConfig) -> AbstractContextManager[Runtime]:
+    return start_runtime(config.device, config.precision, compile=config.compile, recompute=config.recompute)
 
 
 class Loop:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean
+from gan_tasks.networks.backbone import Generator
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -29,6 +30,7 @@ class Runtime:
     world_size: int
     bf16: bool
     compile: bool
+    recompute: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -61,6 +63,12 @@ class Runtime:
             for group in groups:
                 for network in group.values():
                     network.compile()
+
+    def recompute_features(self, generators: nn.ModuleDict) -> None:
+        """Let generators compute their features again in the backward pass if `recompute` is set."""
+        for module in generators.modules():
+            if isinstance(module, Generator):
+                module.recompute = self.recompute
 
     def to_device(self, batch: Any) -> Any:
         """Move a NamedTuple of tensors to the device."""
@@ -114,7 +122,9 @@ class Runtime:
 
 
 @contextmanager
-def start_runtime(device: str = "auto", precision: Precision = "auto", *, compile: bool = False) -> Iterator[Runtime]:
+def start_runtime(
+    device: str = "auto", precision: Precision = "auto", *, compile: bool = False, recompute: bool = False
+) -> Iterator[Runtime]:
     """Set up device and ranks, and shut the process group down at the end.
 
     Raises UserError if the device is unknown or does not exist.
@@ -139,6 +149,7 @@ def start_runtime(device: str = "auto", precision: Precision = "auto", *, compil
             world_size=world_size,
             bf16=precision == "bf16" or (precision == "auto" and bf16_is_fast(place)),
             compile=compile,
+            recompute=recompute,
         )
     finally:
         torch.set_flush_denormal(False)

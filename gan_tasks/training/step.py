@@ -39,6 +39,7 @@ class Trainer:
             runtime.place(networks)
             networks.train()
         self.average = copy_for_average(task.generators) if config.ema_halflife_images else None
+        runtime.recompute_features(task.generators)
         runtime.compile_networks(task.generators, task.discriminators)
         self.networks: dict[NetworkRole, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
         self.lr = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}

@@ -19,7 +19,17 @@ from gan_tasks.training.position import Position
 
 LOOP_OPTIONS = frozenset(
     (
-        *("device", "precision", "compile", "workers", "quiet", "max_steps", "patience", "max_skipped_steps"),
+        *(
+            "device",
+            "precision",
+            "compile",
+            "recompute",
+            "workers",
+            "quiet",
+            "max_steps",
+            "patience",
+            "max_skipped_steps",
+        ),
         *("log_every_steps", "sample_every_steps", "evaluate_every_steps", "checkpoint_every_steps"),
         *("keep_checkpoints", "report_every_s", "checkpoint_every_s"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import inspect
 import json
@@ -224,6 +225,19 @@ def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None
     with start_runtime("cpu", "fp32", compile=True) as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
     assert list(trainer.parts()["generators"]) == names
+
+
+@every_task
+def test_recomputed_features_train_the_same_weights(task: Task[Any, Any], pairs: Path) -> None:
+    batch, states = tiny_batch(task, pairs), []
+    for recompute in (False, True):
+        own = copy.deepcopy(task)
+        with start_runtime("cpu", "fp32", recompute=recompute) as runtime:
+            trainer = Trainer(own, adversarial_stage(own), runtime, seed=0)
+            for index in range(2):
+                trainer.step(batch, index=index)
+        states.append({key: value for part in trainer.parts().values() for key, value in part.items()})
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 @every_task
