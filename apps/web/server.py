@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from gan_tasks.apps.web.guard.middleware import Guard, Policy
 from gan_tasks.apps.web.guard.page_calls import Calls
 from gan_tasks.apps.web.guard.sessions import PageSessions
 from gan_tasks.apps.web.guard.token import PARAMETER, AccessToken, read_token
+from gan_tasks.apps.web.idle import limit_arenas
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import ServedModel, open_models
 from gan_tasks.datasets.errors import UserError
@@ -41,6 +43,8 @@ TERMINATED = 128 + signal.SIGTERM
 DEFAULT_LIMITS = Limits()
 CLEAN_EVERY_S = 2.0
 """Between two looks at what uploads, results and left pages take."""
+MEMORY_ARENAS = 2
+"""Heaps of the C library; the threads of a server would have eight for each core."""
 
 
 def serve(
@@ -81,6 +85,7 @@ def serve(
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
     token = choose_token(host, token_file, no_token=no_token)
     with open_socket(host, port) as listener, temporary_files(), redirect_stderr(BoundedLog(sys.stderr)):
+        limit_arenas(MEMORY_ARENAS)
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
         service = Service(
@@ -97,6 +102,7 @@ def serve(
         print("Ctrl+C stops after the jobs taken; once more stops these too", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
+        gc.freeze()  # else each full collection looks at all that Gradio has imported, and all threads wait for it
         make_server(app, service).run(sockets=[listener])
 
 
@@ -221,4 +227,5 @@ async def keep_clean(sessions: PageSessions, files: KeptFiles) -> None:
         await asyncio.sleep(CLEAN_EVERY_S)
         await asyncio.to_thread(files.trim)
         await sessions.forget_older_than(KEPT_S)
+        sessions.forget_configs()
         sessions.forget_files()
