@@ -70,6 +70,11 @@ def visible(text: object) -> str:
     return _CONTROLS.sub(lambda found: _escape_control(ord(found[0])), printable(text))
 
 
+def on_one_line(text: object) -> str:
+    r"""Return text as `visible` does, with ends of lines and tabs escaped too, so that a title adds no line."""
+    return re.sub("[\t\n\u2028\u2029]", lambda found: _escape_control(ord(found[0])), visible(text))
+
+
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

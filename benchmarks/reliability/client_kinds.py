@@ -54,7 +54,7 @@ async def look(client: httpx.AsyncClient, rng: random.Random) -> str:
 
 
 async def open_page(client: httpx.AsyncClient, rng: random.Random) -> str:
-    """Press a button of the page, with a session that is never used again; half of the clients wait for the result."""
+    """Press a button of the page, with a session that is never used again; half of them wait for the result."""
     session = f"{rng.randrange(36**8):x}"
     upload = await client.post(
         "/gradio_api/upload", files={"files": ("a.png", png(rng))}, params={"upload_id": session}

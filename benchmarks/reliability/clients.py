@@ -5,13 +5,13 @@
 20 seconds show that it works; take `--seconds 180` for figures. The server is a process of its own. Of ten
 clients, four ask as programs and pages do, two send files that cannot be decoded, and four attack it: addresses that
 only Gradio has, bodies that never end, calls that no page of ours makes, headers that contradict each other, and
-connections that only wait. All of them are one process, which takes its share of the machine. Another process asks for
-`/healthz` ten times a second, so that the time is the server's and not that of a busy client. When the clients
+connections that only wait. All of them are one process, which takes its share of the machine. Another process asks
+for `/healthz` ten times a second, so that the time is the server's and not that of a busy client. When the clients
 are gone, single requests that are known to be expensive come, each followed by a good image.
 
-Printed are the answers of each kind of client by their status, the time of each expensive request, the 99th percentile
-of the time for `/healthz`, and the server's memory (resident, in MB): when it starts to listen, after its first answers,
-at its peak and at its end. Exits with 1 for an answer that is not documented, and over a limit that is named below.
+Printed are the answers of each kind of client by their status, the time of each expensive request, the 99th
+percentile of the time for `/healthz`, and the server's memory (see `Memory`). Exits with 1 for an answer that is not
+documented, and over a limit that is named below.
 """
 
 from __future__ import annotations

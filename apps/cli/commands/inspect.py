@@ -12,7 +12,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.apps.suggestions import commands_for, resume_command
-from gan_tasks.datasets.errors import UserError, counted, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean, on_one_line
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
 
@@ -29,7 +29,7 @@ class Inspect(Command):
 
     def run(self) -> int:
         for line in inspect(self.file):
-            print_line(line)
+            print_line(on_one_line(line))
         return OK
 
 

@@ -14,12 +14,14 @@ from contextlib import suppress
 from typing import IO
 
 from gan_tasks.apps.web.decoding.messages import BrokenPipe, read_exactly, receive_header, send, send_picture
+from gan_tasks.apps.web.guard.bounded_log import BoundedLog
 from gan_tasks.datasets.images import ImageError, read
 
 
 def main(memory_bytes: int, seconds: float) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # the server finishes its jobs first, and then closes the pipe
         signal.signal(each, signal.SIG_IGN)
+    sys.stderr = BoundedLog(sys.stderr)  # libraries warn of what files hold
     limit_memory(memory_bytes)
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # for what decoders print

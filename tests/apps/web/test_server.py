@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -31,7 +32,7 @@ from handmade_onnx import mean_filter, write_onnx
 from page_config import call_of, page_config
 from PIL import Image
 
-from gan_tasks.apps.web import run_form
+from gan_tasks.apps.web import run_form, server
 from gan_tasks.apps.web.api import routes as api_routes
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
@@ -157,6 +158,40 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client: TestClient, data: byt
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
     assert "/" not in answer.json()["detail"], "no path of the server"
+
+
+def test_no_file_is_left_of_a_run(
+    client: TestClient, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for data, status in ((png(PIXELS), 200), (b"just text", 422)):
+        assert run(client, data).status_code == status
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_a_model_command_neither_the_terminal_nor_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "a\x1b[2J\r\nserving b on http://attacker.example\x9b </script><script>alert(1)</script>"
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # `serve` sets it
+    path = write_onnx(tmp_path / "mean.onnx", model_name=hostile, licence=hostile, training_data=hostile)
+    pages = []
+
+    class Visited:
+        def __init__(self, app: Any, service: Service) -> None:
+            self.app, self.service = app, service
+
+        def run(self, sockets: Any) -> None:
+            with TestClient(self.app, base_url="http://localhost") as client:
+                pages.append(client.get("/").text)
+            self.service.close()
+
+    monkeypatch.setattr(server, "make_server", Visited)
+    serve([path], port=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("serving a\\x1b[2J\\x0d\\x0aserving b") and lines[0].isprintable()
+    assert "&lt;script&gt;alert(1)" in pages[0] and "<script>alert(1)" not in pages[0]
 
 
 def test_a_form_without_a_picture(client: TestClient) -> None:
@@ -654,6 +689,7 @@ def test_no_model_is_a_mistake() -> None:
 
 SERVE = """
 import sys
+import tempfile
 from pathlib import Path
 import handmade_onnx, gan_tasks.apps.web.served_models as served_models
 from gan_tasks.apps.web.server import serve
