@@ -114,6 +114,10 @@ def part(content: bytes) -> bytes:
 
 
 async def odd_call(client: httpx.AsyncClient, rng: random.Random) -> str:
+    """Press no button of the page, or upload what is no form."""
+    if rng.random() < 0.5:
+        headers = {"Content-Type": f"multipart/form-data; boundary={rng.choice(('', 'b' * 1000, 'b; charset=hex'))}"}
+        return status(await client.post("/gradio_api/upload", content=bytes(1000), headers=headers))
     body = rng.choice(
         (b"[" * 100_000, b"{}", json.dumps({"fn_index": 10**9, "data": [], "session_hash": "a"}).encode())
     )
@@ -122,11 +126,17 @@ async def odd_call(client: httpx.AsyncClient, rng: random.Random) -> str:
 
 START = b"POST /api/mean/run HTTP/1.1\r\nHost: localhost\r\n"
 CONTRADICTION = START + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-RAW_REQUESTS = (CONTRADICTION, START + b"Content-Length: 1000000\r\n\r\n", START, b"\0" * 1000, b"")
+TINY_CHUNKS = (
+    START
+    + b"Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 100_000
+)
+HALF = START + b"Content-Length: 1000000\r\n\r\n"
+RAW_REQUESTS = (CONTRADICTION, TINY_CHUNKS, HALF, START, b"\0" * 1000, b"")
 
 
 async def raw(client: httpx.AsyncClient, rng: random.Random) -> str:
-    """A connection that sends headers which contradict each other, half of a request, or nothing."""
+    """A connection that sends headers which contradict each other, tiny chunks, half of a request, or nothing."""
     return await exchange(client, rng.choice(RAW_REQUESTS))
 
 

@@ -80,22 +80,22 @@ def main() -> int:
         start_mb = memory_mb(process)
         asyncio.run(warm_up(address))
         warm_mb = memory_mb(process)
-        with watched(address, process) as watch:
+        with watched(address, process) as measured:
             answers = asyncio.run(attack(address, chosen.clients, chosen.seconds, chosen.seed))
         time.sleep(REST_S)
         rested_mb = memory_mb(process)
         met = asyncio.run(meet_all(address))
         time.sleep(REST_S)
-        memory = Memory(start_mb, warm_mb, max(watch.memory_mb), rested_mb, memory_mb(process))
+        memory = Memory(start_mb, warm_mb, max(measured.memory_mb), rested_mb, memory_mb(process))
         log_bytes = (folder / "log.txt").stat().st_size
     print_answers(answers)
     print_attacks(met)
-    health_ms = float(np.percentile(watch.health_s, 99)) * 1000
+    health_ms = float(np.percentile(measured.health_s, 99)) * 1000
     figures = {
         "requests per second": sum(each.total() for each in answers.values()) / chosen.seconds,
-        "/healthz, median, ms": float(np.median(watch.health_s)) * 1000,
+        "/healthz, median, ms": float(np.median(measured.health_s)) * 1000,
         "/healthz, 99th percentile, ms": health_ms,
-        "/healthz, longest, ms": max(watch.health_s) * 1000,
+        "/healthz, longest, ms": max(measured.health_s) * 1000,
         **{f"memory, {name}, MB": value for name, value in vars(memory).items()},
         "log, bytes": log_bytes,
     }
@@ -131,7 +131,7 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Measured:
     """Measured in a process of its own until the end of the `with` body."""
 
     health_s: list[float]
@@ -139,18 +139,18 @@ class Watch:
 
 
 @contextmanager
-def watched(address: str, process: int) -> Iterator[Watch]:
+def watched(address: str, process: int) -> Iterator[Measured]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     watcher = context.Process(target=watch_until_told, args=(address, process, theirs), daemon=True)
     watcher.start()
     assert ours.recv() == "ready"
-    watch = Watch([], [])
-    yield watch
+    measured = Measured([], [])
+    yield measured
     ours.send("end")
     health_s, taken_mb = ours.recv()
-    watch.health_s.extend(health_s)
-    watch.memory_mb.extend(taken_mb)
+    measured.health_s.extend(health_s)
+    measured.memory_mb.extend(taken_mb)
     watcher.join()
 
 

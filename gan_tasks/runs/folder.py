@@ -30,7 +30,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.datasets.errors import UserError, enumerated, visible
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
     is_checkpoint_name,
@@ -288,7 +288,7 @@ def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def warn(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(visible(sentence), file=sys.stderr)
 
 
 def to_json(config: Any) -> Any:

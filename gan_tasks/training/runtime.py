@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gan_tasks.datasets.errors import UserError, counted, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean, visible
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -38,7 +38,7 @@ class Runtime:
     def say(self, message: str) -> None:
         """Print a message, in the main process only."""
         if self.is_main:
-            print(message, file=sys.stderr)
+            print(visible(message), file=sys.stderr)
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"

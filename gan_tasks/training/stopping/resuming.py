@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, visible
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.runs.checkpoint import list_checkpoints
 from gan_tasks.runs.folder import RunFolder, write_options
@@ -177,5 +177,6 @@ def check_resumption(run: RunFolder, before: RunOptions, now: RunOptions, *, say
             "networks of a stage cannot be added or removed: start a new run with --init-from"
         )
     for option, text in resumption.files.items() if say else ():
-        print(f"--{option} has changed since the run last read it: {text} ({paths[option]})", file=sys.stderr)
+        sentence = f"--{option} has changed since the run last read it: {text} ({paths[option]})"
+        print(visible(sentence), file=sys.stderr)
     return resumption
