@@ -5,9 +5,10 @@ https://www.color.org/specification/ICC.1-2022-05.pdf). Pillow's LittleCMS conve
 """
 
 import struct
+from collections.abc import Collection
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,19 @@ from gan_tasks.datasets.images.pixels import Picture, Pixels, fit_channels
 MAX_PROFILE_BYTES = 8 * 2**20
 """Larger profiles are ignored; those of cameras and printers have up to about 4 MB."""
 _PIXELS_AT_ONCE = 2**20
+ColourKind = Literal["gray", "rgb"]
+COLOUR_KINDS: frozenset[ColourKind] = frozenset(("gray", "rgb"))
+"""Kinds of pixels for which there are profiles."""
+
+
+def colour_kind(channels: int) -> ColourKind:
+    """Return the kind of pixels with this number of channels, alpha included."""
+    return "gray" if channels <= 2 else "rgb"
 
 
 def fits(profile: bytes, channels: int) -> bool:
     """Return whether a profile is for pixels with this number of channels, alpha included."""
-    return _colour_space(profile) == (b"GRAY" if channels <= 2 else b"RGB ")
+    return _colour_space(profile) == {"gray": b"GRAY", "rgb": b"RGB "}[colour_kind(channels)]
 
 
 def usable(profile: bytes | None, channels: int) -> tuple[bytes | None, str]:
@@ -39,6 +48,11 @@ def usable(profile: bytes | None, channels: int) -> tuple[bytes | None, str]:
 def _colour_space(profile: bytes) -> bytes:
     """Return the field "data colour space" of the header; empty if the bytes are no ICC profile."""
     return profile[16:20] if len(profile) > HEADER_BYTES and profile[36:40] == b"acsp" else b""
+
+
+def with_kept_profile(picture: Picture, kinds: Collection[ColourKind]) -> Picture:
+    """Return the picture if it is of one of the kinds, and else with its colours converted to sRGB."""
+    return picture if colour_kind(picture.pixels.shape[2]) in kinds else to_srgb(picture)
 
 
 def to_srgb(picture: Picture) -> Picture:
