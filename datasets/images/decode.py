@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, usable, with_kept_profile
+from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, converted_to_srgb, usable, with_kept_profile
 from gan_tasks.datasets.images.limits.decompress import Decompress, inflate, unpack_bits, unpack_lzma
 from gan_tasks.datasets.images.limits.directories import is_plausible_exif
 from gan_tasks.datasets.images.limits.parts import check_gif, check_jpeg, check_png, check_scans, check_webp
@@ -278,18 +278,8 @@ def _picture_from_pil(image: "Image") -> Picture:
 
 
 def _rgb_from_cmyk(image: "Image", profile: bytes | None) -> "Image":
-    from PIL import ImageCms
-
-    if profile:
-        try:
-            cmyk = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, cmyk, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (OSError, ImageCms.PyCMSError):
-            pass  # the profile is damaged or not for CMYK
-        else:
-            assert converted is not None  # None is returned only for conversion in place
-            return converted
-    return image.convert("RGB")
+    converted = converted_to_srgb(image, profile) if profile else None
+    return image.convert("RGB") if converted is None else converted
 
 
 def _decode_tiff(file: BinaryIO, limit: SizeLimit) -> Picture:

@@ -152,7 +152,7 @@ def best_video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def probe(path: Path) -> Video:
-    """Read the properties of a video and its first frame. Raises UserError if none can be read, or it is too large."""
+    """Read the properties of a video and its first frame. Raises UserError for none, or a large one."""
     with opened(path) as container:
         stream = best_video_stream(container, path)
         if stream.width * stream.height > MAX_PIXELS:
@@ -282,7 +282,7 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
 def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
     """Yield the decoded frames of a stream with their times; skip packets that cannot be decoded."""
     stream.thread_type = "AUTO"
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # of frames larger than the header says
+    stream.codec_context.options = {"max_pixels": str(2 * MAX_PIXELS)}  # sizes that the header does not say
     end_s = Fraction(0)
     packets, times = continuous(container), FrameTimes(container, stream)
     while True:
