@@ -22,7 +22,7 @@ from gan_tasks.apps.web.decoding.decoder import Decoder
 from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Picture, Pixels, fit_channels
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, kinds_with_profile
 from gan_tasks.export.inference.predictor import PredictOptions, Source, result_like
 from gan_tasks.export.inference.upscale import UpscaleOptions, scaled_size
 from gan_tasks.export.models.tiling import reporting_tiles
@@ -226,7 +226,12 @@ class Service:
     def _run(self, request: JobRequest, file: Path, progress: JobProgress) -> Result:
         predictor = request.served.predictor
         sources = without_paths(request.sources)
-        opened = predictor.read(sources, max_pixels=self.limits.max_pixels, decode=self.decoder.read)
+        opened = predictor.read(
+            sources,
+            max_pixels=self.limits.max_pixels,
+            decode=self.decoder.read,
+            keep_profiles=kinds_with_profile(file.suffix),
+        )
         inputs, image = dict(opened.inputs), predictor.spec.image
         if image is not None and image.name in inputs:
             height, width = inputs[image.name].shape[:2]
@@ -250,7 +255,7 @@ def without_paths(sources: Sources) -> dict[str, Source]:
 
 
 def lay_on_white(pixels: Pixels) -> Pixels:
-    """Drop the alpha of 8-bit pixels, blending them with white where they are transparent."""
-    rgba = fit_channels(pixels, 4).astype(np.float32)
-    opacity = rgba[..., 3:] / 255
-    return np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    """Drop the alpha of 8-bit pixels, blending them with white where they are transparent; gray stays gray."""
+    values = fit_channels(pixels, 2 if pixels.shape[2] <= 2 else 4).astype(np.float32)
+    opacity = values[..., -1:] / 255
+    return np.rint(values[..., :-1] * opacity + 255 * (1 - opacity)).astype(np.uint8)
