@@ -196,6 +196,8 @@ def option_changes() -> Iterator[FolderChange]:
         "data that are not there": (("data",), "/not/there"),
         "data in a system folder": (("data",), "/proc/self"),
         "a model to start from that is not there": (("init_from",), "/not/there"),
+        "held-out images of two sides": (("held_out",), [["0"], ["1"]]),
+        "no held-out images that are there": (("held_out",), [["x"]]),
         "no number for the seed": (("train_config", "seed"), "x"),
         "no steps to keep": (("train_config", "keep_checkpoints"), 0),
     }
@@ -301,6 +303,19 @@ def tensor_changes() -> dict[str, Change]:
         "integers": with_tensors(lambda tensors: cast(tensors, torch.int64)),
         "complex numbers": with_tensors(lambda tensors: cast(tensors, torch.complex64)),
     }
+
+
+# --- Changes of options in a file -------------------------------------------------------------------------------
+
+TOML: dict[str, Change] = {
+    "a key of many parts": replaced_by(b"a." * DEEP + b"a = 1"),
+    "a table of many parts": replaced_by(b"[" + b"a." * DEEP + b"a]"),
+    "an array nested deeply": replaced_by(b"x = " + b"[" * 5000),
+    "a number of many digits": replaced_by(b"width = " + b"9" * 5000),
+    "many options": replaced_by(b"".join(b"x%d = 1\n" % number for number in range(DEEP))),
+    "an option with a senseless value": replaced_by(b"width = [1979-05-27, {x = nan}]"),
+    "a path with a zero": replaced_by(b'init-from = "a\\u0000b"'),
+}
 
 
 # --- Changes of folders -----------------------------------------------------------------------------------------
@@ -439,6 +454,7 @@ def changes_of(run: Path) -> Iterator[FolderChange]:
         file = f"{newest}/{part}.safetensors"
         yield from (FolderChange(file, name, name, change) for name, change in tensor_changes().items())
     yield from (FolderChange("journal.jsonl", name, name, change) for name, change in JOURNAL.items())
+    yield from (FolderChange("train.toml", name, name, change) for name, change in TOML.items())
     for pointer in ("best", "end-of-translation"):
         for text in ("../../victim", "step-00000099", "/", "\0", "x" * 5000, "step-00000002\nstep-00000004"):
             name = f"points to {text[:20]!r}"

@@ -32,6 +32,7 @@ COMMANDS = (
     "train --resume {run} --max-steps 4 --device cpu",
     "train pix2pix --data {data} --out {out}/next " + START + TINY["pix2pix"],
     "train cyclegan --data {data} --out {out}/next " + START + TINY["cyclegan"],
+    "train pix2pix --config {run}/train.toml --data {data} --out {out}/next --max-steps 1",
     "apply {run} {image} {out}/result.png",
     "apply {checkpoint} {image} {out}/result.png",
     "evaluate {run} --data {data}",

@@ -482,5 +482,5 @@ def test_what_is_not_installed_is_named_with_its_remedy(
 def test_too_little_memory_is_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     from gan_tasks.apps.cli.main import explain
 
-    assert explain(error) == 1
+    assert explain(error) == BAD_INPUT
     assert "the memory does not suffice" in capsys.readouterr().err
