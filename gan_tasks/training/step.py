@@ -298,8 +298,10 @@ def check_moments(stored: Mapping[str, Tensor], weights: Iterable[str], checkpoi
     A weight that has had no gradient has none.
     """
     complete = [{f"{name}/{key}" for key in MOMENTS} for name in weights]
-    incomplete = (sorted(keys - stored.keys()) for keys in complete if not keys.isdisjoint(stored))
-    wrong = [*stored.keys() - set().union(*complete), *(name for names in incomplete for name in names)]
+    wrong = [f"{name} is unknown" for name in stored.keys() - set().union(*complete)]
+    wrong += [
+        f"{name} is missing" for keys in complete if not keys.isdisjoint(stored) for name in keys - stored.keys()
+    ]
     if wrong:
         raise CheckpointError(
             f"checkpoint {checkpoint}: the state of an optimizer does not fit the network of its run ({min(wrong)}). "
