@@ -1,6 +1,6 @@
 """Damage or edit the files of a run folder, and list the commands that end in a traceback or never end.
 
-    python benchmarks/reliability/run_folders.py [--seconds 150] [--seed 0] [--all] [--only config.json]
+    python benchmarks/reliability/run_folders.py [--seconds 150] [--seed 0] [--all] [--task pix2pix] [--only TEXT]
 
 A run folder may have been sent by somebody else, edited by hand, or damaged on its way. Commands that open one are
 called on a tiny run after a change. Every kind of change of every file is tried at least once, with a command that is
@@ -30,9 +30,9 @@ START = "--max-steps 1 --workers 0 --quiet --init-from {run} "
 SLOW = "export {run} {out}/model.onnx"
 COMMANDS = (
     "train --resume {run} --max-steps 4 --device cpu",
-    "train pix2pix --data {data} --out {out}/next " + START + TINY["pix2pix"],
-    "train cyclegan --data {data} --out {out}/next " + START + TINY["cyclegan"],
-    "train pix2pix --config {run}/train.toml --data {data} --out {out}/next --max-steps 1",
+    "train pix2pix --data {pairs} --out {out}/next " + START + TINY["pix2pix"],
+    "train cyclegan --data {pairs} --out {out}/next " + START + TINY["cyclegan"],
+    "train {task} --config {run}/train.toml --data {data} --out {out}/next --max-steps 1",
     "apply {run} {image} {out}/result.png",
     "apply {checkpoint} {image} {out}/result.png",
     "evaluate {run} --data {data}",
@@ -57,14 +57,16 @@ class OpenedServer:
         pass
 
 
-def make_run(place: Path) -> tuple[Path, Path]:
+def make_run(place: Path, task: str) -> tuple[Path, Path]:
     """Write data and a run of three steps with two checkpoints. Returns both folders."""
-    data, run = make_pairs(place / "data"), place / "original" / "run"
+    pairs, run = make_pairs(place / "data"), place / "original" / "run"
+    data = pairs if task in ("pix2pix", "cyclegan") else pairs / "train" / "A"
     options = "--max-steps 3 --workers 0 --device cpu --quiet --checkpoint-every-steps 2 --evaluate-every-steps 2"
-    train = f"train pix2pix --data {data} --out {run} {TINY['pix2pix']} {options} --best-by l1 --hold-out 1"
+    train = f"train {task} --data {data} --out {run} {TINY[task]} {options} --hold-out 1"
     for command in (train, f"evaluate {run} --data {data}"):
         prepare(command, seconds=300)
-    shutil.copy(run / "best", run / "end-of-translation")
+    for pointer in ("best", "end-of-translation"):
+        (run / pointer).write_text("step-00000003")
     (run / "tensorboard").mkdir(exist_ok=True)
     return data, run
 
@@ -86,10 +88,10 @@ def run_all(options: argparse.Namespace) -> int:
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        data, original = make_run(place)
+        data, original = make_run(place, options.task)
         found = [change for change in changes_of(original) if options.only in f"{change.file}: {change.name}"]
         fewest = len({(change.file, change.kind) for change in found})
-        at, image = place / "at", next((data / "train" / "A").glob("*.png"))
+        at, image = place / "at", next((place / "data" / "train" / "A").glob("*.png"))
         run, out = at / "run", at / "out"
         for change, command in drawn(found, random.Random(options.seed)):
             if not command.startswith(options.command):
@@ -102,7 +104,16 @@ def run_all(options: argparse.Namespace) -> int:
             checkpoint = run / original.joinpath("checkpoints", "step-00000003").relative_to(original)
             change.change(run / change.file)
             kept = state_of(place, besides=(run, out))
-            text = command.format(run=run, data=data, image=image, out=out, other=original, checkpoint=checkpoint)
+            text = command.format(
+                task=options.task,
+                run=run,
+                other=original,
+                checkpoint=checkpoint,
+                data=data,
+                pairs=place / "data",
+                image=image,
+                out=out,
+            )
             limit = int(options.limit_gb * 1e9)
             ended = run_apart(shlex.split(text), seconds=options.limit_seconds, memory_bytes=limit)
             count += 1
@@ -140,6 +151,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=150, help="how long changes are tried")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes and commands")
     parser.add_argument("--all", action="store_true", help="every command after every change, which takes an hour")
+    parser.add_argument("--task", default="pix2pix", choices=TINY, help="the task of the run")
     parser.add_argument("--only", default="", help="only the changes whose file and name have this text")
     parser.add_argument("--command", default="", help="only the commands that begin with this text")
     parser.add_argument("--limit-seconds", type=float, default=30, help="a command that takes longer never ends")
