@@ -204,7 +204,6 @@ def option_changes() -> Iterator[FolderChange]:
     many = {
         "the largest width": ((*task, "width"), 4096),
         "the largest width of D": ((*task, "d_width"), 4096),
-        "a large width": ((*task, "width"), 600),
         "many channels": ((*task, "data", "source_channels"), 4096),
         "a huge batch": ((*task, "optimisation", "batch_size"), 65_536),
         "huge crops": ((*task, "data", "crop_size"), [65_536, 65_536]),
