@@ -25,13 +25,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, of the system, of torch or of CUDA says that the memory does not suffice."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+    is_of_opencv = type(error).__module__ == "cv2"
+    return (is_of_opencv or isinstance(error, RuntimeError)) and says_out_of_memory(str(error))
 
 
 def says_out_of_memory(text: str) -> bool:
-    """Return whether a message of torch, CUDA or ONNX Runtime says that the memory does not suffice."""
-    words = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "cudnn_status_alloc_failed")
-    return any(word in text.lower() for word in words)
+    """Return whether a message of torch, CUDA, ONNX Runtime or OpenCV says that the memory does not suffice.
+
+    torch says that a size overflows if not even an address space holds it.
+    """
+    words = (
+        "out of memory",
+        "outofmemory",
+        "insufficient memory",
+        "allocate memory",
+        "not enough memory",
+        "bad_alloc",
+    )
+    overflows = ("storage size calculation overflowed", "integer multiplication overflow")
+    return any(word in text.lower() for word in (*words, "cudnn_status_alloc_failed", *overflows))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

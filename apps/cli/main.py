@@ -117,7 +117,7 @@ def explain(error: BaseException) -> int:
         case _ if is_out_of_memory(error):
             detail = str(error).partition("\n")[0].rstrip(". ")
             say(f"error: the memory does not suffice{f' ({detail})' if detail else ''}. Try {LESS_MEMORY}.")
-            return FAILED
+            return BAD_INPUT
         case OSError():
             say(f"error: {error}")
             return FAILED

@@ -210,7 +210,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def is_checkpoint_name(name: str) -> bool:
-    return re.fullmatch(r"step-\d{8,12}", name) is not None
+    return re.fullmatch(r"step-[0-9]{8,12}", name) is not None
 
 
 def step_of(checkpoint: Path) -> int:

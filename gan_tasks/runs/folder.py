@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import shlex
 import sys
@@ -51,6 +52,8 @@ from gan_tasks.tasks.own import OPTION, module_argument, source_file
 from gan_tasks.tasks.size_limit import build_networks
 
 END_OF = "end-of-"
+LONGEST_POINTER_BYTES = 100
+"""More than the name of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,10 @@ class RunFolder:
         write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
 
     def _pointed_at(self, pointer: Path) -> Path | None:
-        name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+        if not pointer.is_file():
+            return None
+        with pointer.open("rb") as file:
+            name = file.read(LONGEST_POINTER_BYTES).decode(errors="replace").strip()
         checkpoint = self.checkpoints / name
         return checkpoint if is_checkpoint_name(name) and checkpoint.is_dir() else None
 
@@ -216,6 +222,7 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
         checked(RunContent, content)
         task_class = find_task(content["task"]).load()
         config = from_json(task_class.Config, content["task_config"])
+        check_paths(input_paths(config, Path(content["data"]), Path(content["init_from"] or "")))
     except UnknownTaskError as error:
         name = str(content["task"])
         raise UserError(
@@ -224,6 +231,17 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     except UserError as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
+
+
+def check_paths(paths: Mapping[str, Path]) -> None:
+    """Raise UserError for a path that no system takes."""
+    for option, path in paths.items():
+        try:
+            is_path = b"\0" not in os.fsencode(path)
+        except UnicodeEncodeError:
+            is_path = False
+        if not is_path:
+            raise UserError(f"{option}: {str(path)[:100]!r} is no path")
 
 
 def how_to_name(content: dict[str, Any]) -> str:

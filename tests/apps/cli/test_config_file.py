@@ -116,6 +116,10 @@ def test_what_a_file_gives_is_shown_as_default_in_the_help(
         ("lr = 2024-01-01", "expected a number"),
         ("lr = ", "is not valid TOML"),
         ("crop-size = [0, 5]", "crop_size"),
+        ("a." * 30_000 + "a = 1", "expected 64,000 bytes at most, in lines of 8,000"),
+        ("# a long file\n" * 10_000, "expected 64,000 bytes at most"),
+        ("width = " + "[" * 5_000, "nested too deeply"),
+        ("width = " + "9" * 5_000, "is not valid TOML"),
     ],
 )
 def test_a_mistake_in_a_file_is_answered_in_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
