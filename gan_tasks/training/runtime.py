@@ -96,11 +96,15 @@ class Runtime:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on at least one rank."""
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """Return for each flag whether it is set on at least one rank."""
         if self.world_size == 1:
-            return flag
-        shared = torch.tensor(float(flag), device=self.device)
+            return list(flags)
+        shared = torch.tensor(flags, dtype=torch.float32, device=self.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return bool(shared.item())
+        return [bool(flag) for flag in shared.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in rank order."""
