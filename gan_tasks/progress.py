@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from gan_tasks.stderr import say
+
 PATIENCE_S = 2.0  # operations that are shorter show no progress
 PLAIN_INTERVAL_S = 10.0  # time between two lines in a log file
 
@@ -131,7 +133,7 @@ class _PlainLines:
             parts.append(f"{_duration_text((self.total - self.done) / rate)} left")
         else:
             parts.append(f"{_duration_text(elapsed_s)} taken")
-        print(", ".join([*parts, self.shown] if self.shown else parts), file=sys.stderr, flush=True)
+        say(", ".join([*parts, self.shown] if self.shown else parts))
 
 
 def _shown_text(shown: dict[str, float | str]) -> str:

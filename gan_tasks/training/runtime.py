@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean
+from gan_tasks.stderr import say
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -38,7 +38,7 @@ class Runtime:
     def say(self, message: str) -> None:
         """Print a message, in the main process only."""
         if self.is_main:
-            print(message, file=sys.stderr)
+            say(message)
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"

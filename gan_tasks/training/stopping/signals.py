@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
+from gan_tasks.stderr import silence_if_gone
+
 ENOUGH = 3
 """The number of SIGINT that ends a step that hangs."""
 STOPPING = tuple(
@@ -34,6 +36,7 @@ class StopSignals:
 
     def catch(self, number: int) -> None:
         self.caught.append(number)
+        silence_if_gone()
         if self._cuts:
             self._cuts = False
             raise CutShortError
@@ -60,6 +63,7 @@ def ends_at_once() -> Iterator[None]:
     """
 
     def end(number: int) -> NoReturn:
+        silence_if_gone()
         raise SystemExit(128 + number)
 
     with _handled(end, [number for number in STOPPING if number != signal.SIGINT]):
