@@ -53,10 +53,10 @@ def save_checkpoint(
     Args:
         good: whether the training was well at this step; others are used only if there is no good one.
 
-    Raises OSError if the disk is full or the folder is read-only; the existing checkpoints stay unchanged.
+    Raises OSError if the disk is full, or the run folder is read-only or gone; existing checkpoints stay unchanged.
     """
     final = checkpoint_path(folder, step)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
     state = {**state, "good": good}
     if final.is_dir() and (listed := same_parts(final, parts)) is not None:
