@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from command_line import TINY
 
 from gan_tasks.apps.cli.main import main, program
@@ -42,6 +43,7 @@ from gan_tasks.tasks import TASKS
 PAIRED = ("pix2pix", "cyclegan")
 LENGTH = {"super-resolution": "--epochs 1 --adversarial-epochs 1 --batch-size 1"}
 OFTEN = "--log-every-steps 1 --evaluate-every-steps 2 --checkpoint-every-steps 3 --sample-every-steps 4 --device cpu"
+SIZE = (64, 64)
 LONGEST_S = 60
 ORPHANS_S = 12
 """A process that loads images looks every 5 s whether the training still lives."""
@@ -156,7 +158,7 @@ def write_data(folder: Path) -> None:
             for place in ("pairs/{}/A", "pairs/{}/B", "photos/{}"):
                 path = folder / place.format(split) / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write(path, Picture(rng.integers(0, 256, (80, 96, 3), dtype=np.uint8)))
+                write(path, Picture(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)))
 
 
 def train_references(folder: Path) -> list[Reference]:
@@ -524,7 +526,7 @@ def run_all(options: argparse.Namespace, place: Path) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked process has no threads of its parent
+    torch.set_num_threads(1)  # a forked process has no threads of its parent
     folder = Path(tempfile.mkdtemp())
     code = run_all(parsed(), folder)
     shutil.rmtree(folder)

@@ -239,7 +239,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}")
     temporary.unlink(missing_ok=True)
-    write_synced(temporary, data)
+    try:
+        write_synced(temporary, data)
+    except OSError:  # a half file would fill a full disk
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
     sync_folder(path.parent)
 

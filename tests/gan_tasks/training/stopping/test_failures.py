@@ -323,6 +323,15 @@ def test_a_second_process_in_the_same_folder_is_refused(data: Path, tmp_path: Pa
     train(tiny_task("pix2pix"), data=data, out=run, config=replace(CONFIG, max_steps=1))
 
 
+@pytest.mark.parametrize("place", ["file", "file/run", "run/lock"])
+def test_a_run_folder_that_cannot_be_written_to_is_a_sentence(data: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run" / "lock").mkdir(parents=True)
+    out = tmp_path / place.removesuffix("/lock")
+    with pytest.raises(UserError, match=f"{out} cannot be written to .*--out"):
+        train(tiny_task("pix2pix"), data=data, out=out, config=replace(CONFIG, max_steps=1))
+
+
 # --- Checkpoints of other networks ------------------------------------------------------------------------------
 
 
