@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gan_tasks.stderr import say
+from gan_tasks.stderr import Listener, say
 
 PATIENCE_S = 2.0  # operations that are shorter show no progress
 PLAIN_INTERVAL_S = 10.0  # time between two lines in a log file
@@ -44,7 +44,7 @@ def track(total: int, description: str, unit: str, *, done: int = 0, quiet: bool
             for batch in batches:
                 advance(len(batch), l1=loss)
     """
-    console = Console(stderr=True)
+    console = Console(file=cast(IO[str], Listener(sys.stderr)))
     if quiet:
         yield _ignore
     elif console.is_terminal:

@@ -2,7 +2,10 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 
 def say(sentence: str) -> None:
@@ -10,18 +13,41 @@ def say(sentence: str) -> None:
 
     Ctrl-C in `gan-tasks train … 2>&1 | tee log` also ends `tee`.
     """
-    try:
+    with _going_on():
         print(sentence, file=sys.stderr, flush=True)
+
+
+class Listener:
+    """A stream for a live display, which goes on when nobody is there any more, as `say` does."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with _going_on():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _going_on():
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    try:
+        yield
     except OSError:
         _silence()
 
 
 def silence_if_gone() -> None:
     """Drop what is printed to stderr from now on if it is a closed terminal."""
-    try:
+    with _going_on():
         os.write(2, b"")
-    except OSError:
-        _silence()
 
 
 def _silence() -> None:

@@ -53,7 +53,7 @@ EXTRAS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
+    """Run the command and exit: 0 done, 1 failed, 2 bad input, 129, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_up(debug="--debug" in arguments)
     try:

@@ -104,6 +104,7 @@ def start(command: str, log: Path, *, in_terminal: bool = False) -> Started:
             os.close(ours or 0)
         for descriptor in (1, 2):
             os.dup2(theirs, descriptor)
+        sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
         sys.argv = ["gan-tasks", *shlex.split(command)]
         program()  # raises SystemExit, which nothing above catches
     os.close(theirs)
@@ -489,7 +490,7 @@ def trials(bench: Bench) -> dict[str, Callable[[str], list[str]]]:
             for command in (
                 "export {run} {out}/model.onnx",
                 "apply {run} {images} {out}/results",
-                "evaluate {run} --data {data}",
+                "evaluate {run} --data {data} --split val",
                 "report {run}",
             )
         },

@@ -25,8 +25,8 @@ def locked(run: Path) -> Iterator[None]:
         opened = (run / "lock").open("a")
     except OSError as error:
         raise UserError(
-            f"{run} cannot be written to ({error.strerror or error}), and it gets the results of the training: make it a "
-            "folder that you may write to, or give another --out"
+            f"{run} cannot be written to ({error.strerror or error}), and it gets the results of the training: "
+            "make it a folder that you may write to, or give another --out"
         ) from error
     with opened as file:
         try:
