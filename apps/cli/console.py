@@ -7,6 +7,7 @@ import io
 import sys
 from contextvars import ContextVar
 
+from gan_tasks import stderr
 from gan_tasks.datasets.errors import printable, visible
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -41,7 +42,7 @@ def say_details(traceback: str) -> None:
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    print(visible(sentence), file=sys.stderr)
+    stderr.say(visible(sentence))
 
 
 def print_line(line: str) -> None:

@@ -5,6 +5,7 @@ It starts quickly, because every command imports what is heavy when it runs.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ EXTRAS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
+    """Run the command and exit: 0 done, 1 failed, 2 bad input, 129, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_up(debug="--debug" in arguments)
     try:
@@ -141,5 +142,13 @@ def extra_of(module: str) -> str | None:
     return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
 
 
+def program() -> None:
+    """Run `main` as a program. A second Ctrl-C while Python shuts down ends it without a traceback."""
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -31,7 +31,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from gan_tasks.datasets.errors import UserError, enumerated, visible
+from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.runs.checkpoint import (
     CheckpointError,
     is_checkpoint_name,
@@ -45,6 +45,7 @@ from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
 from gan_tasks.runs.json_file import read_json, read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
+from gan_tasks.stderr import say
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.entry import where_of
@@ -286,7 +287,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     if is_checkpoint:
         checkpoint, weights = path, weights_for_use(path)
     else:
-        found = load_first(run.checkpoints, weights_for_use, warn, best=run.best)
+        found = load_first(run.checkpoints, weights_for_use, say, best=run.best)
         if found is None:
             raise CheckpointError(
                 f"{path} has no checkpoint yet: continue the training with `gan-tasks train --resume {path}`"
@@ -303,10 +304,6 @@ def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
     """Load the weights of the generators: their average if there is one."""
     state = load_state(checkpoint)
     return load_part(checkpoint, "average" if "average" in state["parts"] else "generators", state)
-
-
-def warn(sentence: str) -> None:
-    print(visible(sentence), file=sys.stderr)
 
 
 def to_json(config: Any) -> Any:

@@ -8,6 +8,7 @@ Keys are `group/name`: `d/*` and `g/*` are weighted losses, `lr/*` learning rate
 sample grid; some grids are drawn by time, so that these lines differ between two runs that are otherwise equal.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -80,8 +81,14 @@ class Journal:
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
         line = {"step": step, "images": images, "time": round(self._began_s + time.monotonic(), 3)}
         line |= {key: _to_json(value) for key, value in fields.items()}
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        size_bytes = self.size_bytes()
+        try:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        except OSError:  # the disk is full: the next line must not follow a half one
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size_bytes)
+            raise
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -144,3 +144,20 @@ def test_the_journal_works_without_tensorboard(tmp_path: Path, monkeypatch: pyte
     journal = Journal(tmp_path / "journal.jsonl", tensorboard_dir=tmp_path / "tensorboard")
     journal.write(1, 4, {"g/l1": 0.5})
     assert len(read_journal(journal.path)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path: Path) -> None:
+    import resource
+
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.event(1, 1, "started")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size_bytes() + 20, hard))
+    try:
+        with pytest.raises(OSError, match="large"):
+            journal.event(2, 2, "best")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.event(3, 3, "stage")
+    assert [line["step"] for line in read_journal(journal.path)] == [1, 3]
