@@ -455,10 +455,8 @@ def main() -> int:
                 ):
                     wrong += 1
                     reason = "EXECUTED" if executed else ended.error or f"exit code {ended.code}"
-                    print(
-                        f"{reason}, {ended.seconds:.1f} s, {ended.peak_bytes / 1e9:.1f} GB: {arguments[0]} {file.name}",
-                        flush=True,
-                    )
+                    used = f"{ended.seconds:.1f} s, {ended.peak_bytes / 1e9:.1f} GB"
+                    print(f"{reason}, {used}: {arguments[0]} {file.name}", flush=True)
                     canary.unlink(missing_ok=True)
                     if options.keep:
                         options.keep.mkdir(parents=True, exist_ok=True)

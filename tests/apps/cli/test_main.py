@@ -383,6 +383,15 @@ def test_a_wrong_call_exits_with_2(arguments: tuple[str, ...], capsys: pytest.Ca
     assert said.out + said.err and "Traceback" not in said.err
 
 
+def test_long_words_are_cut_in_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["x" * 100_000], ["inspect", "--" + "x" * 100_000], ["train", "x" * 100_000]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert len(said) < 5_000
+
+
 def test_strict_stops_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = write_pairs(tmp_path / "pairs")
     (pairs / "train" / "A" / "000.png").write_text("not a picture")
