@@ -23,6 +23,10 @@ from gan_tasks.apps.cli.values import convert_toml
 from gan_tasks.datasets.errors import UserError, did_you_mean
 
 NOT_IN_A_FILE = ("config", "preview")
+MAX_BYTES = 1_000_000
+"""Largest size of a file of options."""
+MAX_TABLES = 20
+"""Largest number of tables within one another."""
 
 
 def read_config(path: Path, task: str) -> dict[str, Any]:
@@ -33,14 +37,19 @@ def read_config(path: Path, task: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        # File names that are not UTF-8 are kept, as Python keeps them elsewhere.
-        content = tomllib.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a TOML file with --config") from error
-    except tomllib.TOMLDecodeError as error:
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path} has more than {MAX_BYTES:,} bytes: give a TOML file with --config")
+    try:
+        # File names that are not UTF-8 are kept, as Python keeps them elsewhere.
+        content = tomllib.loads(data.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep tables are no TOMLDecodeError
         raise UserError(f"{path} is not valid TOML: {error}") from error
     values: dict[str, Any] = {}
-    for key, value in flattened(content):
+    for key, value in flattened(content, path):
         name = key.replace("-", "_")
         if name in values:
             raise UserError(f"{path} gives {key} twice: leave one of them out")
@@ -51,11 +60,13 @@ def read_config(path: Path, task: str) -> dict[str, Any]:
     return values
 
 
-def flattened(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The keys and values of all tables."""
+def flattened(content: Mapping[str, Any], path: Path, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The keys and values of all tables of a file. Raises UserError for too many tables within one another."""
+    if depth > MAX_TABLES:
+        raise UserError(f"{path} has more than {MAX_TABLES} tables within one another: tables are headings only")
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from flattened(value)
+            yield from flattened(value, path, depth + 1)
         else:
             yield key, value
 

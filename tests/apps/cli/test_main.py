@@ -172,6 +172,16 @@ def test_evaluate_prints_a_table_of_model_and_baselines(
         assert word in printed
 
 
+def test_a_report_that_cannot_be_written_stops_before_the_measuring(
+    run_folder: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "file"
+    out.touch()
+    assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1", "--out", out / "deeper") == BAD_INPUT
+    assert gan_tasks("compare", run_folder, run_folder, "--data", pairs, "--limit", "1", "--out", out) == BAD_INPUT
+    assert capsys.readouterr().err.count("file is not a folder: give another folder with --out") == 2
+
+
 def test_apply_to_a_folder_does_what_it_can_and_says_what_it_could_not(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
