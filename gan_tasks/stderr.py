@@ -11,7 +11,9 @@ from gan_tasks.datasets.errors import visible
 
 
 def say(sentence: str) -> None:
-    """Print to stderr, with control characters escaped. If that is a closed terminal or a pipe that nobody reads any more, go on without a word.
+    """Print to stderr, with control characters escaped.
+
+    If that is a closed terminal or a pipe that nobody reads any more, go on without a word.
 
     Ctrl-C in `gan-tasks train … 2>&1 | tee log` also ends `tee`.
     """

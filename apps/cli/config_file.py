@@ -25,6 +25,8 @@ from gan_tasks.datasets.errors import UserError, did_you_mean
 LARGEST_BYTES, LONGEST_LINE_BYTES = 64_000, 8_000
 """Of a file of options: the time and memory of dotted keys grow with the square of their length."""
 NOT_IN_A_FILE = ("config", "preview")
+MAX_TABLES = 20
+"""Largest number of tables within one another."""
 
 
 def read_config(path: Path, task: str) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def read_config(path: Path, task: str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError, or a number of too many digits
         raise UserError(f"{path} is not valid TOML: {error}") from error
     values: dict[str, Any] = {}
-    for key, value in flattened(content):
+    for key, value in flattened(content, path):
         name = key.replace("-", "_")
         if name in values:
             raise UserError(f"{path} gives {key} twice: leave one of them out")
@@ -63,11 +65,13 @@ def read_config(path: Path, task: str) -> dict[str, Any]:
     return values
 
 
-def flattened(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The keys and values of all tables."""
+def flattened(content: Mapping[str, Any], path: Path, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The keys and values of all tables of a file. Raises UserError for too many tables within one another."""
+    if depth > MAX_TABLES:
+        raise UserError(f"{path} has more than {MAX_TABLES} tables within one another: tables are headings only")
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from flattened(value)
+            yield from flattened(value, path, depth + 1)
         else:
             yield key, value
 

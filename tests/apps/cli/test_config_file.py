@@ -127,6 +127,19 @@ def test_a_mistake_in_a_file_is_answered_in_a_sentence(text: str, sentence: str,
     assert sentence in said and "\n" not in said.replace("\\n", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("lr = " + "9" * 5_000, "not valid TOML"),
+        ("a = " + "[" * 100_000, "not valid TOML"),
+        (".".join("a" * 1_000) + " = 1", "more than 20 tables within one another"),
+        ("#" * 1_000_001, "more than 1,000,000 bytes"),
+    ],
+)
+def test_a_senseless_file_is_answered_in_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    assert sentence in refusal(text, tmp_path)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.toml cannot be read"):
         parse_train(task_class_of("pix2pix"), ["--config", str(tmp_path / "missing.toml")])

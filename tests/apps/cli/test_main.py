@@ -191,6 +191,16 @@ def test_evaluate_prints_a_table_of_model_and_baselines(
         assert word in printed
 
 
+def test_a_report_that_cannot_be_written_stops_before_the_measuring(
+    run_folder: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "file"
+    out.touch()
+    assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1", "--out", out / "deeper") == BAD_INPUT
+    assert gan_tasks("compare", run_folder, run_folder, "--data", pairs, "--limit", "1", "--out", out) == BAD_INPUT
+    assert capsys.readouterr().err.count("file is not a folder: give another folder with --out") == 2
+
+
 def test_apply_to_a_folder_does_what_it_can_and_says_what_it_could_not(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -400,6 +410,15 @@ def test_a_wrong_call_exits_with_2(arguments: tuple[str, ...], capsys: pytest.Ca
     assert gan_tasks(*arguments) == BAD_INPUT
     said = capsys.readouterr()
     assert said.out + said.err and "Traceback" not in said.err
+
+
+def test_long_words_are_cut_in_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["x" * 100_000], ["inspect", "--" + "x" * 100_000], ["train", "x" * 100_000]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert len(said) < 5_000
 
 
 def test_strict_stops_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
