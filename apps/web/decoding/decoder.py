@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gan_tasks.apps.web.decoding.messages import BrokenPipe, receive_header, receive_picture, send
+from gan_tasks.apps.web.decoding.messages import receive_picture
 from gan_tasks.datasets.images import MAX_PIXELS, ImageError, Picture
+from gan_tasks.export.onnx.apart.messages import BrokenPipe, receive_header, send
 
 SECONDS = 10.0
 """For a file; a photo of 48 megapixels takes about 1 s."""

@@ -13,8 +13,9 @@ import sys
 from contextlib import suppress
 from typing import IO
 
-from gan_tasks.apps.web.decoding.messages import BrokenPipe, read_exactly, receive_header, send, send_picture
+from gan_tasks.apps.web.decoding.messages import send_picture
 from gan_tasks.datasets.images import ImageError, read
+from gan_tasks.export.onnx.apart.messages import BrokenPipe, read_exactly, receive_header, send
 
 
 def main(memory_bytes: int, seconds: float) -> None:
