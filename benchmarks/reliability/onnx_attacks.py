@@ -1,9 +1,9 @@
-"""Run commands on hostile ONNX files (hostile_onnx.py), and list those that crash, never end, or take too much memory.
+"""Run commands on hostile ONNX files, and list those that crash, never end, or take too much memory.
 
     python benchmarks/reliability/onnx_attacks.py [--only NAME] [--limit-seconds 40] [--peak-gb 1.2]
 
-`inspect`, `verify` and `apply` run on each, and what `serve` does: it opens the file and runs a job. Right is an error
-in words, and of a file that does no harm also a result.
+hostile_onnx.py makes the files. `inspect`, `verify` and `apply` run on each, and what `serve` does: it opens the file
+and runs a job. Right is an error in words, and of a file that does no harm also a result.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,6 +80,11 @@ def run_forked(work: Callable[[], int], *, seconds: float, log: Path) -> Ended:
         time.sleep(0.02)
 
 
+def run_command(arguments: list[str]) -> int:
+    command_line(arguments)
+    return 0
+
+
 def serve_job(file: Path, image: Path, out: Path) -> int:
     """Open a file and run a job as the server does. Returns the exit code of a command."""
     try:
@@ -96,10 +102,10 @@ def commands(file: Path, image: Path, place: Path) -> dict[str, Callable[[], int
     limit = ["--max-seconds", str(MAX_SECONDS)]
     apply = ["apply", str(file), str(image), str(place / "out.png"), "--provider", "cpu", "--overwrite", *limit]
     return {
-        "inspect": lambda: command_line(["inspect", str(file)]),
-        "verify": lambda: command_line(["verify", str(file), *limit]),
-        "apply": lambda: command_line(apply),
-        "serve": lambda: serve_job(file, image, place / "served.png"),
+        "inspect": partial(run_command, ["inspect", str(file)]),
+        "verify": partial(run_command, ["verify", str(file), *limit]),
+        "apply": partial(run_command, apply),
+        "serve": partial(serve_job, file, image, place / "served.png"),
     }
 
 

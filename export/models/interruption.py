@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Check = Callable[[], None]
-"""Raises an exception if the run has to end. It is called several times a second, also from other threads."""
+"""Raises a UserError if the run has to end. It is called several times a second, also from other threads."""
 
 _check: ContextVar[Check] = ContextVar("check", default=lambda: None)
 

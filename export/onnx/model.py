@@ -72,6 +72,7 @@ class OnnxModel(TiledModel):
         self.metadata = OnnxMetadata.of(file)
         check_unchanged(file, self.metadata)
         self._reopened = partial(OnnxModel, path.absolute(), device=device, provider=provider, apart=apart)
+        self._is_apart = apart
         start = ApartSession if apart else start_session
         picked = pick_session(file, device=device, provider=provider, start=start)
         self.session = picked.session
@@ -105,7 +106,7 @@ class OnnxModel(TiledModel):
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         spec, self._keeps_memory = self.spec, True
         feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
-        limits = (self._limit(feeds),) if isinstance(self.session, ApartSession) else ()
+        limits = (self._limit(feeds),) if self._is_apart else ()
         output = run_session(self.session, feeds, *limits, name=self.place)
         expected = output_shape(spec, tuple(feeds.values()))
         check_output(output, expected, self.place, "export the model again, and check it with `gan-tasks verify`")
