@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata
+from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata, to_feeds
 from gan_tasks.spec import InputSpec, ModelSpec
 
 Node = onnx.NodeProto
@@ -65,7 +65,7 @@ def model(
     if isinstance(spec, str):
         entries["spec"] = spec
     vector = blocks(SPEC, 16, 24)
-    made = TestVector.of(vector, vector["image"][None].astype(np.float32) / 255)
+    made = TestVector.of(vector, to_feeds(vector)["image"])
     helper.set_model_props(proto, entries | test_vectors_to_metadata([made]))
     data: bytes = proto.SerializeToString()
     return data
@@ -152,7 +152,7 @@ COPY = [node("Identity", "image")]
 PLUS = [node("Add", "image w")]
 SQUARE = (30_000, 30_000)
 NUMBERS = {"zero": np.zeros((), np.float32), "one": np.ones((), np.float32), "many": np.array(1e10, np.float32)}
-TEXT = helper.make_tensor("text", TensorProto.STRING, [1], [b"x"])
+TEXT = numpy_helper.from_array(np.array(["x"], object), "w")
 
 ATTACKS: Mapping[str, Callable[[], bytes]] = {
     # A graph within the graph, functions, other files, other operators.

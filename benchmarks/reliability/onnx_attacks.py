@@ -57,8 +57,8 @@ def run_forked(work: Callable[[], int], *, seconds: float, log: Path) -> Ended:
         os.dup2(file, 2)
         try:
             code = work()
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
+        except SystemExit as exited:
+            code = exited.code if isinstance(exited.code, int) else 1
         except BaseException:
             traceback.print_exc()
             code = TRACEBACK

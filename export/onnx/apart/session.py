@@ -174,20 +174,20 @@ class ApartSession:
         """
         process = self._process
         assert process is not None
-        watch = Watch(process, seconds, current_check())
+        limit = ProcessLimit(process, seconds, current_check())
         is_whole = False
         try:
-            with watch:
+            with limit:
                 made = talk()
-            is_whole = watch.error is None
+            is_whole = limit.error is None
         except (BrokenPipe, OSError) as error:
-            if watch.error is None:
+            if limit.error is None:
                 raise BrokenPipe from error
         finally:
             if not is_whole:
                 self._stop()
-        if watch.error is not None:
-            raise watch.error
+        if limit.error is not None:
+            raise limit.error
         return made
 
     def _stop(self) -> None:
@@ -195,7 +195,7 @@ class ApartSession:
         self._end()
 
 
-class Watch:
+class ProcessLimit:
     """A `with` block after which a process is killed if the block takes too long, or if a check raises.
 
     error: why it was killed; None if it was not.
@@ -206,7 +206,7 @@ class Watch:
         self._process, self._check = process, check
         self._ends_s = time.monotonic() + seconds
         self._is_done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._enforce, daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -215,7 +215,7 @@ class Watch:
         self._is_done.set()
         self._thread.join()
 
-    def _watch(self) -> None:
+    def _enforce(self) -> None:
         while not self._is_done.wait(_WATCH_S):
             try:
                 if time.monotonic() > self._ends_s:
