@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gan_tasks.apps.web.decoding.messages import BrokenPipe, receive_header, receive_picture, send
+from gan_tasks.apps.web.decoding.messages import receive_picture
 from gan_tasks.datasets.images import COLOUR_KINDS, MAX_PIXELS, ColourKind, ImageError, Picture
+from gan_tasks.export.onnx.apart.messages import BrokenPipe, receive_header, send
 
 SECONDS = 2.0
 """Computing time for a file, so that other programs on a busy machine do not count."""

@@ -14,9 +14,10 @@ import sys
 from contextlib import suppress
 from typing import IO
 
-from gan_tasks.apps.web.decoding.messages import BrokenPipe, Header, read_exactly, receive_header, send, send_picture
+from gan_tasks.apps.web.decoding.messages import send_picture
 from gan_tasks.apps.web.guard.bounded_log import BoundedLog
 from gan_tasks.datasets.images import ImageError, read
+from gan_tasks.export.onnx.apart.messages import BrokenPipe, Header, read_exactly, receive_header, send
 
 
 def main(memory_bytes: int, seconds: float, seconds_per_value: float) -> None:
