@@ -78,7 +78,7 @@ def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     return open_split(with_drawn_masks(task), root, "train", 0)
 
 
-def held_out_names(models: Mapping[str, Model], root: Path, *, sides: int) -> Names:
+def held_out_names(models: Mapping[str, Model], root: Path, *, sides: int = 1) -> Names:
     """Return the names of the images of a folder that every run among the models held out of its training.
 
     sides: the sides of the data that are evaluated: 2 for unpaired data, else 1.
