@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.apart.run import run_session
 from gan_tasks.export.onnx.benchmark import fidelity_db
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.model import run_session
 from gan_tasks.export.onnx.providers import Configuration, configurations, start_session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 from gan_tasks.spec import InputSpec, ModelSpec

@@ -51,8 +51,8 @@ def runner(form: str, measurement: Measurement) -> Run:
     if form == NCNN:
         return ncnn_runner(measurement)
     if form in PROVIDERS:
+        from gan_tasks.export.onnx.apart.run import run_session
         from gan_tasks.export.onnx.file import read_onnx
-        from gan_tasks.export.onnx.model import run_session
         from gan_tasks.export.onnx.providers import Configuration, find_provider, start_session
 
         session = start_session(read_onnx(measurement.onnx), Configuration(find_provider(form), measurement.threads))

@@ -25,13 +25,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, of the system, of torch or of CUDA says that the memory does not suffice."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+    is_of_opencv = type(error).__module__ == "cv2"
+    return (is_of_opencv or isinstance(error, RuntimeError)) and says_out_of_memory(str(error))
 
 
 def says_out_of_memory(text: str) -> bool:
-    """Return whether a message of torch, CUDA or ONNX Runtime says that the memory does not suffice."""
-    words = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "cudnn_status_alloc_failed")
-    return any(word in text.lower() for word in words)
+    """Return whether a message of torch, CUDA, ONNX Runtime or OpenCV says that the memory does not suffice.
+
+    torch says that a size overflows if not even an address space holds it.
+    """
+    words = (
+        "out of memory",
+        "outofmemory",
+        "insufficient memory",
+        "allocate memory",
+        "not enough memory",
+        "bad_alloc",
+    )
+    overflows = ("storage size calculation overflowed", "integer multiplication overflow")
+    return any(word in text.lower() for word in (*words, "cudnn_status_alloc_failed", *overflows))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -68,6 +80,11 @@ def visible(text: object) -> str:
     Ends of lines and tabs are kept. Marks that turn the direction of writing round are escaped too.
     """
     return _CONTROLS.sub(lambda found: _escape_control(ord(found[0])), printable(text))
+
+
+def on_one_line(text: object) -> str:
+    r"""Return text as `visible` does, with ends of lines and tabs escaped too, so that a title adds no line."""
+    return re.sub("[\t\n\u2028\u2029]", lambda found: _escape_control(ord(found[0])), visible(text))
 
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -19,6 +19,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.sampler import ImageStream, Key
 
+_SIGNALS = {getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)}
+
 
 class WorkerError(UserError):
     """A worker process was ended, or could not hand over its batch."""
@@ -114,14 +116,17 @@ def _start(loader: DataLoader[Any]) -> Any:
     """Start the workers. Their end is found when a batch is due.
 
     Torch's handler of SIGCHLD would raise the error at any moment, such as between the updates of two networks.
+    Signals wait until all workers run, so that none is left half started, and until each has its own handlers.
     """
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         return iter(loader)
     handler = signal.getsignal(signal.SIGCHLD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         return iter(loader)
     finally:
         signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _failure_of_workers(error: Exception, batches: Any) -> WorkerError | None:
@@ -147,14 +152,16 @@ def _start_worker(closing: "ctypes.c_bool", worker_id: int) -> None:
     _end_opencv_threads()  # needed in spawned workers; forked workers have no threads, see load_batches
     torch.set_num_threads(1)
 
-    # Ctrl-C and a scheduler's SIGTERM are also sent to the workers. They ignore both until the main process exits,
-    # because it may still be saving; at exit it ends them with SIGTERM.
+    # Ctrl-C, a scheduler's SIGTERM and the SIGHUP of a closed terminal are also sent to the workers. They ignore them
+    # until the main process exits, because it may still be saving; at exit it ends them with SIGTERM.
     def exit_if_closing(*_: object) -> None:
         if closing.value:
             os._exit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, exit_if_closing)
+    for number in _SIGNALS:
+        signal.signal(number, exit_if_closing if number == signal.SIGTERM else signal.SIG_IGN)
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _end_opencv_threads() -> None:

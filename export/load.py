@@ -24,9 +24,10 @@ def load(
     mode: Literal["eval", "train"] = "eval",
     provider: str = "auto",
     direction: str = "",
+    apart: bool = False,
 ) -> Predictor:
     """Load a model that can be called with an array. Arguments and errors are those of `load_model`."""
-    return Predictor(load_model(path, device=device, mode=mode, provider=provider, direction=direction))
+    return Predictor(load_model(path, device=device, mode=mode, provider=provider, direction=direction, apart=apart))
 
 
 def load_model(
@@ -36,6 +37,7 @@ def load_model(
     mode: Literal["eval", "train"] = "eval",
     provider: str = "auto",
     direction: str = "",
+    apart: bool = False,
 ) -> Model:
     """Load a model from a path or a name.
 
@@ -47,6 +49,8 @@ def load_model(
             file has only `eval`.
         provider: name of the provider that runs an ONNX file, see `OnnxModel` and `export/onnx/providers.py`.
         direction: direction of a run with several directions, such as b-to-a; by default that of its options.
+        apart: whether an ONNX file is opened and run in a process of its own, with limits of time and memory. The
+            command line and the server do so, as the origin of the file may be unknown.
 
     Raises UserError for any other path, and for arguments that do not fit the model.
     """
@@ -66,7 +70,7 @@ def load_model(
             raise UserError(f"{path} runs in mode eval only: for mode {mode}, give the run folder")
         from gan_tasks.export.onnx.model import OnnxModel
 
-        return OnnxModel(path, device=device, provider=provider)
+        return OnnxModel(path, device=device, provider=provider, apart=apart)
     if bundled or is_public_checkpoint(path):
         from gan_tasks.export.models.pretrained_model import PretrainedModel
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from gan_tasks.stderr import Listener, say
 
 PATIENCE_S = 2.0  # operations that are shorter show no progress
 PLAIN_INTERVAL_S = 10.0  # time between two lines in a log file
@@ -42,7 +44,7 @@ def track(total: int, description: str, unit: str, *, done: int = 0, quiet: bool
             for batch in batches:
                 advance(len(batch), l1=loss)
     """
-    console = Console(stderr=True)
+    console = Console(file=cast(IO[str], Listener(sys.stderr)))
     if quiet:
         yield _ignore
     elif console.is_terminal:
@@ -131,7 +133,7 @@ class _PlainLines:
             parts.append(f"{_duration_text((self.total - self.done) / rate)} left")
         else:
             parts.append(f"{_duration_text(elapsed_s)} taken")
-        print(", ".join([*parts, self.shown] if self.shown else parts), file=sys.stderr, flush=True)
+        say(", ".join([*parts, self.shown] if self.shown else parts))
 
 
 def _shown_text(shown: dict[str, float | str]) -> str:

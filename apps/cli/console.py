@@ -7,9 +7,12 @@ import io
 import sys
 from contextvars import ContextVar
 
+from gan_tasks import stderr
 from gan_tasks.datasets.errors import printable, visible
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LONGEST_ERROR = 4_000
+"""Characters that are shown of an error. Names in files and on the command line may have millions."""
 
 _shows_details = ContextVar("shows_details", default=False)
 """Whether `--debug` is given."""
@@ -41,7 +44,15 @@ def say_details(traceback: str) -> None:
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    print(visible(sentence), file=sys.stderr)
+    stderr.say(visible(sentence))
+
+
+def say_error(sentence: object) -> None:
+    """Print an error to stderr, without its middle if it is very long."""
+    text = str(sentence)
+    if len(text) > LONGEST_ERROR:
+        text = f"{text[: LONGEST_ERROR // 2]} … {text[-LONGEST_ERROR // 2 :]}"
+    say(f"error: {text}")
 
 
 def print_line(line: str) -> None:

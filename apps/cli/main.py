@@ -5,6 +5,7 @@ It starts quickly, because every command imports what is heavy when it runs.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.train import Train
-from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say, say_details, set_up
+from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say_details, say_error, set_up
 from gan_tasks.datasets.errors import UserError, did_you_mean, is_out_of_memory
 from gan_tasks.tasks.own import OPTION, import_task_modules
 
@@ -52,7 +53,7 @@ EXTRAS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted and saved."""
+    """Run the command and exit: 0 done, 1 failed, 2 bad input, 129, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_up(debug="--debug" in arguments)
     try:
@@ -107,7 +108,7 @@ def explain(error: BaseException) -> int:
     """Say in a sentence what a person can do something about, and give its exit code; raise again what is a bug."""
     match error:
         case UserError():
-            say(f"error: {error}")
+            say_error(error)
             return BAD_INPUT
         case KeyboardInterrupt():
             return INTERRUPTED
@@ -116,16 +117,16 @@ def explain(error: BaseException) -> int:
             return OK
         case _ if is_out_of_memory(error):
             detail = str(error).partition("\n")[0].rstrip(". ")
-            say(f"error: the memory does not suffice{f' ({detail})' if detail else ''}. Try {LESS_MEMORY}.")
-            return FAILED
+            say_error(f"the memory does not suffice{f' ({detail})' if detail else ''}. Try {LESS_MEMORY}.")
+            return BAD_INPUT
         case OSError():
-            say(f"error: {error}")
+            say_error(error)
             return FAILED
         case ModuleNotFoundError() if extra := extra_of(error.name or ""):
-            say(f"error: this needs {error.name}, which is not installed: python -m pip install 'gan-tasks[{extra}]'")
+            say_error(f"this needs {error.name}, which is not installed: python -m pip install 'gan-tasks[{extra}]'")
             return FAILED
         case RuntimeError() if is_training_error(error):
-            say(f"error: {error}")
+            say_error(error)
             return FAILED
     raise error
 
@@ -141,5 +142,13 @@ def extra_of(module: str) -> str | None:
     return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
 
 
+def program() -> None:
+    """Run `main` as a program. A second Ctrl-C while Python shuts down ends it without a traceback."""
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 if __name__ == "__main__":
-    main()
+    program()

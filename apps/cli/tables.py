@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_tasks.apps.cli.machine import Package, Report
-from gan_tasks.datasets.errors import counted
+from gan_tasks.datasets.errors import counted, on_one_line
 from gan_tasks.export.evaluation.mask_ratios import METRICS
 from gan_tasks.export.evaluation.report import scaled, set_columns, set_names, text
 from gan_tasks.export.evaluation.result import Evaluation, Figure
@@ -38,7 +38,7 @@ class Columns:
     """The names and the values of each row."""
 
     def add(self, *names: str, values: Iterable[str]) -> None:
-        self.rows.append((names, tuple(values)))
+        self.rows.append((tuple(map(on_one_line, names)), tuple(values)))
 
 
 def fitted(columns: Columns, width: int) -> Table:
@@ -73,7 +73,7 @@ def in_columns(columns: Columns, width: int) -> Table | None:
         of_names[of_names.index(max(of_names))] -= 1
     if sum(of_names) > left:
         return None
-    table = Table(title=columns.title, title_justify="left")
+    table = Table(title=Text(on_one_line(columns.title)), title_justify="left")
     for heading, size in zip(columns.names, of_names, strict=True):
         table.add_column(heading, width=size, no_wrap=True)
     for heading, size in zip(columns.values, of_values, strict=True):
@@ -89,7 +89,7 @@ def listed(columns: Columns, width: int) -> Table:
     headings = (*columns.names, *columns.values)
     of_headings = max(map(cell_len, headings))
     left = width - of_headings - 7  # the borders
-    table = Table(title=columns.title, title_justify="left", show_header=False)
+    table = Table(title=Text(on_one_line(columns.title)), title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     for names, values in columns.rows:

@@ -1,4 +1,4 @@
-"""Memory that an idle server gives back to the system. Imports no web framework and no torch."""
+"""Memory that a server gives back to the system. Imports no web framework and no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ Made = TypeVar("Made")
 
 IDLE_S = 10.0
 """Without a job, after which memory is given back. Jobs in a row keep it, as fetching it again takes time."""
+
+M_ARENA_MAX = -8
+"""Of malloc.h."""
 
 
 class IdleTimer:
@@ -35,6 +38,12 @@ class IdleTimer:
     def cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def limit_arenas(count: int) -> None:
+    """Let all threads share so many heaps of the C library of GNU/Linux, where each may keep what it freed."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_ARENA_MAX, count)
 
 
 def trim_memory() -> None:

@@ -22,9 +22,10 @@ from gan_tasks.apps.web.decoding.decoder import Decoder
 from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Picture, Pixels, fit_channels
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, kinds_with_profile
 from gan_tasks.export.inference.predictor import PredictOptions, Source, result_like
 from gan_tasks.export.inference.upscale import UpscaleOptions, scaled_size
+from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.export.models.tiling import reporting_tiles
 
 Made = TypeVar("Made")
@@ -50,7 +51,7 @@ class Limits:
     queue_size: int = 5
     """Jobs that may wait for the one that runs."""
     max_seconds: float = 3600
-    """Of a job, from when it begins; it is stopped before its next tile."""
+    """Of a job, from when it begins."""
     max_disk_bytes: int = 4_000_000_000
     """Of uploads and results on the disk; of more, the oldest are deleted."""
 
@@ -109,7 +110,7 @@ class JobProgress:
     """When that is, on the same clock."""
 
     def stop(self) -> None:
-        """Let the job end with a StoppedError before its next tile."""
+        """Let the job end with a StoppedError, also while the network runs."""
         self.stopped = True
 
     def begin(self) -> None:
@@ -125,6 +126,11 @@ class JobProgress:
         if done == 0:
             self.began_s = time.monotonic()
         self.tiles_done, self.tiles = done, count
+
+    def check_run(self) -> None:
+        """Raises StoppedError where it was stopped, and UserError where it has taken too long."""
+        self.check()
+        self.check_time()
 
     def check(self) -> None:
         """Raises StoppedError where it was stopped."""
@@ -156,6 +162,8 @@ class Service:
 
     def __init__(self, models: Sequence[ServedModel], limits: Limits, *, idle_s: float = IDLE_S) -> None:
         self.models = {served.key: served for served in models}
+        for served in models:
+            served.model.max_run_seconds = limits.max_seconds
         self.tabs = tabs_of(models)
         self.limits = limits
         self.is_closed = False
@@ -189,7 +197,7 @@ class Service:
 
         def timed() -> Made:
             progress.begin()
-            with reporting_tiles(progress.on_tile):
+            with reporting_tiles(progress.on_tile), interrupted_by(progress.check_run):
                 return job()
 
         if not self._places.acquire(blocking=False):
@@ -212,7 +220,7 @@ class Service:
         self.decoder.close()
 
     def stop_jobs(self) -> None:
-        """Let the jobs that were taken end with a StoppedError, the one that runs before its next tile."""
+        """Let the jobs that were taken end with a StoppedError."""
         for progress in tuple(self._taken):
             progress.stop()
 
@@ -226,7 +234,12 @@ class Service:
     def _run(self, request: JobRequest, file: Path, progress: JobProgress) -> Result:
         predictor = request.served.predictor
         sources = without_paths(request.sources)
-        opened = predictor.read(sources, max_pixels=self.limits.max_pixels, decode=self.decoder.read)
+        opened = predictor.read(
+            sources,
+            max_pixels=self.limits.max_pixels,
+            decode=self.decoder.read,
+            keep_profiles=kinds_with_profile(file.suffix),
+        )
         inputs, image = dict(opened.inputs), predictor.spec.image
         if image is not None and image.name in inputs:
             height, width = inputs[image.name].shape[:2]
@@ -250,7 +263,7 @@ def without_paths(sources: Sources) -> dict[str, Source]:
 
 
 def lay_on_white(pixels: Pixels) -> Pixels:
-    """Drop the alpha of 8-bit pixels, blending them with white where they are transparent."""
-    rgba = fit_channels(pixels, 4).astype(np.float32)
-    opacity = rgba[..., 3:] / 255
-    return np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    """Drop the alpha of 8-bit pixels, blending them with white where they are transparent; gray stays gray."""
+    values = fit_channels(pixels, 2 if pixels.shape[2] <= 2 else 4).astype(np.float32)
+    opacity = values[..., -1:] / 255
+    return np.rint(values[..., :-1] * opacity + 255 * (1 - opacity)).astype(np.uint8)

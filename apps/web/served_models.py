@@ -87,7 +87,7 @@ def open_models(
         raise UserError("no model to serve: give one or more .onnx files, run folders, checkpoints or model names")
     opened: list[ServedModel] = []
     for path in paths:
-        first = load(path, provider=provider, device=device)
+        first = load(path, provider=provider, device=device, apart=True)
         directions = first.spec.directions if path.is_dir() else ()  # an exported file has one of them
         others = [each for each in directions if each != first.spec.direction]
         for predictor in (first, *(load(path, direction=each, device=device) for each in others)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -18,20 +19,25 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gan_tasks.apps.web.api.routes import add_health_routes, add_model_routes
+from gan_tasks.apps.web.guard.answers import refusal
 from gan_tasks.apps.web.guard.bounded_log import BoundedLog
 from gan_tasks.apps.web.guard.hosts import Hosts, is_loopback, is_this_machine
 from gan_tasks.apps.web.guard.kept_files import KEPT_S, KeptFiles
 from gan_tasks.apps.web.guard.middleware import Guard, Policy
 from gan_tasks.apps.web.guard.page_calls import Calls
+from gan_tasks.apps.web.guard.routes import UPLOAD
 from gan_tasks.apps.web.guard.sessions import PageSessions
 from gan_tasks.apps.web.guard.token import PARAMETER, AccessToken, read_token
+from gan_tasks.apps.web.idle import limit_arenas
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import ServedModel, open_models
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, on_one_line, visible
 
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 REPLY_TIMEOUT_SECONDS = 10
 """For sending off finished results when the server stops; the jobs themselves are waited for without a limit."""
@@ -41,6 +47,8 @@ TERMINATED = 128 + signal.SIGTERM
 DEFAULT_LIMITS = Limits()
 CLEAN_EVERY_S = 2.0
 """Between two looks at what uploads, results and left pages take."""
+MEMORY_ARENAS = 2
+"""Heaps of the C library; the threads of a server would have eight for each core."""
 
 
 def serve(
@@ -81,6 +89,7 @@ def serve(
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
     token = choose_token(host, token_file, no_token=no_token)
     with open_socket(host, port) as listener, temporary_files(), redirect_stderr(BoundedLog(sys.stderr)):
+        limit_arenas(MEMORY_ARENAS)
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
         service = Service(
@@ -91,12 +100,13 @@ def serve(
         print(f"serving {', '.join(map(running, service.models.values()))} on {address}")
         for notice in dict.fromkeys(served.model.notice for served in service.models.values()):
             if notice:
-                print(notice)
+                print(visible(notice))
         if token is not None:
-            print(f"browsers open the page once with /?{PARAMETER}= and the token in {token_file}")
+            print(f"browsers open the page once with /?{PARAMETER}= and the token in {visible(token_file)}")
         print("Ctrl+C stops after the jobs taken; once more stops these too", file=sys.stderr, flush=True)
         if open_browser:
             webbrowser.open(address)
+        gc.freeze()  # else each full collection looks at all that Gradio has imported, and all threads wait for it
         make_server(app, service).run(sockets=[listener])
 
 
@@ -129,7 +139,7 @@ def temporary_files() -> Iterator[Path]:
 
 def running(served: ServedModel) -> str:
     """A model and what runs it, for the line that the server starts with."""
-    return f"{served.title} ({served.model.runs_on})"
+    return on_one_line(f"{served.title} ({served.model.runs_on})")
 
 
 def exit_as_terminated(_signal: int, _frame: FrameType | None) -> None:
@@ -171,6 +181,7 @@ def make_server(app: FastAPI, service: Service) -> uvicorn.Server:
             log_level="warning",
             timeout_graceful_shutdown=REPLY_TIMEOUT_SECONDS,
             server_header=False,
+            use_colors=False,  # the log escapes control characters
         )
     )
 
@@ -201,6 +212,7 @@ def build_app(
     add_model_routes(app, service)
     page = mount_app(app, service, public_url=public_url)
     app.state.stop_page = page.stop_event
+    page.add_exception_handler(TypeError, refuse_form)
     blocks, folder = page.get_blocks(), Path(page.uploaded_file_dir)
     sessions, files = PageSessions(page), KeptFiles(folder, service.limits.max_disk_bytes)
     calls = Calls({index: len(called.inputs) for index, called in blocks.fns.items()}, set(blocks.blocks), folder)
@@ -215,10 +227,18 @@ def build_app(
     return app
 
 
+async def refuse_form(request: Request, error: Exception) -> Response:
+    """Answer an upload whose form holds text in place of a file, at which Gradio fails."""
+    if request.scope["path"] != UPLOAD:
+        raise error
+    return refusal(422, "the form cannot be read: send files that are called `files`")
+
+
 async def keep_clean(sessions: PageSessions, files: KeptFiles) -> None:
     """Delete old uploads, results and sessions, until cancelled."""
     while True:
         await asyncio.sleep(CLEAN_EVERY_S)
         await asyncio.to_thread(files.trim)
         await sessions.forget_older_than(KEPT_S)
+        sessions.forget_configs()
         sessions.forget_files()

@@ -202,6 +202,18 @@ def icc_of_overlapping_tags(profile_bytes: int) -> bytes:
     return (bytes(head) + struct.pack(">I", 100) + entries).ljust(profile_bytes, b"\0")
 
 
+def icc_of_steps(count: int) -> bytes:
+    """A profile whose conversion (multiProcessElementsType) multiplies by the same matrix again and again."""
+    step = b"matf" + struct.pack(">4xHH12f", 3, 3, *np.eye(3).ravel(), 0, 0, 0)
+    begin = 16 + 8 * count
+    steps = b"mpet" + struct.pack(">4xHHI", 3, 3, count) + struct.pack(">II", begin, len(step)) * count + step
+    head = bytearray(128)
+    head[8:12], head[12:24], head[36:40] = b"\4\x20\0\0", b"mntrRGB Lab ", b"acsp"
+    head[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    profile = bytes(head) + struct.pack(">I4sII", 1, b"D2B0", 144, len(steps)) + steps
+    return struct.pack(">I", len(profile)) + profile[4:]
+
+
 def pages_of_tiff(count: int) -> bytes:
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
@@ -275,6 +287,12 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         8,
         chunk(b"iCCP", b"a\0\0" + zlib.compress(icc_of_overlapping_tags(8 * 2**20))),
         IDAT,
+    ),
+    "PNG, profile of 100,000 steps for each pixel": lambda: png(
+        300,
+        300,
+        chunk(b"iCCP", b"a\0\0" + zlib.compress(icc_of_steps(100_000))),
+        chunk(b"IDAT", zeros_deflated(300 * 901)),
     ),
     "PNG, eXIf of overlapping values": lambda: png(
         8, 8, chunk(b"eXIf", exif_of_overlapping_values(2**20, 60_000)), IDAT
@@ -436,7 +454,7 @@ def reader(pipe: Connection, memory_bytes: int) -> None:
         reset_peak()
         before, start, values, wrong = peak_bytes(), time.perf_counter(), 0, False
         try:
-            pixels = read(data).pixels
+            pixels = read(data, keep_profiles=()).pixels  # with the conversion to sRGB, as for most models
             answer, values = f"read, {'×'.join(map(str, pixels.shape))} {pixels.dtype}", pixels.size
             del pixels
         except ImageError as refused:

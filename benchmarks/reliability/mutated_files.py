@@ -1,6 +1,6 @@
 """Change files at random, run a command on each in a process of its own, and count what goes wrong.
 
-`onnx_files.py` and `weights_files.py` use it.
+`onnx_files.py`, `weights_files.py` and `videos.py` use it.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ def changed_bytes(data: bytes, rng: random.Random) -> bytes:
 
 def parsed(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=30, help="how long files are tried")
     parser.add_argument("--seed", type=int, default=0, help="another seed changes the files otherwise")
     parser.add_argument("--limit-seconds", type=float, default=20, help="a command that takes longer never ends")
     parser.add_argument("--limit-gb", type=float, default=8, help="the largest address space of a command")
     parser.add_argument("--peak-gb", type=float, default=1, help="a command that uses more memory is wrong")
     parser.add_argument("--keep", type=Path, help="the folder for the files that went wrong")
-    return parser.parse_args()
 
 
 def try_files(

@@ -6,8 +6,8 @@ when a file needs it.
 """
 
 from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, from_pil, read
-from gan_tasks.datasets.images.encode import write
-from gan_tasks.datasets.images.icc import to_srgb
+from gan_tasks.datasets.images.encode import kinds_with_profile, write
+from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, colour_kind, to_srgb
 from gan_tasks.datasets.images.limits.sizes import MAX_PIXELS
 from gan_tasks.datasets.images.pixels import (
     Coding,
@@ -21,15 +21,19 @@ from gan_tasks.datasets.images.pixels import (
 )
 
 __all__ = [
+    "COLOUR_KINDS",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "Coding",
+    "ColourKind",
     "ImageError",
     "Picture",
     "Pixels",
     "channels_fit",
+    "colour_kind",
     "fit_channels",
     "from_pil",
+    "kinds_with_profile",
     "read",
     "to_float",
     "to_srgb",

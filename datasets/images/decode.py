@@ -1,6 +1,7 @@
 """Decode image files. Files are not trusted: size and format are checked in the header before decoding."""
 
 import math
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from gan_tasks.datasets.images.icc import usable
+from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, converted_to_srgb, usable, with_kept_profile
 from gan_tasks.datasets.images.limits.decompress import Decompress, inflate, unpack_bits, unpack_lzma
 from gan_tasks.datasets.images.limits.directories import is_plausible_exif
 from gan_tasks.datasets.images.limits.parts import check_gif, check_jpeg, check_png, check_scans, check_webp
-from gan_tasks.datasets.images.limits.sizes import check_size, check_type
+from gan_tasks.datasets.images.limits.sizes import SizeLimit, check_type
 from gan_tasks.datasets.images.limits.tiff import MAX_THUMBNAILS, check_tiff
 from gan_tasks.datasets.images.pixels import (
     Coding,
@@ -45,7 +46,13 @@ _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
 
 
-def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
+def read(
+    source: Path | bytes,
+    *,
+    max_pixels: int | None = None,
+    keep_profiles: Collection[ColourKind] = COLOUR_KINDS,
+    on_size: Callable[[int], object] | None = None,
+) -> Picture:
     """Decode a still image from a file or its bytes.
 
     EXIF orientation is applied and the ICC profile kept; the colour space that a PNG declares in other chunks becomes
@@ -55,6 +62,8 @@ def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
     if one has more than 1 MiB.
 
     max_pixels: largest height × width; MAX_PIXELS by default. The size is checked before decoding.
+    keep_profiles: kinds of images that keep their profile; the colours of others are converted to sRGB.
+    on_size: is called with height × width × channels before the pixels are decoded.
 
     Raises ImageError, with the file and the reason, if the file is missing, empty, damaged, truncated, animated,
     multi-page, of an unknown format, or too large.
@@ -62,7 +71,7 @@ def read(source: Path | bytes, *, max_pixels: int | None = None) -> Picture:
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
         with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            return _decode(file, max_pixels)
+            return with_kept_profile(_decode(file, SizeLimit(max_pixels, on_size)), keep_profiles)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file") from error
     except ImageError as error:
@@ -84,20 +93,20 @@ def from_pil(image: "Image") -> Picture:
     return _upright(_picture_from_pil(image), orientation)
 
 
-def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
+def _decode(file: BinaryIO, limit: SizeLimit) -> Picture:
     head = file.read(26)
     file.seek(0)
     if not head:
         raise ImageError("the file is empty")
     if head.startswith(b"\x93NUMPY"):
-        return _decode_npy(file, max_pixels)
+        return _decode_npy(file, limit)
     if head.startswith(_TIFF_MAGIC):
-        return _decode_tiff(file, max_pixels)
+        return _decode_tiff(file, limit)
     if head.startswith(_PNG_MAGIC):
-        return _decode_png(file, max_pixels)
+        return _decode_png(file, limit)
 
     image = _open_with_pil(file, head)
-    _check_still(image, max_pixels)
+    _check_still(image, limit)
     orientation = _orientation(image)
     if image.format == "JPEG":
         picture, coding = _jpeg_picture(file, image), Coding(subsampling=_subsampling(image))
@@ -107,9 +116,9 @@ def _decode(file: BinaryIO, max_pixels: int | None) -> Picture:
     return _upright(replace(picture, coding=coding), orientation)
 
 
-def _check_still(image: "ImageFile", max_pixels: int | None) -> None:
+def _check_still(image: "ImageFile", limit: SizeLimit) -> None:
     """Raise ImageError for an image that is too large or animated."""
-    check_size(image.height, image.width, len(image.getbands()), max_pixels)
+    limit.check(image.height, image.width, len(image.getbands()))
     if getattr(image, "is_animated", False):
         raise ImageError("is animated; save the frame that you want as a still image")
 
@@ -120,28 +129,28 @@ def _picture(pixels: Pixels, profile: bytes | None) -> Picture:
     return Picture(pixels, profile, notes=(note,) if note else ())
 
 
-def _decode_png(file: BinaryIO, max_pixels: int | None) -> Picture:
+def _decode_png(file: BinaryIO, limit: SizeLimit) -> Picture:
     check_png(file)
     header = read_header(file)
     colour = colour_of(header)
     try:
-        pixels, orientation = _png_pixels(file, header, max_pixels)
+        pixels, orientation = _png_pixels(file, header, limit)
     except ImageError:
         raise
     except ValueError:  # Pillow refuses large metadata
         file.seek(0)
-        pixels, orientation = _png_pixels(BytesIO(without_metadata(file.read())), header, max_pixels)
+        pixels, orientation = _png_pixels(BytesIO(without_metadata(file.read())), header, limit)
     notes = (colour.note,) if colour.note else ()
     return _upright(Picture(pixels, colour.icc_profile, Coding(png_chunks=colour.chunks), notes), orientation)
 
 
-def _png_pixels(file: BinaryIO, header: Header, max_pixels: int | None) -> tuple[Pixels, int]:
+def _png_pixels(file: BinaryIO, header: Header, limit: SizeLimit) -> tuple[Pixels, int]:
     """Decode the pixels and the EXIF orientation; the transparent colour of a gray or RGB file becomes alpha."""
     from PIL.PngImagePlugin import PngImageFile
 
     file.seek(0)
     image = PngImageFile(file)
-    _check_still(image, max_pixels)
+    _check_still(image, limit)
     image.load()  # EXIF may come after the pixels
     orientation = _orientation(image)
     if header.has_palette:
@@ -269,21 +278,11 @@ def _picture_from_pil(image: "Image") -> Picture:
 
 
 def _rgb_from_cmyk(image: "Image", profile: bytes | None) -> "Image":
-    from PIL import ImageCms
-
-    if profile:
-        try:
-            cmyk = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, cmyk, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (OSError, ImageCms.PyCMSError):
-            pass  # the profile is damaged or not for CMYK
-        else:
-            assert converted is not None  # None is returned only for conversion in place
-            return converted
-    return image.convert("RGB")
+    converted = converted_to_srgb(image, profile) if profile else None
+    return image.convert("RGB") if converted is None else converted
 
 
-def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
+def _decode_tiff(file: BinaryIO, limit: SizeLimit) -> Picture:
     """Decode a TIFF with tifffile or PIL.
 
     tifffile reads gray, RGB and many-channel pages in the compressions that it decodes without extra packages. PIL
@@ -293,7 +292,7 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
     from PIL.TiffImagePlugin import TiffImageFile
     from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
-    check_tiff(file, max_pixels)
+    check_tiff(file, limit)
     file.seek(0)
     plain_photometrics = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
     with TiffFile(file) as tiff:
@@ -301,7 +300,7 @@ def _decode_tiff(file: BinaryIO, max_pixels: int | None) -> Picture:
         page, others = next(pages), islice(pages, MAX_THUMBNAILS)
         if page.is_reduced or not all(other.is_reduced for other in others):  # reduced = a thumbnail
             raise ImageError("has several pages; save the page that you want as a separate file")
-        check_size(page.imagelength, page.imagewidth, page.imagedepth * page.samplesperpixel, max_pixels)
+        limit.check(page.imagelength, page.imagewidth, page.imagedepth * page.samplesperpixel)
         is_deep = page.dtype is not None and page.dtype.itemsize > 1
         if page.dtype is not None and is_deep:
             check_type(page.dtype)
@@ -380,7 +379,7 @@ def _plain_colours(pixels: Pixels, page: "TiffPage") -> Pixels:
     return pixels
 
 
-def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
+def _decode_npy(file: BinaryIO, limit: SizeLimit) -> Picture:
     version = np.lib.format.read_magic(file)
     header_bytes = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
     if header_bytes > _MAX_NPY_HEADER_BYTES:
@@ -396,7 +395,7 @@ def _decode_npy(file: BinaryIO, max_pixels: int | None) -> Picture:
         raise ImageError("contains pickled Python objects, which are never loaded; save an array of numbers")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise ImageError(f"has the shape {shape}; save an array of H×W or H×W×C")
-    check_size(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, max_pixels)
+    limit.check(shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
     check_type(dtype)
     file.seek(0)
     return Picture(_pixels(np.load(file, allow_pickle=False)))

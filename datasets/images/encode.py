@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_tasks.datasets.errors import did_you_mean, enumerated
 from gan_tasks.datasets.images.atomic import write_bytes
-from gan_tasks.datasets.images.icc import fits, to_srgb
+from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, colour_kind, fits, to_srgb
 from gan_tasks.datasets.images.pixels import Coding, ImageError, Picture, Pixels
 from gan_tasks.datasets.images.png_chunks import chunk, with_chunks
 
@@ -76,9 +76,16 @@ def _encode(suffix: str, picture: Picture, quality: int, xmp: bytes | None) -> b
     return with_chunks(encoded, picture.coding.png_chunks) if suffix == ".png" else encoded
 
 
+def kinds_with_profile(suffix: str) -> frozenset[ColourKind]:
+    """Return the kinds of images whose ICC profile a file with this suffix holds. NPY holds none, and needs none."""
+    if suffix == ".webp":  # which has no gray
+        return frozenset({"rgb"})
+    return frozenset() if suffix == ".bmp" else COLOUR_KINDS
+
+
 def _keeps_profile(suffix: str, picture: Picture) -> bool:
-    channels = max(3, picture.pixels.shape[2]) if suffix == ".webp" else picture.pixels.shape[2]  # WebP has no gray
-    return suffix != ".bmp" and picture.icc_profile is not None and fits(picture.icc_profile, channels)
+    channels, profile = picture.pixels.shape[2], picture.icc_profile
+    return colour_kind(channels) in kinds_with_profile(suffix) and profile is not None and fits(profile, channels)
 
 
 def _to_8_bits(pixels: Pixels) -> Pixels:

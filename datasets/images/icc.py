@@ -5,9 +5,10 @@ https://www.color.org/specification/ICC.1-2022-05.pdf). Pillow's LittleCMS conve
 """
 
 import struct
+from collections.abc import Collection
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,26 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.images.colour_spaces import BT709, HEADER_BYTES, Curve
 from gan_tasks.datasets.images.pixels import Picture, Pixels, fit_channels
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MAX_PROFILE_BYTES = 8 * 2**20
 """Larger profiles are ignored; those of cameras and printers have up to about 4 MB."""
 _PIXELS_AT_ONCE = 2**20
+_PIPELINES = tuple(f"{way}{intent}".encode() for way in ("D2B", "B2D") for intent in range(4))
+ColourKind = Literal["gray", "rgb"]
+COLOUR_KINDS: frozenset[ColourKind] = frozenset(("gray", "rgb"))
+"""Kinds of pixels for which there are profiles."""
+
+
+def colour_kind(channels: int) -> ColourKind:
+    """Return the kind of pixels with this number of channels, alpha included."""
+    return "gray" if channels <= 2 else "rgb"
 
 
 def fits(profile: bytes, channels: int) -> bool:
     """Return whether a profile is for pixels with this number of channels, alpha included."""
-    return _colour_space(profile) == (b"GRAY" if channels <= 2 else b"RGB ")
+    return _colour_space(profile) == {"gray": b"GRAY", "rgb": b"RGB "}[colour_kind(channels)]
 
 
 def usable(profile: bytes | None, channels: int) -> tuple[bytes | None, str]:
@@ -39,6 +52,11 @@ def usable(profile: bytes | None, channels: int) -> tuple[bytes | None, str]:
 def _colour_space(profile: bytes) -> bytes:
     """Return the field "data colour space" of the header; empty if the bytes are no ICC profile."""
     return profile[16:20] if len(profile) > HEADER_BYTES and profile[36:40] == b"acsp" else b""
+
+
+def with_kept_profile(picture: Picture, kinds: Collection[ColourKind]) -> Picture:
+    """Return the picture if it is of one of the kinds, and else with its colours converted to sRGB."""
+    return picture if colour_kind(picture.pixels.shape[2]) in kinds else to_srgb(picture)
 
 
 def to_srgb(picture: Picture) -> Picture:
@@ -105,17 +123,39 @@ def _srgb_of(light: NDArray[Any]) -> NDArray[Any]:
 
 def _by_littlecms(colour: Pixels, profile: bytes) -> Pixels:
     """Convert with 8 bits, for profiles with tables; of damaged profiles return the pixels."""
-    from PIL import Image, ImageCms
+    from PIL.Image import fromarray
 
     eight_bits = colour if colour.dtype == np.uint8 else np.rint(colour / np.float32(257)).astype(np.uint8)
-    image = Image.fromarray(eight_bits[..., 0] if colour.shape[2] == 1 else eight_bits)
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
+    image = fromarray(eight_bits[..., 0] if colour.shape[2] == 1 else eight_bits)
+    converted = converted_to_srgb(image, profile)
+    if converted is None:
         return colour
     values = np.asarray(converted)[..., : colour.shape[2]]
     return values if colour.dtype == np.uint8 else values.astype(np.uint16) * np.uint16(257)
+
+
+def converted_to_srgb(image: "Image", profile: bytes) -> "Image | None":
+    """Convert the colours with LittleCMS, 8 bits per channel; None for a profile that does not fit or is damaged."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(without_pipelines(profile)))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError):
+        return None
+
+
+def without_pipelines(profile: bytes) -> bytes:
+    """Rename the tags of floating-point conversions, so that LittleCMS uses the tables beside them.
+
+    They may have any number of steps (multiProcessElementsType), and each is computed for each pixel.
+    """
+    end = HEADER_BYTES + 4 + 12 * 100  # LittleCMS reads no more tags
+    changed = bytearray(profile)
+    for at in range(HEADER_BYTES + 4, min(end, len(profile) - 11), 12):
+        if changed[at : at + 4] in _PIPELINES:
+            changed[at : at + 4] = changed[at : at + 4].lower()
+    return bytes(changed)
 
 
 # Reading

@@ -13,7 +13,7 @@ from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.tasks.base import Data, Split, Task
 from gan_tasks.training.data import open_split
-from gan_tasks.training.hold_out import Names, only, without
+from gan_tasks.training.hold_out import Names, names_of, only, without
 
 HELD_OUT, ALL = "held-out", "all"
 """What is evaluated of a folder that has no test images: those that the training held out, or all images."""
@@ -52,7 +52,7 @@ def open_images(models: Mapping[str, Model], task: Task[Any, Any], root: Path, s
         whole, found = task.open_data(root, "train", augment=False, seed=0)
     except MissingSplitError:
         raise missing or MissingSplitError(f"{root} holds no images") from None
-    names = held_out_names(models, root)
+    names = held_out_names(models, root, sides=len(names_of(whole)))
     if names and split != ALL and (held_out := only(whole, names)):
         train = open_train(task, root)
         note = (
@@ -78,13 +78,22 @@ def open_train(task: Task[Any, Any], root: Path) -> Data | None:
     return open_split(with_drawn_masks(task), root, "train", 0)
 
 
-def held_out_names(models: Mapping[str, Model], root: Path) -> Names:
-    """Return the names of the images of a folder that every run among the models held out of its training."""
+def held_out_names(models: Mapping[str, Model], root: Path, *, sides: int = 1) -> Names:
+    """Return the names of the images of a folder that every run among the models held out of its training.
+
+    sides: the sides of the data that are evaluated: 2 for unpaired data, else 1.
+    """
     runs = [model for model in models.values() if isinstance(model, TrainedModel)]
     held_out = [model.run_content["held_out"] for model in runs if is_trained_on(model, root)]
     if not all(held_out) or not len(held_out) == len(runs) > 0:
         return []
-    return [sorted(set.intersection(*map(set, sides))) for sides in zip(*held_out, strict=True)]
+    fitted = [in_sides(names, sides) for names in held_out]
+    return [sorted(set.intersection(*map(set, side))) for side in zip(*fitted, strict=True)]
+
+
+def in_sides(names: Names, sides: int) -> Names:
+    """Return the held-out names for data of so many sides: of other data, what all sides hold out."""
+    return names if len(names) == sides else [sorted(set.intersection(*map(set, names)))] * sides
 
 
 def is_trained_on(model: Model, root: Path) -> bool:

@@ -18,7 +18,7 @@ from gan_tasks.tasks.base import Task
 
 def open_model(path: Path, *, device: str, mode: Literal["eval", "train"], direction: str | None) -> Model:
     """Load a model as `load_model` does; for a run with several directions, load the requested one."""
-    model = load_model(path, device=device, mode=mode)
+    model = load_model(path, device=device, mode=mode, apart=True)
     if direction and direction in model.spec.directions and isinstance(model, TrainedModel):
         return load_model(path, device=device, mode=mode, direction=direction)
     return model

@@ -8,7 +8,7 @@ network is run. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError, enumerated
-from gan_tasks.datasets.images import ImageError, Picture, Pixels, fit_channels, read, to_float, to_srgb, write
+from gan_tasks.datasets.images import (
+    COLOUR_KINDS,
+    ColourKind,
+    ImageError,
+    Picture,
+    Pixels,
+    colour_kind,
+    fit_channels,
+    read,
+    to_float,
+    write,
+)
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, check_threshold, fillable, to_mask
 from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
@@ -42,7 +53,9 @@ Source = Path | bytes
 class Decode(Protocol):
     """Decodes an image, as `datasets.images.read` does and with its errors."""
 
-    def __call__(self, source: Source, *, max_pixels: int | None = None) -> Picture: ...
+    def __call__(
+        self, source: Source, *, max_pixels: int | None = None, keep_profiles: Collection[ColourKind] = COLOUR_KINDS
+    ) -> Picture: ...
 
 
 LARGEST_VALUE = float(np.finfo(np.float32).max)
@@ -153,10 +166,12 @@ class Predictor:
         max_pixels: int | None = None,
         masks: MaskReading | None = None,
         decode: Decode = read,
+        keep_profiles: Collection[ColourKind] = COLOUR_KINDS,
     ) -> Opened:
         """Decode inputs by name. Raises UserError for an input that cannot be read or does not fit.
 
         Colours are converted to sRGB if the result cannot have the profile of the first image.
+        keep_profiles: kinds of images whose profile the file of the result holds.
         """
         masks = masks or MaskReading()
         inputs: dict[str, NDArray[Any]] = {}
@@ -168,12 +183,12 @@ class Predictor:
             if not given.is_spatial:
                 inputs[given.name] = read_vector(given, source)
                 continue
-            decoded = decode(source, max_pixels=max_pixels)
+            kept = kept_profiles(self.spec, given).intersection(keep_profiles)
+            decoded = decode(source, max_pixels=max_pixels, keep_profiles=kept)
             if given is self.spec.image:
-                image = decoded if keeps_profile(self.spec, decoded) else to_srgb(decoded)
-                inputs[given.name] = image.pixels
-            elif given.kind == "image":
-                inputs[given.name] = to_srgb(decoded).pixels
+                image = decoded
+            if given.kind == "image":
+                inputs[given.name] = decoded.pixels
             else:
                 name = source if isinstance(source, Path) else f"the {given.name}"
                 inputs[given.name] = self._mask(given, decoded.pixels, inputs, masks, name)
@@ -238,14 +253,16 @@ class Predictor:
         write(path, result_like(like, prediction.pixels), xmp=mark)
 
 
-def keeps_profile(spec: ModelSpec, image: Picture) -> bool:
-    """Return whether a result of this image has the same kind of colours, gray or RGB.
+def kept_profiles(spec: ModelSpec, given: InputSpec) -> frozenset[ColourKind]:
+    """Return the kinds of images for this input whose results have the same kind of colours, and so their profile.
 
     Inpainting keeps the values of unmasked pixels. Otherwise the image, the input and the output must be of one kind.
+    A mask has no colours to convert, and an image beside the first one gives its profile to no result.
     """
-    assert spec.image is not None  # which the image was read for
-    channels = (image.pixels.shape[2], spec.image.channels, spec.out_channels)
-    return spec.use == "inpaint" or len({count <= 2 for count in channels}) == 1
+    if given.kind == "mask" or (given is spec.image and spec.use == "inpaint"):
+        return COLOUR_KINDS
+    kinds = {colour_kind(channels) for channels in (given.channels, spec.out_channels)}
+    return frozenset(kinds) if given is spec.image and len(kinds) == 1 else frozenset()
 
 
 def result_like(image: Picture | None, pixels: Pixels) -> Picture:

@@ -50,6 +50,9 @@ class Model(ABC):
     max_memory_bytes: int = MAX_MEMORY_BYTES
     """Memory limit for the network's features. Images that need more are run in tiles. The program itself, the image
     and its result need more memory."""
+    max_run_seconds: float | None = None
+    """Time that one run of the network may take, of an image or of a tile, if it runs apart (see `OnnxModel`). None
+    is a minute, and two seconds for each MB of features."""
 
     command_options: tuple[str, ...] = ()
     """Options without which the command line does not open the model, such as --task-module FILE."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.export.models.base import FloatImages, check_output, output_shape
+from gan_tasks.export.models.interruption import Check, current_check
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel
 from gan_tasks.networks.backbone import Generator
@@ -77,12 +81,22 @@ class TorchModel(TiledModel):
         return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
-        with torch.inference_mode():
+        with torch.inference_mode(), checked_between_layers(current_check()):
             tensors = [torch.from_numpy(each).to(self.device) for each in inputs]
             result: FloatImages = self.network(*tensors).float().cpu().numpy()
         expected = output_shape(self.spec, inputs)
         check_output(result, expected, self.title, "use another checkpoint, or train it again with a lower --lr")
         return result
+
+
+@contextmanager
+def checked_between_layers(check: Check) -> Iterator[None]:
+    """Call `check` before each layer of the networks that this process runs inside the block."""
+    handle = register_module_forward_pre_hook(lambda layer, inputs: check())
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def check_weights(network: nn.Module) -> None:

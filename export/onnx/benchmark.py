@@ -14,9 +14,10 @@ import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.apart.run import run_session
 from gan_tasks.export.onnx.file import OnnxFile
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.model import check_fit, run_session
+from gan_tasks.export.onnx.model import check_fit
 from gan_tasks.export.onnx.providers import Configuration, Session, configurations, start_session
 from gan_tasks.export.onnx.test_vectors import blocks, test_vectors_of, to_feeds
 from gan_tasks.progress import track

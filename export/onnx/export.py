@@ -23,10 +23,11 @@ from gan_tasks.datasets.images import atomic
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.torch_model import TorchModel, run_strip_wise
+from gan_tasks.export.onnx.apart.run import run_session
 from gan_tasks.export.onnx.contract import OUTPUT, doc_string, input_axes, input_text, output_axes, output_text
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, parse_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.model import open_session, run_session
+from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.test_vectors import (
     TestVector,
     blocks,

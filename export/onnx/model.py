@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from gan_tasks.datasets.errors import UserError, did_you_mean, says_out_of_memory
+from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.models.base import (
     MAX_MEMORY_BYTES,
     FloatImages,
-    ModelRunError,
     check_output,
     output_shape,
-    shape_text,
 )
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiled import TiledModel, pad_to_multiple
+from gan_tasks.export.onnx.apart.limits import Limit, run_limit
+from gan_tasks.export.onnx.apart.run import run_session, shrink_arena
+from gan_tasks.export.onnx.apart.session import ApartSession
 from gan_tasks.export.onnx.contract import OUTPUT
 from gan_tasks.export.onnx.file import OnnxFile, OnnxFileError, graph_sha256, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
@@ -32,6 +32,7 @@ from gan_tasks.export.onnx.providers import (
     OPENVINO,
     Configuration,
     Session,
+    Start,
     core_count,
     find_provider,
     start_default,
@@ -49,6 +50,8 @@ class OnnxModel(TiledModel):
     max_memory_bytes: limit for the network's features; the image and its result need more memory.
 
     Args:
+        apart: whether a process of its own opens and runs the file, and is killed if it takes too much time or memory
+            (see apart/). Otherwise a file of unknown origin may never end.
         device: cpu, cuda or cuda:N; auto leaves the choice to `provider`.
         provider: name of one of `providers.PROVIDERS`; auto takes the fastest that `gan-tasks doctor --bench` found
             for this model, else CUDA if it works, else the CPU.
@@ -57,13 +60,21 @@ class OnnxModel(TiledModel):
     """
 
     def __init__(
-        self, path: Path, *, device: str = "auto", provider: str = "auto", max_memory_bytes: int = MAX_MEMORY_BYTES
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        provider: str = "auto",
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+        apart: bool = False,
     ) -> None:
         file = read_onnx(path)
         self.metadata = OnnxMetadata.of(file)
         check_unchanged(file, self.metadata)
-        self._reopened = partial(OnnxModel, path.absolute(), device=device, provider=provider)
-        picked = pick_session(file, device=device, provider=provider)
+        self._reopened = partial(OnnxModel, path.absolute(), device=device, provider=provider, apart=apart)
+        self._is_apart = apart
+        start = ApartSession if apart else start_session
+        picked = pick_session(file, device=device, provider=provider, start=start)
         self.session = picked.session
         check_fit(file, self.metadata, self.session)
         self.max_memory_bytes = max_memory_bytes
@@ -95,18 +106,26 @@ class OnnxModel(TiledModel):
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         spec, self._keeps_memory = self.spec, True
         feeds = {given.name: self._to_feed(given, x) for given, x in zip(spec.inputs, inputs, strict=True)}
-        output = run_session(self.session, feeds, name=self.place)
+        limits = (self._limit(feeds),) if self._is_apart else ()
+        output = run_session(self.session, feeds, *limits, name=self.place)
         expected = output_shape(spec, tuple(feeds.values()))
         check_output(output, expected, self.place, "export the model again, and check it with `gan-tasks verify`")
         *_, rows, columns = output_shape(spec, inputs)
         return output[..., :rows, :columns] * 2 - 1
 
     def release_memory(self) -> None:
-        if self._keeps_memory and self.providers[0] == CPU.engine:
+        if self._keeps_memory:
             feeds = {each.name: self._to_feed(each, smallest(each)) for each in self.spec.inputs}
-            with suppress(ModelRunError):  # the next image gets the error
-                shrink_arena(self.session, feeds)
+            with suppress(UserError):  # the next image gets the error
+                if isinstance(self.session, ApartSession):
+                    self.session.shrink(feeds, self._limit(feeds))
+                elif self.providers[0] == CPU.engine:
+                    shrink_arena(self.session, feeds)
         self._keeps_memory = False
+
+    def _limit(self, feeds: Mapping[str, FloatImages]) -> Limit:
+        on_gpu = self.providers[0] not in (CPU.engine, OPENVINO)
+        return run_limit(self.spec, self.bytes_per_pixel, feeds, on_gpu=on_gpu, seconds=self.max_run_seconds)
 
     def _to_feed(self, given: InputSpec, x: FloatImages) -> FloatImages:
         if given.kind == "image":
@@ -142,9 +161,11 @@ def describe(shapes: Mapping[str, tuple[int, object]]) -> str:
     return ", ".join(f"{name} of {channels} channels" for name, (_, channels) in shapes.items()) or "nothing"
 
 
-def open_session(file: OnnxFile, *, device: str = "auto", provider: str = "auto") -> Session:
+def open_session(
+    file: OnnxFile, *, device: str = "auto", provider: str = "auto", start: Start = start_session
+) -> Session:
     """Start a session of a checked file. Arguments and errors are those of `OnnxModel`."""
-    return pick_session(file, device=device, provider=provider).session
+    return pick_session(file, device=device, provider=provider, start=start).session
 
 
 @dataclass(frozen=True)
@@ -163,7 +184,7 @@ class Picked:
         return f"{engine} {how}{runtime}" + (f" ({self.why})" if self.why else "")
 
 
-def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
+def pick_session(file: OnnxFile, *, device: str, provider: str, start: Start = start_session) -> Picked:
     """Start a session on the requested provider, else on the cached one for this model, else on CUDA or the CPU."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
@@ -173,57 +194,18 @@ def pick_session(file: OnnxFile, *, device: str, provider: str) -> Picked:
         cached, remark = read_cached(file)
         if cached is not None:
             try:
-                return Picked(start_session(file, cached), cached, "cached by doctor --bench")
+                return Picked(start(file, cached), cached, "cached by doctor --bench")
             except UserError as error:
                 remark = f"the cached provider of this model is ignored: {error}"
-        configuration, session = start_default(file)
+        configuration, session = start_default(file, start)
         return Picked(session, configuration, remark)
     requested = find_provider(kind if provider == "auto" else provider)
     if kind != "auto" and (kind == "cuda") != requested.on_gpu:
         raise UserError(f"the provider {provider} does not run on {device}: leave out one of the two")
     configuration = Configuration(requested, core_count(), int(index or 0))
-    return Picked(start_session(file, configuration), configuration, "")
-
-
-def run_session(
-    session: Session, feeds: Mapping[str, FloatImages], *options: Any, name: str = "the model"
-) -> FloatImages:
-    """Run the graph on its inputs by name, N×C×H×W or N×C float32, images in [0, 1]; return its output.
-
-    options: RunOptions, for a session of ONNX Runtime.
-    name: the model, for messages.
-
-    Raises ModelRunError if the runtime cannot run it.
-    """
-    try:
-        (output,) = session.run([OUTPUT], feeds, *options)
-    except MemoryError:
-        raise
-    except Exception as error:  # the runtimes have a dozen exceptions without a common base class
-        shapes = ", ".join(f"{key} {shape_text(x.shape)}" for key, x in feeds.items())
-        raise ModelRunError(f"{name} cannot be run on {shapes}: {reason_of(error)}") from error
-    return output
-
-
-def reason_of(error: Exception) -> str:
-    """Return the reason that a runtime gives, without places in its source code."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    head, _, status = text.rpartition("Status Message: ")
-    operator = found[1] if (found := re.search(r"while running (\w+) node", head)) else ""
-    status = re.sub(r"^\S+\.(?:h|cc|cpp|cu):\d+ .*?\) ", "", status).removeprefix("[ONNXRuntimeError] : ")
-    reason = f"{operator}: {status[:200]}" if operator else status[:200]
-    return f"{reason}. A smaller --max-memory runs it in smaller tiles" if says_out_of_memory(reason) else reason
+    return Picked(start(file, configuration), configuration, "")
 
 
 def smallest(given: InputSpec) -> FloatImages:
     """Return zeros for an input: one pixel, or a latent or label."""
     return np.zeros((1, given.channels, *(1, 1) * given.is_spatial), np.float32)
-
-
-def shrink_arena(session: Any, feeds: Mapping[str, FloatImages]) -> None:
-    """Run a session of ONNX Runtime on the CPU, after which it frees the memory that it keeps between runs."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    run_session(session, feeds, options)

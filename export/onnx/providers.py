@@ -97,6 +97,10 @@ class Configuration:
         return f"{self.provider.name}{threads}"
 
 
+Start = Callable[[OnnxFile, Configuration], Session]
+"""Starts a session, as `start_session` does and with its errors."""
+
+
 def find_provider(name: str) -> Provider:
     """Return the provider of PROVIDERS with this name. Raises UserError for an unknown name."""
     for provider in PROVIDERS:
@@ -181,16 +185,16 @@ def start_session(file: OnnxFile, configuration: Configuration) -> Session:
     return OnDevice(session, "cuda", configuration.device_index) if provider.on_gpu else session
 
 
-def start_default(file: OnnxFile) -> tuple[Configuration, Session]:
+def start_default(file: OnnxFile, start: Start = start_session) -> tuple[Configuration, Session]:
     """Start a session on CUDA if it works, else on the CPU. Raises the errors of `start_session`."""
     if missing(CUDA) is None:
         try:
             configuration = Configuration(CUDA, core_count())
-            return configuration, start_session(file, configuration)
+            return configuration, start(file, configuration)
         except UserError:
             pass  # try the CPU; if the file is the reason, the CPU raises the error
     configuration = Configuration(CPU, core_count())
-    return configuration, start_session(file, configuration)
+    return configuration, start(file, configuration)
 
 
 def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:

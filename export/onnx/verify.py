@@ -5,27 +5,30 @@ Imports no torch: the outputs of torch are in the file, as test vectors.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.export.models.base import FloatImages, ModelRunError
+from gan_tasks.export.models.base import FloatImages
+from gan_tasks.export.onnx.apart.limits import run_limit
+from gan_tasks.export.onnx.apart.run import run_session
+from gan_tasks.export.onnx.apart.session import ApartSession, OverTimeError
 from gan_tasks.export.onnx.file import OnnxFile, graph_sha256, read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
-from gan_tasks.export.onnx.model import check_fit, open_session, run_session
-from gan_tasks.export.onnx.providers import Session
+from gan_tasks.export.onnx.model import check_fit, open_session
+from gan_tasks.export.onnx.providers import CPU, Configuration, Session, core_count
 from gan_tasks.export.onnx.test_vectors import TestVector, legal_sizes, noise, test_vectors_of
 
 TOLERANCE = 1e-4
 """Largest allowed difference between runtimes and machines, of values in [0, 1]."""
 MAX_SECONDS = 600.0
-"""Most time that all runs of a file may take."""
+"""Most time that all runs of a file may take. One of them may take a minute, and more if its features are large."""
 MAX_MEMORY_BYTES = 8 * 10**9
 """Most memory that a run may need, by what the file says of itself."""
 
@@ -65,7 +68,7 @@ class Verification:
         yield "verified" if self.ok else "NOT verified: do not use this file; export the model again"
 
 
-def verify(path: Path) -> Verification:
+def verify(path: Path, *, max_seconds: float = MAX_SECONDS) -> Verification:
     """Check an exported model on the CPU, without torch.
 
     The checks: graph and weights are unchanged since the export; ONNX's checker accepts the file, if the package onnx
@@ -75,23 +78,24 @@ def verify(path: Path) -> Verification:
     Raises UserError for a file that is not an exported model or cannot be opened, and for one that needs more than
     MAX_MEMORY_BYTES. A run that takes too long is stopped, and its check fails.
     """
-    return verify_file(read_onnx(path))
+    return verify_file(read_onnx(path), max_seconds=max_seconds)
 
 
-def verify_file(file: OnnxFile) -> Verification:
+def verify_file(file: OnnxFile, *, max_seconds: float = MAX_SECONDS) -> Verification:
     """Check a file that is read already, as `verify` does."""
     metadata, vectors = OnnxMetadata.of(file), test_vectors_of(file)
     check_memory(file, metadata)
-    session = open_session(file, device="cpu")
-    check_fit(file, metadata, session)
-    run = in_time(session, time.monotonic() + MAX_SECONDS)
-    checks = (
-        attempt("contents", lambda: check_contents(file, metadata)),
-        attempt("structure", lambda: check_structure(file)),
-        attempt("test vectors", lambda: check_test_vectors(metadata, vectors, run)),
-        attempt("sizes", lambda: check_sizes(metadata, run)),
-    )
-    return Verification(file.name, metadata, checks, tuple(open_session(file).get_providers()))
+    with closing(ApartSession(file, Configuration(CPU, core_count()))) as session:
+        check_fit(file, metadata, session)
+        run = in_time(file, metadata, session, time.monotonic() + max_seconds)
+        checks = (
+            attempt("contents", lambda: check_contents(file, metadata)),
+            attempt("structure", lambda: check_structure(file)),
+            attempt("test vectors", lambda: check_test_vectors(metadata, vectors, run)),
+            attempt("sizes", lambda: check_sizes(metadata, run)),
+        )
+    used = open_session(file, start=ApartSession)
+    return Verification(file.name, metadata, checks, tuple(used.get_providers()))
 
 
 def check_memory(file: OnnxFile, metadata: OnnxMetadata) -> None:
@@ -109,26 +113,16 @@ def check_memory(file: OnnxFile, metadata: OnnxMetadata) -> None:
             )
 
 
-def in_time(session: Session, deadline_s: float) -> Run:
-    """Return a function that runs a session of ONNX Runtime until a time of `time.monotonic`, and then fails.
-
-    The runtime stops between two operators of the graph.
-    """
-    import onnxruntime
+def in_time(file: OnnxFile, metadata: OnnxMetadata, session: Session, deadline_s: float) -> Run:
+    """Return a function that runs an ApartSession until a time of `time.monotonic`, and then fails."""
 
     def run(feeds: Mapping[str, FloatImages]) -> FloatImages:
-        options = onnxruntime.RunOptions()
-        timer = threading.Timer(max(0, deadline_s - time.monotonic()), setattr, (options, "terminate", True))
-        timer.daemon = True
-        timer.start()
+        limit = run_limit(metadata.spec, metadata.bytes_per_pixel, feeds, on_gpu=False)
+        limit = replace(limit, seconds=min(limit.seconds, max(0, deadline_s - time.monotonic())))
         try:
-            return run_session(session, feeds, options)
-        except ModelRunError as error:
-            if options.terminate:
-                raise UserError(f"the runs took more than {MAX_SECONDS:.0f} seconds and were stopped") from error
-            raise
-        finally:
-            timer.cancel()
+            return run_session(session, feeds, limit, name=file.name)
+        except OverTimeError as error:
+            raise UserError(f"the runs took more than {limit.seconds:,.0f} seconds and were stopped") from error
 
     return run
 

@@ -21,6 +21,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 MAX_LAYERS = 256
 """Most blocks or layers of one kind that a network may have. The largest public one has 32."""
+MAX_PARAMETERS = 500_000_000
+"""Most numbers that a network may have. The largest public one has 183 million."""
 INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -115,7 +117,8 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
     names: our names → published names.
     state: the published tensors.
 
-    Raises UserError for the first tensor that is missing, superfluous, of the wrong shape, or not finite.
+    Raises UserError for the first tensor that is missing, superfluous, of the wrong shape, or not finite, and if
+    there are more numbers than in any network.
     """
     # On "meta" the network needs no memory. The sizes that a file claims are checked before any memory is allocated.
     try:
@@ -124,6 +127,8 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
     except RuntimeError as error:  # The number of bytes is too large for PyTorch.
         raise UserError("its tensors have sizes that are too large for a network") from error
     expected = rename_modules(network.state_dict(), names)
+    if (count := sum(tensor.numel() for tensor in expected.values())) > MAX_PARAMETERS:
+        raise UserError(f"it is a network of {count:,} numbers, expected at most {MAX_PARAMETERS:,}")
     for key in {**expected, **state}:
         wanted, found = expected.get(key), state.get(key)
         if found is None and key.endswith(".num_batches_tracked"):

@@ -133,12 +133,18 @@ def is_discriminator(state: State) -> bool:
     return all(f"conv{i}.conv_sn.weight" in state for i in (1, 6))
 
 
-def build_discriminator(state: State) -> PatchLogits:
+def discriminator_names() -> dict[str, str]:
+    """Return our names → published names; the published files lack those of the vectors v."""
     names: dict[str, str] = {}
     for i in range(6):
         ours, theirs = f"stages.{i}.0", f"conv{i + 1}.conv_sn"
         names |= {ours: theirs, f"{ours}.parametrizations.weight.original": f"{theirs}.weight"}
         names |= {f"{ours}.parametrizations.weight.0._{end}": f"{theirs}.weight_{end}" for end in "uv"}
+    return names
+
+
+def build_discriminator(state: State) -> PatchLogits:
+    names = discriminator_names()
     width, in_channels = conv_channels(state, "conv1.conv_sn")
     return PatchLogits(
         assemble(lambda: SNPatchDiscriminator(in_channels, width=width), names, with_singular_vectors(state))

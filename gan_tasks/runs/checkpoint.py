@@ -53,10 +53,10 @@ def save_checkpoint(
     Args:
         good: whether the training was well at this step; others are used only if there is no good one.
 
-    Raises OSError if the disk is full or the folder is read-only; the existing checkpoints stay unchanged.
+    Raises OSError if the disk is full, or the run folder is read-only or gone; existing checkpoints stay unchanged.
     """
     final = checkpoint_path(folder, step)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
     state = {**state, "good": good}
     if final.is_dir() and (listed := same_parts(final, parts)) is not None:
@@ -210,7 +210,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def is_checkpoint_name(name: str) -> bool:
-    return re.fullmatch(r"step-\d{8,12}", name) is not None
+    return re.fullmatch(r"step-[0-9]{8,12}", name) is not None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -239,7 +239,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}")
     temporary.unlink(missing_ok=True)
-    write_synced(temporary, data)
+    try:
+        write_synced(temporary, data)
+    except OSError:  # a half file would fill a full disk
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
     sync_folder(path.parent)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import shlex
 import sys
@@ -44,6 +45,7 @@ from gan_tasks.runs.inputs import input_paths, list_inputs, write_inputs
 from gan_tasks.runs.json_file import read_json, read_object
 from gan_tasks.runs.options_file import options_toml, with_absolute_paths
 from gan_tasks.spec import ModelSpec, spec_from_json, spec_to_json
+from gan_tasks.stderr import say
 from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.entry import where_of
@@ -51,6 +53,8 @@ from gan_tasks.tasks.own import OPTION, module_argument, source_file
 from gan_tasks.tasks.size_limit import build_networks
 
 END_OF = "end-of-"
+LONGEST_POINTER_BYTES = 100
+"""More than the name of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,10 @@ class RunFolder:
         write_atomically(self.path / f"{END_OF}{name}", checkpoint.name.encode())
 
     def _pointed_at(self, pointer: Path) -> Path | None:
-        name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+        if not pointer.is_file():
+            return None
+        with pointer.open("rb") as file:
+            name = file.read(LONGEST_POINTER_BYTES).decode(errors="replace").strip()
         checkpoint = self.checkpoints / name
         return checkpoint if is_checkpoint_name(name) and checkpoint.is_dir() else None
 
@@ -216,6 +223,7 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
         checked(RunContent, content)
         task_class = find_task(content["task"]).load()
         config = from_json(task_class.Config, content["task_config"])
+        check_paths(input_paths(config, Path(content["data"]), Path(content["init_from"] or "")))
     except UnknownTaskError as error:
         name = str(content["task"])
         raise UserError(
@@ -224,6 +232,17 @@ def read_run(path: Path) -> tuple[Task[Any, Any], dict[str, Any]]:
     except UserError as error:
         raise UserError(f"{run.config} cannot be used: {error}") from error
     return task_class(config), content
+
+
+def check_paths(paths: Mapping[str, Path]) -> None:
+    """Raise UserError for a path that no system takes."""
+    for option, path in paths.items():
+        try:
+            is_path = b"\0" not in os.fsencode(path)
+        except UnicodeEncodeError:
+            is_path = False
+        if not is_path:
+            raise UserError(f"{option}: {str(path)[:100]!r} is no path")
 
 
 def how_to_name(content: dict[str, Any]) -> str:
@@ -268,7 +287,7 @@ def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Pa
     if is_checkpoint:
         checkpoint, weights = path, weights_for_use(path)
     else:
-        found = load_first(run.checkpoints, weights_for_use, warn, best=run.best)
+        found = load_first(run.checkpoints, weights_for_use, say, best=run.best)
         if found is None:
             raise CheckpointError(
                 f"{path} has no checkpoint yet: continue the training with `gan-tasks train --resume {path}`"
@@ -285,10 +304,6 @@ def weights_for_use(checkpoint: Path) -> dict[str, Tensor]:
     """Load the weights of the generators: their average if there is one."""
     state = load_state(checkpoint)
     return load_part(checkpoint, "average" if "average" in state["parts"] else "generators", state)
-
-
-def warn(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def to_json(config: Any) -> Any:

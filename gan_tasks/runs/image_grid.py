@@ -55,7 +55,7 @@ def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[st
 
 def save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> None:
     """Write `grid(rows, column_titles)` to `path` as PNG. Creates the folder if it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     Image.fromarray(grid(rows, column_titles)).save(path, format="PNG")
 
 

@@ -22,6 +22,8 @@ from gan_tasks.runs.json_file import read_json
 from gan_tasks.runs.options_file import key, leaves
 
 FILE_NAME = "inputs.json"
+LARGEST_BYTES = 500_000_000
+"""The largest inputs.json, of about ten million files."""
 SUFFIXES = IMAGE_SUFFIXES | {".safetensors"}
 """What counts in a folder: images, and the weights of a run that is given to --init-from."""
 
@@ -89,7 +91,7 @@ def write_inputs(run: Path, inputs: Mapping[str, Input]) -> None:
 def read_inputs(run: Path) -> dict[str, Input]:
     """Read what `write_inputs` wrote. Raises UserError if the file is missing or damaged."""
     try:
-        content = read_json(run / FILE_NAME)
+        content = read_json(run / FILE_NAME, largest_bytes=LARGEST_BYTES)
         return {option: Input(Path(each["path"]), dict(each["files"])) for option, each in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

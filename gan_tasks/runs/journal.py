@@ -8,14 +8,15 @@ Keys are `group/name`: `d/*` and `g/*` are weighted losses, `lr/*` learning rate
 sample grid; some grids are drawn by time, so that these lines differ between two runs that are otherwise equal.
 """
 
+import contextlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.json_file import parse_json
 
+LONGEST_LINE_BYTES = 1_000_000
 LARGEST = 1e11
 """Largest number of steps, of images, and of seconds since 1970 (the year 5138)."""
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no values for these
@@ -69,16 +71,24 @@ class Journal:
         Events of the kind "changed" stay: they say what was changed from outside when the run was resumed.
         """
         if self.size_bytes() > size_bytes:
-            later = self.path.read_bytes()[size_bytes:].splitlines(keepends=True)
+            with self.path.open("rb") as file:
+                file.seek(size_bytes)
+                kept = [line for line in _lines(file) if b'"event": "changed"' in line]
             os.truncate(self.path, size_bytes)
             with self.path.open("ab") as file:
-                file.writelines(line for line in later if b'"event": "changed"' in line)
+                file.writelines(kept)
 
     def _append(self, step: int, images: int, fields: Mapping[str, Any]) -> None:
         line = {"step": step, "images": images, "time": round(self._began_s + time.monotonic(), 3)}
         line |= {key: _to_json(value) for key, value in fields.items()}
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        size_bytes = self.size_bytes()
+        try:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # `\udcNN` is JSON, too
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        except OSError:  # the disk is full: the next line must not follow a half one
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size_bytes)
+            raise
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -86,19 +96,31 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
     An incomplete last line is left out, so that the journal can be read during the training.
 
-    Raises UserError if there is no journal, or if a line before the last one is damaged.
+    Raises UserError if there is no journal, if a line before the last one is damaged, or if one is too long.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: expected the journal of a run. Name a run folder.")
     if not path.is_file():  # a pipe would never end
         raise UserError(f"{path} is not a file: expected the journal of a run. Remove it.")
-    *complete, _incomplete = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [parsed_line(path, number, line) for number, line in enumerate(complete, start=1)]
+    with path.open("rb") as file:
+        lines = enumerate(_lines(file), start=1)
+        return [
+            parsed_line(path, number, line.decode("utf-8", "replace").rstrip("\n"))
+            for number, line in lines
+            if line.endswith(b"\n") or len(line) > LONGEST_LINE_BYTES
+        ]
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends. A line that is too long comes in pieces, which are too long, too."""
+    return iter(lambda: file.readline(LONGEST_LINE_BYTES + 1), b"")
 
 
 def parsed_line(path: Path, number: int, line: str) -> dict[str, Any]:
     """Return the fields of a line. Raises UserError if they are not those of a line that `Journal` writes."""
     try:
+        if len(line) > LONGEST_LINE_BYTES:
+            raise ValueError(f"it is longer than {LONGEST_LINE_BYTES:,} bytes")
         fields = parse_json(line)
         if not isinstance(fields, dict):
             raise ValueError(f"it is a {type(fields).__name__}")
@@ -149,7 +171,15 @@ def _from_json(value: Any) -> Any:
 def _remove_incomplete_line(path: Path) -> None:
     """Remove what follows the last newline: the incomplete line of a process that was killed."""
     with path.open("rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - LONGEST_LINE_BYTES)
+            file.seek(start)
+            if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)
 
 
 def _tensorboard_writer(folder: Path) -> Any:

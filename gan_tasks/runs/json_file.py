@@ -10,17 +10,29 @@ from typing import Any
 
 from gan_tasks.datasets.errors import UserError
 
+LARGEST_BYTES = 64_000_000
+"""The largest JSON file of a run. Parsed, it may take twenty times as much memory."""
+
 
 class JsonError(UserError):
     """A JSON file cannot be read. The message names the file and the reason."""
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises JsonError if it is no file, cannot be read, or is not valid JSON."""
+def read_json(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> Any:
+    """Return the content of a JSON file.
+
+    Raises JsonError if it is no file, is larger than `largest_bytes`, cannot be read, or is not valid JSON.
+    """
     if not path.is_file():  # a pipe would never end
         raise JsonError(f"{path} is not a file. Restore it, or move it away")
     try:
+        if (size_bytes := path.stat().st_size) > largest_bytes:
+            raise JsonError(
+                f"{path} has {size_bytes:,} bytes, expected {largest_bytes:,} at most. Restore it, or move it away"
+            )
         return parse_json(path.read_bytes())
+    except JsonError:
+        raise
     except OSError as error:
         raise JsonError(f"{path} cannot be read ({error.strerror or error}). Restore it, or move it away") from error
     except ValueError as error:

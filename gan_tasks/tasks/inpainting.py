@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_float, to_uint8
 from gan_tasks.datasets.images.pixels import Pixels
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
@@ -94,6 +95,8 @@ class InpaintingConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_residual(self.residual_downscale, self.residual)
+        if self.network != "context-encoder" and self.width % 4:
+            raise UserError(f"width is {self.width}: expected a multiple of 4 for the network {self.network}")
 
 
 DEEPFILL_V1 = InpaintingConfig(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.stderr import say
 from gan_tasks.tasks.base import BestBy, Data, Split, Stage, Task
 from gan_tasks.training.hold_out import FEWEST_IMAGES, Names, choose, names_of, only, without
 
@@ -60,9 +60,9 @@ def open_data(
         raise UserError(f"{root} no longer has the images that the run holds out, or no others: restore them")
     if not quiet:
         for problem in found.problems:
-            print(f"left out: {problem}", file=sys.stderr)
+            say(f"left out: {problem}")
         for sentence in filter(None, (found.summary, said)):
-            print(sentence, file=sys.stderr)
+            say(sentence)
     return task, DataSets(training, held_out, shown, taken_out)
 
 

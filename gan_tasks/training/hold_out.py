@@ -60,6 +60,10 @@ def without(data: Data, names: Names) -> Data | None:
 
 def part(data: Data, names: Names, keeps: Callable[[str, set[str]], bool]) -> Data | None:
     sides = [set(side) for side in names]
+    if len(sides) != (expected := 2 if isinstance(data, UnpairedImages) else 1):
+        raise UserError(
+            f"the run holds out images of {len(sides)} sides, expected {expected}: restore its config.json"
+        )
     if isinstance(data, UnpairedImages):
         a, b = (
             [path for path in paths if keeps(path.stem, side)]

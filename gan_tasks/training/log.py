@@ -18,6 +18,7 @@ from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position
 from gan_tasks.training.runtime import Runtime
 from gan_tasks.training.step import Trainer
+from gan_tasks.training.stopping.signals import StopSignals
 from gan_tasks.training.validation import Samples, thin_samples
 
 
@@ -75,27 +76,33 @@ class TrainingLog:
         self.shown = {name: values[name] for name in ("d/total", "g/total") if name in values}
         self.write(values)
 
-    def sample(self, trainer: Trainer) -> None:
-        """Write the sample grid, and log the diversity and the colours of the outputs, once at a step."""
+    def sample(self, trainer: Trainer, signals: StopSignals) -> None:
+        """Write the sample grid, and log the diversity and the colours of the outputs, once at a step.
+
+        A signal ends it before its next image, and then nothing is written.
+        """
         if self.position.sampled_step == self.position.step:
             return
         if self.runtime.is_main:
             path = self.run.samples / f"step-{self.position.step:08d}.png"
-            self.write(self.samples.save(path, trainer.best_generators, self.runtime))
+            values = self.samples.save(path, trainer.best_generators, self.runtime, signals)
+            if values is None:
+                return
+            self.write(values)
             thin_samples(self.run.samples, self.config.sample_every_steps)
         self.position.sampled_step = self.position.step
 
-    def draw_if_due(self, trainer: Trainer) -> None:
+    def draw_if_due(self, trainer: Trainer, signals: StopSignals) -> None:
         """Draw samples and report, if `report_every_s` is over."""
-        if self.runtime.is_main and self.report_pace.is_due():
-            self.draw(trainer)
+        if self.runtime.is_main and self.report_pace.is_due() and not signals:
+            self.draw(trainer, signals)
 
-    def draw(self, trainer: Trainer, *, sample: bool = True) -> None:
+    def draw(self, trainer: Trainer, signals: StopSignals, *, sample: bool = True) -> None:
         """Write the sample grid and the report while the training runs. The training goes on if this fails."""
         with self.report_pace.timed():
             try:
                 if sample:
-                    self.sample(trainer)
+                    self.sample(trainer, signals)
                 write_report(self.run.path, refresh_s=self.config.report_every_s)
             except (OSError, UserError) as error:
                 self.runtime.say(f"the samples and the report were not drawn at step {self.position.step}: {error}")

@@ -37,7 +37,7 @@ from gan_tasks.training.step import Trainer, mix_seed
 from gan_tasks.training.stopping.failures import in_words, state_text
 from gan_tasks.training.stopping.lock import locked
 from gan_tasks.training.stopping.resuming import RunOptions, check_resumption, with_changes
-from gan_tasks.training.stopping.signals import ends_at_sigterm, stop_signals
+from gan_tasks.training.stopping.signals import CutShortError, StopSignals, ends_at_once, stop_signals
 from gan_tasks.training.validation import Samples, SetEvaluator, evaluate_images
 
 FIRST_CHECKPOINT_S = 60
@@ -48,7 +48,7 @@ class TrainingError(RuntimeError):
 
 
 class Interrupted(SystemExit):
-    """A signal stopped the training, and a checkpoint was saved. The exit code is 128 + the signal's number."""
+    """A signal stopped the training, and its state is saved. The exit code is 128 + the signal's number."""
 
 
 def train(
@@ -69,11 +69,12 @@ def train(
         init_from: a model whose fitting weights initialise the generators, see `init_from_model`.
 
     Raises UserError for bad input, StoppedError after an error such as a missing file or a full disk, TrainingError
-    if losses stay non-finite, and Interrupted after SIGTERM or SIGINT, when a checkpoint has been saved.
+    if losses stay non-finite, and Interrupted after SIGTERM, SIGINT or SIGHUP, when the state has been saved. Before
+    the end of the first step there is nothing to save: it raises Interrupted, SystemExit or KeyboardInterrupt.
     """
     config = config or TrainConfig()
     source = None if init_from is None else Path(init_from).absolute()
-    with ends_at_sigterm(), started(config) as runtime:
+    with ends_at_once(), started(config) as runtime:
         quiet = config.quiet or not runtime.is_main
         task, data_sets = open_data(task, Path(data), config.seed, hold_out=config.hold_out, quiet=quiet)
         run = RunFolder(Path(out))
@@ -103,7 +104,7 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
     before = RunOptions(task, from_json(TrainConfig, content["train_config"]), Path(content["data"]), init_from)
     now = with_changes(run.path, before, changes)
     config: TrainConfig = now.config
-    with ends_at_sigterm(), started(config) as runtime, locked(run.path) if runtime.is_main else nullcontext():
+    with ends_at_once(), started(config) as runtime, locked(run.path) if runtime.is_main else nullcontext():
         resumption = check_resumption(run, before, now, say=runtime.is_main)
         quiet, names = config.quiet or not runtime.is_main, content["held_out"]
         task, data_sets = open_data(now.task, now.data, config.seed, taken_out=names, quiet=quiet)
@@ -150,6 +151,7 @@ class Loop:
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
         self.position = Position()
+        self.signals = StopSignals()
         self.checkpoint_pace = Pace(config.checkpoint_every_s, first_s=FIRST_CHECKPOINT_S)
         self.all_ranks_stop = False
         """Whether all ranks have left the training at the same step, so that they can save together."""
@@ -165,6 +167,7 @@ class Loop:
             checkpoint, (parts, state) = found
             self.position = position_of(state, checkpoint, len(self.stages))
             meters = meters_of(state, checkpoint, self.runtime)
+        self.opened_step = self.position.step
         self.trainer = self.make_trainer()
         if found:
             self.trainer.load_parts(parts, checkpoint)
@@ -187,33 +190,34 @@ class Loop:
             self.log.event("initialised", source=str(self.init_from), taken=taken)
             if not config.quiet:
                 self.runtime.say(f"from {self.init_from}: {taken}")
-        with stop_signals() as signals:
+        with stop_signals() as self.signals:
             try:
-                self.run_stages(signals)
-                self.finish(hurry=bool(signals))
+                self.run_stages()
+                self.finish(hurry=self.runtime.any(bool(self.signals)))
+            except CutShortError:  # in the first step: the newest checkpoint holds everything
+                pass
             except TrainingError:
                 with suppress(OSError, UserError):
                     self.log.write_documents()
                 raise
             except Exception as error:
                 self.stop_after(error)
-        if signals:
-            self.runtime.say(
-                f"stopped by signal {signals[0]}: resume with `gan-tasks train --resume {self.run.path}`"
-            )
-            raise Interrupted(128 + signals[0])
+        if self.signals:
+            number = self.signals.caught[0]
+            self.runtime.say(f"stopped by signal {number}: resume with `gan-tasks train --resume {self.run.path}`")
+            raise Interrupted(128 + number)
 
-    def run_stages(self, signals: list[int]) -> None:
+    def run_stages(self) -> None:
         """Train until the last stage ends, or a signal or `max_steps` stops it."""
         if self.is_finished():
             self.runtime.say(f"{self.run.path} has finished its training: to go on, give a larger --epochs")
             return
         if self.runtime.is_main and self.config.report_every_s:
             # A resumed run samples where an uninterrupted one does.
-            self.log.draw(self.trainer, sample=not self.position.step)
+            self.log.draw(self.trainer, self.signals, sample=not self.position.step)
         quiet = self.config.quiet or not self.runtime.is_main
         with track(self.total_images, "Training", "images", done=self.position.images, quiet=quiet) as advance:
-            while self.run_stage(signals, advance) and not self.is_last_stage():
+            while self.run_stage(advance) and not self.is_last_stage():
                 self.change_stage()
 
     def stop_after(self, error: Exception) -> NoReturn:
@@ -221,7 +225,7 @@ class Loop:
         # Without an agreement the other ranks wait in another call: they cannot take part in saving.
         if self.trainer.is_whole and (self.runtime.world_size == 1 or self.all_ranks_stop):
             with suppress(Exception):
-                self.save(acted=False)
+                self.save()
         with suppress(Exception):
             self.log.write_documents()
         stopped = in_words(error, self.run, self.position.step)
@@ -283,7 +287,7 @@ class Loop:
         self.save()
         self.log.event("stage", name=self.trainer.stage.name)
 
-    def run_stage(self, signals: list[int], advance: Advance) -> bool:
+    def run_stage(self, advance: Advance) -> bool:
         """Train until the stage ends (returns True), or a signal or `max_steps` stops it (returns False)."""
         stage, position, config = self.trainer.stage, self.position, self.config
         stream = ImageStream(
@@ -296,31 +300,44 @@ class Loop:
         )
         pin_memory = self.runtime.device.type == "cuda"
         batches = load_batches(self.data.train, stream, workers=config.workers, pin_memory=pin_memory)
-        if position.acted_step < position.step:  # an error stopped the run before they were done
-            self.run_periodic_actions()
         with closing(batches):
-            while not self.is_stage_over():
+            while self.run_periodic_actions():
+                if self.is_stage_over():
+                    return True
                 if config.max_steps and position.step >= config.max_steps:
                     return False
-                batch, error = next_or_error(batches)
-                if self.runtime.any(bool(signals) or error is not None):
+                batch, error = self.next_or_error(batches)
+                if self.runtime.any(bool(self.signals) or error is not None):
                     self.all_ranks_stop = True
                     for each in self.runtime.gather(error):
                         if each is not None:
                             raise each
                     return False
                 self.take_step(batch, advance)
-                self.run_periodic_actions()
-        return True
+        self.all_ranks_stop = True
+        return False
+
+    def next_or_error(self, batches: Iterator[Any]) -> tuple[Any, Exception | None]:
+        """Return the next batch, or the error in its place; neither if a signal ended the wait for it."""
+        try:
+            with self.signals.cutting_short():
+                return next(batches), None
+        except CutShortError:
+            return None, None
+        except Exception as error:
+            return None, error
 
     def take_step(self, batch: Any, advance: Advance) -> None:
         stage, position = self.trainer.stage, self.position
-        values = self.trainer.step(
-            batch,
-            index=position.step,
-            lr_factor=schedules.factor(stage.schedule, self.epoch(position.stage_images), position.history),
-            stage_images=position.stage_images,
-        )
+        # The first step may compile for minutes. Several processes leave a step together only.
+        can_end = position.step == self.opened_step and self.runtime.world_size == 1
+        with self.signals.cutting_short(when=can_end):
+            values = self.trainer.step(
+                batch,
+                index=position.step,
+                lr_factor=schedules.factor(stage.schedule, self.epoch(position.stage_images), position.history),
+                stage_images=position.stage_images,
+            )
         position.step += 1
         position.images += self.images_a_step
         position.stage_images += self.images_a_step
@@ -345,9 +362,15 @@ class Loop:
                 f"training stopped at step {position.step}; {kept}. Try a lower --lr or --precision fp32"
             )
 
-    def run_periodic_actions(self) -> None:
-        """Log, sample, evaluate and save, as far as they are due. Does nothing twice at a step."""
+    def run_periodic_actions(self) -> bool:
+        """Log, sample, evaluate and save, as far as they are due. Does nothing twice at a step.
+
+        Returns False if a signal came: then the state is still to be saved, and what was not done is done after a
+        resume.
+        """
         position, config, stage, log = self.position, self.config, self.trainer.stage, self.log
+        if position.acted_step == position.step:
+            return True
 
         def due(every_steps: int) -> bool:
             return every_steps > 0 and position.step % every_steps == 0
@@ -357,8 +380,8 @@ class Loop:
         if due(config.log_every_steps) or is_early:
             log.write_means(self.trainer)
         if due(config.sample_every_steps):
-            log.sample(self.trainer)
-        log.draw_if_due(self.trainer)
+            log.sample(self.trainer, self.signals)
+        log.draw_if_due(self.trainer, self.signals)
         if stage.schedule.schedule == "plateau":
             images = position.stage_images
             evaluate = self.epoch(images) > self.epoch(images - self.images_a_step)
@@ -366,32 +389,41 @@ class Loop:
             evaluate = due(config.evaluate_every_steps)
         is_best = evaluate and self.evaluate()
         # The clock of rank 0 decides for all ranks, because all take part in saving.
-        is_time = self.runtime.any(self.runtime.is_main and self.checkpoint_pace.is_due())
+        is_time = self.runtime.is_main and self.checkpoint_pace.is_due()
+        is_stopped, is_time = self.runtime.any_of(bool(self.signals), is_time)
+        if is_stopped:
+            return False
         if is_best or is_time or due(config.checkpoint_every_steps):
-            self.save(is_best=is_best)
+            self.save(is_best=is_best, acted=True)
         position.acted_step = position.step
+        return True
 
     def evaluate(self) -> bool:
-        """Evaluate on held-out images. Returns whether this is the best evaluation so far."""
+        """Evaluate on held-out images. Returns whether this is the best evaluation so far.
+
+        A signal ends it before its next image, and then the step stays without an evaluation.
+        """
         if self.data.held_out is None or self.best_by is None:
             return False
         if self.position.evaluated_step == self.position.step:
             return schedules.stale(self.position.history) == 0
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float] | None = {}
         if self.runtime.is_main:
-            limit = self.config.max_evaluated_images
-            generators = self.trainer.best_generators
             metrics = evaluate_images(
                 self.task,
-                generators,
+                self.trainer.best_generators,
                 self.data.held_out,
-                limit=limit,
+                limit=self.config.max_evaluated_images,
                 runtime=self.runtime,
                 set_evaluator=self.set_evaluator,
+                signals=self.signals,
             )
-            self.log.write({f"val/{name}": value for name, value in metrics.items()})
+        metrics = self.runtime.gather(metrics)[0]
+        if metrics is None:
+            return False
+        self.log.write({f"val/{name}": value for name, value in metrics.items()})
         metric = metric_named(self.best_by.replace("-", "_"))
-        value: float = self.runtime.gather(metrics)[0][metric.key]
+        value = metrics[metric.key]
         self.position.history = [*self.position.history, value if metric.lower_is_better else -value]
         self.position.evaluated_step = self.position.step
         is_best = schedules.stale(self.position.history) == 0
@@ -401,10 +433,10 @@ class Loop:
             self.log.event("stopped-early", evaluations=len(self.position.history), patience=self.config.patience)
         return is_best
 
-    def save(self, *, is_best: bool = False, acted: bool = True) -> None:
+    def save(self, *, is_best: bool = False, acted: bool = False) -> None:
         """Save a checkpoint. It writes nothing to the journal, because the time decides about some checkpoints.
 
-        acted: what is due at this step is done with it, and not to be done after a resume.
+        acted: it is the last of what is due at this step, and nothing is to be done after a resume.
         """
         with self.checkpoint_pace.timed():
             parts = self.trainer.parts()
@@ -429,18 +461,11 @@ class Loop:
         finished = self.is_finished()
         is_best = finished and self.evaluate()
         if not hurry:
-            self.log.sample(self.trainer)
+            self.log.sample(self.trainer, self.signals)
             self.log.write_means(self.trainer)
         if finished or not hurry:
             self.save(is_best=is_best)
         self.log.write_documents()
-
-
-def next_or_error(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
-    try:
-        return next(batches), None
-    except Exception as error:
-        return None, error
 
 
 def meters_of(state: Mapping[str, Any], checkpoint: Path, runtime: Runtime) -> dict[str, list[Tensor]]:

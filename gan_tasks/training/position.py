@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Range
-from gan_tasks.runs.checkpoint import CheckpointError
+from gan_tasks.runs.checkpoint import CheckpointError, checkpoint_path, step_of
 from gan_tasks.runs.folder import from_json
 
 LARGEST_TOTAL = 10**15
@@ -52,5 +52,10 @@ def position_of(state: Mapping[str, Any], checkpoint: Path, stages: int) -> Posi
         raise CheckpointError(
             f"checkpoint {checkpoint} is of stage {position.stage + 1} of a training that has {stages} stages: "
             "config.json was changed. Restore it"
+        )
+    if position.step != step_of(checkpoint):
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is of step {position.step}: its folder was renamed or copied. Remove it, or "
+            f"give it the name {checkpoint_path(checkpoint.parent, position.step).name}"
         )
     return position

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.stderr import say
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -40,7 +40,7 @@ class Runtime:
     def say(self, message: str) -> None:
         """Print a message, in the main process only."""
         if self.is_main:
-            print(message, file=sys.stderr)
+            say(message)
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
@@ -102,11 +102,15 @@ class Runtime:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on at least one rank."""
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """Return for each flag whether it is set on at least one rank."""
         if self.world_size == 1:
-            return flag
-        shared = torch.tensor(float(flag), device=self.device)
+            return list(flags)
+        shared = torch.tensor(flags, dtype=torch.float32, device=self.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return bool(shared.item())
+        return [bool(flag) for flag in shared.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in rank order."""

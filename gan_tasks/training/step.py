@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from gan_tasks.runs.checkpoint import CheckpointError, Parts, load_weights, shap
 from gan_tasks.tasks.base import NetworkRole, Stage, Step, Task
 from gan_tasks.training.runtime import Runtime
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps of a weight."""
 LARGEST_WEIGHT = 1e6
 """A larger weight is a sign that the training has diverged."""
 
@@ -239,18 +241,24 @@ class Trainer:
             ) from error
         for role, optimizer in self.optimizers.items():
             stored = parts[f"optimizer-{role}"]
-            for parameter, name in optimizer_names(self.networks[role], optimizer).items():
-                for key in ("step", "exp_avg", "exp_avg_sq"):
+            names = optimizer_names(self.networks[role], optimizer)
+            check_moments(stored, names.values(), checkpoint)
+            for parameter, name in names.items():
+                for key in MOMENTS:
                     if (value := stored.get(f"{name}/{key}")) is None:
                         continue
                     # Keep the memory layout of the parameter: the update is slower with another one.
-                    like = torch.empty_like(parameter) if key != "step" else value.new_empty(())
+                    like = torch.empty_like(parameter) if key != "step" else torch.empty((), device=value.device)
                     if like.shape != value.shape:
                         raise CheckpointError(
                             f"checkpoint {checkpoint}: the optimizer's {key} of {name} is {shape_text(value)} "
                             f"instead of {shape_text(like)}. Use the version of gan-tasks that config.json names"
                         )
                     optimizer.state[parameter][key] = like.copy_(value)
+                    if key == "step" and not like >= 0:
+                        raise CheckpointError(
+                            f"checkpoint {checkpoint}: the optimizer has taken {like} steps of {name}"
+                        )
 
 
 def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
@@ -283,6 +291,23 @@ def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -
     """Return the names, within the networks, of the weights that an optimiser updates."""
     names = {parameter: name for name, parameter in networks.named_parameters()}
     return {p: names[p] for group in optimizer.param_groups for p in group["params"]}
+
+
+def check_moments(stored: Mapping[str, Tensor], weights: Iterable[str], checkpoint: Path | str) -> None:
+    """Raise CheckpointError if the state of an optimizer is that of other weights, or incomplete.
+
+    A weight that has had no gradient has none.
+    """
+    complete = [{f"{name}/{key}" for key in MOMENTS} for name in weights]
+    wrong = [f"{name} is unknown" for name in stored.keys() - set().union(*complete)]
+    wrong += [
+        f"{name} is missing" for keys in complete if not keys.isdisjoint(stored) for name in keys - stored.keys()
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: the state of an optimizer does not fit the network of its run ({min(wrong)}). "
+            "Use the version of gan-tasks that config.json names"
+        )
 
 
 def mix_seed(*numbers: int) -> int:

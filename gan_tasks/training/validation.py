@@ -24,6 +24,7 @@ from gan_tasks.metrics.reference import l1, psnr, ssim
 from gan_tasks.runs.image_grid import save_grid
 from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.runtime import Runtime
+from gan_tasks.training.stopping.signals import StopSignals
 
 SAMPLES = 4  # rows of a sample grid
 MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
@@ -43,8 +44,10 @@ class Samples:
     def __init__(self, task: Task[Any, Any], data: Data) -> None:
         self.task, self.data = task, data
 
-    def save(self, path: Path, generators: nn.ModuleDict, runtime: Runtime) -> dict[str, float]:
-        """Write a grid, and return the values for the journal.
+    def save(
+        self, path: Path, generators: nn.ModuleDict, runtime: Runtime, signals: StopSignals
+    ) -> dict[str, float] | None:
+        """Write a grid, and return the values for the journal; None, without a grid, if a signal came.
 
         These are the diversity of the outputs, relative to that of the targets (1 = equal), and their colours beside
         those of the targets, over the masked pixels if there is a mask. Draws no random numbers that training uses.
@@ -54,6 +57,8 @@ class Samples:
         # Eager, because torch.compile would compile the training step for other sizes after it has seen these.
         with task.evaluating(generators), runtime.autocast(), torch.compiler.set_stance("force_eager"):
             for row in rows:
+                if signals:
+                    return None
                 batch, output, target = translate(task, self.data, row * len(self.data) // len(rows), runtime)
                 shown.append(task.shown_images(batch, output))
                 images, mask = (output.float().cpu(), target.float().cpu()), self.mask_of(batch)
@@ -121,8 +126,9 @@ def evaluate_images(
     limit: int,
     runtime: Runtime,
     set_evaluator: SetEvaluator | None = None,
-) -> dict[str, float]:
-    """Return metrics of at most `limit` images by name.
+    signals: StopSignals,
+) -> dict[str, float] | None:
+    """Return metrics of at most `limit` images by name; None if a signal came before the last image was done.
 
     For a task with targets these are the means of L1 (of values in [0, 1]), PSNR (dB) and SSIM. With `set_evaluator`
     they include the kernel distance between outputs and real images, and the limits of its interval.
@@ -131,6 +137,8 @@ def evaluate_images(
     indices = set_evaluator.indices if set_evaluator else distinct(task, data, limit)
     sums = {"l1": 0.0, "psnr": 0.0, "ssim": 0.0} if has_target else {}
     for index in sorted(indices.sources):
+        if signals:
+            return None
         with task.evaluating(generators), runtime.autocast():
             _, output, target = translate(task, data, index, runtime)
         output, target = output.float().cpu(), target.float().cpu()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.errors import UserError, printable, visible
+from gan_tasks.datasets.errors import UserError, on_one_line, printable, visible
 from gan_tasks.datasets.folders import images_in, visible_files_below
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.images.formats import format_of
@@ -58,6 +58,7 @@ def test_names_cannot_command_a_terminal() -> None:
     shown = visible(name)
     assert shown == "\\x1b]0;owned\\x07\\x1b[31mred\\x0d\\x7f\\x9b2J \\u202egnp.exe\\u2066"
     assert visible("two\nlines\tand 写 é 🎨") == "two\nlines\tand 写 é 🎨"
+    assert on_one_line("two\nlines\tand \x1b 写\u2028") == "two\\x0alines\\x09and \\x1b 写\\u2028"
 
 
 def test_names_that_are_not_utf8_are_printable() -> None:

@@ -71,7 +71,8 @@ class Numbers:
     def __getitem__(self, key): return (np.float32(key[1]), os.getpid())
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: print("got SIGTERM", flush=True))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: print("got", signal.Signals(number).name, flush=True))
     loader = load_batches(Numbers(), ImageStream(100, 2, 0), workers=2, start_method="fork")
     batches = iter(loader)
     print("workers", *{int(next(batches)[1][0]) for _ in range(6)}, flush=True)
@@ -95,8 +96,9 @@ def test_workers_ignore_signals_and_end_with_the_program(tmp_path: Path) -> None
         assert process.stdout is not None
         workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
         assert len(workers) == 2
-        os.killpg(process.pid, signal.SIGTERM)
-        assert process.stdout.readline() == "got SIGTERM\n"
+        for name in ("SIGTERM", "SIGHUP"):
+            os.killpg(process.pid, signal.Signals[name])
+            assert process.stdout.readline() == f"got {name}\n"
         output, _ = process.communicate("\n", timeout=20)
         assert output == "continued\n"
         assert process.returncode == 0

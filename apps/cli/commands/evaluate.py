@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ def evaluate_command(command: Evaluate) -> None:
     from gan_tasks.runs.model_card import write_model_card
     from gan_tasks.runs.reports.report import write_report
 
+    check_out(command.out)
     model = open_model(command.model, device=command.device, mode=command.mode, direction=command.direction)
     task = with_masks(task_of(model, command.task, direction=command.direction), command.mask_options)
     found = evaluate(model, command.data, task=task, options=command.options)
@@ -133,6 +135,7 @@ def compare_command(command: Compare) -> None:
 
     if len(command.models) < 2:
         raise UserError(f"{len(command.models)} model to compare: give two or more, or use `gan-tasks evaluate`")
+    check_out(command.out)
     models: dict[str, Model] = {}
     for path in command.models:
         model = open_model(path, device=command.device, mode=command.mode, direction=command.direction)
@@ -154,6 +157,16 @@ def unused(name: str, names: Mapping[str, Model]) -> str:
         number += 1
         free = f"{name} ({number})"
     return free
+
+
+def check_out(out: Path | None) -> None:
+    """Raise UserError, before anything is measured, where the results could not be written."""
+    if out is None:
+        return
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "cannot be written to" if nearest.is_dir() else "is not a folder"
+        raise UserError(f"{nearest} {what}: give another folder with --out")
 
 
 def write_all(

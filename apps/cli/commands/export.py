@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK, print_line, say
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.ranges import Checked, Fraction
+from gan_tasks.datasets.ranges import Checked, Fraction, Range
 
 if TYPE_CHECKING:
     from gan_tasks.export.formats.super_resolution import FilesReport
@@ -93,16 +93,18 @@ class InterpolateNetworks(Checked, Command):
 
 
 @dataclass(frozen=True)
-class Verify(Command):
+class Verify(Checked, Command):
     """Check, without torch, that an exported model gives the same results here as when it was exported."""
 
     model: Positional[Path]
     """An .onnx file that `gan-tasks export` wrote."""
+    max_seconds: Annotated[float, Range(1, 1_000_000)] = 600
+    """The longest time of all its runs."""
 
     def run(self) -> int:
         from gan_tasks.export.onnx.verify import verify
 
-        verification = verify(self.model)
+        verification = verify(self.model, max_seconds=self.max_seconds)
         for line in verification.lines():
             print_line(line)
         return OK if verification.ok else FAILED

@@ -12,12 +12,14 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.apps.suggestions import commands_for, resume_command
-from gan_tasks.datasets.errors import UserError, counted, did_you_mean
+from gan_tasks.datasets.errors import UserError, counted, did_you_mean, on_one_line
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
 
 LONGEST_NAME, LONGEST_VALUE = 200, 2000
 """Characters that are shown of a tensor's name, and of a text in the metadata of a file."""
+LONGEST_CARD_BYTES = 100_000
+"""What is shown of the model card of a run."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Inspect(Command):
 
     def run(self) -> int:
         for line in inspect(self.file):
-            print_line(line)
+            print_line(on_one_line(line))
         return OK
 
 
@@ -95,7 +97,8 @@ def run_lines(path: Path) -> Iterator[str]:
     else:
         yield f"to go on: {resume_command(path, options)}"
     if (card := path / "model-card.md").is_file():
-        yield f"\n{card.read_text(encoding='utf-8').rstrip()}"
+        with card.open("rb") as file:
+            yield f"\n{file.read(LONGEST_CARD_BYTES).decode(errors='replace').rstrip()}"
 
 
 def spec_lines(spec: ModelSpec) -> Iterator[str]:
@@ -138,13 +141,15 @@ def checkpoint_lines(path: Path) -> Iterator[str]:
 
 def position_lines(path: Path) -> Iterator[str]:
     from gan_tasks.runs.checkpoint import load_state
+    from gan_tasks.runs.json_file import described_by
 
     state = load_state(path)
-    position = state["position"]
-    shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
-    yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
-    for name, part in state["parts"].items():
-        yield f"  {name}: {part['bytes'] / 1e6:,.1f} MB"
+    with described_by(path / "state.json"):
+        position = state["position"]
+        shown, skipped = counted(position["images"], "image"), counted(position["skipped"], "step")
+        yield f"checkpoint {path.name}: {shown} shown, {skipped} skipped"
+        for name, part in state["parts"].items():
+            yield f"  {name}: {part['bytes'] / 1e6:,.1f} MB"
 
 
 def onnx_lines(path: Path) -> Iterator[str]:

@@ -32,7 +32,7 @@ class Serve(Checked, Command):
     queue_size: Annotated[int, Range(1, 10_000)] = 5
     """The number of jobs that may wait. Further requests are answered with 503."""
     max_seconds: Annotated[float, Range(1, 1_000_000)] = 3600
-    """The longest time of a job. It is stopped before its next tile."""
+    """The longest time of a job. It is stopped then, also while the network runs."""
     max_disk: str = "4GB"
     """The disk space for uploads and results. The oldest are deleted first, and all after an hour."""
     token_file: Path | None = None

@@ -14,10 +14,10 @@ Errors are {"detail": sentence}.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks.apps.web.api.openapi import describe_api
@@ -69,20 +69,16 @@ def add_model_routes(app: FastAPI, service: Service) -> None:
         served = service.models.get(key)
         if served is None:
             raise HTTPException(404, f"no model {key[:100]!r}: expected {' or '.join(service.models)}")
-        folder = Path(mkdtemp())
         try:
             asked = await read_run_request(request, served.spec)
             job = JobRequest(served, asked.sources, asked.options)
-            file = await run_to_file(service, job, folder / "result.png", request.is_disconnected)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, BusyError | StoppedError):
-                raise HTTPException(503, str(error), RETRY_LATER) from error
-            if isinstance(error, UserError):
-                raise HTTPException(422, str(error)) from error
-            raise
-        remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
-        return FileResponse(file, media_type="image/png", background=remove)
+            file = Path(gettempdir(), f"{secrets.token_hex(16)}.png")
+            await run_to_file(service, job, file, request.is_disconnected)
+        except (BusyError, StoppedError) as error:
+            raise HTTPException(503, str(error), RETRY_LATER) from error
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
+        return FileResponse(file, media_type="image/png", background=BackgroundTask(file.unlink, missing_ok=True))
 
     # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
     models.__annotations__ = {"request": Request}
@@ -107,7 +103,7 @@ def describe(served: ServedModel) -> dict[str, Any]:
 async def run_to_file(
     service: Service, request: JobRequest, file: Path, is_gone: Callable[[], Awaitable[bool]]
 ) -> Path:
-    """Run a job; it is stopped, and gives its place free, when the client is gone."""
+    """Run a job; it is stopped, gives its place free and leaves no file when the client is gone."""
     progress = JobProgress()
     ended = asyncio.wrap_future(job := service.submit(request, file, progress=progress))
     try:
@@ -118,6 +114,7 @@ async def run_to_file(
         if not ended.done():
             progress.stop()
             job.cancel()  # if it still waits for others
+            job.add_done_callback(lambda _: file.unlink(missing_ok=True))  # it may write until then
     if job.cancelled():
         raise StoppedError("the client is gone")
     return (await ended).file

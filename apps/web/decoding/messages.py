@@ -1,57 +1,17 @@
-"""What the server and its decoding process say to each other: JSON and bytes, as neither is to trust pickles."""
+"""Pictures that the decoding process sends to the server."""
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from base64 import b64decode, b64encode
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from gan_tasks.datasets.images import Coding, ImageError, Picture
+from gan_tasks.export.onnx.apart.messages import BrokenPipe, read_into, receive_header, send
 
-Header = dict[str, Any]
 _DTYPES = ("uint8", "uint16", "float32")
-_MAX_HEADER_BYTES = 2**26
-
-
-class BrokenPipe(Exception):
-    """The other process ended, or said what cannot be understood."""
-
-
-def send(pipe: IO[bytes], header: Header, *bodies: Any) -> None:
-    """Write the length of the header, the header, and the bodies, whose sizes it has to tell."""
-    encoded = json.dumps(header).encode()
-    pipe.write(struct.pack("<I", len(encoded)) + encoded)
-    for body in bodies:
-        pipe.write(body)
-    pipe.flush()
-
-
-def receive_header(pipe: IO[bytes]) -> Header | None:
-    """Read a header; None at the end of the pipe."""
-    start = pipe.read(4)
-    if not start:
-        return None
-    (length,) = struct.unpack("<I", start.ljust(4, b"\0"))
-    if len(start) < 4 or length > _MAX_HEADER_BYTES:
-        raise BrokenPipe
-    try:
-        header = json.loads(read_exactly(pipe, length))
-    except ValueError as error:
-        raise BrokenPipe from error
-    if not isinstance(header, dict):
-        raise BrokenPipe
-    return header
-
-
-def read_exactly(pipe: IO[bytes], count: int) -> bytes:
-    data = pipe.read(count)
-    if len(data) < count:
-        raise BrokenPipe
-    return data
 
 
 def send_picture(pipe: IO[bytes], picture: Picture) -> None:
@@ -90,10 +50,5 @@ def receive_picture(pipe: IO[bytes], max_values: int) -> Picture:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BrokenPipe from error
     pixels = np.empty(shape, dtype)
-    place = pixels.data.cast("B")
-    while place:
-        count = pipe.readinto(place)  # type: ignore[attr-defined]
-        if not count:
-            raise BrokenPipe
-        place = place[count:]
+    read_into(pipe, pixels)
     return Picture(pixels, icc, coding, notes)

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TextIO
 
+from gan_tasks.datasets.errors import visible
+
 MAX_LINES = 200
 """In each span of WINDOW_S; more are counted only."""
 MAX_LINE_CHARACTERS = 2000
@@ -14,7 +16,7 @@ WINDOW_S = 10.0
 
 
 class BoundedLog(io.TextIOBase):
-    """Writes lines to another stream, at most `max_lines` in each span of time."""
+    """Writes lines to another stream, at most `max_lines` in each span of time, without control characters."""
 
     def __init__(self, stream: TextIO, *, max_lines: int = MAX_LINES, window_s: float = WINDOW_S) -> None:
         self.stream, self.max_lines, self.window_s = stream, max_lines, window_s
@@ -26,7 +28,7 @@ class BoundedLog(io.TextIOBase):
         with self._lock:
             if time.monotonic() - self._began_s >= self.window_s:
                 self._begin()
-            for line in text.splitlines(keepends=True):
+            for line in visible(text).splitlines(keepends=True):
                 if self._lines >= self.max_lines:
                     self._left_out += line.endswith("\n")
                     continue

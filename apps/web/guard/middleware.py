@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from gan_tasks.apps.web.guard.answers import FILE_POLICY, PAGE_POLICY, refusal, 
 from gan_tasks.apps.web.guard.bodies import Budget, CountedBody, too_long
 from gan_tasks.apps.web.guard.hosts import Hosts, host_name
 from gan_tasks.apps.web.guard.page_calls import Calls, is_inside
-from gan_tasks.apps.web.guard.routes import FILE, JOIN, MAX_CALL_BYTES, Route, find_route, fits_query
+from gan_tasks.apps.web.guard.routes import FILE, FORM, JOIN, MAX_CALL_BYTES, UPLOAD, Route, find_route, fits_query
 from gan_tasks.apps.web.guard.sessions import PageSessions
 from gan_tasks.apps.web.guard.token import COOKIE, HOW, AccessToken
 from gan_tasks.datasets.errors import UserError
@@ -29,6 +30,8 @@ HEALTH = ("/healthz", "/readyz")
 """Answered at any load, and without a token."""
 FORWARDED = {b"x-forwarded-host", b"x-gradio-server"}
 """Headers with which a client would tell Gradio its address; `--public-url` does."""
+ONE_RANGE = re.compile(rb"bytes=([0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})")
+"""The part of a file that browsers ask for. With a header for many parts, or of another kind, all of it is sent."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Guard:
             return None
         if not self.policy.hosts.may_change(headers):
             return refusal(403, "the request comes from a page of another site")
+        if path == UPLOAD and not FORM.fullmatch(headers.get("content-type", "")):
+            return refusal(422, "the address takes a multipart form, whose type names nothing but its boundary")
         return self.refuse_length(found, headers)
 
     def refuse_length(self, found: Route, headers: Headers) -> Response | None:
@@ -207,8 +212,12 @@ class Silenced:
 
 
 def own_scope(scope: Scope) -> Scope:
-    """The scope without the headers with which a client would choose what the page says its address is."""
-    return {**scope, "headers": [each for each in scope["headers"] if each[0] not in FORWARDED]}
+    """The scope without headers at which Gradio would take another address for its own, or fail."""
+    return {**scope, "headers": [each for each in scope["headers"] if is_heard(*each)]}
+
+
+def is_heard(name: bytes, value: bytes) -> bool:
+    return name not in FORWARDED and (name != b"range" or ONE_RANGE.fullmatch(value) is not None)
 
 
 def session_of_query(path: str, query: bytes) -> str | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 FILE = "/gradio_api/file="
 JOIN = "/gradio_api/queue/join"
 UPLOAD = "/gradio_api/upload"
+FORM = re.compile(r"multipart/form-data; ?boundary=[\w'()+,./:=?-]{1,70}", re.ASCII | re.IGNORECASE)
+"""The type of an upload, as browsers send it."""
 MAX_CALL_BYTES = 256 * 1024
 """Of what a page sends when a button is pressed: paths of uploads, and numbers."""
 
@@ -18,18 +20,20 @@ class Route:
 
     path: a regular expression for all of it.
     query: the parameters that it takes, with a regular expression for each.
+    needs_query: whether all of them have to be there.
     takes_files: whether its body may be as large as an upload.
     """
 
     methods: frozenset[str]
     path: re.Pattern[str]
     query: dict[str, re.Pattern[str]]
+    needs_query: bool = False
     takes_files: bool = False
 
 
-def route(methods: str, path: str, *, takes_files: bool = False, **query: str) -> Route:
+def route(methods: str, path: str, *, needs_query: bool = False, takes_files: bool = False, **query: str) -> Route:
     patterns = {name: re.compile(pattern, re.ASCII) for name, pattern in query.items()}
-    return Route(frozenset(methods.split()), re.compile(path, re.ASCII), patterns, takes_files)
+    return Route(frozenset(methods.split()), re.compile(path, re.ASCII), patterns, needs_query, takes_files)
 
 
 SESSION = "[a-z0-9]{1,32}"
@@ -49,8 +53,8 @@ PAGES = (
     route("GET HEAD", "/favicon[.]ico"),
     route("GET HEAD", f"{re.escape(FILE)}.{{1,2000}}"),
     route("GET", f"/gradio_api/heartbeat/{SESSION}"),
-    route("GET", "/gradio_api/queue/data", session_hash=SESSION),
-    route("GET", "/gradio_api/upload_progress", upload_id=SESSION),
+    route("GET", "/gradio_api/queue/data", needs_query=True, session_hash=SESSION),
+    route("GET", "/gradio_api/upload_progress", needs_query=True, upload_id=SESSION),
     route("POST", JOIN),
     route("POST", UPLOAD, takes_files=True, upload_id=SESSION),
 )
@@ -66,6 +70,8 @@ def fits_query(found: Route, query: list[tuple[str, str]]) -> bool:
     if found in OWN:
         return True
     names = [name for name, _ in query]
+    if found.needs_query and set(names) != found.query.keys():
+        return False
     return len(set(names)) == len(names) and all(
         name in found.query and found.query[name].fullmatch(value) for name, value in query
     )

@@ -50,6 +50,11 @@ class PageSessions:
         ):
             kept.pop(session, None)
 
+    def forget_configs(self) -> None:
+        """Drop what Gradio keeps for deep links, which the server does not open: half of what a page takes."""
+        for state in self.page.state_holder.session_data.values():
+            state.config_values.clear()
+
     def forget_files(self) -> None:
         """Drop the names of files that are gone, and the progress of uploads that nobody asked for."""
         from gradio.routes import file_upload_statuses as uploads

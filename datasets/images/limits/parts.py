@@ -12,9 +12,9 @@ _BYTES_OF_A_PART = 128
 """On average, of those beyond; libpng writes pixels in parts of 8 KiB."""
 _MAX_FILL_BYTES = 2**16
 """Bytes of value 255 in a row between the segments of a JPEG."""
-_MAX_SCANS, _USUAL_SCANS = 200, 30
+_MAX_SCANS, _USUAL_SCANS = 100, 20
 """Scans of a progressive JPEG, and of a large one; usual ones have about 10, and each takes as long as an image."""
-_MAX_SCANNED_PIXELS = 2_000_000_000
+_MAX_SCANNED_PIXELS = 1_000_000_000
 """Pixels times scans, from the usual number of scans on."""
 _MAX_PIXELS_PER_BYTE = 1024
 """Of a JPEG with Huffman codes, where each block of 8 × 8 px has a bit at least, in one channel of 2."""

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from gan_tasks.datasets.errors import counted
 from gan_tasks.datasets.images.limits.directories import Directory, is_plausible, read_directories
-from gan_tasks.datasets.images.limits.sizes import check_size
+from gan_tasks.datasets.images.limits.sizes import SizeLimit
 from gan_tasks.datasets.images.pixels import ImageError
 
 MAX_THUMBNAILS = 16
@@ -27,7 +27,7 @@ _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _DEPTH, _TILE_DEPTH = 32997, 32998
 
 
-def check_tiff(file: BinaryIO, max_pixels: int | None) -> None:
+def check_tiff(file: BinaryIO, limit: SizeLimit) -> None:
     """Raise ImageError for directories, strips or tiles that are out of proportion to the image."""
     file_bytes = file.seek(0, 2)
     try:
@@ -38,7 +38,7 @@ def check_tiff(file: BinaryIO, max_pixels: int | None) -> None:
         raise ImageError("cannot be decoded (the TIFF has no directory)")
     if len(directories) > 1 + MAX_THUMBNAILS:
         raise ImageError("has several pages; save the page that you want as a separate file")
-    _check_image(directories[0], file_bytes, max_pixels)
+    _check_image(directories[0], file_bytes, limit)
 
 
 def _small(directories: Iterator[Directory], file_bytes: int) -> Iterator[Directory]:
@@ -55,10 +55,10 @@ def _small(directories: Iterator[Directory], file_bytes: int) -> Iterator[Direct
         yield directory
 
 
-def _check_image(page: Directory, file_bytes: int, max_pixels: int | None) -> None:
+def _check_image(page: Directory, file_bytes: int, limit: SizeLimit) -> None:
     width, height, samples = page.integer(_WIDTH, 0), page.integer(_LENGTH, 0), page.integer(_SAMPLES, 1)
     depth = page.integer(_DEPTH, 1)
-    check_size(height, width, depth * samples, max_pixels)
+    limit.check(height, width, depth * samples)
     if 0 in (width, height, depth, samples):
         raise ImageError(f"has {width} × {height} px with {counted(samples, 'channel')}, which is no image")
     planes = samples if page.integer(_PLANAR, 1) == 2 else 1

@@ -14,12 +14,39 @@ READ_ONLY = (
     *(".asf", ".avi", ".divx", ".dv", ".mxf", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".wmv", ".wtv"),
 )
 """Suffixes of containers that can only be read."""
+DEMUXERS = (
+    *(
+        "mov",
+        "matroska",
+        "webm",
+        "avi",
+        "flv",
+        "live_flv",
+        "mpegts",
+        "mpeg",
+        "asf",
+        "mxf",
+        "nut",
+        "ogg",
+        "dv",
+        "rm",
+        "wtv",
+    ),
+    *("mpegvideo", "m4v", "h264", "hevc", "vc1"),
+)
+"""FFmpeg's names of the formats that are read. Others are never tried: a playlist names other files and addresses,
+which FFmpeg would open."""
 VIDEO_SUFFIXES = frozenset((*CONTAINERS, *READ_ONLY))
 """Suffixes of video files."""
 ANY_CODEC = ".mkv"
 """Container for codecs that the others do not support."""
 TRANSPORT_STREAM_SYNC = b"\x47"
 """First byte of an MPEG transport stream."""
+
+
+def file_url(path: Path) -> str:
+    """Return what FFmpeg opens as a file, also if the name begins like an address, such as `concat:` or `http:`."""
+    return f"file:{path}"
 
 
 def is_video(path: Path) -> bool:

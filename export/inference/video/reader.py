@@ -23,7 +23,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.datasets.images import Pixels
+from gan_tasks.datasets.images import MAX_PIXELS, Pixels
+from gan_tasks.export.inference.video.containers import DEMUXERS, file_url
 from gan_tasks.export.inference.video.side_data import lost_side_data, side_data_of, static_hdr
 from gan_tasks.export.inference.video.times import FrameTimes, continuous, origin_s
 
@@ -121,10 +122,15 @@ class Video:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """Open a video. Raises UserError if the file is not a video, or its header is damaged."""
+    """Open a video, and no other file. Raises UserError if it is not a video, or its header is damaged."""
+    options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
     try:
         # Text in files may have any encoding; a wrong one must not be an error.
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(file_url(path), options=options, metadata_errors="replace")
+    except av.ArgumentError as error:  # not on the list
+        raise UserError(
+            f"{path}: is not a video in a known format; playlists, which name other files, are not opened"
+        ) from error
     except av.FFmpegError as error:
         raise UserError(
             f"{path}: cannot be read as a video ({reason(error)}): it is another kind of file, or was cut off before "
@@ -146,9 +152,14 @@ def best_video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def probe(path: Path) -> Video:
-    """Read the properties of a video and its first frame. Raises UserError if no frame can be read."""
+    """Read the properties of a video and its first frame. Raises UserError for none, or a large one."""
     with opened(path) as container:
         stream = best_video_stream(container, path)
+        if stream.width * stream.height > MAX_PIXELS:
+            raise UserError(
+                f"{path}: frames of {stream.width} × {stream.height} px are over the limit of {MAX_PIXELS:,} px: "
+                "make it smaller"
+            )
         frame = next(decoded(container, stream, Damage()), None)
         if frame is None:
             raise UserError(f"{path}: no frame can be read")
@@ -271,6 +282,7 @@ def read_frames(video: Video, damage: Damage) -> Iterator[VideoFrame]:
 def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
     """Yield the decoded frames of a stream with their times; skip packets that cannot be decoded."""
     stream.thread_type = "AUTO"
+    stream.codec_context.options = {"max_pixels": str(2 * MAX_PIXELS)}  # sizes that the header does not say
     end_s = Fraction(0)
     packets, times = continuous(container), FrameTimes(container, stream)
     while True:

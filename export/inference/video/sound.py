@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from gan_tasks.export.inference.video.reader import opened
 ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 """FFmpeg's encoder of sound for each container."""
 BITS_PER_S_AND_CHANNEL = 96_000
+MOST_SILENCE_S = Fraction(3600)
+"""Of all gaps of a stream that become silence; the times of a short file may jump by years."""
 KEEP_IN_SYNC = {"async": "1", "min_hard_comp": "0.04"}
 """Options of FFmpeg's resampler: gaps of more than 0.04 s become silence, and overlaps are cut."""
 
@@ -94,6 +97,7 @@ class SoundConverter:
     """Decodes the packets of a sound stream, and encodes them for a result.
 
     damaged: number of packets that could not be decoded. They become silence.
+    silence_s: seconds that gaps may still be filled with. A longer gap stays one, with the right times after it.
     """
 
     def __init__(self, before: AudioStream, whole: OutputContainer, encoding: SoundEncoding) -> None:
@@ -105,6 +109,7 @@ class SoundConverter:
         stream.codec_context.open()
         self.resampler: AudioResampler | None = None
         self.kind: tuple[str, str, int] | None = None
+        self.silence_s, self.end_s = MOST_SILENCE_S, Fraction(0)
 
     def convert(self, packet: Packet[Any] | None) -> Iterator[Packet[AudioStream]]:
         """Yield the packets of the result that a packet of the source completes; None for the end of the source."""
@@ -119,7 +124,11 @@ class SoundConverter:
 
     def encode(self, frame: AudioFrame) -> Iterator[Packet[AudioStream]]:
         kind = frame.format.name, frame.layout.name, frame.sample_rate
-        if kind != self.kind:  # in broadcasts, stereo and surround sound alternate
+        is_long = self.gap_s(frame) > self.silence_s
+        if not is_long:
+            self.silence_s -= self.gap_s(frame)
+        self.end_s = self.begin_s(frame) + Fraction(frame.samples, frame.sample_rate)
+        if kind != self.kind or is_long:  # in broadcasts, stereo and surround sound alternate
             yield from self.rest()
             self.kind, context = kind, self.after.codec_context
             self.resampler = AudioResampler(
@@ -132,6 +141,14 @@ class SoundConverter:
         assert self.resampler is not None
         for resampled in self.resampler.resample(frame):
             yield from self.after.encode(resampled)
+
+    def begin_s(self, frame: AudioFrame) -> Fraction:
+        """Return the time of a frame; one without a time follows the frame before."""
+        return self.end_s if frame.pts is None or not frame.time_base else frame.pts * frame.time_base
+
+    def gap_s(self, frame: AudioFrame) -> Fraction:
+        """Return the seconds between the frame before and this one."""
+        return Fraction(0) if self.resampler is None else max(Fraction(0), self.begin_s(frame) - self.end_s)
 
     def rest(self) -> Iterator[Packet[AudioStream]]:
         """Yield the packets of what the resampler still holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,6 +24,8 @@ COVER_TYPES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 """Suffix and MIME type of cover pictures in Matroska, by FFmpeg's name of their codec."""
 TIMECODE = "timecode"
 """Metadata key for which FFmpeg adds a stream to MP4, which it cannot at the time bases that results have."""
+MOST_SOUNDS = 32
+"""Streams of sound; each is looked for in the whole file. Films have as many at most."""
 KEPT_METADATA = ("language", "title")
 """Metadata of a stream that are kept."""
 
@@ -57,7 +60,7 @@ def codecs_of(container: str) -> set[str]:
 
 def plan_streams(video: Video, container: str) -> OtherStreams:
     """Decide what is done with each stream of a video beside its frames."""
-    supported, left_out, more_videos = codecs_of(container), list[str](), 0
+    supported, left_out, more_videos, sounds = codecs_of(container), list[str](), 0, 0
     copied, covers, attachments = dict[int, str](), dict[int, str](), dict[int, str]()
     converted = dict[int, SoundEncoding]()
     with opened(video.path) as source:
@@ -76,6 +79,9 @@ def plan_streams(video: Video, container: str) -> OtherStreams:
             elif stream.type == "subtitle" and codec in supported:
                 copied[stream.index] = codec
             elif stream.type == "audio":
+                sounds += 1
+                if sounds > MOST_SOUNDS:
+                    continue
                 if codec in supported and can_copy(stream, first.get(stream.index), container):
                     copied[stream.index] = codec
                     continue
@@ -92,10 +98,15 @@ def plan_streams(video: Video, container: str) -> OtherStreams:
                 more_videos += 1
         left_out += [TIMECODE] * (TIMECODE in map(str.lower, source.metadata))
     remarks = list[str]()
+    if sounds > MOST_SOUNDS:
+        remarks.append(f"{counted(sounds - MOST_SOUNDS, 'more sound stream')} left out")
     if more_videos:
         remarks.append(f"{counted(more_videos, 'more video stream')} left out")
     if left_out:
-        remarks.append(f"left out: {', '.join(left_out)}")
+        counts = Counter(left_out).items()
+        remarks.append(
+            f"left out: {', '.join(name if count == 1 else f'{count} × {name}' for name, count in counts)}"
+        )
     return OtherStreams(copied, converted, covers, attachments, tuple(remarks))
 
 

@@ -25,8 +25,8 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.datasets.images import Pixels, atomic, fit_channels
-from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS
+from gan_tasks.datasets.images import MAX_PIXELS, Pixels, atomic, fit_channels
+from gan_tasks.export.inference.video.containers import ANY_CODEC, CONTAINERS, file_url
 from gan_tasks.export.inference.video.parts import PART_FORMAT, PART_FRAMES
 from gan_tasks.export.inference.video.reader import EXACT, MATRICES, Video, opened, reason
 from gan_tasks.export.inference.video.streams import TIMECODE, OtherStreams, add_streams, packets_beside, plan_streams
@@ -36,6 +36,10 @@ XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The `uuid` box in which MP4 carries XMP (XMP specification, part 3)."""
 DEEP_FORMAT = "yuv420p10le"
 """Pixel format of a result with more than 8 bits per channel."""
+MOST_PIXELS_AHEAD, FEWEST_AHEAD = 40 * 4096 * 2304, 4
+"""Pixels, and frames, that an encoder keeps to plan the bit rate: 40 frames of 4K, which is x264's default."""
+MOST_CHAPTERS = 1000
+"""Containers take long to write many."""
 NOT_KEPT = ("major_brand", "minor_version", "compatible_brands", "encoder", TIMECODE)
 """Metadata keys of the container, not of the content; and the time code, see `TIMECODE`."""
 
@@ -44,6 +48,7 @@ NOT_KEPT = ("major_brand", "minor_version", "compatible_brands", "encoder", TIME
 class Encoder:
     """An encoder: FFmpeg's name, the name of its codec, the containers that it is used for, and its options.
 
+    lookahead: option that says how many frames are kept to plan the bit rate.
     longest_side: most pixels per row or column.
     hdr_option: option that takes static HDR metadata; empty for none.
     """
@@ -52,6 +57,7 @@ class Encoder:
     title: str
     containers: tuple[str, ...]
     options: Mapping[str, str]
+    lookahead: str
     longest_side: int
     hdr_option: str = ""
 
@@ -64,7 +70,8 @@ ENCODERS = (
         "libx264",
         "H.264",
         ("mp4", "mov", "matroska"),
-        {"crf": "18", "preset": "medium", "bf": "0", "g": str(PART_FRAMES)},
+        {"crf": "18", "preset": "medium", "bf": "0", "rc-lookahead": "40", "g": str(PART_FRAMES)},
+        lookahead="rc-lookahead",
         longest_side=16384,
         hdr_option="x264-params",
     ),
@@ -72,7 +79,16 @@ ENCODERS = (
         "libvpx-vp9",
         "VP9",
         ("mp4", "matroska", "webm"),
-        {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1", "g": str(PART_FRAMES)},
+        {
+            "crf": "22",
+            "b": "0",
+            "deadline": "good",
+            "cpu-used": "3",
+            "row-mt": "1",
+            "lag-in-frames": "25",
+            "g": str(PART_FRAMES),
+        },
+        lookahead="lag-in-frames",
         longest_side=65535,
     ),
 )
@@ -144,8 +160,15 @@ def find_encoder(after: Path, container: str, height: int, width: int) -> Encode
     fitting = [encoder for encoder in ENCODERS if container in encoder.containers]
     present = [encoder for encoder in fitting if encoder.codec in av.codecs_available]
     for encoder in present:
-        if max(height, width) <= encoder.longest_side:
-            return encoder
+        if max(height, width) <= encoder.longest_side and height * width <= MAX_PIXELS:
+            options = {**encoder.options}
+            options[encoder.lookahead] = str(min(int(options[encoder.lookahead]), lookahead_frames(height, width)))
+            return replace(encoder, options=options)
+    if present and height * width > MAX_PIXELS:
+        raise UserError(
+            f"{after}: frames of {width}×{height} pixels are over the limit of {MAX_PIXELS:,} pixels: "
+            "use a model with a smaller scale, or reduce the video first"
+        )
     if present:
         longest = max(encoder.longest_side for encoder in present)
         raise UserError(
@@ -156,6 +179,11 @@ def find_encoder(after: Path, container: str, height: int, width: int) -> Encode
         f"{after}: PyAV was built without {' and '.join(encoder.codec for encoder in fitting)}, which write "
         f"{after.suffix}: use another of {', '.join(CONTAINERS)}, or install PyAV's wheel from PyPI"
     )
+
+
+def lookahead_frames(height: int, width: int) -> int:
+    """Return how many frames of this size an encoder may keep, so that large ones do not fill the memory."""
+    return max(FEWEST_AHEAD, MOST_PIXELS_AHEAD // (height * width))
 
 
 def to_frame(pixels: Pixels, before: VideoFrame, video: Video, plan: Plan) -> VideoFrame:
@@ -188,7 +216,7 @@ def even(length: int) -> int:
 def writing(path: Path, container: str, options: dict[str, str] | None = None) -> Iterator[OutputContainer]:
     """Open a file for writing. Raises UserError for errors of the container, and OSError, such as for a full disk."""
     try:
-        with av.open(str(path), "w", format=container, options=options) as output:
+        with av.open(file_url(path), "w", format=container, options=options) as output:
             yield output
     except av.FFmpegError as error:
         if isinstance(error, OSError):
@@ -220,7 +248,7 @@ def write_part(path: Path, frames: Iterable[VideoFrame], video: Video, plan: Pla
 def join(
     parts: Sequence[Path], path: Path, video: Video, plan: Plan, *, end_s: Fraction, xmp: bytes, comment: str
 ) -> tuple[str, ...]:
-    """Join the parts and the other streams of the source to one file, by their times; return remarks on the sound.
+    """Join the parts and the other streams of the source to one file, by their times; return remarks on losses.
 
     Frames are not encoded again. If the first frame is before time zero, where video players do not show it, all
     streams are delayed by that time.
@@ -244,7 +272,7 @@ def join(
             frames.codec_context.sample_aspect_ratio = video.pixel_aspect
             added = add_streams(video, source, whole, plan.others)
             if chapters := source.chapters():
-                whole.set_chapters(chapters)
+                whole.set_chapters(chapters[:MOST_CHAPTERS])
             start_s = video.start * video.time_base
             delay_s = max(-start_s, -video.origin_s)
             ours = delayed(packets_of(parts, frames, end_s - start_s), start_s + delay_s)
@@ -261,7 +289,11 @@ def join(
             append_xmp(temporary, xmp)
     damaged += sum(converter.damaged for converter in added.converters.values())
     verb = "is" if damaged == 1 else "are"
-    return (f"{counted(damaged, 'packet')} of sound and subtitles {verb} damaged and left out",) if damaged else ()
+    remarks = [
+        (damaged, f"{counted(damaged, 'packet')} of sound and subtitles {verb} damaged and left out"),
+        (len(chapters) > MOST_CHAPTERS, f"chapters after the first {MOST_CHAPTERS:,} are left out"),
+    ]
+    return tuple(text for holds, text in remarks if holds)
 
 
 def metadata_of(source: InputContainer, xmp: bytes, comment: str) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -14,14 +16,19 @@ from gan_tasks.pretrained.files.screening import is_zip, vet_safetensors_file, v
 from gan_tasks.pretrained.files.unwrap import StateDict, find_state_dicts, select_by_name
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
+MAX_COPY_BYTES = 1 << 30
+"""Largest size of a file that is read whole. A larger one is mapped: it must not change while it is in use, because
+the system ends a program that reads what was cut off."""
+LONGEST_REASON = 300
+"""Characters that are shown of a library's error message."""
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """Read the tensors of a `.safetensors`, `.pth`, `.pt` or `.ckpt` file on the CPU, without their wrapper.
 
-    Of several state dicts the file's names select one, averaged weights first (see `unwrap`). The tensors may be
-    memory-mapped: do not change the file while they are in use. Anything but plain tensors is refused before it is
-    loaded, see `screening`.
+    Of several state dicts the file's names select one, averaged weights first (see `unwrap`). Those of a file of
+    more than 1 GiB are memory-mapped: do not change it while they are in use. Anything but plain tensors is refused
+    before it is loaded, see `screening`.
 
     Raises UserError with the name of the file if it is missing, damaged or hostile, is no dict of tensors, or holds
     several that may be meant.
@@ -56,16 +63,37 @@ def load(path: Path) -> Any:
         expected = ", ".join((".safetensors", *TORCH_SUFFIXES))
         raise UserError(f"its name ends in {suffix!r}, expected one of {expected}")
     try:
-        if suffix == ".safetensors":
-            vet_safetensors_file(path)
-            return safetensors.torch.load_file(path)
-        vet_torch_file(path)
-        # With mmap a large file that is refused later needs no memory. The old format does not support it.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
+        with path.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > MAX_COPY_BYTES:
+                return load_mapped(path, file, size_bytes)
+            data = file.read(size_bytes)
+        return load_bytes(data, is_safetensors=suffix == ".safetensors")
     except UserError:
         raise
     except Exception as error:  # Damaged files make the readers raise nearly any exception.
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0][:LONGEST_REASON]
         raise UserError(
             f"it is damaged, or not a weights file ({type(error).__name__}: {reason}). Download it again"
         ) from error
+
+
+def load_bytes(data: bytes, *, is_safetensors: bool) -> Any:
+    """Screen and load the content of a file that may change meanwhile."""
+    file = io.BytesIO(data)
+    if is_safetensors:
+        vet_safetensors_file(file)
+        return safetensors.torch.load(data)
+    vet_torch_file(file, len(data))
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def load_mapped(path: Path, file: BinaryIO, size_bytes: int) -> Any:
+    """Screen and load a large file, whose tensors are mapped: one that is refused later needs no memory."""
+    if path.suffix.lower() == ".safetensors":
+        vet_safetensors_file(file)
+        return safetensors.torch.load_file(path)
+    vet_torch_file(file, size_bytes)
+    # The old format does not support it.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(file))

@@ -1,18 +1,17 @@
 """Screen a weights file before it is loaded, so that a hostile file can neither run code nor exhaust the memory.
 
-`torch.load(weights_only=True)` runs no code from the file. But a file of a few hundred bytes can still exhaust the
-memory: by compression, by false sizes, or by asking for a large bytearray. Only files pass that `torch.save` writes
-    for a state dict.
+`torch.load` and safetensors trust the sizes that a file claims: of its members when they are decompressed, of its
+directory, and of the storages of its tensors. Only files pass that `torch.save` writes for a state dict. Their
+pickles are screened in `pickles`.
 """
 
-import io
-import pickletools
 import struct
 import zipfile
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.files.pickles import vet_pickles
 
 MAX_PICKLE_BYTES = 512 << 10
 """Largest size of a pickle. A thousand tensors need 150 kB; each byte can cause a few hundred bytes of memory."""
@@ -23,57 +22,36 @@ MAX_SAFETENSORS_HEADER_BYTES = 4 << 20
 MAX_MEMBER_OVERHEAD_BYTES = 8 << 10
 """Largest size of a zip member besides its content: headers, names and the padding for alignment."""
 
-MAX_TUPLE_DEPTH = 32
-"""Largest number of tuples within one another. Python recurses on the C stack to hash a tuple."""
-
 LEGACY_PICKLES = 5
 """Number of pickles before the tensors in the format before PyTorch 1.6: magic number, version, system, content and
 storage keys."""
-
-STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
-TENSOR_GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_parameter",
-    "torch._utils _rebuild_tensor",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in STORAGES),
-}
-"""All names that a pickled dict of tensors contains. `weights_only` allows more."""
-
-OPCODES = {
-    *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
-    *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-    *("BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
-    *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
-    *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
-}
-"""The instructions of a pickle that `torch.save` writes for dicts of tensors, numbers and texts."""
 
 ZIP_END = struct.Struct("<4s4H2LH")
 ZIP64_LOCATOR = struct.Struct("<4sLQL")
 ZIP64_END = struct.Struct("<4sQ2H2L4Q")
 
 
-def is_zip(path: Path) -> bool:
-    """Return whether the file is a zip file, from its first bytes, as torch does."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\3\4"
+def is_zip(file: BinaryIO) -> bool:
+    """Return whether it is a zip file, from its first bytes, as torch does."""
+    file.seek(0)
+    return file.read(4) == b"PK\3\4"
 
 
-def vet_torch_file(path: Path) -> None:
+def vet_torch_file(file: BinaryIO, size_bytes: int) -> None:
     """Screen a file of `torch.save`.
 
     Raises UserError for anything that `torch.save` does not write for tensors, and other exceptions for damaged
     files.
     """
-    size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise UserError("it is empty. Download it again")
-    with path.open("rb") as file:
-        if is_zip(path):
-            vet_zip(file, size_bytes)
-        else:
-            vet_pickles(file.read(MAX_PICKLE_BYTES), LEGACY_PICKLES)
+    if is_zip(file):
+        vet_zip(file, size_bytes)
+        return
+    file.seek(0)
+    storages = vet_pickles(file.read(MAX_PICKLE_BYTES), LEGACY_PICKLES)
+    if (claimed_bytes := sum(storages.values())) > size_bytes:
+        raise UserError(f"its tensors claim {claimed_bytes} bytes in a file of {size_bytes}")
 
 
 def vet_zip(file: BinaryIO, size_bytes: int) -> None:
@@ -104,7 +82,21 @@ def vet_zip(file: BinaryIO, size_bytes: int) -> None:
             )
         if pickles[0].file_size > MAX_PICKLE_BYTES:
             raise UserError(f"its pickle has {pickles[0].file_size} bytes, expected at most {MAX_PICKLE_BYTES}")
-        vet_pickles(archive.read(pickles[0]), 1)
+        vet_storages(vet_pickles(archive.read(pickles[0]), 1), members)
+
+
+def vet_storages(storages: Mapping[str, int], members: Sequence[zipfile.ZipInfo]) -> None:
+    """Check that each storage has its bytes in the zip file. torch reads beyond the end of a shorter member.
+
+    Raises UserError with the first storage that has not.
+    """
+    sizes: dict[str, int] = {}
+    for member in members:  # torch finds members in any letter case
+        name = member.orig_filename.lower().partition("/data/")[2]
+        sizes[name] = min(member.file_size, sizes.get(name, member.file_size))
+    for key, size_bytes in storages.items():
+        if size_bytes > sizes.get(key.lower(), -1):
+            raise UserError(f"its storage {key[:100]} claims {size_bytes} bytes, which it does not have")
 
 
 def read_directory_size(file: BinaryIO, size_bytes: int) -> int:
@@ -129,80 +121,12 @@ def read_directory_size(file: BinaryIO, size_bytes: int) -> int:
     return int(directory_bytes)
 
 
-def vet_pickles(data: bytes, count: int) -> None:
-    """Screen the first `count` pickles of the data.
-
-    Raises UserError if a pickle names anything but tensors or nests tuples too deeply, and other exceptions if it is
-    no pickle.
-    """
-    stream = io.BytesIO(data)
-    for _ in range(count):
-        depths = TupleDepths()
-        for opcode, argument, _ in pickletools.genops(stream):
-            match opcode.name:
-                case "GLOBAL" | "INST" if argument not in TENSOR_GLOBALS:
-                    raise UserError(code_refused(str(argument).replace(" ", ".")))
-                case "STACK_GLOBAL":
-                    raise UserError(code_refused("a function or class"))
-                case name if name not in OPCODES:
-                    raise UserError(f"its pickle has the instruction {name}, which torch.save does not write")
-            if depths.follow(opcode, argument) > MAX_TUPLE_DEPTH:
-                raise UserError(f"it nests more than {MAX_TUPLE_DEPTH} tuples, which torch.save does not for tensors")
-
-
-class TupleDepths:
-    """Follow the stack of an unpickler with the depth of the tuple at each place instead of the objects.
-
-    Other objects have depth 0: hashing a list or a dict inside a tuple raises an error at once.
-    """
-
-    def __init__(self) -> None:
-        self.stack: list[int | None] = []  # None is a mark
-        self.memo: dict[int, int] = {}
-
-    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
-        """Run one opcode; return the depth of the object on top."""
-        match opcode.name:
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[int(argument)] = self.top()
-            case "BINGET" | "LONG_BINGET":
-                self.stack.append(self.memo.get(int(argument), 0))
-            case "MARK":
-                self.stack.append(None)
-            case _:
-                taken = self.pop(opcode)
-                depth = 1 + max(taken, default=0) if "TUPLE" in opcode.name else 0
-                self.stack += [depth] * len(opcode.stack_after)
-        return self.top()
-
-    def pop(self, opcode: pickletools.OpcodeInfo) -> list[int]:
-        """Remove what an opcode takes from the stack, and return the depths."""
-        taken: list[int] = []
-        before = list(opcode.stack_before)
-        if pickletools.markobject in before:
-            while (depth := self.stack.pop()) is not None:
-                taken.append(depth)
-            before = before[: before.index(pickletools.markobject)]
-        return taken + [self.stack.pop() or 0 for _ in before]
-
-    def top(self) -> int:
-        return (self.stack[-1] if self.stack else 0) or 0
-
-
-def code_refused(name: str) -> str:
-    """Return the error message for a file that would call `name`."""
-    return (
-        f"loading it would call {name}, and only tensors are loaded. If you trust its author, save the "
-        "network's state_dict() as .safetensors and give that"
-    )
-
-
-def vet_safetensors_file(path: Path) -> None:
+def vet_safetensors_file(file: BinaryIO) -> None:
     """Check the length of the header, which is in the first 8 bytes; the safetensors library checks the rest.
 
     Raises UserError if the header is too large.
     """
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
+    file.seek(0)
+    header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > MAX_SAFETENSORS_HEADER_BYTES:
         raise UserError(f"its header claims {header_bytes} bytes, expected at most {MAX_SAFETENSORS_HEADER_BYTES}")

@@ -128,16 +128,17 @@ def _walk(
         if all(isinstance(value, Tensor) for value in content):
             yield name, [value.detach() for value in content]
         return
-    if not isinstance(content, Mapping) or not content or id(content) in seen:
+    if not isinstance(content, dict) or not content or id(content) in seen:
         return
     seen.add(id(content))
     if len(seen) > MAX_DICTS:
         raise UserError(f"it holds more than {MAX_DICTS} dicts, expected {EXPECTED}")
-    if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-        check_names(content)
-        yield name, {key: value.detach() for key, value in content.items()}
+    entries = dict(dict.items(content))  # an OrderedDict of a file may have an attribute `items` of its own
+    if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries.items()):
+        check_names(entries)
+        yield name, {key: value.detach() for key, value in entries.items()}
     elif depth:
-        for key, value in content.items():
+        for key, value in entries.items():
             if isinstance(key, str):
                 yield from _walk(value, _join(name, key), depth - 1, seen=seen)
 
@@ -197,14 +198,14 @@ def _join(name: str, part: str) -> str:
 def _why_not(content: Any) -> str:
     """Return why the content holds no state dict."""
     for _ in range(MAX_DEPTH):
-        if not isinstance(content, Mapping):
+        if not isinstance(content, dict):
             break
-        content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
-    if not isinstance(content, Mapping):
+        content = next((content[name] for name in WRAPPERS if isinstance(dict.get(content, name), dict)), content)
+    if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}, expected {EXPECTED}"
-    for key, value in content.items():
+    for key, value in dict.items(content):
         if not isinstance(key, str):
             return f"it has a key of type {type(key).__name__}, expected {EXPECTED}"
         if not isinstance(value, Tensor):
-            return f"its entry {key!r} is a {type(value).__name__}, expected {EXPECTED}"
+            return f"its entry {key[:MAX_NAME_LENGTH]!r} is a {type(value).__name__}, expected {EXPECTED}"
     return f"it holds an empty dict, expected {EXPECTED}"

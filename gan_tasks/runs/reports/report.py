@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from gan_tasks.datasets.errors import counted, printable
+from gan_tasks.datasets.images import ImageError, fit_channels, read, to_float, to_uint8
 from gan_tasks.metrics.catalogue import (
     KERNEL_DISTANCE,
     L1,
@@ -41,6 +41,8 @@ from gan_tasks.runs.reports.html import IMAGE_WIDTH_PX, embedded, page, section
 
 STRIP_LENGTH = 8  # number of earlier sample grids on the page
 STRIP_WIDTH_PX = 480
+LARGEST_IMAGE_PX = 20_000_000
+"""Height × width of the largest image that is shown; sample grids are far smaller."""
 MOST_EVENTS = 200
 NETWORK_NAMES = {"g": "generator", "d": "discriminator"}
 LEVEL_NAMES = {"good": "Good", "note": "Note", "warning": "Warning"}
@@ -349,11 +351,12 @@ def sample_caption(path: Path, images_at: Mapping[int, int]) -> str:
 
 
 def figure(path: Path, width_px: int, alt: str, caption: str) -> str:
-    """Embed an image file. If the file is damaged, return a message instead."""
+    """Embed an image file. If the file is damaged or too large, return a message instead."""
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError):  # PIL raises SyntaxError for some broken PNGs
+        if not path.is_file():  # a pipe would never end
+            raise ImageError(f"{path} is not a file")
+        image = to_uint8(to_float(fit_channels(read(path, max_pixels=LARGEST_IMAGE_PX).pixels, 3)))
+    except ImageError:
         return f'<p class="quiet">{escape(path.name)} could not be read.</p>'
     return embedded(image, alt, caption, width_px=width_px)
 

@@ -30,6 +30,11 @@ def in_words(error: Exception, run: RunFolder, step: int) -> StoppedError | None
     found = what_and_advice(error)
     if found is None:
         return None
+    if not run.config.is_file():
+        return StoppedError(
+            f"the run folder {run.path} was moved or deleted: the training stopped at step {step}. If it was moved, "
+            "resume it in its new place with `gan-tasks train --resume NEW`"
+        )
     what, advice = found
     command = f"gan-tasks train --resume {run.path}{' --workers 0' if isinstance(error, WorkerError) else ''}"
     return StoppedError(f"{what}: {state_text(run, step)}; {advice}resume with `{command}`")

@@ -17,16 +17,23 @@ def locked(run: Path) -> Iterator[None]:
     The system releases the lock of a process that dies. Forked processes, such as those that load images, do not
     inherit it. File systems without locks, and Windows, run unlocked.
 
-    Raises UserError if another process holds the lock, or as `refuse_links` does.
+    Raises UserError if the folder cannot be written to, if another process holds the lock, or as `refuse_links` does.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    refuse_links(run)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (run / "lock").open("a") as file:
+        run.mkdir(parents=True, exist_ok=True)
+        refuse_links(run)
+        opened = (run / "lock").open("a")
+    except OSError as error:
+        raise UserError(
+            f"{run} cannot be written to ({error.strerror or error}), and it gets the results of the training: "
+            "make it a folder that you may write to, or give another --out"
+        ) from error
+    with opened as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:

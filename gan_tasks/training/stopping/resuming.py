@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from gan_tasks.runs.checkpoint import list_checkpoints
 from gan_tasks.runs.folder import RunFolder, write_options
 from gan_tasks.runs.inputs import Input, difference, input_paths, list_inputs, read_inputs, write_inputs
 from gan_tasks.runs.options_file import key, leaves, with_values
+from gan_tasks.stderr import say as tell
 from gan_tasks.tasks.base import Stage, Task
 from gan_tasks.training.position import Position
 
@@ -150,7 +150,7 @@ class Resumption:
                 )
         old, new = before[position.stage], stages[position.stage]
         if old.schedule != new.schedule and say:
-            print(schedule_text(old, new, position, dataset_size), file=sys.stderr)
+            tell(schedule_text(old, new, position, dataset_size))
 
 
 def schedule_text(old: Stage, new: Stage, position: Position, dataset_size: int) -> str:
@@ -187,5 +187,5 @@ def check_resumption(run: RunFolder, before: RunOptions, now: RunOptions, *, say
             "networks of a stage cannot be added or removed: start a new run with --init-from"
         )
     for option, text in resumption.files.items() if say else ():
-        print(f"--{option} has changed since the run last read it: {text} ({paths[option]})", file=sys.stderr)
+        tell(f"--{option} has changed since the run last read it: {text} ({paths[option]})")
     return resumption

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from handmade_onnx import write_onnx
-from tiny import ALL_TASKS, TINY, photo, write_pairs
+from tiny import ALL_TASKS, TINY, photo, tiny_task, write_pairs, write_run
 
 from gan_tasks.apps.cli import main as cli
 from gan_tasks.apps.cli.main import COMMANDS, main
@@ -23,6 +24,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.load import load
 from gan_tasks.export.models.torch_model import TorchModel
+from gan_tasks.runs.checkpoint import save_checkpoint
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks import find_task
 
@@ -152,6 +154,23 @@ def test_metadata_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.Cap
         assert "name\\x1b]0;owned\\x07" in said and not {"\x1b", "\x07", "\x9b"} & set(said), command
 
 
+def test_a_model_card_of_a_gigabyte_is_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", tiny_task("pix2pix"))
+    (run / "model-card.md").write_bytes(b"# Card \xff")
+    os.truncate(run / "model-card.md", 1_000_000_000)
+    assert gan_tasks("inspect", run) == 0
+    assert "# Card" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("position", [1, None, {}, {"images": "x", "skipped": 1}])
+def test_a_position_of_another_form_is_not_shown(
+    tmp_path: Path, position: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = save_checkpoint(tmp_path, 0, {}, {"position": position})
+    assert gan_tasks("inspect", checkpoint) == BAD_INPUT
+    assert "state.json" in capsys.readouterr().err
+
+
 def test_tensors_are_listed_with_safetensors_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +189,16 @@ def test_evaluate_prints_a_table_of_model_and_baselines(
     printed = capsys.readouterr().out
     for word in ("1 image of", "model", "source itself", "L1", "PSNR", "SSIM"):
         assert word in printed
+
+
+def test_a_report_that_cannot_be_written_stops_before_the_measuring(
+    run_folder: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "file"
+    out.touch()
+    assert gan_tasks("evaluate", run_folder, "--data", pairs, "--limit", "1", "--out", out / "deeper") == BAD_INPUT
+    assert gan_tasks("compare", run_folder, run_folder, "--data", pairs, "--limit", "1", "--out", out) == BAD_INPUT
+    assert capsys.readouterr().err.count("file is not a folder: give another folder with --out") == 2
 
 
 def test_apply_to_a_folder_does_what_it_can_and_says_what_it_could_not(
@@ -383,6 +412,15 @@ def test_a_wrong_call_exits_with_2(arguments: tuple[str, ...], capsys: pytest.Ca
     assert said.out + said.err and "Traceback" not in said.err
 
 
+def test_long_words_are_cut_in_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["x" * 100_000], ["inspect", "--" + "x" * 100_000], ["train", "x" * 100_000]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert len(said) < 5_000
+
+
 def test_strict_stops_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = write_pairs(tmp_path / "pairs")
     (pairs / "train" / "A" / "000.png").write_text("not a picture")
@@ -482,5 +520,5 @@ def test_what_is_not_installed_is_named_with_its_remedy(
 def test_too_little_memory_is_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     from gan_tasks.apps.cli.main import explain
 
-    assert explain(error) == 1
+    assert explain(error) == BAD_INPUT
     assert "the memory does not suffice" in capsys.readouterr().err

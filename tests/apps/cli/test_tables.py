@@ -44,6 +44,17 @@ def test_names_are_shortened_in_the_middle() -> None:
     assert all(cell_len(shortened("モデル" * 9, width)) <= width for width in range(3, 40))
 
 
+@pytest.mark.parametrize("width", [30, 200])
+def test_names_and_titles_command_neither_the_terminal_nor_the_table(width: int) -> None:
+    table = Columns("data\x1b[2J [/] [red]", ("model",), ("metric",))
+    table.add("a\x1b]0;\nb", values=["1.0"])
+    file = io.StringIO()
+    Console(width=width, file=file, force_terminal=False).print(fitted(table, width))
+    shown = file.getvalue()
+    assert "\x1b" not in shown
+    assert "data\\x1b[2J" in shown and "[/]" in shown and "a\\x1b]0;\\x0ab" in shown
+
+
 @pytest.mark.parametrize(
     ("figure", "shown"),
     [((12.26, 12.2571, 12.2599), "12.26"), ((12.26, 12.25, 12.27), "12.26 [12.25, 12.27]"), ((1, 1, 1), "1.00")],

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -27,11 +28,11 @@ pytest.importorskip("onnxruntime")
 
 import httpx
 from fastapi.testclient import TestClient
-from handmade_onnx import mean_filter, write_onnx
+from handmade_onnx import SLOW_ON_LARGE, mean_filter, write_onnx
 from page_config import call_of, page_config
 from PIL import Image
 
-from gan_tasks.apps.web import run_form
+from gan_tasks.apps.web import run_form, server
 from gan_tasks.apps.web.api import routes as api_routes
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
@@ -45,6 +46,7 @@ from gan_tasks.export.inference.provenance import read_xmp
 from gan_tasks.export.inference.upscale import UpscaleOptions
 from gan_tasks.export.load import load
 from gan_tasks.export.models.resizing import resized
+from gan_tasks.export.onnx.apart.session import ApartSession
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 LIMITS = Limits(max_pixels=10_000, max_upload_bytes=2**20, queue_size=5)
@@ -157,6 +159,40 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client: TestClient, data: byt
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
     assert "/" not in answer.json()["detail"], "no path of the server"
+
+
+def test_no_file_is_left_of_a_run(
+    client: TestClient, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for data, status in ((png(PIXELS), 200), (b"just text", 422)):
+        assert run(client, data).status_code == status
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_a_model_command_neither_the_terminal_nor_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "a\x1b[2J\r\nserving b on http://attacker.example\x9b </script><script>alert(1)</script>"
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # `serve` sets it
+    path = write_onnx(tmp_path / "mean.onnx", model_name=hostile, licence=hostile, training_data=hostile)
+    pages = []
+
+    class Visited:
+        def __init__(self, app: Any, service: Service) -> None:
+            self.app, self.service = app, service
+
+        def run(self, sockets: Any) -> None:
+            with TestClient(self.app, base_url="http://localhost") as client:
+                pages.append(client.get("/").text)
+            self.service.close()
+
+    monkeypatch.setattr(server, "make_server", Visited)
+    serve([path], port=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("serving a\\x1b[2J\\x0d\\x0aserving b") and lines[0].isprintable()
+    assert "&lt;script&gt;alert(1)" in pages[0] and "<script>alert(1)" not in pages[0]
 
 
 def test_a_form_without_a_picture(client: TestClient) -> None:
@@ -433,24 +469,38 @@ def test_a_second_ctrl_c_stops_the_jobs_taken(tmp_path: Path, monkeypatch: pytes
             job.result(timeout=0)
 
 
-@pytest.mark.parametrize("in_tiles", [True, False])
-def test_a_job_that_takes_too_long_is_stopped_between_tiles(tmp_path: Path, in_tiles: bool) -> None:
-    """What does not run in tiles cannot be stopped, and gives its result late."""
+def test_a_job_that_takes_too_long_is_stopped_between_tiles(tmp_path: Path) -> None:
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), Limits(max_seconds=1e-9, queue_size=0))
     served = service.models["mean"]
-    if in_tiles:
-        served.model.max_memory_bytes = 16 * 16 * 100
+    served.model.max_memory_bytes = 16 * 16 * 100
     opened = served.predictor.read({"image": png(PIXELS)})
     jobs = (
         lambda: submit(service, served, png(PIXELS), tmp_path / "out.png"),
         lambda: service.enqueue(lambda: served.predictor.predict(opened.inputs)),
     )
     for job in jobs:
-        if in_tiles:
-            with pytest.raises(UserError, match=r"longer than .* larger --max-seconds"):
-                job().result(30)
-        else:
+        with pytest.raises(UserError, match=r"longer than .* larger --max-seconds"):
             job().result(30)
+    service.close()
+
+
+def test_a_job_is_stopped_while_the_network_runs(tmp_path: Path) -> None:
+    """By its client or by its time; the jobs after it are done."""
+    slow = open_models([write_onnx(tmp_path / "slow.onnx", more_nodes=SLOW_ON_LARGE, vectors=False)])[0]
+    black, small = (png(np.zeros((side, side, 3), np.uint8)) for side in (1600, 8))
+    progress = JobProgress()
+    service = Service([slow], Limits(max_seconds=0.4))
+    late = submit(service, slow, black, tmp_path / "late.png")
+    with pytest.raises(UserError, match=r"longer than .* larger --max-seconds"):
+        late.result(30)
+    service.limits = Limits()
+    left = service.submit(JobRequest(slow, {"image": black}), tmp_path / "left.png", progress=progress)
+    while progress.began_s is None:
+        time.sleep(0.01)
+    progress.stop()
+    with pytest.raises(StoppedError):
+        left.result(30)
+    assert submit(service, slow, small, tmp_path / "small.png").result(30).after.pixels.shape == (8, 8, 3)
     service.close()
 
 
@@ -506,29 +556,29 @@ def test_a_closed_service_finishes_what_it_took_and_takes_no_more(tmp_path: Path
             submit(service, served, png(PIXELS), tmp_path / "late.png")
 
 
-def test_an_idle_server_gives_memory_back(tmp_path: Path) -> None:
+def test_an_idle_server_gives_memory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before it is idle, and with the same results afterwards."""
+    calls, released = list[str](), threading.Event()
+    run, shrink = ApartSession.run, ApartSession.shrink
+
+    def watched_run(session: ApartSession, *arguments: Any) -> Any:
+        calls.append("run")
+        return run(session, *arguments)
+
+    def watched_shrink(session: ApartSession, *arguments: Any) -> None:
+        shrink(session, *arguments)
+        calls.append("shrink")
+        released.set()
+
+    monkeypatch.setattr(ApartSession, "run", watched_run)
+    monkeypatch.setattr(ApartSession, "shrink", watched_shrink)
     service = Service(open_models([write_onnx(tmp_path / "mean.onnx")]), LIMITS, idle_s=0.05)
-    served, released = service.models["mean"], threading.Event()
-    session = served.model.session  # type: ignore[attr-defined]
-    options: list[Any] = []
-
-    class Watched:
-        def run(self, names: Any, feeds: Any, run_options: Any = None) -> Any:
-            options.append(run_options)
-            outputs = session.run(names, feeds, run_options)
-            if run_options is not None:
-                released.set()
-            return outputs
-
-    served.model.session = Watched()  # type: ignore[attr-defined]
+    served = service.models["mean"]
     first = submit(service, served, png(PIXELS), tmp_path / "first.png").result(30)
     assert released.wait(30)
     second = submit(service, served, png(PIXELS), tmp_path / "second.png").result(30)
     service.close()
-    assert options[0] is None
-    key = "memory.enable_memory_arena_shrinkage"
-    assert [each and each.get_run_config_entry(key) for each in options[:3]] == [None, "cpu:0", None]
+    assert calls[:3] == ["run", "shrink", "run"]
     assert np.array_equal(first.after.pixels, second.after.pixels)
 
 
@@ -654,6 +704,7 @@ def test_no_model_is_a_mistake() -> None:
 
 SERVE = """
 import sys
+import tempfile
 from pathlib import Path
 import handmade_onnx, gan_tasks.apps.web.served_models as served_models
 from gan_tasks.apps.web.server import serve

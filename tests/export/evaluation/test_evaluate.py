@@ -19,6 +19,7 @@ from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
 from gan_tasks.datasets.paired import PairedConfig
+from gan_tasks.export.evaluation.data import in_sides
 from gan_tasks.export.evaluation.evaluate import evaluate
 from gan_tasks.export.evaluation.model_tasks import task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
@@ -147,3 +148,9 @@ def test_names_that_are_not_utf8_are_in_every_report(tmp_path: Path, capsys: pyt
     assert all(r"caf\xe9" in report for report in reports[1:])
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert r"caf\xe9" in found["names"] and json.loads(reports[0])["names"] == found["names"]
+
+
+def test_held_out_names_of_other_data_are_those_of_all_sides() -> None:
+    assert in_sides([["a", "b"], ["b", "c"]], 2) == [["a", "b"], ["b", "c"]]
+    assert in_sides([["a", "b"], ["b", "c"]], 1) == [["b"]]
+    assert in_sides([["a", "b"]], 2) == [["a", "b"], ["a", "b"]]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import ModelRunError
+from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -55,3 +56,20 @@ def test_an_output_of_another_size_is_refused() -> None:
 
 def test_a_sound_network_is_run() -> None:
     np.testing.assert_array_equal(Tiny(Scaled(0.5)).run(IMAGE), IMAGE / 4)
+
+
+def test_a_run_ends_at_the_next_layer_when_its_check_raises() -> None:
+    layers: list[nn.Module] = [Scaled(1.0) for _ in range(4)]
+    model, ran = Tiny(nn.Sequential(*layers)), list[object]()
+    model.run(IMAGE)  # counts the memory of the network with a run of its own
+    for layer in layers:
+        layer.register_forward_hook(lambda *_: ran.append(None))
+
+    def check() -> None:
+        if len(ran) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError), interrupted_by(check):
+        model.run(IMAGE)
+    assert len(ran) == 2
+    np.testing.assert_array_equal(model.run(IMAGE), IMAGE)

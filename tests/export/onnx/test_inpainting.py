@@ -15,9 +15,10 @@ from torch import nn
 
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.onnx.apart.run import run_session
 from gan_tasks.export.onnx.export import Graph, export_onnx, to_file, to_onnx
 from gan_tasks.export.onnx.file import parse_onnx
-from gan_tasks.export.onnx.model import open_session, run_session
+from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.providers import Session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 from gan_tasks.networks.inpainting import (

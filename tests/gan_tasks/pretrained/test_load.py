@@ -26,6 +26,9 @@ from gan_tasks.export.formats.jy import to_jy, write_jy
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.translation import resnet, unet
+from gan_tasks.pretrained import conversion
+from gan_tasks.pretrained.files import safe_load
+from gan_tasks.pretrained.files.screening import vet_torch_file
 from gan_tasks.pretrained.load import load_network, read_state_dict
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
@@ -693,6 +696,35 @@ def many_dicts() -> bytes:
     return torch_file({str(number): {"a": torch.zeros(0)} for number in range(300)} | {"epoch": 1})
 
 
+def doubled(begin: bytes, innermost: bytes, middle: bytes, end: bytes) -> bytes:
+    """Pickle an object that holds two of itself, forty times over."""
+    again = (b"q" + bytes([number]) + middle + b"h" + bytes([number]) + end for number in range(40))
+    return begin * 40 + innermost + b"".join(again)
+
+
+LIST, TUPLE = doubled(b"](", b"]", b"", b"e"), doubled(b"", b")", b"", b"\x86")
+DICT = doubled(b"}(U\1a", b"}", b"U\1b", b"u")
+ORDERED_DICT = b"ccollections\nOrderedDict\n"
+
+
+def endless_pickles() -> dict[str, bytes]:
+    """Pickles whose objects take years or terabytes to hash, to show or to copy."""
+    pairs = b"](" + b"](K\1Ne" * 20_000 + b"e"
+    colliding = (pickle.encode_long(number * (2**61 - 1)) for number in range(1, 25_000))
+    entries = b"".join(b"\x8a" + bytes([len(number)]) + number + b"N" for number in colliding)
+    return {
+        "tuple-as-key": b"}" + TUPLE + b"Ns",
+        "tuple-as-key-of-pairs": ORDERED_DICT + b"](](" + TUPLE + b"Nee\x85R",
+        "list-is-called": LIST + b")R",
+        "dict-is-called": DICT + b")R",
+        "list-as-storage": b"(U\7storage" + LIST + b"U\1aNNtQ",
+        "list-as-argument": b"ctorch._utils\n_rebuild_parameter\n" + LIST + b"R",
+        "copies": b"](" + pairs + b"q\1" + ORDERED_DICT + b"q\2" + b"h\2h\1\x85R" * 20_000 + b"e",
+        "equal-hashes": b"}(" + entries + b"u",
+        "module": b"(U\6module" + ORDERED_DICT + b"U\1aU\1btQ",
+    }
+
+
 def hostile_files(canary: Path) -> dict[str, bytes]:
     many_objects = b"\x80\2(" + b"}" * (16 << 20) + b"l."
     return {
@@ -709,6 +741,8 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
         "bytearray.pth": torch_zip(b"\x80\2cbuiltins\nbytearray\n(J\0\0\0\x60tR."),
         "bytearray-legacy.pth": b"\x80\2cbuiltins\nbytearray\n(J\0\0\0\x60tR.",
         "many-objects.pth": torch_zip(many_objects),
+        **{f"{name}.pth": torch_zip(b"\x80\2" + pickled + b".") for name, pickled in endless_pickles().items()},
+        **{f"{name}-legacy.pth": b"\x80\2" + pickled + b"." for name, pickled in endless_pickles().items()},
         "deep-tuple.pth": torch_zip(b"\x80\2}K\1" + b"\x85" * 100_000 + b"K\2s."),
         "deep-tuple-from-memo.pth": torch_zip(b"\x80\2}K\1q\1" + b"h\1\x86q\1" * 20_000 + b"K\2s."),
         "long-storage.pth": torch_zip(tensor_pickle(2**31 - 1), **{"0": b"\0" * 64}),
@@ -755,11 +789,54 @@ def test_hostile_files_are_refused_without_running_code_or_using_memory(tmp_path
     files = hostile_files(canary)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    done = subprocess.run([sys.executable, "-c", REFUSE_ALL, folder], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSE_ALL, folder], capture_output=True, text=True, check=True, timeout=240
+    )
     refused = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
     assert sorted(refused) == sorted(files)
     assert {name: grown_mb for name, grown_mb in refused.items() if grown_mb >= 200} == {}
     assert not canary.exists()
+
+
+def test_a_storage_longer_than_its_member_is_refused() -> None:
+    """PyTorch before 2.13 reads beyond its end."""
+    file = torch_zip(tensor_pickle(17), **{"0": b"\0" * 64, "1": b"\0" * 64})
+    with pytest.raises(UserError, match="storage 0 claims 68 bytes"):
+        vet_torch_file(io.BytesIO(file), len(file))
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "get", "__len__"])
+def test_attributes_of_a_dict_are_not_used(tmp_path: Path, name: str) -> None:
+    attribute = b"}U" + bytes([len(name)]) + name.encode() + b"K\1sb"
+    entry = tensor_pickle(16).removeprefix(b"\x80\2}")
+    pickled = b"\x80\2" + ORDERED_DICT + b")R" + attribute + entry
+    (tmp_path / "n.pth").write_bytes(torch_zip(pickled, **{"0": b"\0" * 64}))
+    assert read_state_dict(tmp_path / "n.pth")["a"].tolist() == [0] * 16
+
+
+@pytest.mark.parametrize("suffix", SMALL_FILES)
+def test_tensors_stay_when_their_file_changes(tmp_path: Path, suffix: str) -> None:
+    """Reading what was cut off from a mapped file would end the program."""
+    path = tmp_path / f"n{suffix}"
+    path.write_bytes(SMALL_FILES[suffix])
+    tensors = read_state_dict(path)
+    with path.open("r+b") as file:
+        file.write(b"\0" * len(SMALL_FILES[suffix]))
+    assert tensors["a"].tolist() == [1] * 4
+
+
+def test_a_file_of_several_gigabytes_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe_load, "MAX_COPY_BYTES", 0)
+    for suffix, data in SMALL_FILES.items():
+        (tmp_path / f"n{suffix}").write_bytes(data)
+        assert read_state_dict(tmp_path / f"n{suffix}")["b"].tolist() == [1] * 3
+
+
+def test_an_absurdly_large_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "MAX_PARAMETERS", 100)
+    torch.save(to_jy(unet(3, 3, width=4, downs=5)), tmp_path / "n.pth")
+    with pytest.raises(UserError, match=r"it is a network of [0-9,]+ numbers, expected at most 100"):
+        load_network(tmp_path / "n.pth")
 
 
 def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:

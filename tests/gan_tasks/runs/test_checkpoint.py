@@ -1,6 +1,7 @@
 """Checkpoints: folders of any name, files that have changed on disk, and one of a step that is saved again."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +79,19 @@ def test_no_link_is_followed_by_a_write(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(victim)
     write_atomically(tmp_path / "best", b"new")
     assert victim.read_text() == "mine" and (tmp_path / "best").read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_a_file_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "best"
+    write_atomically(path, b"step-00000002")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="large"):
+            write_atomically(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [each.name for each in tmp_path.iterdir()] == ["best"] and path.read_bytes() == b"step-00000002"

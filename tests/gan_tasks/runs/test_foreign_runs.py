@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tiny import tiny_task, write_run
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.runs.checkpoint import DamagedCheckpointError, load_state, state_bytes
-from gan_tasks.runs.folder import load_trained, read_run
+from gan_tasks.runs.folder import RunFolder, load_trained, read_run
 from gan_tasks.runs.journal import Journal, read_journal
 from gan_tasks.runs.reports.report import facts, write_report
 from gan_tasks.training.loop import resume
@@ -25,6 +27,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("runs") / "run", tiny_task("pix2pix"))
     Journal(run / "journal.jsonl").write(1, 4, {"g/l1": 0.5})
     return run
+
+
+def write_bomb(path: Path) -> None:
+    """Write a PNG that declares 60,000 × 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)))
 
 
 @pytest.fixture
@@ -49,6 +57,8 @@ def edit(run: Path, work: Callable[[dict[str, Any]], object]) -> None:
         (lambda content: content.update(task=["x"]), "task"),
         (lambda content: content["task_config"].update(width="wide"), "width"),
         (lambda content: content["task_config"].update(width=10**9), "width"),
+        (lambda content: content.update(data="a\0b"), "data: .* is no path"),
+        (lambda content: content.update(init_from="\ud800"), "init-from: .* is no path"),
     ],
 )
 def test_what_does_not_fit_in_config_json_is_named(run: Path, work: Callable[[Any], object], named: str) -> None:
@@ -62,6 +72,45 @@ def test_what_does_not_fit_in_config_json_is_named(run: Path, work: Callable[[An
 def test_files_that_are_not_what_they_should_be(run: Path, name: str, text: bytes) -> None:
     (run / name).write_bytes(text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        resume(run)
+
+
+def enlarge(path: Path) -> None:
+    """Make a file a gigabyte long, of which only the beginning takes room on the disk."""
+    os.truncate(path, 1_000_000_000)
+
+
+@pytest.mark.parametrize("name", ["config.json", "inputs.json"])
+def test_a_file_that_is_far_too_large_is_not_read(run: Path, name: str) -> None:
+    enlarge(run / name)
+    with pytest.raises(UserError, match=rf"{name} has 1,000,000,000 bytes"):
+        resume(run)
+
+
+def test_a_checkpoint_of_far_too_large_files_is_damaged(run: Path) -> None:
+    enlarge(run / "checkpoints" / "step-00000000" / "state.json")
+    enlarge(run / "checkpoints" / "step-00000000" / "generators.safetensors")
+    with pytest.raises(DamagedCheckpointError, match="step-00000000"):
+        load_trained(run)
+
+
+@pytest.mark.parametrize("name", ["9" * 20, "1e9", "", "٣" * 8])
+def test_a_folder_of_another_name_is_no_checkpoint(run: Path, name: str) -> None:
+    (run / "checkpoints" / "step-00000000").rename(run / "checkpoints" / f"step-{name}")
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        load_trained(run)
+
+
+def test_a_renamed_checkpoint_is_not_resumed(run: Path, pairs: Path) -> None:
+    edit(run, lambda content: content.update(data=str(pairs)))
+    (run / "checkpoints" / "step-00000000").rename(run / "checkpoints" / "step-00000009")
+    with pytest.raises(UserError, match="give it the name step-00000000"):
+        resume(run)
+
+
+def test_held_out_images_of_other_data_are_named(run: Path, pairs: Path) -> None:
+    edit(run, lambda content: content.update(data=str(pairs), held_out=[["000"], ["001"]]))
+    with pytest.raises(UserError, match=r"images of 2 sides, expected 1: restore its config\.json"):
         resume(run)
 
 
@@ -107,6 +156,15 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: Path) -> None:
             work(run)
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir), write_bomb])
+def test_a_sample_that_is_no_image_is_left_out(run: Path, make: Callable[[Path], None]) -> None:
+    (run / "samples").mkdir()
+    make(run / "samples" / "step-00000003.png")
+    make(run / "before-after.png")
+    page = write_report(run).read_text()
+    assert "step-00000003.png could not be read" in page and "before-after.png could not be read" in page
+
+
 @pytest.mark.parametrize("pointer", ["../../x", "/", "", "step-00000009", "\0", "x" * 5000])
 def test_best_points_to_a_checkpoint_of_the_run_or_to_nothing(run: Path, pointer: str) -> None:
     (run / "best").write_text(pointer)
@@ -147,6 +205,7 @@ def test_a_position_that_no_training_has(run: Path, pairs: Path, key: str, value
         '{"step": 1, "images": 1, "time": 1e300, "event": "x"}',
         '{"step": 1, "images": 1, "time": 1, "g/l1": [1]}',
         f'{{"step": {10**400}, "images": 1, "time": 1}}',
+        "\0" * 2_000_000,
     ],
 )
 def test_a_line_that_no_training_wrote_is_named(run: Path, line: str) -> None:
@@ -154,6 +213,12 @@ def test_a_line_that_no_training_wrote_is_named(run: Path, line: str) -> None:
         file.write(line + "\n")
     with pytest.raises(UserError, match="line 2"):
         write_report(run)
+
+
+def test_a_pointer_of_a_gigabyte_points_to_nothing(run: Path) -> None:
+    (run / "best").write_text("step-00000000")
+    enlarge(run / "best")
+    assert RunFolder(run).best is None
 
 
 @pytest.mark.parametrize("content", [{"images": 3}, {"images": "x", "model": 1}, {"model": {"l1": {"mean": None}}}])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.runs import journal
 from gan_tasks.runs.journal import Journal, read_journal, series
 
 
@@ -41,6 +42,34 @@ def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
     Journal(path).write(1, 4, {"g/l1": np.float32(0.5), "skipped": np.int64(3)})
     (line,) = read_journal(path)
     assert (line["g/l1"], line["skipped"]) == (0.5, 3.0)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 1000])
+def test_what_follows_the_last_whole_line_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).write(1, 4, {})
+    whole = path.read_bytes()
+    monkeypatch.setattr(journal, "LONGEST_LINE_BYTES", block_bytes)
+    for rest in (b"", b'{"step": 2, "ima', bytes(5000)):
+        path.write_bytes(whole + rest)
+        Journal(path)
+        assert path.read_bytes() == whole
+    path.write_bytes(bytes(5000))
+    assert Journal(path).size_bytes() == 0
+
+
+def test_a_rewound_journal_keeps_changes_alone(tmp_path: Path) -> None:
+    written = Journal(tmp_path / "journal.jsonl")
+    written.write(1, 4, {})
+    size_bytes = written.size_bytes()
+    written.write(2, 8, {})
+    written.event(2, 8, "changed", epochs="2 → 3")
+    with written.path.open("ab") as file:
+        file.write(bytes(3_000_000) + b"\n")
+    written.rewind(size_bytes)
+    assert [line.get("event") for line in read_journal(written.path)] == [None, "changed"]
 
 
 def test_events_keep_their_details(tmp_path: Path) -> None:
@@ -115,3 +144,20 @@ def test_the_journal_works_without_tensorboard(tmp_path: Path, monkeypatch: pyte
     journal = Journal(tmp_path / "journal.jsonl", tensorboard_dir=tmp_path / "tensorboard")
     journal.write(1, 4, {"g/l1": 0.5})
     assert len(read_journal(journal.path)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path: Path) -> None:
+    import resource
+
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.event(1, 1, "started")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size_bytes() + 20, hard))
+    try:
+        with pytest.raises(OSError, match="large"):
+            journal.event(2, 2, "best")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.event(3, 3, "stage")
+    assert [line["step"] for line in read_journal(journal.path)] == [1, 3]

@@ -101,6 +101,12 @@ def test_a_residual_downscale_needs_a_residual() -> None:
         InpaintingConfig(residual_downscale=4)
 
 
+def test_the_width_of_deepfill_is_a_multiple_of_four() -> None:
+    with pytest.raises(UserError, match="width is 6: expected a multiple of 4"):
+        InpaintingConfig(network="deepfill-v1", width=6)
+    assert InpaintingConfig(network="context-encoder", width=6).width == 6
+
+
 def test_losses_are_finite_with_an_empty_mask(task: Inpainting, pairs: Path) -> None:
     x = batch(task, pairs)
     x = x._replace(mask=torch.zeros_like(x.mask))

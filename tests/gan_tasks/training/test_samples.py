@@ -12,6 +12,7 @@ from tiny import built, tiny_task
 from gan_tasks.runs.reports.diagnosis import diagnose
 from gan_tasks.training.data import open_data
 from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.stopping.signals import StopSignals
 from gan_tasks.training.validation import MOST_GRIDS_BY_TIME, Samples, thin_samples
 
 PINK = torch.tensor([0.35, -0.1, 0.25])[:, None, None]
@@ -32,7 +33,7 @@ def logged(task: Any, images: Path, out: Path, cast: torch.Tensor) -> dict[str, 
     task.inputs_and_target = noted
     task.infer = lambda *_: task.target + cast
     with start_runtime("cpu", "fp32") as runtime:
-        return Samples(task, data.shown).save(out / "step-00000001.png", task.generators, runtime)
+        return Samples(task, data.shown).save(out / "step-00000001.png", task.generators, runtime, StopSignals())
 
 
 def findings(values: dict[str, float]) -> dict[str, str]:

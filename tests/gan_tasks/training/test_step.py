@@ -1,5 +1,6 @@
 """A training step that cannot be completed changes nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from tiny import adversarial_stage, built, tiny_batch, tiny_task
 from torch import Tensor
 
+from gan_tasks.runs.checkpoint import CheckpointError
 from gan_tasks.tasks.base import NetworkRole
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import LARGEST_WEIGHT, Trainer
@@ -61,6 +63,41 @@ def test_a_step_that_fails_changes_nothing(
         assert trainer.is_whole and equal(all_parts(trainer), start)
         assert not trainer.step(batch, index=before)["skipped"]
         assert not equal(all_parts(trainer), start)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda state, name: state.pop(f"{name}/exp_avg"), "exp_avg is missing"),
+        (lambda state, name: state.update({"x/step": state.pop(f"{name}/step")}), "step is missing"),
+        (lambda state, name: state.update({"a/step": torch.tensor(1.0)}), "a/step is unknown"),
+        (lambda state, name: state.update({f"{name}/exp_avg": torch.zeros(1)}), "instead of"),
+        (lambda state, name: state.update({f"{name}/step": torch.tensor(-1.0)}), "steps of"),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(pairs: Path, change: Callable[..., object], named: str) -> None:
+    task = built(tiny_task("pix2pix"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
+        trainer.step(tiny_batch(task, pairs), index=0)
+        parts = trainer.parts()
+        trainer.load_parts(parts)
+        change(parts["optimizer-g"], next(iter(parts["optimizer-g"])).rpartition("/")[0])
+        with pytest.raises(CheckpointError, match=named):
+            trainer.load_parts(parts)
+
+
+def test_a_state_of_integers_becomes_one_of_floats(pairs: Path) -> None:
+    task = built(tiny_task("pix2pix"))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
+        batch = tiny_batch(task, pairs)
+        trainer.step(batch, index=0)
+        parts = trainer.parts()
+        parts["optimizer-g"] = {name: tensor.to(torch.int64) for name, tensor in parts["optimizer-g"].items()}
+        trainer.load_parts(parts)
+        trainer.step(batch, index=1)
+    assert trainer.is_well()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -2 * LARGEST_WEIGHT])

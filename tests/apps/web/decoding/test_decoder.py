@@ -10,15 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade_onnx import write_onnx
 from PIL import Image, ImageCms
 
 from gan_tasks.apps.web.decoding.decoder import Decoder
-from gan_tasks.datasets.images import ImageError, Picture, read
+from gan_tasks.apps.web.job_queue import JobRequest, Limits, Service
+from gan_tasks.apps.web.run_form import write_previews
+from gan_tasks.apps.web.served_models import open_models
+from gan_tasks.datasets.images import ColourKind, ImageError, Picture, read
 from gan_tasks.datasets.images.png_chunks import with_chunks
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -40,7 +45,7 @@ def hanging() -> bytes:
     """A progressive JPEG that takes about a second, as it has as many scans as it may."""
     data = encoded("JPEG", np.zeros((4000, 4000), np.uint8), progressive=True)
     last = data.rindex(b"\xff\xda")
-    return data[:-2] + data[last:-2] * 110 + data[-2:]
+    return data[:-2] + data[last:-2] * 50 + data[-2:]
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -86,6 +91,42 @@ def test_the_picture_is_that_of_read(decoder: Decoder, kind: str) -> None:
     assert same(decoder.read(GOOD[kind]), read(GOOD[kind]))
 
 
+def refuse(*arguments: object, **named: object) -> None:
+    raise AssertionError("LittleCMS ran in the server's own process")
+
+
+TABLE = PROFILE.replace(b"rTRC", b"A2B0")  # which is not a table, but from which LittleCMS shall read one
+COLOURED = {
+    "RGB": encoded("JPEG", icc_profile=TABLE),
+    "gray without a curve": encoded("PNG", PIXELS[..., 0], icc_profile=PROFILE[:16] + b"GRAY" + PROFILE[20:]),
+}
+
+
+@pytest.mark.parametrize("kind", COLOURED)
+@pytest.mark.parametrize("keep_profiles", [(), ("gray",), ("gray", "rgb")])
+def test_colours_are_converted_in_the_process(
+    decoder: Decoder, kind: str, keep_profiles: tuple[ColourKind, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read(COLOURED[kind], keep_profiles=keep_profiles)
+    monkeypatch.setattr(ImageCms, "profileToProfile", refuse)
+    assert same(decoder.read(COLOURED[kind], keep_profiles=keep_profiles), expected)
+
+
+def test_a_job_converts_no_colours_in_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the model nor for the format of the result, nor where it lies on white."""
+    paths = [write_onnx(tmp_path / f"{count}.onnx", in_channels=count, out_channels=count) for count in (1, 3)]
+    monkeypatch.setattr(ImageCms, "profileToProfile", refuse)
+    service = Service(open_models(paths), Limits(max_pixels=10_000))
+    try:
+        for served, data, suffix in product(service.models.values(), COLOURED.values(), (".png", ".webp")):
+            request = JobRequest(served, {"image": data}, on_white=True)
+            result = service.submit(request, tmp_path / f"result{suffix}").result()
+            write_previews(result)
+            assert result.after.pixels.shape == (13, 17, served.spec.out_channels)
+    finally:
+        service.close()
+
+
 def test_a_refusal_is_that_of_read_and_the_process_goes_on(decoder: Decoder, tmp_path: Path) -> None:
     process = process_of(decoder) if decoder.read(GOOD["floats"]) else 0
     path = tmp_path / "photo.png"
@@ -101,12 +142,12 @@ def test_a_refusal_is_that_of_read_and_the_process_goes_on(decoder: Decoder, tmp
 
 
 def test_a_process_that_takes_too_long_is_killed_and_the_next_picture_is_read() -> None:
-    decoder = Decoder(seconds=2)
+    decoder = Decoder(1000, seconds=0.5)
     try:
         decoder.read(GOOD["a lossless WebP"])
         process = process_of(decoder)
         os.kill(process, signal.SIGSTOP)
-        with pytest.raises(ImageError, match=r"the image: takes over 2 s to decode: save it again"):
+        with pytest.raises(ImageError, match=r"the image: takes too long to decode: save it again"):
             decoder.read(GOOD["floats"])
         assert not is_running(process)
         assert same(decoder.read(GOOD["floats"]), read(GOOD["floats"]))
@@ -122,6 +163,19 @@ def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_is_read(decod
     with pytest.raises(ImageError, match=r"the image: cannot be decoded .*allocate"):
         decoder.read(file.getvalue(), max_pixels=10**9)
     assert same(decoder.read(GOOD["floats"]), read(GOOD["floats"]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="computing time is limited on Unix only")
+def test_computing_time_is_limited_by_the_size_in_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds_per_value, is_read in ((0.0, False), (1e-5, True)):
+        monkeypatch.setattr("gan_tasks.apps.web.decoding.decoder._SECONDS_PER_VALUE", seconds_per_value)
+        decoder = Decoder(20_000_000, seconds=0.2)
+        try:
+            with nullcontext() if is_read else pytest.raises(ImageError, match="takes too long to decode"):
+                assert decoder.read(hanging()).pixels.shape == (4000, 4000, 1)
+            assert same(decoder.read(GOOD["floats"]), read(GOOD["floats"]))
+        finally:
+            decoder.close()
 
 
 def test_after_the_process_was_killed_the_next_picture_is_read(decoder: Decoder) -> None:

@@ -29,3 +29,9 @@ def test_a_line_is_short_and_ends() -> None:
     for _ in range(1000):
         bounded.write("y" * 1000)
     assert len(log.getvalue()) < 5000
+
+
+def test_what_clients_send_cannot_command_the_terminal() -> None:
+    log = io.StringIO()
+    print("a \x1b[31mname\r", file=BoundedLog(log))
+    assert log.getvalue() == "a \\x1b[31mname\\x0d\n"

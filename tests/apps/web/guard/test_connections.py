@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
+import h11
 import uvicorn
 
 from gan_tasks.apps.web.guard import connections
@@ -111,3 +112,14 @@ def test_there_are_only_so_many_connections(address: tuple[str, int], monkeypatc
         assert is_closed(late)
         clients[0].sendall(b"Host: a\r\n\r\n")
         assert clients[0].recv(12) == b"HTTP/1.1 413"
+
+
+@pytest.mark.parametrize(("size", "is_refused"), [(1, True), (connections.SMALL_CHUNK_BYTES, False)])
+def test_bodies_in_tiny_chunks_are_refused(size: int, is_refused: bool) -> None:
+    connection = connections.Connection(h11.SERVER)
+    connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert isinstance(connection.next_event(), h11.Request)
+    connection.receive_data((b"%x\r\n%s\r\n" % (size, b"x" * size)) * (2 * connections.SMALL_CHUNKS))
+    with pytest.raises(h11.RemoteProtocolError) if is_refused else contextlib.nullcontext():
+        while connection.next_event() is not h11.NEED_DATA:
+            pass

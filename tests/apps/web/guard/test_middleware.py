@@ -92,6 +92,8 @@ def test_the_page_finds_what_it_loads(client: TestClient) -> None:
         ("GET", "/gradio_api/startup-events", 404),
         ("GET", "/gradio_api/heartbeat/" + "a" * 33, 404),
         ("GET", "/gradio_api/heartbeat/%0a", 404),
+        ("GET", "/gradio_api/queue/data", 404),
+        ("GET", "/gradio_api/upload_progress", 404),
         ("GET", "/gradio_api/queue/data?session_hash=a&x=1", 404),
         ("GET", "/gradio_api/queue/data?session_hash=a&session_hash=b", 404),
         ("GET", "/gradio_api/deep_link", 404),
@@ -178,6 +180,23 @@ def test_a_body_is_cut_where_it_is_too_long_whatever_its_headers_say(client: Tes
     assert answer["status"] == 413
     assert "allowed" in json.loads(answer["body"])["detail"]
     assert sent <= LIMITS.max_upload_bytes + 50_000
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (f"multipart/form-data; boundary={'b' * 300}", HEAD % b"files"),
+        ("multipart/form-data; boundary=b; charset=hex", HEAD % b"files"),
+        ("multipart/form-data; boundary=", b""),
+        ("multipart/form-data", b""),
+        ("text/plain", b""),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--b--'),
+    ],
+)
+def test_forms_that_gradio_would_fail_at(client: TestClient, content_type: str, body: bytes) -> None:
+    answer = client.post("/gradio_api/upload", content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == 422
+    assert "form" in answer.json()["detail"]
 
 
 def test_a_call_of_a_page_is_short(client: TestClient) -> None:
@@ -281,6 +300,24 @@ def test_answers_tell_browsers_what_they_may_do(client: TestClient, path: str) -
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert not [name for name in headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "content"),
+    [
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=7-", 206, b"789"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=0-1,3-4", 200, b"0123456789"),
+        ("bytes=0-" + "9" * 5000, 200, b"0123456789"),
+        ("bytes=\xb2-\xb3", 200, b"0123456789"),
+        ("lines=0-1", 200, b"0123456789"),
+    ],
+)
+def test_one_part_of_a_file_or_all_of_it(client: TestClient, asked: str, status: int, content: bytes) -> None:
+    (path,) = client.post("/gradio_api/upload", files={"files": ("a.bin", b"0123456789")}).json()
+    answer = client.get(f"/gradio_api/file={path}", headers={"Range": asked.encode("latin-1")})
+    assert (answer.status_code, answer.content) == (status, content)
 
 
 def test_an_uploaded_file_is_given_back_as_what_runs_no_script(client: TestClient) -> None:

@@ -49,6 +49,11 @@ def test_pages_that_were_left_are_forgotten(tmp_path: Path, monkeypatch: pytest.
         while len(names_of_files(page)) > 4 or uploads() or len(files_in(tmp_path / "uploads")) > 4:
             assert time.monotonic() < until, "uploads over the limit are deleted"
             time.sleep(0.02)
+        while any(state.config_values for state in holder.session_data.values()):
+            assert time.monotonic() < until, "what deep links need is deleted"
+            time.sleep(0.02)
+        assert client.post("/gradio_api/queue/join", json=body).status_code == 200
+        assert "There is no image" in client.get("/gradio_api/queue/data?session_hash=s11").text, "the page goes on"
         monkeypatch.setattr(server, "KEPT_S", 0)
         while any(map(len, kept)):
             assert time.monotonic() < until, "old sessions are deleted"

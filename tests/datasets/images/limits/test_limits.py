@@ -22,6 +22,7 @@ from reliability.images import (
     exif_of_overlapping_values,
     gif,
     icc_of_overlapping_tags,
+    icc_of_steps,
     jpeg_of_scans,
     jpeg_with,
     lzma_of_zeros,
@@ -144,6 +145,11 @@ def test_a_profile_whose_tags_overlap_is_not_copied_for_each() -> None:
     profile = icc_of_overlapping_tags(2**22)
     with at_most(20e6):
         to_srgb(Picture(np.zeros((2, 2, 3), np.uint8), profile))
+
+
+def test_the_steps_of_a_profile_are_not_computed_for_each_pixel() -> None:
+    pixels = np.full((40, 50, 3), 100, np.uint8)
+    np.testing.assert_array_equal(to_srgb(Picture(pixels, icc_of_steps(30))).pixels, pixels)
 
 
 COMPRESSIONS = {"zlib": {}, "lzma": {}, "zlib with a predictor": {"predictor": True}}

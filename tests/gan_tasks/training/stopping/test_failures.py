@@ -323,6 +323,15 @@ def test_a_second_process_in_the_same_folder_is_refused(data: Path, tmp_path: Pa
     train(tiny_task("pix2pix"), data=data, out=run, config=replace(CONFIG, max_steps=1))
 
 
+@pytest.mark.parametrize("place", ["file", "file/run", "run/lock"])
+def test_a_run_folder_that_cannot_be_written_to_is_a_sentence(data: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run" / "lock").mkdir(parents=True)
+    out = tmp_path / place.removesuffix("/lock")
+    with pytest.raises(UserError, match=f"{out} cannot be written to .*--out"):
+        train(tiny_task("pix2pix"), data=data, out=out, config=replace(CONFIG, max_steps=1))
+
+
 # --- Checkpoints of other networks ------------------------------------------------------------------------------
 
 
@@ -363,3 +372,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
     task = tiny_task("pix2pix", "--ema-halflife-images", "3")
     return train(task, data=pairs, out=out, config=replace(CONFIG, max_steps=1))
+
+
+# --- The run folder ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_folder_that_is_gone_is_not_made_again(
+    data: Path, tmp_path: Path, whole: dict[str, torch.Tensor], moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        before_step(patch, 4, lambda: run.rename(tmp_path / "new") if moved else shutil.rmtree(run))
+        sentence = stopped(data, run, log_every_steps=1000, checkpoint_every_steps=2, sample_every_steps=2)
+    assert f"the run folder {run} was moved or deleted: the training stopped at step 4" in sentence
+    assert not run.exists()
+    if moved:
+        resume(tmp_path / "new")
+        assert equal(state(tmp_path / "new"), whole)

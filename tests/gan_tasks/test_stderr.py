@@ -1,0 +1,33 @@
+"""Messages to somebody who is gone."""
+
+import os
+import sys
+
+import pytest
+
+from gan_tasks.stderr import say, silence_if_gone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_nobody_reads_any_more(kind: str) -> None:
+    ours, theirs = os.openpty() if kind == "terminal" else os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(theirs, 2)
+            os.close(theirs)
+            os.close(ours)
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+            if kind == "terminal":
+                silence_if_gone()
+            say("one")
+            say("two")
+            os.write(2, b"three")
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(theirs)
+    os.close(ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
