@@ -2,8 +2,8 @@
 
     python benchmarks/reliability/all.py [--scale 1] [--only images] [--logs FOLDER]
 
-With `--scale 8` the trials that have a length take eight times as long. Printed are the command of each trial, how long
-it took, and the last table that it printed. The exit code is 1 if a trial found something wrong.
+With `--scale 8` the trials that have a length take eight times as long. Printed are the command of each trial, how
+long it took, and the last table that it printed. The exit code is 1 if a trial found something wrong.
 """
 
 from __future__ import annotations
