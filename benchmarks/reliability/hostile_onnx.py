@@ -238,7 +238,11 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
         ]
     ),
     "MatMul of minutes": lambda: model(
-        large((1, 4000, 4000), *(node("MatMul", "large large", f"m{i}") for i in range(99)))
+        large(
+            (1, 4000, 4000),
+            *(node("MatMul", f"{f'm{i - 1}' if i else 'large'} large", f"m{i}") for i in range(99)),
+            last="m98",
+        )
     ),
     "one endless MaxPool": lambda: model(
         large((1, 1, 5000, 5000), node("MaxPool", "large", "p", kernel_shape=[4001, 4001], pads=[2000] * 4), last="p")

@@ -159,7 +159,7 @@ class ApartSession:
         except OverTimeError as error:
             raise OverTimeError(
                 f"{name} takes over {limit.seconds:,.0f} s for one run on {shapes_text(feeds)} and was stopped: a "
-                "smaller --max-memory makes smaller tiles, and --max-seconds allows more time"
+                "smaller --max-memory makes smaller tiles, and --max-seconds of apply and serve allows more time"
             ) from error
         except BrokenPipe as error:
             raise ModelRunError(

@@ -117,6 +117,7 @@ def test_what_a_file_gives_is_shown_as_default_in_the_help(
         ("lr = ", "is not valid TOML"),
         ("crop-size = [0, 5]", "crop_size"),
         ("a." * 30_000 + "a = 1", "expected 64,000 bytes at most, in lines of 8,000"),
+        (".".join("a" * 1_000) + " = 1", "more than 20 tables within one another"),
         ("# a long file\n" * 10_000, "expected 64,000 bytes at most"),
         ("width = " + "[" * 5_000, "nested too deeply"),
         ("width = " + "9" * 5_000, "is not valid TOML"),
@@ -125,19 +126,6 @@ def test_what_a_file_gives_is_shown_as_default_in_the_help(
 def test_a_mistake_in_a_file_is_answered_in_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     said = refusal(text, tmp_path)
     assert sentence in said and "\n" not in said.replace("\\n", "")
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("lr = " + "9" * 5_000, "not valid TOML"),
-        ("a = " + "[" * 100_000, "not valid TOML"),
-        (".".join("a" * 1_000) + " = 1", "more than 20 tables within one another"),
-        ("#" * 1_000_001, "more than 1,000,000 bytes"),
-    ],
-)
-def test_a_senseless_file_is_answered_in_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
-    assert sentence in refusal(text, tmp_path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

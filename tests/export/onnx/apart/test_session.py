@@ -43,7 +43,7 @@ def test_the_result_is_that_of_the_same_process(tmp_path: Path) -> None:
 
 def test_a_run_that_takes_too_long_is_ended_and_the_next_one_is_done(slow: Predictor) -> None:
     slow.model.max_run_seconds = 0.3
-    with pytest.raises(ModelRunError, match=r"takes over 0 s for one run on image .*--max-seconds allows more"):
+    with pytest.raises(ModelRunError, match=r"takes over 0 s for one run on image .*--max-seconds of apply"):
         slow(LARGE)
     slow.model.max_run_seconds = None
     np.testing.assert_array_equal(slow(SMALL), SMALL)
