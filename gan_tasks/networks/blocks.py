@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d
+from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d, halves
 
 Norm = Literal["batch", "instance", "affine-instance", "none"]
 Upsampling = Literal["transposed", "resize"]
@@ -144,7 +144,7 @@ class GatedConv(nn.Module):
         self.activation = activation or nn.ELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        features, gates = self.conv(self.pad(x)).chunk(2, dim=1)
+        features, gates = halves(self.conv(self.pad(x)))
         y: Tensor = self.activation(features) * torch.sigmoid(gates)
         return y
 

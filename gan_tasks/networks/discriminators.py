@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.blocks import Norm, init_weights, needs_bias, norm_layer
 from gan_tasks.networks.layers import Conv2d
+from gan_tasks.networks.spectral_norm import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):

@@ -10,6 +10,7 @@ from torch import nn
 
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual, init_convs, rrdb_block
+from gan_tasks.networks.layers import PReLU
 
 LARGEST_RECEPTIVE_FIELD = 48
 """Upper limit of the declared receptive-field radius, in pixels.
@@ -99,9 +100,9 @@ def srvgg(
         width: channels of the features.
         convs: number of convolutions in the body.
     """
-    layers = [nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)) for _ in range(convs)]
+    layers = [nn.Sequential(nn.Conv2d(width, width, 3, padding=1), PReLU(width)) for _ in range(convs)]
     generator = Generator(
-        stem=nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.PReLU(width)),
+        stem=nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), PReLU(width)),
         downs=[],
         body=nn.Sequential(*layers),
         ups=[],
@@ -169,13 +170,13 @@ def srresnet(
 
     def block() -> nn.Module:
         first, second = (nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
-        return Residual(first, nn.BatchNorm2d(width), nn.PReLU(), second, nn.BatchNorm2d(width))
+        return Residual(first, nn.BatchNorm2d(width), PReLU(), second, nn.BatchNorm2d(width))
 
     def up(step: int) -> nn.Module:
-        return nn.Sequential(grow(width, step), nn.PixelShuffle(step), nn.PReLU())
+        return nn.Sequential(grow(width, step), nn.PixelShuffle(step), PReLU())
 
     return Generator(
-        stem=nn.Sequential(nn.Conv2d(in_channels, width, 9, padding=4), nn.PReLU()),
+        stem=nn.Sequential(nn.Conv2d(in_channels, width, 9, padding=4), PReLU()),
         downs=[],
         body=Residual(
             *(block() for _ in range(blocks)),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_tasks.networks import layers
-from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d
+from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, PReLU, ReflectionPad2d, halves
 
 ROWS, LAST = torch.contiguous_format, torch.channels_last
 
@@ -117,6 +117,25 @@ def test_padding_keeps_bfloat16_under_autocast() -> None:
         y = ReflectionPad2d(2)(x)
     assert y.dtype == torch.bfloat16
     assert y.equal(nn.ReflectionPad2d(2)(x))
+
+
+@pytest.mark.parametrize("layout", [ROWS, LAST])
+@pytest.mark.parametrize("slopes", [1, 5])
+def test_prelu_equals_pytorchs(slopes: int, layout: torch.memory_format) -> None:
+    own, other = PReLU(slopes).double(), nn.PReLU(slopes).double()
+    for layer in (own, other):
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(-0.5, 1.5, slopes, dtype=torch.float64))
+    x = images(2, 5, 4, 3, layout=layout)
+    assert_equal(derivatives(own, x), derivatives(other, x))
+
+
+def test_halves_of_channels_keep_the_layout() -> None:
+    for layout in (ROWS, LAST):
+        x = images(2, 6, 3, 4, layout=layout)
+        first, last = halves(x)
+        assert torch.equal(torch.cat([first, last], 1), x)
+    assert first.is_contiguous(memory_format=LAST) and last.is_contiguous(memory_format=LAST)
 
 
 @pytest.mark.parametrize("size", [1, 4])
