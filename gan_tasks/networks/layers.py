@@ -4,6 +4,7 @@ Names, weights and results are those of PyTorch, up to rounding. GPUs, exported 
 PyTorch's own form. `benchmarks/train_step.py` measures what this saves.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Conv2d(nn.Conv2d):
         n, _, height, width = patches.shape[:4]
         order = memory_order(weight)
         rows = patches.permute(0, 2, 3, *({1: 1, 2: 4, 3: 5}[axis] for axis in order)).reshape(n * height * width, -1)
-        y = product(rows, weight.permute(0, *order).reshape(self.out_channels, -1).t())
+        y = product(functional.linear, rows, weight.permute(0, *order).reshape(self.out_channels, -1))
         y = y.view(n, height, width, -1).permute(0, 3, 1, 2)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
@@ -70,7 +71,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         weight = self.weight
         order = memory_order(weight)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        y = product(rows, weight.permute(0, *order).reshape(channels, -1))
+        y = product(torch.matmul, rows, weight.permute(0, *order).reshape(channels, -1))
         patches = y.view(n, height * width, *(weight.shape[axis] for axis in order))
         back = [order.index(axis) + 2 for axis in (1, 2, 3)]
         columns = patches.permute(0, *back, 1).reshape(n, -1, height * width)
@@ -157,15 +158,15 @@ def memory_order(weight: Tensor) -> tuple[int, int, int]:
     return (2, 3, 1) if is_channels_last(weight) else (1, 2, 3)
 
 
-def product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply rows (M×K) by a matrix (K×L). A single row is multiplied in float32 in spite of autocast.
+def product(multiply: Callable[[Tensor, Tensor], Tensor], rows: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply rows by a matrix. A single row is multiplied in float32 despite autocast.
 
     To convert the matrix would take longer than the product.
     """
     if len(rows) > 1 or not torch.is_autocast_enabled("cpu"):
-        return rows @ matrix
+        return multiply(rows, matrix)
     with torch.autocast("cpu", enabled=False):
-        return (rows.to(matrix.dtype) @ matrix).to(torch.get_autocast_dtype("cpu"))
+        return multiply(rows.to(matrix.dtype), matrix).to(torch.get_autocast_dtype("cpu"))
 
 
 def batch_norm_of_each(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -187,7 +188,7 @@ class _PReLU(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         above = torch.ops.aten.threshold_backward(gradient, x, 0)
         of_x = torch.addcmul(above, gradient - above, weight.to(x.dtype).view(1, -1, 1, 1))
-        at_negative = (x.clamp(max=0) * gradient).sum((0, 2, 3), dtype=at_least_float32(x.dtype))
+        at_negative = (x.clamp(max=0) * gradient).sum((0, 2, 3)).to(weight.dtype)
         return of_x, at_negative.sum().view(1) if weight.numel() == 1 else at_negative
 
 

@@ -47,11 +47,12 @@ class SpectralNorm(nn.Module):
             self._improve(weight, FIRST_ITERATIONS)
 
     def forward(self, weight: Tensor) -> Tensor:
-        if self.training:
-            with torch.no_grad():
-                self._improve(weight, 1)
-        v = in_memory_order(self._v.view(1, *weight.shape[1:]), weight).clone()
-        y: Tensor = _OverLargestSingularValue.apply(weight, self._u.clone(), v)  # type: ignore[no-untyped-call]
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training:
+                with torch.no_grad():
+                    self._improve(weight, 1)
+            v = in_memory_order(self._v.view(1, *weight.shape[1:]), weight).clone()
+            y: Tensor = _OverLargestSingularValue.apply(weight, self._u.clone(), v)  # type: ignore[no-untyped-call]
         return y
 
     def _improve(self, weight: Tensor, iterations: int) -> None:
