@@ -13,7 +13,6 @@ from torch.nn import functional
 
 MOST_POSITIONS = 128
 """Largest number of positions, N·H·W, for which a convolution is computed as a product of matrices."""
-MOST_POSITIONS_TRANSPOSED = 256
 FEWEST_WEIGHTS = 2**20
 """Smallest number of weights for this. Of fewer weights PyTorch's convolution is as fast."""
 
@@ -58,7 +57,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if has_own_form(x) and has_many_weights(self) and self._is_plain() and output_size is None:
             positions = len(x) * x.shape[-2] * x.shape[-1]
-            if 0 < positions <= MOST_POSITIONS_TRANSPOSED:
+            if 0 < positions <= MOST_POSITIONS:
                 return self._as_product(x)
         y: Tensor = super().forward(x, output_size)
         return y
