@@ -91,7 +91,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     """Instance norm without running statistics, N×C×H×W → the same shape and memory layout.
 
     PyTorch's changes a channels-last input to NCHW, so that all convolutions beside it have to reorder their
-    features. Its forward pass in NCHW takes four times as long as that of the equivalent group norm.
+    features. Its forward pass in NCHW takes four times as long as that of the equivalent group norm. On a CPU its
+    gradient for a single image is wrong if the gradient of the result is channels-last (PyTorch 2.13).
     """
 
     def forward(self, x: Tensor) -> Tensor:

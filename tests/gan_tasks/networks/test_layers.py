@@ -106,6 +106,21 @@ def test_instance_norm_equals_pytorchs_and_keeps_the_layout(
     assert own(x.requires_grad_()).is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("of_gradient", [ROWS, LAST])
+@pytest.mark.parametrize("of_input", [ROWS, LAST])
+def test_instance_norm_of_one_image_takes_a_gradient_of_any_layout(
+    of_input: torch.memory_format, of_gradient: torch.memory_format
+) -> None:
+    """Against the gradient of PyTorch in NCHW, as PyTorch's own is wrong for one in channels-last."""
+    x, gradient = images(1, 5, 4, 7), images(1, 5, 4, 7).sin()
+    other = x.clone().requires_grad_()
+    nn.InstanceNorm2d(5)(other).backward(gradient)
+    own = x.to(memory_format=of_input).clone().requires_grad_()
+    InstanceNorm2d(5)(own).backward(gradient.to(memory_format=of_gradient))
+    assert own.grad is not None and other.grad is not None
+    assert torch.allclose(own.grad, other.grad, atol=1e-12)
+
+
 def test_instance_norm_refuses_a_single_position() -> None:
     with pytest.raises(ValueError, match="more than 1 spatial element"):
         InstanceNorm2d(3)(torch.zeros(2, 3, 1, 1))
