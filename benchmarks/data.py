@@ -187,7 +187,7 @@ def measured(row: Row, count: int, duration_s: float) -> str:
 
 
 def differences(folder: Path) -> str:
-    """Compare photographs of the size before the crop: from a decoder at half size, from one at full size, and PIL's."""
+    """Compare photographs resized for the crop: decoded at half size, at full size, and by the plain form."""
     config = FramingConfig(load_size=LOAD, crop_size=(0, 0), flip=False)
     framing, rng = Framing(config), np.random.default_rng(0)
 
@@ -201,8 +201,8 @@ def differences(folder: Path) -> str:
         reduced.append(np.abs(framed(read(path, reduction=framing.reduction).pixels) - full))
         plain.append(np.abs(full - pil))
     return (
-        f"Grey levels between full and reduced decoding: {np.mean(reduced):.2f} on average, {np.max(reduced)} at most; "
-        f"between full decoding and the plain form: {np.mean(plain):.2f} and {np.max(plain)}."
+        f"Grey levels between full and reduced decoding: {np.mean(reduced):.2f} on average, {np.max(reduced)} at "
+        f"most; between full decoding and the plain form: {np.mean(plain):.2f} and {np.max(plain)}."
     )
 
 

@@ -143,7 +143,6 @@ class MaskedImages:
             raise ValueError("image_channels is 0, expected a resolved number; make the dataset with open_masked")
         self.images, self.masks, self.config, self.seed = tuple(images), masks, config, seed
         self._framing = Framing(config.framing) if augment else None
-        self._framing_with_mask = Framing(config.framing, images=2) if augment else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -156,7 +155,8 @@ class MaskedImages:
         epoch, index = key
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
-        pixels = fit_channels(read(self.images[index]).pixels, self.config.image_channels)
+        reduction = None if self._framing is None else self._framing.reduction
+        pixels = fit_channels(read(self.images[index], reduction=reduction).pixels, self.config.image_channels)
         own_mask = self._own_mask(self.images[index])
         for _ in range(_ATTEMPTS):
             framed, mask = self._framed(pixels, own_mask, rng)
@@ -174,9 +174,9 @@ class MaskedImages:
         if own_mask is None:
             framed = pixels if self._framing is None else self._framing(rng, pixels)[0]
             return framed, self._random_mask(rng, *framed.shape[:2])
-        if self._framing_with_mask is None:
+        if self._framing is None:
             return pixels, own_mask
-        framed, mask = self._framing_with_mask(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
+        framed, mask = self._framing(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
         return framed, mask[..., 0] >= 128
 
     def _own_mask(self, image: Path) -> Mask | None:

@@ -208,7 +208,7 @@ def _sample(low: Pixels, high: Pixels) -> LowRes[NDArray[np.float32]]:
 
 
 def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
-    return to_uint8(to_float(pixels))  # uint8 is unchanged
+    return pixels if pixels.dtype == np.uint8 else to_uint8(to_float(pixels))
 
 
 def _at_least(pixels: Pixels, side: int, *, unit: int = 1) -> Pixels:

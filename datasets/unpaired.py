@@ -159,8 +159,10 @@ class UnpairedImages:
         return self.a[positions[0]], self.b[positions[1]]
 
     def _read(self, path: Path, channels: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        pixels = fit_channels(read(path).pixels, channels)
-        return to_float(pixels if self._framing is None else self._framing(rng, pixels)[0])
+        if self._framing is None:
+            return to_float(fit_channels(read(path).pixels, channels))
+        pixels = fit_channels(read(path, reduction=self._framing.reduction).pixels, channels)
+        return to_float(self._framing(rng, pixels)[0])
 
 
 @lru_cache(maxsize=4)  # both sides, in the current and the next epoch

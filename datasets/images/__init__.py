@@ -5,7 +5,7 @@ Reading is in `decode.py`, writing in `encode.py`, pixel arithmetic in `pixels.p
 when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, from_pil, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, Reduction, from_pil, read
 from gan_tasks.datasets.images.encode import kinds_with_profile, write
 from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, colour_kind, to_srgb
 from gan_tasks.datasets.images.limits.sizes import MAX_PIXELS
@@ -29,6 +29,7 @@ __all__ = [
     "ImageError",
     "Picture",
     "Pixels",
+    "Reduction",
     "channels_fit",
     "colour_kind",
     "fit_channels",

@@ -108,13 +108,12 @@ def unassociated(pixels: Pixels) -> Pixels:
 
 def to_float(pixels: Pixels) -> NDArray[np.float32]:
     """Map the full range of H×W×C uint8 or uint16 to C×H×W float32 in [-1, 1]; float32 is clipped to [-1, 1]."""
-    if pixels.dtype == np.uint8:
-        values = pixels.astype(np.float32) / np.float32(127.5) - 1
-    elif pixels.dtype == np.uint16:
-        values = pixels.astype(np.float32) / np.float32(32767.5) - 1
-    else:
-        values = np.clip(pixels, -1, 1).astype(np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    values = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    if pixels.dtype.kind != "u":
+        return np.clip(values, -1, 1)
+    values /= np.float32(np.iinfo(pixels.dtype).max / 2)
+    values -= 1
+    return values
 
 
 def to_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
