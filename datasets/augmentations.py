@@ -48,8 +48,8 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
 
     if pixels.shape[:2] == (height, width):
         return pixels
-    # PyTorch resizes bytes as quickly as OpenCV takes single pixels, and floats of any number of channels.
-    values = np.ascontiguousarray(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
+    # PyTorch takes a tenth of the time of PIL for bytes. It warns of arrays that are not writable, such as PIL's.
+    values = np.require(pixels, np.uint8 if pixels.dtype == np.uint8 else np.float32, ["C", "W"])
     batch = from_numpy(values).permute(2, 0, 1)[None]
     resized = interpolate(batch, (height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
     if pixels.dtype == np.uint16:

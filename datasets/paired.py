@@ -220,8 +220,12 @@ class PairedImages:
         of_image = self._augmentation.framing.reduction
         if files.b is not None:
             return of_image
-        # Both sides in one block of a JPEG, of 8 × 8 px, would be mixed.
-        return lambda height, width: of_image(height, width // 2) if width % 16 == 0 else 1
+
+        def of_both(height: int, width: int) -> int:
+            divisor = of_image(height, width // 2)
+            return divisor if width % (2 * divisor) == 0 else 1  # else one column would be of both sides
+
+        return of_both
 
     def _read(self, files: PairFiles) -> tuple[Pixels, Pixels]:
         reduction = self._reduction(files)
