@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images.pixels import Pixels, to_float
+from gan_tasks.datasets.images.pixels import Pixels, to_float, to_planes
 from gan_tasks.datasets.ranges import Checked, Side
 
 _LEAST_REDUCED = ((4, 2.0), (2, 4 / 3))
@@ -118,16 +117,15 @@ class PairAugmentation:
         self._colours = {2: 1, 4: 3}.get(source_channels, source_channels)  # the last channel of 2 or 4 is alpha
         self._photometric = _photometric(photometric, self._colours) if photometric else None
 
-    def __call__(
-        self, source: Pixels, target: Pixels, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into C×H×W float32 in [-1, 1]."""
+    def __call__(self, source: Pixels, target: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into C×H×W by `to_planes`."""
         source, target = self.framing(rng, source, target)
-        return self._degraded(to_float(source), rng), to_float(target)
+        return self._degraded(source, rng), to_planes(target)
 
-    def _degraded(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _degraded(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         if self._photometric is None and not self._denoise:
-            return image
+            return to_planes(pixels)
+        image = to_float(pixels)
         colour, alpha = image[: self._colours], image[self._colours :]
         if self._photometric is not None:
             unit = np.ascontiguousarray((colour.transpose(1, 2, 0) + 1) / 2)  # float, because it takes no uint16

@@ -12,7 +12,7 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
@@ -152,6 +152,10 @@ class MaskedImages:
         return self.images[index].stem
 
     def __getitem__(self, key: Key) -> Masked[NDArray[np.float32]]:
+        return Masked(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Masked[Pixels]:
+        """Return a sample in which an image of 8 bits is uint8, and others float32; so are masks and sketches."""
         epoch, index = key
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
@@ -164,11 +168,10 @@ class MaskedImages:
                 break
         if self.config.channel_shuffle and not is_held_out:
             framed = framed[..., rng.permutation(framed.shape[2])]
-        image = to_float(framed)
         sketch = np.zeros_like(mask)
         if self.config.sketch and rng.random() < 0.5:
-            sketch = edge_lines(image) & mask
-        return Masked(image, mask[None].astype(np.float32), sketch[None].astype(np.float32))
+            sketch = edge_lines(to_float(framed)) & mask
+        return Masked(to_planes(framed), mask[None].astype(np.float32), sketch[None].astype(np.float32))
 
     def _framed(self, pixels: Pixels, own_mask: Mask | None, rng: np.random.Generator) -> tuple[Pixels, Mask]:
         if own_mask is None:

@@ -13,7 +13,7 @@ from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sa
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import Pixels, Reduction, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import Pixels, Reduction, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.halves import count_single
@@ -204,11 +204,15 @@ class PairedImages:
         return self.pairs[index].stem
 
     def __getitem__(self, key: Key) -> Pair[NDArray[np.float32]]:
+        return Pair(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Pair[Pixels]:
+        """Return a sample in which images of 8 bits are uint8, and others float32 in [-1, 1]."""
         epoch, index = key
         files = self.pairs[index]
         if self._augmentation is None:
             source, target = self._read(files)
-            return Pair(to_float(source), to_float(target))
+            return Pair(to_planes(source), to_planes(target))
         rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
         if self.extra and rng.random() < self.config.extra_weight:
             files = self.extra[rng.integers(len(self.extra))]

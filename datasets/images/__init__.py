@@ -14,9 +14,11 @@ from gan_tasks.datasets.images.pixels import (
     ImageError,
     Picture,
     Pixels,
+    centred,
     channels_fit,
     fit_channels,
     to_float,
+    to_planes,
     to_uint8,
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "Picture",
     "Pixels",
     "Reduction",
+    "centred",
     "channels_fit",
     "colour_kind",
     "fit_channels",
@@ -37,6 +40,7 @@ __all__ = [
     "kinds_with_profile",
     "read",
     "to_float",
+    "to_planes",
     "to_srgb",
     "to_uint8",
     "write",

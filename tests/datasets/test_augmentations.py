@@ -1,6 +1,7 @@
 """Test that both sides get the same geometry, that only the source changes in value, and that all is seeded."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,19 @@ from PIL import Image
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, PairAugmentation, resize, sample_seed
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import read, to_float
+from gan_tasks.datasets.images import centred, read, to_float
 
 AS_IS: dict[str, Any] = {"load_size": 0, "crop_size": (0, 0), "flip": False}
 
 
 def augmentation(
     *, photometric: float = 0.0, denoise: float = 0.0, source_channels: int = 3, **framing: Any
-) -> PairAugmentation:
-    """Return an augmentation that does only what the arguments ask for."""
-    return PairAugmentation(
+) -> Callable[..., list[np.ndarray]]:
+    """Return an augmentation to float32 in [-1, 1] that does only what the arguments ask for."""
+    augment = PairAugmentation(
         FramingConfig(**AS_IS | framing), photometric=photometric, denoise=denoise, source_channels=source_channels
     )
+    return lambda *arguments: [centred(image) for image in augment(*arguments)]
 
 
 def noise(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.ndarray:
