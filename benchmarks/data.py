@@ -172,7 +172,8 @@ def seconds(sample: Sample, numbers: range) -> float:
 
 def measured(row: Row, count: int, duration_s: float) -> str:
     """Return the cells of a row: images per second and core of both forms, and the ratio with its quartiles."""
-    plain, own = [], []
+    plain: list[float] = []
+    own: list[float] = []
     for form in (row.plain, row.own):
         seconds(form, range(count))
     start, end = count, time.monotonic() + duration_s
