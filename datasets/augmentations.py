@@ -1,15 +1,17 @@
-"""Seeded augmentation of images with albumentations. Every random draw comes from (seed, epoch, index)."""
+"""Seeded augmentation of images. Every random draw comes from (seed, epoch, index)."""
 
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images.pixels import Pixels, to_float
+from gan_tasks.datasets.images.pixels import Pixels, to_float, to_planes
 from gan_tasks.datasets.ranges import Checked, Side
+
+_LEAST_REDUCED = ((4, 2.0), (2, 4 / 3))
+"""By which a JPEG may be divided, and how many times as large as the resized image it must still be."""
 
 
 @dataclass(frozen=True)
@@ -39,34 +41,50 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize H×W×C pixels of any type: area averaging along an axis that shrinks, bicubic along one that grows."""
-    import cv2
+    """Resize H×W×C pixels (uint8, uint16, float32) like PIL: bicubic, over more pixels along an axis that shrinks."""
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
 
     if pixels.shape[:2] == (height, width):
         return pixels
-    if pixels.shape[2] > 4:  # OpenCV's limit
-        parts = [resize(part, height, width) for part in (pixels[..., :4], pixels[..., 4:])]
-        return np.concatenate(parts, axis=2)
-    # One axis after the other: if one axis grows, OpenCV interpolates along both, and the axis that shrinks aliases.
-    shrunk = (min(width, pixels.shape[1]), min(height, pixels.shape[0]))
-    resized = cv2.resize(np.ascontiguousarray(pixels), shrunk, interpolation=cv2.INTER_AREA)
-    resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(resized).reshape(height, width, -1)  # OpenCV drops a single channel's axis
+    # PyTorch takes a tenth of the time of PIL for bytes. It warns of arrays that are not writable, such as PIL's.
+    values = np.require(pixels, np.uint8 if pixels.dtype == np.uint8 else np.float32, ["C", "W"])
+    batch = from_numpy(values).permute(2, 0, 1)[None]
+    resized = interpolate(batch, (height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
+    if pixels.dtype == np.uint16:
+        resized = np.rint(np.clip(resized, 0, 65535)).astype(np.uint16)
+    return np.asarray(resized, pixels.dtype)
 
 
 class Framing:
     """Resize, crop and flip images as a FramingConfig says; images of one call get the same crop and flip."""
 
-    def __init__(self, config: FramingConfig, *, images: int = 1) -> None:
+    def __init__(self, config: FramingConfig) -> None:
         self._config = config
-        self._names = ["image", *(f"image{number}" for number in range(1, images))]
-        self._geometry = _geometry(config.crop_size, config.flip, self._names[1:])
+
+    def reduction(self, height: int, width: int) -> int:
+        """Return by which a JPEG's height and width may be divided when it is decoded (`images.read`).
+
+        It stays so much larger than the resized image that this changes by about half a grey level on average, and
+        by less than one in most photographs (docs/results-speed.md).
+        """
+        times = min(height, width) / self._config.load_size if self._config.load_size else 0
+        return next((divisor for divisor, least in _LEAST_REDUCED if times >= least * divisor), 1)
 
     def __call__(self, rng: np.random.Generator, *images: Pixels) -> list[Pixels]:
-        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into pixels of the crop's size."""
-        resized = [self._resized(pixels) for pixels in images]
-        framed = _seeded(self._geometry, rng)(**dict(zip(self._names, resized, strict=True)))
-        return [framed[name] for name in self._names]
+        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into pixels of the crop's size.
+
+        Images that `reduction` reduced may stand beside others, if they are resized.
+        """
+        height, width = self._config.crop_size
+        resized = [_at_least(self._resized(pixels), height, width) for pixels in images]
+        if height and width:
+            spare = resized[0].shape[0] - height, resized[0].shape[1] - width
+            top, left = (int(rng.integers(length + 1)) for length in spare)
+            resized = [pixels[top : top + height, left : left + width] for pixels in resized]
+        if self._config.flip and rng.random() < 0.5:
+            return [pixels[:, ::-1] for pixels in resized]
+        return resized
 
     def _resized(self, pixels: Pixels) -> Pixels:
         config = self._config
@@ -79,6 +97,14 @@ class Framing:
         return resize(pixels, config.load_size, config.load_size)
 
 
+def _at_least(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Pad by reflection on both sides."""
+    missing = [max(0, least - length) for least, length in zip((height, width), pixels.shape, strict=False)]
+    if not any(missing):
+        return pixels
+    return np.pad(pixels, [*((n // 2, n - n // 2) for n in missing), (0, 0)], mode="reflect")
+
+
 class PairAugmentation:
     """Crop and flip both images of a pair alike; change colours and add noise on the source only.
 
@@ -87,18 +113,19 @@ class PairAugmentation:
     """
 
     def __init__(self, framing: FramingConfig, *, photometric: float, denoise: float, source_channels: int) -> None:
-        self._framing, self._denoise = Framing(framing, images=2), denoise
+        self.framing, self._denoise = Framing(framing), denoise
         self._colours = {2: 1, 4: 3}.get(source_channels, source_channels)  # the last channel of 2 or 4 is alpha
         self._photometric = _photometric(photometric, self._colours) if photometric else None
 
-    def __call__(
-        self, source: Pixels, target: Pixels, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into C×H×W float32 in [-1, 1]."""
-        source, target = self._framing(rng, source, target)
-        return self._degraded(to_float(source), rng), to_float(target)
+    def __call__(self, source: Pixels, target: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """Turn H×W×C pixels of equal H and W (uint8, uint16, float32) into C×H×W by `to_planes`."""
+        source, target = self.framing(rng, source, target)
+        return self._degraded(source, rng), to_planes(target)
 
-    def _degraded(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _degraded(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        if self._photometric is None and not self._denoise:
+            return to_planes(pixels)
+        image = to_float(pixels)
         colour, alpha = image[: self._colours], image[self._colours :]
         if self._photometric is not None:
             unit = np.ascontiguousarray((colour.transpose(1, 2, 0) + 1) / 2)  # float, because it takes no uint16
@@ -107,18 +134,6 @@ class PairAugmentation:
             sigma = self._denoise * 2 / 255
             colour = colour + sigma * rng.standard_normal(colour.shape, np.float32)
         return np.concatenate([np.clip(colour, -1, 1), alpha]).astype(np.float32)
-
-
-def _geometry(crop_size: tuple[int, int], flip: bool, more_images: list[str]) -> Any:
-    import cv2
-
-    A = _albumentations()
-    steps = []
-    if crop_size != (0, 0):
-        steps.append(A.RandomCrop(*crop_size, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101))
-    if flip:
-        steps.append(A.HorizontalFlip(p=0.5))
-    return A.Compose(steps, additional_targets=dict.fromkeys(more_images, "image"))
 
 
 def _photometric(amount: float, channels: int) -> Any:

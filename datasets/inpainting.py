@@ -12,7 +12,7 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
@@ -143,7 +143,6 @@ class MaskedImages:
             raise ValueError("image_channels is 0, expected a resolved number; make the dataset with open_masked")
         self.images, self.masks, self.config, self.seed = tuple(images), masks, config, seed
         self._framing = Framing(config.framing) if augment else None
-        self._framing_with_mask = Framing(config.framing, images=2) if augment else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -153,10 +152,15 @@ class MaskedImages:
         return self.images[index].stem
 
     def __getitem__(self, key: Key) -> Masked[NDArray[np.float32]]:
+        return Masked(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Masked[Pixels]:
+        """Return a sample in which an image of 8 bits is uint8, and others float32; so are masks and sketches."""
         epoch, index = key
         is_held_out = self._framing is None
         rng = np.random.default_rng(sample_seed(*((0, 0) if is_held_out else (self.seed, epoch)), index))
-        pixels = fit_channels(read(self.images[index]).pixels, self.config.image_channels)
+        reduction = None if self._framing is None else self._framing.reduction
+        pixels = fit_channels(read(self.images[index], reduction=reduction).pixels, self.config.image_channels)
         own_mask = self._own_mask(self.images[index])
         for _ in range(_ATTEMPTS):
             framed, mask = self._framed(pixels, own_mask, rng)
@@ -164,19 +168,18 @@ class MaskedImages:
                 break
         if self.config.channel_shuffle and not is_held_out:
             framed = framed[..., rng.permutation(framed.shape[2])]
-        image = to_float(framed)
         sketch = np.zeros_like(mask)
         if self.config.sketch and rng.random() < 0.5:
-            sketch = edge_lines(image) & mask
-        return Masked(image, mask[None].astype(np.float32), sketch[None].astype(np.float32))
+            sketch = edge_lines(to_float(framed)) & mask
+        return Masked(to_planes(framed), mask[None].astype(np.float32), sketch[None].astype(np.float32))
 
     def _framed(self, pixels: Pixels, own_mask: Mask | None, rng: np.random.Generator) -> tuple[Pixels, Mask]:
         if own_mask is None:
             framed = pixels if self._framing is None else self._framing(rng, pixels)[0]
             return framed, self._random_mask(rng, *framed.shape[:2])
-        if self._framing_with_mask is None:
+        if self._framing is None:
             return pixels, own_mask
-        framed, mask = self._framing_with_mask(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
+        framed, mask = self._framing(rng, pixels, own_mask[..., None].astype(np.uint8) * np.uint8(255))
         return framed, mask[..., 0] >= 128
 
     def _own_mask(self, image: Path) -> Mask | None:

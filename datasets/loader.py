@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
-from gan_tasks.datasets.sampler import ImageStream, Key
+from gan_tasks.datasets.sampler import ImageStream, Key, load_sample
 
 _SIGNALS = {getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)}
 
@@ -27,7 +27,10 @@ class WorkerError(UserError):
 
 
 class KeyedDataset(Protocol):
-    """A dataset keyed by (epoch, index). A sample is a (named) tuple of numpy arrays and depends only on its key."""
+    """A dataset keyed by (epoch, index). A sample is a (named) tuple of numpy arrays and depends only on its key.
+
+    It may also have `load`, see `load_sample`.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: Key, /) -> Any: ...
@@ -41,7 +44,7 @@ def load_batches(
     pin_memory: bool = False,
     start_method: Literal["fork", "spawn"] | None = None,
 ) -> Generator[Any, None, None]:
-    """Yield the stream's endless batches as tuples of tensors, N×… each.
+    """Yield the stream's endless batches as tuples of tensors, N×… each, by `load` if the dataset has it.
 
     workers: number of processes that load in advance; 0 loads in this process. It does not change the batches.
     pin_memory: copy the tensors to page-locked memory, from which transfers to a GPU are faster.
@@ -102,7 +105,7 @@ class _Guarded:
 
     def __getitem__(self, key: Key) -> Any:
         try:
-            return self.dataset[key]
+            return load_sample(self.dataset, key)
         except (UserError, OSError) as error:
             return _Unreadable(str(error))
 

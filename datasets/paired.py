@@ -13,7 +13,7 @@ from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sa
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import Pixels, Reduction, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.halves import count_single
@@ -204,24 +204,40 @@ class PairedImages:
         return self.pairs[index].stem
 
     def __getitem__(self, key: Key) -> Pair[NDArray[np.float32]]:
+        return Pair(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Pair[Pixels]:
+        """Return a sample in which images of 8 bits are uint8, and others float32 in [-1, 1]."""
         epoch, index = key
         files = self.pairs[index]
         if self._augmentation is None:
             source, target = self._read(files)
-            return Pair(to_float(source), to_float(target))
+            return Pair(to_planes(source), to_planes(target))
         rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
         if self.extra and rng.random() < self.config.extra_weight:
             files = self.extra[rng.integers(len(self.extra))]
         return Pair(*self._augmentation(*self._read(files), rng))
 
+    def _reduction(self, files: PairFiles) -> Reduction | None:
+        if self._augmentation is None:
+            return None
+        of_image = self._augmentation.framing.reduction
+        if files.b is not None:
+            return of_image
+
+        def of_both(height: int, width: int) -> int:
+            divisor = of_image(height, width // 2)
+            return divisor if width % (2 * divisor) == 0 else 1  # else one column would be of both sides
+
+        return of_both
+
     def _read(self, files: PairFiles) -> tuple[Pixels, Pixels]:
-        a = read(files.a).pixels
-        if files.b is None:
-            middle = a.shape[1] // 2
-            a, b = a[:, :middle], a[:, middle:]
-        else:
-            b = read(files.b).pixels
-        source, target = _source_first((a, b), self.config)
+        reduction = self._reduction(files)
+        sides = [read(path, reduction=reduction).pixels for path in files.paths]
+        if len(sides) == 1:
+            middle = sides[0].shape[1] // 2
+            sides = [sides[0][:, :middle], sides[0][:, middle:]]
+        source, target = _source_first((sides[0], sides[1]), self.config)
         return fit_channels(source, self.source_channels), fit_channels(target, self.target_channels)
 
 

@@ -13,7 +13,7 @@ from gan_tasks.datasets.augmentations import sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed, visible_folders
-from gan_tasks.datasets.images import Pixels, channels_fit, fit_channels, read, to_float, to_uint8
+from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Range, Side
@@ -160,8 +160,15 @@ class SuperResolutionImages:
         return self.images[index].high.stem
 
     def __getitem__(self, key: Key) -> LowRes[NDArray[np.float32]]:
-        """Return a sample. If batches are degraded on the device, `low` is all black and both images have the margin
-        DEGRADED_MARGIN, in low-resolution pixels."""
+        """Return the sample of `load` as float32."""
+        return LowRes(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> LowRes[Pixels]:
+        """Return a sample in which images of 8 bits are uint8, and others float32 in [-1, 1].
+
+        If batches are degraded on the device, `low` is all black and both images have the margin
+        DEGRADED_MARGIN, in low-resolution pixels.
+        """
         epoch, index = key
         rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
         files, scale = self.images[index], self.config.scale
@@ -203,12 +210,12 @@ class SuperResolutionImages:
         return fit_channels(read(path).pixels, self.config.channels)
 
 
-def _sample(low: Pixels, high: Pixels) -> LowRes[NDArray[np.float32]]:
-    return LowRes(to_float(low), to_float(high))
+def _sample(low: Pixels, high: Pixels) -> LowRes[Pixels]:
+    return LowRes(to_planes(low), to_planes(high))
 
 
 def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
-    return to_uint8(to_float(pixels))  # uint8 is unchanged
+    return pixels if pixels.dtype == np.uint8 else to_uint8(to_float(pixels))
 
 
 def _at_least(pixels: Pixels, side: int, *, unit: int = 1) -> Pixels:

@@ -13,7 +13,7 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import channels_fit, fit_channels, read, to_float
+from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked
 from gan_tasks.datasets.sampler import Key
@@ -135,6 +135,10 @@ class UnpairedImages:
         return max(len(self.a), len(self.b))
 
     def __getitem__(self, key: Key) -> Unpaired[NDArray[np.float32]]:
+        return Unpaired(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Unpaired[Pixels]:
+        """Return a sample in which images of 8 bits are uint8, and others float32 in [-1, 1]."""
         path_a, path_b = self.paths(key)
         rng = np.random.default_rng(sample_seed(self.seed, *key))
         a = self._read(path_a, self.config.a_channels, rng)
@@ -158,9 +162,11 @@ class UnpairedImages:
             positions = [int(order[position]) for order, position in zip(orders, positions, strict=True)]
         return self.a[positions[0]], self.b[positions[1]]
 
-    def _read(self, path: Path, channels: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        pixels = fit_channels(read(path).pixels, channels)
-        return to_float(pixels if self._framing is None else self._framing(rng, pixels)[0])
+    def _read(self, path: Path, channels: int, rng: np.random.Generator) -> Pixels:
+        if self._framing is None:
+            return to_planes(fit_channels(read(path).pixels, channels))
+        pixels = fit_channels(read(path, reduction=self._framing.reduction).pixels, channels)
+        return to_planes(self._framing(rng, pixels)[0])
 
 
 @lru_cache(maxsize=4)  # both sides, in the current and the next epoch

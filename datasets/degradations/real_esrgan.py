@@ -243,9 +243,17 @@ def _resized(image: _Unit, size: Size, interpolation: Interpolation) -> _Unit:
 
 
 def _enlarged_by_area(image: _Unit, size: Size) -> _Unit:
-    rows, columns = (area_weights(old, new) for old, new in zip(image.shape[:2], size, strict=True))
-    resized = np.tensordot(columns, np.tensordot(rows, image, axes=1), axes=(1, 1))  # W×H×3
-    return np.asarray(np.ascontiguousarray(resized.transpose(1, 0, 2)), np.float32)
+    for length in size:  # the rows, and then the columns, which have become rows
+        image = _resized_by_area(image, length).transpose(1, 0, 2)
+    return np.ascontiguousarray(image)
+
+
+def _resized_by_area(image: _Unit, length: int) -> _Unit:
+    from scipy.sparse import csr_array
+
+    # Not a dense product: most weights are 0, and numpy's library would start a thread for each core.
+    weights = csr_array(area_weights(len(image), length))
+    return np.asarray((weights @ image.reshape(len(image), -1)).reshape(length, *image.shape[1:]), np.float32)
 
 
 def area_weights(old: int, new: int) -> NDArray[np.float32]:
@@ -271,14 +279,16 @@ def _noisy(image: _Unit, noise: Noise | None) -> _Unit:
 def _shot_noise(image: _Unit, rng: np.random.Generator) -> _Unit:
     """Draw Poisson noise. Its scale depends on the number of grey levels that the image uses, as in Real-ESRGAN."""
     levels = _to_uint8(image)
-    photons = np.float32(2 ** math.ceil(math.log2(len(np.unique(levels)))))
+    photons = np.float32(2 ** math.ceil(math.log2(np.count_nonzero(np.bincount(levels.ravel())))))
     light = levels.astype(np.float32) / 255
     return (rng.poisson(light * photons) / photons - light).astype(np.float32)
 
 
 def _luma(image: _Unit) -> _Unit:
     """Return H×W×1 luma by ITU-R BT.601."""
-    return np.asarray(image @ np.array([[0.299], [0.587], [0.114]], np.float32), np.float32)
+    import cv2
+
+    return np.asarray(cv2.transform(image, np.array([[0.299, 0.587, 0.114]])), np.float32)[..., None]
 
 
 def _compressed(image: _Unit, quality: int | None) -> _Unit:

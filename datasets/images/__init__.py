@@ -5,7 +5,7 @@ Reading is in `decode.py`, writing in `encode.py`, pixel arithmetic in `pixels.p
 when a file needs it.
 """
 
-from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, from_pil, read
+from gan_tasks.datasets.images.decode import IMAGE_SUFFIXES, Reduction, from_pil, read
 from gan_tasks.datasets.images.encode import kinds_with_profile, write
 from gan_tasks.datasets.images.icc import COLOUR_KINDS, ColourKind, colour_kind, to_srgb
 from gan_tasks.datasets.images.limits.sizes import MAX_PIXELS
@@ -14,9 +14,11 @@ from gan_tasks.datasets.images.pixels import (
     ImageError,
     Picture,
     Pixels,
+    centred,
     channels_fit,
     fit_channels,
     to_float,
+    to_planes,
     to_uint8,
 )
 
@@ -29,6 +31,8 @@ __all__ = [
     "ImageError",
     "Picture",
     "Pixels",
+    "Reduction",
+    "centred",
     "channels_fit",
     "colour_kind",
     "fit_channels",
@@ -36,6 +40,7 @@ __all__ = [
     "kinds_with_profile",
     "read",
     "to_float",
+    "to_planes",
     "to_srgb",
     "to_uint8",
     "write",

@@ -42,8 +42,12 @@ _DECOMPRESS: dict[int, Decompress] = {8: inflate, 32946: inflate, 32773: unpack_
 """By the number of the compression in a TIFF: Deflate with its number of Adobe and the older one, PackBits, LZMA."""
 _MAX_NPY_HEADER_BYTES = 10_000  # numpy's own limit
 _MAX_RUN_LENGTH_SIDE, _MAX_RUN_LENGTH_PIXELS = 2**16, 2**24
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _ORIENTATION_TAG = 274
 _ICC_TAG = 34675
+
+Reduction = Callable[[int, int], int]
+"""Takes the height and width of an image, and returns by which number, 1, 2, 4 or 8, both may be divided."""
 
 
 def read(
@@ -52,6 +56,7 @@ def read(
     max_pixels: int | None = None,
     keep_profiles: Collection[ColourKind] = COLOUR_KINDS,
     on_size: Callable[[int], object] | None = None,
+    reduction: Reduction | None = None,
 ) -> Picture:
     """Decode a still image from a file or its bytes.
 
@@ -64,6 +69,8 @@ def read(
     max_pixels: largest height × width; MAX_PIXELS by default. The size is checked before decoding.
     keep_profiles: kinds of images that keep their profile; the colours of others are converted to sRGB.
     on_size: is called with height × width × channels before the pixels are decoded.
+    reduction: lets a gray or colour JPEG be decoded at a fraction of its size, which is quicker, if that divides
+        height and width without remainder. Other images have their full size.
 
     Raises ImageError, with the file and the reason, if the file is missing, empty, damaged, truncated, animated,
     multi-page, of an unknown format, or too large.
@@ -71,7 +78,7 @@ def read(
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
         with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            return with_kept_profile(_decode(file, SizeLimit(max_pixels, on_size)), keep_profiles)
+            return with_kept_profile(_decode(file, SizeLimit(max_pixels, on_size), reduction), keep_profiles)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file") from error
     except ImageError as error:
@@ -93,7 +100,7 @@ def from_pil(image: "Image") -> Picture:
     return _upright(_picture_from_pil(image), orientation)
 
 
-def _decode(file: BinaryIO, limit: SizeLimit) -> Picture:
+def _decode(file: BinaryIO, limit: SizeLimit, reduction: Reduction | None) -> Picture:
     head = file.read(26)
     file.seek(0)
     if not head:
@@ -104,16 +111,14 @@ def _decode(file: BinaryIO, limit: SizeLimit) -> Picture:
         return _decode_tiff(file, limit)
     if head.startswith(_PNG_MAGIC):
         return _decode_png(file, limit)
+    if head.startswith(_JPEG_MAGIC):
+        return _decode_jpeg(file.read(), limit, reduction)
 
     image = _open_with_pil(file, head)
     _check_still(image, limit)
     orientation = _orientation(image)
-    if image.format == "JPEG":
-        picture, coding = _jpeg_picture(file, image), Coding(subsampling=_subsampling(image))
-    else:
-        picture = _picture_from_pil(image)
-        coding = Coding(is_lossless_webp=image.format == "WEBP" and _is_lossless_webp(file))
-    return _upright(replace(picture, coding=coding), orientation)
+    coding = Coding(is_lossless_webp=image.format == "WEBP" and _is_lossless_webp(file))
+    return _upright(replace(_picture_from_pil(image), coding=coding), orientation)
 
 
 def _check_still(image: "ImageFile", limit: SizeLimit) -> None:
@@ -170,12 +175,8 @@ def _open_with_pil(file: BinaryIO, head: bytes) -> "ImageFile":
     and because `Image.open` would apply its own, process-wide pixel limit."""
     from PIL.BmpImagePlugin import BmpImageFile
     from PIL.GifImagePlugin import GifImageFile
-    from PIL.JpegImagePlugin import JpegImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
-    if head.startswith(b"\xff\xd8\xff"):
-        check_jpeg(_content(file))
-        return JpegImageFile(file)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         check_webp(file)
         file.seek(0)
@@ -202,15 +203,6 @@ def _check_run_length(image: "ImageFile") -> None:
         )
 
 
-def _content(file: BinaryIO) -> bytes:
-    """Return all bytes; the position is kept."""
-    position = file.tell()
-    file.seek(0)
-    data = file.read()
-    file.seek(position)
-    return data
-
-
 def _exif(image: "Image") -> bytes:
     """Return the EXIF block that `Image.getexif` reads: that of the file, or in a text of a PNG."""
     text = image.info.get("Raw profile type exif", "")
@@ -227,20 +219,32 @@ def _orientation(image: "Image") -> int:
         return 1
 
 
-def _jpeg_picture(file: BinaryIO, image: "ImageFile") -> Picture:
-    data = _content(file)
+def _decode_jpeg(data: bytes, limit: SizeLimit, reduction: Reduction | None) -> Picture:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    check_jpeg(data)
+    image = JpegImageFile(BytesIO(data))
+    _check_still(image, limit)
     if image.info.get("progressive"):  # only scans of these files can be long and yet few bytes
         check_scans(data, image.width * image.height)
-    if image.mode not in ("L", "RGB"):
-        return _picture_from_pil(image)
-    return _picture(_jpeg_pixels(data, image), image.info.get("icc_profile"))
+    orientation = _orientation(image)
+    if image.mode in ("L", "RGB"):
+        size = (image.height, image.width) if orientation < 5 else (image.width, image.height)
+        divisor = reduction(*size) if reduction is not None else 1
+        picture = _picture(_jpeg_pixels(data, image, divisor), image.info.get("icc_profile"))
+    else:
+        picture = _picture_from_pil(image)
+    return _upright(replace(picture, coding=Coding(subsampling=_subsampling(image))), orientation)
 
 
-def _jpeg_pixels(data: bytes, image: "ImageFile") -> Pixels:
+def _jpeg_pixels(data: bytes, image: "ImageFile", divisor: int) -> Pixels:
+    """Decode at 1/divisor of the size, if that is a whole number of pixels."""
     import simplejpeg
 
+    is_whole = image.height % divisor == 0 and image.width % divisor == 0
+    least = {"min_height": image.height // divisor, "min_width": image.width // divisor} if is_whole else {}
     try:
-        return _pixels(simplejpeg.decode_jpeg(data, "GRAY" if image.mode == "L" else "RGB"))
+        return _pixels(simplejpeg.decode_jpeg(data, "GRAY" if image.mode == "L" else "RGB", **least))
     except ValueError:  # simplejpeg is stricter than PIL, so PIL decides whether the file is usable
         return _pixels(np.asarray(image))
 

@@ -108,13 +108,22 @@ def unassociated(pixels: Pixels) -> Pixels:
 
 def to_float(pixels: Pixels) -> NDArray[np.float32]:
     """Map the full range of H×W×C uint8 or uint16 to C×H×W float32 in [-1, 1]; float32 is clipped to [-1, 1]."""
-    if pixels.dtype == np.uint8:
-        values = pixels.astype(np.float32) / np.float32(127.5) - 1
-    elif pixels.dtype == np.uint16:
-        values = pixels.astype(np.float32) / np.float32(32767.5) - 1
-    else:
-        values = np.clip(pixels, -1, 1).astype(np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    return centred(pixels.transpose(2, 0, 1))
+
+
+def to_planes(pixels: Pixels) -> Pixels:
+    """Bring H×W×C to C×H×W: uint8 as it is, others by `to_float`. `centred` makes the same of both."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.dtype == np.uint8 else to_float(pixels)
+
+
+def centred(values: Pixels) -> NDArray[np.float32]:
+    """Map the full range of uint8 or uint16 of any shape to [-1, 1]; float32 is clipped to [-1, 1]."""
+    if values.dtype.kind != "u":
+        return np.ascontiguousarray(np.clip(values, -1, 1), np.float32)
+    result = values.astype(np.float32, order="C")
+    result /= np.float32(np.iinfo(values.dtype).max / 2)
+    result -= 1
+    return result
 
 
 def to_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ def bicubic(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _along(image: Pixels, axis: int, length: int) -> NDArray[np.float64]:
-    columns = np.moveaxis(image, axis, 0)
+    columns = np.ascontiguousarray(np.moveaxis(image, axis, 0))
     resized = np.zeros((length, *columns.shape[1:]))
     for position, weight in zip(*_taps(len(columns), length), strict=True):
         resized += columns[position] * weight[:, None, None]

@@ -5,7 +5,7 @@ Sizes in px are for images of 256 × 256 px. They scale with the image, so the m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, hypot, pi, sqrt
+from math import ceil, cos, floor, hypot, pi, sin, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,9 +135,9 @@ def draw_strokes(rng: np.random.Generator, height: int, width: int) -> Mask:
         points = [(round(x), round(y))]
         for segment in range(rng.integers(4, 12)):
             angle = rng.uniform(low, high) * (1 if segment % 2 else -1)
-            length = np.clip(rng.normal(diagonal / 8, diagonal / 16), 0, diagonal / 4)
-            x = float(np.clip(x + length * np.cos(angle), 0, width))
-            y = float(np.clip(y + length * np.sin(angle), 0, height))
+            length = min(max(rng.normal(diagonal / 8, diagonal / 16), 0), diagonal / 4)
+            x = min(max(x + length * cos(angle), 0), width)
+            y = min(max(y + length * sin(angle), 0), height)
             points.append((round(x), round(y)))
         _draw_line(canvas, np.array(points, np.int32), thickness)
         for point in points:

@@ -45,7 +45,10 @@ TaskConfig = TypeVar("TaskConfig")
 
 
 class Data(Protocol):
-    """The training data of a task: samples by (epoch, index), each a NamedTuple of float32 C×H×W arrays."""
+    """The training data of a task: samples by (epoch, index), each a NamedTuple of float32 C×H×W arrays.
+
+    It may also have `load`, which is quicker to hand over, see `datasets.sampler.load_sample`.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]: ...

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.sampler import load_sample
 from gan_tasks.datasets.unpaired import UnpairedImages
 from gan_tasks.tasks.base import Data
 
@@ -87,6 +88,11 @@ class Part:
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]:
         epoch, index = key
         return self.data[(epoch, self.indices[index])]
+
+    def load(self, key: tuple[int, int]) -> tuple[Any, ...]:
+        epoch, index = key
+        sample: tuple[Any, ...] = load_sample(self.data, (epoch, self.indices[index]))
+        return sample
 
     def name(self, index: int) -> str:
         return self.data.name(self.indices[index])

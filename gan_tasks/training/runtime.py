@@ -71,8 +71,8 @@ class Runtime:
                 module.recompute = self.recompute
 
     def to_device(self, batch: Any) -> Any:
-        """Move a NamedTuple of tensors to the device."""
-        return type(batch)(*(x.to(self.device, non_blocking=True) for x in batch))
+        """Move a NamedTuple of tensors to the device. There, uint8 becomes float32 in [-1, 1]."""
+        return type(batch)(*(_centred(x.to(self.device, non_blocking=True)) for x in batch))
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
@@ -198,6 +198,11 @@ def pick_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise UserError(f"device {name!r} is not supported: expected auto, cpu, cuda or cuda:N")
     return device
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Map uint8 to float32 in [-1, 1], as `images.centred` does; other tensors are returned as they are."""
+    return x.to(torch.float32).div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
 
 def bf16_is_fast(device: torch.device) -> bool:

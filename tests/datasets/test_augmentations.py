@@ -1,26 +1,30 @@
 """Test that both sides get the same geometry, that only the source changes in value, and that all is seeded."""
 
+import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, resize, sample_seed
+from gan_tasks.datasets.augmentations import Framing, FramingConfig, PairAugmentation, resize, sample_seed
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import to_float
+from gan_tasks.datasets.images import centred, read, to_float
 
 AS_IS: dict[str, Any] = {"load_size": 0, "crop_size": (0, 0), "flip": False}
 
 
 def augmentation(
     *, photometric: float = 0.0, denoise: float = 0.0, source_channels: int = 3, **framing: Any
-) -> PairAugmentation:
-    """Return an augmentation that does only what the arguments ask for."""
-    return PairAugmentation(
+) -> Callable[..., list[np.ndarray]]:
+    """Return an augmentation to float32 in [-1, 1] that does only what the arguments ask for."""
+    augment = PairAugmentation(
         FramingConfig(**AS_IS | framing), photometric=photometric, denoise=denoise, source_channels=source_channels
     )
+    return lambda *arguments: [centred(image) for image in augment(*arguments)]
 
 
 def noise(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.ndarray:
@@ -126,10 +130,38 @@ def test_resizing_keeps_type_channels_and_mean(channels: int, dtype: type, size:
     np.testing.assert_allclose(resized.mean((0, 1)), ramp.mean((0, 1)), rtol=0.02)
 
 
-def test_halving_averages_pixels() -> None:
-    pixels = noise(8, 8, 3).astype(np.float32)
-    expected = pixels.reshape(4, 2, 4, 2, 3).mean((1, 3))
-    np.testing.assert_allclose(resize(pixels, 4, 4), expected, rtol=1e-5)
+@pytest.mark.parametrize("size", [(10, 8), (35, 50), (5, 60)])
+def test_resizing_gives_the_pixels_of_pil(size: tuple[int, int]) -> None:
+    pixels = 96 + noise(20, 24, 3) // 4  # PIL clips what overshoots after each axis
+    expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC), np.int64)
+    assert np.abs(resize(pixels, *size) - expected).max() <= 1
+    deep = resize(pixels.astype(np.uint16) * np.uint16(257), *size)
+    assert np.abs(deep / 257 - expected).max() <= 2
+
+
+def waves(height: int, width: int) -> np.ndarray:
+    """Return detail of all sizes and directions, weaker the finer it is."""
+    x = np.linspace(0, 1, width) + np.linspace(0, 1, height)[:, None] ** 2
+    image = sum(np.sin(2**octave * np.pi * x + octave) * 0.6**octave for octave in range(1, 9))
+    return np.clip(128 + 60 * np.dstack([image, image**2, -image]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "divisor"), [((176, 400), 2), ((400, 168), 1), ((512, 600), 4), ((600, 504), 2), ((50, 60), 1)]
+)
+def test_a_reduced_image_is_within_a_grey_level(size: tuple[int, int], divisor: int) -> None:
+    framing = Framing(FramingConfig(load_size=64, crop_size=(0, 0), flip=False))
+    assert framing.reduction(*size) == divisor
+    file = io.BytesIO()
+    Image.fromarray(waves(*size)).save(file, "JPEG", quality=90)
+    full, reduced = read(file.getvalue()).pixels, read(file.getvalue(), reduction=framing.reduction).pixels
+    assert len(full) == divisor * len(reduced)
+    (full,), (reduced,) = framing(rng(), full), framing(rng(), reduced)
+    assert np.abs(full.astype(int) - reduced).mean() < 1
+
+
+def test_images_that_are_not_resized_are_not_reduced() -> None:
+    assert Framing(FramingConfig(load_size=0)).reduction(10_000, 10_000) == 1
 
 
 def test_seeds_are_32_bit_and_distinct() -> None:

@@ -17,6 +17,7 @@ from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.loader import load_batches
 from gan_tasks.datasets.paired import Pair, PairedConfig, PairedImages, open_pairs
 from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.training.runtime import start_runtime
 
 CONFIG = PairedConfig(framing=FramingConfig(load_size=30, crop_size=(16, 16)), photometric=0.5, denoise=3.0)
 
@@ -40,6 +41,17 @@ def test_batches_are_pairs_of_tensors(dataset: PairedImages) -> None:
     assert isinstance(batch, Pair)
     assert batch.source.shape == batch.target.shape == (3, 3, 16, 16)
     assert batch.source.dtype == torch.float32
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_bytes_stay_bytes_until_they_are_on_the_device(dataset: PairedImages, workers: int) -> None:
+    batch, keys = batches(dataset, workers)[0], next(iter(ImageStream(7, 3, seed=5)))
+    assert batch.target.dtype == torch.uint8
+    with start_runtime("cpu", "fp32") as runtime:
+        moved = runtime.to_device(batch)
+    for number, key in enumerate(keys):
+        for side, expected in zip(moved, dataset[key], strict=True):
+            np.testing.assert_array_equal(side[number], expected)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")

@@ -9,7 +9,7 @@ import pytest
 
 from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import DoubtfulDataError, UserError
-from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, write
+from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.datasets.paired import PairedConfig, PairedImages, find_pairs, open_pairs
 
 AS_IS = PairedConfig(framing=FramingConfig(load_size=0, crop_size=(0, 0), flip=False))
@@ -297,3 +297,42 @@ def test_two_folders_are_named_and_taken_with_options(tmp_path: Path) -> None:
         PairedConfig(a=a)
     with pytest.raises(UserError, match=r"missing is not a folder"):
         open_pairs(tmp_path, "train", replace(AS_IS, a=a, b=tmp_path / "missing"), 0, False)
+
+
+def put_jpeg_and_png(folder: Path, pixels: np.ndarray) -> None:
+    """Put the same pixels as A and as B, which is a PNG and decoded whole."""
+    put(folder / "A/x.jpg", pixels)
+    put(folder / "B/x.png", read(folder / "A/x.jpg").pixels)
+
+
+def gradients(height: int, width: int) -> np.ndarray:
+    rows, columns = np.linspace(0, 4, height)[:, None], np.linspace(0, 4, width)
+    waves = 128 + 60 * np.sin(rows * columns) + 60 * np.cos(rows)
+    return np.dstack([waves, waves[::-1], waves[:, ::-1]]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(64, 92), (63, 92)])
+def test_a_jpeg_and_a_png_make_equal_training_samples(size: tuple[int, int], tmp_path: Path) -> None:
+    put_jpeg_and_png(tmp_path, gradients(*size))
+    framing = FramingConfig(load_size=23, crop_size=(20, 20), keep_aspect=True)
+    dataset, _ = open_pairs(tmp_path, "train", PairedConfig(framing=framing), 0, True)
+    for epoch in range(5):
+        source, target = dataset[(epoch, 0)]
+        assert np.abs(source - target).mean() < 2 / 255
+
+
+def test_held_out_jpegs_are_decoded_exactly(tmp_path: Path) -> None:
+    put_jpeg_and_png(tmp_path / "val", gradients(64, 92))
+    dataset, _ = open_pairs(tmp_path, "val", PairedConfig(framing=FramingConfig(load_size=8)), 0, False)
+    source, target = dataset[(0, 0)]
+    np.testing.assert_array_equal(source, target)
+
+
+@pytest.mark.parametrize("width", [64, 66, 67])
+def test_the_sides_of_a_jpeg_do_not_mix(width: int, tmp_path: Path) -> None:
+    sides = [np.full((64, width, 3), level, np.uint8) for level in (40, 220)]
+    put(tmp_path / "x.jpg", np.hstack(sides))
+    framing = FramingConfig(load_size=20, crop_size=(0, 0), flip=False)
+    dataset, _ = open_pairs(tmp_path, "train", PairedConfig(layout="aligned", framing=framing), 0, True)
+    for side, level in zip(dataset[(0, 0)], (40, 220), strict=True):
+        assert np.abs(to_uint8(side).astype(int) - level).max() < 5

@@ -319,6 +319,40 @@ def test_jpeg_matches_the_reference_decoder(mode: str) -> None:
     np.testing.assert_allclose(read(data).pixels.astype(int), expected.astype(int), atol=1)
 
 
+WAVES = np.clip(SMOOTH[:24, :32] + 8 * np.sin(np.arange(32))[:, None], 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("divisor", [2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_may_be_decoded_at_a_fraction_of_its_size(
+    divisor: int, orientation: int, options: dict[str, object], mode: str
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encoded(Image.fromarray(WAVES).convert(mode), "JPEG", quality=95, exif=exif, **options)
+    full, sizes = read(data).pixels, []
+    reduced = read(data, reduction=lambda *size: sizes.append(size) or divisor).pixels
+    assert sizes == [full.shape[:2]]
+    height, width = (length // divisor for length in full.shape[:2])
+    means = full.reshape(height, divisor, width, divisor, -1).mean((1, 3))
+    assert reduced.shape == means.shape
+    assert np.abs(reduced - means).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["odd width", "odd height", "CMYK", "PNG", "16 bits"])
+def test_other_images_keep_their_size(kind: str) -> None:
+    data = {
+        "odd width": encoded(Image.fromarray(SMOOTH[:, :39]), "JPEG"),
+        "odd height": encoded(Image.fromarray(SMOOTH[:29]), "JPEG"),
+        "CMYK": encoded(Image.new("CMYK", (8, 8)), "JPEG"),
+        "PNG": encoded(Image.fromarray(SMOOTH)),
+        "16 bits": png16(RGB16[:12, :16], 2),
+    }[kind]
+    np.testing.assert_array_equal(read(data, reduction=lambda *_: 2).pixels, read(data).pixels)
+
+
 def test_cmyk_without_profile_is_converted_to_rgb() -> None:
     cmyk = np.zeros((16, 32, 4), np.uint8)
     cmyk[:, :16, 1:3] = 255  # magenta + yellow = red

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from gan_tasks.datasets.images import ImageError, channels_fit, fit_channels, to_float, to_uint8
+from gan_tasks.datasets.images import ImageError, centred, channels_fit, fit_channels, to_float, to_planes, to_uint8
 
 RGBA = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
 LEVELS = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
@@ -82,3 +82,11 @@ def test_other_channel_counts_are_rejected(present: int, wanted: int) -> None:
 
 def test_many_channels_are_unchanged() -> None:
     assert fit_channels(np.zeros((2, 2, 7), np.uint8), 7).shape == (2, 2, 7)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_planes_say_the_same_as_floats(dtype: type) -> None:
+    pixels = np.arange(256 * 3).reshape(16, 16, 3).astype(dtype)
+    planes = to_planes(pixels)
+    assert (planes.dtype, planes.flags["C_CONTIGUOUS"]) == (np.uint8 if dtype is np.uint8 else np.float32, True)
+    np.testing.assert_array_equal(centred(planes), to_float(pixels))
