@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,13 @@ from gpu.part import as_argument
 from gpu.report import markdown
 
 STEP_NEEDS = ("torch", "numpy", "rich", "safetensors", "filelock")
-DATA_NEEDS = (*STEP_NEEDS, "PIL", "cv2", "albumentations", "simplejpeg", "pydantic", "packaging")
+DATA_NEEDS = (
+    *STEP_NEEDS,
+    *("PIL", "cv2", "simplejpeg", "scipy", "packaging"),
+    *("albumentations", "albucore", "simsimd", "stringzilla", "yaml"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_inspection"),
+)
+"""Modules that are imported, those that others import included: wheels are often installed without them."""
 USUAL_MINUTES = 8
 RESERVE_S = 8
 """Time for the start of processes that are ended, and for the report."""
@@ -57,13 +63,13 @@ class Planned:
 
 
 PLAN = (
-    Planned("machine", 40, ("torch", *STEP_NEEDS)),
-    Planned("tests", 60, (*DATA_NEEDS, "pytest", "tifffile", "scipy")),
+    Planned("machine", 40),
+    Planned("tests", 60, (*DATA_NEEDS, "pytest")),
     Planned("own", 75),
     Planned("plain", 75),
     Planned("memory", 40),
     Planned("waiting", 40, DATA_NEEDS),
-    Planned("training", 120, (*DATA_NEEDS, "scipy")),
+    Planned("training", 120, DATA_NEEDS),
     Planned("inference", 60, (*DATA_NEEDS, "onnx", "onnxscript", "onnxruntime")),
     *(
         Planned("compiled", 90, STEP_NEEDS, (name,))
@@ -123,7 +129,7 @@ def measure(
                 rows.touch()
                 given = options.lasting(limit_s)
                 if planned.tasks:
-                    given = Options(**vars(given) | {"tasks": planned.tasks})
+                    given = replace(given, tasks=planned.tasks)
                 problem = start(planned.name, given, rows, limit_s)
                 lines = [json.loads(line) for line in rows.read_text().splitlines()]
         taken = time.monotonic() - before
@@ -160,7 +166,7 @@ def main(arguments: list[str] | None = None, start: Start = in_a_process) -> int
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "gpu.json").write_text(json.dumps(measured, indent=1))
     (given.out / "gpu.md").write_text(markdown(measured))
-    print(f"written: {given.out / 'gpu.json'}, {given.out / 'gpu.md'}")
+    print(f"\n{markdown(measured)}\nwritten: {given.out / 'gpu.json'}, {given.out / 'gpu.md'}")
     return 0
 
 

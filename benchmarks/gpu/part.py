@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -51,8 +52,13 @@ def find(name: str) -> Part:
 def run(name: str, options: Options, rows: Path) -> None:
     with rows.open("a") as file:
         for row in find(name)(options):
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({name: finite(value) for name, value in row.items()}) + "\n")
             file.flush()
+
+
+def finite(value: str | float | None) -> str | float | None:
+    """Return None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_argument(options: Options) -> str:

@@ -27,6 +27,8 @@ TINY_SIZES_PX = {"pix2pix": 256, "cyclegan": 32, "compact": 32, "esrgan": 32, "i
 WARM_UP_STEPS = 3
 MEASURED_S = 0.4
 LARGE_PX = 512
+TENSORS_BYTES = 7.3 * 2**30
+"""What tensors may take of a GPU of 8 GB; the rest is for CUDA itself."""
 Step = Callable[[Any], object]
 
 
@@ -185,9 +187,13 @@ def own_step(
 
 
 def memory(options: Options) -> Iterator[Row]:
-    """Steps of pix2pix and CycleGAN on one large image, with and without recomputed features."""
-    size = 256 if options.tiny else LARGE_PX
-    precisions, names = (("fp32",), ("pix2pix",)) if options.tiny else (("bf16", "tf32"), ("pix2pix", "cyclegan"))
+    """Steps of pix2pix and CycleGAN on one large image, with and without recomputed features, in 8 GB of memory."""
+    size = TINY_SIZES_PX["cyclegan"] if options.tiny else LARGE_PX
+    precisions, names = (("fp32",), ("cyclegan",)) if options.tiny else (("bf16", "tf32"), ("pix2pix", "cyclegan"))
+    device = pick_device(options.device)
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1, TENSORS_BYTES / there), device)
     for precision, name, recompute in itertools.product(precisions, names, (False, True)):
         row: Row = {"task": name, "size_px": float(size), "precision": precision}
         row |= {"form": "recomputed" if recompute else "kept"}
@@ -196,6 +202,7 @@ def memory(options: Options) -> Iterator[Row]:
 
 def large_step(options: Options, name: str, size: int, precision: str, recompute: bool) -> Row:
     found = own_step(options, name, 1, size, precision, recompute=recompute)
-    if torch.cuda.is_available() and options.device != "cpu":
-        found["reserved_mib"] = torch.cuda.max_memory_reserved() / 2**20
+    device = pick_device(options.device)
+    if device.type == "cuda":
+        found["reserved_mib"] = torch.cuda.max_memory_reserved(device) / 2**20
     return found
