@@ -48,7 +48,7 @@ def recolour(image: Tensor, draws: Tensor) -> Tensor:
 
     Saturation is relative to the mean of a pixel's channels, and contrast to the mean of the image.
     """
-    brightness, saturation, contrast = draws.to(image.device).view(-1, 3, 1, 1, 1).unbind(dim=1)
+    brightness, saturation, contrast = draws.to(image.device, non_blocking=True).view(-1, 3, 1, 1, 1).unbind(dim=1)
     image = image + (brightness - 0.5)
     grey = image.mean(dim=1, keepdim=True)
     image = grey + (image - grey) * (2 * saturation)
@@ -80,7 +80,7 @@ def cut_out(image: Tensor, draws: Tensor) -> Tensor:
     kept = torch.ones(len(image), 1, height, width)
     for one, (y, x) in zip(kept, draws.tolist(), strict=True):
         one[:, cutout_slice(y, height), cutout_slice(x, width)] = 0
-    return image * kept.to(image)
+    return image * kept.to(image, non_blocking=True)
 
 
 def cutout_slice(draw: float, side: int) -> slice:

@@ -160,11 +160,13 @@ def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[T
     """
     real_right, fake_right = [], []
     for r, f in zip(logits(real), logits(fake), strict=True):
+        threshold_for_real: Tensor | float
+        threshold_for_fake: Tensor | float
         if config.adversarial == "wasserstein" or config.is_relativistic:
             threshold_for_real, threshold_for_fake = f.mean(), r.mean()
         else:
             middle = sum(config.lsgan_targets[:2]) / 2 if config.adversarial == "lsgan" else 0.0
-            threshold_for_real = threshold_for_fake = r.new_tensor(middle)
+            threshold_for_real = threshold_for_fake = middle
         real_right.append((r > threshold_for_real).float().mean())
         fake_right.append((f < threshold_for_fake).float().mean())
     return torch.stack(real_right).mean(), torch.stack(fake_right).mean()

@@ -130,7 +130,7 @@ class Step:
         """
         draw = torch.randn if normal else torch.rand
         drawn = draw(batch_size * self.world_size, *shape, generator=self.generator)
-        return drawn[self.rank * batch_size : (self.rank + 1) * batch_size].to(device)
+        return drawn[self.rank * batch_size : (self.rank + 1) * batch_size].to(device, non_blocking=True)
 
 
 class Networks(nn.ModuleDict):

@@ -30,12 +30,11 @@ class ImagePool:
         for image, (coin, place) in zip(images, draws, strict=True):
             picked = image
             if len(self.images) < self.size:
-                if image.isfinite().all():  # images of a step that will be skipped are not kept
-                    self.images.append(image.clone())
+                self.images.append(image.clone())
             elif coin < 0.5:
                 index = int(place * self.size)
                 older = self.images[index]
-                if older.shape == image.shape and image.isfinite().all():
+                if older.shape == image.shape:
                     picked = older.to(image)
                     self.images[index] = image.clone()
             chosen.append(picked)

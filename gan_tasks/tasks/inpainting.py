@@ -292,17 +292,23 @@ def around_mask(image: Tensor, mask: Tensor) -> Tensor:
 
     The mask is N×1×H×W, 1 = masked. Crops stay within the image.
     """
-    height, width = image.shape[-2:]
-    size = height // 2, width // 2
-    parts = []
-    for each, where in zip(image, mask[:, 0] > 0, strict=True):
-        corner = [crop_start(where.any(dim=1 - axis), size[axis]) for axis in (0, 1)]
-        parts.append(each[:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]])
-    return torch.stack(parts)
+    channels, height, width = image.shape[1:]
+    masked = mask[:, 0] > 0
+    rows = places_around(masked.any(dim=2), height // 2)[:, None, :, None]
+    columns = places_around(masked.any(dim=1), width // 2)[:, None, None, :]
+    cropped = image.gather(2, rows.expand(-1, channels, -1, width))
+    return cropped.gather(3, columns.expand(-1, channels, height // 2, -1))
 
 
-def crop_start(is_masked: Tensor, length: int) -> int:
-    """Return the start of an interval of this length around the masked rows, limited to the image."""
-    rows = is_masked.nonzero()
-    centre = (int(rows.min()) + int(rows.max())) // 2 if len(rows) else len(is_masked) // 2
-    return min(max(0, centre - length // 2), len(is_masked) - length)
+def places_around(is_masked: Tensor, length: int) -> Tensor:
+    """Return the indices, N×length, of the interval around the masked rows of each image; is_masked is N×rows.
+
+    The interval stays within the image. A GPU computes it, and the CPU does not wait for it.
+    """
+    count = is_masked.shape[1]
+    places = torch.arange(count, device=is_masked.device)
+    first = torch.where(is_masked, places, count).amin(dim=1)
+    last = torch.where(is_masked, places, -1).amax(dim=1)
+    centre = torch.where(is_masked.any(dim=1), (first + last) // 2, count // 2)
+    start = (centre - length // 2).clamp(0, count - length)
+    return start[:, None] + places[:length]

@@ -64,8 +64,7 @@ class TrainingLog:
         """Write the means of the steps since the last line to the journal. Call it in every process."""
         if not self.meters:
             return
-        values = {name: mean_of(numbers) for name, numbers in self.meters.items()}
-        values = self.runtime.mean(values)
+        values = self.runtime.mean(means_of(self.meters, self.runtime.device))
         self.meters = {}
         for role, optimizer in trainer.optimizers.items():
             values[f"lr/{role}"] = optimizer.param_groups[0]["lr"]
@@ -122,7 +121,13 @@ class TrainingLog:
             self.journal.event(self.position.step, self.position.images, kind, **details)
 
 
-def mean_of(numbers: list[Tensor]) -> float:
-    """Return the mean of scalars. Those of the steps before a resume are on the CPU."""
-    device = numbers[-1].device
-    return float(torch.stack([number.float().to(device) for number in numbers]).mean())
+def means_of(meters: Mapping[str, list[Tensor]], device: torch.device) -> dict[str, float]:
+    """Return the mean of the scalars of each name. The CPU waits once for the GPU, not for each of them.
+
+    Some scalars are on the CPU, such as those of the steps before a resume.
+    """
+    means = [
+        torch.stack([number.to(device, torch.float32, non_blocking=True) for number in numbers]).mean()
+        for numbers in meters.values()
+    ]
+    return dict(zip(meters, torch.stack(means).tolist(), strict=True))

@@ -299,8 +299,9 @@ class Loop:
             start_image=position.images,
         )
         pin_memory = self.runtime.device.type == "cuda"
-        batches = load_batches(self.data.train, stream, workers=config.workers, pin_memory=pin_memory)
-        with closing(batches):
+        loaded = load_batches(self.data.train, stream, workers=config.workers, pin_memory=pin_memory)
+        with closing(loaded):
+            batches = self.runtime.on_device(loaded)
             while self.run_periodic_actions():
                 if self.is_stage_over():
                     return True

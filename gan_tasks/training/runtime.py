@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,6 +73,27 @@ class Runtime:
     def to_device(self, batch: Any) -> Any:
         """Move a NamedTuple of tensors to the device. There, uint8 becomes float32 in [-1, 1]."""
         return type(batch)(*(_centred(x.to(self.device, non_blocking=True)) for x in batch))
+
+    def on_device(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield endless batches on the device. A GPU copies each while it computes the step of the one before it.
+
+        Batches for a GPU must be in page-locked memory.
+        """
+        if self.device.type != "cuda":
+            yield from batches
+            return
+        copies = torch.cuda.Stream(self.device)
+
+        def begin(batch: Any) -> tuple[Any, torch.cuda.Event]:
+            with torch.cuda.stream(copies):
+                return self.to_device(batch), copies.record_event()
+
+        for batch, copied in one_ahead(batches, begin):
+            steps = torch.cuda.current_stream(self.device)
+            steps.wait_event(copied)
+            for tensor in batch:
+                tensor.record_stream(steps)  # else its memory could be used again before the step has ended
+            yield batch
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
@@ -159,6 +180,23 @@ def start_runtime(
         torch.set_flush_denormal(False)
         if started:
             dist.destroy_process_group()
+
+
+def one_ahead(batches: Iterator[Any], begin: Callable[[Any], Any]) -> Iterator[Any]:
+    """Yield `begin(batch)` for endless batches, each begun before the one in front of it is yielded.
+
+    An error is raised when its batch is due.
+    """
+    following = begin(next(batches))
+    error: Exception | None = None
+    while error is None:
+        current = following
+        try:
+            following = begin(next(batches))
+        except Exception as raised:
+            error = raised
+        yield current
+    raise error
 
 
 def keep_freed_memory() -> None:

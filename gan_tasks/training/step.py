@@ -48,6 +48,9 @@ class Trainer:
         self.optimizers = {
             role: make_optimizer(config, [self.networks[role]], self.lr[role]) for role in stage.update_order
         }
+        self.buffers = [*task.generators.buffers(), *task.discriminators.buffers()]
+        """Buffers, such as running statistics, which the forward passes change."""
+        self.buffer_copies = [buffer.clone() for buffer in self.buffers]
         self.undo_d = Undo(self.optimizers["d"]) if stage.update_order == ("d", "g") else None
 
     @property
@@ -71,14 +74,14 @@ class Trainer:
         If it raises, the state is that before the step, unless the error came while weights were updated: then
         `is_whole` is False.
         """
-        buffers = [buffer.clone() for buffer in self._buffers()]
+        copy_all(self.buffers, self.buffer_copies)
         state = self.task.state()
         finite = False
         try:
             log, finite = self._take_step(batch, index, lr_factor, stage_images)
         finally:
             if not finite and self.is_whole:
-                self._put_back(buffers)
+                self._put_back()
                 self.task.load_state(state)
         return log | {"skipped": torch.tensor(float(not finite))}
 
@@ -88,7 +91,8 @@ class Trainer:
         """Take the step of `step`. Returns losses and diagnostics, and whether all gradients were finite.
 
         The losses of D do not depend on an update of G in the same step, so that both wait until both gradients are
-        known. The losses of G depend on an update of D before it, which is undone if G cannot be updated.
+        known. The losses of G depend on an update of D before it, which is undone if a gradient was not finite. Only
+        then does the CPU wait for the GPU, once in a step: before, it goes on to launch work.
         """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
@@ -105,12 +109,13 @@ class Trainer:
 
         log: dict[str, Tensor] = {}
         norms: dict[NetworkRole, Tensor] = {}
-        """The gradient norms of the networks that are still to be updated."""
+        waiting: list[NetworkRole] = []
         for role in updated:
-            if role == "g" and "d" in norms and self.undo_d is not None:
+            if role == "g" and "d" in waiting and self.undo_d is not None:
                 self.undo_d.back_up()
-                self._update("d", norms.pop("d"))
+                self._update("d", norms["d"])
                 self.is_whole = True  # because it can be undone
+                waiting.remove("d")
             with runtime.autocast():
                 if role == "d":
                     losses = task.d_losses(x, detached)
@@ -123,10 +128,11 @@ class Trainer:
             task.discriminators.requires_grad_(True)
             log |= {f"{role}/{name}": loss.detach() for name, loss in losses.items()}
             log |= {f"{role}/total": total.detach(), f"grad/{role}": norm}
-            if not torch.isfinite(norm):
-                return log, False
-        for role, norm in norms.items():
-            self._update(role, norm)
+            waiting.append(role)
+        if norms and not torch.isfinite(torch.stack(list(norms.values()))).all():
+            return log, False
+        for role in waiting:
+            self._update(role, norms[role])
         if self.average is not None and "g" in updated:
             images = len(x[0]) * runtime.world_size
             halflife = stage.optimisation.ema_halflife_images
@@ -152,8 +158,8 @@ class Trainer:
         """Update the networks of one role with their gradient, which has this norm."""
         optimizer = self.optimizers[role]
         largest = self.stage.optimisation.clip_grad_norm
-        if largest and norm > largest:
-            torch._foreach_mul_(gradients_of(optimizer), largest / norm)
+        if largest:
+            torch._foreach_mul_(gradients_of(optimizer), (largest / norm).clamp(max=1))
         self.is_whole = False
         optimizer.step()
         if role == "d" and self.stage.d_weight_clip:
@@ -162,17 +168,12 @@ class Trainer:
                     parameter.clamp_(-self.stage.d_weight_clip, self.stage.d_weight_clip)
         optimizer.zero_grad(set_to_none=True)
 
-    def _buffers(self) -> list[Tensor]:
-        """Return the buffers, such as running statistics, which the forward passes change."""
-        return [*self.task.generators.buffers(), *self.task.discriminators.buffers()]
-
-    def _put_back(self, buffers: list[Tensor]) -> None:
-        """Undo what a step has changed in the networks, of which these were the buffers."""
+    def _put_back(self) -> None:
+        """Undo what a step has changed in the networks."""
         self.is_whole = False
         if self.undo_d is not None:
             self.undo_d.undo()
-        for buffer, value in zip(self._buffers(), buffers, strict=True):
-            buffer.copy_(value)
+        copy_all(self.buffer_copies, self.buffers)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         self.task.discriminators.requires_grad_(True)
@@ -248,7 +249,7 @@ class Trainer:
                     if (value := stored.get(f"{name}/{key}")) is None:
                         continue
                     # Keep the memory layout of the parameter: the update is slower with another one.
-                    like = torch.empty_like(parameter) if key != "step" else torch.empty((), device=value.device)
+                    like = torch.empty_like(parameter) if key != "step" else torch.empty((), device=parameter.device)
                     if like.shape != value.shape:
                         raise CheckpointError(
                             f"checkpoint {checkpoint}: the optimizer's {key} of {name} is {shape_text(value)} "
@@ -267,6 +268,14 @@ def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: in
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
     task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
     task.diagnostics = {}
+
+
+@torch.no_grad()
+def copy_all(originals: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+    """Copy tensors to others of the same shapes and types."""
+    for dtype in {tensor.dtype for tensor in originals}:  # torch copies tensors of one type in one pass
+        mine = [index for index, tensor in enumerate(originals) if tensor.dtype == dtype]
+        torch._foreach_copy_([copies[index] for index in mine], [originals[index] for index in mine])
 
 
 def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:

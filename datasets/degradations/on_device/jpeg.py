@@ -28,11 +28,14 @@ _CHROMA_TABLE = (
     *[(99,) * 8] * 4,
 )
 # JFIF: R, G and B to Y, Cb and Cr, without the offset of 128 of Cb and Cr.
-_TO_YCBCR = (
-    (0.299, 0.587, 0.114),
-    (-0.168735892, -0.331264108, 0.5),
-    (0.5, -0.418687589, -0.081312411),
+_TO_YCBCR = torch.tensor(
+    (
+        (0.299, 0.587, 0.114),
+        (-0.168735892, -0.331264108, 0.5),
+        (0.5, -0.418687589, -0.081312411),
+    )
 )
+_TO_RGB = torch.linalg.inv(_TO_YCBCR)  # on the CPU: a GPU would wait for the check that it is regular
 
 
 def compress(images: Tensor, quality: int) -> Tensor:
@@ -42,13 +45,13 @@ def compress(images: Tensor, quality: int) -> Tensor:
     """
     height, width = images.shape[-2:]
     pixels = (images.clamp(0, 1) * 255).round()
-    to_ycbcr = torch.tensor(_TO_YCBCR, device=images.device)
+    to_ycbcr, to_rgb = (each.to(images.device, non_blocking=True) for each in (_TO_YCBCR, _TO_RGB))
     ycbcr = torch.einsum("dc,nchw->ndhw", to_ycbcr, pixels).round()
     luma = _lossy(ycbcr[:, :1] - 128, _table(_LUMA_TABLE, quality, images.device))
     chroma = _lossy(_halved(ycbcr[:, 1:]), _table(_CHROMA_TABLE, quality, images.device))
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear").round()[..., :height, :width]
     ycbcr = torch.cat([luma + 128, chroma], dim=1)
-    rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycbcr), ycbcr)
+    rgb = torch.einsum("cd,ndhw->nchw", to_rgb, ycbcr)
     return rgb.round().clamp(0, 255) / 255
 
 
@@ -79,11 +82,8 @@ def _extended(planes: Tensor, multiple: int) -> Tensor:
 
 def _table(table: tuple[tuple[int, ...], ...], quality: int, device: torch.device) -> Tensor:
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return torch.tensor(
-        [[min(max((step * percent + 50) // 100, 1), 255) for step in row] for row in table],
-        dtype=torch.float32,
-        device=device,
-    )
+    steps = [[float(min(max((step * percent + 50) // 100, 1), 255)) for step in row] for row in table]
+    return torch.tensor(steps).to(device, non_blocking=True)
 
 
 def _dct(device: torch.device) -> Tensor:
@@ -91,4 +91,4 @@ def _dct(device: torch.device) -> Tensor:
     k, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     basis = torch.cos((2 * x + 1) * k * math.pi / 16) / 2
     basis[0] /= math.sqrt(2)
-    return basis.to(device)
+    return basis.to(device, non_blocking=True)

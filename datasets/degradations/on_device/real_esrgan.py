@@ -66,7 +66,7 @@ def _filtered(images: Tensor, blurs: Sequence[Blur | None]) -> Tensor:
         kernel = torch.ones(1, 1) if blur is None else torch.from_numpy(blur.kernel())
         margin = (LARGEST_KERNEL - len(kernel)) // 2
         padded[margin : LARGEST_KERNEL - margin, margin : LARGEST_KERNEL - margin] = kernel
-    return correlate(images, kernels.to(images.device))
+    return correlate(images, kernels.to(images.device, non_blocking=True))
 
 
 def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor:
@@ -75,7 +75,7 @@ def _resized(images: Tensor, size: Size, interpolation: Interpolation) -> Tensor
     if interpolation == "area":
         # Torch's area mode averages whole pixels; OpenCV weights a pixel by its covered part.
         rows, columns = (
-            torch.from_numpy(area_weights(old, new)).to(images.device)
+            torch.from_numpy(area_weights(old, new)).to(images.device, non_blocking=True)
             for old, new in zip(images.shape[-2:], size, strict=True)
         )
         return rows @ images @ columns.mT
@@ -105,7 +105,8 @@ def _shot_noise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def _luma(images: Tensor) -> Tensor:
     """Return N×1×H×W luma by ITU-R BT.601."""
-    return torch.einsum("c,nchw->nhw", images.new_tensor([0.299, 0.587, 0.114]), images).unsqueeze(1)
+    weights = torch.tensor([0.299, 0.587, 0.114]).to(images, non_blocking=True)
+    return torch.einsum("c,nchw->nhw", weights, images).unsqueeze(1)
 
 
 def _compressed(images: Tensor, quality: int | None) -> Tensor:

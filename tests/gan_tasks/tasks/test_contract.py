@@ -34,6 +34,10 @@ from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
 every_task = pytest.mark.parametrize("name", ALL_TASKS)
+each_device = pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
 
 
 @pytest.fixture
@@ -204,10 +208,7 @@ def test_a_step_updates_both_networks_and_reports_it(task: Task[Any, Any], pairs
 
 
 @every_task
-@pytest.mark.parametrize(
-    "device",
-    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
-)
+@each_device
 def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
     """Weights stay float32; over a few steps on one batch the generator's loss falls."""
     with start_runtime(device, "bf16") as runtime:
@@ -241,8 +242,9 @@ def test_recomputed_features_train_the_same_weights(task: Task[Any, Any], pairs:
 
 
 @every_task
-def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path) -> None:
-    with start_runtime("cpu", "fp32") as runtime:
+@each_device
+def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path, device: str) -> None:
+    with start_runtime(device, "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         batch = tiny_batch(task, pairs)
         trainer.step(batch, index=0)

@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu.sh` runs: `measure.py` starts the parts one after another, and `part.py` is one of them."""
