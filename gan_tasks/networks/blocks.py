@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d
+from gan_tasks.networks.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    InstanceNorm2d,
+    ReflectionPad2d,
+    has_own_form,
+    is_channels_last,
+)
 
 Norm = Literal["batch", "instance", "affine-instance", "none"]
 Upsampling = Literal["transposed", "resize"]
@@ -144,9 +151,21 @@ class GatedConv(nn.Module):
         self.activation = activation or nn.ELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        features, gates = self.conv(self.pad(x)).chunk(2, dim=1)
+        features, gates = halves(self.conv(self.pad(x)))
         y: Tensor = self.activation(features) * torch.sigmoid(gates)
         return y
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split the channels, N×2C×H×W → twice N×C×H×W.
+
+    In channels-last they are copied: a CPU computes a function of each number several times faster where the numbers
+    lie side by side.
+    """
+    first, second = x.chunk(2, dim=1)
+    if has_own_form(x) and is_channels_last(x):
+        first, second = (half.contiguous(memory_format=torch.channels_last) for half in (first, second))
+    return first, second
 
 
 def same_padding(kernel: int, stride: int, dilation: int) -> tuple[int, int, int, int]:
