@@ -6,11 +6,13 @@
     gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
 
 This is the public module. It is the only module of this layer that names parts of `export`, and it imports a part
-when its name is used.
+when its name is used. If PyTorch is not loaded yet, importing it sets OMP_WAIT_POLICY=PASSIVE (see `threads.py`).
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from gan_tasks.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from gan_tasks.export.inference.predictor import PredictOptions
@@ -55,6 +57,8 @@ _HOME = {
     "resume": "gan_tasks.training.loop",
     "train": "gan_tasks.training.loop",
 }
+
+let_waiting_threads_sleep()
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say_details, say_error, set_up
 from gan_tasks.datasets.errors import UserError, did_you_mean, is_out_of_memory
 from gan_tasks.tasks.own import OPTION, import_task_modules
+from gan_tasks.threads import multiply_on_one_thread
 
 COMMANDS: dict[str, type[Command]] = {
     "quickstart": Quickstart,
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 129, 130 and 143 interrupted and saved."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_up(debug="--debug" in arguments)
+    multiply_on_one_thread()
     try:
         code = run([argument for argument in arguments if argument != "--debug"])
     except (Exception, KeyboardInterrupt) as error:

@@ -53,12 +53,17 @@ class TorchModel(TiledModel):
     def start(self, network: nn.Module, device: str, mode: Mode) -> None:
         """Move the network to its device. Mode `train` keeps dropout and uses the statistics of each batch.
 
+        On a CPU the network is changed to channels-last: all architectures run as fast or faster in it than in NCHW,
+        and RRDBNet with two thirds of the memory (see `benchmarks/networks.py`).
+
         Raises UserError if a weight is NaN or infinite.
         """
         check_weights(network)
         self.device = pick_device(device)
         self.runs_on = f"PyTorch, {self.device}"
         self.network = network.to(self.device).train(mode == "train").requires_grad_(False)
+        if self.device.type == "cpu":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         run_strip_wise(self.network, True)
 
     @property

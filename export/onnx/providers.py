@@ -214,8 +214,8 @@ def start_onnx_runtime(file: OnnxFile, configuration: Configuration) -> Any:
     options.intra_op_num_threads = configuration.threads
     # Otherwise the runtime also accepts a format of its own, whose bytes were not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Otherwise its threads keep the cores busy between runs while they wait.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Threads that wait for work sleep. Otherwise they keep cores busy that others need (see gan_tasks/threads.py).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Memory patterns for repeated sizes make the memory of contextual attention grow by a third.
     spec = spec_of(file)
     options.enable_mem_pattern = spec is None or spec.use != "inpaint"
@@ -307,6 +307,7 @@ class OpenVinoSession:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": configuration.threads,
+            "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core although another one is free
             **configuration.provider.options,
         }
         try:

@@ -15,7 +15,7 @@ from gan_tasks.datasets.images import Pixels, fit_channels, to_float
 from gan_tasks.metrics.distribution import FrechetDistance, KernelDistance, frechet_distance, kernel_distance
 from gan_tasks.metrics.feature_networks.inception import SIZE_PX, Inception2015
 from gan_tasks.metrics.feature_networks.published_weights import INCEPTION_2015, published_weights
-from gan_tasks.metrics.features import FeatureNetwork, features
+from gan_tasks.metrics.features import FeatureNetwork, features, frozen
 from gan_tasks.pretrained.files.download import OnProgress
 
 SCORE_SPLITS = 10
@@ -46,7 +46,7 @@ class InceptionMetrics:
         module.load_state_dict(
             published_weights(INCEPTION_2015, "FID, KID or the Inception Score", weights, on_progress)
         )
-        self.network = FeatureNetwork("inception-2015-12-05", module.eval().requires_grad_(False), prepare)
+        self.network = FeatureNetwork("inception-2015-12-05", frozen(module), prepare)
         self.class_weights: NDArray[np.float32] = module.fc.weight.numpy()
 
     def features(self, images: Iterable[Pixels], *, count: int, quiet: bool = False) -> InceptionFeatures:

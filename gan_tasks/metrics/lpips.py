@@ -16,6 +16,7 @@ from gan_tasks.metrics.feature_networks.published_weights import (
     VGG16,
     published_weights,
 )
+from gan_tasks.metrics.features import frozen
 from gan_tasks.pretrained.files.download import OnProgress
 
 Backbone: TypeAlias = Literal["alex", "vgg"]
@@ -55,8 +56,7 @@ class Lpips(nn.Module):
                     f"the linear weights lack lin{number}.model.1.weight of 1×{channels}×1×1: give those of {network}"
                 )
             self.register_buffer(f"linear{number}", weight.float())
-        self.requires_grad_(False)
-        self.eval()
+        frozen(self)
 
     @torch.no_grad()
     def forward(self, image: Tensor, target: Tensor) -> Tensor:

@@ -28,6 +28,18 @@ class Scaled(nn.Module):
         return (image * self.weight * self.weight)[..., self.cut :, :]
 
 
+class Convolved(nn.Module):
+    """A network that convolves, and keeps the features as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.features: Tensor = self.conv(image)
+        return self.features
+
+
 class Tiny(TorchModel):
     def __init__(self, network: nn.Module) -> None:
         self.spec = ModelSpec("pix2pix", "translate", (InputSpec("image", "image", 3, "any"),), 3)
@@ -56,6 +68,13 @@ def test_an_output_of_another_size_is_refused() -> None:
 
 def test_a_sound_network_is_run() -> None:
     np.testing.assert_array_equal(Tiny(Scaled(0.5)).run(IMAGE), IMAGE / 4)
+
+
+def test_features_lie_channels_last_on_a_cpu() -> None:
+    network = Convolved()
+    expected = network(torch.from_numpy(IMAGE)).detach().numpy()
+    np.testing.assert_allclose(Tiny(network).run(IMAGE), expected, atol=1e-5)
+    assert network.features.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_run_ends_at_the_next_layer_when_its_check_raises() -> None:

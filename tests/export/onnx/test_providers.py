@@ -54,6 +54,14 @@ def test_every_provider_computes_the_same(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(session.run([OUTPUT], {"image": images})[0], mean_filter(images), atol=tolerance)
 
 
+def test_waiting_threads_leave_the_cores_to_others(tmp_path: Path) -> None:
+    file = read_onnx(write_onnx(tmp_path / "model.onnx"))
+    options: Any = start_session(file, Configuration(CPU, 2)).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    request: Any = start_session(file, need("openvino"))._request
+    assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_a_result_is_not_overwritten_by_the_next(tmp_path: Path) -> None:
     session = start_session(read_onnx(write_onnx(tmp_path / "model.onnx")), need("openvino"))
     first = session.run([OUTPUT], {"image": IMAGE})[0]

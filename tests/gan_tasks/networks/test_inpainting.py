@@ -170,6 +170,23 @@ def test_gated_conv_multiplies_features_by_gates() -> None:
     torch.testing.assert_close(output, torch.tensor([1.0, 1.0, torch.tensor(-1.0).exp().item() - 1]))
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_gated_convolution_is_the_same_in_channels_last(batch: int) -> None:
+    x = torch.rand(batch, 2, 8, 6, requires_grad=True)
+    conv = GatedConv(2, 3)
+    expected = conv(x)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), x)
+    conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen: list[torch.Tensor] = []
+    conv.activation.register_forward_hook(lambda module, inputs, output: seen.extend(inputs))
+    y = conv(x)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x)[0], gradient)
+    assert seen[0].is_contiguous(
+        memory_format=torch.channels_last
+    )  # of a strided half it takes several times as long
+
+
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(5, 1, 1), (3, 2, 1), (3, 1, 4), (4, 2, 1)])
 def test_tensorflow_padding_is_same(kernel: int, stride: int, dilation: int) -> None:
     """SAME by its definition: ⌈size/stride⌉ outputs, with the larger part of the padding at the end."""
