@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_tasks.networks.layers import is_channels_last
+
 
 def update_in_memory_order(optimizer: torch.optim.Optimizer) -> None:
     """Let every step of an optimizer see channels-last weights, gradients and moments as contiguous N×H×W×C tensors.
@@ -30,10 +32,6 @@ def update_in_memory_order(optimizer: torch.optim.Optimizer) -> None:
 
     optimizer.register_step_pre_hook(before)
     optimizer.register_step_post_hook(after)
-
-
-def is_channels_last(weight: Tensor) -> bool:
-    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
 
 
 def permute(optimizer: torch.optim.Optimizer, weight: Tensor, *axes: int) -> None:
