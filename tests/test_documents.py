@@ -55,8 +55,10 @@ DOCUMENTS = (*PAGES, ROOT / "CONTRIBUTING.md")
 RESULTS = ("results.md", "results-speed.md")
 """Pages whose commands are parsed only."""
 NOT_OURS = {
-    *("--nproc-per-node", "--all-files", "--no-cache-dir"),  # torchrun, pre-commit, pip
-    *("--seconds", "--rounds", "--batches"),  # benchmarks
+    *("--nproc-per-node", "--all-files"),  # torchrun, pre-commit
+    *("--no-cache-dir", "--no-index", "--no-deps", "--target", "--only-binary", "--platform"),  # pip
+    *("--python-version", "--implementation"),
+    *("--seconds", "--rounds", "--batches", "--tasks", "--minutes", "--parts", "--facades", "--tiny"),  # benchmarks
 }
 ADDRESS = "http://localhost:7860"
 TERMINATED = 128 + signal.SIGTERM
@@ -268,13 +270,17 @@ def check_syntax(program: str, arguments: list[str]) -> None:
         case "torchrun", ["--nproc-per-node", count, "-m", module, *rest]:
             assert int(count) > 1 and module == "gan_tasks.apps.cli.main"
             check_syntax("gan-tasks", rest)
+        case "python", ["-m", "pip", "download" | "install", *options] if {"--no-index", "--only-binary=:all:"} & {
+            *options
+        }:
+            pass
         case "python", ["-m", "pip", "install", *requirements]:
             known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
             extras = re.findall(r"\[(.*?)\]", " ".join(requirements))
             assert extras and {name for extra in extras for name in extra.split(",")} <= known.keys()
         case "python", ["-m", "pytest"]:
             pass
-        case "python", [file, *_]:
+        case "python" | "bash", [file, *_]:
             assert (ROOT / file).is_file()
         case _:
             raise AssertionError(f"do not know how to check: {program} {arguments}")

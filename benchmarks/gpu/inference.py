@@ -38,7 +38,9 @@ def inference(options: Options) -> Iterator[Row]:
 
     `ms` has the copies from and to numpy arrays in it, `ms_on_device` has not: inputs and outputs stay on the GPU.
     """
-    graphs: dict[str, tuple[Callable[[], Graph], int]] = {"RRDB-23": (partial(rrdb_graph, options), 128)}
+    graphs: dict[str, tuple[Callable[[], Graph], int]] = {
+        "RRDB-1" if options.tiny else "RRDB-23": (partial(rrdb_graph, options), 128)
+    }
     if not options.tiny:
         graphs = {"ResNet-9": (partial(make_graph, "resnet-9"), 256)} | graphs
     on_gpu = options.device != "cpu"

@@ -132,6 +132,9 @@ def measure(
                     given = replace(given, tasks=planned.tasks)
                 problem = start(planned.name, given, rows, limit_s)
                 lines = [json.loads(line) for line in rows.read_text().splitlines()]
+        without = sum("error" in row for row in lines if row.get("outcome") != "skipped")
+        if without and not problem:
+            problem = f"{without} of {len(lines)} lines have no figures"
         taken = time.monotonic() - before
         parts.append(
             {"part": planned.name, "title": planned.title, "seconds": taken, "problem": problem, "rows": lines}

@@ -57,6 +57,7 @@ def test_a_part_that_fails_is_listed_and_the_others_run(tmp_path: Path, monkeypa
     parts, report = measured(tmp_path, "--parts", "own", "plain")
     assert [row["error"] for row in parts["own"]["rows"]] == ["RuntimeError: CUDA out of memory"] * 2
     assert "| compact | 1 | fp32 | eager | RuntimeError: CUDA out of memory |" in report
+    assert parts["own"]["problem"] == "2 of 2 lines have no figures"
     assert all("ms" in row for row in parts["plain"]["rows"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-RECORDED = ("gan-tasks", "python", "torchrun", "curl")
+RECORDED = ("gan-tasks", "python", "torchrun", "curl", "bash")
 """Programs that may occur in a block. Bash has no PATH, so that any other program fails."""
 
 
