@@ -1,6 +1,6 @@
 """Measure every network of the suite in inference: plain PyTorch, PyTorch as `apply` runs it, and ONNX Runtime.
 
-    python benchmarks/networks.py [--seconds 8] [--networks unet-256 srvgg-16 …] [--threads 2]
+    python benchmarks/networks.py [--seconds 6] [--networks unet-256 srvgg-16 …] [--threads 2]
 
 Plain PyTorch is eager float32 in NCHW, with PyTorch's own layers and the whole image at once. The three forms of a
 network take turns in one process, so that a change in the machine's speed affects all of them; printed are medians,
@@ -199,7 +199,7 @@ def measure(name: str, subject: Subject, seconds: float, threads: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8, help="duration of the measurement of each network")
+    parser.add_argument("--seconds", type=float, default=6, help="duration of the measurement of each network")
     parser.add_argument("--threads", type=int, default=2, help="number of threads of every form")
     parser.add_argument("--networks", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="networks to measure")
     options = parser.parse_args()
