@@ -20,9 +20,9 @@ HERE = Path(__file__).parent
 TRIALS = (
     "images.py --seconds {40}",
     "videos.py --seconds {30}",
-    "hostile_weights.py",
+    "hostile_weights.py --every 10",
     "weights_files.py --seconds {30}",
-    "onnx_attacks.py",
+    "onnx_attacks.py --every 4",
     "onnx_files.py --seconds {30}",
     "command_line.py --commands {100}",
     "run_folders.py --seconds {60}",
