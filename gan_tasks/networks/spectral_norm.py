@@ -6,6 +6,7 @@ weights: PyTorch copies channels-last weights several times, and its gradient ta
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
+from gan_tasks.networks.blocks import autocasts
 from gan_tasks.networks.layers import is_channels_last
 
 FIRST_ITERATIONS = 15
@@ -47,7 +49,7 @@ class SpectralNorm(nn.Module):
             self._improve(weight, FIRST_ITERATIONS)
 
     def forward(self, weight: Tensor) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast(weight.device.type, enabled=False) if autocasts(weight) else nullcontext():
             if self.training:
                 with torch.no_grad():
                     self._improve(weight, 1)

@@ -1,6 +1,7 @@
 """Public checkpoints against stored outputs of the published networks, and against copies of these networks."""
 
 import collections
+import copy
 import io
 import itertools
 import json
@@ -211,7 +212,11 @@ def saved(network: nn.Module, path: Path) -> Path:
 def assert_same_outputs(path: Path, published: nn.Module, *shape: int) -> nn.Module:
     network = load_network(path)
     x = torch.rand(*shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    torch.testing.assert_close(network(x), published(x), rtol=0, atol=TOLERANCE)
+    double = x.double()  # instance norm of few positions enlarges the rounding of float32
+    torch.testing.assert_close(
+        copy.deepcopy(network).double()(double), published.double()(double), rtol=0, atol=TOLERANCE
+    )
+    published.float()
     return network
 
 

@@ -131,7 +131,7 @@ def test_a_run_has_both_directions(tmp_path: Path) -> None:
     assert (b_to_a.spec.in_channels, b_to_a.spec.out_channels) == (3, 1)
     gray = np.random.default_rng(0).uniform(-1, 1, (1, 1, 20, 20)).astype(np.float32)
     expected = task.generators["a-to-b"].eval()(torch.from_numpy(gray)).detach().numpy()
-    np.testing.assert_allclose(a_to_b.run(gray), expected, atol=1e-6)
+    np.testing.assert_allclose(a_to_b.run(gray), expected, atol=1e-4)
     assert b_to_a.run(np.concatenate([gray] * 3, axis=1)).shape == (1, 1, 20, 20)
     assert gan_tasks.load(run, direction="b-to-a").title.endswith("b-to-a")
     with pytest.raises(UserError, match="a-to-b or b-to-a"):
