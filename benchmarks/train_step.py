@@ -138,20 +138,25 @@ def own_step(name: str, batch: int, runtime: Runtime) -> plain_steps.Step:
     return step
 
 
-def stepper(kind: str, name: str, batch: int, size: int, device_name: str, compile: bool, pipe: Connection) -> None:
+def started(options: argparse.Namespace) -> contextlib.AbstractContextManager[Runtime]:
+    precision, recompute = options.precision, options.recompute
+    return start_runtime(options.device, precision, compile=options.compile, recompute=recompute)
+
+
+def stepper(kind: str, name: str, batch: int, size: int, options: argparse.Namespace, pipe: Connection) -> None:
     """Run in a process of its own: send the seconds of a step for each request, and at the end its figures.
 
     The figures are the peak bytes, and the floating-point operations of a step if it is the plain one.
     """
     torch.manual_seed(0)
     x = images(name, batch, size)
-    device = pick_device(device_name)
+    device = pick_device(options.device)
     with contextlib.ExitStack() as stack:
         if kind == "plain":
             plain_steps.use_layers_of_pytorch()
             step = ROWS[name].plain(device)
         else:
-            step = own_step(name, batch, stack.enter_context(start_runtime(device_name, compile=compile)))
+            step = own_step(name, batch, stack.enter_context(started(options)))
         while pipe.recv():
             start = time.perf_counter()
             step(x)
@@ -204,7 +209,7 @@ def measure(name: str, batch: int, size: int, options: argparse.Namespace) -> Me
     processes = []
     for kind in KINDS:
         pipes[kind], theirs = context.Pipe()
-        arguments = (kind, name, batch, size, options.device, options.compile, theirs)
+        arguments = (kind, name, batch, size, options, theirs)
         processes.append(context.Process(target=stepper, args=arguments, daemon=True))
         processes[-1].start()
 
@@ -250,9 +255,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="height and width of the images in pixels")
     parser.add_argument("--seconds", type=float, default=20, help="duration of the measurement of each batch size")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of gan-tasks")
+    parser.add_argument("--recompute", action="store_true", help="compute features again in the backward pass")
     parser.add_argument("--compile", action="store_true", help="compile the networks of gan-tasks")
     options = parser.parse_args()
-    with start_runtime(options.device) as runtime:
+    with started(options) as runtime:
         dtype = torch.bfloat16 if runtime.bf16 else torch.float32
         peak = peak_flops(runtime.device, dtype)
         capability = torch.backends.cpu.get_cpu_capability() if runtime.device.type == "cpu" else ""
