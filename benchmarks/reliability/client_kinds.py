@@ -76,9 +76,9 @@ async def open_page(client: httpx.AsyncClient, rng: random.Random) -> str:
 
 
 async def bad_file(client: httpx.AsyncClient, rng: random.Random) -> str:
-    good = png(rng)
+    good = png(rng)  # cut before its last chunk, without which it is whole
     bad = rng.choice(
-        (b"text", good[: rng.randrange(1, len(good))], good[:8] + rng.randbytes(5000), rng.randbytes(10**6))
+        (b"text", good[: rng.randrange(1, len(good) - 20)], good[:8] + rng.randbytes(5000), rng.randbytes(10**6))
     )
     return status(await client.post("/api/mean/run", files={"image": bad}))
 
