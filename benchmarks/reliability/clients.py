@@ -49,8 +49,8 @@ MAX_HEALTH_MS = 250
 """99th percentile."""
 MAX_ATTACK_S = 5
 MAX_PEAK_MB, MAX_RESTED_MB, MAX_END_MB = 100, 40, 70
-"""Above the memory after the first answers: at the peak, after the clients, when the server keeps 256 pages, and after
-the expensive requests. One image of 1 × 1,000,000 px leaves 35 MB; ten more leave no more."""
+"""Above the memory after the first answers: at the peak, after the clients, when the server keeps 256 pages, and
+after the expensive requests. One image of 1 × 1,000,000 px leaves 35 MB; ten more leave no more."""
 
 Answers = Mapping[str, Counter[str]]
 """Counts by status, of each kind of client."""
