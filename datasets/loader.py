@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
+from gan_tasks.datasets.images.pixels import centred
 from gan_tasks.datasets.sampler import ImageStream, Key, load_sample
 
 _SIGNALS = {getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)}
@@ -83,8 +84,10 @@ def load_batches(
         raise
     finally:
         # At once: the frames of an error keep the loader, and one that is collected later waits 20 s for its workers.
-        if hasattr(batches, "_shutdown_workers"):
-            batches._shutdown_workers()
+        # A signal may have come when the workers had just been started.
+        started: Any = loader._iterator if batches is None else batches
+        if hasattr(started, "_shutdown_workers"):
+            started._shutdown_workers()
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,15 @@ class _Guarded:
 
 def _collated(samples: Sequence[Any]) -> Any:
     unreadable = [sample for sample in samples if isinstance(sample, _Unreadable)]
-    return unreadable[0] if unreadable else default_collate(list(samples))
+    return unreadable[0] if unreadable else default_collate([_of_one_type(sample, samples) for sample in samples])
+
+
+def _of_one_type(sample: Any, samples: Sequence[Any]) -> Any:
+    """Return a sample whose images of 8 bits became float32 where others of the batch have more bits."""
+    if not isinstance(sample, tuple) or not hasattr(sample, "_fields"):
+        return sample
+    mixed = [len({each[i].dtype for each in samples}) > 1 for i in range(len(sample))]
+    return type(sample)(*(centred(x) if mix else x for x, mix in zip(sample, mixed, strict=True)))
 
 
 def _start(loader: DataLoader[Any]) -> Any:

@@ -14,9 +14,15 @@ Key = tuple[int, int]
 def load_sample(dataset: Any, key: Key) -> Any:
     """Return a sample by `load` if the dataset has it: images of 8 bits stay uint8, a quarter of what float32 takes.
 
-    A process hands over a batch as quickly as it copies it.
+    A process hands over a batch as quickly as it copies it. A class that defines `__getitem__` alone, such as one
+    derived from a data set of this package, is asked by that.
     """
-    return dataset.load(key) if hasattr(dataset, "load") else dataset[key]
+    for kind in type(dataset).__mro__:
+        if "load" in vars(kind):
+            return dataset.load(key)
+        if "__getitem__" in vars(kind):
+            break
+    return dataset[key]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Say something to the person on stderr, which may be gone while the work goes on."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gan_tasks.datasets.errors import visible
+
+_GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)
+"""Errors of a stream that nobody reads any more. After others, such as a full disk, the next sentence may succeed."""
 
 
 def say(sentence: str) -> None:
@@ -44,8 +48,9 @@ class Listener:
 def _going_on() -> Iterator[None]:
     try:
         yield
-    except OSError:
-        _silence()
+    except OSError as error:
+        if error.errno in _GONE:
+            _silence()
 
 
 def silence_if_gone() -> None:

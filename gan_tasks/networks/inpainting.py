@@ -305,10 +305,10 @@ def context_encoder(channels: int = 3, *, width: int = 64, bottleneck: int = 400
             body=nn.Sequential(
                 Conv2d(widths[-1], bottleneck, 4, bias=bias),
                 norm_layer(norm, bottleneck),
-                nn.LeakyReLU(0.2, inplace=True),
+                nn.LeakyReLU(0.2),  # not in place, as --recompute keeps the input of each part
                 ConvTranspose2d(bottleneck, widths[-1], 4, bias=bias),
                 norm_layer(norm, widths[-1]),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
             ),
             ups=[up(widths[i + 1], widths[i]) for i in reversed(range(4))],
             head=nn.Sequential(last, nn.Tanh()),

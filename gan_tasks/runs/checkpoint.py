@@ -27,6 +27,9 @@ from gan_tasks.datasets.errors import UserError, printable
 from gan_tasks.datasets.images.atomic import sync_folder
 from gan_tasks.runs.json_file import JsonError, read_json
 
+LARGEST_STATE_BYTES = 500_000_000
+"""Of state.json, which holds the losses since the last line of the journal."""
+
 Parts = dict[str, dict[str, Tensor]]
 
 DIGEST_BYTES = 16
@@ -139,7 +142,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
             f"checkpoint {checkpoint} lacks its part state.json: it cannot be used. Take another checkpoint"
         )
     try:
-        state = read_json(path)
+        state = read_json(path, largest_bytes=LARGEST_STATE_BYTES)
         stored = state.pop(HASH)
         is_whole = stored == digest(json.dumps(state).encode()) and isinstance(state["good"], bool)
         is_whole = is_whole and all(part.keys() == {"bytes", HASH} for part in state["parts"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Seed, Workers
 from gan_tasks.tasks.base import BestBy
 from gan_tasks.training.runtime import Precision
@@ -23,7 +24,8 @@ class TrainConfig(Checked):
     """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
     recompute: bool = False
     """Compute the features of the generators again in the backward pass, instead of keeping them. This takes less
-    memory and more time. The result is the same. It has no effect on U-Nets, which take little."""
+    memory and more time. The result is the same. It has no effect on U-Nets, which take little, and does not work
+    with --compile."""
     workers: Workers = 2
     """The number of processes that read images. 0 reads them in the training process."""
     max_steps: Count = 0
@@ -59,3 +61,8 @@ class TrainConfig(Checked):
     """Training stops after this number of steps in a row with losses or gradients that are not finite."""
     quiet: bool = False
     """Do not show progress."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compile and self.recompute:
+            raise UserError("--compile and --recompute do not work together: leave one of them out")

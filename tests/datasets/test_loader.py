@@ -1,5 +1,6 @@
 """Test that loading does not change samples, and that worker processes end with the program, not before."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -52,6 +53,32 @@ def test_images_of_bytes_stay_bytes_until_they_are_on_the_device(dataset: Paired
     for number, key in enumerate(keys):
         for side, expected in zip(moved, dataset[key], strict=True):
             np.testing.assert_array_equal(side[number], expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_of_8_and_16_bits_has_the_values_of_both(workers: int, tmp_path: Path) -> None:
+    for number, dtype in enumerate((np.uint8, np.uint16, np.uint8)):
+        largest = np.iinfo(dtype).max
+        pixels = np.random.default_rng(number).integers(0, largest, (20, 40, 3), dtype=dtype, endpoint=True)
+        write(tmp_path / f"{number}.png", Picture(pixels))
+    data = open_pairs(tmp_path, "train", PairedConfig(framing=CONFIG.framing), 0, True)[0]
+    stream = ImageStream(3, 3, seed=5)
+    batch, keys = next(load_batches(data, stream, workers=workers)), next(iter(stream))
+    with start_runtime("cpu", "fp32") as runtime:
+        moved = runtime.to_device(batch)
+    for number, key in enumerate(keys):
+        for side, expected in zip(moved, data[key], strict=True):
+            np.testing.assert_allclose(side[number], expected, atol=1e-6)
+
+
+def test_a_derived_data_set_that_changes_its_samples_is_asked_for_them(dataset: PairedImages) -> None:
+    class Black(PairedImages):
+        def __getitem__(self, key: tuple[int, int]) -> Pair:
+            return Pair(*(np.zeros_like(image) for image in super().__getitem__(key)))
+
+    derived = copy.copy(dataset)
+    derived.__class__ = Black
+    assert not batches(derived, 0)[0].source.any()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,4 +31,20 @@ def test_nobody_reads_any_more(kind: str) -> None:
             os._exit(code)
     os.close(theirs)
     os.close(ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_keeps_the_stream_for_what_comes_later() -> None:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, 2)
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+            say("one")
+            code = 0 if os.path.sameopenfile(2, full) else 1
+        finally:
+            os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

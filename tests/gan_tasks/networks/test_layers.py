@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrizations
 
 from gan_tasks.networks import layers
 from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, PReLU, ReflectionPad2d, halves
+from gan_tasks.networks.spectral_norm import spectral_norm
 
 ROWS, LAST = torch.contiguous_format, torch.channels_last
 
@@ -166,8 +167,9 @@ def test_a_product_under_autocast_is_as_precise_as_the_convolution(size: int) ->
 
 
 def test_spectral_norm_takes_one_iteration_per_forward_pass() -> None:
-    own = spectral_norm(Conv2d(3, 5, 4, stride=2, padding=1).double())
-    other = spectral_norm(nn.Conv2d(3, 5, 4, stride=2, padding=1).double())
+    own, other = Conv2d(3, 5, 4, stride=2, padding=1).double(), nn.Conv2d(3, 5, 4, stride=2, padding=1).double()
+    spectral_norm(own)
+    parametrizations.spectral_norm(other)
     other.load_state_dict(own.state_dict())
     x = images(1, 3, 4, 4)
     assert torch.allclose(own(x), other(x))

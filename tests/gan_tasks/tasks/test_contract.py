@@ -216,8 +216,8 @@ def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -
         batch = tiny_batch(task, pairs)
         logs = [trainer.step(batch, index=index, lr_factor=10) for index in range(8)]
     assert not any(log["skipped"] for log in logs)
-    first, *others = (float(log["g/total"]) for log in logs)
-    assert min(others) < first
+    losses = [float(log["g/total"]) for log in logs]
+    assert sum(losses[-3:]) / 3 < losses[0]
     assert {p.dtype for p in task.generators.parameters()} == {torch.float32}
 
 
@@ -231,6 +231,15 @@ def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None
 
 @every_task
 def test_recomputed_features_train_the_same_weights(task: Task[Any, Any], pairs: Path) -> None:
+    check_recomputed(task, pairs)
+
+
+def test_recomputed_features_of_a_network_with_batch_norm_and_a_bottleneck(pairs: Path) -> None:
+    options = ("--network", "context-encoder", "--crop-size", "128", "128", "--width", "4")
+    check_recomputed(built(tiny_task("inpainting", *options)), pairs)
+
+
+def check_recomputed(task: Task[Any, Any], pairs: Path) -> None:
     batch, states = tiny_batch(task, pairs), []
     for recompute in (False, True):
         own = copy.deepcopy(task)
