@@ -499,7 +499,9 @@ def trials(bench: Bench) -> dict[str, Callable[[str], list[str]]]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=90, help="no trial begins after this time, apart from the first of each kind")
+    parser.add_argument(
+        "--seconds", type=float, default=90, help="no trial begins after this time, apart from the first of each kind"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other tasks and moments")
     parser.add_argument("--only", default="", help="only the trials with this in their name")
     return parser.parse_args()
