@@ -61,7 +61,7 @@ def forget(device: torch.device) -> None:
 def seconds_of(run: Callable[[], object], device: torch.device, options: Options) -> float:
     """Return the seconds of a run, the mean of many that are launched one after another.
 
-    A GPU can be a thousand launches behind the CPU; few runs say how many take MEASURED_S, and no more are launched.
+    A GPU can be a thousand launches behind the CPU. A few runs tell how many take MEASURED_S; no more are launched.
     """
 
     def mean_s(runs: int) -> float:
