@@ -35,6 +35,7 @@ from gpu.steps import computing, forget, synchronise
 PHOTO_PX = (800, 1200)
 PHOTOS = 48
 LEFT_FOR_EVALUATION_S = 25
+TINY_STEPS = 4
 
 
 def write_pairs(folder: Path, count: int, size: tuple[int, int], splits: tuple[str, ...] = ("train",)) -> None:
@@ -128,13 +129,13 @@ def trained(options: Options, data: Path, run: Path) -> Row:
         device=options.device,
         workers=0 if options.tiny else min(8, core_count()),
         hold_out=0,
-        max_steps=4 if options.tiny else 0,
+        max_steps=TINY_STEPS if options.tiny else 0,
         log_every_steps=2 if options.tiny else 50,
         report_every_s=0,
         quiet=True,
     )
-    seconds = max(options.seconds - LEFT_FOR_EVALUATION_S, options.seconds / 2)
-    end = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    left_s = options.end_s - time.monotonic()
+    end = threading.Timer(max(left_s - LEFT_FOR_EVALUATION_S, left_s / 2), os.kill, (os.getpid(), signal.SIGTERM))
     end.start()
     try:
         gan_tasks.train(pix2pix(options, 1), data=data, out=run, config=config)

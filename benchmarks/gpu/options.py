@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,21 +13,22 @@ Row = dict[str, str | float | None]
 
 @dataclass(frozen=True)
 class Options:
-    """device: cuda, cuda:N or cpu. seconds: the length of a part, which it may use for trainings.
+    """device: cuda, cuda:N or cpu.
 
+    end_s: when the part is ended, as time.monotonic() counts, which is the same in all processes of a machine.
     tiny: small images and few steps, to try the script on a CPU.
     tasks: names of rows of train_step.py.
     facades: a folder of pairs; without it, pairs are drawn.
     """
 
     device: str
-    seconds: float
+    end_s: float
     tiny: bool = False
     tasks: tuple[str, ...] = ()
     facades: str = ""
 
     def lasting(self, seconds: float) -> Options:
-        return replace(self, seconds=seconds)
+        return replace(self, end_s=time.monotonic() + seconds)
 
 
 Part = Callable[[Options], Iterator[Row]]

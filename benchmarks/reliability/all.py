@@ -1,8 +1,9 @@
-"""Run all trials of this folder one after another, in under ten minutes, and print one table of their results.
+"""Run a part of each trial of this folder, one after another, and print the tables of their results.
 
     python benchmarks/reliability/all.py [--scale 1] [--only images] [--logs FOLDER]
 
-With `--scale 8` the trials that have a length take eight times as long. Printed are the command of each trial, how
+With `--scale 8` the trials that have a length take eight times as long; `run_folders.py` and `kills.py` try each
+kind once, whatever their length. `--every N` always takes the same files. Printed are the command of each trial, how
 long it took, and the last table that it printed. The exit code is 1 if a trial found something wrong.
 """
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gpu import measure, part, steps
+import torch
+from gpu import data, measure, part, steps
 from gpu.options import Options
 
 from gan_tasks.networks import layers
@@ -65,9 +69,9 @@ def test_a_process_that_fails_or_hangs_is_listed(tmp_path: Path) -> None:
     """What a process had measured before it was ended is kept."""
     rows = tmp_path / "rows"
     rows.write_text('{"precision": "fp32"}\n')
-    failed = measure.in_a_process("machine", Options("cuda:99", seconds=9), rows, 60)
+    failed = measure.in_a_process("machine", Options("cuda:99", end_s=0), rows, 60)
     assert failed.startswith("failed with exit code 1") and "cuda:99" in failed
-    assert measure.in_a_process("machine", Options("cpu", seconds=9), rows, 0.1) == "ended after its limit of 0 s"
+    assert measure.in_a_process("machine", Options("cpu", end_s=0), rows, 0.1) == "ended after its limit of 0 s"
     assert rows.read_text() == '{"precision": "fp32"}\n'
 
 
@@ -92,3 +96,45 @@ def test_what_cannot_run_is_listed(
     assert len(began) == 3 and sum(began) < 120
     assert "missing packages: yaml, onnx" in capsys.readouterr().out
     assert "Missing packages: yaml, onnx." in report and "| memory | 0 | not run: no time was left |" in report
+
+
+def test_the_short_training_is_ended_by_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time counts from the start of the part. Here the signal comes once a line of the journal has a speed."""
+    run, given = tmp_path / "run", []
+
+    def timer(seconds: float, function: Callable[..., None], args: tuple[Any, ...]) -> Any:
+        def signal() -> None:
+            journal = run / "journal.jsonl"
+            while not over.wait(0.02):
+                if journal.exists() and "images_per_second" in journal.read_text():
+                    function(*args)
+                    break
+
+        given.append(seconds)
+        over = threading.Event()
+        return SimpleNamespace(start=threading.Thread(target=signal, daemon=True).start, cancel=over.set)
+
+    monkeypatch.setattr(data, "TINY_STEPS", 0)
+    monkeypatch.setattr(data, "threading", SimpleNamespace(Timer=timer))
+    data.write_pairs(tmp_path, 4, (40, 36), ("train", "test"))
+    row = data.trained(Options("cpu", time.monotonic() + 100, tiny=True), tmp_path, run)
+    assert 0 < given[0] <= 100 - data.LEFT_FOR_EVALUATION_S
+    assert 2 <= float(row["steps"] or 0) < 400 and row["psnr"]
+
+
+def test_no_more_runs_are_launched_than_take_the_measured_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch returns at once, and only waiting for the device shows what the runs take."""
+    clock, queued, longest = [0.0], [0], [0]
+
+    def launch() -> None:
+        queued[0] += 1
+
+    def wait(device: torch.device) -> None:
+        longest[0] = max(longest[0], queued[0])
+        clock[0] += 0.01 * queued[0]
+        queued[0] = 0
+
+    monkeypatch.setattr(steps, "synchronise", wait)
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert steps.seconds_of(launch, torch.device("cpu"), Options("cuda", 0)) == pytest.approx(0.01)
+    assert 0.01 * longest[0] <= 2 * steps.MEASURED_S and clock[0] < 1
