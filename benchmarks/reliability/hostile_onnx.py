@@ -11,13 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_tasks.export.onnx.metadata import OnnxMetadata
+from gan_tasks.export.onnx.metadata import MAX_BYTES_PER_PIXEL, OnnxMetadata
 from gan_tasks.export.onnx.test_vectors import TestVector, blocks, test_vectors_to_metadata, to_feeds
 from gan_tasks.spec import InputSpec, ModelSpec
 
 Node = onnx.NodeProto
 Weights = Mapping[str, NDArray[Any]]
 SPEC = ModelSpec("pix2pix", "translate", (InputSpec("image", "image", 3, "any"),), 3, receptive_field=3)
+TWO = ModelSpec("pix2pix", "translate", (*SPEC.inputs, InputSpec("other", "mask", optional=True)), 3)
 FREE = ("n", 3, "h", "w")
 
 
@@ -223,6 +224,15 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "wrong channels": lambda: model(COPY, spec=ModelSpec("pix2pix", "translate", SPEC.inputs, 1)),
     "huge multiple": lambda: model(COPY, spec=ModelSpec("pix2pix", "translate", SPEC.inputs, 3, size_multiple=4096)),
     "huge bytes a pixel": lambda: model(COPY, bytes_per_pixel=2**62),
+    "many bytes a pixel, not in tiles": lambda: model(
+        [
+            *large((1, 1, 3000, 3000), node("Conv", "large large", "p", pads=[2999] * 4), last="p")[:-1],
+            node("Sum", "image other most"),
+        ],
+        inputs={"image": (TensorProto.FLOAT, FREE), "other": (TensorProto.FLOAT, ("n", 1, "h", "w"))},
+        spec=TWO,
+        bytes_per_pixel=MAX_BYTES_PER_PIXEL,
+    ),
     "deep JSON": lambda: model(COPY, spec="[" * 10**6),
     # Little data, endless work.
     "cycle of nodes": lambda: model([node("Add", "image b", "a"), node("Add", "image a", "b"), node("Add", "a b")]),

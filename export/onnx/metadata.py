@@ -16,6 +16,8 @@ MAX_SPEC_LENGTH = 100_000
 """Largest length of the spec's JSON in characters."""
 MAX_LISTED = 5
 """Most invalid entries in a message."""
+MAX_BYTES_PER_PIXEL = 10_000_000
+"""Super-resolution with a scale of 4 by RRDBNet, whose features are large, needs about 10,000."""
 
 
 def parse_spec(value: Any) -> Any:
@@ -39,7 +41,7 @@ class OnnxMetadata:
     """Version of gan-tasks that exported the model."""
     spec: Annotated[ModelSpec, BeforeValidator(parse_spec)]
     """Inputs and outputs of the model."""
-    bytes_per_pixel: Annotated[int, Field(ge=1)]
+    bytes_per_pixel: Annotated[int, Field(ge=1, le=MAX_BYTES_PER_PIXEL)]
     """Estimate of the memory in use while the model runs, per pixel of input."""
     weights: Literal["float32", "float16"]
     """Type of the stored weights; the arithmetic is float32 in both cases."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ from gan_tasks.export.onnx.providers import (
     start_session,
 )
 from gan_tasks.spec import InputSpec
+
+SHRINK_S = 5.0
+"""Time to give memory back. Over it the process is killed, which gives back all."""
 
 
 class OnnxModel(TiledModel):
@@ -118,7 +121,7 @@ class OnnxModel(TiledModel):
             feeds = {each.name: self._to_feed(each, smallest(each)) for each in self.spec.inputs}
             with suppress(UserError):  # the next image gets the error
                 if isinstance(self.session, ApartSession):
-                    self.session.shrink(feeds, self._limit(feeds))
+                    self.session.shrink(feeds, replace(self._limit(feeds), seconds=SHRINK_S))
                 elif self.providers[0] == CPU.engine:
                     shrink_arena(self.session, feeds)
         self._keeps_memory = False

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.ranges import Checked, Range
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
 from gan_tasks.tasks import find_task
 
@@ -24,7 +25,7 @@ TITLES = {"options": "metrics", "mask_options": "masks"}
 
 
 @dataclass(frozen=True)
-class Evaluate(Command):
+class Evaluate(Checked, Command):
     """Measure a model on held-out images, and compare it with baselines."""
 
     titles: ClassVar[Mapping[str, str]] = TITLES
@@ -44,6 +45,8 @@ class Evaluate(Command):
     """Print all results as JSON, with the figures of each image."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
+    max_seconds: Annotated[float, Range(1, 1_000_000)] | None = None
+    """The longest time of one run of an .onnx file, as for `gan-tasks apply`."""
     mode: Literal["eval", "train"] = "eval"
     """The mode of the network. train keeps dropout and uses the statistics of each batch, as the published pix2pix is
     tested."""
@@ -58,7 +61,7 @@ class Evaluate(Command):
 
 
 @dataclass(frozen=True)
-class Compare(Command):
+class Compare(Checked, Command):
     """Measure several models on the same images, and test whether their differences are significant."""
 
     titles: ClassVar[Mapping[str, str]] = TITLES
@@ -77,6 +80,8 @@ class Compare(Command):
     """Print all results as JSON, with the figures of each image."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
+    max_seconds: Annotated[float, Range(1, 1_000_000)] | None = None
+    """The longest time of one run of an .onnx file, as for `gan-tasks apply`."""
     mode: Literal["eval", "train"] = "eval"
     """The mode of the networks. train keeps dropout and uses the statistics of each batch, as the published pix2pix
     is tested."""
@@ -101,6 +106,7 @@ def evaluate_command(command: Evaluate) -> None:
 
     check_out(command.out)
     model = open_model(command.model, device=command.device, mode=command.mode, direction=command.direction)
+    model.max_run_seconds = command.max_seconds
     task = with_masks(task_of(model, command.task, direction=command.direction), command.mask_options)
     found = evaluate(model, command.data, task=task, options=command.options)
     of_run = is_of_run(command)
@@ -139,6 +145,7 @@ def compare_command(command: Compare) -> None:
     models: dict[str, Model] = {}
     for path in command.models:
         model = open_model(path, device=command.device, mode=command.mode, direction=command.direction)
+        model.max_run_seconds = command.max_seconds
         models[unused(path.resolve().name, models)] = model
     given = command.task or command.direction
     first = next(iter(models.values()))

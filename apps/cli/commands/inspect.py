@@ -98,7 +98,7 @@ def run_lines(path: Path) -> Iterator[str]:
         yield f"to go on: {resume_command(path, options)}"
     if (card := path / "model-card.md").is_file():
         with card.open("rb") as file:
-            yield f"\n{file.read(LONGEST_CARD_BYTES).decode(errors='replace').rstrip()}"
+            yield from card_lines(file.read(LONGEST_CARD_BYTES).decode(errors="replace"))
 
 
 def spec_lines(spec: ModelSpec) -> Iterator[str]:
@@ -169,7 +169,12 @@ def onnx_lines(path: Path) -> Iterator[str]:
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
     yield from suggested(commands_for(path, metadata.spec))
     if card:
-        yield f"\n{card.rstrip()}"
+        yield from card_lines(card)
+
+
+def card_lines(card: str) -> Iterator[str]:
+    yield ""
+    yield from card.rstrip().splitlines()
 
 
 def weights_lines(path: Path) -> Iterator[str]:

@@ -26,6 +26,7 @@ from gan_tasks.export.inference.resume import broken
 from gan_tasks.export.inference.video.parts import PART_FRAMES, finished_parts, open_parts, part_path, remove_parts
 from gan_tasks.export.inference.video.reader import Damage, Video, probe, read_frames, to_pixels
 from gan_tasks.export.inference.video.writer import Plan, join, plan, to_frame, write_part
+from gan_tasks.export.models.base import ModelRunError
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.progress import Advance, track
 
@@ -84,6 +85,8 @@ def apply_to_video(
         made_of = broken(source) if str(damage) else source
         mark = predictor.mark(version=model_version, source=made_of)
         remarks = join(finished_parts(folder), after, video, how, end_s=frames.end_s, xmp=mark, comment=comment)
+    except ModelRunError:
+        raise  # another run may have more time or memory, and continues
     except UserError:
         remove_parts(after)  # another run would fail in the same way
         raise

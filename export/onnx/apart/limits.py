@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan_tasks.export.models.base import FloatImages, output_shape
+from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages, output_shape
 from gan_tasks.export.onnx.file import OnnxFile
 from gan_tasks.export.onnx.providers import Provider
 from gan_tasks.spec import ModelSpec
@@ -56,12 +56,15 @@ def run_limit(
     """Return the limit of a run on these inputs.
 
     bytes_per_pixel: the memory that the model says that it needs for a pixel of its first image.
-    seconds: the default is LEAST_S, and a second for BYTES_PER_S of its features.
+    seconds: the default is LEAST_S, and a second for BYTES_PER_S of its features, of which a model that cannot run in
+        tiles gets time for MAX_MEMORY_BYTES at most.
     """
     inputs = tuple(feeds.values())
     count, channels, rows, columns = output_shape(spec, inputs)
     height, width = (rows, columns) if spec.image is None else feeds[spec.image.name].shape[-2:]
     features = count * height * width * bytes_per_pixel
+    if not spec.runs_in_tiles:  # tiles have at most `max_memory_bytes`; here a file could ask for any time
+        features = min(features, MAX_MEMORY_BYTES)
     output_values = count * channels * rows * columns
     memory = LEAST_BYTES + RUN_FACTOR * (features + 4 * output_values + sum(x.nbytes for x in inputs))
     if not spec.runs_in_tiles:  # the memory of attention grows with the square of the pixels

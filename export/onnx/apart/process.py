@@ -43,6 +43,7 @@ def main() -> None:
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # for what libraries print
+    send(target, {"is_ready": True})
     with suppress(BrokenPipe, BrokenPipeError):  # the parent sees that this process ends
         if (session := opened(source, target)) is not None:
             while (request := receive_header(source)) is not None:
@@ -85,8 +86,8 @@ def is_of_file(error: UserError) -> bool:
 
 def answer(session: Session, request: Header, source: IO[bytes], target: IO[bytes]) -> None:
     """Run the session on the inputs of a request, and answer with the output, or why it failed."""
-    feeds = {name: receive_floats(source, shape, max_values=MAX_VALUES) for name, shape in request["feeds"]}
     limit_memory(request["memory_bytes"])
+    feeds = {name: receive_floats(source, shape, max_values=MAX_VALUES) for name, shape in request["feeds"]}
     try:
         if request["shrink"]:
             if session.get_providers()[0] == CPU.engine:

@@ -22,9 +22,12 @@ from gan_tasks.export.onnx.providers import Configuration, Value
 
 Made = TypeVar("Made")
 
+_COMMAND = [sys.executable, "-P", "-m", f"{__package__}.process"]
 _PIPE_BYTES = 2**20
 _WATCH_S = 0.1
 """Between two calls of a check."""
+_START_S = 60.0
+"""Time that Python may take to start."""
 
 
 class OverTimeError(ModelRunError):
@@ -36,8 +39,8 @@ class ApartSession:
 
     The next run starts another one.
 
-    Raises OnnxFileError if the runtime does not accept the file, or takes too much time or memory to open it, and the
-    errors of `providers.start_session`.
+    Raises OnnxFileError if the runtime does not accept the file, or takes too much time or memory to open it,
+    UserError if the process does not start, and the errors of `providers.start_session`.
     """
 
     def __init__(self, file: OnnxFile, configuration: Configuration) -> None:
@@ -71,7 +74,7 @@ class ApartSession:
     def shrink(self, feeds: Mapping[str, FloatImages], limit: Limit) -> None:
         """Give back the memory that the runtime keeps between runs. feeds: small inputs."""
         with self._lock:
-            if self._process is not None:
+            if self._process is not None and self._process.poll() is None:
                 self._ask(feeds, limit, shrink=True)
 
     def get_inputs(self) -> Sequence[Value]:
@@ -93,7 +96,7 @@ class ApartSession:
         file, configuration = self._file, self._configuration
         limit = opening_limit(file, configuration.provider, configuration.threads)
         process = self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.process"],
+            _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -116,6 +119,12 @@ class ApartSession:
             return told_by(target)
 
         try:
+            self._watched(_START_S, lambda: told_by(target))
+        except (OverTimeError, BrokenPipe) as error:
+            raise UserError(
+                f"Python did not start to run {file.name} ({ending(process)}): `{' '.join(_COMMAND)}` shows why"
+            ) from error
+        try:
             told = self._watched(limit.seconds, talk)
         except OverTimeError as error:
             raise OnnxFileError(
@@ -135,6 +144,7 @@ class ApartSession:
         self, feeds: Mapping[str, FloatImages], limit: Limit, *, shrink: bool
     ) -> tuple[Header, FloatImages | None]:
         if self._process is None or self._process.poll() is not None:
+            self._stop()
             self._start()
         assert self._process is not None
         process, name = self._process, self._file.name
@@ -159,7 +169,7 @@ class ApartSession:
         except OverTimeError as error:
             raise OverTimeError(
                 f"{name} takes over {limit.seconds:,.0f} s for one run on {shapes_text(feeds)} and was stopped: a "
-                "smaller --max-memory makes smaller tiles, and --max-seconds of apply and serve allows more time"
+                "smaller --max-memory makes smaller tiles, and --max-seconds allows more time"
             ) from error
         except BrokenPipe as error:
             raise ModelRunError(

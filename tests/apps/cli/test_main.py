@@ -156,10 +156,18 @@ def test_metadata_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_model_card_of_a_gigabyte_is_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run", tiny_task("pix2pix"))
-    (run / "model-card.md").write_bytes(b"# Card \xff")
+    (run / "model-card.md").write_bytes(b"# Card\nof \xff\n\n")
     os.truncate(run / "model-card.md", 1_000_000_000)
     assert gan_tasks("inspect", run) == 0
-    assert "# Card" in capsys.readouterr().out
+    *_, empty, title, text, gap, rest = capsys.readouterr().out.split("\n")[:-1]
+    assert (empty, title, text, gap) == ("", "# Card", "of \ufffd", "") and rest.startswith("\\x00\\x00")
+
+
+def test_the_model_card_of_an_onnx_file_is_shown_in_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gan_tasks("inspect", write_onnx(tmp_path / "model.onnx", model_card="# Card\nof \x1b two lines\n")) == 0
+    assert capsys.readouterr().out.split("\n")[-4:] == ["", "# Card", "of \\x1b two lines", ""]
 
 
 @pytest.mark.parametrize("position", [1, None, {}, {"images": "x", "skipped": 1}])

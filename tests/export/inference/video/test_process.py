@@ -25,7 +25,7 @@ from gan_tasks.export.inference.files.pairs import files_to_do
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.provenance import read_xmp
 from gan_tasks.export.load import load
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.base import Model, ModelRunError
 from gan_tasks.spec import InputSpec, ModelSpec
 
 av = pytest.importorskip("av", reason="videos need PyAV")
@@ -443,6 +443,18 @@ def test_parts_of_another_source_or_with_overwrite_are_made_again(tmp_path: Path
         apply(model, source, out, overwrite=change == "overwrite")
         assert model.calls == len(frames)
         out.unlink()
+
+
+def test_parts_are_kept_after_a_run_over_its_limits(tmp_path: Path) -> None:
+    def over_its_limits(number: int) -> None:
+        if number == PART_FRAMES + 1:
+            raise ModelRunError("over its limits")
+
+    frames = [moving(number) for number in range(PART_FRAMES + 3)]
+    source, out = make_video(tmp_path / "in.mp4", frames=frames, sound=""), tmp_path / "out.mp4"
+    assert [str(failure) for failure in apply(Counting(over_its_limits), source, out).failures]
+    again = Counting()
+    assert (apply(again, source, out).written, again.calls) == (1, 3)
 
 
 def test_parts_left_by_a_run_killed_at_its_end_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

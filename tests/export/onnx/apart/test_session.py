@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from gan_tasks.export.load import load
 from gan_tasks.export.models.base import ModelRunError
 from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.export.onnx.apart import session as session_module
-from gan_tasks.export.onnx.apart.limits import Limit, run_limit
+from gan_tasks.export.onnx.apart.limits import Limit, available_bytes, run_limit
 from gan_tasks.export.onnx.file import OnnxFileError
+from gan_tasks.export.onnx.metadata import MAX_BYTES_PER_PIXEL
 from gan_tasks.spec import InputSpec, ModelSpec
 
 SMALL, LARGE = np.zeros((8, 8, 3), np.uint8), np.zeros((1600, 1600, 3), np.uint8)
@@ -43,7 +45,7 @@ def test_the_result_is_that_of_the_same_process(tmp_path: Path) -> None:
 
 def test_a_run_that_takes_too_long_is_ended_and_the_next_one_is_done(slow: Predictor) -> None:
     slow.model.max_run_seconds = 0.3
-    with pytest.raises(ModelRunError, match=r"takes over 0 s for one run on image .*--max-seconds of apply"):
+    with pytest.raises(ModelRunError, match=r"takes over 0 s for one run on image .*--max-seconds allows more time"):
         slow(LARGE)
     slow.model.max_run_seconds = None
     np.testing.assert_array_equal(slow(SMALL), SMALL)
@@ -100,8 +102,18 @@ def test_a_much_larger_output_than_promised_is_an_error(tmp_path: Path) -> None:
         load(path, provider="cpu", apart=True)(SMALL)
 
 
+def test_a_python_that_does_not_start_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_COMMAND", [sys.executable, "-S", "-c", "raise SystemExit(3)"])
+    with pytest.raises(UserError, match=r"did not start to run .* \((exit code 3|signal 9)\)") as error:
+        load(write_onnx(tmp_path / "model.onnx"), apart=True)
+    assert not isinstance(error.value, OnnxFileError)
+
+
 def test_a_file_that_takes_too_long_to_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "opening_limit", lambda *arguments: Limit(0, 0))
+    monkeypatch.setattr(session_module, "_WATCH_S", 0.001)
     with pytest.raises(OnnxFileError, match=r"model\.onnx takes over 0 s to open"):
         load(write_onnx(tmp_path / "model.onnx"), apart=True)
 
@@ -121,3 +133,14 @@ def test_limits_grow_with_the_features() -> None:
     )
     assert 60 <= small.seconds < 65 and small.memory_bytes < 6e8
     assert large.seconds > 5000 and large.memory_bytes > 4 * 9_600 * 512**2
+
+
+def test_a_file_cannot_raise_its_own_limits(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", bytes_per_pixel=2**62)
+    with pytest.raises(OnnxFileError, match="bytes_per_pixel"):
+        load(path)
+    image = InputSpec("image", "image", 3, "any")
+    two = ModelSpec("any", "translate", (image, InputSpec("mask", "mask")), 3)
+    feeds = {"image": np.zeros((1, 3, 512, 512), np.float32), "mask": np.zeros((1, 1, 512, 512), np.float32)}
+    limit = run_limit(two, MAX_BYTES_PER_PIXEL, feeds, on_gpu=False)
+    assert limit.seconds < 5000 and limit.memory_bytes < max(12e9, 1.5 * available_bytes())
