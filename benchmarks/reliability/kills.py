@@ -206,7 +206,7 @@ def incomplete(folder: Path) -> list[str]:
                 listed = load_state(path.parent)["parts"][path.stem]
                 assert hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() == listed["blake2b"]
         except Exception as error:
-            found.append(f"{path.name} is not whole ({type(error).__name__})")
+            found.append(f"{path.name} is not whole ({type(error).__name__}: {error})")
     return found
 
 

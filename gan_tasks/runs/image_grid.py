@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from gan_tasks.datasets.images.atomic import replaced
+
 LARGEST_CELL_PX = 256
 SMALLEST_CELL_PX = 128  # below this a title no longer fits over its column
 GAP_PX = 6
@@ -54,9 +56,10 @@ def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[st
 
 
 def save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> None:
-    """Write `grid(rows, column_titles)` to `path` as PNG. Creates the folder if it does not exist."""
+    """Write `grid(rows, column_titles)` to `path` as PNG, atomically. Creates the folder if it does not exist."""
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(grid(rows, column_titles)).save(path, format="PNG")
+    with replaced(path) as temporary:
+        Image.fromarray(grid(rows, column_titles)).save(temporary, format="PNG")
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -101,3 +101,19 @@ def test_save_grid_writes_the_grid_as_png(tmp_path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         np.testing.assert_array_equal(np.array(image), grid([[plain(RED)]], ["source"]))
+
+
+def test_a_grid_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "samples" / "step-00000001.png"
+    save_grid(path, [[plain(RED)]], ["source"])
+    before = path.read_bytes()
+
+    def half(image: Image.Image, file: Path, **_: str) -> None:
+        file.write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="full"):
+        save_grid(path, [[plain(RED)]], ["source"])
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
