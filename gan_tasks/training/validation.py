@@ -109,8 +109,11 @@ def means_and_deviations(image: Tensor, mask: Tensor | None) -> NDArray[np.float
 def thin_samples(folder: Path, every_steps: int) -> None:
     """Delete every second of the grids that were drawn by time, once there are MOST_GRIDS_BY_TIME.
 
-    That of step 0, those at the step intervals and the newest one are kept.
+    That of step 0, those at the step intervals and the newest one are kept. What a killed process left of a grid is
+    deleted too.
     """
+    for left in folder.glob(".step-*.png.*.tmp"):
+        left.unlink()
     steps = {path: int(path.stem.removeprefix("step-")) for path in sorted(folder.glob("step-*.png"))}
     by_time = [path for path, step in steps.items() if step and (not every_steps or step % every_steps)]
     if len(by_time) >= MOST_GRIDS_BY_TIME:

@@ -69,3 +69,11 @@ def test_grids_by_time_do_not_fill_the_disk(tmp_path: Path) -> None:
     by_time = [step for step in left if step % 70]
     assert set(range(0, 3000, 70)) <= set(left) and max(left) == 2996
     assert MOST_GRIDS_BY_TIME // 2 <= len(by_time) < MOST_GRIDS_BY_TIME and min(by_time) < 300
+
+
+def test_what_a_killed_process_left_of_a_grid_is_deleted(tmp_path: Path) -> None:
+    kept, left = tmp_path / "step-00000000.png", tmp_path / ".step-00000004.png.4c009a3f.tmp"
+    for path in (kept, left):
+        path.write_bytes(b"")
+    thin_samples(tmp_path, 0)
+    assert list(tmp_path.iterdir()) == [kept]
