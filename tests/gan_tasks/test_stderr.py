@@ -13,6 +13,7 @@ from gan_tasks.stderr import say, silence_if_gone
 @pytest.mark.parametrize("kind", ["pipe", "terminal"])
 def test_nobody_reads_any_more(kind: str) -> None:
     ours, theirs = os.openpty() if kind == "terminal" else os.pipe()
+    closed, close = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -20,6 +21,7 @@ def test_nobody_reads_any_more(kind: str) -> None:
             os.dup2(theirs, 2)
             os.close(theirs)
             os.close(ours)
+            os.read(closed, 1)  # until nobody reads any more
             sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
             if kind == "terminal":
                 silence_if_gone()
@@ -31,6 +33,7 @@ def test_nobody_reads_any_more(kind: str) -> None:
             os._exit(code)
     os.close(theirs)
     os.close(ours)
+    os.write(close, b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
