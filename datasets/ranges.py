@@ -56,6 +56,7 @@ Fraction = Annotated[float, Range(0, 1)]
 Scale = Annotated[float, Range(0, 16, above=True)]
 """Pixels of a result per pixel of the image, along each side."""
 LearningRate = Annotated[float, Range(0, 100)]
+Seconds = Annotated[float, Range(1, 1_000_000)]
 
 
 class Checked:

@@ -44,7 +44,7 @@ def say_details(traceback: str) -> None:
 
 def say(sentence: str) -> None:
     """Print to stderr, so that stdout holds only results."""
-    stderr.say(visible(sentence))
+    stderr.say(sentence)
 
 
 def say_error(sentence: object) -> None:

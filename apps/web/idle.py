@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -44,10 +43,3 @@ def limit_arenas(count: int) -> None:
     """Let all threads share so many heaps of the C library of GNU/Linux, where each may keep what it freed."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_ARENA_MAX, count)
-
-
-def trim_memory() -> None:
-    """Let Python and the C library give back what was freed. Of C libraries, that of GNU/Linux keeps much."""
-    gc.collect()
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from gan_tasks.apps.web.decoding.decoder import Decoder
-from gan_tasks.apps.web.idle import IDLE_S, IdleTimer, trim_memory
+from gan_tasks.apps.web.idle import IDLE_S, IdleTimer
 from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, kinds_with_profile
@@ -27,6 +27,7 @@ from gan_tasks.export.inference.predictor import PredictOptions, Source, result_
 from gan_tasks.export.inference.upscale import UpscaleOptions, scaled_size
 from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.export.models.tiling import reporting_tiles
+from gan_tasks.export.onnx.apart.limits import trim_memory
 
 Made = TypeVar("Made")
 

@@ -196,12 +196,12 @@ def apply_to_files(
     )
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, advice: str = "give another folder for the results") -> None:
     """Raise UserError, before the work, if a folder does not exist and cannot be made, or cannot be written to."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "cannot be written to" if there.is_dir() else "is not a folder"
-        raise UserError(f"{there} {what}: give another folder for the results")
+        raise UserError(f"{there} {what}: {advice}")
 
 
 def names_of(pairs: Iterable[tuple[Path, Path]]) -> Iterator[Path]:

@@ -81,7 +81,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
                 x.shape[-2:], self.stride, self.padding, self.kernel_size, self.output_padding, strict=True
             )
         )
-        precise = columns.to(at_least_float32(columns.dtype))
+        precise = columns.to(torch.promote_types(columns.dtype, torch.float32))
         image = functional.fold(precise, size, self.kernel_size, padding=self.padding, stride=self.stride)
         image = image.to(columns.dtype)
         return image if self.bias is None else image + self.bias.to(image.dtype).view(-1, 1, 1)
@@ -136,10 +136,6 @@ def has_many_weights(conv: nn.Conv2d | nn.ConvTranspose2d) -> bool:
 
 def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:

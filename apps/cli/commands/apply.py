@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say, say_details
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import counted
-from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Range, Scale
+from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale, Seconds
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 
 DEFAULT_MEMORY = "2.4GB"
@@ -49,7 +49,7 @@ class Apply(Checked, Command):
     max_memory: str = ""
     """The memory for the network's features, such as 512MB. Larger images are processed in tiles. The default is
     2.4GB. The program, the image and its result take memory besides."""
-    max_seconds: Annotated[float, Range(1, 1_000_000)] | None = None
+    max_seconds: Seconds | None = None
     """The longest time of one run of an .onnx file, on an image or a tile. The default is a minute, and two seconds
     for each MB of the network's features, which slow machines do not need."""
     max_pixels: PositiveCount = 100_000_000

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.ranges import Checked, Range
+from gan_tasks.datasets.ranges import Checked, Seconds
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
 from gan_tasks.tasks import find_task
 
@@ -45,7 +44,7 @@ class Evaluate(Checked, Command):
     """Print all results as JSON, with the figures of each image."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
-    max_seconds: Annotated[float, Range(1, 1_000_000)] | None = None
+    max_seconds: Seconds | None = None
     """The longest time of one run of an .onnx file, as for `gan-tasks apply`."""
     mode: Literal["eval", "train"] = "eval"
     """The mode of the network. train keeps dropout and uses the statistics of each batch, as the published pix2pix is
@@ -80,7 +79,7 @@ class Compare(Checked, Command):
     """Print all results as JSON, with the figures of each image."""
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
-    max_seconds: Annotated[float, Range(1, 1_000_000)] | None = None
+    max_seconds: Seconds | None = None
     """The longest time of one run of an .onnx file, as for `gan-tasks apply`."""
     mode: Literal["eval", "train"] = "eval"
     """The mode of the networks. train keeps dropout and uses the statistics of each batch, as the published pix2pix
@@ -168,12 +167,10 @@ def unused(name: str, names: Mapping[str, Model]) -> str:
 
 def check_out(out: Path | None) -> None:
     """Raise UserError, before anything is measured, where the results could not be written."""
-    if out is None:
-        return
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        what = "cannot be written to" if nearest.is_dir() else "is not a folder"
-        raise UserError(f"{nearest} {what}: give another folder with --out")
+    from gan_tasks.export.inference.apply import check_writable
+
+    if out is not None:
+        check_writable(out.absolute(), "give another folder with --out")
 
 
 def write_all(

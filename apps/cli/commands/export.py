@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK, print_line, say
 from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.ranges import Checked, Fraction, Range
+from gan_tasks.datasets.ranges import Checked, Fraction, Seconds
 
 if TYPE_CHECKING:
     from gan_tasks.export.formats.super_resolution import FilesReport
@@ -98,7 +98,7 @@ class Verify(Checked, Command):
 
     model: Positional[Path]
     """An .onnx file that `gan-tasks export` wrote."""
-    max_seconds: Annotated[float, Range(1, 1_000_000)] = 600
+    max_seconds: Seconds = 600
     """The longest time of all its runs."""
 
     def run(self) -> int:

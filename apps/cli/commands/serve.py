@@ -10,7 +10,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.ranges import Checked, PositiveCount, Range
+from gan_tasks.datasets.ranges import Checked, PositiveCount, Range, Seconds
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Serve(Checked, Command):
     """The largest size of an upload."""
     queue_size: Annotated[int, Range(1, 10_000)] = 5
     """The number of jobs that may wait. Further requests are answered with 503."""
-    max_seconds: Annotated[float, Range(1, 1_000_000)] = 3600
+    max_seconds: Seconds = 3600
     """The longest time of a job. It is stopped then, also while the network runs."""
     max_disk: str = "4GB"
     """The disk space for uploads and results. The oldest are deleted first, and all after an hour."""

@@ -7,18 +7,17 @@ It ends with its parent. `session.py` is the other side.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.base import ModelRunError
-from gan_tasks.export.onnx.apart.limits import be_killed_first, limit_memory
+from gan_tasks.export.onnx.apart.limits import be_killed_first, limit_memory, trim_memory
 from gan_tasks.export.onnx.apart.messages import (
     BrokenPipe,
     Header,
@@ -107,13 +106,6 @@ def answer(session: Session, request: Header, source: IO[bytes], target: IO[byte
         send(target, {"error": f"{request['name']} needs more memory than it says: a smaller --max-memory may help"})
     else:
         send(target, {"shape": list(output.shape)}, as_bytes(output))
-
-
-def trim_memory() -> None:
-    """Let the C library give back what was freed. Of C libraries, that of GNU/Linux keeps much."""
-    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim:
-        trim(0)
 
 
 if __name__ == "__main__":
