@@ -34,9 +34,10 @@ from gan_tasks.metrics.features import frozen
 from gan_tasks.networks import layers
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
-from gan_tasks.networks.inpainting import context_encoder, deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.context_encoder import context_encoder
+from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.sizes import SizedModule
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.networks.translation import TranslationNetwork, translation_generator
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 

@@ -20,8 +20,8 @@ from gan_tasks.datasets.super_resolution import LowRes
 from gan_tasks.datasets.unpaired import Unpaired
 from gan_tasks.networks import layers
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator
-from gan_tasks.networks.inpainting import deepfill_v2
-from gan_tasks.networks.super_resolution import rrdb, srvgg
+from gan_tasks.networks.inpainting.deepfill import deepfill_v2
+from gan_tasks.networks.super_resolution.convolutional import rrdb, srvgg
 from gan_tasks.networks.translation import resnet, unet
 
 Step = Callable[[Any], None]

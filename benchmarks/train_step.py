@@ -2,11 +2,14 @@
 
     python benchmarks/train_step.py [--tasks pix2pix cyclegan …] [--seconds 20] [--device auto]
     python benchmarks/train_step.py --tasks pix2pix --batches 1 4 --seconds 60
+    python benchmarks/train_step.py --tasks esrgan --profile
 
 Both forms have a process of their own and take turns, so that a change in the machine's speed affects both. Printed
 for each batch are the medians, the ratio with its quartiles, the peak memory, and the share of the machine's peak:
 the floating-point operations of the convolutions and products in a plain step, in a second, over the speed of the
 fastest convolution in the precision that gan-tasks trains in. `plain_steps.py` says what the plain form does.
+
+With `--profile`, the operations in which a step of gan-tasks spends its time are printed instead.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from gan_tasks.training.step import Trainer
 
 KINDS = ("plain", "gan-tasks")
 WARM_UP_STEPS = 2
+PROFILED_STEPS, PROFILED_OPERATIONS = 5, 12
 PEAK_CONVOLUTIONS = ((4, 256, 64), (16, 512, 32), (1, 512, 64))
 """Images, channels, and height and width of the 3×3 convolutions of which the fastest is the machine's peak."""
 
@@ -235,6 +239,26 @@ def measure(name: str, batch: int, size: int, options: argparse.Namespace) -> Me
     return Measured(taken, peaks, flops)
 
 
+def profile(name: str, batch: int, size: int, options: argparse.Namespace) -> None:
+    """Print the operations in which a step of gan-tasks spends most time, and how often each is called."""
+    torch.manual_seed(0)
+    x = images(name, batch, size)
+    with started(options) as runtime:
+        step = own_step(name, batch, runtime)
+        for _ in range(WARM_UP_STEPS):
+            step(x)
+        with torch.profiler.profile() as profiler:
+            for _ in range(PROFILED_STEPS):
+                step(x)
+    operations = sorted(profiler.key_averages(), key=lambda operation: -operation.self_cpu_time_total)
+    total = sum(operation.self_cpu_time_total for operation in operations)
+    print(f"\n{name}, {ROWS[name].network}, {size}², batch {batch}: {total / PROFILED_STEPS / 1000:,.0f} ms a step\n")
+    print("| Operation | Of the step | Calls in a step |\n|---|---|---|")
+    for operation in operations[:PROFILED_OPERATIONS]:
+        share = operation.self_cpu_time_total / total
+        print(f"| `{operation.key}` | {share:.1%} | {operation.count / PROFILED_STEPS:,.0f} |", flush=True)
+
+
 def row(name: str, batch: int, size: int, measured: Measured, peak: float) -> str:
     """Return a line of the table."""
     plain, own = (measured.seconds[kind] for kind in KINDS)
@@ -258,7 +282,17 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of gan-tasks")
     parser.add_argument("--recompute", action="store_true", help="compute features again in the backward pass")
     parser.add_argument("--compile", action="store_true", help="compile the networks of gan-tasks")
+    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
     options = parser.parse_args()
+    measured = [
+        (name, batch, options.size or ROWS[name].size_px)
+        for name in options.tasks
+        for batch in options.batches or ROWS[name].batches
+    ]
+    if options.profile:
+        for name, batch, size in measured:
+            profile(name, batch, size, options)
+        return
     with started(options) as runtime:
         dtype = torch.bfloat16 if runtime.bf16 else torch.float32
         peak = peak_flops(runtime.device, dtype)
@@ -266,10 +300,8 @@ def main() -> None:
         print(f"{runtime.describe()} {capability}; peak of a convolution: {peak / 1e12:.2f} TFLOP/s\n", flush=True)
     print("| Task | Size | Batch | Plain, ms | gan-tasks, ms | Ratio | Share of the peak | Memory, MiB |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for name in options.tasks:
-        for batch in options.batches or ROWS[name].batches:
-            size = options.size or ROWS[name].size_px
-            print(row(name, batch, size, measure(name, batch, size, options), peak), flush=True)
+    for name, batch, size in measured:
+        print(row(name, batch, size, measure(name, batch, size, options), peak), flush=True)
 
 
 if __name__ == "__main__":

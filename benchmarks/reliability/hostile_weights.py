@@ -38,12 +38,14 @@ from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.export.formats.jy import to_jy
 from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
-from gan_tasks.networks.inpainting import deepfill_v2
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srvgg
+from gan_tasks.networks.inpainting.deepfill import deepfill_v2
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srvgg
 from gan_tasks.networks.translation import resnet, unet
-from gan_tasks.pretrained import deepfill, esrgan, jy
 from gan_tasks.pretrained.conversion import rename_modules
-from gan_tasks.pretrained.srvgg import srvgg_names
+from gan_tasks.pretrained.inpainting import deepfill
+from gan_tasks.pretrained.super_resolution import esrgan
+from gan_tasks.pretrained.super_resolution.srvgg import srvgg_names
+from gan_tasks.pretrained.translation import jy
 
 SECONDS, MEMORY_BYTES, ADDRESS_BYTES = 10.0, 10**9, 8 * 10**9
 EXPORT_SECONDS = 30.0

@@ -25,7 +25,7 @@ from mutated_files import changed_bytes, parsed, try_files
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.export.formats.jy import to_jy
-from gan_tasks.networks.super_resolution import srvgg
+from gan_tasks.networks.super_resolution.convolutional import srvgg
 from gan_tasks.networks.translation import resnet
 
 NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 7, 64, 4097, 2**16, 2**31 - 1, 2**40, 2**63 - 1)

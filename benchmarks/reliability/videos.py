@@ -25,7 +25,7 @@ from hostile_videos import HOSTILE, PLAYLISTS, make_seeds
 from mutated_files import add_options, changed_bytes, try_files
 
 from gan_tasks.export.formats.basicsr import to_basicsr
-from gan_tasks.networks.super_resolution import srvgg
+from gan_tasks.networks.super_resolution.convolutional import srvgg
 
 SUFFIXES = ("mp4", "mkv", "webm", "mov")
 

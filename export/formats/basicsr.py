@@ -13,9 +13,9 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import DenseBlock
 from gan_tasks.pretrained.conversion import ModuleNames, State, rename_modules
-from gan_tasks.pretrained.esrgan import new_naming
-from gan_tasks.pretrained.msrresnet import msr_resnet_names
-from gan_tasks.pretrained.srvgg import srvgg_names
+from gan_tasks.pretrained.super_resolution.esrgan import new_naming
+from gan_tasks.pretrained.super_resolution.msrresnet import msr_resnet_names
+from gan_tasks.pretrained.super_resolution.srvgg import srvgg_names
 
 WRAPPER = "params_ema"
 """Key of the state dict that the loaders of both projects try first."""

@@ -1,6 +1,6 @@
 """Write generators as checkpoints of JY, https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix, and of pix2pixHD.
 
-`gan_tasks/pretrained/jy.py` reads such files.
+`gan_tasks/pretrained/translation/jy.py` reads such files.
 """
 
 import io
@@ -14,7 +14,7 @@ from gan_tasks.datasets.images import atomic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import ResidualBlock
 from gan_tasks.pretrained.conversion import rename_modules
-from gan_tasks.pretrained.jy import resnet_names, unet_names
+from gan_tasks.pretrained.translation.jy import resnet_names, unet_names
 
 
 def to_jy(generator: Generator) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.conversion import State
-from gan_tasks.pretrained.esrgan import is_rrdb
 from gan_tasks.pretrained.files.ncnn import (
     FLOAT16,
     FLOAT32,
@@ -22,7 +21,8 @@ from gan_tasks.pretrained.files.ncnn import (
     rrdb_chain,
     srvgg_chain,
 )
-from gan_tasks.pretrained.srvgg import is_srvgg
+from gan_tasks.pretrained.super_resolution.esrgan import is_rrdb
+from gan_tasks.pretrained.super_resolution.srvgg import is_srvgg
 
 INPUT, OUTPUT = "data", "output"
 """Names of input and output in Real-ESRGAN's files, which programs that run them expect."""

@@ -23,9 +23,9 @@ from gan_tasks.export.onnx.test_vectors import legal_sizes, noise
 from gan_tasks.export.onnx.verify import TOLERANCE
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.conversion import State, describe
-from gan_tasks.pretrained.esrgan import upscaler_usage
 from gan_tasks.pretrained.files.ncnn import BIN_SUFFIX, PARAM_SUFFIX
 from gan_tasks.pretrained.load import load_network
+from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 UPSCALER_RANGE = (0.0, 1.0)
 """Range of images in all of these projects."""

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained import deepfill, esrgan, jy, msrresnet, pix2pixhd, srvgg, vintagify
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
 from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
+from gan_tasks.pretrained.inpainting import deepfill
+from gan_tasks.pretrained.super_resolution import esrgan, msrresnet, srvgg
+from gan_tasks.pretrained.translation import jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
 

@@ -30,13 +30,9 @@ from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
-from gan_tasks.networks.inpainting import (
-    Inpainter,
-    as_residual_of_smooth_fill,
-    context_encoder,
-    deepfill_v1,
-    deepfill_v2,
-)
+from gan_tasks.networks.inpainting.context_encoder import context_encoder
+from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig

@@ -37,7 +37,7 @@ from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.metrics.baselines import FloatImage, upscale_bicubic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported

@@ -22,7 +22,7 @@ from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import NotVerifiedError
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srvgg
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srvgg
 from gan_tasks.pretrained.load import load_network
 from gan_tasks.runs.checkpoint import save_checkpoint
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.torch_model import run_strip_wise
-from gan_tasks.networks.super_resolution import rrdb
+from gan_tasks.networks.super_resolution.convolutional import rrdb
 
 PLANE_BYTES = 4 * 10 * 8
 IMAGE = [torch.empty(1, 1, 10, 8, device="meta")]

@@ -36,8 +36,8 @@ from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained import load as pretrained
 from gan_tasks.pretrained.conversion import Architecture, Usage, rename_modules
 from gan_tasks.pretrained.files.safe_load import TORCH_SUFFIXES
-from gan_tasks.pretrained.jy import patch_names
-from gan_tasks.pretrained.pix2pixhd import multiscale_names
+from gan_tasks.pretrained.translation.jy import patch_names
+from gan_tasks.pretrained.translation.pix2pixhd import multiscale_names
 from gan_tasks.spec import InputSpec, ModelSpec
 
 INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"

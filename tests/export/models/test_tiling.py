@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES, FloatImages
 from gan_tasks.export.models.tiling import overlap_of, reporting_tiles, rise, run_in_tiles, spans, tile_size
-from gan_tasks.networks.super_resolution import LARGEST_RECEPTIVE_FIELD
+from gan_tasks.networks.super_resolution.convolutional import LARGEST_RECEPTIVE_FIELD
 
 
 @st.composite

@@ -21,13 +21,9 @@ from gan_tasks.export.onnx.file import parse_onnx
 from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.providers import Session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
-from gan_tasks.networks.inpainting import (
-    Inpainter,
-    as_residual_of_smooth_fill,
-    context_encoder,
-    deepfill_v1,
-    deepfill_v2,
-)
+from gan_tasks.networks.inpainting.context_encoder import context_encoder
+from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.spec import InputSpec, ModelSpec
 

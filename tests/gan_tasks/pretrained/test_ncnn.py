@@ -17,7 +17,7 @@ from torch import nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.ncnn import to_ncnn
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srvgg
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srvgg
 from gan_tasks.pretrained.load import load_network, load_pretrained
 
 FLOAT16 = 0x01306B47

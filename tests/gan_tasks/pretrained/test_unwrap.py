@@ -15,7 +15,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.export.formats.jy import to_jy
 from gan_tasks.networks.discriminators import PatchDiscriminator
-from gan_tasks.networks.super_resolution import srvgg
+from gan_tasks.networks.super_resolution.convolutional import srvgg
 from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained.load import load_network, load_pretrained, read_state_dict
 

@@ -26,10 +26,10 @@ from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb
 from gan_tasks.pretrained.bundled import PACKAGE
-from gan_tasks.pretrained.esrgan import Naming
-from gan_tasks.pretrained.msrresnet import msr_resnet_names
+from gan_tasks.pretrained.super_resolution.esrgan import Naming
+from gan_tasks.pretrained.super_resolution.msrresnet import msr_resnet_names
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal

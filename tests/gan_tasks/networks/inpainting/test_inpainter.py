@@ -12,14 +12,10 @@ from torch.nn import functional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.blocks import GatedConv
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
-from gan_tasks.networks.inpainting import (
-    Inpainter,
-    as_residual_of_smooth_fill,
-    context_encoder,
-    deepfill_v1,
-    deepfill_v2,
-)
-from gan_tasks.networks.push_pull import SmoothFill
+from gan_tasks.networks.inpainting.context_encoder import context_encoder
+from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
+from gan_tasks.networks.inpainting.push_pull import SmoothFill
 
 SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2": lambda: deepfill_v2(width=8),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference_attention import attention
 from torch import Tensor
 
-from gan_tasks.networks.contextual_attention import ContextualAttention, fold, unfold
+from gan_tasks.networks.inpainting.contextual_attention import ContextualAttention, fold, unfold
 
 
 def draw(seed: int, batch: int, channels: int, height: int, width: int) -> tuple[Tensor, Tensor]:

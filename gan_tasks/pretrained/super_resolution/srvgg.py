@@ -5,9 +5,9 @@ import re
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.super_resolution import srvgg
+from gan_tasks.networks.super_resolution.convolutional import srvgg
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
-from gan_tasks.pretrained.esrgan import upscaler_usage
+from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 KEY = re.compile(r"body\.\d+\.(?:weight|bias)")
 

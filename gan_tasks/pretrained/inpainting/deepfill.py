@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.discriminators import SNPatchDiscriminator
-from gan_tasks.networks.inpainting import Inpainter, deepfill_v2
+from gan_tasks.networks.inpainting.deepfill import deepfill_v2
+from gan_tasks.networks.inpainting.inpainter import Inpainter
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
-from gan_tasks.pretrained.jy import PatchLogits
+from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
 
 CONDITIONS = 2

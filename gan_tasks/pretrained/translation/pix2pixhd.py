@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, find_norm
-from gan_tasks.pretrained.jy import MAX_PATCH_LAYERS, build_resnet, find_resnet_downs, patch_names, translator_usage
+from gan_tasks.pretrained.translation.jy import (
+    MAX_PATCH_LAYERS,
+    build_resnet,
+    find_resnet_downs,
+    patch_names,
+    translator_usage,
+)
 
 FEATURES_KEY = re.compile(r"scale\d+_layer\d+\.\d+\.\w+")
 MAX_SCALES = 16

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.networks.inpainting import Inpainter
+from gan_tasks.networks.inpainting.inpainter import Inpainter
 from gan_tasks.pretrained.load import load_network, load_pretrained
 
-INTEROP = Path(__file__).parents[3].parent / "shared" / "interop"
+INTEROP = Path(__file__).parents[4].parent / "shared" / "interop"
 TOLERANCE = 1e-5
 """The stored cases are well conditioned: float32 and float64 differ by less than this, on any CPU."""
 

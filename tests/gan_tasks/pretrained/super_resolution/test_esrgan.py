@@ -12,7 +12,7 @@ from torch.nn import functional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import basicsr_bytes, to_basicsr
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.super_resolution import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.networks.translation import resnet
 from gan_tasks.pretrained.load import load_network, load_pretrained
 

@@ -5,9 +5,10 @@ import re
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.super_resolution import msr_resnet
+from gan_tasks.networks.super_resolution.convolutional import msr_resnet
 from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
-from gan_tasks.pretrained.esrgan import numbered, upscaler_usage
+from gan_tasks.pretrained.super_resolution.esrgan import numbered
+from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 
 def is_msr_resnet(state: State) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_tasks.datasets.masks.draw import MaskConfig, draw_mask
 from gan_tasks.metrics.baselines import fill_harmonic
-from gan_tasks.networks.push_pull import SmoothFill
+from gan_tasks.networks.inpainting.push_pull import SmoothFill
 
 FILL = SmoothFill()
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, UNetDiscriminator
-from gan_tasks.networks.super_resolution import (
+from gan_tasks.networks.super_resolution.convolutional import (
     LARGEST_RECEPTIVE_FIELD,
     enlargements,
     msr_resnet,

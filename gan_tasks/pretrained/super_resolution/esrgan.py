@@ -7,16 +7,13 @@ import math
 import re
 from dataclasses import dataclass
 
-from torch import nn
-
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import UNetDiscriminator
-from gan_tasks.networks.sizes import sizes_of
-from gan_tasks.networks.super_resolution import rrdb
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, checked_count, conv_channels
-from gan_tasks.pretrained.jy import PatchLogits
-from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.networks.super_resolution.convolutional import rrdb
+from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.patch_logits import PatchLogits
+from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 MAX_UPS = 4
 NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"
@@ -118,22 +115,6 @@ def build_rrdb(state: State) -> Generator:
         names,
         state,
     )
-
-
-def upscaler_usage(generator: Generator) -> Usage:
-    """Return the usage of a super-resolution generator, which maps an image in [0, 1] to a larger one in [0, 1]."""
-    convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
-    folded = [part.downscale_factor for part in generator.stem.modules() if isinstance(part, nn.PixelUnshuffle)]
-    spread = [part.upscale_factor for part in generator.head.modules() if isinstance(part, nn.PixelShuffle)]
-    spec = ModelSpec(
-        "super-resolution",
-        "upscale",
-        (InputSpec("image", "image", convs[0].in_channels // math.prod(folded) ** 2, "any"),),
-        convs[-1].out_channels // math.prod(spread) ** 2,
-        scale=generator.scale,
-        **sizes_of(generator)._asdict(),
-    )
-    return Usage(spec, convs[0].out_channels, (0.0, 1.0))
 
 
 SPECTRAL_KEYS = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}

@@ -6,11 +6,11 @@ the keys show whether there is dropout; in a U-Net nothing shows it. `export/for
 
 import re
 
-from torch import Tensor, nn
+from torch import nn
 
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
-from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
+from gan_tasks.networks.discriminators import PatchDiscriminator
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained.conversion import (
@@ -22,6 +22,7 @@ from gan_tasks.pretrained.conversion import (
     conv_channels,
     find_norm,
 )
+from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
 
 RESNET_KEY = re.compile(r"model\.(\d+)\.((?:conv_)?block\.\d+\.)?\w+")
@@ -31,21 +32,6 @@ MAX_UNET_DOWNS = 16
 """Upper limit of the number of downs, more than any real network has; the names of each contain those around it."""
 MAX_PATCH_LAYERS = 16
 """Upper limit of the number of layers, more than any real discriminator has."""
-
-
-class PatchLogits(nn.Module):
-    """A discriminator that returns the logits only, as the published ones do.
-
-    It maps N×C×H×W to N×1×h×w (N×K×h×w for SN-PatchGAN).
-    """
-
-    def __init__(self, discriminator: PatchDiscriminator | UNetDiscriminator | SNPatchDiscriminator) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: list[Tensor] = self.discriminator(x)
-        return features[-1]
 
 
 def unet_names(downs: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 from functools import partial
 
 from gan_tasks.pretrained.conversion import Architecture, State
-from gan_tasks.pretrained.jy import build_resnet, find_resnet_downs, translator_usage
+from gan_tasks.pretrained.translation.jy import build_resnet, find_resnet_downs, translator_usage
 
 BLOCK_KEY = re.compile(r"model\.\d+\.block\.\d+\.\w+")
 

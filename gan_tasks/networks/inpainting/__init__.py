@@ -1,0 +1,1 @@
+"""Inpainting networks, and the parts that only they have."""

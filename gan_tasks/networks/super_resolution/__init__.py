@@ -1,0 +1,1 @@
+"""Generators for super-resolution, one file per family."""

@@ -1,0 +1,1 @@
+"""Public checkpoints of inpainting, one file per family."""

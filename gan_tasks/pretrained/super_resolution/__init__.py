@@ -1,0 +1,1 @@
+"""Public checkpoints of super-resolution, one file per family."""

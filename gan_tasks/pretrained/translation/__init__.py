@@ -1,0 +1,1 @@
+"""Public checkpoints of image translation, one file per family."""
