@@ -29,6 +29,7 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     OPENMP: (
         {},
         {"OMP_WAIT_POLICY": "PASSIVE"},
+        {"GOMP_SPINCOUNT": "300"},
         {"GOMP_SPINCOUNT": "1000"},
         {"GOMP_SPINCOUNT": "10000"},
         {"GOMP_SPINCOUNT": "100000"},

@@ -6,7 +6,7 @@
     gan_tasks.train(gan_tasks.Pix2Pix(l1=50.0), data="facades", out="runs/facades")
 
 This is the public module. It is the only module of this layer that names parts of `export`, and it imports a part
-when its name is used. If PyTorch is not loaded yet, importing it sets OMP_WAIT_POLICY=PASSIVE (see `threads.py`).
+when its name is used. If PyTorch is not loaded yet, importing it sets how PyTorch's threads wait (see `threads.py`).
 """
 
 import importlib

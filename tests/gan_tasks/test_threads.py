@@ -8,7 +8,7 @@ import pytest
 
 import gan_tasks
 from gan_tasks.apps.cli.main import main
-from gan_tasks.threads import WAITING
+from gan_tasks.threads import SPIN_COUNT, WAITING
 
 NAMES = (*WAITING, "OPENBLAS_NUM_THREADS")
 
@@ -33,7 +33,11 @@ def start_command_line() -> dict[str, str]:
 
 
 def test_waiting_threads_sleep_and_numpy_multiplies_on_one() -> None:
-    assert start_command_line() == {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+    assert start_command_line() == {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": SPIN_COUNT,
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 @pytest.mark.parametrize("name", WAITING)

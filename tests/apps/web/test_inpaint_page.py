@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chr
 
 LIMITS = Limits(max_pixels=2000 * 1000)
 SIZE = (240, 320)
-STILL_LOOKS, LOOK_EVERY_MS = 4, 150
+STILL_LOOKS, LOOK_EVERY_MS = 2, 250
 """A canvas says nowhere that it has drawn what it was given: it has when it looks the same for so many looks."""
 
 
