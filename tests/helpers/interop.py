@@ -15,7 +15,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Case:
+class InteropCase:
     """A checkpoint, the inputs of the network in it, and its outputs by name."""
 
     path: Path
@@ -29,7 +29,7 @@ def interop_names(*prefixes: str) -> list[str]:
     return [name for name in json.loads(index.read_text()) if name.startswith(prefixes)] if index.exists() else []
 
 
-def interop_case(name: str) -> Case:
+def interop_case(name: str) -> InteropCase:
     """Read a case. The test is skipped where the folder is absent."""
     path = INTEROP / f"{name}.pth"
     if not path.exists():
@@ -38,4 +38,4 @@ def interop_case(name: str) -> Case:
         values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     inputs = [key for key in values if key.startswith("input")]
     ordered = sorted(inputs, key=lambda key: int(key.removeprefix("input")))
-    return Case(path, tuple(values[key] for key in ordered), {k: v for k, v in values.items() if k not in inputs})
+    return InteropCase(path, tuple(values[key] for key in ordered), {k: v for k, v in values.items() if k not in inputs})
