@@ -1,0 +1,173 @@
+"""Train several recipes on the same images for the same time, and compare them on the held-out images.
+
+    python benchmarks/recipes.py facades --data FOLDER --minutes 30 --seeds 0 1 2 --out runs/facades
+    python benchmarks/recipes.py unpaired --data FOLDER --minutes 30 --out runs/seasons -- --width 32 --d-width 32
+
+A recipe is a task with a preset. Each is first trained for a minute to see how many images it takes in a second; from
+that follows the number of epochs for `--minutes`, half of them at a falling learning rate. Runs that are there are
+resumed or left as they are, so the script can be stopped at any time and started again. What follows `--` goes to
+every training.
+
+At the end, each network of --features compares the recipes that were not trained with it: the mean and the range over
+the seeds of the kernel distance ×10³, and of L1 if there are pairs. `results.json` in --out has all figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CALIBRATION_S = 60
+WORK = {
+    "facades": ("pix2pix", ("paper", "modern", "projected")),
+    "unpaired": ("cyclegan", ("paper", "modern", "projected")),
+}
+"""The task of each kind of data, with the presets that are compared."""
+CUT = ("cut", "paper")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A task and its preset."""
+
+    task: str
+    preset: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.preset}"
+
+
+def recipes_of(kind: str) -> tuple[Recipe, ...]:
+    task, presets = WORK[kind]
+    compared = tuple(Recipe(task, preset) for preset in presets)
+    return (*compared, Recipe(*CUT))
+
+
+def command(recipe: Recipe, data: Path, out: Path, seed: int, extra: Sequence[str]) -> list[str]:
+    program = [sys.executable, "-m", "gan_tasks.apps.cli.main", "train", recipe.task, "--data", str(data)]
+    return [*program, "--out", str(out), "--preset", recipe.preset, "--seed", str(seed), *extra]
+
+
+def train_for(arguments: list[str], seconds: float) -> None:
+    """Train, and end it after a time with a checkpoint, as Ctrl-C does."""
+    process = subprocess.Popen(arguments)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def images_per_s(run: Path) -> float:
+    """Return the images in a second between the first and the last line of numbers in a run's journal."""
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    numbers = [line for line in lines if "event" not in line]
+    if len(numbers) < 2:
+        raise SystemExit(f"{run} logged fewer than two lines in {CALIBRATION_S} s: give smaller networks or images")
+    first, last = numbers[0], numbers[-1]
+    speed: float = (last["images"] - first["images"]) / (last["time"] - first["time"])
+    return speed
+
+
+def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
+    """Return the epochs that fit into `--minutes`, from a short training; the figure is kept in the folder."""
+    kept = options.out / f"{recipe.name}-images-per-s.json"
+    if not kept.exists():
+        run = options.out / f"{recipe.name}-calibration"
+        extra = [*options.extra, "--log-every-steps", "5"]
+        train_for(command(recipe, options.data, run, 0, extra), CALIBRATION_S)
+        kept.write_text(json.dumps(images_per_s(run)))
+    speed = float(json.loads(kept.read_text()))
+    minutes: float = options.minutes
+    return max(2, round(speed * minutes * 60 / images))
+
+
+def count_images(data: Path) -> int:
+    """Return the number of training images, those of B in a folder of two sides."""
+    train = data / "train"
+    folder = train / "B" if (train / "B").is_dir() else train
+    return sum(path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in folder.iterdir())
+
+
+def train_all(options: argparse.Namespace) -> Iterator[tuple[Recipe, int, Path]]:
+    """Train what is missing, seed by seed, and yield each recipe, its seed and its run."""
+    images = count_images(options.data)
+    recipes = recipes_of(options.kind)
+    epochs = {recipe: epochs_for(recipe, options, images) for recipe in recipes}
+    for seed in options.seeds:
+        for recipe in recipes:
+            run, decay = options.out / f"{recipe.name}-{seed}", epochs[recipe] // 2
+            extra = [*options.extra, "--epochs", str(epochs[recipe] - decay), "--decay-epochs", str(decay)]
+            arguments = command(recipe, options.data, run, seed, extra)
+            subprocess.run([*arguments, "--resume"] if run.exists() else arguments, check=True)
+            yield recipe, seed, run
+
+
+def measured(run: Path, options: argparse.Namespace, network: str, direction: str) -> dict[str, Any] | None:
+    """Return the figures of a run by a feature network; None if the network cannot compare it."""
+    program = [sys.executable, "-m", "gan_tasks.apps.cli.main", "evaluate", str(run), "--data", str(options.data)]
+    weights = ["--features-weights", str(options.vgg16)] if network == "vgg16" and options.vgg16 else []
+    out = ["--direction", direction, "--out", str(run / f"{direction}-by-{network}"), "--json"]
+    done = subprocess.run([*program, "--features", network, *weights, *out], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return None
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def summary(values: Sequence[float]) -> str:
+    """Return the mean and the range."""
+    return f"{statistics.mean(values):.3g} ({min(values):.3g}–{max(values):.3g})"
+
+
+def row(name: str, found: Sequence[dict[str, Any] | None]) -> str:
+    """Return a line of the table: a recipe in one direction, over the seeds."""
+    figures = [each for each in found if each is not None]
+    if not figures:
+        return f"| {name} | not compared | | 0 |"
+    distances = [1e3 * each["set_metrics"]["kernel_distance"]["mean"] for each in figures]
+    l1 = [each["model"]["l1"]["mean"] for each in figures if "l1" in each["model"]]
+    return f"| {name} | {summary(distances)} | {summary(l1) if l1 else ''} | {len(figures)} |"
+
+
+def directions_of(recipe: Recipe) -> tuple[str, ...]:
+    return ("a-to-b", "b-to-a") if recipe.task == "cyclegan" else ("a-to-b",)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=WORK, help="facades: pairs; unpaired: two folders A and B")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train and test")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--minutes", type=float, default=30, help="length of each training")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training of each recipe for each")
+    parser.add_argument(
+        "--features", nargs="+", default=["efficientnet-lite0", "vgg16"], help="networks that compare"
+    )
+    parser.add_argument("--vgg16", type=Path, help="weights of VGG16, for --features vgg16")
+    parser.add_argument("extra", nargs="*", help="options of every training, after --")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, list[dict[str, Any] | None]]] = {network: {} for network in options.features}
+    for recipe, _, run in train_all(options):
+        for network, direction in itertools.product(options.features, directions_of(recipe)):
+            results = found[network].setdefault(f"{recipe.name}, {direction}", [])
+            results.append(measured(run, options, network, direction))
+        (options.out / "results.json").write_text(json.dumps(found, indent=1))
+    for network, by_recipe in found.items():
+        print(f"\n## By {network}\n\n| Recipe | Kernel distance ×10³ | L1 | Seeds |\n|---|---|---|---|")
+        print("\n".join(row(name, results) for name, results in by_recipe.items()))
+
+
+if __name__ == "__main__":
+    main()
