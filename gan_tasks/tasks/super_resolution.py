@@ -67,10 +67,10 @@ class SuperResolutionConfig(Checked):
     2, 3, 4 and 8), srresnet of SRGAN, span (small and quick), or realplksr (large kernels; between span and rrdb in
     cost and quality)."""
     width: Width | None = None
-    """Channels of the features. The cost grows with the square of the width. Default: 48 in span, 64 in the others."""
+    """Channels of the features. The cost grows with the square of the width. Default: 48 in span, 64 elsewhere."""
     blocks: Annotated[int, Range(1, 1000)] | None = None
-    """Number of blocks, or of inner convolutions in srvgg. Default: 23 in rrdb, 6 in span, 28 in realplksr, 16 in the
-    others."""
+    """Number of blocks, or of inner convolutions in srvgg. Default: 23 in rrdb, 6 in span, 28 in realplksr, 16
+    elsewhere."""
     discriminator: Literal["patch", "unet"] = "patch"
     """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN)."""
     d_width: Width = 64

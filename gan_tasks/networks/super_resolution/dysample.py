@@ -34,29 +34,47 @@ class DySample(nn.Module):
         self.scope = nn.Conv2d(inputs, count, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        count, channels, height, width = x.shape
-        scale, groups = self.scale, self.groups
         offsets = self.offset(x) * torch.sigmoid(self.scope(x)) * 0.5 + self.positions
-        # Positions need more digits than bf16 has.
-        precise = torch.promote_types(x.dtype, torch.float32)
-        across, down = functional.pixel_shuffle(offsets.to(precise), scale).chunk(2, dim=1)  # N×groups×(s·H)×(s·W)
-        columns, rows = (centres(length, scale, x.device, precise) for length in (width, height))
-        grid = torch.stack(
-            [2 * (columns + across) / width - 1, 2 * (rows[:, None] + down) / height - 1], dim=-1
-        ).flatten(0, 1)
-        features = x.to(precise).reshape(count * groups, channels // groups, height, width)
-        y = functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        y = y.reshape(count, channels, height * scale, width * scale).to(x.dtype)
+        across, down = functional.pixel_shuffle(offsets, self.scale).chunk(2, dim=1)
+        y = sampled(x, across, down, self.scale)
         return self.last(y) if hasattr(self, "last") else y
 
 
-def centres(length: int, scale: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return, for each of scale·length positions along a side, the centre of the pixel of the features it lies in."""
-    return (torch.arange(length * scale, device=device) // scale).to(dtype) + 0.5
+def sampled(x: Tensor, across: Tensor, down: Tensor, scale: int) -> Tensor:
+    """Sample N×C×H×W bilinearly, for each output pixel at an offset from its own pixel → N×C×(s·H)×(s·W).
+
+    across, down: offsets in pixels of x, N×groups×(s·H)×(s·W). Positions outside x take the value at its border.
+
+    `grid_sample` takes positions in the whole image, whose rounding grows with it. Here whole pixels are integers.
+    """
+    count, channels, height, width = x.shape
+    groups = across.shape[1]
+    # Each row of this matrix is a pixel of one group of one image.
+    pixels = x.reshape(count * groups, channels // groups, height * width).transpose(1, 2).flatten(0, 1)
+    first = torch.arange(count * groups, device=x.device).view(count, groups, 1, 1) * (height * width)
+    tops, rows = whole_and_rest(down)
+    lefts, columns = whole_and_rest(across)
+    tops = tops + (torch.arange(height * scale, device=x.device) // scale)[:, None]
+    lefts = lefts + torch.arange(width * scale, device=x.device) // scale
+
+    def corner(lower: int, right: int) -> Tensor:
+        weight = (rows if lower else 1 - rows) * (columns if right else 1 - columns)
+        index = first + (tops + lower).clamp(0, height - 1) * width + (lefts + right).clamp(0, width - 1)
+        return pixels.index_select(0, index.flatten()) * weight.flatten()[:, None]
+
+    y = corner(0, 0) + corner(0, 1) + corner(1, 0) + corner(1, 1)
+    y = y.view(count * groups, height * width * scale**2, channels // groups).transpose(1, 2)
+    return y.reshape(count, channels, height * scale, width * scale)
+
+
+def whole_and_rest(offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the whole pixels of an offset as integers, and the rest in [0, 1)."""
+    whole = offset.floor()
+    return whole.long(), offset - whole
 
 
 def plain_positions(scale: int, groups: int) -> Tensor:
-    """Return the offsets of plain upsampling, 1×(2·groups·s²)×1×1: across for each group, then down for each group."""
+    """Return the offsets of plain upsampling, 1×(2·groups·s²)×1×1: those across of all groups, then those down."""
     steps = (torch.arange(scale, dtype=torch.float32) + 0.5) / scale - 0.5
     down, across = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([across, down])[:, None].expand(2, groups, scale, scale).reshape(1, -1, 1, 1).contiguous()

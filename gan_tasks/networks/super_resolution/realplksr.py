@@ -56,7 +56,7 @@ class ElementwiseAttention(nn.Module):
 
 
 class RepeatedChannels(nn.Module):
-    """Repeat each channel, N×C×H×W → N×(C·times)×H×W. A pixel shuffle turns this into nearest-neighbour upsampling."""
+    """Repeat each channel, N×C×H×W → N×(C·times)×H×W. A pixel shuffle of this is nearest-neighbour upsampling."""
 
     def __init__(self, times: int) -> None:
         super().__init__()

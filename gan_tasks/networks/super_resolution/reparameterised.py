@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gan_tasks.networks.blocks import autocasts
 
 
 class ReparameterisedConv(nn.Module):
@@ -30,16 +33,21 @@ class ReparameterisedConv(nn.Module):
         )
 
     def kernel(self) -> tuple[Tensor, Tensor]:
-        """Return the weight (outputs×inputs×3×3) and the bias (outputs) of the one convolution, not under autocast."""
-        (w1, b1), (w2, b2), (w3, b3) = ((layer.weight, layer.bias) for layer in self.row)
-        w1, w3 = w1.flatten(1), w3.flatten(1)
-        with torch.autocast(w2.device.type, enabled=False):
-            weight = torch.einsum("oh,hiyx->oiyx", w3, torch.einsum("hgyx,gi->hiyx", w2, w1))
-            bias = w3 @ (w2.sum((2, 3)) @ b1 + b2) + b3
-            return weight + functional.pad(self.skip.weight, (1, 1, 1, 1)), bias + self.skip.bias
+        """Return weight (outputs×inputs×3×3) and bias (outputs) of the one convolution, in the weights' own type."""
+        skip, first, middle, last = map(weight_and_bias, (self.skip, *self.row))
+        before, after = first[0].flatten(1), last[0].flatten(1)
+        with torch.autocast(before.device.type, enabled=False) if autocasts(before) else nullcontext():
+            weight = torch.einsum("oh,hiyx->oiyx", after, torch.einsum("hgyx,gi->hiyx", middle[0], before))
+            bias = after @ (middle[0].sum((2, 3)) @ first[1] + middle[1]) + last[1]
+            return weight + functional.pad(skip[0], (1, 1, 1, 1)), bias + skip[1]
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv2d(x, *self.kernel(), padding=1)
+
+
+def weight_and_bias(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    return conv.weight, conv.bias
 
 
 def one_convolution(conv: ReparameterisedConv) -> nn.Conv2d:

@@ -114,7 +114,9 @@ def dysample_groups(state: State, channels: int, scale: int) -> int | None:
 def published_realplksr(generator: Generator) -> dict[str, Tensor] | None:
     """Return the tensors of a RealPLKSR by their published names; None for any other generator."""
     body = generator.body
-    if not isinstance(body, nn.Sequential) or not any(isinstance(part, PartialLargeKernel) for part in body.modules()):
+    if not isinstance(body, nn.Sequential) or not any(
+        isinstance(part, PartialLargeKernel) for part in body.modules()
+    ):
         return None
     return rename_modules(generator.state_dict(), realplksr_names(len(body)))
 

@@ -127,7 +127,9 @@ def published_span(generator: Generator) -> dict[str, Tensor] | None:
         result[key] = tensor
         if key.endswith(".conv.2.bias"):  # the last of the parts
             name = key.removesuffix(".conv.2.bias")
-            result |= {f"{name}.{FUSED}.{kind}": values for kind, values in one_convolution(convs[name]).state_dict().items()}
+            result |= {
+                f"{name}.{FUSED}.{kind}": values for kind, values in one_convolution(convs[name]).state_dict().items()
+            }
     return result
 
 
