@@ -102,6 +102,12 @@ class SuperResolutionConfig(Checked):
         if self.network == "srresnet" and self.data.scale == 1:
             raise UserError("srresnet only enlarges, and the scale is 1: give --network rrdb")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and number of blocks: those given, else those of the published network."""
+        width, blocks = PUBLISHED_SIZES[self.network]
+        return self.width or width, self.blocks or blocks
+
 
 ESRGAN = SuperResolutionConfig()
 SRGAN = replace(
@@ -252,8 +258,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
 def make_generator(config: SuperResolutionConfig) -> Generator:
     """Build the generator. Raises UserError if the network does not support the scale."""
     channels, scale = config.data.channels, config.data.scale
-    published_width, published_blocks = PUBLISHED_SIZES[config.network]
-    width, blocks = config.width or published_width, config.blocks or published_blocks
+    width, blocks = config.size
     match config.network:
         case "rrdb":
             # As in Real-ESRGAN: small scales unshuffle pixels into channels. The cost then equals that of scale 4.

@@ -213,7 +213,7 @@ def test_wrong_tensors_are_named(tmp_path: Path, change: dict[str, Tensor | None
 
 @pytest.mark.parametrize("dysample", [False, True])
 def test_the_exported_file_has_free_sizes(tmp_path: Path, dysample: bool) -> None:
-    how = Published(blocks=1, dim=4, kernel=3, group_norm=dysample, layer_norm=not dysample, dysample=dysample)
+    how = Published(blocks=1, kernel=3, group_norm=dysample, layer_norm=not dysample, dysample=dysample)
     model = PretrainedModel(saved(trained(how), tmp_path / "n.pth"), device="cpu")
     exported = OnnxModel(export_onnx(model, tmp_path / "n.onnx", model_name="n").path, device="cpu")
     assert exported.spec == model.spec

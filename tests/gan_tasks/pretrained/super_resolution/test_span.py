@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from interop import TOLERANCE, interop_case, interop_names
@@ -15,10 +14,6 @@ from torch.nn import functional
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.export.models.pretrained_model import PretrainedModel
-from gan_tasks.export.onnx.export import export_onnx
-from gan_tasks.export.onnx.model import OnnxModel
-from gan_tasks.networks.super_resolution.reparameterised import fuse
-from gan_tasks.networks.super_resolution.span import span
 from gan_tasks.pretrained.files.safe_load import read_state_dict
 from gan_tasks.pretrained.load import load_network, load_pretrained
 
@@ -159,21 +154,6 @@ def test_wrong_tensors_are_named(tmp_path: Path, change: dict[str, Tensor | None
     path = saved({key: tensor for key, tensor in state.items() if tensor is not None}, tmp_path / "n.pth")
     with pytest.raises(UserError, match=says):
         load_network(path)
-
-
-def test_the_exported_file_has_fused_convolutions_and_free_sizes(tmp_path: Path) -> None:
-    """With one block, whose first and last output are the same."""
-    torch.manual_seed(0)
-    path = saved(to_basicsr(network := span(scale=2, width=4, blocks=1)), tmp_path / "n.pth")
-    model = PretrainedModel(path, device="cpu")
-    exported = OnnxModel(export_onnx(model, tmp_path / "n.onnx", model_name="span").path, device="cpu")
-    for size in ((1, 5), (37, 23)):
-        image = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
-        np.testing.assert_allclose(exported.run(image), model.run(image), atol=TOLERANCE)
-    fuse(network)
-    assert exported.parameter_count == sum(parameter.numel() for parameter in network.parameters())
-    kernels = [list(tensor.dims) for tensor in onnx.load(tmp_path / "n.onnx").graph.initializer]
-    assert kernels.count([4, 4, 3, 3]) == 4 and [8, 8, 3, 3] not in kernels
 
 
 def test_tiles_equal_the_whole_image(tmp_path: Path) -> None:
