@@ -39,7 +39,10 @@ def to_ncnn(generator: Generator, *, half: bool = False) -> tuple[bytes, bytes]:
     """
     state = to_basicsr(generator)
     if not any(is_one(state) for is_one in (is_srvgg, is_rrdb, is_msr_resnet)):
-        raise UserError("ncnn's files are written of RRDBNet, SRVGGNetCompact and MSRResNet. Use --format basicsr")
+        raise UserError(
+            "ncnn files are written for RRDBNet, SRVGGNetCompact and MSRResNet alone. Use --format basicsr or "
+            "--format onnx"
+        )
     chain = chain_of(generator, state)
     return param_text(chain, state).encode(), b"".join(packed(state, name, half=half) for name in chain.names)
 
