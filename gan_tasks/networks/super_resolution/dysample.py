@@ -28,16 +28,22 @@ class DySample(nn.Module):
         self.out_channels = outputs or inputs
         count = 2 * groups * scale**2
         self.register_buffer("positions", plain_positions(scale, groups))
-        if outputs is not None:
-            self.last = nn.Conv2d(inputs, outputs, 1)
+        self.last = None if outputs is None else nn.Conv2d(inputs, outputs, 1)
         self.offset = nn.Conv2d(inputs, count, 1)
         self.scope = nn.Conv2d(inputs, count, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         offsets = self.offset(x) * torch.sigmoid(self.scope(x)) * 0.5 + self.positions
         across, down = functional.pixel_shuffle(offsets, self.scale).chunk(2, dim=1)
-        y = sampled(x, across, down, self.scale)
-        return self.last(y) if hasattr(self, "last") else y
+        if self.last is None:
+            return sampled(x, across, down, self.scale)
+        # Sampling is linear, so the convolution may come first, where there are fewer pixels: a sum for each group.
+        weight, bias = self.last.weight, self.last.bias
+        assert bias is not None
+        of_groups = weight.unflatten(1, (self.groups, -1)).transpose(0, 1).flatten(0, 1)
+        y = sampled(functional.conv2d(x, of_groups, groups=self.groups), across, down, self.scale)
+        result: Tensor = y.unflatten(1, (self.groups, self.out_channels)).sum(1) + bias.view(-1, 1, 1)
+        return result
 
 
 def sampled(x: Tensor, across: Tensor, down: Tensor, scale: int) -> Tensor:

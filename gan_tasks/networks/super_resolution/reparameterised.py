@@ -37,7 +37,8 @@ class ReparameterisedConv(nn.Module):
         skip, first, middle, last = map(weight_and_bias, (self.skip, *self.row))
         before, after = first[0].flatten(1), last[0].flatten(1)
         with torch.autocast(before.device.type, enabled=False) if autocasts(before) else nullcontext():
-            weight = torch.einsum("oh,hiyx->oiyx", after, torch.einsum("hgyx,gi->hiyx", middle[0], before))
+            rows = after @ middle[0].permute(0, 2, 3, 1).flatten(1)  # outputs × (3·3·inside)
+            weight = (rows.unflatten(1, (3, 3, -1)) @ before).permute(0, 3, 1, 2)
             bias = after @ (middle[0].sum((2, 3)) @ first[1] + middle[1]) + last[1]
             return weight + functional.pad(skip[0], (1, 1, 1, 1)), bias + skip[1]
 
