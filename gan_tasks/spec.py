@@ -74,6 +74,8 @@ class ModelSpec:
         least `minimum_size`, in pixels. The runtime pads and crops images of other sizes.
     receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
         suffices in practice, if the theoretical radius is larger.
+    global_statistics: whether features are normalised over the whole image, as by instance and group norm. Tiles then
+        give slightly different values.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.
@@ -89,6 +91,7 @@ class ModelSpec:
     size_multiple: int = 1
     minimum_size: int = 1
     receptive_field: int = 24
+    global_statistics: bool = False
     output_size: tuple[int, int] | None = None
     direction: str = ""
     directions: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ NETWORKS = (
     "super-resolution --network srvgg",
     "super-resolution --network msr-resnet",
     "super-resolution --preset srgan",
+    "super-resolution --network span",
+    "super-resolution --network realplksr",
     "inpainting",
     "inpainting --preset deepfill-v1",
     "inpainting --preset context-encoder",

@@ -1,7 +1,7 @@
-"""Convert super-resolution generators to checkpoints of BasicSR and Real-ESRGAN.
+"""Convert super-resolution generators to the checkpoints of the projects that publish them.
 
-https://github.com/XPixelGroup/BasicSR. `esrgan.py`, `srvgg.py` and `msrresnet.py` in `gan_tasks/pretrained/` read
-these checkpoints.
+https://github.com/XPixelGroup/BasicSR and https://github.com/xinntao/Real-ESRGAN; SPAN and RealPLKSR as neosr,
+traiNNer-redux and chaiNNer load them. `gan_tasks/pretrained/super_resolution/` reads these checkpoints.
 """
 
 import io
@@ -15,6 +15,8 @@ from gan_tasks.networks.blocks import DenseBlock
 from gan_tasks.pretrained.conversion import ModuleNames, State, rename_modules
 from gan_tasks.pretrained.super_resolution.esrgan import new_naming
 from gan_tasks.pretrained.super_resolution.msrresnet import msr_resnet_names
+from gan_tasks.pretrained.super_resolution.realplksr import published_realplksr
+from gan_tasks.pretrained.super_resolution.span import published_span
 from gan_tasks.pretrained.super_resolution.srvgg import srvgg_names
 
 WRAPPER = "params_ema"
@@ -22,18 +24,25 @@ WRAPPER = "params_ema"
 
 
 def to_basicsr(generator: Generator) -> dict[str, Tensor]:
-    """Return a copy of the generator's tensors on the CPU, with exactly the keys that BasicSR's code loads.
+    """Return a copy of the generator's tensors on the CPU, with exactly the keys that the projects' code loads.
 
-    Raises UserError for a generator that BasicSR does not have.
+    Raises UserError for a generator that they do not have.
     """
-    names, state = names_in_basicsr(generator), generator.state_dict()
-    if names is None or any(key.rpartition(".")[0] not in names for key in state):
+    state = published_span(generator) or published_realplksr(generator) or published_basicsr(generator)
+    if state is None:
         raise UserError(
             "this generator has no counterpart in BasicSR or Real-ESRGAN: expected an RRDBNet of scale 1, 2 or 4, an "
-            "SRVGGNetCompact, or an MSRResNet of scale 2, 3 or 4"
+            "SRVGGNetCompact, an MSRResNet of scale 2, 3 or 4, a SPAN that is not fused, or a RealPLKSR"
         )
-    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
-    return rename_modules(copies, names)
+    return {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state.items()}
+
+
+def published_basicsr(generator: Generator) -> dict[str, Tensor] | None:
+    """Return the tensors of one of BasicSR's networks by its names; None for any other generator."""
+    names, state = names_in_basicsr(generator), generator.state_dict()
+    if names is None or any(key.rpartition(".")[0] not in names for key in state):
+        return None
+    return rename_modules(state, names)
 
 
 def names_in_basicsr(generator: Generator) -> ModuleNames | None:

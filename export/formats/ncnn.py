@@ -8,6 +8,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.conversion import State
@@ -22,6 +23,7 @@ from gan_tasks.pretrained.files.ncnn import (
     srvgg_chain,
 )
 from gan_tasks.pretrained.super_resolution.esrgan import is_rrdb
+from gan_tasks.pretrained.super_resolution.msrresnet import is_msr_resnet
 from gan_tasks.pretrained.super_resolution.srvgg import is_srvgg
 
 INPUT, OUTPUT = "data", "output"
@@ -33,9 +35,14 @@ def to_ncnn(generator: Generator, *, half: bool = False) -> tuple[bytes, bytes]:
 
     half: store the weights of convolutions as float16, as Real-ESRGAN's files do; biases and slopes stay float32.
 
-    Raises UserError as `to_basicsr` does.
+    Raises UserError as `to_basicsr` does, and for its networks that are not in Real-ESRGAN's ncnn files.
     """
     state = to_basicsr(generator)
+    if not any(is_one(state) for is_one in (is_srvgg, is_rrdb, is_msr_resnet)):
+        raise UserError(
+            "ncnn files are written for RRDBNet, SRVGGNetCompact and MSRResNet alone. Use --format basicsr or "
+            "--format onnx"
+        )
     chain = chain_of(generator, state)
     return param_text(chain, state).encode(), b"".join(packed(state, name, half=half) for name in chain.names)
 

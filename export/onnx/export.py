@@ -38,6 +38,7 @@ from gan_tasks.export.onnx.test_vectors import (
     vector_sizes,
 )
 from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
+from gan_tasks.networks.super_resolution.reparameterised import fuse
 from gan_tasks.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def export_onnx(
     spec = model.spec
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
     run_strip_wise(graph, False)  # strip-wise loops cannot be exported
+    fuse(graph)
     sizes = legal_sizes(spec)
     proto = to_onnx(graph)
     state_contract(proto, spec)
@@ -132,7 +134,7 @@ def export_onnx(
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
-        parameters=model.parameter_count,
+        parameters=sum(parameter.numel() for parameter in graph.parameters()),
         task_options=model.task_options,
         model_card=model_card,
         **asdict(model.origin()),

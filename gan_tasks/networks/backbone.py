@@ -44,6 +44,7 @@ class Generator(SizedModule):
         scale: output pixels per input pixel along a side.
         shortcut: a module that maps the input to the size of the output. Its result is added to the output of the
             head (VDSR, Kim et al. 2016, https://arxiv.org/abs/1511.04587). None: nothing is added.
+        upsampler: a module that upsamples this sum, such as DySample. None: it has the size of the output already.
         clips: clip the sum to [-1, 1].
         residual_downscale: the layers run on the input averaged over blocks of this many pixels a side, and their
             output is upsampled by the same factor before `shortcut` is added.
@@ -77,6 +78,7 @@ class Generator(SizedModule):
         minimum_size: int = 1,
         scale: int = 1,
         shortcut: nn.Module | None = None,
+        upsampler: nn.Module | None = None,
         clips: bool = False,
         residual_downscale: int = 1,
         receptive_field: int = 24,
@@ -93,6 +95,7 @@ class Generator(SizedModule):
         self.minimum_size = minimum_size
         self.scale = scale
         self.shortcut = shortcut
+        self.upsampler = upsampler
         self.clips = clips
         self.residual_downscale = residual_downscale
         self.receptive_field = receptive_field
@@ -113,6 +116,8 @@ class Generator(SizedModule):
             y = enlarged(self._run_layers(functional.avg_pool2d(x, self.residual_downscale)), self.residual_downscale)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
+        if self.upsampler is not None:
+            y = self.upsampler(y)
         return clipped(y) if self.clips else y
 
     def _run_layers(self, x: Tensor) -> Tensor:

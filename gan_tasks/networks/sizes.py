@@ -25,15 +25,25 @@ class Sizes(NamedTuple):
     size_multiple: int = 1
     minimum_size: int = 1
     receptive_field: int = 24
+    global_statistics: bool = False
 
 
 def sizes_of(network: nn.Module) -> Sizes:
     """What all sized parts of a network take together."""
     parts = [part for part in network.modules() if isinstance(part, SizedModule)]
+    global_statistics = any(has_global_statistics(part) for part in network.modules())
     if not parts:
-        return Sizes()
+        return Sizes(global_statistics=global_statistics)
     return Sizes(
         math.lcm(*(part.size_multiple for part in parts)),
         max(part.minimum_size for part in parts),
         max(part.receptive_field for part in parts),
+        global_statistics,
     )
+
+
+def has_global_statistics(module: nn.Module) -> bool:
+    """Whether a layer normalises its features with their mean and variance over the image."""
+    if isinstance(module, nn.InstanceNorm2d):
+        return not module.track_running_stats
+    return isinstance(module, nn.GroupNorm)

@@ -38,13 +38,24 @@ from gan_tasks.metrics.baselines import FloatImage, upscale_bicubic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution.realplksr import realplksr
+from gan_tasks.networks.super_resolution.span import RGB_MEAN, span
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 
-Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet"]
+Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet", "span", "realplksr"]
+PUBLISHED_SIZES: dict[Network, tuple[int, int]] = {
+    "rrdb": (64, 23),
+    "srvgg": (64, 16),
+    "msr-resnet": (64, 16),
+    "srresnet": (64, 16),
+    "span": (48, 6),
+    "realplksr": (64, 28),
+}
+"""Width and number of blocks of each network, as published."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,13 @@ class SuperResolutionConfig(Checked):
 
     network: Network = "rrdb"
     """Architecture of the generator: rrdb of ESRGAN, srvgg of Real-ESRGAN (compact), msr-resnet of BasicSR (scales
-    2, 3, 4 and 8), or srresnet of SRGAN."""
-    width: Width = 64
-    """Channels of the features. The cost grows with the square of the width."""
-    blocks: Annotated[int, Range(1, 1000)] = 23
-    """Number of blocks, or of inner convolutions in srvgg."""
+    2, 3, 4 and 8), srresnet of SRGAN, span (small and quick), or realplksr (large kernels; between span and rrdb in
+    cost and quality)."""
+    width: Width | None = None
+    """Channels of the features. The cost grows with the square of the width. Default: 48 in span, 64 elsewhere."""
+    blocks: Annotated[int, Range(1, 1000)] | None = None
+    """Number of blocks, or of inner convolutions in srvgg. Default: 23 in rrdb, 6 in span, 28 in realplksr, 16
+    elsewhere."""
     discriminator: Literal["patch", "unet"] = "patch"
     """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN)."""
     d_width: Width = 64
@@ -89,12 +102,17 @@ class SuperResolutionConfig(Checked):
         if self.network == "srresnet" and self.data.scale == 1:
             raise UserError("srresnet only enlarges, and the scale is 1: give --network rrdb")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and number of blocks: those given, else those of the published network."""
+        width, blocks = PUBLISHED_SIZES[self.network]
+        return self.width or width, self.blocks or blocks
+
 
 ESRGAN = SuperResolutionConfig()
 SRGAN = replace(
     ESRGAN,
     network="srresnet",
-    blocks=16,
     l1=0.0,
     gan=1e-3,
     adversarial=AdversarialConfig(adversarial="vanilla"),
@@ -110,13 +128,14 @@ REAL_ESRGAN = replace(
     perceptual=PerceptualConfig(perceptual=1.0, perceptual_layers="real-esrgan"),
     data=SuperResolutionDataConfig(degradation="real-esrgan", crop_size=256),
 )
-COMPACT = replace(ESRGAN, network="srvgg", blocks=16, adversarial_epochs=0)
+COMPACT = replace(ESRGAN, network="srvgg", adversarial_epochs=0)
+SPAN = replace(COMPACT, network="span", optimisation=replace(ESRGAN.optimisation, lr=5e-4))
 
 
 class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
     name = "super-resolution"
     Config = SuperResolutionConfig
-    presets = MappingProxyType({"srgan": SRGAN, "real-esrgan": REAL_ESRGAN, "compact": COMPACT})
+    presets = MappingProxyType({"srgan": SRGAN, "real-esrgan": REAL_ESRGAN, "compact": COMPACT, "span": SPAN})
     default_preset = "esrgan"
 
     def open_data(
@@ -239,6 +258,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
 def make_generator(config: SuperResolutionConfig) -> Generator:
     """Build the generator. Raises UserError if the network does not support the scale."""
     channels, scale = config.data.channels, config.data.scale
+    width, blocks = config.size
     match config.network:
         case "rrdb":
             # As in Real-ESRGAN: small scales unshuffle pixels into channels. The cost then equals that of scale 4.
@@ -248,16 +268,21 @@ def make_generator(config: SuperResolutionConfig) -> Generator:
                 channels,
                 scale=scale,
                 unshuffle=unshuffle,
-                width=config.width,
-                growth=config.width // 2,
-                blocks=config.blocks,
+                width=width,
+                growth=width // 2,
+                blocks=blocks,
             )
         case "srvgg":
-            return srvgg(channels, channels, scale=scale, width=config.width, convs=config.blocks)
+            return srvgg(channels, channels, scale=scale, width=width, convs=blocks)
         case "msr-resnet":
-            return msr_resnet(channels, channels, scale=scale, width=config.width, blocks=config.blocks)
+            return msr_resnet(channels, channels, scale=scale, width=width, blocks=blocks)
         case "srresnet":
-            return srresnet(channels, channels, scale=scale, width=config.width, blocks=config.blocks)
+            return srresnet(channels, channels, scale=scale, width=width, blocks=blocks)
+        case "span":
+            normalised = channels == len(RGB_MEAN)
+            return span(channels, channels, scale=scale, width=width, blocks=blocks, normalised=normalised)
+        case "realplksr":
+            return realplksr(channels, scale=scale, width=width, blocks=blocks)
 
 
 def make_discriminator(config: SuperResolutionConfig) -> nn.Module:

@@ -42,6 +42,8 @@ TINY: dict[str, tuple[str, ...]] = {
     "restyle": (*("--width", "4", "--batch-size", "1"), *FRAMING),
 }
 """The command line's options that make a task small."""
+NETWORKS = ("super-resolution --network span", "super-resolution --network realplksr")
+"""Networks of tasks that have several, besides the tasks' own defaults, by the options that choose them."""
 
 CHANNELS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--source-channels", "3", "--target-channels", "3"),
@@ -56,11 +58,15 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 
 
 def tiny_task(name: str, *more: str) -> Task[Any, Any]:
-    """The task with its tiny options (and `more`), channel counts filled in, not yet built."""
+    """The task with its tiny options (and `more`), channel counts filled in, not yet built.
+
+    name: of the task; options may follow it.
+    """
     from gan_tasks.apps.cli.commands.train import parse_train
 
+    name, *chosen = name.split()
     task_class = find_task(name).load()
-    options = (*TINY[name], *CHANNELS[name], *more)
+    options = (*TINY[name], *CHANNELS[name], *chosen, *more)
     return task_class(parse_train(task_class, ["--data", ".", "--out", ".", *options]).task)
 
 

@@ -111,6 +111,11 @@ class Apply(Checked, Command):
         if done.tiled:
             limit = self.max_memory or DEFAULT_MEMORY
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
+            if model.spec.global_statistics:
+                say(
+                    "The network normalises over the whole image, so that tiles differ slightly in brightness and "
+                    "colour: a larger --max-memory runs larger images without tiles"
+                )
         return BAD_INPUT if done.failures else OK
 
 

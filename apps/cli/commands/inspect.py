@@ -116,6 +116,8 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
             f"sizes: any; without padding, multiples of {spec.size_multiple} from {spec.minimum_size} pixels on; "
             f"receptive-field radius {spec.receptive_field} pixels"
         )
+    if spec.global_statistics:
+        yield "tiles: differ slightly from the whole image, which the network normalises over"
     if spec.directions:
         yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
 

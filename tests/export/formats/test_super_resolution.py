@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import NotVerifiedError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srvgg
+from gan_tasks.networks.super_resolution.realplksr import realplksr
+from gan_tasks.networks.super_resolution.span import span
 from gan_tasks.pretrained.load import load_network
 from gan_tasks.runs.checkpoint import save_checkpoint
 
@@ -146,6 +149,16 @@ def test_other_models_are_refused_with_their_formats(
         assert reason in printed and "--format onnx" in printed and not out.exists()
 
 
+@pytest.mark.parametrize("make", [span, realplksr])
+def test_ncnn_files_are_not_written_for_newer_networks(
+    make: Callable[..., Generator], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public_checkpoint(tmp_path / "net.pth", make(width=4, blocks=1))
+    assert run("export", tmp_path / "net.pth", tmp_path / "out.param", "--format", "ncnn") == BAD_INPUT
+    assert "MSRResNet alone. Use --format basicsr or --format onnx" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out.*"))
+
+
 @pytest.mark.parametrize(("file_format", "suffix"), [("basicsr", ".pth"), ("ncnn", ".param")])
 def test_the_suffix_must_fit(
     file_format: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -185,6 +198,18 @@ def test_weights_are_interpolated(alpha: float, two: tuple[TorchModel, TorchMode
         torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
         if alpha in (0, 1):
             assert torch.equal(tensor, (first, second)[int(alpha)][key])
+
+
+def test_interpolated_spans_have_the_product_of_the_interpolated_parts(tmp_path: Path) -> None:
+    models = [public_checkpoint(tmp_path / f"{seed}.pth", span(width=4, blocks=1), seed) for seed in (0, 1)]
+    export_interpolated(*models, 0.3, tmp_path / "out.pth")
+    state = torch.load(tmp_path / "out.pth", weights_only=True)["params_ema"]
+    expected = to_basicsr(load_network(tmp_path / "out.pth"))  # type: ignore[arg-type]
+    torch.testing.assert_close(state, expected)
+    first, second = (torch.load(tmp_path / f"{seed}.pth", weights_only=True)["params_ema"] for seed in (0, 1))
+    torch.testing.assert_close(
+        state["conv_2.sk.weight"], 0.7 * first["conv_2.sk.weight"] + 0.3 * second["conv_2.sk.weight"]
+    )
 
 
 def test_checkpoints_of_a_run_are_interpolated(

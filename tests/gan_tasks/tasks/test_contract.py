@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import ALL_TASKS, adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
+from tiny import ALL_TASKS, NETWORKS, adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
 
 import gan_tasks
@@ -34,6 +34,7 @@ from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
 every_task = pytest.mark.parametrize("name", ALL_TASKS)
+every_network = pytest.mark.parametrize("name", [*ALL_TASKS, *NETWORKS])
 each_device = pytest.mark.parametrize(
     "device",
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
@@ -64,7 +65,7 @@ def test_config_is_frozen_typed_explained_and_survives_json(name: str) -> None:
     assert from_json(config_class, to_json(config)) == config
 
 
-@every_task
+@every_network
 def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
     assert task.generators
     for generator in task.generators.values():
@@ -113,7 +114,7 @@ def test_its_spec_survives_json_and_is_that_of_its_run(name: str, tmp_path: Path
     assert stored == gan_tasks.load(run).spec == task.spec()
 
 
-@every_task
+@every_network
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70)])
 def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, int]) -> None:
     with task.evaluating(task.generators):
@@ -135,7 +136,7 @@ def test_d_losses_reach_every_discriminator_weight_and_no_generator(task: Task[A
     assert all(p.grad is None for p in task.generators.parameters())
 
 
-@every_task
+@every_network
 def test_g_losses_reach_every_generator_weight(task: Task[Any, Any], pairs: Path) -> None:
     stand_at_first_step(task)
     x = tiny_batch(task, pairs)
@@ -193,7 +194,7 @@ def test_its_state_survives_a_round_trip(task: Task[Any, Any], name: str) -> Non
     assert all(torch.equal(other.state()[key], value) for key, value in state.items())
 
 
-@every_task
+@every_network
 def test_a_step_updates_both_networks_and_reports_it(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
@@ -207,7 +208,7 @@ def test_a_step_updates_both_networks_and_reports_it(task: Task[Any, Any], pairs
     assert all(torch.isfinite(value).all() for value in log.values())
 
 
-@every_task
+@every_network
 @each_device
 def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
     """Weights stay float32; over a few steps on one batch the generator's loss falls, if not in every step."""
@@ -229,7 +230,7 @@ def test_compiling_changes_no_name_in_a_checkpoint(task: Task[Any, Any]) -> None
     assert list(trainer.parts()["generators"]) == names
 
 
-@every_task
+@every_network
 def test_recomputed_features_train_the_same_weights(task: Task[Any, Any], pairs: Path) -> None:
     check_recomputed(task, pairs)
 
@@ -251,7 +252,7 @@ def check_recomputed(task: Task[Any, Any], pairs: Path) -> None:
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
-@every_task
+@every_network
 @each_device
 def test_a_batch_of_nan_leaves_weights_and_statistics_alone(task: Task[Any, Any], pairs: Path, device: str) -> None:
     with start_runtime(device, "fp32") as runtime:

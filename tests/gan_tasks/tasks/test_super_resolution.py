@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Step
-from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig, cut, make_generator
+from gan_tasks.tasks.super_resolution import Network, SuperResolution, SuperResolutionConfig, cut, make_generator
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.init_from import init_from_model
 from gan_tasks.training.loop import Loop, resume, train
@@ -59,8 +60,13 @@ def tiny(*options: str) -> SuperResolution:
     return task
 
 
-def averaging() -> SuperResolution:
-    return tiny("--ema-halflife-images", "3", "--lr", "1e-3")
+OF_NETWORK = {name: ("--network", name, "--adversarial-epochs", "0") for name in ("span", "realplksr")}
+CONV_PARTS = ("skip", "row.0", "row.1", "row.2")
+"""Parts of a reparameterised convolution."""
+
+
+def averaging(*options: str) -> SuperResolution:
+    return tiny("--ema-halflife-images", "3", "--lr", "1e-3", *options)
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +221,59 @@ def test_one_stage_needs_no_discriminator_and_no_perceptual_network(data: Path, 
     assert RunFolder(path).best is not None
 
 
+# Networks of reparameterised convolutions and of large kernels.
+
+NETWORKS = ("span", "realplksr")
+each_network = pytest.mark.parametrize("network", NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An uninterrupted run of each network, with an average of the weights. Tests must not change them."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        name: train(averaging(*OF_NETWORK[name]), data=data, out=folder / name, config=CONFIG) for name in NETWORKS
+    }
+
+
+@each_network
+def test_a_run_of_it_resumes_bit_for_bit(network: str, runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, max_steps=SHOWN - 1)
+    run = train(averaging(*OF_NETWORK[network]), data=data, out=tmp_path / "run", config=config)
+    resume(run, max_steps=0)
+    found, expected = parts_at(run, SHOWN), parts_at(runs[network], SHOWN)
+    assert found.keys() == expected.keys() and not same(found["generators"], found["average"])
+    assert all(same(found[part], tensors) for part, tensors in expected.items())
+
+
+@each_network
+def test_a_run_of_it_is_exported_and_trained_further(network: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    """To the names of the projects that publish it, which another training starts from, as with a public file."""
+    with pytest.raises(SystemExit) as exited:
+        main(["export", str(runs[network]), str(tmp_path / "net.pth"), "--format", "basicsr"])
+    assert exited.value.code == 0
+    expected = parts_at(runs[network], SHOWN)["average"]
+    task = built(tiny("--network", network))
+    assert not same({f"g.{key}": value for key, value in task.generators["g"].state_dict().items()}, expected)
+    init_from_model(task, tmp_path / "net.pth")
+    assert same({f"g.{key}": value for key, value in task.generators["g"].state_dict().items()}, expected)
+
+
+def test_a_checkpoint_of_span_has_the_parts_and_its_onnx_file_the_product(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    parts = {key for key in parts_at(runs["span"], SHOWN)["generators"] if "stem.1" in key}
+    assert parts == {f"g.stem.1.{part}.{kind}" for part in CONV_PARTS for kind in ("weight", "bias")}
+    model = TrainedModel(runs["span"], device="cpu")
+    exported = OnnxModel(export_onnx(model, tmp_path / "n.onnx", model_name="n").path, device="cpu")
+    kernels = [list(tensor.dims) for tensor in onnx.load(tmp_path / "n.onnx").graph.initializer]
+    assert kernels.count([4, 4, 3, 3]) == 4 and [8, 8, 3, 3] not in kernels
+    assert exported.parameter_count < 0.5 * model.parameter_count
+    for size in ((1, 5), (37, 23)):
+        image = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
+        np.testing.assert_allclose(exported.run(image), model.run(image), atol=1e-5)
+
+
 # The options of the papers.
 
 
@@ -248,7 +307,7 @@ def test_presets_are_those_of_the_papers(preset: str, expected: dict[str, Any]) 
     config = SuperResolution.presets.get(preset, SuperResolutionConfig())
     assert expected == {
         "network": config.network,
-        "blocks": config.blocks,
+        "blocks": config.size[1],
         "l1": config.l1,
         "gan": config.gan,
         "perceptual": config.perceptual.perceptual,
@@ -275,7 +334,13 @@ def test_presets_are_those_of_the_papers(preset: str, expected: dict[str, Any]) 
 
 def test_compact_is_the_small_network_of_real_esrgan_in_one_stage() -> None:
     config = SuperResolution.presets["compact"]
-    assert (config.network, config.blocks, config.adversarial_epochs) == ("srvgg", 16, 0)
+    assert (config.network, config.size, config.adversarial_epochs) == ("srvgg", (64, 16), 0)
+
+
+def test_span_is_trained_at_the_published_size_in_one_stage() -> None:
+    config = SuperResolution.presets["span"]
+    assert (config.network, config.size, config.adversarial_epochs) == ("span", (48, 6), 0)
+    assert replace(config, width=20, blocks=3).size == (20, 3)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +352,8 @@ def test_compact_is_the_small_network_of_real_esrgan_in_one_stage() -> None:
         ("rrdb", 6, 4, 4_467_779),
         ("srvgg", 16, 4, 621_424),
         ("msr-resnet", 16, 4, 1_517_571),
+        ("span", 6, 4, 1_840_488),
+        ("realplksr", 28, 4, 7_389_680),
     ],
 )
 def test_networks_have_the_papers_numbers_of_weights(network: Any, blocks: int, scale: int, parameters: int) -> None:
@@ -297,7 +364,7 @@ def test_networks_have_the_papers_numbers_of_weights(network: Any, blocks: int, 
     assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
 
 
-@pytest.mark.parametrize("network", ["rrdb", "srvgg", "msr-resnet", "srresnet"])
+@pytest.mark.parametrize("network", get_args(Network))
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_every_network_enlarges_by_every_scale(network: Any, scale: int) -> None:
     config = tiny("--crop-size", "24").config

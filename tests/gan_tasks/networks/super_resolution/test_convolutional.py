@@ -19,6 +19,8 @@ from gan_tasks.networks.super_resolution.convolutional import (
     srresnet,
     srvgg,
 )
+from gan_tasks.networks.super_resolution.realplksr import realplksr
+from gan_tasks.networks.super_resolution.span import span
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,8 @@ from gan_tasks.networks.super_resolution.convolutional import (
         (lambda: rrdb(blocks=6), 4_467_779),
         (srvgg, 621_424),
         (msr_resnet, 1_517_571),
+        (lambda: span(reparameterised=False), 426_288),
+        (realplksr, 7_389_680),
         (UNetDiscriminator, 4_376_897),
     ],
 )
@@ -43,6 +47,8 @@ SMALL: dict[str, Callable[[int], Generator]] = {
     "srvgg": lambda scale: srvgg(scale=scale, width=4, convs=2),
     "msr_resnet": lambda scale: msr_resnet(scale=scale, width=4, blocks=2),
     "srresnet": lambda scale: srresnet(scale=scale, width=4, blocks=1),
+    "span": lambda scale: span(scale=scale, width=4, blocks=2),
+    "realplksr": lambda scale: realplksr(scale=scale, width=4, blocks=2, kernel=9),
 }
 
 
