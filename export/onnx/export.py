@@ -191,7 +191,7 @@ def least_exported(spec: ModelSpec) -> int:
     With attention windows it is more than one of them: torch.export would fix a number of windows that could be 1.
     The graph runs smaller images all the same, as the comparison with torch proves.
     """
-    least = spec.minimum_size if spec.tile_multiple == 1 else max(spec.minimum_size, spec.tile_multiple + 1)
+    least = spec.minimum_size if spec.tile_multiple == 1 else max(spec.minimum_size, 2 * spec.tile_multiple + 1)
     return -(-least // spec.size_multiple)
 
 

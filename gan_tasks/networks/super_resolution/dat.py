@@ -56,12 +56,16 @@ class BlockSize:
     """Whether queries, keys and values have a bias."""
 
 
+DAT_GROUPS, DAT_BLOCK = (GroupSize(6, 3, 6),) * 6, BlockSize(180, 720, Window(8, 32), True)
+"""Sizes of the largest published network."""
+
+
 def dat(
     channels: int = 3,
     *,
     scale: int = 2,
-    groups: Sequence[GroupSize] = (GroupSize(6, 3, 6),) * 6,
-    block: BlockSize = BlockSize(180, 360, Window(8, 32), True),
+    groups: Sequence[GroupSize] = DAT_GROUPS,
+    block: BlockSize = DAT_BLOCK,
     bottleneck: bool = False,
     tail_width: int | None = 64,
 ) -> Generator:
@@ -122,7 +126,8 @@ class Body(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.last_norm(self.groups(self.first_norm(channels_last(x))))
-        return x + self.conv(channels_first(y))
+        z: Tensor = x + self.conv(channels_first(y))
+        return z
 
 
 class Group(nn.Module):
@@ -237,8 +242,8 @@ class SpatialAttention(Attention):
         self.heads = heads
         self.shifted = shifted
         self.multiple = max(size.window)
-        windows = size.window, Window(size.window.width, size.window.height)
-        self.position_biases = nn.ModuleList(PositionBias(size.width, heads, window) for window in windows)
+        self.windows = size.window, Window(size.window.width, size.window.height)
+        self.position_biases = nn.ModuleList(PositionBias(size.width, heads, window) for window in self.windows)
 
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, channels = x.shape
@@ -247,16 +252,16 @@ class SpatialAttention(Attention):
         rows, columns = ((side + self.multiple - 1) // self.multiple * self.multiple for side in (height, width))
         padded = functional.pad(qkv, (0, 0, 0, columns - width, 0, rows - height))
         halves = padded.reshape(n, rows, columns, 3, 2, channels // 2).unbind(4)
-        attended = [self.attend(*each)[:, :height, :width] for each in zip(halves, self.position_biases, strict=True)]
+        parts = zip(halves, self.windows, self.position_biases, strict=True)
+        attended = [self.attend(half, window, bias())[:, :height, :width] for half, window, bias in parts]
         near = self.conv(channels_first(qkv[..., 2 * channels :]))
         far = channels_first(torch.cat(attended, dim=-1))
         y = far * self.channel_gates(near) + near * self.pixel_gates(far)
         z: Tensor = self.project(channels_last(y))
         return z
 
-    def attend(self, qkv: Tensor, bias: PositionBias) -> Tensor:
-        """Attend within the windows, N×H×W×3×C → N×H×W×C; H and W are multiples of the window."""
-        window = bias.window
+    def attend(self, qkv: Tensor, window: Window, bias: Tensor) -> Tensor:
+        """Attend within windows, N×H×W×3×C → N×H×W×C; H and W are multiples of the window."""
         n, rows, columns, _, channels = qkv.shape
         down, across = rows // window.height, columns // window.width
         shift = window.height // 2, window.width // 2
@@ -264,13 +269,13 @@ class SpatialAttention(Attention):
             qkv = qkv.roll((-shift[0], -shift[1]), dims=(1, 2))
         qkv = qkv.reshape(n, down, window.height, across, window.width, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(2, 3).unbind()  # N×windows×heads×pixels×C
-        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias()
+        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias
         if self.shifted:
             scores = scores + shift_mask(rows, columns, window, scores.device)
         y = scores.softmax(dim=-1) @ v
         y = y.view(n, down, across, self.heads, window.height, window.width, channels // self.heads)
-        y = y.permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows, columns, channels)
-        return y.roll(shift, dims=(1, 2)) if self.shifted else y
+        merged: Tensor = y.permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows, columns, channels)
+        return merged.roll(shift, dims=(1, 2)) if self.shifted else merged
 
 
 class PositionBias(nn.Module):
@@ -280,8 +285,8 @@ class PositionBias(nn.Module):
         super().__init__()
         hidden = width // 32
         self.window = window
+        self.first = nn.Linear(2, hidden)
         self.layers = nn.Sequential(
-            nn.Linear(2, hidden),
             *(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden)),
             *(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden)),
             *(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, heads)),
@@ -289,9 +294,9 @@ class PositionBias(nn.Module):
 
     def forward(self) -> Tensor:
         height, width = self.window
-        weight = self.layers[0].weight
+        weight = self.first.weight
         offsets = grid(torch.arange(1 - height, height), torch.arange(1 - width, width)).T
-        biases: Tensor = self.layers(offsets.to(weight))
+        biases: Tensor = self.layers(self.first(offsets.to(weight)))
         y, x = grid(torch.arange(height), torch.arange(width)).to(weight.device)
         index = (y[:, None] - y + height - 1) * (2 * width - 1) + (x[:, None] - x + width - 1)
         return biases[index].permute(2, 0, 1)

@@ -21,6 +21,9 @@ HEADS = 4
 SMALLEST_GATED = 15
 """Smallest side of the features that `PixelGates` accepts, in pixels."""
 
+GATE_STRIDE = 6
+"""Distance of the positions at which `PixelGates` looks at a wide surrounding, in pixels."""
+
 
 def omnisr(
     channels: int = 3,
@@ -53,13 +56,11 @@ def omnisr(
         downs=[],
         body=Residual(*(group() for _ in range(groups)), nn.Conv2d(width, width, 3, padding=1, bias=bias)),
         ups=[],
-        head=nn.Sequential(
-            nn.Conv2d(width, channels * scale**2, 3, padding=1, bias=bias), nn.PixelShuffle(scale)
-        ),
+        head=nn.Sequential(nn.Conv2d(width, channels * scale**2, 3, padding=1, bias=bias), nn.PixelShuffle(scale)),
         scale=scale,
         minimum_size=(math.ceil(SMALLEST_GATED / window) - 1) * window + 1,
         receptive_field=RECEPTIVE_FIELD,
-        tile_multiple=window,
+        tile_multiple=math.lcm(window, GATE_STRIDE),
     )
 
 

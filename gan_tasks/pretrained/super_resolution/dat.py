@@ -45,9 +45,7 @@ def build_dat(state: State) -> Generator:
         outputs, _ = conv_channels(state, "upsample.0")
         scale = math.isqrt(outputs // channels)
     return assemble(
-        lambda: dat(
-            channels, scale=scale, groups=groups, block=block, bottleneck=bottleneck, tail_width=tail_width
-        ),
+        lambda: dat(channels, scale=scale, groups=groups, block=block, bottleneck=bottleneck, tail_width=tail_width),
         dat_names(groups, bottleneck=bottleneck, ups=ups, is_direct=tail_width is None),
         {key: tensor for key, tensor in state.items() if key.rpartition(".")[2] not in CONSTANTS},
     )
@@ -104,11 +102,12 @@ PARTS = {
     **{f"attention.channel_gates.{i}": f"attn.channel_interaction.{i}" for i in (1, 2, 4)},
     **{f"attention.pixel_gates.{i}": f"attn.spatial_interaction.{i}" for i in (0, 1, 3)},
     **{
-        f"attention.position_biases.{half}.layers.{i}": f"attn.attns.{half}.pos.{name}"
+        f"attention.position_biases.{half}.{ours}": f"attn.attns.{half}.pos.{published}"
         for half in (0, 1)
-        for i, name in (
-            *((0, "pos_proj"), (1, "pos1.0"), (3, "pos1.2")),
-            *((4, "pos2.0"), (6, "pos2.2"), (7, "pos3.0"), (9, "pos3.2")),
+        for ours, published in (
+            ("first", "pos_proj"),
+            *((f"layers.{3 * i}", f"pos{i + 1}.0") for i in range(3)),
+            *((f"layers.{3 * i + 2}", f"pos{i + 1}.2") for i in range(3)),
         )
     },
     "feed_forward_norm": "norm2",

@@ -21,7 +21,7 @@ def is_omnisr(state: State) -> bool:
 
 
 def build_omnisr(state: State) -> Generator:
-    """Build an OmniSR. Its sizes follow from the names and shapes, and the window from the number of offsets in it."""
+    """Build an OmniSR. Its sizes follow from the names and shapes, that of the window from the number of offsets."""
     width, channels = conv_channels(state, "input")
     outputs, _ = conv_channels(state, "up.0")
     table = state.get(POSITION_BIASES)
@@ -54,10 +54,8 @@ def build_omnisr(state: State) -> Generator:
 SPATIAL = {"qkv": "to_qkv", "position_biases": "rel_pos_bias", "project": "to_out.0"}
 CHANNEL = {"qkv.0": "qkv", "qkv.1": "qkv_dwconv", "project": "project_out"}
 FEED_FORWARD = {"layers.0": "project_in", "layers.1": "dwconv", "project": "project_out"}
-LAYERS = {
-    **{2: SPATIAL, 4: FEED_FORWARD, 5: CHANNEL, 6: FEED_FORWARD},
-    **{8: SPATIAL, 10: FEED_FORWARD, 11: CHANNEL, 12: FEED_FORWARD},
-}
+ATTENTIONS = (SPATIAL, FEED_FORWARD, CHANNEL, FEED_FORWARD)
+LAYERS = dict(zip((2, 4, 5, 6, 8, 10, 11, 12), ATTENTIONS * 2, strict=True))
 """Published numbers of the layers of a block after the first → our names → published names of their modules."""
 LOCAL = {"0": "0", "2": "2", "4.gates.0": "4.gate.1", "4.gates.2": "4.gate.3", "5": "5"}
 """Our names → published names of the modules of the first layer."""
