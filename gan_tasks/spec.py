@@ -76,6 +76,8 @@ class ModelSpec:
         suffices in practice, if the theoretical radius is larger.
     global_statistics: whether features are normalised over the whole image, as by instance and group norm. Tiles then
         give slightly different values.
+    tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows are at the same
+        places in each tile.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.
@@ -92,12 +94,13 @@ class ModelSpec:
     minimum_size: int = 1
     receptive_field: int = 24
     global_statistics: bool = False
+    tile_multiple: int = 1
     output_size: tuple[int, int] | None = None
     direction: str = ""
     directions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("out_channels", "scale", "size_multiple", "minimum_size", "receptive_field"):
+        for name in ("out_channels", "scale", "size_multiple", "minimum_size", "receptive_field", "tile_multiple"):
             least = 0 if name == "receptive_field" else 1
             if not least <= getattr(self, name) <= LARGEST_NUMBER:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected {least} to {LARGEST_NUMBER}")

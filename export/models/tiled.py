@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -32,7 +33,12 @@ class TiledModel(Model):
     def overlap(self) -> int:
         """Number of pixels that neighbouring tiles share."""
         spec = self.spec
-        return overlap_of(spec.receptive_field, size_multiple=spec.size_multiple, minimum_size=spec.minimum_size)
+        return overlap_of(spec.receptive_field, multiple=self.tile_multiple, minimum_size=spec.minimum_size)
+
+    @property
+    def tile_multiple(self) -> int:
+        """Tiles start at multiples of this, in pixels, and have sides that are multiples of it."""
+        return math.lcm(self.spec.size_multiple, self.spec.tile_multiple)
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         if self.spec.image is None:
@@ -88,7 +94,7 @@ class TiledModel(Model):
             bytes_per_pixel=self.bytes_per_pixel,
             max_memory_bytes=self.max_memory_bytes,
             overlap=self.overlap,
-            multiple=spec.size_multiple,
+            multiple=self.tile_multiple,
             title=self.title,
         )
         result = run_in_tiles(
@@ -96,7 +102,7 @@ class TiledModel(Model):
             padded,
             tile=tile,
             overlap=self.overlap,
-            multiple=spec.size_multiple,
+            multiple=self.tile_multiple,
             scale=spec.scale,
         )
         return result[..., : height * spec.scale, : width * spec.scale]

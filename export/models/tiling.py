@@ -48,19 +48,22 @@ class Span:
 def spans(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ...]:
     """Cover a side with tiles of equal length, at most `tile`, that share at least `overlap` pixels with the next.
 
-    They start at multiples of `multiple`, so that the downsampling grid of a network is the same in each tile.
+    They start at multiples of `multiple`, so that the downsampling grid of a network is the same in each tile. The
+    last tile is shorter if the length is not a multiple.
 
     Args:
-        length, tile, overlap: in pixels, each a multiple of `multiple`; tile ≥ 2·overlap, or tile ≥ length.
+        length, tile, overlap: in pixels; tile and overlap are multiples of `multiple`; tile ≥ 2·overlap, or tile ≥
+            length.
     """
     if tile >= length:
         return (Span(0, length),)
-    if tile < 2 * overlap or any(value % multiple for value in (length, tile, overlap)):
+    if tile < 2 * overlap or tile % multiple or overlap % multiple:
         raise ValueError(f"tiles of {tile} px with an overlap of {overlap} do not fit steps of {multiple} px")
+    whole = -(-length // multiple) * multiple
     count = -(-(length - overlap) // (tile - overlap))
     tile = even_tile(length, count, overlap, multiple)
-    starts = [index * (length - tile) // (count - 1) // multiple * multiple for index in range(count)]
-    following = (Span(start, start + tile, before + tile - start) for before, start in pairwise(starts))
+    starts = [index * (whole - tile) // (count - 1) // multiple * multiple for index in range(count)]
+    following = (Span(start, min(start + tile, length), before + tile - start) for before, start in pairwise(starts))
     return (Span(0, tile), *following)
 
 
@@ -80,9 +83,9 @@ def rise(shared: int) -> NDArray[np.float32]:
     return weights
 
 
-def overlap_of(receptive_field: int, *, size_multiple: int, minimum_size: int) -> int:
+def overlap_of(receptive_field: int, *, multiple: int, minimum_size: int) -> int:
     """Return the number of pixels that neighbouring tiles share for a receptive-field radius; see `rise`."""
-    return -(-max(math.ceil(8 * receptive_field / 3), minimum_size) // size_multiple) * size_multiple
+    return -(-max(math.ceil(8 * receptive_field / 3), minimum_size) // multiple) * multiple
 
 
 def tile_size(height: int, width: int, *, max_pixels: int, overlap: int, multiple: int) -> tuple[int, int]:
@@ -92,7 +95,7 @@ def tile_size(height: int, width: int, *, max_pixels: int, overlap: int, multipl
     of the image.
 
     Args:
-        height, width, overlap: in pixels, multiples of `multiple`.
+        height, width, overlap: in pixels; overlap is a multiple of `multiple`.
     """
 
     def sides(length: int) -> list[int]:

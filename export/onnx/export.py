@@ -174,7 +174,7 @@ class Graph(nn.Module):
 def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
     """Return the free dimensions of each input: N, H and W. Inputs `as first` share H and W with the first image."""
     batch, multiple = torch.export.Dim("batch"), spec.size_multiple
-    least = -(-spec.minimum_size // multiple)
+    least = least_exported(spec)
 
     def sides(suffix: str) -> dict[int, Any]:
         rows, columns = (torch.export.Dim(f"{name}{suffix}", min=least) for name in ("rows", "columns"))
@@ -187,10 +187,20 @@ def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
     return tuple(free)
 
 
+def least_exported(spec: ModelSpec) -> int:
+    """Return the smallest side that torch.export is told, in units of `size_multiple`.
+
+    With attention windows it is more than one of them: torch.export would fix a number of windows that could be 1.
+    The graph runs smaller images all the same, as the comparison with torch proves.
+    """
+    least = spec.minimum_size if spec.tile_multiple == 1 else max(spec.minimum_size, 2 * spec.tile_multiple + 1)
+    return -(-least // spec.size_multiple)
+
+
 def to_onnx(graph: Graph) -> ModelProto:
     """Convert to an ONNX graph with free N, H and W, without torch's metadata about our source code."""
     spec = graph.spec
-    least, multiple = -(-spec.minimum_size // spec.size_multiple), spec.size_multiple
+    least, multiple = least_exported(spec), spec.size_multiple
     # torch.export would fix a size at the limits, or two equal sizes, so the example has neither.
     example = noise(spec, 2, (least + 1) * multiple, (least + 2) * multiple)
     names = tuple(given.name for given in spec.inputs)
@@ -199,6 +209,7 @@ def to_onnx(graph: Graph) -> ModelProto:
             graph,
             tuple(torch.from_numpy(example[name]) for name in names),
             dynamic_shapes=(free_dimensions(spec),),
+            prefer_deferred_runtime_asserts_over_guards=True,
         )
         program = torch.onnx.export(
             exported,

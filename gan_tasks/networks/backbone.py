@@ -52,6 +52,7 @@ class Generator(SizedModule):
             is larger than what has a visible effect give the radius of the visible effect.
         tail_receptive_field: receptive-field radius of ups and head, in pixels of the body's features; None if it is
             not known.
+        tile_multiple: tiles of an image start at multiples of this, in pixels.
 
     Attributes:
         strip_wise: run ups and head strip-wise, on a few rows of the body's features at a time, if
@@ -83,6 +84,7 @@ class Generator(SizedModule):
         residual_downscale: int = 1,
         receptive_field: int = 24,
         tail_receptive_field: int | None = None,
+        tile_multiple: int = 1,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -100,6 +102,7 @@ class Generator(SizedModule):
         self.residual_downscale = residual_downscale
         self.receptive_field = receptive_field
         self.tail_receptive_field = tail_receptive_field
+        self.tile_multiple = tile_multiple
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:

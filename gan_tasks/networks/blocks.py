@@ -162,8 +162,10 @@ def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
     The padding reflects the image. An image that is too small for this has its last row and column repeated.
     """
     height, width = x.shape[-2:]
-    below = max(minimum, -(-height // multiple) * multiple) - height
-    right = max(minimum, -(-width // multiple) * multiple) - width
+    # An export with free sizes knows the answer to the comparison, but not to that of max().
+    rows, columns = (-(-side // multiple) * multiple for side in (height, width))
+    below = (rows if rows >= minimum else minimum) - height
+    right = (columns if columns >= minimum else minimum) - width
     if not below and not right:
         return x
     mode = "reflect" if below < height and right < width else "replicate"

@@ -17,6 +17,8 @@ class SizedModule(nn.Module):
     """The smallest height and width."""
     receptive_field: int
     """Radius of the input that decides an output pixel."""
+    tile_multiple: int = 1
+    """Tiles of an image start at multiples of this, so that attention windows are at the same places in each."""
 
 
 class Sizes(NamedTuple):
@@ -26,6 +28,7 @@ class Sizes(NamedTuple):
     minimum_size: int = 1
     receptive_field: int = 24
     global_statistics: bool = False
+    tile_multiple: int = 1
 
 
 def sizes_of(network: nn.Module) -> Sizes:
@@ -39,6 +42,7 @@ def sizes_of(network: nn.Module) -> Sizes:
         max(part.minimum_size for part in parts),
         max(part.receptive_field for part in parts),
         global_statistics,
+        math.lcm(*(part.tile_multiple for part in parts)),
     )
 
 
