@@ -74,6 +74,7 @@ class ModelSpec:
         least `minimum_size`, in pixels. The runtime pads and crops images of other sizes.
     receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
         suffices in practice, if the theoretical radius is larger.
+    tile_multiple: tiles start and end at multiples of this, in pixels, beside those of `size_multiple`.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.
@@ -89,12 +90,13 @@ class ModelSpec:
     size_multiple: int = 1
     minimum_size: int = 1
     receptive_field: int = 24
+    tile_multiple: int = 1
     output_size: tuple[int, int] | None = None
     direction: str = ""
     directions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("out_channels", "scale", "size_multiple", "minimum_size", "receptive_field"):
+        for name in ("out_channels", "scale", "size_multiple", "minimum_size", "receptive_field", "tile_multiple"):
             least = 0 if name == "receptive_field" else 1
             if not least <= getattr(self, name) <= LARGEST_NUMBER:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected {least} to {LARGEST_NUMBER}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -29,20 +30,25 @@ class TiledModel(Model):
         """Run the network as `run` does, without tiles."""
 
     @property
+    def tile_multiple(self) -> int:
+        """Number of pixels, to multiples of which images are padded in tiles, and in steps of which tiles start."""
+        return math.lcm(self.spec.size_multiple, self.spec.tile_multiple)
+
+    @property
     def overlap(self) -> int:
         """Number of pixels that neighbouring tiles share."""
         spec = self.spec
-        return overlap_of(spec.receptive_field, size_multiple=spec.size_multiple, minimum_size=spec.minimum_size)
+        return overlap_of(spec.receptive_field, size_multiple=self.tile_multiple, minimum_size=spec.minimum_size)
 
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         if self.spec.image is None:
             return False
-        below, right = padding_to_multiple(height, width, self.spec.size_multiple, self.spec.minimum_size)
+        below, right = padding_to_multiple(height, width, self.tile_multiple, self.spec.minimum_size)
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
     def check_padding(self, height: int, width: int) -> None:
         """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px."""
-        multiple, minimum = self.spec.size_multiple, self.spec.minimum_size
+        multiple, minimum = self.tile_multiple, self.spec.minimum_size
         below, right = padding_to_multiple(height, width, multiple, minimum)
         rows, columns = height + below, width + right
         if rows * columns <= MAX_PADDING_FACTOR * height * width:
@@ -82,13 +88,13 @@ class TiledModel(Model):
 
         spec = self.spec
         height, width = image.shape[-2:]
-        (padded,) = pad_to_multiple(image, spec.size_multiple, spec.minimum_size)
+        (padded,) = pad_to_multiple(image, self.tile_multiple, spec.minimum_size)
         tile = fitting_tile(
             *padded.shape[-2:],
             bytes_per_pixel=self.bytes_per_pixel,
             max_memory_bytes=self.max_memory_bytes,
             overlap=self.overlap,
-            multiple=spec.size_multiple,
+            multiple=self.tile_multiple,
             title=self.title,
         )
         result = run_in_tiles(
@@ -96,7 +102,7 @@ class TiledModel(Model):
             padded,
             tile=tile,
             overlap=self.overlap,
-            multiple=spec.size_multiple,
+            multiple=self.tile_multiple,
             scale=spec.scale,
         )
         return result[..., : height * spec.scale, : width * spec.scale]

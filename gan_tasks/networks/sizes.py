@@ -17,6 +17,8 @@ class SizedModule(nn.Module):
     """The smallest height and width."""
     receptive_field: int
     """Radius of the input that decides an output pixel."""
+    tile_multiple: int = 1
+    """Tiles start and end at multiples of this, so that windows of attention are the same in a tile as in the image."""
 
 
 class Sizes(NamedTuple):
@@ -25,6 +27,7 @@ class Sizes(NamedTuple):
     size_multiple: int = 1
     minimum_size: int = 1
     receptive_field: int = 24
+    tile_multiple: int = 1
 
 
 def sizes_of(network: nn.Module) -> Sizes:
@@ -36,4 +39,5 @@ def sizes_of(network: nn.Module) -> Sizes:
         math.lcm(*(part.size_multiple for part in parts)),
         max(part.minimum_size for part in parts),
         max(part.receptive_field for part in parts),
+        math.lcm(*(part.tile_multiple for part in parts)),
     )

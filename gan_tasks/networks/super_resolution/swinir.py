@@ -1,0 +1,262 @@
+"""SwinIR, and the frame that HAT shares with it.
+
+Liang et al. 2021, https://arxiv.org/abs/2108.10257
+
+    image → first convolution → groups of attention blocks → convolution, added to the first → upsampling → image
+
+Modules have the published names, so that checkpoints need no renaming but that of the last layers.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.sizes import SizedModule
+from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
+from gan_tasks.networks.super_resolution.windows import WindowAttention, pad_by_reflection, shift_mask
+
+Upsampler = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", "none"]
+Connection = Literal["1conv", "3conv", "identity"]
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean of the training images, which is subtracted from RGB images."""
+
+
+def mlp(width: int, hidden: int) -> nn.Sequential:
+    """Return two layers for each pixel, N×H×W×C → the same shape."""
+    return nn.Sequential(
+        OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width)),
+    )
+
+
+class SwinBlock(nn.Module):
+    """Attention in windows, then two layers for each pixel, each added to its input; N×H×W×C → the same shape."""
+
+    def __init__(
+        self, width: int, *, heads: int, window: int, shift: int, hidden: int, qkv_bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = WindowAttention(width, heads=heads, window=window, shift=shift, qkv_bias=qkv_bias)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = mlp(width, hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x), mask)
+        y: Tensor = self.mlp(self.norm2(x))
+        return x + y
+
+
+class Blocks(nn.Module):
+    """The attention blocks of a group, and HAT's overlapping attention after them."""
+
+    def __init__(self, blocks: Sequence[nn.Module], overlap_attn: nn.Module | None = None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.overlap_attn = overlap_attn
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, mask)
+        return x if self.overlap_attn is None else self.overlap_attn(x)
+
+
+class Group(nn.Module):
+    """Attention blocks and a convolution, added to the input; N×H×W×C → the same shape."""
+
+    def __init__(self, residual_group: Blocks, conv: nn.Module) -> None:
+        super().__init__()
+        self.residual_group = residual_group
+        self.conv = conv
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x + to_pixels(self.conv(to_channels(self.residual_group(x, mask))))
+
+
+class WindowTransformer(SizedModule):
+    """The frame of SwinIR and HAT, N×C×H×W in [0, 1] → N×C×(scale·H)×(scale·W), for images of any size.
+
+    It pads the image below and on the right by reflection to multiples of the window, and crops the result.
+
+    Args:
+        width: channels of the features.
+        window: height and width of the windows, in pixels.
+        layers: the groups of attention blocks.
+        connection: the layers after the groups: one 3×3 convolution, or three with a quarter of the channels between.
+        tail: the upsampling modules, N×width×H×W → N×C×(scale·H)×(scale·W).
+        adds_image: whether the result is added to the image, which is then not enlarged.
+        patch_norm: whether the features are normalised before the first group.
+        positions: number of pixels with a position embedding of their own, of images as large as those of the
+            training; 0 for none.
+        image_range: the factor by which images are multiplied first and divided last, 1 or 255.
+        receptive_field: in pixels, see `SizedModule`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        scale: int,
+        width: int,
+        window: int,
+        layers: Sequence[Group],
+        connection: Connection,
+        tail: nn.Module,
+        adds_image: bool,
+        patch_norm: bool,
+        positions: int,
+        image_range: float,
+        receptive_field: int,
+    ) -> None:
+        super().__init__()
+        self.channels, self.scale, self.width, self.window = channels, scale, width, window
+        self.adds_image, self.image_range = adds_image, image_range
+        self.size_multiple = self.minimum_size = 1
+        self.tile_multiple, self.receptive_field = window, receptive_field
+        self.conv_first = nn.Conv2d(channels, width, 3, padding=1)
+        self.embed_norm = nn.LayerNorm(width) if patch_norm else nn.Identity()
+        self.absolute_pos_embed = nn.Parameter(torch.zeros(1, positions, width)) if positions else None
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(width)
+        self.conv_after_body = connection_layers(width, connection)
+        self.tail = tail
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        mean = image.new_tensor(RGB_MEAN if self.channels == 3 else (0.0,)).view(-1, 1, 1)
+        image = (pad_by_reflection(image, self.window) - mean) * self.image_range
+        first = self.conv_first(image)
+        x = self._with_positions(self.embed_norm(to_pixels(first)))
+        mask = shift_mask((x.shape[1], x.shape[2]), self.window, self.window // 2, x)
+        for layer in self.layers:
+            x = layer(x, mask)
+        y: Tensor = self.tail(self.conv_after_body(to_channels(self.norm(x))) + first)
+        if self.adds_image:
+            y = y + image
+        return (y / self.image_range + mean)[..., : height * self.scale, : width * self.scale]
+
+    def _with_positions(self, x: Tensor) -> Tensor:
+        if self.absolute_pos_embed is None:
+            return x
+        height, width = x.shape[1:3]
+        count = self.absolute_pos_embed.shape[1]
+        if height * width != count:
+            side = math.isqrt(count)
+            raise UserError(
+                f"this network has an embedding for each of {count:,} positions (ape), so it takes no images of other "
+                f"sizes: expected one of {side - self.window + 1} to {side} px a side"
+            )
+        return x + self.absolute_pos_embed.unflatten(1, (height, width))
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """Rearrange N×C×H×W to N×H×W×C."""
+    return x.permute(0, 2, 3, 1)
+
+
+def to_channels(x: Tensor) -> Tensor:
+    """Rearrange N×H×W×C to N×C×H×W."""
+    return x.permute(0, 3, 1, 2)
+
+
+def connection_layers(width: int, connection: Connection) -> nn.Module:
+    """Return the convolution at the end of a group and of the body, N×width×H×W → the same shape."""
+    match connection:
+        case "identity":
+            return nn.Identity()
+        case "1conv":
+            return nn.Conv2d(width, width, 3, padding=1)
+        case "3conv":
+            inner = width // 4
+            return nn.Sequential(
+                nn.Conv2d(width, inner, 3, padding=1),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(inner, inner, 1),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(inner, width, 3, padding=1),
+            )
+
+
+def upsampling_layers(upsampler: Upsampler, channels: int, *, scale: int, width: int, features: int) -> nn.Sequential:
+    """Return the last layers, N×width×H×W → N×channels×(scale·H)×(scale·W).
+
+    features: channels while the size grows.
+
+    Raises ValueError for a scale that the upsampler cannot make.
+    """
+    if upsampler == "none":
+        return nn.Sequential(nn.Conv2d(width, channels, 3, padding=1))
+    if upsampler == "pixelshuffledirect":
+        return nn.Sequential(nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+    layers: list[nn.Module] = [nn.Conv2d(width, features, 3, padding=1), nn.LeakyReLU(inplace=True)]
+    for step in enlargements(scale):
+        if upsampler == "pixelshuffle":
+            layers += [grow(features, step), nn.PixelShuffle(step)]
+        else:
+            conv = nn.Conv2d(features, features, 3, padding=1)
+            layers += [nn.Upsample(scale_factor=step), conv, nn.LeakyReLU(0.2, inplace=True)]
+    if upsampler == "nearest+conv":
+        layers += [nn.Conv2d(features, features, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(features, channels, 3, padding=1))
+
+
+def swinir(
+    channels: int = 3,
+    *,
+    scale: int = 4,
+    width: int = 180,
+    depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
+    heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
+    window: int = 8,
+    hidden: int = 360,
+    upsampler: Upsampler = "pixelshuffle",
+    features: int = 64,
+    connection: Connection = "1conv",
+    qkv_bias: bool = True,
+    patch_norm: bool = True,
+    positions: int = 0,
+    image_range: float = 1.0,
+) -> WindowTransformer:
+    """SwinIR: attention in windows, every other time in windows shifted by half a window.
+
+    Args:
+        channels: channels of the image.
+        scale: output pixels per input pixel along a side.
+        depths: number of attention blocks in each group.
+        heads: number of attention heads in each group.
+        hidden: channels between the two layers of each block.
+        upsampler: "none" returns the sum of image and result.
+
+    The other arguments are those of `WindowTransformer` and `upsampling_layers`.
+    """
+
+    def group(depth: int, heads: int) -> Group:
+        shifts = (window // 2 * (block % 2) for block in range(depth))
+        blocks = [
+            SwinBlock(width, heads=heads, window=window, shift=shift, hidden=hidden, qkv_bias=qkv_bias)
+            for shift in shifts
+        ]
+        return Group(Blocks(blocks), connection_layers(width, connection))
+
+    return WindowTransformer(
+        channels,
+        scale=scale,
+        width=width,
+        window=window,
+        layers=[group(depth, count) for depth, count in zip(depths, heads, strict=True)],
+        connection=connection,
+        tail=upsampling_layers(upsampler, channels, scale=scale, width=width, features=features),
+        adds_image=upsampler == "none",
+        patch_norm=patch_norm,
+        positions=positions,
+        image_range=image_range,
+        receptive_field=RECEPTIVE_FIELD,
+    )
+
+
+RECEPTIVE_FIELD = 48
