@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gan_tasks.networks.super_resolution.swinir import (
+    RECEPTIVE_WINDOWS,
     Blocks,
     Connection,
     Group,
@@ -20,11 +21,10 @@ from gan_tasks.networks.super_resolution.swinir import (
     to_pixels,
     upsampling_layers,
 )
-from gan_tasks.networks.super_resolution.windows import OverlappingAttention
+from gan_tasks.networks.super_resolution.windows import Layout, OverlappingAttention
 
 CONV_SCALE = 0.01
 """Factor of the convolutions beside the attention, a constant of the published models."""
-RECEPTIVE_FIELD = 48
 
 
 class ChannelAttention(nn.Module):
@@ -71,18 +71,19 @@ class HybridBlock(SwinBlock):
         *,
         heads: int,
         window: int,
-        shift: int,
+        is_shifted: bool,
         hidden: int,
         compressed: int,
         squeezed: int,
         qkv_bias: bool,
     ) -> None:
-        super().__init__(width, heads=heads, window=window, shift=shift, hidden=hidden, qkv_bias=qkv_bias)
+        super().__init__(width, heads=heads, window=window, is_shifted=is_shifted, hidden=hidden, qkv_bias=qkv_bias)
         self.conv_block = ConvBlock(width, compressed=compressed, squeezed=squeezed)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
         normed = self.norm1(x)
-        x = x + self.attn(normed, mask) + CONV_SCALE * to_pixels(self.conv_block(to_channels(normed)))
+        convolved = layout.partition(to_pixels(self.conv_block(to_channels(layout.merge(normed)))))
+        x = x + self.attn(normed, layout) + CONV_SCALE * convolved
         y: Tensor = self.mlp(self.norm2(x))
         return x + y
 
@@ -98,8 +99,8 @@ class OverlappingBlock(OverlappingAttention):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = mlp(width, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + super().forward(self.norm1(x))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        x = x + super().forward(self.norm1(x), layout)
         y: Tensor = self.mlp(self.norm2(x))
         return x + y
 
@@ -139,7 +140,7 @@ def hat(
                 width,
                 heads=heads,
                 window=window,
-                shift=window // 2 * (block % 2),
+                is_shifted=block % 2 == 1,
                 hidden=hidden,
                 compressed=compressed,
                 squeezed=squeezed,
@@ -164,5 +165,5 @@ def hat(
         patch_norm=patch_norm,
         positions=positions,
         image_range=1.0,
-        receptive_field=RECEPTIVE_FIELD,
+        receptive_field=RECEPTIVE_WINDOWS * window,
     )

@@ -18,36 +18,43 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.sizes import SizedModule
 from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
-from gan_tasks.networks.super_resolution.windows import WindowAttention, pad_by_reflection, shift_mask
+from gan_tasks.networks.super_resolution.windows import Layout, WindowAttention, pad_by_reflection
 
 Upsampler = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", "none"]
 Connection = Literal["1conv", "3conv", "identity"]
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of the training images, which is subtracted from RGB images."""
+RECEPTIVE_WINDOWS = 3
+"""Declared receptive-field radius in windows.
+
+Each block sees half a window further than the one before, but what lies farther than this has no visible effect. With
+random weights, a photograph of 384 × 128 px and 24 blocks of windows of 8 px, tiles differ from the whole image by 2.5
+levels of 255 for a radius of 1 window, by 0.05 for 2 windows and by less than 0.01 for 3.
+"""
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
-    """Return two layers for each pixel, N×H×W×C → the same shape."""
+    """Return two layers for each pixel, W×window²×C → the same shape."""
     return nn.Sequential(
         OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width)),
     )
 
 
 class SwinBlock(nn.Module):
-    """Attention in windows, then two layers for each pixel, each added to its input; N×H×W×C → the same shape."""
+    """Attention in windows, then two layers for each pixel, each added to its input; W×window²×C → the same shape."""
 
     def __init__(
-        self, width: int, *, heads: int, window: int, shift: int, hidden: int, qkv_bias: bool = True
+        self, width: int, *, heads: int, window: int, is_shifted: bool, hidden: int, qkv_bias: bool = True
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn = WindowAttention(width, heads=heads, window=window, shift=shift, qkv_bias=qkv_bias)
+        self.attn = WindowAttention(width, heads=heads, window=window, is_shifted=is_shifted, qkv_bias=qkv_bias)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = mlp(width, hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x), mask)
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        x = x + self.attn(self.norm1(x), layout)
         y: Tensor = self.mlp(self.norm2(x))
         return x + y
 
@@ -60,22 +67,23 @@ class Blocks(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.overlap_attn = overlap_attn
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
         for block in self.blocks:
-            x = block(x, mask)
-        return x if self.overlap_attn is None else self.overlap_attn(x)
+            x = block(x, layout)
+        return x if self.overlap_attn is None else self.overlap_attn(x, layout)
 
 
 class Group(nn.Module):
-    """Attention blocks and a convolution, added to the input; N×H×W×C → the same shape."""
+    """Attention blocks and a convolution, added to the input; W×window²×C → the same shape."""
 
     def __init__(self, residual_group: Blocks, conv: nn.Module) -> None:
         super().__init__()
         self.residual_group = residual_group
         self.conv = conv
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x + to_pixels(self.conv(to_channels(self.residual_group(x, mask))))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        y = to_channels(layout.merge(self.residual_group(x, layout)))
+        return x + layout.partition(to_pixels(self.conv(y)))
 
 
 class WindowTransformer(SizedModule):
@@ -132,10 +140,11 @@ class WindowTransformer(SizedModule):
         image = (pad_by_reflection(image, self.window) - mean) * self.image_range
         first = self.conv_first(image)
         x = self._with_positions(self.embed_norm(to_pixels(first)))
-        mask = shift_mask((x.shape[1], x.shape[2]), self.window, self.window // 2, x)
+        layout = Layout.of(x, self.window)
+        x = layout.partition(x)
         for layer in self.layers:
-            x = layer(x, mask)
-        y: Tensor = self.tail(self.conv_after_body(to_channels(self.norm(x))) + first)
+            x = layer(x, layout)
+        y: Tensor = self.tail(self.conv_after_body(to_channels(layout.merge(self.norm(x)))) + first)
         if self.adds_image:
             y = y + image
         return (y / self.image_range + mean)[..., : height * self.scale, : width * self.scale]
@@ -236,10 +245,9 @@ def swinir(
     """
 
     def group(depth: int, heads: int) -> Group:
-        shifts = (window // 2 * (block % 2) for block in range(depth))
         blocks = [
-            SwinBlock(width, heads=heads, window=window, shift=shift, hidden=hidden, qkv_bias=qkv_bias)
-            for shift in shifts
+            SwinBlock(width, heads=heads, window=window, is_shifted=block % 2 == 1, hidden=hidden, qkv_bias=qkv_bias)
+            for block in range(depth)
         ]
         return Group(Blocks(blocks), connection_layers(width, connection))
 
@@ -255,8 +263,5 @@ def swinir(
         patch_norm=patch_norm,
         positions=positions,
         image_range=image_range,
-        receptive_field=RECEPTIVE_FIELD,
+        receptive_field=RECEPTIVE_WINDOWS * window,
     )
-
-
-RECEPTIVE_FIELD = 48

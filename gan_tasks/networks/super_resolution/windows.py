@@ -1,10 +1,13 @@
-"""Attention in windows, for SwinIR and HAT: padding, windows, relative positions and masks of shifted windows.
+"""Attention in windows, for SwinIR and HAT: padding, windows, relative positions and shifted windows.
 
 Liu et al. 2021, https://arxiv.org/abs/2103.14030
 
-Features are N×H×W×C here, where H and W are multiples of the window. What depends on H and W is computed from them in
-the forward pass, so that an exported graph takes images of any size.
+Features stay cut into windows, W×window²×C with W = N·windows, from block to block: only convolutions need them as
+N×H×W×C. What depends on the size of the image is computed from it in the forward pass, so that an exported graph takes
+images of any size.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,31 +16,45 @@ from torch.nn import functional
 MASKED = -100.0
 """Added to the scores of pixels that do not attend to one another, as in the published code."""
 
+MAX_KEYS = 100
+"""Largest number of pixels of a window up to which an exported graph computes all heads at once. Of larger windows the
+scores of all heads would need most of the memory."""
+
 
 def pad_by_reflection(x: Tensor, multiple: int) -> Tensor:
     """Pad N×C×H×W below and on the right to multiples of `multiple`, reflected as often as the size needs it."""
     for axis in (2, 3):
         size = x.shape[axis]
         padded = (size + multiple - 1) // multiple * multiple
-        period = torch.full((1,), 2 * size - 2, device=x.device).clamp(min=1)
-        position = torch.arange(padded, device=x.device) % period
-        x = x.index_select(axis, torch.minimum(position, period - position))
+        last = size - 1
+        position = remainder(torch.arange(padded, device=x.device), 2 * last)
+        x = x.index_select(axis, torch.minimum(position, 2 * last - position))
     return x
+
+
+def remainder(x: Tensor, divisor: int) -> Tensor:
+    """Return x % divisor, and 0 for a divisor of 0. In an exported graph the divisor depends on the size."""
+    return x % torch.full((1,), divisor, device=x.device).clamp(min=1)
 
 
 def partition(x: Tensor, window: int) -> Tensor:
     """Cut N×H×W×C into windows, (N·windows)×window²×C."""
     n, height, width, channels = x.shape
     rows, columns = height // window, width // window
-    x = x.reshape(n, rows, window, columns, window, channels).transpose(2, 3)
-    return x.reshape(n * rows * columns, window**2, channels)
+    x = swapped(x.reshape(n, rows, window, columns, window, channels))
+    return x.view(n * rows * columns, window**2, channels)
 
 
 def merge(x: Tensor, window: int, size: tuple[int, int, int]) -> Tensor:
     """Put windows together again, the inverse of `partition`. size: N, H and W."""
     n, height, width = size
-    x = x.reshape(n, height // window, width // window, window, window, x.shape[-1]).transpose(2, 3)
-    return x.reshape(n, height, width, x.shape[-1])
+    x = swapped(x.reshape(n, height // window, width // window, window, window, x.shape[-1]))
+    return x.view(n, height, width, x.shape[-1])
+
+
+def swapped(x: Tensor) -> Tensor:
+    """Return a copy with the axes 2 and 3 swapped. A view would be exported for one window or for several alone."""
+    return x.transpose(2, 3).clone(memory_format=torch.contiguous_format)
 
 
 def overlapping_windows(x: Tensor, window: int, larger: int) -> Tensor:
@@ -77,39 +94,78 @@ def pairs(offsets: Tensor, side: int) -> Tensor:
     return index.flatten(2).flatten(0, 1)
 
 
-def shift_mask(size: tuple[int, int], window: int, shift: int, like: Tensor) -> Tensor:
-    """Return what is added to the scores in shifted windows, windows×window²×window².
+class Layout(NamedTuple):
+    """Where the windows of features lie in the image, and how those of shifted windows differ.
 
-    The shift is cyclic: the last windows contain pixels of opposite borders, which do not attend to one another.
-
-    size: H and W of the features.
-    like: a tensor of the type and on the device of the mask.
+    size: N, H and W of the features.
+    shifted: for each pixel of the shifted windows, its index among those of the windows, N·H·W.
+    unshifted: for each pixel of the windows, its index among those of the shifted windows, N·H·W.
+    mask: what is added to the scores in shifted windows, W×window²×window². The shift is cyclic: the last windows
+        contain pixels of opposite borders, which do not attend to one another.
     """
 
-    def parts(length: int) -> Tensor:
-        position = torch.arange(length, device=like.device)
-        return (position >= length - window).long() + (position >= length - shift).long()
+    window: int
+    size: tuple[int, int, int]
+    shifted: Tensor
+    unshifted: Tensor
+    mask: Tensor
 
-    height, width = size
-    part = 3 * parts(height)[:, None] + parts(width)
-    part = partition(part[None, :, :, None], window).squeeze(-1)
-    return (part[:, :, None] != part[:, None, :]).to(like.dtype) * MASKED
+    @classmethod
+    def of(cls, x: Tensor, window: int) -> "Layout":
+        """Return the layout of features N×H×W×C, with windows shifted by half a window."""
+        n, height, width = size = x.shape[0], x.shape[1], x.shape[2]
+        shift = window // 2
+        rows, columns = height // window, width // window
+        image = (height * width) * torch.arange(n, device=x.device).view(n, 1, 1, 1, 1)
+        row = torch.arange(height, device=x.device).view(rows, 1, window, 1)
+        column = torch.arange(width, device=x.device).view(columns, 1, window)
+
+        def pixels(shift: int) -> Tensor:
+            """Return for each pixel of the windows the index of the one that lies `shift` pixels after it."""
+            y, x = remainder(row + shift, height), remainder(column + shift, width)
+            of_row = y // window * (window * width) + y % window * window
+            return (image + of_row + x // window * window**2 + x % window).flatten()
+
+        def part(position: Tensor, length: int) -> Tensor:
+            return (position >= length - window).long() + (position >= length - shift).long()
+
+        parts = (3 * part(row, height) + part(column, width)).flatten(2).flatten(0, 1)
+        mask = (parts[:, :, None] != parts[:, None, :]).to(x.dtype) * MASKED
+        return cls(window, size, pixels(shift), pixels(-shift), mask.repeat(n, 1, 1))
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Put windows W×window²×C together to N×H×W×C."""
+        return merge(x, self.window, self.size)
+
+    def partition(self, x: Tensor) -> Tensor:
+        """Cut N×H×W×C into windows W×window²×C."""
+        return partition(x, self.window)
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Rearrange the pixels of windows, W×window²×C → the same shape."""
+    return x.flatten(0, 1).index_select(0, index).view_as(x)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return softmax(q·kᵀ/√d + bias + mask)·v, B×heads×Q×d, with B = N·windows.
+    """Return softmax(q·kᵀ/√d + bias + mask)·v, W×heads×Q×d.
 
     Args:
-        q: B×heads×Q×d.
-        k, v: B×heads×K×d.
+        q: W×heads×Q×d.
+        k, v: W×heads×K×d.
         bias: heads×Q×K.
-        mask: windows×Q×K.
+        mask: W×Q×K.
     """
-    added = bias[None]
-    if mask is not None:
-        n = q.shape[0] // mask.shape[0]
-        added = (bias + mask[:, None]).expand(n, -1, -1, -1, -1).flatten(0, 1)
+    if torch.compiler.is_exporting() and k.shape[2] > MAX_KEYS:
+        return torch.stack([attend_of_head(q, k, v, bias, mask, head) for head in range(len(bias))], 1)
+    added = bias[None] if mask is None else bias + mask[:, None]
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=added)
+
+
+def attend_of_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None, head: int) -> Tensor:
+    """Return the attention of one head, W×Q×d, as `attend` does."""
+    scores = q[:, head] @ k[:, head].transpose(1, 2) * q.shape[-1] ** -0.5 + bias[head]
+    return (scores if mask is None else scores + mask).softmax(-1) @ v[:, head]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -123,34 +179,31 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Attention among the pixels of each window, N×H×W×C → the same shape.
+    """Attention among the pixels of each window, W×window²×C → the same shape.
 
     Args:
-        shift: number of pixels by which the windows are shifted; 0 for none.
+        is_shifted: whether the windows are shifted by half a window.
         qkv_bias: whether queries, keys and values have biases.
     """
 
-    def __init__(self, width: int, *, heads: int, window: int, shift: int, qkv_bias: bool = True) -> None:
+    def __init__(self, width: int, *, heads: int, window: int, is_shifted: bool, qkv_bias: bool = True) -> None:
         super().__init__()
-        self.heads, self.window, self.shift = heads, window, shift
+        self.heads, self.window, self.is_shifted = heads, window, is_shifted
         self.relative_position_bias_table = nn.Parameter(0.02 * torch.randn((2 * window - 1) ** 2, heads))
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """mask: from `shift_mask`; only shifted windows use it."""
-        size = x.shape[0], x.shape[1], x.shape[2]
-        if self.shift:
-            x = x.roll((-self.shift, -self.shift), (1, 2))
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(partition(x, self.window)).chunk(3, -1))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        if self.is_shifted:
+            x = take(x, layout.shifted)
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, -1))
         bias = self.relative_position_bias_table[window_positions(self.window, x.device)].permute(2, 0, 1)
-        y = self.proj(join_heads(attend(q, k, v, bias, mask if self.shift else None)))
-        y = merge(y, self.window, size)
-        return y.roll((self.shift, self.shift), (1, 2)) if self.shift else y
+        y: Tensor = self.proj(join_heads(attend(q, k, v, bias, layout.mask if self.is_shifted else None)))
+        return take(y, layout.unshifted) if self.is_shifted else y
 
 
 class OverlappingAttention(nn.Module):
-    """Attention of the pixels of each window to those of a larger window around it, N×H×W×C → the same shape.
+    """Attention of the pixels of each window to those of a larger window around it, W×window²×C → the same shape.
 
     Chen et al. 2023, https://arxiv.org/abs/2205.04437
 
@@ -164,11 +217,11 @@ class OverlappingAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        size = x.shape[0], x.shape[1], x.shape[2]
-        q, k, v = self.qkv(x).chunk(3, -1)
-        q = split_heads(partition(q, self.window), self.heads)
-        k, v = (split_heads(overlapping_windows(part, self.window, self.larger), self.heads) for part in (k, v))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        q, kv = self.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), -1)
+        k, v = overlapping_windows(layout.merge(kv), self.window, self.larger).chunk(2, -1)
+        q, k, v = (split_heads(part, self.heads) for part in (q, k, v))
         positions = overlapping_positions(self.window, self.larger, x.device)
         bias = self.relative_position_bias_table[positions].permute(2, 0, 1)
-        return merge(self.proj(join_heads(attend(q, k, v, bias))), self.window, size)
+        y: Tensor = self.proj(join_heads(attend(q, k, v, bias)))
+        return y
