@@ -18,7 +18,7 @@ class SizedModule(nn.Module):
     receptive_field: int
     """Radius of the input that decides an output pixel."""
     tile_multiple: int = 1
-    """Tiles start and end at multiples of this, so that windows of attention are the same in a tile as in the image."""
+    """Tiles start and end at multiples of this, so that windows of attention are those of the whole image."""
 
 
 class Sizes(NamedTuple):

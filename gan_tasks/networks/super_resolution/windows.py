@@ -3,8 +3,8 @@
 Liu et al. 2021, https://arxiv.org/abs/2103.14030
 
 Features stay cut into windows, W×window²×C with W = N·windows, from block to block: only convolutions need them as
-N×H×W×C. What depends on the size of the image is computed from it in the forward pass, so that an exported graph takes
-images of any size.
+N×H×W×C. What depends on the size of the image is computed from it in the forward pass, so that an exported graph
+takes images of any size.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ MASKED = -100.0
 """Added to the scores of pixels that do not attend to one another, as in the published code."""
 
 MAX_KEYS = 100
-"""Largest number of pixels of a window up to which an exported graph computes all heads at once. Of larger windows the
-scores of all heads would need most of the memory."""
+"""An exported graph computes all heads of windows of up to this many pixels at once. Of larger windows the scores of
+all heads would need most of the memory."""
 
 
 def pad_by_reflection(x: Tensor, multiple: int) -> Tensor:
@@ -165,12 +165,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = 
 def attend_of_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None, head: int) -> Tensor:
     """Return the attention of one head, W×Q×d, as `attend` does."""
     scores = q[:, head] @ k[:, head].transpose(1, 2) * q.shape[-1] ** -0.5 + bias[head]
-    return (scores if mask is None else scores + mask).softmax(-1) @ v[:, head]
+    scores = scores if mask is None else scores + mask
+    return torch.softmax(scores, -1) @ v[:, head]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Split B×L×(heads·d) into B×heads×L×d."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, x.shape[2] // heads).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:

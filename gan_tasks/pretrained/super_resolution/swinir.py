@@ -2,8 +2,8 @@
 
 All sizes are read from the tensors. Three facts are not in the files:
 - Every other block of a group has windows shifted by half a window, as in all published models.
-- The image is multiplied by 255 in a network without upsampling whose windows have 7 pixels, as in the published models
-  for JPEG artefacts, and by 1 in all others.
+- The image is multiplied by 255 in a network without upsampling whose windows have 7 pixels, as in the published
+  models for JPEG artefacts, and by 1 in all others.
 - The scale of one nearest-neighbour step is 2.
 """
 
@@ -71,6 +71,9 @@ def frame_sizes(state: State) -> FrameSizes:
         raise UserError(f"it has {width} channels and groups of {heads} attention heads, which do not divide them")
     upsampler, scale, features = read_upsampling(state, channels)
     embedding = state.get(POSITIONS)
+    positions = 0 if embedding is None or embedding.ndim != 3 else embedding.shape[1]
+    if math.isqrt(positions) ** 2 != positions:
+        raise UserError(f"{POSITIONS} is {describe(embedding)}, expected the positions of a square")
     return FrameSizes(
         channels=channels,
         scale=scale,
@@ -86,7 +89,7 @@ def frame_sizes(state: State) -> FrameSizes:
         connection="3conv" if "layers.0.conv.0.weight" in state else "1conv",
         qkv_bias=f"{FIRST_BLOCK}.attn.qkv.bias" in state,
         patch_norm="patch_embed.norm.weight" in state,
-        positions=0 if embedding is None or embedding.ndim != 3 else embedding.shape[1],
+        positions=positions,
     )
 
 
