@@ -204,7 +204,8 @@ def to_onnx(graph: Graph) -> ModelProto:
     # torch.export would fix a size at the limits, or two equal sizes, so the example has neither.
     example = noise(spec, 2, (least + 1) * multiple, (least + 2) * multiple)
     names = tuple(given.name for given in spec.inputs)
-    with quiet():
+    # Numbers that follow from the size, such as that of windows, may be 1 for the example and larger for others.
+    with quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         exported = torch.export.export(
             graph,
             tuple(torch.from_numpy(example[name]) for name in names),

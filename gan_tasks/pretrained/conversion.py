@@ -56,7 +56,7 @@ class Architecture:
     @property
     def title(self) -> str:
         """Name of the projects and of the network, for messages."""
-        return f"{self.family} {self.name}"
+        return self.name if self.name == self.family else f"{self.family} {self.name}"
 
 
 def drop_instance_norm_statistics(state: State) -> dict[str, Tensor]:
