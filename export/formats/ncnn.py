@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.conversion import State
-from gan_tasks.pretrained.files.ncnn import (
-    FLOAT16,
-    FLOAT32,
-    MAGIC,
+from gan_tasks.pretrained.files.ncnn import FLOAT16, FLOAT32, MAGIC
+from gan_tasks.pretrained.files.ncnn_networks import (
     Chain,
     Params,
     msr_resnet_chain,
