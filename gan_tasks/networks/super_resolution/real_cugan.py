@@ -55,8 +55,8 @@ class RealCugan(SizedModule):
     """UpCunet2x, 3x or 4x of Real-CUGAN, N×C×H×W in [0, 1] → N×C'×(scale·H)×(scale·W) in [0, 1].
 
     Args:
-        scale: output pixels per input pixel along a side: 2, 3 or 4. At scale 4 the output of both U-Nets has twice
-            the size of the image, a pixel shuffle enlarges it again, and the nearest enlargement of the image is added.
+        scale: output pixels per input pixel along a side: 2, 3 or 4. At scale 4 the U-Nets double the size, a
+            pixel shuffle doubles it again, and the image, enlarged without interpolation, is added.
         attention: scale channels by squeeze-and-excitation, which takes the mean over the whole image. Networks of
             the `no crop line` files have none.
         pro: the network works on 0.7 · image + 0.15.
@@ -162,7 +162,7 @@ class CorrectingUNet(nn.Module):
 
 
 class TwoConvs(nn.Module):
-    """Two 3×3 convolutions without padding, and optionally squeeze-and-excitation: N×inputs×H×W → N×outputs×(H-4)×(W-4)."""
+    """Two 3×3 convolutions and an optional squeeze-and-excitation, N×inputs×H×W → N×outputs×(H-4)×(W-4)."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, *, attention: bool) -> None:
         super().__init__()

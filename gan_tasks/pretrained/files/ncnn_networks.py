@@ -210,8 +210,8 @@ def bilinear(factor: int) -> Params:
 def recognise(layers: list[Layer]) -> list[str]:
     """Return the published names of the layers with weights, in their order.
 
-    Raises UserError with the first layer that differs if the layers are not exactly those of RRDBNet, SRVGGNetCompact,
-    MSRResNet or Real-CUGAN.
+    Raises UserError with the first layer that differs if the layers are not exactly those of RRDBNet,
+    SRVGGNetCompact, MSRResNet or Real-CUGAN.
     """
     kinds = [layer.kind for layer in layers]
     convs = kinds.count("Convolution")
@@ -236,4 +236,3 @@ def recognise(layers: list[Layer]) -> list[str]:
                 "was expected"
             )
     return chain.names
-
