@@ -7,18 +7,21 @@ padded once, and the skip connections are cropped. Modules have the names of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.blocks import pad_to_multiple
-from gan_tasks.networks.sizes import SizedModule
+from gan_tasks.networks.sizes import BlockwiseModule
 
 REDUCTION = 8
 """Channels of a block over those of its squeeze-and-excitation."""
 CORRECTION_MARGIN = 20
 """Pixels that the second U-Net removes from each side."""
+BLOCK_MULTIPLE, SMALLEST_BLOCK = 4, 64
+"""What the sides of blocks are multiples of, because of two downsamplings, and their least length in pixels."""
 PRO_GAIN, PRO_OFFSET = 0.7, 0.15
 """The `pro` networks work on 0.7 · image + 0.15, so that their output can exceed the range of the image."""
 
@@ -51,7 +54,7 @@ class Widths:
     deep: int = 256
 
 
-class RealCugan(SizedModule):
+class RealCugan(BlockwiseModule):
     """UpCunet2x, 3x or 4x of Real-CUGAN, N×C×H×W in [0, 1] → N×C'×(scale·H)×(scale·W) in [0, 1].
 
     Args:
@@ -99,16 +102,87 @@ class RealCugan(SizedModule):
 
     def run(self, x: Tensor) -> Tensor:
         """Run the layers in their own range of values. H and W must be 2 pixels or more."""
-        padding, multiple = self.enlargement.padding, self.enlargement.multiple
-        padded = reflected(x, padding, multiple)
+        padded = reflected(x, self.enlargement.padding, self.enlargement.multiple)
+        limit = self.max_block_pixels
+        if limit is not None and padded.shape[-2] * padded.shape[-1] > limit:
+            y = self.run_in_blocks(padded, limit)
+        else:
+            y = self.run_padded(padded)
+        # torch.export cannot know that a slice of this length lies within the result.
+        return picked(y, *(torch.arange(self.scale * side, device=x.device) for side in x.shape[-2:]))
+
+    def run_padded(self, padded: Tensor) -> Tensor:
+        """Run the layers on a padded image, or on a block of one. They remove the padding."""
         enlarged = self.unet1(padded)
         y = cropped(enlarged, CORRECTION_MARGIN) + self.unet2(enlarged)
         if self.conv_final is not None:
             y = functional.pixel_shuffle(cropped(self.conv_final(y), 1), 2)
-            image = cropped(padded, padding)
+            image = cropped(padded, self.enlargement.padding)
             y = y + functional.interpolate(image, scale_factor=float(self.scale), mode="nearest")
-        # torch.export cannot know that a slice of this length lies within the result.
-        return picked(y, *(torch.arange(self.scale * side, device=x.device) for side in x.shape[-2:]))
+        return y
+
+    def run_in_blocks(self, padded: Tensor, max_pixels: int) -> Tensor:
+        """Return the result of `run_padded`, computed in blocks of `max_pixels`.
+
+        No layer pads, so the blocks are exact parts of the whole if all use the means of the whole image. Each mean
+        needs a run of the layers before it.
+        """
+        margin = 2 * self.enlargement.padding
+        side = max(SMALLEST_BLOCK, (int(max_pixels**0.5) - margin) // BLOCK_MULTIPLE * BLOCK_MULTIPLE)
+        height, width = padded.shape[-2] - margin, padded.shape[-1] - margin
+        corners = list(product(range(0, height, side), range(0, width, side)))
+        blocks = [padded[..., top : top + side + margin, left : left + side + margin] for top, left in corners]
+        attentions = self._attentions()
+        try:
+            for attention, density in attentions:
+                total, count, kept = padded.new_zeros(()), 0, int(side * density)
+                for block, (top, left) in zip(blocks, corners, strict=True):
+                    features = self._features_before(attention, block)
+                    # What blocks share belongs to the one before.
+                    rows, columns = kept if top + side < height else None, kept if left + side < width else None
+                    features = features[..., :rows, :columns]
+                    total = total + features.sum((2, 3), keepdim=True)
+                    count += features.shape[-2] * features.shape[-1]
+                attention.mean = total / count
+            s = self.scale
+            y = padded.new_empty(len(padded), self.out_channels, s * height, s * width)
+            for block, (top, left) in zip(blocks, corners, strict=True):
+                y[..., s * top : s * (top + side), s * left : s * (left + side)] = self.run_padded(block)
+            return y
+        finally:
+            for attention, _ in attentions:
+                attention.mean = None
+
+    def _attentions(self) -> list[tuple[SqueezeExcitation, float]]:
+        """Return what uses means, in the order in which it runs, with the features per pixel of a side."""
+        stride = self.enlargement.stride
+        densities = {self.unet1.conv2: 1 / 2, self.unet2.conv2: stride / 2, self.unet2.conv3: stride / 4}
+        densities[self.unet2.conv4] = stride / 2
+        parts = ((convs.seblock, density) for convs, density in densities.items())
+        return [(part, density) for part, density in parts if isinstance(part, SqueezeExcitation)]
+
+    def _features_before(self, part: nn.Module, block: Tensor) -> Tensor:
+        """Run the layers on a block up to this part, and return its input."""
+
+        def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            raise Reached(inputs[0])
+
+        handle = part.register_forward_pre_hook(stop)
+        try:
+            self.run_padded(block)
+        except Reached as reached:
+            return reached.features
+        finally:
+            handle.remove()
+        raise AssertionError("the part did not run")
+
+
+class Reached(Exception):
+    """Ends a run of the layers before a part, whose input it holds."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
 
 
 class EnlargingUNet(nn.Module):
@@ -180,15 +254,19 @@ class SqueezeExcitation(nn.Module):
     """Multiply each channel by a weight that follows from the mean of all channels over the image.
 
     Hu et al. 2018, https://arxiv.org/abs/1709.01507
+
+    Attributes:
+        mean: the mean of each channel, if the input is only a part of the image; None: that of the input.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.mean: Tensor | None = None
         self.conv1 = nn.Conv2d(channels, channels // REDUCTION, 1)
         self.conv2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
+        mean = x.mean((2, 3), keepdim=True) if self.mean is None else self.mean
         return x * torch.sigmoid(self.conv2(functional.relu(self.conv1(mean))))
 
 

@@ -90,6 +90,24 @@ def test_the_export_takes_any_size(tmp_path: Path, published: PublishedUpCunet) 
         np.testing.assert_allclose(found, load_network(path)(x), rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize(("scale", "attention"), [(2, True), (3, True), (4, True), (2, False)])
+def test_blocks_give_the_result_of_the_whole_image(tmp_path: Path, scale: int, attention: bool) -> None:
+    published = trained(PublishedUpCunet(scale, (4, 8, 8, 8), se=attention))
+    model = PretrainedModel(save_pth(published, tmp_path / "n.pth"), device="cpu")
+    image = np.random.default_rng(0).integers(0, 256, (150, 131, 3), np.uint8)
+    image[:70] //= 4  # blocks with other means
+    whole = model.run_pixels(image)
+    model.max_memory_bytes = 100 * 100 * model.bytes_per_pixel
+    assert model.runs_in_tiles(*image.shape[:2])
+    in_blocks = model.run_pixels(image)
+    assert in_blocks.shape == (150 * scale, 131 * scale, 3)
+    assert np.abs(in_blocks.astype(int) - whole).max() <= 1
+    floats = image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
+    np.testing.assert_allclose(model.run(floats)[0].transpose(1, 2, 0).clip(-1, 1), whole / 127.5 - 1, atol=0.02)
+    model.max_memory_bytes = 2**40
+    np.testing.assert_array_equal(model.run_pixels(image), whole, "the means of another image were kept")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
