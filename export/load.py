@@ -9,7 +9,7 @@ from typing import Literal
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
-from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, find_bundled
+from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Suffixes of public checkpoints, which `pretrained/load.py` reads."""
@@ -42,8 +42,8 @@ def load_model(
     """Load a model from a path or a name.
 
     Args:
-        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, or the name of a bundled model,
-            such as realesrgan-x4plus (see `pretrained/bundled.py`).
+        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, or the name of a ready-made
+            model, such as realesrgan-x4plus (see `pretrained/bundled.py`).
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
             file has only `eval`.
@@ -76,20 +76,21 @@ def load_model(
 
         model = PretrainedModel(bundled.find() if bundled else path, device=device, mode=mode)
         if bundled:
-            model.title, model.notice, model.licence = bundled.name, NOTICE, LICENCE
+            package = bundled.package
+            model.title, model.notice, model.licence = bundled.name, package.notice, package.licence
         return model
     what = "does not exist" if not path.exists() else "contains no model"
     names = [model.name for model in BUNDLED_MODELS]
     suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
     expected = (
         f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "
-        f"({', '.join(suffixes)}), or the name of a bundled model ({', '.join(names)})"
+        f"({', '.join(suffixes)}), or the name of a ready-made model (`gan-tasks models` lists them)"
     )
     raise UserError(f"{path} {what}{nearest_model(path, names) or expected}")
 
 
 def nearest_model(path: Path, names: Sequence[str]) -> str:
-    """Return `: did you mean X?` for a misspelt path, suffix or name of a bundled model; empty if nothing is near."""
+    """Return `: did you mean X?` for a misspelt path, suffix or ready-made model; empty if nothing is near."""
     if not path.exists():
         if path.parent == Path() and (hint := did_you_mean(path.name, names)):
             return hint

@@ -18,6 +18,7 @@ from gan_tasks.apps.cli.commands.doctor import Doctor
 from gan_tasks.apps.cli.commands.evaluate import Compare, Evaluate
 from gan_tasks.apps.cli.commands.export import Export, InterpolateNetworks, Verify
 from gan_tasks.apps.cli.commands.inspect import Inspect
+from gan_tasks.apps.cli.commands.models import Models
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
@@ -38,6 +39,7 @@ COMMANDS: dict[str, type[Command]] = {
     "interpolate-networks": InterpolateNetworks,
     "verify": Verify,
     "serve": Serve,
+    "models": Models,
     "inspect": Inspect,
     "check": Check,
     "doctor": Doctor,

@@ -13,6 +13,7 @@ from typing import Any
 
 import command_line
 import python_names
+import ready_made
 import rest
 import transfer
 from options import fields_table
@@ -43,5 +44,7 @@ def generate(what: str) -> list[str]:
         "routes": rest.routes,
         "limits": rest.limits,
         "transfers": transfer.transfers,
+        "ready-made-models": ready_made.models,
+        "ready-made-packages": ready_made.packages,
     }
     return makers[name]()

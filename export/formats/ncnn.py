@@ -12,10 +12,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.pretrained.conversion import State
-from gan_tasks.pretrained.files.ncnn import (
-    FLOAT16,
-    FLOAT32,
-    MAGIC,
+from gan_tasks.pretrained.files.ncnn import FLOAT16, FLOAT32, MAGIC
+from gan_tasks.pretrained.files.ncnn_networks import (
     Chain,
     Params,
     msr_resnet_chain,

@@ -14,11 +14,14 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.export.models.base import FloatImages, check_output, output_shape
+from gan_tasks.datasets.images import to_float
+from gan_tasks.export.models.base import FloatImages, check_output, from_float, output_shape
 from gan_tasks.export.models.interruption import Check, current_check
 from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel
+from gan_tasks.export.models.tiling import Planes
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.sizes import BlockwiseModule
 from gan_tasks.spec import ModelSpec
 from gan_tasks.training.runtime import pick_device
 
@@ -84,6 +87,20 @@ class TorchModel(TiledModel):
         height, width = self.spec.output_size or (side, side)
         inputs = [torch.empty(shape, device="meta") for shape in input_shapes(self.spec, 1, height, width)]
         return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))
+
+    def _run_in_tiles(self, image: Planes, *, in_levels: bool) -> Planes:
+        """Run as `TiledModel` does. A network that computes blocks itself gets the whole image (`BlockwiseModule`)."""
+        parts = [part for part in self.network.modules() if isinstance(part, BlockwiseModule)]
+        if not parts:
+            return super()._run_in_tiles(image, in_levels=in_levels)
+        try:
+            for part in parts:
+                part.max_block_pixels = self.max_memory_bytes // self.bytes_per_pixel
+            output = self.run_network(to_float(image[0].transpose(1, 2, 0))[None] if in_levels else image)[0]
+        finally:
+            for part in parts:
+                part.max_block_pixels = None
+        return from_float(output, image.dtype).transpose(2, 0, 1) if in_levels else output
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         with torch.inference_mode(), checked_between_layers(current_check()):

@@ -21,6 +21,16 @@ class SizedModule(nn.Module):
     """Tiles of an image start at multiples of this, so that attention windows are at the same places in each."""
 
 
+class BlockwiseModule(SizedModule):
+    """A sized module that uses means over the whole image, so that tiles would differ from it.
+
+    It can compute an image block by block, in more time and less memory, with the result of the whole image.
+    """
+
+    max_block_pixels: int | None = None
+    """The most pixels of the image that it computes at once; None: all. Leave it None for export."""
+
+
 class Sizes(NamedTuple):
     """See `ModelSpec`, whose fields these are."""
 

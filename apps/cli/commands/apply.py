@@ -28,8 +28,7 @@ class Apply(Checked, Command):
 
     model: Positional[Path]
     """The model: a run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx file, or
-    the name of a ready-made model (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). An .onnx
-    file needs no torch."""
+    the name of a ready-made model (`gan-tasks models` lists them). An .onnx file needs no torch."""
     input: Positional[Path]
     """An image, a video, or a folder of images and videos. Subfolders are included, and hidden files are left out."""
     output: Positional[Path]

@@ -27,7 +27,7 @@ class Inspect(Command):
     """Describe a run, a checkpoint, a model, a file of weights, an image or a video."""
 
     file: Positional[Path]
-    """The file or folder."""
+    """The file or folder, or the name of a ready-made model."""
 
     def run(self) -> int:
         for line in inspect(self.file):
@@ -44,6 +44,7 @@ def inspect(path: Path) -> Iterator[str]:
     from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
     from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES, nearest_model
+    from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
@@ -52,7 +53,11 @@ def inspect(path: Path) -> Iterator[str]:
     elif path.suffix.lower() == ".onnx" and path.is_file():
         yield from onnx_lines(path)
     elif path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
-        yield from weights_lines(path)
+        yield from weights_lines(path, path)
+    elif bundled := find_bundled(path):
+        yield f"ready-made model of {bundled.package.project}: {bundled.summary}"
+        yield f"licence: {bundled.package.licence}; {bundled.package.licence_url}"
+        yield from weights_lines(bundled.find(), path)
     elif path.is_file() and kind_of(path) == "image":
         yield from image_lines(path)
     elif is_video(path) and path.is_file():
@@ -61,9 +66,13 @@ def inspect(path: Path) -> Iterator[str]:
         what = "is none of these" if path.exists() else "does not exist"
         suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
         weights = f"weights ({', '.join(suffixes)})"
-        expected = f": expected a run folder, a checkpoint, an .onnx file, {weights}, an image or a video"
+        expected = (
+            f": expected a run folder, a checkpoint, an .onnx file, {weights}, an image, a video, or the name of a "
+            "ready-made model"
+        )
+        names = [model.name for model in BUNDLED_MODELS]
         known = (".onnx", *suffixes, *sorted(IMAGE_SUFFIXES)) if path.is_file() else ()
-        raise UserError(f"{path} {what}{did_you_mean(path.suffix, known) or nearest_model(path, ()) or expected}")
+        raise UserError(f"{path} {what}{did_you_mean(path.suffix, known) or nearest_model(path, names) or expected}")
 
 
 def run_lines(path: Path) -> Iterator[str]:
@@ -179,8 +188,11 @@ def card_lines(card: str) -> Iterator[str]:
     yield from card.rstrip().splitlines()
 
 
-def weights_lines(path: Path) -> Iterator[str]:
-    """The architecture of a public checkpoint; the tensors of any other .safetensors file."""
+def weights_lines(path: Path, shown: Path) -> Iterator[str]:
+    """The architecture of a public checkpoint; the tensors of any other .safetensors file.
+
+    shown: what commands call it: its path, or its name.
+    """
     try:
         from gan_tasks.pretrained.load import load_pretrained
 
@@ -197,7 +209,7 @@ def weights_lines(path: Path) -> Iterator[str]:
     if usage := pretrained.usage:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)
-        yield from suggested(commands_for(path, usage.spec))
+        yield from suggested(commands_for(shown, usage.spec))
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

@@ -19,8 +19,8 @@ class Serve(Checked, Command):
 
     models: Positional[tuple[Path, ...]]
     """One or more models: .onnx files, run folders, published .pth, .safetensors or .param files, or names of
-    ready-made models (realesrgan-x4plus, realesrgan-x4plus-anime, realesrgan-animevideov3). Each has a tab. The
-    directions of one training share a tab, and so do models of super-resolution. PyTorch runs all but .onnx files."""
+    ready-made models (`gan-tasks models` lists them). Each has a tab. The directions of one training share a tab, and
+    so do models of super-resolution. PyTorch runs all but .onnx files."""
     host: str = "127.0.0.1"
     """The address to listen on. 0.0.0.0 lets other machines connect, which needs --token-file or --no-token."""
     port: Annotated[int, Range(0, 65_535)] = 7860

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
@@ -47,6 +48,8 @@ WRAPPING_MODULES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_
 """Modules that torch.compile and FSDP put around a network or a part of it."""
 PREFIXES = ("module.", "netG.")
 """Prefixes that are removed if all keys have them."""
+VARIANT_MARKER = "pro"
+"""An entry beside the weights of Real-CUGAN that marks a variant of the network, with any value: not a weight."""
 EXPECTED = f"a dict of tensors (a network's state_dict), bare or under a name such as {', '.join(WRAPPERS)}"
 
 
@@ -134,6 +137,8 @@ def _walk(
     if len(seen) > MAX_DICTS:
         raise UserError(f"it holds more than {MAX_DICTS} dicts, expected {EXPECTED}")
     entries = dict(dict.items(content))  # an OrderedDict of a file may have an attribute `items` of its own
+    if isinstance(entries.get(VARIANT_MARKER), str | int | float):
+        entries[VARIANT_MARKER] = torch.empty(0)
     if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries.items()):
         check_names(entries)
         yield name, {key: value.detach() for key, value in entries.items()}
@@ -182,7 +187,7 @@ def _cleaned(name: str, tensors: dict[str, Tensor], is_averaged: bool = False) -
     for module in WRAPPING_MODULES:
         tensors = {key.replace(module, ""): tensor for key, tensor in tensors.items()}
     for prefix in PREFIXES * MAX_DEPTH:
-        if all(key.startswith(prefix) for key in tensors):
+        if all(key.startswith(prefix) for key in tensors if key != VARIANT_MARKER):
             tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     return StateDict(name, tensors, is_averaged and not NOT_AVERAGED.search(name))
 

