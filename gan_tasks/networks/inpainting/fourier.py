@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from gan_tasks.networks.layers import Conv2d, ReflectionPad2d
 
@@ -36,13 +37,13 @@ class FourierConv(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.from_local, self.from_global, self.norms = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        for target, width in (("local", outputs.of_local), ("global", outputs.of_global)):
+        for target, width in (("to_local", outputs.of_local), ("to_global", outputs.of_global)):
             if width == 0:
                 continue
             self.norms[target] = nn.BatchNorm2d(width)
             if inputs.of_local:
                 self.from_local[target] = padded_conv(inputs.of_local, width, stride=stride)
-            if inputs.of_global and target == "local":
+            if inputs.of_global and target == "to_local":
                 self.from_global[target] = padded_conv(inputs.of_global, width, stride=stride)
             elif inputs.of_global:
                 self.from_global[target] = SpectralTransform(inputs.of_global, width, quadrants=quadrants)
@@ -144,29 +145,38 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-# ONNX's Fourier transforms are slow or missing in many runtimes. Products of matrices, which the graph computes for
-# the size of its input, run everywhere. Features are small, so that they take little of the time.
+# ONNX's Fourier transforms are slow or missing in many runtimes. Products with matrices, which the graph computes for
+# the size of its input, run everywhere. The features are small, so that they take little of the time.
 
 
 def spectrum_by_matrices(image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the real and the imaginary part of `spectrum_of`, each N×C×H×(W // 2 + 1)."""
     height, width = image.shape[-2:]
-    cosine, sine = waves(width, width, width // 2 + 1, image)
-    real, imaginary = image @ cosine, -(image @ sine)
+    cosine, sine = waves(width, width // 2 + 1, width, image)
+    real, imaginary = linear(image, cosine).mT, linear(image, -sine).mT
     cosine, sine = waves(height, height, height, image)
-    return cosine @ real + sine @ imaginary, cosine @ imaginary - sine @ real
+    real, imaginary = (
+        linear(real, cosine) + linear(imaginary, sine),
+        linear(imaginary, cosine) - linear(real, sine),
+    )
+    return real.mT, imaginary.mT
 
 
 def image_by_matrices(real: Tensor, imaginary: Tensor, width: int) -> Tensor:
     """Return `image_of` for the real and the imaginary part, each N×C×H×(W // 2 + 1)."""
     height, frequencies = real.shape[-2:]
     cosine, sine = waves(height, height, height, real)
-    real, imaginary = cosine @ real - sine @ imaginary, cosine @ imaginary + sine @ real
-    cosine, sine = waves(width, frequencies, width, real)
+    real, imaginary = real.mT, imaginary.mT
+    real, imaginary = (
+        linear(real, cosine) - linear(imaginary, sine),
+        linear(imaginary, cosine) + linear(real, sine),
+    )
+    cosine, sine = waves(width, width, frequencies, real)
     # The other half of the spectrum mirrors this one, without the frequencies 0 and W/2.
     index = torch.arange(frequencies, device=real.device)
-    count = torch.where((index == 0) | (2 * index == width), 1.0, 2.0)[:, None].to(real.dtype)
-    return real @ (count * cosine) - imaginary @ (count * sine)
+    is_single = (index == 0) | (2 * index == torch.full_like(index[:1], width))
+    count = torch.where(is_single, 1.0, 2.0).to(real.dtype)
+    return linear(real.mT, count * cosine) - linear(imaginary.mT, count * sine)
 
 
 def waves(period: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,6 +185,7 @@ def waves(period: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, T
     Whole periods are removed in integers, so that the angles are exact.
     """
     row, column = (torch.arange(count, device=like.device) for count in (rows, columns))
-    angle = (row[:, None] * column % period).to(like.dtype) * (2 * math.pi) / period
-    scale = torch.ones_like(row if rows == period else column, dtype=like.dtype).sum().rsqrt()
+    length = torch.full((1,), period, device=like.device)  # a tensor, because ONNX has no other free number
+    angle = (row[:, None] * column % length).to(like.dtype) * (2 * math.pi) / length.to(like.dtype)
+    scale = length.to(like.dtype).rsqrt()
     return angle.cos() * scale, angle.sin() * scale

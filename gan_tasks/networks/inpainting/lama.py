@@ -115,15 +115,16 @@ class Lama(SizedModule):
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         x = image if mask is None else torch.cat([image * (1 - mask), mask], dim=1)
-        height, width = x.shape[-2:]
-        x = pad_to_multiple(x, 1, self.minimum_size)
+        multiple, (height, width) = self.coarse.size_multiple, x.shape[-2:]
+        if not torch.compiler.is_exporting():  # an exported network gets no smaller image
+            x = pad_to_multiple(x, 1, self.minimum_size)
+        # Padding and cropping are selections of rows and columns, which can be exported for sizes that are not known.
         for axis in (-2, -1):
-            x = x.index_select(axis, mirrored(x.shape[axis], self.coarse.size_multiple, x.device))
-        return self.coarse.run(x)[..., :height, :width]
-
-
-def mirrored(length: int, multiple: int, device: torch.device) -> Tensor:
-    """Return the positions of symmetric padding, 0 … length - 1, length - 1, length - 2 …, up to a multiple."""
-    count = (length + multiple - 1) // multiple * multiple
-    positions = torch.arange(count, device=device)
-    return torch.minimum(positions, 2 * length - 1 - positions)
+            length = x.shape[axis]
+            count = (length + multiple - 1) // multiple * multiple
+            index = torch.arange(count, device=x.device)
+            x = x.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
+        y = self.coarse.run(x)
+        for axis, length in ((-2, height), (-1, width)):
+            y = y.index_select(axis, torch.arange(length, device=y.device))
+        return y

@@ -15,18 +15,18 @@ from gan_tasks.spec import InputSpec, ModelSpec
 STEM = "model.1"
 
 FOURIER_NAMES = {
-    "from_local.local.1": "ffc.convl2l",
-    "from_local.global.1": "ffc.convl2g",
-    "from_global.local.1": "ffc.convg2l",
-    "from_global.global.reduce.0": "ffc.convg2g.conv1.0",
-    "from_global.global.reduce.1": "ffc.convg2g.conv1.1",
-    "from_global.global.unit.conv": "ffc.convg2g.fu.conv_layer",
-    "from_global.global.unit.norm": "ffc.convg2g.fu.bn",
-    "from_global.global.quadrant_unit.conv": "ffc.convg2g.lfu.conv_layer",
-    "from_global.global.quadrant_unit.norm": "ffc.convg2g.lfu.bn",
-    "from_global.global.expand": "ffc.convg2g.conv2",
-    "norms.local": "bn_l",
-    "norms.global": "bn_g",
+    "from_local.to_local.1": "ffc.convl2l",
+    "from_local.to_global.1": "ffc.convl2g",
+    "from_global.to_local.1": "ffc.convg2l",
+    "from_global.to_global.reduce.0": "ffc.convg2g.conv1.0",
+    "from_global.to_global.reduce.1": "ffc.convg2g.conv1.1",
+    "from_global.to_global.unit.conv": "ffc.convg2g.fu.conv_layer",
+    "from_global.to_global.unit.norm": "ffc.convg2g.fu.bn",
+    "from_global.to_global.quadrant_unit.conv": "ffc.convg2g.lfu.conv_layer",
+    "from_global.to_global.quadrant_unit.norm": "ffc.convg2g.lfu.bn",
+    "from_global.to_global.expand": "ffc.convg2g.conv2",
+    "norms.to_local": "bn_l",
+    "norms.to_global": "bn_g",
 }
 """Modules of a `FourierConv` → published names. Those of channels that are absent are in no file."""
 
