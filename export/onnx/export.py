@@ -108,6 +108,7 @@ def export_onnx(
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     spec = model.spec
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
+    graph.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # strides of other formats limit H and W
     run_strip_wise(graph, False)  # strip-wise loops cannot be exported
     sizes = legal_sizes(spec)
     proto = to_onnx(graph)
