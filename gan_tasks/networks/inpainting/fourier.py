@@ -110,34 +110,11 @@ class FourierUnit(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        y = self.activation(self.norm(self.conv(spectrum_of(x))))
-        return image_of(y, height, width)
-
-
-def spectrum_of(image: Tensor) -> Tensor:
-    """Return the orthonormal Fourier transform of real images, N×C×H×W → N×2C×H×(W // 2 + 1).
-
-    The real and the imaginary part of a channel follow one another. The precision is at least float32.
-    """
-    image = at_least_float32(image)
-    if torch.compiler.is_exporting():
-        real, imaginary = spectrum_by_matrices(image)
-        return torch.stack([real, imaginary], dim=2).flatten(1, 2)
-    spectrum = torch.view_as_real(torch.fft.rfft2(image, norm="ortho"))
-    return spectrum.permute(0, 1, 4, 2, 3).flatten(1, 2)
-
-
-def image_of(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """Return the images of this size of which `spectrum_of` gives the spectrum, N×2C×H×(W // 2 + 1) → N×C×H×W.
-
-    A spectrum that no real image has is projected: of the frequencies 0 and W/2 the imaginary part is ignored.
-    """
-    parts = at_least_float32(spectrum).unflatten(1, (-1, 2))
-    if torch.compiler.is_exporting():
-        return image_by_matrices(parts[:, :, 0], parts[:, :, 1], width)
-    values = torch.view_as_complex(parts.permute(0, 1, 3, 4, 2).contiguous())
-    return torch.fft.irfft2(values, s=(height, width), norm="ortho")
+        x = at_least_float32(x)
+        make = MatrixTransform if torch.compiler.is_exporting() else FastTransform
+        transform = make(x)
+        spectrum = self.activation(self.norm(self.conv(transform.spectrum_of(x))))
+        return transform.image_of(at_least_float32(spectrum))
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -145,38 +122,60 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-# ONNX's Fourier transforms are slow or missing in many runtimes. Products with matrices, which the graph computes for
-# the size of its input, run everywhere. The features are small, so that they take little of the time.
+class FastTransform:
+    """The orthonormal Fourier transform of real images of a size, and its inverse.
+
+    A spectrum is N×2C×H×(W // 2 + 1): the real and the imaginary part of a channel follow one another.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.size = like.shape[-2:]
+
+    def spectrum_of(self, image: Tensor) -> Tensor:
+        """Map N×C×H×W to its spectrum."""
+        spectrum = torch.view_as_real(torch.fft.rfft2(image, norm="ortho"))
+        return spectrum.permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+    def image_of(self, spectrum: Tensor) -> Tensor:
+        """Map a spectrum to N×C×H×W. The imaginary part of the frequencies 0 and W/2 is ignored if it is not 0."""
+        parts = spectrum.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2)
+        return torch.fft.irfft2(torch.view_as_complex(parts.contiguous()), s=self.size, norm="ortho")
 
 
-def spectrum_by_matrices(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the real and the imaginary part of `spectrum_of`, each N×C×H×(W // 2 + 1)."""
-    height, width = image.shape[-2:]
-    cosine, sine = waves(width, width // 2 + 1, width, image)
-    real, imaginary = linear(image, cosine).mT, linear(image, -sine).mT
-    cosine, sine = waves(height, height, height, image)
-    real, imaginary = (
-        linear(real, cosine) + linear(imaginary, sine),
-        linear(imaginary, cosine) - linear(real, sine),
-    )
-    return real.mT, imaginary.mT
+class MatrixTransform:
+    """The same as products with matrices, which a graph computes for the size of its input.
+
+    ONNX's own Fourier transforms are missing in many runtimes. PyTorch's are faster than these products.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        height, width = like.shape[-2:]
+        # Both matrices map to the real parts of all frequencies, and then their imaginary parts. The one of the
+        # columns maps from complex numbers in the same order.
+        cosine, sine = waves(width, width // 2 + 1, width, like)
+        self.of_rows = torch.cat([cosine, -sine])
+        cosine, sine = waves(height, height, height, like)
+        self.of_columns = torch.cat([torch.cat([cosine, sine], dim=1), torch.cat([-sine, cosine], dim=1)])
+        # The other half of the spectrum mirrors this one, without the frequencies 0 and W/2.
+        frequency = torch.arange(width // 2 + 1, device=like.device)
+        is_single = (frequency == 0) | (2 * frequency == torch.full_like(frequency[:1], width))
+        self.count = torch.where(is_single, 1.0, 2.0).to(like.dtype).repeat(2)[:, None]
+
+    def spectrum_of(self, image: Tensor) -> Tensor:
+        """Map N×C×H×W to its spectrum."""
+        of_rows = torch.cat(transposed_halves(linear(image, self.of_rows)), dim=-1)
+        return torch.stack(transposed_halves(linear(of_rows, self.of_columns)), dim=2).flatten(1, 2)
+
+    def image_of(self, spectrum: Tensor) -> Tensor:
+        """Map a spectrum to N×C×H×W."""
+        real, imaginary = spectrum.unflatten(1, (-1, 2)).unbind(2)
+        of_rows = linear(torch.cat([real.mT, imaginary.mT], dim=-1), self.of_columns.mT)
+        return linear(torch.cat(transposed_halves(of_rows), dim=-1), (self.count * self.of_rows).mT)
 
 
-def image_by_matrices(real: Tensor, imaginary: Tensor, width: int) -> Tensor:
-    """Return `image_of` for the real and the imaginary part, each N×C×H×(W // 2 + 1)."""
-    height, frequencies = real.shape[-2:]
-    cosine, sine = waves(height, height, height, real)
-    real, imaginary = real.mT, imaginary.mT
-    real, imaginary = (
-        linear(real, cosine) - linear(imaginary, sine),
-        linear(imaginary, cosine) + linear(real, sine),
-    )
-    cosine, sine = waves(width, width, frequencies, real)
-    # The other half of the spectrum mirrors this one, without the frequencies 0 and W/2.
-    index = torch.arange(frequencies, device=real.device)
-    is_single = (index == 0) | (2 * index == torch.full_like(index[:1], width))
-    count = torch.where(is_single, 1.0, 2.0).to(real.dtype)
-    return linear(real.mT, count * cosine) - linear(imaginary.mT, count * sine)
+def transposed_halves(x: Tensor) -> list[Tensor]:
+    """Split the last dimension, N×C×rows×2·columns, and transpose each half: N×C×columns×rows."""
+    return [half.mT for half in x.unflatten(-1, (2, -1)).unbind(-2)]
 
 
 def waves(period: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
