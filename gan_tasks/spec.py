@@ -112,7 +112,9 @@ class ModelSpec:
         if (first is None) != (self.output_size is not None):
             raise ValueError("expected output_size for models without an image input, and only for these")
         if self.fixed_size and (first is None or self.minimum_size % self.size_multiple):
-            raise ValueError("a fixed size needs an image input, and a minimum_size that is a multiple of size_multiple")
+            raise ValueError(
+                "a fixed size needs an image input, and a minimum_size that is a multiple of size_multiple"
+            )
 
     def __str__(self) -> str:
         taken = ", ".join(

@@ -89,8 +89,8 @@ class SpectralTransform(nn.Module):
         y = x + self.unit(x)
         if self.quadrant_unit is not None:
             y = y + self.quadrant_unit(quadrants_of(x[:, : x.shape[1] // 4])).repeat(1, 1, 2, 2)
-        y = self.expand(y)
-        return y
+        transformed: Tensor = self.expand(y)
+        return transformed
 
 
 def quadrants_of(x: Tensor) -> Tensor:
@@ -139,7 +139,8 @@ class FastTransform:
     def image_of(self, spectrum: Tensor) -> Tensor:
         """Map a spectrum to N×C×H×W. The imaginary part of the frequencies 0 and W/2 is ignored if it is not 0."""
         parts = spectrum.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2)
-        return torch.fft.irfft2(torch.view_as_complex(parts.contiguous()), s=self.size, norm="ortho")
+        image: Tensor = torch.fft.irfft2(torch.view_as_complex(parts.contiguous()), s=self.size, norm="ortho")
+        return image
 
 
 class MatrixTransform:

@@ -51,14 +51,16 @@ class MiGan(SizedModule):
         for level, width in enumerate(widths):
             below = widths[max(0, level - 1)]
             self.encoder.append(EncoderBlock(width, below, halves=level > 0))
-            self.decoder.append(DecoderBlock(below, width, channels, side=LOWEST_RESOLUTION * 2**level if level else 0))
+            self.decoder.append(
+                DecoderBlock(below, width, channels, side=LOWEST_RESOLUTION * 2**level if level else 0)
+            )
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         x = image if mask is None else torch.cat([0.5 - mask, image * (1 - mask)], dim=1)
         height, width = x.shape[-2:]
         if max(height, width) > self.side:
             raise UserError(
-                f"this MI-GAN takes images of {self.side}×{self.side} px and got {width}×{height} px: scale or crop it"
+                f"this MI-GAN takes {self.side}×{self.side} px and got an image of {width}×{height} px: scale or crop it"
             )
         return self.run(pad_to_multiple(x, 1, self.side))[..., :height, :width]
 
@@ -69,7 +71,7 @@ class MiGan(SizedModule):
         for down in reversed(self.encoder):
             features, x = down(x)
             kept.append(features)
-        image = None
+        image: Tensor | None = None
         for up in self.decoder:
             x, image = up(x, kept.pop(), image)
         assert image is not None

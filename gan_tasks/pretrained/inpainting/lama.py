@@ -66,7 +66,9 @@ def build_lama(state: State) -> Lama:
     )
     has_quadrants = any(".ffc.convg2g.lfu." in key for key in state)
     if has_quadrants and of_global % 8:
-        raise UserError(f"it has {of_global} global channels: expected a multiple of 8 for a local Fourier unit (lfu)")
+        raise UserError(
+            f"it has {of_global} global channels: expected a multiple of 8 for a local Fourier unit (lfu)"
+        )
     if inputs < 2:
         raise UserError(f"{STEM}.ffc.convl2l takes {inputs} channels: expected those of an image and a mask")
     return assemble(

@@ -1,7 +1,7 @@
 """MI-GAN's inference checkpoints: https://github.com/Picsart-AI-Research/MI-GAN (Sargsyan et al. 2023).
 
-The layers are called by the size of their features, `encoder.b256` … `encoder.b4` and `synthesis.b4` … `synthesis.b256`.
-A file also holds the constant filters of the resampling, under names that differ between two versions of the code.
+The layers are called by the size of their features: `encoder.b256` … `encoder.b4`, `synthesis.b4` … `synthesis.b256`. A
+file also holds the constant filters of the resampling, under names that differ between two versions of the code.
 """
 
 import math
@@ -66,7 +66,7 @@ def build_migan(state: State) -> MiGan:
 
 
 def without_constants(state: State) -> dict[str, Tensor]:
-    """Remove the filters of the resampling. Raises UserError for one that is not the constant of the published code."""
+    """Remove the constant filters. Raises UserError for one that is not that of the published code."""
     kept = {}
     for key, tensor in state.items():
         end = next((end for end in CONSTANTS if key.endswith(f".{end}")), None)
