@@ -31,6 +31,7 @@ NETWORKS = (
     "inpainting",
     "inpainting --preset deepfill-v1",
     "inpainting --preset context-encoder",
+    "inpainting --preset lama",
 )
 
 

@@ -150,10 +150,10 @@ LAMA = InpaintingConfig(
 )
 """LaMa's recipe, as far as its parts are here. These differ from the paper:
 
-- Its perceptual loss needs a dilated ResNet that was trained for segmentation. Here it is that of VGG16, and it is off
+- Its perceptual loss needs a dilated ResNet that was trained for segmentation. Here it is that of VGG16. It is off
   until `--perceptual` gives it a weight, because the weights of the VGG have to be given or downloaded.
-- The discriminator gets the result with the known pixels put back, and all its patches count as generated. In the paper
-  it gets the whole output, and patches outside the mask count as real.
+- The discriminator gets the result with the known pixels put back, and all its patches count as generated. In the
+  paper it gets the whole output, and patches outside the mask count as real.
 - R1: the paper's weight of 0.001 is for the sum of the logits and for images in [0, 1]. For their mean and images in
   [-1, 1] it is 0.004 · 361², as crops of 256 pixels have 19×19 logits.
 - Feature matching: the paper's weight of 100 is for squared differences. 10 is pix2pixHD's for absolute ones.

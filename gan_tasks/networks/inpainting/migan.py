@@ -60,7 +60,7 @@ class MiGan(SizedModule):
         height, width = x.shape[-2:]
         if max(height, width) > self.side:
             raise UserError(
-                f"this MI-GAN takes {self.side}×{self.side} px and got an image of {width}×{height} px: scale or crop it"
+                f"MI-GAN takes {self.side}×{self.side} px here, and the image is {width}×{height} px: scale it down"
             )
         return self.run(pad_to_multiple(x, 1, self.side))[..., :height, :width]
 

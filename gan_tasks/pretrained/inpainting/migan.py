@@ -1,7 +1,7 @@
 """MI-GAN's inference checkpoints: https://github.com/Picsart-AI-Research/MI-GAN (Sargsyan et al. 2023).
 
-The layers are called by the size of their features: `encoder.b256` … `encoder.b4`, `synthesis.b4` … `synthesis.b256`. A
-file also holds the constant filters of the resampling, under names that differ between two versions of the code.
+The layers are called by the size of their features: `encoder.b256` … `encoder.b4`, `synthesis.b4` … `synthesis.b256`.
+A file also holds the constant filters of the resampling, under names that differ between two versions of the code.
 """
 
 import math
