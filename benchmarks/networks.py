@@ -36,6 +36,7 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.lama import lama
 from gan_tasks.networks.sizes import SizedModule
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.networks.translation import TranslationNetwork, translation_generator
@@ -103,6 +104,7 @@ SUBJECTS = {
     "deepfill-v1": Subject(deepfill_v1, 128, "inpaint"),
     "deepfill-v2": Subject(deepfill_v2, 128, "inpaint"),
     "context-encoder": Subject(context_encoder, 128, "inpaint"),
+    "lama": Subject(lama, 128, "inpaint"),
     "vgg16": Subject(lambda: Vgg("vgg16"), 128, None),
     "vgg19": Subject(lambda: Vgg("vgg19"), 128, None),
     "inception-2015": Subject(Inception2015, 299, None),

@@ -72,6 +72,8 @@ class ModelSpec:
     scale: output pixels per input pixel, along each side.
     size_multiple, minimum_size: the network accepts heights and widths that are multiples of `size_multiple` and at
         least `minimum_size`, in pixels. The runtime pads and crops images of other sizes.
+    fixed_size: whether the network accepts images of `minimum_size` × `minimum_size` pixels alone. The runtime pads
+        smaller images.
     receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
         suffices in practice, if the theoretical radius is larger.
     global_statistics: whether features are normalised over the whole image, as by instance and group norm. Tiles then
@@ -92,6 +94,7 @@ class ModelSpec:
     scale: int = 1
     size_multiple: int = 1
     minimum_size: int = 1
+    fixed_size: bool = False
     receptive_field: int = 24
     global_statistics: bool = False
     tile_multiple: int = 1
@@ -114,6 +117,10 @@ class ModelSpec:
             raise ValueError(f"the first input with a size is {first}: expected an image of any size")
         if (first is None) != (self.output_size is not None):
             raise ValueError("expected output_size for models without an image input, and only for these")
+        if self.fixed_size and (first is None or self.minimum_size % self.size_multiple):
+            raise ValueError(
+                "a fixed size needs an image input, and a minimum_size that is a multiple of size_multiple"
+            )
 
     def __str__(self) -> str:
         taken = ", ".join(

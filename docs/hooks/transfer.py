@@ -33,6 +33,7 @@ NETWORKS = (
     "inpainting",
     "inpainting --preset deepfill-v1",
     "inpainting --preset context-encoder",
+    "inpainting --preset lama",
 )
 
 

@@ -14,7 +14,7 @@ from gan_tasks.datasets.images import ImageError, Pixels, fit_channels, to_float
 from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.export.inference.blending import correction, dilated
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
-from gan_tasks.export.inference.regions import regions, whole
+from gan_tasks.export.inference.regions import LEAST_SIDE_PX, regions, whole
 from gan_tasks.export.models.alpha import split_alpha
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 
@@ -42,6 +42,9 @@ def fill(
         mask: H×W bool, True for masked pixels.
         sketch: H×W bool, True on lines that the filled content follows.
 
+    A network of a fixed size gets each part padded to it. A part that is larger, because the masked region is, is
+    scaled down first and loses detail.
+
     An image with an empty mask is returned unchanged. Raises ImageError for a mask or sketch of another size and for
     a mask that covers the whole image, and UserError for a sketch if the model takes none.
     """
@@ -57,12 +60,9 @@ def fill(
     strategy = options.strategy
     if strategy == "original" and not fits(model, mask.shape):
         strategy = "crop"
-        notes.append(
-            f"the whole image needs more than {model.max_memory_bytes / 2**30:.1f} GiB: "
-            "each masked region was filled with its surroundings instead"
-        )
+        notes.append(f"{why_not_whole(model)}: each masked region was filled with its surroundings instead")
     left = mask.copy()
-    for region in regions(mask) if strategy == "crop" else [whole(mask)]:
+    for region in regions(mask, least_side_px=least_side(model)) if strategy == "crop" else [whole(mask)]:
         part = colour[region.place]
         lines = None if sketch is None else sketch[region.place]
         size = region.size if strategy == "original" else working_size(model, region.size)
@@ -92,15 +92,33 @@ def check(model: Model, image: Pixels, mask: Mask, sketch: Mask | None) -> None:
 
 
 def fits(model: Model, size: tuple[int, ...]) -> bool:
-    """Return whether a whole image of this (height, width) fits the model's memory limit."""
+    """Return whether an image of this (height, width) fits the model's fixed size, if it has one, and its memory."""
     height, width = size
+    if model.spec.fixed_size:
+        return max(size) <= model.spec.minimum_size
     attention = ATTENTION_BYTES * (height * width / 64) ** 2
     return not model.runs_in_tiles(height, width) and attention <= model.max_memory_bytes
 
 
+def why_not_whole(model: Model) -> str:
+    """Return why the network does not get the whole image."""
+    side = model.spec.minimum_size
+    if model.spec.fixed_size:
+        return f"{model.title} takes {side} × {side} px at most"
+    return f"the whole image needs more than {model.max_memory_bytes / 2**30:.1f} GiB"
+
+
+def least_side(model: Model) -> int:
+    """Return the smallest side of a part that is cut out of a large image, in pixels."""
+    return model.spec.minimum_size if model.spec.fixed_size else LEAST_SIDE_PX
+
+
 def working_size(model: Model, size: tuple[int, int]) -> tuple[int, int]:
     """Return the (height, width) at which the network gets a part: its own size, or a smaller one that fits."""
-    factor = min(1.0, WORKING_SIDE_PX / (size[0] * size[1]) ** 0.5)
+    if model.spec.fixed_size:
+        factor = min(1.0, model.spec.minimum_size / max(size))
+    else:
+        factor = min(1.0, WORKING_SIDE_PX / (size[0] * size[1]) ** 0.5)
     while True:
         smaller = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
         if fits(model, smaller):

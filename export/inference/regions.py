@@ -46,8 +46,11 @@ def whole(mask: Mask) -> Region:
     return Region(0, mask.shape[0], 0, mask.shape[1], mask)
 
 
-def regions(mask: Mask) -> Iterator[Region]:
-    """Yield the masked regions from top to bottom, each with surroundings of at least half its size on each side."""
+def regions(mask: Mask, *, least_side_px: int = LEAST_SIDE_PX) -> Iterator[Region]:
+    """Yield the masked regions from top to bottom, each with surroundings of at least half its size on each side.
+
+    least_side_px: smallest side of a part that is cut out of an image that is as large.
+    """
     for blocks in connected(occupied_blocks(mask)):
         rows, columns = blocks[:, 0], blocks[:, 1]
         member = np.zeros(-(-np.array(mask.shape) // BLOCK_PX), np.bool_)
@@ -55,7 +58,7 @@ def regions(mask: Mask) -> Iterator[Region]:
         own = mask & member.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: mask.shape[0], : mask.shape[1]]
         (top, bottom), (left, right) = (span(np.flatnonzero(own.max(axis=1 - axis))) for axis in (0, 1))
         side = max(bottom - top, right - left)
-        least = max(LEAST_SIDE_PX, side + 2 * max(LEAST_CONTEXT_PX, side // 2))
+        least = max(least_side_px, side + 2 * max(LEAST_CONTEXT_PX, side // 2))
         top, bottom = widened(top, bottom, least, mask.shape[0])
         left, right = widened(left, right, least, mask.shape[1])
         yield Region(top, bottom, left, right, own[top:bottom, left:right])

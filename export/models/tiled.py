@@ -47,8 +47,16 @@ class TiledModel(Model):
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
     def check_padding(self, height: int, width: int) -> None:
-        """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px."""
+        """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px, and
+        for one that is larger than a network of a fixed size."""
         multiple, minimum = self.spec.size_multiple, self.spec.minimum_size
+        if self.spec.fixed_size:
+            if max(height, width) > minimum:
+                raise ImageError(
+                    f"the image is {width} × {height} px, and {self.title} takes {minimum} × {minimum} px at most: "
+                    "scale it down, or cut it into parts"
+                )
+            return
         below, right = padding_to_multiple(height, width, multiple, minimum)
         rows, columns = height + below, width + right
         if rows * columns <= MAX_PADDING_FACTOR * height * width:

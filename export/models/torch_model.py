@@ -83,7 +83,8 @@ class TorchModel(TiledModel):
 
     @cached_property
     def bytes_per_pixel(self) -> int:
-        side = -(-max(256, self.spec.minimum_size) // self.spec.size_multiple) * self.spec.size_multiple
+        least = self.spec.minimum_size if self.spec.fixed_size else max(256, self.spec.minimum_size)
+        side = -(-least // self.spec.size_multiple) * self.spec.size_multiple
         height, width = self.spec.output_size or (side, side)
         inputs = [torch.empty(shape, device="meta") for shape in input_shapes(self.spec, 1, height, width)]
         return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))

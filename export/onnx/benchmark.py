@@ -78,7 +78,9 @@ def bench(
     Raises UserError if the reference cannot run the model, or if there is no configuration.
     """
     metadata = OnnxMetadata.of(file)
-    side = -(-max(size, metadata.spec.minimum_size) // metadata.spec.size_multiple) * metadata.spec.size_multiple
+    spec = metadata.spec
+    least = spec.minimum_size if spec.fixed_size else max(size, spec.minimum_size)
+    side = -(-least // spec.size_multiple) * spec.size_multiple
     tried = configurations() if tried is None else tried
     if not tried:
         raise UserError("no package that runs .onnx files is installed: `pip install 'gan-tasks[cpu]'`")

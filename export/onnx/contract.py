@@ -22,12 +22,16 @@ def input_axes(spec: ModelSpec, given: InputSpec) -> Axes:
     """Return the axes of an input: those of the first image are height and width, those of others have their name."""
     if not given.is_spatial:
         return BATCH, given.channels
+    if spec.fixed_size:
+        return BATCH, given.channels, spec.minimum_size, spec.minimum_size
     prefix = f"{given.name}_" if given.size == "any" and given is not spec.image else ""
     return BATCH, given.channels, f"{prefix}height", f"{prefix}width"
 
 
 def output_axes(spec: ModelSpec) -> Axes:
     """Return the axes of the output, such as 4*height."""
+    if spec.fixed_size:
+        return BATCH, *spec.output_shape(spec.minimum_size, spec.minimum_size)
     times = f"{spec.scale}*" if spec.scale > 1 else ""
     return BATCH, spec.out_channels, *(spec.output_size or (f"{times}height", f"{times}width"))
 
@@ -35,9 +39,16 @@ def output_axes(spec: ModelSpec) -> Axes:
 def input_text(spec: ModelSpec, given: InputSpec) -> str:
     """Return what an input holds."""
     shape = shape_text(input_axes(spec, given))
-    sizes = f"; height and width are multiples of {spec.size_multiple} and at least {spec.minimum_size}"
+    sizes = f"; {sizes_text(spec)}"
     optional = "; give zeros for none" if given.optional else ""
     return f"{shape}, float32, {values_text(spec, given)}{sizes if given.size == 'any' else ''}{optional}"
+
+
+def sizes_text(spec: ModelSpec) -> str:
+    """Return which sizes of images fit."""
+    if spec.fixed_size:
+        return "the network has this size only"
+    return f"height and width are multiples of {spec.size_multiple} and at least {spec.minimum_size}"
 
 
 def values_text(spec: ModelSpec, given: InputSpec) -> str:
@@ -74,8 +85,9 @@ def contract_lines(spec: ModelSpec) -> Iterator[str]:
         yield f"input {given.name}: {input_text(spec, given)}"
     yield f"output {OUTPUT}: {output_text(spec)}"
     if spec.image is not None:
+        other = "a smaller image" if spec.fixed_size else "an image of another size"
         yield (
-            "an image of another size: pad it at the bottom and on the right by reflection, masks too, and crop the "
+            f"{other}: pad it at the bottom and on the right by reflection, masks too, and crop the "
             f"output to {'' if spec.scale == 1 else f'{spec.scale} times '}the size that the image had"
         )
     if spec.use == "inpaint":

@@ -33,6 +33,7 @@ from gan_tasks.export.onnx.test_vectors import (
     blocks,
     legal_sizes,
     noise,
+    only_size,
     test_vectors_to_metadata,
     to_feeds,
     vector_sizes,
@@ -88,7 +89,8 @@ def export_onnx(
     """Write the model in eval mode to one ONNX file, after its outputs are verified against torch.
 
     The inputs are those of the model's spec, images N×C×H×W float32 in [0, 1] with H and W multiples of
-    `size_multiple`. The output is called `output`, in [0, 1]. N, H and W are free. `OnnxModel` runs it on any size.
+    `size_multiple`. The output is called `output`, in [0, 1]. N is free, and so are H and W unless the model has a
+    fixed size. `OnnxModel` pads and crops images of other sizes.
 
     Verified means: ONNX's checker accepts the file, and ONNX Runtime on the CPU agrees with torch at five sizes and
     two batch sizes to TOLERANCE, or HALF_TOLERANCE with `half`.
@@ -107,6 +109,7 @@ def export_onnx(
         raise UserError("exporting needs the packages onnx and onnxscript: `pip install 'gan-tasks[export]'`")
     spec = model.spec
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
+    graph.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # strides of other formats limit H and W
     run_strip_wise(graph, False)  # strip-wise loops cannot be exported
     fuse(graph)
     sizes = legal_sizes(spec)
@@ -172,11 +175,16 @@ class Graph(nn.Module):
 
 
 def free_dimensions(spec: ModelSpec) -> tuple[dict[int, Any], ...]:
-    """Return the free dimensions of each input: N, H and W. Inputs `as first` share H and W with the first image."""
+    """Return the free dimensions of each input: N, and H and W unless the size is fixed.
+
+    Inputs `as first` share H and W with the first image.
+    """
     batch, multiple = torch.export.Dim("batch"), spec.size_multiple
     least = least_exported(spec)
 
     def sides(suffix: str) -> dict[int, Any]:
+        if spec.fixed_size:
+            return {}
         rows, columns = (torch.export.Dim(f"{name}{suffix}", min=least) for name in ("rows", "columns"))
         return {2: multiple * rows, 3: multiple * columns}
 
@@ -202,7 +210,7 @@ def to_onnx(graph: Graph) -> ModelProto:
     spec = graph.spec
     least, multiple = least_exported(spec), spec.size_multiple
     # torch.export would fix a size at the limits, or two equal sizes, so the example has neither.
-    example = noise(spec, 2, (least + 1) * multiple, (least + 2) * multiple)
+    example = noise(spec, 2, *(only_size(spec) or ((least + 1) * multiple, (least + 2) * multiple)))
     names = tuple(given.name for given in spec.inputs)
     # Numbers that follow from the size, such as that of windows, may be 1 for the example and larger for others.
     with quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]

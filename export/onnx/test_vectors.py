@@ -174,10 +174,10 @@ def size_of(given: InputSpec, height: int, width: int, spec: ModelSpec) -> tuple
 def legal_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
     """Return five sizes (height, width) that a graph must accept: the smallest, high and wide ones, and a larger one.
 
-    For a model without an image input, returns the size of its output.
+    For a model of a fixed size, returns that size; for one without an image input, the size of its output.
     """
-    if spec.output_size is not None:
-        return (spec.output_size,)
+    if (only := only_size(spec)) is not None:
+        return (only,)
     multiple = spec.size_multiple
     least = -(-spec.minimum_size // multiple)
     larger = max(least, 64 // multiple) + 1
@@ -190,7 +190,14 @@ def vector_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
 
     Smaller images of blocks are nearly constant, and instance norm amplifies rounding errors in them.
     """
-    if spec.output_size is not None:
-        return (spec.output_size,)
+    if (only := only_size(spec)) is not None:
+        return (only,)
     side = -(-max(spec.minimum_size, 64) // spec.size_multiple) * spec.size_multiple
     return (side, side), (side, side + spec.size_multiple)
+
+
+def only_size(spec: ModelSpec) -> tuple[int, int] | None:
+    """Return the one size (height, width) of a model that has no other; else None."""
+    if spec.fixed_size:
+        return spec.minimum_size, spec.minimum_size
+    return spec.output_size

@@ -12,7 +12,7 @@ from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_n
 from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
-from gan_tasks.pretrained.inpainting import deepfill
+from gan_tasks.pretrained.inpainting import deepfill, lama, migan
 from gan_tasks.pretrained.super_resolution import dat, esrgan, hat, msrresnet, omnisr, real_cugan, realplksr, span, srvgg, swinir
 from gan_tasks.pretrained.translation import jy, pix2pixhd, vintagify
 
@@ -40,6 +40,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     deepfill.GENERATOR,
     deepfill.TENSORFLOW_GENERATOR,
     deepfill.DISCRIMINATOR,
+    lama.LAMA,
+    migan.MIGAN,
 )
 """Tried in this order. The first architecture that recognises a file builds the network."""
 

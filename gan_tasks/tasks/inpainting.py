@@ -3,7 +3,8 @@
 DeepFill v2 (Yu et al. 2019, https://arxiv.org/abs/1806.03589) has a generator with a coarse and a refined stage. It
 copies features from the surroundings of the mask, and a patch discriminator. DeepFill v1 (Yu et al. 2018,
 https://arxiv.org/abs/1801.07892) has plain convolutions, and a second discriminator for the surroundings of the mask.
-The Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) has a bottleneck.
+The Context Encoder (Pathak et al. 2016, https://arxiv.org/abs/1604.07379) has a bottleneck. LaMa (Suvorov et al.
+2022, https://arxiv.org/abs/2109.07161) filters the spectrum of the whole image.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
@@ -25,14 +26,15 @@ from gan_tasks.datasets.images.pixels import Pixels
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
 from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
-from gan_tasks.losses.adversarial import d_objective, g_objective
-from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
+from gan_tasks.losses.adversarial import d_objective, on_one_draw
+from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss, at_least_float32, feature_matching
 from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
-from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
+from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
+from gan_tasks.networks.inpainting.lama import lama
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
@@ -40,7 +42,7 @@ from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
 
-Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
+Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder", "lama"]
 
 ReconstructionLoss = Literal["l1", "l2", "psnr"]
 
@@ -58,7 +60,11 @@ class InpaintingConfig(Checked):
     """Architecture of the generator."""
     width: Width = 48
     """Channels after the first downsampling. The cost grows with the square of the width. The papers use 48 (DeepFill
-    v2) and 64 (DeepFill v1 and Context Encoder)."""
+    v2), 64 (DeepFill v1 and Context Encoder) and 128 (LaMa)."""
+    blocks: Annotated[int, Range(1, 64)] = 9
+    """Number of residual blocks of the network lama. The paper uses 9, and 18 for Big LaMa."""
+    global_ratio: Annotated[float, Range(0, 1, below=True)] = 0.75
+    """Share of the channels that the network lama filters in the spectrum of the whole image."""
     residual: bool = False
     """The generator computes a residual, which is added to a smooth fill of the masked region. It is zero at the
     start."""
@@ -67,6 +73,9 @@ class InpaintingConfig(Checked):
     fraction of the cost, but the output has no fine detail. Initialise it from a run on images of 1/N of the size."""
     local_discriminator: bool = False
     """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
+    discriminator: Literal["sn-patch", "patch"] = "sn-patch"
+    """Type of discriminator. sn-patch is that of DeepFill v2 and gets the image and the mask. patch is that of LaMa,
+    which classifies patches of 142 pixels and gets the image alone."""
     d_width: Width = 64
     """Channels of the discriminators' first layer."""
     d_scales: Annotated[int, Range(1, 8)] = 1
@@ -82,6 +91,8 @@ class InpaintingConfig(Checked):
     """Factor on mask_weight for the masked pixels within 4 px of the mask's boundary."""
     gan: Weight = 1.0
     """Weight of the adversarial loss. 0 trains without a discriminator."""
+    feature_matching: Weight = 0.0
+    """Weight of the feature matching loss, the difference in the discriminator's features (pix2pixHD: 10)."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge")
     perceptual: PerceptualConfig = PerceptualConfig()
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=16, lr=1e-4)
@@ -91,8 +102,20 @@ class InpaintingConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_residual(self.residual_downscale, self.residual)
-        if self.network != "context-encoder" and self.width % 4:
+        if self.network == "lama":
+            check_lama(self.width, self.global_ratio)
+        elif self.network != "context-encoder" and self.width % 4:
             raise UserError(f"width is {self.width}: expected a multiple of 4 for the network {self.network}")
+
+
+def check_lama(width: int, global_ratio: float) -> None:
+    """Check the options of the network lama. Raises UserError if they do not fit together."""
+    if width % 2:
+        raise UserError(f"width is {width}: expected an even number for the network lama")
+    if int(4 * width * global_ratio) < 2:
+        raise UserError(
+            f"global_ratio is {global_ratio}: expected two or more of {4 * width} channels, {0.5 / width:g} or more"
+        )
 
 
 DEEPFILL_V1 = InpaintingConfig(
@@ -113,12 +136,34 @@ CONTEXT_ENCODER = InpaintingConfig(
     adversarial=AdversarialConfig(adversarial="vanilla"),
     optimisation=OptimisationConfig(batch_size=64, lr=2e-3, lr_d=2e-4),
 )
+LAMA = InpaintingConfig(
+    network="lama",
+    width=128,
+    discriminator="patch",
+    reconstruction=10.0,
+    mask_weight=0.0,
+    gan=10.0,
+    feature_matching=10.0,
+    adversarial=AdversarialConfig(adversarial="vanilla", r1=520.0),
+    perceptual=PerceptualConfig(perceptual_network="vgg16"),
+    optimisation=OptimisationConfig(batch_size=8, lr=1e-3, lr_d=1e-4, betas=(0.9, 0.999)),
+)
+"""LaMa's recipe, as far as its parts are here. These differ from the paper:
+
+- Its perceptual loss needs a dilated ResNet that was trained for segmentation. Here it is that of VGG16. It is off
+  until `--perceptual` gives it a weight, because the weights of the VGG have to be given or downloaded.
+- The discriminator gets the result with the known pixels put back, and all its patches count as generated. In the
+  paper it gets the whole output, and patches outside the mask count as real.
+- R1: the paper's weight of 0.001 is for the sum of the logits and for images in [0, 1]. For their mean and images in
+  [-1, 1] it is 0.004 · 361², as crops of 256 pixels have 19×19 logits.
+- Feature matching: the paper's weight of 100 is for squared differences. 10 is pix2pixHD's for absolute ones.
+"""
 
 
 class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     name = "inpainting"
     Config = InpaintingConfig
-    presets = MappingProxyType({"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER})
+    presets = MappingProxyType({"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER, "lama": LAMA})
     default_preset = "deepfill-v2"
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
@@ -133,8 +178,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         if config.gan:
             for name in self.discriminator_names():
                 self.discriminators[name] = MultiScaleDiscriminator(
-                    lambda: SNPatchDiscriminator(config.data.image_channels + 1, width=config.d_width),
-                    scales=config.d_scales,
+                    lambda: make_discriminator(config), scales=config.d_scales
                 )
         if config.perceptual.perceptual:
             with reported("Downloading the perceptual network", "bytes") as on_progress:
@@ -163,7 +207,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         for name in self.discriminator_names():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
             d, adversarial = self.discriminators[name], self.config.adversarial
-            own, log = d_objective(self.step, adversarial, d, real, fake, condition=mask, name=name)
+            own, log = d_objective(self.step, adversarial, d, real, fake, condition=self.condition(mask), name=name)
             self.log(**log)
             losses |= own
         return losses
@@ -177,13 +221,30 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
             if name in y
         }
         for name in self.discriminator_names() if config.gan else ():
-            real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            d = self.discriminators[name]
-            objective = g_objective(self.step, config.adversarial, d, real, fake, condition=mask)
-            losses[f"{name}_adversarial"] = config.gan * objective
+            losses |= self.adversarial_g_losses(name, x, y["fake"])
         if config.perceptual.perceptual:
             losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](y["fake"], x.image)
         return losses
+
+    def adversarial_g_losses(self, name: str, x: Masked[Tensor], fake: Tensor) -> Losses:
+        """Return the weighted losses that a discriminator gives the generator."""
+        config, losses = self.config, {}
+        real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, fake, x.mask))
+        d = self.discriminators[name]
+        discriminate = on_one_draw(self.step, config.adversarial, d, len(fake), self.condition(mask))
+        d_real = None
+        if config.feature_matching or config.adversarial.is_relativistic:
+            with torch.no_grad():
+                d_real = discriminate(real)
+        d_fake = discriminate(fake)
+        losses[f"{name}_adversarial"] = config.gan * adversarial_g_loss(config.adversarial, d_fake, d_real)
+        if config.feature_matching and d_real is not None:
+            losses[f"{name}_feature_matching"] = config.feature_matching * feature_matching(d_real, d_fake)
+        return losses
+
+    def condition(self, mask: Tensor) -> Tensor | None:
+        """Return the discriminator's second input, the mask, or None if it gets the image alone."""
+        return mask if self.config.discriminator == "sn-patch" else None
 
     @property
     def network(self) -> Inpainter:
@@ -253,6 +314,16 @@ def paper_inpainter(config: InpaintingConfig) -> Inpainter:
             return deepfill_v1(channels, width=config.width)
         case "context-encoder":
             return context_encoder(channels, width=config.width)
+        case "lama":
+            return lama(channels, width=config.width, blocks=config.blocks, global_ratio=config.global_ratio)
+
+
+def make_discriminator(config: InpaintingConfig) -> nn.Module:
+    """Build the discriminator of one scale."""
+    channels = config.data.image_channels
+    if config.discriminator == "patch":
+        return PatchDiscriminator(channels, width=config.d_width, layers=4, norm="batch", padding=2)
+    return SNPatchDiscriminator(channels + 1, width=config.d_width)
 
 
 def as_baseline(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
@@ -278,8 +349,8 @@ def weighted_difference(kind: ReconstructionLoss, output: Tensor, target: Tensor
     difference = at_least_float32(output) - at_least_float32(target)
     each = difference.abs() if kind == "l1" else difference.square()
     if kind != "psnr":
-        return (each * weights).sum() / (weights.sum() * each.shape[1])
-    squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1])
+        return (each * weights).sum() / (weights.sum() * each.shape[1]).clamp_min(1e-6)
+    squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1]).clamp_min(1e-6)
     return 10 * torch.log10((squared + PSNR_EPSILON) / 4).mean()
 
 

@@ -121,10 +121,12 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
     size = f"{spec.output_size[0]}×{spec.output_size[1]} pixels" if spec.output_size else f"scale {spec.scale}"
     yield f"output: image, {counted(spec.out_channels, 'channel')}, {size}"
     if spec.image is not None:
-        yield (
-            f"sizes: any; without padding, multiples of {spec.size_multiple} from {spec.minimum_size} pixels on; "
-            f"receptive-field radius {spec.receptive_field} pixels"
+        sizes = (
+            f"{spec.minimum_size}×{spec.minimum_size} pixels only; smaller images are padded"
+            if spec.fixed_size
+            else f"any; without padding, multiples of {spec.size_multiple} from {spec.minimum_size} pixels on"
         )
+        yield f"sizes: {sizes}; receptive-field radius {spec.receptive_field} pixels"
     if spec.global_statistics:
         yield "tiles: differ slightly from the whole image, which the network normalises over"
     if spec.directions:

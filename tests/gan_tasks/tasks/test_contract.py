@@ -33,6 +33,9 @@ from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
+LAMA = ("--preset", "lama", "--width", "4", "--d-width", "4", "--blocks", "1", "--batch-size", "2")
+"""Tiny options of inpainting whose network and losses are not the default ones."""
+
 every_task = pytest.mark.parametrize("name", ALL_TASKS)
 every_network = pytest.mark.parametrize("name", [*ALL_TASKS, *NETWORKS])
 each_device = pytest.mark.parametrize(
@@ -240,6 +243,12 @@ def test_recomputed_features_of_a_network_with_batch_norm_and_a_bottleneck(pairs
     check_recomputed(built(tiny_task("inpainting", *options)), pairs)
 
 
+def test_recomputed_features_of_fourier_convolutions(pairs: Path) -> None:
+    task = built(tiny_task("inpainting", *LAMA))
+    assert is_on_the_backbone(task.generators["g"])
+    check_recomputed(task, pairs)
+
+
 def check_recomputed(task: Task[Any, Any], pairs: Path) -> None:
     batch, states = tiny_batch(task, pairs), []
     for recompute in (False, True):
@@ -313,7 +322,15 @@ def some_array(given: InputSpec, image: NDArray[Any]) -> NDArray[Any]:
 
 @every_task
 def test_resumed_in_mid_epoch_it_is_the_run_never_stopped(name: str, pairs: Path, tmp_path: Path) -> None:
-    """Networks, average, optimisers and the task's own state, bit for bit."""
+    check_resumed(tiny_task(name, "--ema-halflife-images", "3", "--batch-size", "1"), pairs, tmp_path)
+
+
+def test_resumed_lama_is_the_run_never_stopped(pairs: Path, tmp_path: Path) -> None:
+    check_resumed(tiny_task("inpainting", *LAMA), pairs, tmp_path)
+
+
+def check_resumed(task: Task[Any, Any], pairs: Path, tmp_path: Path) -> None:
+    """Check networks, average, optimisers and the task's own state, bit for bit."""
     config = TrainConfig(
         device="cpu",
         precision="fp32",
@@ -324,7 +341,6 @@ def test_resumed_in_mid_epoch_it_is_the_run_never_stopped(name: str, pairs: Path
         checkpoint_every_steps=0,
         quiet=True,
     )
-    task = tiny_task(name, "--ema-halflife-images", "3", "--batch-size", "1")
     whole = train(task, data=pairs, out=tmp_path / "whole", config=config)
     stopped = train(task, data=pairs, out=tmp_path / "stopped", config=dataclasses.replace(config, max_steps=3))
     resume(stopped, max_steps=5)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_run
+from tiny import adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
 
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
@@ -17,6 +18,7 @@ from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.inpainting import (
     CONTEXT_ENCODER,
     DEEPFILL_V1,
+    LAMA,
     Inpainting,
     InpaintingConfig,
     around_mask,
@@ -51,6 +53,9 @@ def test_presets_are_those_of_the_papers() -> None:
     assert (context.reconstruction, context.gan, context.boundary_weight) == (0.999, 1e-3, 10)
     assert (context.optimisation.lr, context.optimisation.lr_d, context.optimisation.batch_size) == (2e-3, 2e-4, 64)
     assert context.reconstruction_loss == "l2"
+    assert (LAMA.network, LAMA.width, LAMA.blocks, LAMA.global_ratio) == ("lama", 128, 9, 0.75)
+    assert (LAMA.reconstruction, LAMA.mask_weight, LAMA.gan, LAMA.perceptual.perceptual) == (10, 0, 10, 0)
+    assert (LAMA.optimisation.lr, LAMA.optimisation.lr_d) == (1e-3, 1e-4)
 
 
 def test_masked_pixels_do_not_influence_the_output(task: Inpainting, pairs: Path) -> None:
@@ -105,6 +110,53 @@ def test_the_width_of_deepfill_is_a_multiple_of_four() -> None:
     with pytest.raises(UserError, match="width is 6: expected a multiple of 4"):
         InpaintingConfig(network="deepfill-v1", width=6)
     assert InpaintingConfig(network="context-encoder", width=6).width == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"width": 7}, "expected an even number"),
+        ({"width": 2, "global_ratio": 0.2}, "expected two or more of 8 channels"),
+    ],
+)
+def test_lama_needs_local_and_global_channels(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        InpaintingConfig(network="lama", **options)
+    assert InpaintingConfig(network="lama", width=2, global_ratio=0.25).width == 2
+
+
+TINY_LAMA = ("--preset", "lama", "--width", "4", "--d-width", "4", "--blocks", "1", "--batch-size", "2")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [(), ("--residual",), ("--residual", "--residual-downscale", "2"), ("--sketch",), ("--local-discriminator",)],
+)
+def test_lama_trains_with_the_options_of_the_other_networks(pairs: Path, more: tuple[str, ...]) -> None:
+    task = built(tiny_task("inpainting", *TINY_LAMA, *more))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
+        before = [parameter.clone() for parameter in task.generators.parameters()]
+        log = trainer.step(tiny_batch(task, pairs), index=0)
+    assert not log["skipped"] and {"d/whole_r1", "g/whole_feature_matching", "g/refined"} <= log.keys()
+    assert "g/coarse" not in log
+    moved = [not torch.equal(old, new) for old, new in zip(before, task.generators.parameters(), strict=True)]
+    assert any(moved) if more[:1] == ("--residual",) else all(moved)
+    with task.evaluating(task.generators):
+        for size in ((1, 1), (33, 47)):
+            output = task.infer(*some_inputs(task, 2, size))
+            assert output.shape == (2, 3, *size) and output.isfinite().all() and output.abs().max() <= 1
+
+
+def test_feature_matching_compares_the_features_of_the_discriminator(pairs: Path) -> None:
+    task = built(tiny_task("inpainting", "--feature-matching", "5"))
+    assert isinstance(task, Inpainting)
+    x = batch(task, pairs)
+    task.step = Step(0, adversarial_stage(task), torch.Generator().manual_seed(0))
+    y = task.generate(x)
+    different, same = (task.g_losses(x, y | {"fake": fake}) for fake in (y["fake"], x.image))
+    # Spectral normalisation changes the discriminator a little with each call.
+    assert same["whole_feature_matching"] < different["whole_feature_matching"] / 10
 
 
 def test_losses_are_finite_with_an_empty_mask(task: Inpainting, pairs: Path) -> None:

@@ -22,6 +22,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "super-resolution srvgg": ("super-resolution", "--network", "srvgg"),
     "inpainting deepfill-v2": ("inpainting",),
     "inpainting context-encoder": ("inpainting", "--network", "context-encoder"),
+    "inpainting lama": ("inpainting", "--network", "lama", "--blocks", "1"),
 }
 EXPECTED = {
     ("pix2pix resnet-6 instance", "cyclegan resnet-6"): 1.0,

@@ -15,6 +15,7 @@ from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDi
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
+from gan_tasks.networks.inpainting.lama import fourier_resnet, lama
 from gan_tasks.networks.inpainting.push_pull import SmoothFill
 
 SMALL: dict[str, Callable[[], Inpainter]] = {
@@ -22,8 +23,10 @@ SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2-tensorflow": lambda: deepfill_v2(width=8, tensorflow=True),
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
+    "lama": lambda: lama(width=4, blocks=1),
     "v2-residual": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
     "v1-residual-downscaled": lambda: as_residual_of_smooth_fill(deepfill_v1(width=8), 3, residual_downscale=2),
+    "lama-residual": lambda: as_residual_of_smooth_fill(lama(width=4, blocks=1), 3, residual_downscale=2),
     "context-residual": lambda: as_residual_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
 }
 
@@ -35,7 +38,9 @@ def small(name: str) -> Inpainter:
         for part in (network.coarse, network.refine) if network.start is not None else ():
             if part is not None:  # a residual starts with zero weights
                 nn.init.normal_(next(iter(part.head.parameters())), 0, 0.05)
-        if "context" in name:  # its norms are in eval mode and do not compensate for the small initial weights
+        if (
+            "context" in name or "lama" in name
+        ):  # its norms are in eval mode and do not compensate for the small initial weights
             for weight in (parameter for parameter in network.parameters() if parameter.ndim > 1):
                 weight.data.normal_(0, 1.5 * weight[0].numel() ** -0.5)
         return network
@@ -49,8 +54,15 @@ def draw(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor
     return torch.rand(batch, channels, height, width, generator=random) * 2 - 1, mask
 
 
+def big_lama() -> nn.Module:
+    """Big LaMa, of 51 million parameters in the paper."""
+    widths = [64, 128, 256, 512]
+    return fourier_resnet(4, 3, widths=widths, blocks=18, of_global=384, last=nn.Sigmoid())
+
+
 @pytest.mark.parametrize(
-    ("make", "parameters"), [(deepfill_v2, 4_052_478), (deepfill_v1, 3_598_342), (SNPatchDiscriminator, 5_946_816)]
+    ("make", "parameters"),
+    [(deepfill_v2, 4_052_478), (deepfill_v1, 3_598_342), (big_lama, 50_975_875), (SNPatchDiscriminator, 5_946_816)],
 )
 def test_number_of_parameters_equals_the_published_one(make: Callable[[], nn.Module], parameters: int) -> None:
     with torch.device("meta"):
@@ -63,7 +75,7 @@ def test_any_size(name: str, height: int, width: int) -> None:
     image, mask = draw(2, height, width)
     network = small(name)
     stages = network.stages(image, mask)
-    assert [stage.shape for stage in stages] == [image.shape] * (1 if "context" in name else 2)
+    assert [stage.shape for stage in stages] == [image.shape] * (1 if network.refine is None else 2)
     assert all(stage.abs().max() <= 1 for stage in stages)
     assert torch.equal(network(image, mask), stages[-1])
 
