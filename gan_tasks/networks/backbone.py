@@ -7,7 +7,7 @@ body, and whether each upsampling step also receives the features of the matchin
 backbone itself contains no code for a single task.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -114,6 +114,27 @@ class Generator(SizedModule):
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         return clipped(y) if self.clips else y
+
+    def encoder_layers(self) -> list[nn.Module]:
+        """Return the modules of the stem, then those of each downsampling step, then the blocks of the body."""
+        parts = (self.stem, *self.downs, self.body)
+        return [layer for part in parts for layer in (part if isinstance(part, nn.Sequential) else (part,))]
+
+    def encode(self, x: Tensor, layers: Collection[int]) -> Iterator[Tensor]:
+        """Yield the outputs of some of the `encoder_layers` for images N×C_in×H×W of any size, each N×C×h×w.
+
+        Use an output before the next is asked for: the layer after it may change it in place. Skips are ignored.
+        """
+        x = pad_to_multiple(x, self.size_multiple, self.minimum_size)
+        if self.residual_downscale > 1:
+            x = functional.avg_pool2d(x, self.residual_downscale)
+        between: list[nn.Module] = []
+        for number, layer in enumerate(self.encoder_layers()[: max(layers) + 1]):
+            between.append(layer)
+            if number in layers:
+                x = self._run_part(nn.Sequential(*between), x)
+                between = []
+                yield x
 
     def _run_layers(self, x: Tensor) -> Tensor:
         x = self._run_part(self.stem, x)

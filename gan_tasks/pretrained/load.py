@@ -14,12 +14,15 @@ from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dic
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill
 from gan_tasks.pretrained.super_resolution import esrgan, msrresnet, srvgg
-from gan_tasks.pretrained.translation import jy, pix2pixhd, vintagify
+from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     vintagify.RESNET_GENERATOR,
+    cut.RESNET_GENERATOR,
+    cut.NLAYER_DISCRIMINATOR,
+    cut.PATCH_SAMPLER,
     jy.UNET_GENERATOR,
     jy.RESNET_GENERATOR,
     jy.NLAYER_DISCRIMINATOR,
