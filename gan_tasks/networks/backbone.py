@@ -121,10 +121,7 @@ class Generator(SizedModule):
         return [layer for part in parts for layer in (part if isinstance(part, nn.Sequential) else (part,))]
 
     def encode(self, x: Tensor, layers: Collection[int]) -> Iterator[Tensor]:
-        """Yield the outputs of some of the `encoder_layers` for images N×C_in×H×W of any size, each N×C×h×w.
-
-        Use an output before the next is asked for: the layer after it may change it in place. Skips are ignored.
-        """
+        """Yield the outputs of some of the `encoder_layers` for images N×C_in×H×W of any size, each N×C×h×w."""
         x = pad_to_multiple(x, self.size_multiple, self.minimum_size)
         if self.residual_downscale > 1:
             x = functional.avg_pool2d(x, self.residual_downscale)
@@ -133,7 +130,7 @@ class Generator(SizedModule):
             between.append(layer)
             if number in layers:
                 x = self._run_part(nn.Sequential(*between), x)
-                between = []
+                between = [Copy()]  # because the next layer may change its input in place
                 yield x
 
     def _run_layers(self, x: Tensor) -> Tensor:
@@ -173,6 +170,13 @@ class Generator(SizedModule):
             step = strip.shape[-2] // (last - first)
             outputs.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
         return torch.cat(outputs, dim=-2)
+
+
+class Copy(nn.Module):
+    """Return a copy of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
 
 
 def contexts_of_passes(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

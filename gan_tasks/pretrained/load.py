@@ -47,7 +47,7 @@ class Pretrained:
     network: nn.Module
     architecture: Architecture
     usage: Usage | None
-    """None for a discriminator."""
+    """None for a network that makes no image, such as a discriminator."""
     weights: str = ""
     """Which weights of the file these are, such as "params_ema, averaged (not used: params)"; empty for a bare state
     dict."""
@@ -61,7 +61,8 @@ def load_network(path: Path | str) -> nn.Module:
     The network's input is N×C×H×W in [-1, 1], or in [0, 1] for super-resolution (see `Usage.value_range`). An
     inpainting network takes a mask as its second input, N×1×H×W with 1 for masked pixels (see `Usage.inputs`). A
     generator returns an image N×C×(scale·H)×(scale·W) in the same range. A discriminator returns its logits N×1×h×w,
-    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`).
+    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`). CUT's patch sampler takes feature maps, see
+    `cut`.
 
     Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
     missing, superfluous or of the wrong shape.

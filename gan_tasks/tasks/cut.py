@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import PositiveCount, Range, Weight, Width
 from gan_tasks.datasets.unpaired import FoundUnpaired, Unpaired, UnpairedConfig, UnpairedImages, open_unpaired
@@ -25,6 +26,7 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm, Upsampling
 from gan_tasks.networks.patch_projection import PatchProjection, patches_at
 from gan_tasks.optim.lr_schedules import ScheduleConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Step, Task
@@ -100,13 +102,31 @@ class CUTConfig(TranslationConfig):
 FASTCUT = CUTConfig(
     nce=10.0, nce_identity=False, flip_equivariance=True, schedule=ScheduleConfig(epochs=200, decay_epochs=50)
 )
+SINGLE_IMAGE = CUTConfig(
+    generator="resnet-6",
+    width=32,
+    d_width=32,
+    norm="none",
+    nce=4.0,
+    nce_patches=1,
+    nce_across_batch=True,
+    identity=1.0,
+    adversarial=AdversarialConfig(adversarial="vanilla", r1=1.0),
+    optimisation=OptimisationConfig(batch_size=16, lr=2e-3, betas=(0.0, 0.99)),
+    schedule=ScheduleConfig(epochs=16, decay_epochs=8),
+    data=UnpairedConfig(
+        crops_per_image=100_000, framing=FramingConfig(load_size=0, crop_size=(64, 64), zoom_out=3.0)
+    ),
+)
+"""The recipe of SinCUT, for one image of each side, with networks of this project: no norm, whose statistics in crops
+would not be those of the whole image."""
 MODERN = CUTConfig(d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION)
 
 
 class CUT(Task[CUTConfig, Unpaired[Tensor]]):
     name = "cut"
     Config = CUTConfig
-    presets = MappingProxyType({"fastcut": FASTCUT, "modern": MODERN})
+    presets = MappingProxyType({"fastcut": FASTCUT, "single-image": SINGLE_IMAGE, "modern": MODERN})
 
     def open_data(
         self, root: Path, split: Split, *, augment: bool, seed: int
@@ -205,7 +225,6 @@ class CUT(Task[CUTConfig, Unpaired[Tensor]]):
         """
         config, generator = self.config, self.generators["g"]
         assert isinstance(generator, Generator)
-        # Patches are taken before the next features are asked for, as `encode` wants it.
         positions: list[Tensor] = []
         patches: list[Tensor] = []
         with torch.no_grad():

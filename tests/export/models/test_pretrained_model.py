@@ -342,7 +342,7 @@ def test_a_discriminator_is_refused(
     for command in commands:
         assert run(*command) == BAD_INPUT
         printed = capsys.readouterr().err
-        assert "Discriminator, which is a discriminator and makes no image: give the generator's file" in printed
+        assert "Discriminator, which makes no image: give the generator's file" in printed
         assert not out.exists()
     assert run("inspect", path) == 0
     assert "Discriminator: " in capsys.readouterr().out
