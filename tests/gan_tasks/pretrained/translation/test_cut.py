@@ -238,6 +238,17 @@ def test_a_generator_is_exported_for_all_sizes(tmp_path: Path) -> None:
         np.testing.assert_allclose(exported.run(images), model.run(images), atol=1e-4)
 
 
+def test_tiles_differ_little_from_the_whole_image(tmp_path: Path) -> None:
+    """With batch norm, because instance norm takes other statistics of a tile."""
+    published = published_resnet(3, 3, 4, 6, "batch", down=True, up=True)
+    model = PretrainedModel(saved(published, tmp_path / "net_G.pth"), device="cpu")
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 240, 300)).astype(np.float32)
+    whole = model.run(image)
+    model.max_memory_bytes = model.bytes_per_pixel * 220**2
+    assert model.runs_in_tiles(240, 300)
+    assert np.abs(model.run(image) - whole).max() < 2 * 2 / 255
+
+
 @pytest.mark.parametrize("name", ["net_D.pth", "net_F.pth"])
 def test_what_makes_no_image_is_not_applied(name: str, tmp_path: Path) -> None:
     if name == "net_D.pth":
