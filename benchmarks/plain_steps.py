@@ -95,6 +95,74 @@ def cyclegan(device: torch.device) -> Step:
     return step
 
 
+def cut(device: torch.device) -> Step:
+    """Park et al. 2020: an anti-aliased ResNet-9 and patch discriminator, PatchNCE also of B and its output."""
+    return cut_step(device, fast=False)
+
+
+def fastcut(device: torch.device) -> Step:
+    """FastCUT, Park et al. 2020: PatchNCE of A and its output alone, of which half are mirrored."""
+    return cut_step(device, fast=True)
+
+
+def cut_step(device: torch.device, *, fast: bool) -> Step:
+    g = resnet(3, 3, anti_alias=True, upsampling="bilinear").to(device)
+    d = PatchDiscriminator(3, norm="instance", anti_alias=True).to(device)
+    tapped, widths = (0, 4, 8, 12, 16), (3, 128, 256, 256, 256)
+    mlps = nn.ModuleList(nn.Sequential(nn.Linear(c, 256), nn.ReLU(), nn.Linear(256, 256)) for c in widths).to(device)
+    adam_g, adam_d = adam(nn.ModuleList([g, mlps])), adam(d)
+    layers = g.encoder_layers()[: max(tapped) + 1]
+
+    def patches(x: Tensor, flip: bool, places: list[Tensor]) -> list[Tensor]:
+        """Return the vectors of patches for each layer; draws their places if there are none yet."""
+        found: list[Tensor] = []
+        for number, layer in enumerate(layers):
+            x = layer(x)
+            if number in tapped:
+                rows = (x.flip(3) if flip else x).permute(0, 2, 3, 1).flatten(1, 2)
+                if len(places) == len(found):
+                    places.append(torch.randperm(rows.shape[1], device=device)[:256])
+                vectors = mlps[len(found)](rows[:, places[len(found)]].flatten(0, 1))
+                found.append(vectors / (vectors.norm(dim=1, keepdim=True) + 1e-7))
+        return found
+
+    def contrast(source: Tensor, output: Tensor, flip: bool = False) -> Tensor:
+        places: list[Tensor] = []
+        with torch.no_grad():
+            keys = patches(source, False, places)
+        total = torch.zeros((), device=device)
+        for query, key in zip(patches(output, flip, places), keys, strict=True):
+            logits = query @ key.T / 0.07
+            total = total + functional.cross_entropy(logits, torch.arange(len(logits), device=device))
+        return total / len(tapped)
+
+    def squares(logits: Tensor, target: float) -> Tensor:
+        return functional.mse_loss(logits, torch.full_like(logits, target))
+
+    def step(x: Unpaired[Tensor]) -> None:
+        a, b = x.a.to(device), x.b.to(device)
+        flip = fast and bool(torch.rand(()) < 0.5)
+        if fast:
+            fake, same = g(a.flip(3) if flip else a), None
+        else:
+            fake, same = g(torch.cat([a, b])).chunk(2)
+        d.requires_grad_(True)
+        adam_d.zero_grad()
+        (0.5 * (squares(d(fake.detach())[-1], 0) + squares(d(b)[-1], 1))).backward()
+        adam_d.step()
+        d.requires_grad_(False)
+        adam_g.zero_grad()
+        loss = squares(d(fake)[-1], 1)
+        if same is None:
+            loss = loss + 10 * contrast(a, fake, flip)
+        else:
+            loss = loss + 0.5 * (contrast(a, fake) + contrast(b, same))
+        loss.backward()
+        adam_g.step()
+
+    return step
+
+
 def compact(device: torch.device) -> Step:
     """Real-ESRGAN's SRVGG with 16 convolutions, enlarging four times, with the pixel loss alone."""
     g = srvgg(3, 3, scale=4, width=64, convs=16).to(device)

@@ -22,7 +22,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -38,6 +38,7 @@ from gan_tasks.datasets.unpaired import Unpaired, UnpairedConfig
 from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.cut import CUT
 from gan_tasks.tasks.cyclegan import CycleGAN
 from gan_tasks.tasks.inpainting import Inpainting
 from gan_tasks.tasks.pix2pix import Pix2Pix
@@ -79,6 +80,11 @@ def super_resolution(batch: int, **options: Any) -> Task[Any, Any]:
     return SuperResolution(perceptual=PerceptualConfig(), optimisation=rates, **options)
 
 
+def fastcut(batch: int) -> Task[Any, Any]:
+    data = UnpairedConfig(a_channels=3, b_channels=3)
+    return CUT(replace(CUT.presets["fastcut"], data=data, optimisation=optimisation(batch)))
+
+
 ROWS = {
     "pix2pix": Row(
         "U-Net-256",
@@ -96,6 +102,14 @@ ROWS = {
         plain_steps.cyclegan,
         lambda batch: CycleGAN(data=UnpairedConfig(a_channels=3, b_channels=3), optimisation=optimisation(batch)),
     ),
+    "cut": Row(
+        "ResNet-9",
+        256,
+        (1,),
+        plain_steps.cut,
+        lambda batch: CUT(data=UnpairedConfig(a_channels=3, b_channels=3), optimisation=optimisation(batch)),
+    ),
+    "fastcut": Row("ResNet-9", 256, (1,), plain_steps.fastcut, fastcut),
     "compact": Row(
         "SRVGG-16",
         128,
@@ -120,7 +134,7 @@ def images(name: str, batch: int, size: int) -> Any:
     match name:
         case "pix2pix":
             return Pair(a, b)
-        case "cyclegan":
+        case "cyclegan" | "cut" | "fastcut":
             return Unpaired(a, b)
         case "inpainting":
             mask = torch.zeros(batch, 1, size, size)

@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images.pixels import Pixels, to_float, to_planes
-from gan_tasks.datasets.ranges import Checked, Side
+from gan_tasks.datasets.ranges import Checked, Range, Side
 
 _LEAST_REDUCED = ((4, 2.0), (2, 4 / 3))
 """By which a JPEG may be divided, and how many times as large as the resized image it must still be."""
@@ -26,6 +26,8 @@ class FramingConfig(Checked):
     turned off by 0 0."""
     keep_aspect: bool = False
     """Keep the aspect ratio when resizing: the shorter side becomes --load-size px."""
+    zoom_out: Annotated[float, Range(1, 64)] = 1.0
+    """Shrink height and width to random sizes before cropping, down to 1/N; 1 = off. For few large images."""
     flip: bool = True
     """Mirror half of the samples left to right."""
 
@@ -77,7 +79,10 @@ class Framing:
         Images that `reduction` reduced may stand beside others, if they are resized.
         """
         height, width = self._config.crop_size
-        resized = [_at_least(self._resized(pixels), height, width) for pixels in images]
+        resized = [self._resized(pixels) for pixels in images]
+        if self._config.zoom_out > 1:
+            resized = self._zoomed_out(rng, resized)
+        resized = [_at_least(pixels, height, width) for pixels in resized]
         if height and width:
             spare = resized[0].shape[0] - height, resized[0].shape[1] - width
             top, left = (int(rng.integers(length + 1)) for length in spare)
@@ -95,6 +100,15 @@ class Framing:
         if config.keep_aspect:
             return resize(pixels, round(height * scale), round(width * scale))
         return resize(pixels, config.load_size, config.load_size)
+
+    def _zoomed_out(self, rng: np.random.Generator, images: list[Pixels]) -> list[Pixels]:
+        """Resize images of equal size alike, to a random size that is not below the crop's (as in SinCUT)."""
+        factors = rng.uniform(1 / self._config.zoom_out, 1, 2)
+        sizes = [
+            max(1, min(length, least), round(length * factor))
+            for length, least, factor in zip(images[0].shape, self._config.crop_size, factors, strict=False)
+        ]
+        return [resize(pixels, *sizes) for pixels in images]
 
 
 def _at_least(pixels: Pixels, height: int, width: int) -> Pixels:

@@ -15,7 +15,7 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.paired import Split
-from gan_tasks.datasets.ranges import Channels, Checked
+from gan_tasks.datasets.ranges import Channels, Checked, PositiveCount
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import check_both_or_neither, find_side_folders, suggest_sides
 
@@ -41,6 +41,8 @@ class UnpairedConfig(Checked):
     """The folder of A, anywhere, or of its subfolders train, val and test. It needs --b."""
     b: Path | None = None
     """The folder of B, anywhere, or of its subfolders train, val and test. It needs --a."""
+    crops_per_image: PositiveCount = 1
+    """Random crops of each image in an epoch. Give a large number for a single large image, or a few."""
     framing: FramingConfig = FramingConfig()
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
@@ -114,7 +116,8 @@ def open_unpaired(
 class UnpairedImages:
     """A map-style dataset keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    Its length is that of the larger side; the smaller side is repeated.
+    Its length is that of the larger side; the smaller side is repeated. With augmentation it is `crops_per_image`
+    times as long.
 
     config: with resolved channel counts, as `open_unpaired` makes it.
     augment: shuffle each side independently in every epoch, and resize, crop and flip as configured. Without it,
@@ -132,7 +135,8 @@ class UnpairedImages:
         self._framing = Framing(config.framing) if augment else None
 
     def __len__(self) -> int:
-        return max(len(self.a), len(self.b))
+        crops = 1 if self._framing is None else self.config.crops_per_image
+        return crops * max(len(self.a), len(self.b))
 
     def __getitem__(self, key: Key) -> Unpaired[NDArray[np.float32]]:
         return Unpaired(*map(centred, self.load(key)))
@@ -165,8 +169,20 @@ class UnpairedImages:
     def _read(self, path: Path, channels: int, rng: np.random.Generator) -> Pixels:
         if self._framing is None:
             return to_planes(fit_channels(read(path).pixels, channels))
-        pixels = fit_channels(read(path, reduction=self._framing.reduction).pixels, channels)
+        if len(self.a) == len(self.b) == 1:  # of a single pair all crops come from one decoded image
+            pixels = _decoded_once(path, path.stat().st_mtime_ns, channels, self.config.framing)
+        else:
+            pixels = _decoded(path, channels, self.config.framing)
         return to_planes(self._framing(rng, pixels)[0])
+
+
+def _decoded(path: Path, channels: int, framing: FramingConfig) -> Pixels:
+    return fit_channels(read(path, reduction=Framing(framing).reduction).pixels, channels)
+
+
+@lru_cache(maxsize=2)
+def _decoded_once(path: Path, changed_ns: int, channels: int, framing: FramingConfig) -> Pixels:
+    return _decoded(path, channels, framing)
 
 
 @lru_cache(maxsize=4)  # both sides, in the current and the next epoch

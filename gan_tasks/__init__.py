@@ -17,6 +17,7 @@ from gan_tasks.threads import let_waiting_threads_sleep
 if TYPE_CHECKING:
     from gan_tasks.export.inference.predictor import PredictOptions
     from gan_tasks.export.load import load
+    from gan_tasks.tasks.cut import CUT, CUTConfig
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gan_tasks.training.loop import resume, train
 
 __all__ = [
+    "CUT",
+    "CUTConfig",
     "CycleGAN",
     "CycleGANConfig",
     "Inpainting",
@@ -43,6 +46,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
+    "CUT": "gan_tasks.tasks.cut",
+    "CUTConfig": "gan_tasks.tasks.cut",
     "CycleGAN": "gan_tasks.tasks.cyclegan",
     "CycleGANConfig": "gan_tasks.tasks.cyclegan",
     "Inpainting": "gan_tasks.tasks.inpainting",

@@ -11,7 +11,7 @@ COMMON = frozenset(
     (
         *("data", "out", "preset", "config", "init_from"),
         *("generator", "network", "width", "blocks", "residual", "sketch"),
-        *("gan", "adversarial", "d_augment", "l1", "cycle", "identity", "reconstruction", "perceptual"),
+        *("gan", "adversarial", "d_augment", "l1", "cycle", "nce", "identity", "reconstruction", "perceptual"),
         *("batch_size", "lr", "ema_halflife_images", "epochs", "decay_epochs", "adversarial_epochs"),
         *("direction", "layout", "scale", "degradation", "masks", "mask_kinds"),
         *("load_size", "crop_size", "flip"),
@@ -23,11 +23,17 @@ COMMON = frozenset(
 TITLES_OF_FIELDS = {
     "discriminator": ("discriminator", "local_discriminator"),
     "losses": ("gan", "l1", "cycle", "identity", "feature_matching", "mask_weight", "boundary_weight"),
+    "contrastive loss": ("flip_equivariance",),
     "learning-rate schedule": ("adversarial_epochs", "adversarial_lr"),
     "data": ("direction",),
 }
 """Titles of single options that their config has beside others of another subject."""
-TITLES_OF_PREFIXES = {"d_": "discriminator", "pool_": "discriminator", "reconstruction": "losses"}
+TITLES_OF_PREFIXES = {
+    "d_": "discriminator",
+    "pool_": "discriminator",
+    "reconstruction": "losses",
+    "nce": "contrastive loss",
+}
 TITLES_OF_CONFIGS = {
     "adversarial": "adversarial objective",
     "perceptual": "perceptual loss",

@@ -40,6 +40,7 @@ from gan_tasks.training.config import TrainConfig
 TINY = {
     "pix2pix": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
     "cyclegan": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
+    "cut": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
     "super-resolution": "--blocks 1 --width 4 --d-width 4 --scale 2 --crop-size 32 --batch-size 1 --perceptual 0",
     "inpainting": "--width 4 --d-width 4 --batch-size 1 --load-size 0 --crop-size 64 64",
 }
@@ -100,7 +101,7 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     models = []
     for entry in TASKS:
         run, onnx = folder / "runs" / entry.name, folder / "onnx" / f"{entry.name}.onnx"
-        data = folder / "data" if entry.name in ("pix2pix", "cyclegan") else photos
+        data = folder / "data" if entry.name in ("pix2pix", "cyclegan", "cut") else photos
         train = f"train {entry.name} --data {data} --out {run} {TINY[entry.name]} {SHORT}"
         for command in (train, f"export {run} {onnx}"):
             prepare(command)

@@ -40,7 +40,7 @@ from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.runs.checkpoint import list_checkpoints, load_state
 from gan_tasks.tasks import TASKS
 
-PAIRED = ("pix2pix", "cyclegan")
+PAIRED = ("pix2pix", "cyclegan", "cut")
 LENGTH = {"super-resolution": "--epochs 1 --adversarial-epochs 1 --batch-size 1"}
 OFTEN = "--log-every-steps 1 --evaluate-every-steps 2 --checkpoint-every-steps 3 --sample-every-steps 4 --device cpu"
 SIZE = (64, 64)

@@ -60,7 +60,7 @@ class OpenedServer:
 def make_run(place: Path, task: str) -> tuple[Path, Path]:
     """Write data and a run of three steps with two checkpoints. Returns both folders."""
     pairs, run = make_pairs(place / "data"), place / "original" / "run"
-    data = pairs if task in ("pix2pix", "cyclegan") else pairs / "train" / "A"
+    data = pairs if task in ("pix2pix", "cyclegan", "cut") else pairs / "train" / "A"
     options = "--max-steps 3 --workers 0 --device cpu --quiet --checkpoint-every-steps 2 --evaluate-every-steps 2"
     train = f"train {task} --data {data} --out {run} {TINY[task]} {options} --hold-out 1"
     for command in (train, f"evaluate {run} --data {data}"):

@@ -13,6 +13,7 @@ from gan_tasks.training.init_from import match
 CHANNELS = {
     "pix2pix": "--source-channels 3 --target-channels 3",
     "cyclegan": "--a-channels 3 --b-channels 3",
+    "cut": "--a-channels 3 --b-channels 3",
     "super-resolution": "",
     "inpainting": "--image-channels 3",
 }
@@ -24,6 +25,8 @@ NETWORKS = (
     "pix2pix --generator global",
     "cyclegan",
     "cyclegan --generator resnet-6",
+    "cut",
+    "cut --generator resnet-6",
     "super-resolution",
     "super-resolution --network srvgg",
     "super-resolution --network msr-resnet",

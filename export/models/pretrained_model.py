@@ -18,7 +18,7 @@ class PretrainedModel(TorchModel):
 
     weights: the file with the weights.
 
-    Raises UserError as `load_pretrained` does, and for a discriminator, which makes no image.
+    Raises UserError as `load_pretrained` does, and for a network that makes no image, such as a discriminator.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval") -> None:
@@ -26,7 +26,7 @@ class PretrainedModel(TorchModel):
         usage = pretrained.usage
         if usage is None:
             raise UserError(
-                f"{path} contains a {pretrained.architecture.title}, which is a discriminator and makes no image: "
+                f"{path} contains a {pretrained.architecture.title}, which makes no image: "
                 "give the generator's file, such as latest_net_G.pth"
             )
         self.architecture, self.usage, self.spec = pretrained.architecture, usage, usage.spec

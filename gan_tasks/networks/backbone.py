@@ -7,7 +7,7 @@ body, and whether each upsampling step also receives the features of the matchin
 backbone itself contains no code for a single task.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -123,6 +123,24 @@ class Generator(SizedModule):
             y = self.upsampler(y)
         return clipped(y) if self.clips else y
 
+    def encoder_layers(self) -> list[nn.Module]:
+        """Return the modules of the stem, then those of each downsampling step, then the blocks of the body."""
+        parts = (self.stem, *self.downs, self.body)
+        return [layer for part in parts for layer in (part if isinstance(part, nn.Sequential) else (part,))]
+
+    def encode(self, x: Tensor, layers: Collection[int]) -> Iterator[Tensor]:
+        """Yield the outputs of some of the `encoder_layers` for images N×C_in×H×W of any size, each N×C×h×w."""
+        x = pad_to_multiple(x, self.size_multiple, self.minimum_size)
+        if self.residual_downscale > 1:
+            x = functional.avg_pool2d(x, self.residual_downscale)
+        between: list[nn.Module] = []
+        for number, layer in enumerate(self.encoder_layers()[: max(layers) + 1]):
+            between.append(layer)
+            if number in layers:
+                x = self._run_part(nn.Sequential(*between), x)
+                between = [Copy()]  # because the next layer may change its input in place
+                yield x
+
     def _run_layers(self, x: Tensor) -> Tensor:
         x = self._run_part(self.stem, x)
         skipped = []
@@ -160,6 +178,13 @@ class Generator(SizedModule):
             step = strip.shape[-2] // (last - first)
             outputs.append(strip[..., (start - first) * step : (min(height, start + rows) - first) * step, :].clone())
         return torch.cat(outputs, dim=-2)
+
+
+class Copy(nn.Module):
+    """Return a copy of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
 
 
 def contexts_of_passes(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

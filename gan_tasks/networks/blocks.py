@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_tasks.networks.anti_alias import bilinear_upsample
 from gan_tasks.networks.layers import Conv2d, ConvTranspose2d, InstanceNorm2d, ReflectionPad2d, halves
 
 Norm = Literal["batch", "instance", "affine-instance", "none"]
-Upsampling = Literal["transposed", "resize"]
+Upsampling = Literal["transposed", "resize", "bilinear"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -38,8 +39,11 @@ def double_size(upsampling: Upsampling, inputs: int, outputs: int, *, kernel: in
 
     upsampling: "transposed" is a transposed convolution with kernel size `kernel`. "resize" is nearest-neighbour
         upsampling and a 3×3 convolution, which causes no checkerboard pattern (Odena et al. 2016,
-        https://distill.pub/2016/deconv-checkerboard).
+        https://distill.pub/2016/deconv-checkerboard). "bilinear" is bilinear upsampling and a 3×3 convolution (CUT,
+        Park et al. 2020, https://arxiv.org/abs/2007.15651).
     """
+    if upsampling == "bilinear":
+        return nn.Sequential(bilinear_upsample(), Conv2d(inputs, outputs, 3, padding=1, bias=bias))
     if upsampling == "resize":
         conv = Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=bias)
         return nn.Sequential(nn.Upsample(scale_factor=2), conv)

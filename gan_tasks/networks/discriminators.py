@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.anti_alias import blur_downsample
 from gan_tasks.networks.blocks import Norm, init_weights, needs_bias, norm_layer
 from gan_tasks.networks.layers import Conv2d
 from gan_tasks.networks.spectral_norm import spectral_norm
@@ -34,6 +35,8 @@ class PatchDiscriminator(nn.Module):
         spectral: apply spectral normalisation to each convolution (Miyato et al. 2018,
             https://arxiv.org/abs/1802.05957).
         head_bias: whether the last convolution has a bias.
+        anti_alias: downsample with a convolution of stride 1 and a blur, instead of one of stride 2 (CUT, Park et al.
+            2020, https://arxiv.org/abs/2007.15651).
     """
 
     def __init__(
@@ -48,23 +51,32 @@ class PatchDiscriminator(nn.Module):
         kernel: int = 4,
         spectral: bool = False,
         head_bias: bool = True,
+        anti_alias: bool = False,
     ) -> None:
         super().__init__()
-        stride = 2 if kernel > 1 else 1
+        blurs = anti_alias and kernel > 1
+        stride = 2 if kernel > 1 and not blurs else 1
         bias = needs_bias(norm)
 
         def conv(inputs: int, outputs: int, *, stride: int, bias: bool) -> nn.Conv2d:
             return Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
 
         widths = [min(width * 2**level, widest or 8 * width) for level in range(layers + 1)]
-        stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True))]
+
+        def blur() -> list[nn.Module]:
+            return [blur_downsample()] if blurs else []
+
+        stages = [nn.Sequential(conv(in_channels, width, stride=stride, bias=True), nn.LeakyReLU(0.2, True), *blur())]
         for level in range(1, layers + 1):
             # The last of these layers has stride 1, so that the patches overlap densely.
-            step = conv(widths[level - 1], widths[level], stride=stride if level < layers else 1, bias=bias)
-            stages.append(nn.Sequential(step, norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True)))
+            is_last = level == layers
+            step = conv(widths[level - 1], widths[level], stride=1 if is_last else stride, bias=bias)
+            rest = [norm_layer(norm, widths[level]), nn.LeakyReLU(0.2, True), *([] if is_last else blur())]
+            stages.append(nn.Sequential(step, *rest))
         stages.append(nn.Sequential(conv(widths[-1], 1, stride=1, bias=head_bias)))
         self.stages = nn.ModuleList(stages)
-        self.minimum_size = smallest_input(kernel, padding, strides=[stride] * layers + [1, 1])
+        downsampling = [(kernel, padding, stride), *([(3, 1, 2)] if blurs else [])]
+        self.minimum_size = smallest_input(downsampling * layers + [(kernel, padding, 1)] * 2)
         init_weights(self)
         if spectral:
             for stage in stages:
@@ -92,10 +104,13 @@ def check_size(x: Tensor, minimum_size: int) -> None:
         )
 
 
-def smallest_input(kernel: int, padding: int, *, strides: Sequence[int]) -> int:
-    """Return the smallest input size, in pixels along a side, for which a chain of convolutions gives one logit."""
+def smallest_input(convs: Sequence[tuple[int, int, int]]) -> int:
+    """Return the smallest input size, in pixels along a side, for which a chain of convolutions gives one logit.
+
+    convs: kernel size, padding and stride of each.
+    """
     size = 1
-    for stride in reversed(strides):
+    for kernel, padding, stride in reversed(convs):
         size = max(1, (size - 1) * stride + kernel - 2 * padding)
     return size
 
@@ -285,13 +300,15 @@ def translation_discriminator(
     scales: int,
     norm: Norm,
     spectral: bool,
+    anti_alias: bool = False,
 ) -> MultiScaleDiscriminator | FeatureHeads:
     """Build the discriminator of a translation task.
 
     Args:
         kind: "patch" and "pixel" are those of pix2pix, CycleGAN and pix2pixHD; "features" is `FeatureHeads`.
         in_channels: number of channels of each image in the discriminator input.
-        width, layers, norm, spectral: see `PatchDiscriminator`. `layers` has an effect on "patch" only.
+        width, layers, norm, spectral, anti_alias: see `PatchDiscriminator`. `layers` and `anti_alias` have an
+            effect on "patch" only.
         scales: see `MultiScaleDiscriminator`. It has no effect on "features".
     """
     if kind == "features":
@@ -303,6 +320,8 @@ def translation_discriminator(
             return PatchDiscriminator(
                 channels, width=width, layers=1, kernel=1, padding=0, norm=norm, spectral=spectral
             )
-        return PatchDiscriminator(channels, width=width, layers=layers, norm=norm, spectral=spectral)
+        return PatchDiscriminator(
+            channels, width=width, layers=layers, norm=norm, spectral=spectral, anti_alias=anti_alias
+        )
 
     return MultiScaleDiscriminator(make_scale, scales=scales)

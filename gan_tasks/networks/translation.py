@@ -4,6 +4,8 @@ from typing import Literal
 
 from torch import nn
 
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.anti_alias import blur_downsample
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import (
     Norm,
@@ -28,6 +30,7 @@ def translation_generator(
     norm: Norm,
     dropout: bool,
     upsampling: Upsampling,
+    anti_alias: bool = False,
 ) -> Generator:
     """Build a generator of pix2pix (unet-*), CycleGAN (resnet-*) or pix2pixHD (global), N×C_in×H×W → N×C_out×H×W.
 
@@ -36,9 +39,16 @@ def translation_generator(
         norm: normalisation after the convolutions.
         dropout: whether to use dropout as in the paper.
         upsampling: see `double_size`.
+        anti_alias: see `resnet`.
+
+    Raises UserError for a U-Net with `anti_alias`.
     """
     match network:
         case "unet-256" | "unet-128":
+            if anti_alias:
+                raise UserError(
+                    f"{network} downsamples without a blur: leave --anti-alias out, or choose --generator resnet-9"
+                )
             downs = 8 if network == "unet-256" else 7
             return unet(
                 in_channels, out_channels, width=width, downs=downs, norm=norm, dropout=dropout, upsampling=upsampling
@@ -55,6 +65,7 @@ def translation_generator(
                 norm=norm,
                 dropout=dropout,
                 upsampling=upsampling,
+                anti_alias=anti_alias,
             )
 
 
@@ -68,19 +79,24 @@ def resnet(
     norm: Norm = "instance",
     dropout: bool = False,
     upsampling: Upsampling = "transposed",
+    anti_alias: bool = False,
 ) -> Generator:
     """ResNet generator, N×C_in×H×W in [-1, 1] → N×C_out×H×W in [-1, 1].
 
     CycleGAN has 2 downs and 6 or 9 blocks; the global generator of pix2pixHD has 4 downs and 9 blocks.
     Johnson et al. 2016, https://arxiv.org/abs/1603.08155; Zhu et al. 2017, https://arxiv.org/abs/1703.10593;
     Wang et al. 2018, https://arxiv.org/abs/1711.11585
+
+    anti_alias: downsample with a convolution of stride 1 and a blur, instead of one of stride 2. With `upsampling`
+        "bilinear" it is the generator of CUT, Park et al. 2020, https://arxiv.org/abs/2007.15651
     """
     bias = needs_bias(norm)
     widths = [width * 2**level for level in range(downs + 1)]
 
     def down(inputs: int, outputs: int) -> nn.Module:
-        conv = Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias)
-        return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True))
+        conv = Conv2d(inputs, outputs, 3, stride=1 if anti_alias else 2, padding=1, bias=bias)
+        blur = [blur_downsample()] if anti_alias else []
+        return nn.Sequential(conv, norm_layer(norm, outputs), nn.ReLU(inplace=True), *blur)
 
     def up(inputs: int, outputs: int) -> nn.Module:
         conv = double_size(upsampling, inputs, outputs, kernel=3, bias=bias)
@@ -100,6 +116,8 @@ def resnet(
         size_multiple=2**downs,
         # Reflection padding needs features of at least 2×2 in the body, and an image of at least 4×4 in the stem.
         minimum_size=max(4, 2 ** (downs + 1)),
+        # Measured with batch norm: tiles then differ from the whole image by less than 2 levels of 255.
+        receptive_field=28 if anti_alias else 24,
     )
     if norm == "none":
         # The initial weights of the paper are small, which a norm compensates for. Without a norm, use larger ones.

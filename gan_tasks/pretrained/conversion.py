@@ -51,7 +51,7 @@ class Architecture:
     build: Callable[[State], nn.Module]
     """Builds the network. Raises UserError if the tensors do not fit."""
     usage: Callable[[Any], Usage] | None = None
-    """Returns the usage of a network from `build`; None for a discriminator, which makes no image."""
+    """Returns the usage of a network from `build`; None for one that makes no image, such as a discriminator."""
 
     @property
     def title(self) -> str:

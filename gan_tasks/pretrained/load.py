@@ -14,12 +14,15 @@ from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dic
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill, lama, migan
 from gan_tasks.pretrained.super_resolution import dat, esrgan, hat, msrresnet, omnisr, real_cugan, realplksr, span, srvgg, swinir
-from gan_tasks.pretrained.translation import jy, pix2pixhd, vintagify
+from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     vintagify.RESNET_GENERATOR,
+    cut.RESNET_GENERATOR,
+    cut.NLAYER_DISCRIMINATOR,
+    cut.PATCH_SAMPLER,
     jy.UNET_GENERATOR,
     jy.RESNET_GENERATOR,
     jy.NLAYER_DISCRIMINATOR,
@@ -53,7 +56,7 @@ class Pretrained:
     network: nn.Module
     architecture: Architecture
     usage: Usage | None
-    """None for a discriminator."""
+    """None for a network that makes no image, such as a discriminator."""
     weights: str = ""
     """Which weights of the file these are, such as "params_ema, averaged (not used: params)"; empty for a bare state
     dict."""
@@ -67,7 +70,8 @@ def load_network(path: Path | str) -> nn.Module:
     The network's input is N×C×H×W in [-1, 1], or in [0, 1] for super-resolution (see `Usage.value_range`). An
     inpainting network takes a mask as its second input, N×1×H×W with 1 for masked pixels (see `Usage.inputs`). A
     generator returns an image N×C×(scale·H)×(scale·W) in the same range. A discriminator returns its logits N×1×h×w,
-    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`).
+    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`). CUT's patch sampler takes feature maps, see
+    `cut`.
 
     Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
     missing, superfluous or of the wrong shape.

@@ -16,6 +16,7 @@ TASKS: tuple[TaskEntry, ...] = (
     TaskEntry(
         "cyclegan", "translate images in both directions, learned without pairs", "gan_tasks.tasks.cyclegan:CycleGAN"
     ),
+    TaskEntry("cut", "translate images in one direction, learned without pairs", "gan_tasks.tasks.cut:CUT"),
     TaskEntry(
         "super-resolution",
         "enlarge images, learned from sharp images",

@@ -181,6 +181,9 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     config: TaskConfig
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
+    heads: nn.ModuleDict
+    """Networks that only the losses of the generators need, such as the MLPs of a contrastive loss. They are trained
+    with the generators and saved, and `infer` does not use them."""
     auxiliary: nn.ModuleDict
     """Networks that are neither trained nor saved, such as that of the perceptual loss."""
     diagnostics: dict[str, Tensor]
@@ -196,6 +199,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         self.config = config if config is not None else type(self).Config(**options)
         self.generators = Networks()
         self.discriminators = Networks()
+        self.heads = Networks()
         self.auxiliary = Networks()
         self.diagnostics = {}
 
@@ -225,7 +229,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     @abstractmethod
     def build(self, *, for_training: bool = True) -> None:
-        """Build `generators`, and for training `discriminators` and `auxiliary`, from the resolved config.
+        """Build `generators`, and for training `discriminators`, `heads` and `auxiliary`, from the resolved config.
 
         Networks that `infer` does not use may be left out if it is not for training.
         """
@@ -325,7 +329,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
 
     def networks(self) -> tuple[nn.ModuleDict, ...]:
         """Return all networks of the task."""
-        return self.generators, self.discriminators, self.auxiliary
+        return self.generators, self.discriminators, self.heads, self.auxiliary
 
     def log(self, **values: Tensor | float) -> None:
         """Log a diagnostic of this step, such as the discriminator's accuracy."""

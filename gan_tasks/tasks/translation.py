@@ -35,7 +35,11 @@ class TranslationConfig(Checked):
     width: Width = 64
     """Channels of a generator's first layer. The cost grows with the square of the width."""
     upsampling: Upsampling = "transposed"
-    """Upsampling in the generators: transposed convolution, or resize and convolution (no checkerboard)."""
+    """Upsampling in the generators: transposed convolution, or resize and convolution, nearest-neighbour or bilinear
+    (no checkerboard)."""
+    anti_alias: bool = False
+    """Blur the features where ResNet generators and patch discriminators downsample. A small shift of the image then
+    changes little else. A step takes longer."""
     residual: bool = False
     """The generator computes a residual, which is added to its input and is zero at the start. Use it if input and
     output look similar. Both need the same number of channels."""
@@ -101,6 +105,7 @@ def make_generator(config: TranslationConfig, in_channels: int, out_channels: in
         norm=config.norm,
         dropout=config.dropout,
         upsampling=config.upsampling,
+        anti_alias=config.anti_alias,
     )
     if not config.residual:
         return generator
@@ -125,6 +130,7 @@ def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) ->
         scales=config.d_scales,
         norm=config.norm if config.d_norm == "same" else config.d_norm,
         spectral=config.d_spectral,
+        anti_alias=config.anti_alias,
     )
 
 

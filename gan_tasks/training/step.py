@@ -43,12 +43,13 @@ class Trainer:
         self.average = copy_for_average(task.generators) if config.ema_halflife_images else None
         runtime.recompute_features(task.generators)
         runtime.compile_networks(task.generators, task.discriminators)
-        self.networks: dict[NetworkRole, nn.ModuleDict] = {"g": task.generators, "d": task.discriminators}
+        of_g = nn.ModuleDict({**dict(task.generators.items()), **dict(task.heads.items())})
+        self.networks: dict[NetworkRole, nn.ModuleDict] = {"g": of_g, "d": task.discriminators}
         self.lr = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         self.optimizers = {
             role: make_optimizer(config, [self.networks[role]], self.lr[role]) for role in stage.update_order
         }
-        self.buffers = [*task.generators.buffers(), *task.discriminators.buffers()]
+        self.buffers = [buffer for networks in self.networks.values() for buffer in networks.buffers()]
         """Buffers, such as running statistics, which the forward passes change."""
         self.buffer_copies = [buffer.clone() for buffer in self.buffers]
         self.undo_d = Undo(self.optimizers["d"]) if stage.update_order == ("d", "g") else None
@@ -205,6 +206,8 @@ class Trainer:
                 for name, tensor in state.items()
             },
         }
+        if self.task.heads:
+            parts["heads"] = dict(self.task.heads.state_dict())
         if self.average is not None:
             parts["average"] = dict(self.average.state_dict())
         for role, optimizer in self.optimizers.items():
@@ -223,12 +226,15 @@ class Trainer:
         """
         needed = {"generators", "discriminators", "task", *(f"optimizer-{p}" for p in self.optimizers)}
         needed |= {"average"} if self.average is not None else set()
+        needed |= {"heads"} if self.task.heads else set()
         if missing := needed - parts.keys():
             raise CheckpointError(
                 f"checkpoint {checkpoint} lacks {', '.join(sorted(missing))}: it cannot be resumed. Start a new run"
             )
         load_weights(self.task.generators, parts["generators"], checkpoint)
         load_weights(self.task.discriminators, parts["discriminators"], checkpoint)
+        if self.task.heads:
+            load_weights(self.task.heads, parts["heads"], checkpoint)
         if self.average is not None:
             load_weights(self.average, parts["average"], checkpoint)
         mine = f"rank{self.runtime.rank}/"

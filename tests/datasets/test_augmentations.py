@@ -175,3 +175,16 @@ def test_seeds_are_32_bit_and_distinct() -> None:
 def test_invalid_options_are_rejected(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         FramingConfig(**bad)
+
+
+def test_zoom_out_shrinks_down_to_a_fraction_and_not_below_the_crop() -> None:
+    framing = Framing(FramingConfig(load_size=0, crop_size=(0, 0), flip=False, zoom_out=4))
+    rng, image = np.random.default_rng(0), np.zeros((80, 40, 3), np.uint8)
+    sizes = np.array([framing(rng, image, image)[1].shape[:2] for _ in range(50)]) / (80, 40)
+    assert (sizes >= 1 / 4).all() and (sizes <= 1).all()
+    assert sizes.min() < 0.35 and sizes.max() > 0.9
+    assert not np.allclose(sizes[:, 0], sizes[:, 1], atol=0.1), "height and width are drawn apart"
+    first, second = framing(rng, image, image)
+    assert first.shape == second.shape, "images of a pair are resized alike"
+    cropped = Framing(FramingConfig(load_size=0, crop_size=(60, 90), zoom_out=4))
+    assert cropped(rng, image)[0].shape == (60, 90, 3)

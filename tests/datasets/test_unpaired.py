@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.datasets.unpaired import UnpairedConfig, open_unpaired
@@ -40,3 +41,36 @@ def test_any_two_folders_are_named_and_taken_with_options(tmp_path: Path) -> Non
     assert (len(data.a), len(data.b)) == (2, 3)
     with pytest.raises(UserError, match="give both"):
         UnpairedConfig(b=b)
+
+
+def test_a_single_pair_gives_as_many_crops_as_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan_tasks.datasets import unpaired
+
+    rng = np.random.default_rng(0)
+    for side in "AB":
+        (tmp_path / side).mkdir()
+        write(tmp_path / side / "x.png", Picture(rng.integers(0, 256, (60, 50, 3), dtype=np.uint8)))
+    framing = FramingConfig(load_size=0, crop_size=(16, 16), zoom_out=2)
+    config = replace(CONFIG, crops_per_image=20, framing=framing)
+    opened: list[Path] = []
+    read = unpaired.read
+    monkeypatch.setattr(unpaired, "read", lambda path, **more: opened.append(path) or read(path, **more))
+    data, _ = open_unpaired(tmp_path, "train", config, 0, True)
+    assert len(data) == 20
+    crops = [data[(epoch, index)] for epoch in (0, 1) for index in range(20)]
+    assert {crop.a.shape for crop in crops} == {(3, 16, 16)}
+    assert len({crop.a.tobytes() for crop in crops}) == len({crop.b.tobytes() for crop in crops}) == 40
+    assert len(opened) == 2, "each file is decoded once"
+    assert np.array_equal(data[(1, 3)].a, crops[23].a)
+    whole, _ = open_unpaired(tmp_path, "train", config, 0, False)
+    assert len(whole) == 1 and whole[(0, 0)].a.shape == (3, 60, 50)
+
+
+def test_the_crops_of_a_changed_file_are_those_of_its_new_content(tmp_path: Path) -> None:
+    put_images(tmp_path / "A", 1)
+    put_images(tmp_path / "B", 1)
+    config = replace(CONFIG, framing=FramingConfig(load_size=0, crop_size=(4, 4)))
+    data, _ = open_unpaired(tmp_path, "train", config, 0, True)
+    assert (data[(0, 0)].a == -1).all()
+    write(tmp_path / "A" / "0.png", Picture(np.full((8, 8, 3), 255, np.uint8)))
+    assert (data[(0, 0)].a == 1).all()

@@ -31,6 +31,10 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", "--pool-images", "2"),
         *FRAMING,
     ),
+    "cut": (
+        *("--generator", "resnet-6", "--width", "4", "--d-width", "4", "--d-layers", "2", "--nce-width", "8"),
+        *FRAMING,
+    ),
     "super-resolution": (
         *("--blocks", "1", "--width", "4", "--d-width", "4", "--scale", "2", "--crop-size", "32", "--epochs", "1"),
         *("--adversarial-epochs", "1", "--batch-size", "1", "--perceptual", "0"),
@@ -48,6 +52,7 @@ NETWORKS = ("super-resolution --network span", "super-resolution --network realp
 CHANNELS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--source-channels", "3", "--target-channels", "3"),
     "cyclegan": ("--a-channels", "3", "--b-channels", "3"),
+    "cut": ("--a-channels", "3", "--b-channels", "3"),
     "super-resolution": (),
     "inpainting": ("--image-channels", "3"),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),

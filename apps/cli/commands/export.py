@@ -32,8 +32,9 @@ class Export(Command):
     """The file to write: .onnx, or .pth with --format jy or basicsr, or .param with --format ncnn, which writes a
     .bin beside it."""
     format: Literal["onnx", "jy", "basicsr", "ncnn"] = "onnx"
-    """The file format. onnx runs without torch. jy is for pytorch-CycleGAN-and-pix2pix, and takes U-Nets and ResNets.
-    basicsr (for BasicSR and Real-ESRGAN) and ncnn (for realesrgan-ncnn-vulkan) take models of super-resolution."""
+    """The file format. onnx runs without torch. jy is for pytorch-CycleGAN-and-pix2pix and CUT, and takes
+    U-Nets and ResNets. basicsr (for BasicSR and Real-ESRGAN) and ncnn (for realesrgan-ncnn-vulkan) take models of
+    super-resolution."""
     direction: Literal["a-to-b", "b-to-a"] | None = None
     """The direction of translation, for a run that learned both. The default is that of the run."""
     half: bool = False

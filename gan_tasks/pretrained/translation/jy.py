@@ -49,24 +49,35 @@ def unet_names(downs: int) -> dict[str, str]:
     return {**names, "head.1": "model.model.3"}
 
 
-def resnet_names(downs: int, blocks: int, *, dropout: bool, block: str = "conv_block") -> dict[str, str]:
+def resnet_names(
+    downs: int,
+    blocks: int,
+    *,
+    dropout: bool,
+    block: str = "conv_block",
+    anti_alias: bool = False,
+    bilinear: bool = False,
+) -> dict[str, str]:
     """Return our names → those of JY's `ResnetGenerator` (2 downs) and of pix2pixHD's `GlobalGenerator`.
 
-    Both are a flat list of layers. `block` is the name of the list of layers in a residual block.
+    Both are a flat list of layers. `block` is the name of the list of layers in a residual block. In CUT's form of it
+    the blurs are layers too: with `anti_alias` each down ends with one, with `bilinear` each up begins with one.
     """
-    first_block = 4 + 3 * downs
+    down_layers, up_layers = 4 if anti_alias else 3, 4 if bilinear else 3
+    first_block = 4 + down_layers * downs
     first_up = first_block + blocks
     second_conv = 6 if dropout else 5
     names = {"stem.1": "model.1", "stem.2": "model.2"}
     for i in range(downs):
-        names |= {f"downs.{i}.{part}": f"model.{4 + 3 * i + part}" for part in (0, 1)}
+        names |= {f"downs.{i}.{part}": f"model.{4 + down_layers * i + part}" for part in (0, 1)}
     for i in range(blocks):
         ours, published = f"body.{i}.layers", f"model.{first_block + i}.{block}"
         names |= {f"{ours}.{part}": f"{published}.{part}" for part in (1, 2)}
         names |= {f"{ours}.{6 + part}": f"{published}.{second_conv + part}" for part in (0, 1)}
     for i in range(downs):
-        names |= {f"ups.{i}.{part}": f"model.{first_up + 3 * i + part}" for part in (0, 1)}
-    return {**names, "head.1": f"model.{first_up + 3 * downs + 1}"}
+        conv = first_up + up_layers * i + (1 if bilinear else 0)
+        names |= {f"ups.{i}.0.1" if bilinear else f"ups.{i}.0": f"model.{conv}", f"ups.{i}.1": f"model.{conv + 1}"}
+    return {**names, "head.1": f"model.{first_up + up_layers * downs + 1}"}
 
 
 def patch_names(layers: int, *, ours: str, published: str) -> dict[str, str]:
@@ -173,12 +184,15 @@ def count_convs(state: State) -> int:
     return sum(tensor.ndim == 4 for tensor in state.values())
 
 
-def translator_usage(generator: Generator) -> Usage:
-    """Return the usage of a translation generator, which maps an image in [-1, 1] to another in [-1, 1]."""
+def translator_usage(generator: Generator, *, task: str = "pix2pix") -> Usage:
+    """Return the usage of a translation generator, which maps an image in [-1, 1] to another in [-1, 1].
+
+    task: see `Usage.spec`.
+    """
     convs = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     first, last = convs[0], convs[-1]
     spec = ModelSpec(
-        "pix2pix",
+        task,
         "translate",
         (InputSpec("image", "image", first.in_channels, "any"),),
         last.out_channels,

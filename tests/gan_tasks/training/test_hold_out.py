@@ -24,7 +24,7 @@ from gan_tasks.training.loop import resume, train
 
 IMAGES = 44
 CONFIG = TrainConfig(device="cpu", precision="fp32", workers=0, max_steps=1, evaluate_every_steps=1, quiet=True)
-TASKS = ("pix2pix", "cyclegan", "super-resolution", "inpainting")
+TASKS = ("pix2pix", "cyclegan", "cut", "super-resolution", "inpainting")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def opened(name: str, root: Path, **options: Any) -> Any:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_tenth_is_held_out_and_not_trained_on(name: str, folder: Path) -> None:
     data = opened(name, folder, hold_out=None)
-    sides = 2 if name == "cyclegan" else 1
+    sides = 2 if name in ("cyclegan", "cut") else 1
     assert [len(side) for side in data.taken_out] == sides * [IMAGES // 10]
     for trained, held_out in zip(names_of(data.train), names_of(data.held_out), strict=True):
         assert not set(trained) & set(held_out) and len(set(trained) | set(held_out)) == IMAGES

@@ -448,6 +448,8 @@ RANKS = {
     # Each rank has its own image pool. A pool returns the images unchanged until it is full.
     "cyclegan": ("cyclegan", "--pool-images", "50"),
     "cyclegan, relativistic, r1, r2": ("cyclegan", "--pool-images", "0", *RELATIVISTIC),
+    "cut": ("cut",),
+    "fastcut": ("cut", "--preset", "fastcut", *AUGMENTED),
     "on features, augmented": ("pix2pix", "--discriminator", "features", "--no-d-conditional", *AUGMENTED),
     # Its default, relativistic-average, uses the mean over the batch of one rank.
     "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),

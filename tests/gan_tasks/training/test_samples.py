@@ -43,7 +43,7 @@ def findings(values: dict[str, float]) -> dict[str, str]:
     return {found.level: found.sentence for found in diagnose([started, *lines]) if "outputs" in found.sentence}
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "super-resolution", "inpainting"])
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "cut", "super-resolution", "inpainting"])
 def test_a_pink_model_is_diagnosed_and_a_right_one_is_not(name: str, pairs: Path, tmp_path: Path) -> None:
     pink = findings(logged(tiny_task(name), pairs, tmp_path, PINK))
     assert "colour cast, too much red" in pink["warning"] and "little green" in pink["warning"]

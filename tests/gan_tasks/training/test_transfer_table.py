@@ -18,6 +18,8 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "pix2pix resnet-6 instance": ("pix2pix", "--norm", "instance"),
     "pix2pix global": ("pix2pix", "--generator", "global", "--norm", "instance"),
     "cyclegan resnet-6": ("cyclegan",),
+    "cut resnet-6": ("cut",),
+    "cut resnet-6, transposed": ("cut", "--upsampling", "transposed"),
     "super-resolution rrdb": ("super-resolution",),
     "super-resolution srvgg": ("super-resolution", "--network", "srvgg"),
     "inpainting deepfill-v2": ("inpainting",),
@@ -27,6 +29,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 EXPECTED = {
     ("pix2pix resnet-6 instance", "cyclegan resnet-6"): 1.0,
     ("cyclegan resnet-6", "pix2pix resnet-6 instance"): 1.0,
+    ("cut resnet-6, transposed", "cyclegan resnet-6"): 1.0,
     ("pix2pix unet-128", "cyclegan resnet-6"): 0.0,
     ("super-resolution srvgg", "super-resolution rrdb"): 0.0,
     ("inpainting deepfill-v2", "pix2pix unet-128"): 0.0,
