@@ -16,7 +16,7 @@ from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
@@ -27,18 +27,24 @@ from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, at_least_float32
-from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
+from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
+from gan_tasks.tasks.shared.pretrained_features import (
+    add_pretrained_networks,
+    discriminator_of,
+    features_trained_with,
+)
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder"]
 
@@ -67,6 +73,9 @@ class InpaintingConfig(Checked):
     fraction of the cost, but the output has no fine detail. Initialise it from a run on images of 1/N of the size."""
     local_discriminator: bool = False
     """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
+    discriminator: Literal["sn-patch", "projected"] = "sn-patch"
+    """Type of discriminator. sn-patch classifies large patches (DeepFill v2), and projected fixed random mixtures of
+    four layers of EfficientNet-Lite0 (it ignores d_scales)."""
     d_width: Width = 64
     """Channels of the discriminators' first layer."""
     d_scales: Annotated[int, Range(1, 8)] = 1
@@ -132,13 +141,8 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
             return
         if config.gan:
             for name in self.discriminator_names():
-                self.discriminators[name] = MultiScaleDiscriminator(
-                    lambda: SNPatchDiscriminator(config.data.image_channels + 1, width=config.d_width),
-                    scales=config.d_scales,
-                )
-        if config.perceptual.perceptual:
-            with reported("Downloading the perceptual network", "bytes") as on_progress:
-                self.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
+                self.discriminators[name] = make_discriminator(config)
+        add_pretrained_networks(self, config.perceptual)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
@@ -162,7 +166,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         losses: Losses = {}
         for name in self.discriminator_names():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            d, adversarial = self.discriminators[name], self.config.adversarial
+            d, adversarial = discriminator_of(self, name), self.config.adversarial
             own, log = d_objective(self.step, adversarial, d, real, fake, condition=mask, name=name)
             self.log(**log)
             losses |= own
@@ -178,8 +182,8 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         }
         for name in self.discriminator_names() if config.gan else ():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            d = self.discriminators[name]
-            objective = g_objective(self.step, config.adversarial, d, real, fake, condition=mask)
+            d = discriminator_of(self, name)
+            objective = g_objective(self.step, config.adversarial, d, real, fake, condition=mask, name=name)
             losses[f"{name}_adversarial"] = config.gan * objective
         if config.perceptual.perceptual:
             losses["perceptual"] = config.perceptual.perceptual * self.auxiliary["perceptual"](y["fake"], x.image)
@@ -215,14 +219,21 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         data = self.config.data
         sketch = (InputSpec("sketch", "mask", optional=True),) if data.sketch else ()
         inputs = (InputSpec("image", "image", data.image_channels, "any"), InputSpec("mask", "mask"), *sketch)
-        return ModelSpec(self.name, "inpaint", inputs, data.image_channels, **self.sizes()._asdict())
+        discriminator = self.config.discriminator if self.config.gan else ""
+        return ModelSpec(
+            self.name,
+            "inpaint",
+            inputs,
+            data.image_channels,
+            trained_with=features_trained_with(self.config.perceptual, discriminator=discriminator),
+            **self.sizes()._asdict(),
+        )
 
     def evaluation(self) -> EvaluationSpec:
         fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
         return EvaluationSpec(
             fit_baselines=lambda examples: {name: as_baseline(fill) for name, fill in fills.items()},
             masks=self.config.data,
-            learned_from_vgg=bool(self.config.perceptual.perceptual),
         )
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -253,6 +264,15 @@ def paper_inpainter(config: InpaintingConfig) -> Inpainter:
             return deepfill_v1(channels, width=config.width)
         case "context-encoder":
             return context_encoder(channels, width=config.width)
+
+
+def make_discriminator(config: InpaintingConfig) -> nn.Module:
+    if config.discriminator == "projected":
+        return ProjectedDiscriminator(masks=1, width=config.d_width)
+    channels = config.data.image_channels + 1
+    return MultiScaleDiscriminator(
+        lambda: SNPatchDiscriminator(channels, width=config.d_width), scales=config.d_scales
+    )
 
 
 def as_baseline(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
