@@ -32,7 +32,7 @@ def sign_statistic(real_accuracy: Tensor) -> Tensor:
     """Return the mean of sign(D(x)) over real images, in [-1, 1], from the share of them classified as real.
 
     The zero of the sign is thus that of the accuracy (`functional.d_accuracy`): for losses whose logits have no fixed
-    zero, it is the mean logit of the generated images.
+    zero, it is the mean logit of the generated images in the batch of this rank.
     """
     return 2 * real_accuracy - 1
 
