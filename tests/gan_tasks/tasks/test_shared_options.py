@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,30 @@ def has_effect(name: str, kind: type[Any], plain: dict[str, Any], changed: dict[
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_options_of_the_adversarial_objective_have_an_effect(name: str, option: str, pairs: Path) -> None:
     assert has_effect(name, AdversarialConfig, *ADVERSARIAL[option], pairs)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_generator_sees_each_discriminator_with_its_own_probability(name: str, pairs: Path) -> None:
+    options = {"d_augment": ("colour",), "d_augment_adaptive": True}
+    task = with_options(tiny_task(name), AdversarialConfig, options)
+    torch.manual_seed(0)
+    task.build(for_training=True)
+    x = tiny_batch(task, pairs)
+    y = task.generate(x)
+    task.step = replace(task.step, stage=adversarial_stage(task))
+    task.d_losses(x, {key: image.detach() for key, image in y.items()})
+    assert len(task.adaptive) == len(task.discriminators)
+    task.discriminators.eval()  # spectral norm takes no more steps
+
+    def adversarial(probability: float) -> list[Tensor]:
+        task.adaptive.update({key: torch.tensor([probability, 0.0, 0.0]) for key in task.adaptive})
+        task.step = replace(task.step, generator=torch.Generator().manual_seed(0))
+        return [loss for key, loss in task.g_losses(x, y).items() if key.endswith("adversarial")]
+
+    never, again, always = adversarial(0.0), adversarial(0.0), adversarial(1.0)
+    assert len(never) == len(task.discriminators)
+    assert all(torch.equal(a, b) for a, b in zip(never, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(never, always, strict=True))
 
 
 @pytest.mark.parametrize("option", OPTIMISATION)
