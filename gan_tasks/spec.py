@@ -83,6 +83,8 @@ class ModelSpec:
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.
+    trained_with: the pretrained networks whose features a loss or a discriminator used, such as "vgg19" and
+        "efficientnet-lite0". Metrics by such features favour the model.
 
     Raises ValueError for inconsistent values.
     """
@@ -101,6 +103,7 @@ class ModelSpec:
     output_size: tuple[int, int] | None = None
     direction: str = ""
     directions: tuple[str, ...] = ()
+    trained_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("out_channels", "scale", "size_multiple", "minimum_size", "receptive_field", "tile_multiple"):

@@ -86,7 +86,8 @@ def compare(
     baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}
     channels = first.spec.in_channels, first.spec.out_channels
     images = set_size(first, task, data, indices, options.patch)
-    tools = metric_tools.choose(options, task, images=images, channels=channels, quiet=quiet)
+    training = {name: model.spec.trained_with for name, model in models.items()}
+    tools = metric_tools.choose(options, training, images=images, channels=channels, quiet=quiet)
     tools.notes[:0] = opened.notes
 
     measured = {name: Evaluator(name, tools, has_target=has_target) for name in (*models, *baselines)}

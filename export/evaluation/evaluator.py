@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,13 +21,21 @@ from gan_tasks.metrics.colour import colour_channels, colour_shift, shift_senten
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES, KernelDistance
 from gan_tasks.metrics.feature_networks.published_weights import ALEXNET, is_published
 from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0, has_lite0, has_vgg16, vgg16
-from gan_tasks.metrics.fid import SCORE_SPLITS, InceptionFeatures, InceptionMetrics, fid, inception_score, kid
+from gan_tasks.metrics.fid import (
+    INCEPTION,
+    SCORE_SPLITS,
+    InceptionFeatures,
+    InceptionMetrics,
+    fid,
+    inception_score,
+    kid,
+)
 from gan_tasks.metrics.lpips import LEAST_PX, Lpips, load_lpips
 from gan_tasks.metrics.masked_region import masked_metrics
 from gan_tasks.metrics.niqe import BLOCK_PX, niqe_own_fit
 from gan_tasks.metrics.reference import MS_SSIM_LEAST_PX
+from gan_tasks.metrics.unseen import Training, first_unseen, reason, trained_with
 from gan_tasks.progress import reported
-from gan_tasks.tasks.base import Task
 
 NETWORK_CHANNELS = (1, 2, 3, 4)
 """Numbers of channels that feature networks and NIQE accept; others get full-reference metrics only."""
@@ -53,28 +61,31 @@ class MetricSet:
 
 
 def choose(
-    options: EvaluationOptions, task: Task[Any, Any], *, images: int, channels: tuple[int, int], quiet: bool
+    options: EvaluationOptions, training: Training, *, images: int, channels: tuple[int, int], quiet: bool
 ) -> MetricSet:
     """Choose the metrics.
 
     Args:
+        training: the pretrained networks that each model was trained with. They do not measure it.
         images: number of images, or patches, of the smaller set.
         channels: numbers of input and output channels of the model.
 
-    Raises UserError if a requested metric is not available.
+    Raises UserError if a requested metric is not available, or would favour a model.
     """
     notes: list[str] = []
     what = "patches" if options.patch else "images"
     fits_networks = set(channels) <= set(NETWORK_CHANNELS)
-    network = feature_network(options, task, notes, quiet=quiet) if fits_networks and images >= LEAST_IMAGES else None
+    has_score = fits_networks and images >= SCORE_SPLITS
+    inception = InceptionMetrics(options.inception) if options.inception and has_score else None
+    network = None
+    if fits_networks and images >= LEAST_IMAGES:
+        network = feature_network(options, training, inception, notes, quiet=quiet)
     if not fits_networks:
         notes.append(f"Sets of images are not compared: feature networks do not accept {max(channels)} channels.")
     elif images < LEAST_IMAGES:
         notes.append(f"Sets of {what} are compared from {LEAST_IMAGES} {what} on; here are {images}.")
     if options.luma and channels[1] not in (1, 3):
         raise UserError(f"--luma needs RGB or gray, and the output has {channels[1]} channels: leave it out")
-    has_score = fits_networks and images >= SCORE_SPLITS
-    inception = InceptionMetrics(options.inception) if options.inception and has_score else None
     if (network or inception) and options.force and images < FRECHET_LEAST_IMAGES:
         notes.append(
             f"Fréchet distances of {images} {what} are mostly bias (reliable from {FRECHET_LEAST_IMAGES:,} on). "
@@ -91,30 +102,52 @@ def choose(
     lpips = None
     if options.lpips:
         backbone, linear = options.lpips
-        lpips = load_lpips("alex" if is_published(backbone, ALEXNET) else "vgg", backbone=backbone, linear=linear)
+        kind: Literal["alex", "vgg"] = "alex" if is_published(backbone, ALEXNET) else "vgg"
+        if trained_with(kind, training):
+            raise UserError(f"LPIPS with VGG16: {reason('vgg16', training)}. Give --lpips the weights of AlexNet")
+        lpips = load_lpips(kind, backbone=backbone, linear=linear)
         notes.append(f"LPIPS uses {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
     return MetricSet(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
 
 
 def feature_network(
-    options: EvaluationOptions, task: Task[Any, Any], notes: list[str], *, quiet: bool
+    options: EvaluationOptions,
+    training: Training,
+    inception: InceptionMetrics | None,
+    notes: list[str],
+    *,
+    quiet: bool,
 ) -> FeatureNetwork | None:
-    """Return the requested feature network, or else the first that is installed; None for none."""
-    name = options.features or ("efficientnet-lite0" if has_lite0() else "vgg16" if has_vgg16() else "none")
+    """Return the requested feature network, or else the first that is there and that no model was trained with.
+
+    Returns None for none. Raises UserError if a model was trained with the requested network.
+    """
+    there = {"efficientnet-lite0": has_lite0(), INCEPTION: inception is not None, "vgg16": has_vgg16()}
+    present = [network for network, is_there in there.items() if is_there]
+    name = options.features or first_unseen(present, training) or "none"
+    if trained_with(name, training):
+        other = first_unseen(("efficientnet-lite0", "vgg16"), training)
+        instead = f"use --features {other}" if other else "use --inception and no --features"
+        raise UserError(f"--features {name}: {reason(name, training)}: {instead}")
     if name == "none":
-        if options.features is None:
+        if options.features is None and present:
+            notes.append(
+                f"Sets of images were not compared: {'; '.join(reason(each, training) for each in present)}. Another "
+                "network is needed: give --features vgg16, which is downloaded once, or --inception."
+            )
+        elif options.features is None:
             notes.append(
                 "Sets of images were not compared: no feature network is installed. Install one with "
                 "`python -m pip install 'gan-tasks[features]'`."
             )
         return None
+    if options.features is None and name != present[0]:
+        notes.append(f"Sets of images are compared by {name}, because {reason(present[0], training)}.")
     if name == "efficientnet-lite0":
         return efficientnet_lite0(options.features_weights)
-    if task.evaluation().learned_from_vgg:
-        notes.append(
-            "The model was trained with a VGG network, and a VGG network compares the sets here. This favours the "
-            "model: use --features efficientnet-lite0 instead."
-        )
+    if name == INCEPTION:
+        assert inception is not None
+        return inception.network
     if quiet:
         return vgg16(options.features_weights)
     with reported("Downloading VGG16", "bytes") as on_progress:

@@ -26,7 +26,8 @@ class EvaluationOptions(Checked):
     patch: Side = 0
     """Compare sets of patches with sides of this many pixels instead of whole images; 0 = whole images."""
     features: Literal["efficientnet-lite0", "vgg16", "none"] | None = None
-    """Network whose features compare sets of images; by default the first that is installed."""
+    """Network whose features compare sets of images; by default the first that is installed and that no model was
+    trained with."""
     features_weights: Path | None = None
     """Weights file of the --features network; by default the installed or downloaded weights."""
     lpips: tuple[Path, Path] | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.losses.adaptive import initial_state, sign_statistic, updated_state
 from gan_tasks.losses.diff_augment import DRAWS, augment
 from gan_tasks.losses.functional import (
     AdversarialConfig,
@@ -23,12 +25,27 @@ Discriminate = Callable[..., Scales]
 """A discriminator: called with N×C×H×W images, or with its condition and these, it gives the logits of each scale."""
 
 
+ONLY = "d"
+"""Name of the state of a discriminator without a name."""
+
+
 class StepContext(Protocol):
     """What an objective needs to know of the training step."""
 
     @property
     def index(self) -> int:
         """Steps taken before this one."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that train together."""
+
+    @property
+    def adaptive(self) -> MutableMapping[str, Tensor]:
+        """The state of the adaptive augmentation of each discriminator, see `adaptive.initial_state`."""
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over the processes."""
 
     def random(self, batch_size: int, *shape: int, device: torch.device, normal: bool = False) -> Tensor:
         """batch_size × shape uniform draws in [0, 1) that depend on the seed and the step alone."""
@@ -40,19 +57,56 @@ def on_one_draw(
     discriminate: Discriminate,
     batch_size: int,
     condition: Tensor | None = None,
+    *,
+    name: str = "",
 ) -> Callable[[Tensor], Scales]:
     """The discriminator as a function of the images alone, which are augmented by one draw of `d_augment`.
 
     The condition, N×C×H×W too, is augmented by the same draw, so that it still fits.
+
+    name: that of the discriminator, which has an adaptive probability of its own.
     """
     kinds = config.d_augment
     draws = step.random(batch_size, DRAWS, device=torch.device("cpu")) if kinds else None
+    coins = step.random(batch_size, len(kinds), device=torch.device("cpu")) if config.d_augment_adaptive else None
+
+    def augmented(image: Tensor) -> Tensor:
+        if draws is None:
+            return image
+        if coins is None:
+            return augment(image, kinds, draws)
+        chosen = coins.to(image.device, non_blocking=True) < probability_of(step, name, image.device)
+        return augment(image, kinds, draws, chosen)
 
     def discriminate_images(image: Tensor) -> Scales:
-        images = (image,) if condition is None else (condition, image)
-        return discriminate(*images if draws is None else (augment(each, kinds, draws) for each in images))
+        return discriminate(*map(augmented, (image,) if condition is None else (condition, image)))
 
     return discriminate_images
+
+
+def state_of(step: StepContext, name: str, device: torch.device) -> Tensor:
+    """The state of the adaptive augmentation of a discriminator; it begins with the first step."""
+    state = step.adaptive.get(name or ONLY)
+    return initial_state(device) if state is None else state.to(device)
+
+
+def probability_of(step: StepContext, name: str, device: torch.device) -> Tensor:
+    """The probability of each augmentation and of a pseudo-real image, a scalar in [0, 1]."""
+    return state_of(step, name, device)[0]
+
+
+def with_pseudo_real(step: StepContext, real: Tensor, fake: Tensor, *, name: str) -> Tensor:
+    """Replace some real images, chosen with the adaptive probability, by the generated ones of the same samples.
+
+    Raises UserError if real and generated images differ in shape.
+    """
+    if real.shape != fake.shape:
+        raise UserError(
+            f"--d-pseudo-real shows generated images as real ones, and they are {tuple(fake.shape[1:])} instead of "
+            f"{tuple(real.shape[1:])}: leave it out"
+        )
+    chosen = step.random(len(real), 1, 1, 1, device=real.device) < probability_of(step, name, real.device)
+    return torch.where(chosen, fake, real)
 
 
 def d_objective(
@@ -72,10 +126,14 @@ def d_objective(
 
     Args:
         real, fake, condition: N×C×H×W in [-1, 1].
-        name: stands in front of the losses' names, where a task has several discriminators.
+        name: that of the discriminator, where a task has several. It stands in front of the losses' names.
     """
     prefix = f"{name}_" if name else ""
-    on_fake, on_real = (on_one_draw(step, config, discriminate, len(image), condition) for image in (fake, real))
+    if config.d_pseudo_real:
+        real = with_pseudo_real(step, real, fake, name=name)
+    on_fake, on_real = (
+        on_one_draw(step, config, discriminate, len(image), condition, name=name) for image in (fake, real)
+    )
     d_fake, d_real = on_fake(fake), on_real(real)  # in the published order: running statistics depend on it
     real_accuracy, fake_accuracy = d_accuracy(config, d_real, d_fake)
     log = {f"d/{prefix}real_accuracy": real_accuracy, f"d/{prefix}fake_accuracy": fake_accuracy}
@@ -92,6 +150,20 @@ def d_objective(
             if weight:
                 penalty = zero_centred_penalty(on_images, images)
                 losses[prefix + penalty_name] = weight * config.r_interval * penalty
+    if config.is_adaptive:
+        statistic = step.mean(sign_statistic(real_accuracy))
+        log |= {
+            f"d/{prefix}augment_probability": probability_of(step, name, real.device),
+            f"d/{prefix}sign_statistic": statistic,
+        }
+        # Last, because the penalties are those of the discriminator as it was augmented above.
+        step.adaptive[name or ONLY] = updated_state(
+            state_of(step, name, real.device),
+            statistic,
+            target=config.d_adaptive_target,
+            step_images=len(real) * step.world_size,
+            full_images=config.d_adaptive_images,
+        )
     return losses, log
 
 
@@ -103,9 +175,13 @@ def g_objective(
     fake: Tensor,
     *,
     condition: Tensor | None = None,
+    name: str = "",
 ) -> Tensor:
-    """The generator's adversarial loss, a scalar. Real and generated images are augmented by the same draw."""
-    on_images = on_one_draw(step, config, discriminate, len(fake), condition)
+    """The generator's adversarial loss, a scalar. Real and generated images are augmented by the same draw.
+
+    name: that which the discriminator has in `d_objective`.
+    """
+    on_images = on_one_draw(step, config, discriminate, len(fake), condition, name=name)
     d_real = None
     if config.is_relativistic:
         with torch.no_grad():

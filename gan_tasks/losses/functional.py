@@ -51,16 +51,36 @@ class AdversarialConfig(Checked):
     r_interval: PositiveCount = 1
     """Steps from one R1 or R2 penalty to the next (lazy regularisation); the penalty is multiplied by this number."""
     d_augment: tuple[Augmentation, ...] = ()
-    """Random augmentations of real and generated images before the discriminator; use all three for few images."""
+    """Random augmentations of real and generated images before the discriminator. For few images use colour,
+    translation and cutout, and with --d-augment-adaptive flip and geometry, too."""
+    d_augment_adaptive: bool = False
+    """Apply each augmentation of d_augment with a probability that rises while the discriminator overfits (ADA)."""
+    d_pseudo_real: bool = False
+    """Show the discriminator generated images as real ones, with a probability that rises while it overfits (APA)."""
+    d_adaptive_target: Annotated[float, Range(-1, 1)] = 0.6
+    """Mean sign of the discriminator's logits of real images (1 = it classifies all of them as real) above which the
+    probability of ADA and APA rises, and below which it falls."""
+    d_adaptive_images: PositiveCount = 500_000
+    """Number of images that the probability of ADA and APA takes from 0 to 1. Lower it for short trainings."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.d_augment_adaptive and not self.d_augment:
+            raise UserError(
+                "--d-augment-adaptive adapts how often --d-augment is applied: give that too, such as "
+                "--d-augment colour translation cutout flip geometry"
+            )
         generated, real, _ = self.lsgan_targets
         if generated >= real:
             raise UserError(
                 f"lsgan_targets has {generated} for generated and {real} for real patches: "
                 "the first must be the smaller, as in 0 1 1"
             )
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether a probability follows the overfitting of the discriminator."""
+        return self.d_augment_adaptive or self.d_pseudo_real
 
     @property
     def is_relativistic(self) -> bool:

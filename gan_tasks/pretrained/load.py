@@ -13,7 +13,18 @@ from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill, lama, migan
-from gan_tasks.pretrained.super_resolution import dat, esrgan, hat, msrresnet, omnisr, real_cugan, realplksr, span, srvgg, swinir
+from gan_tasks.pretrained.super_resolution import (
+    dat,
+    esrgan,
+    hat,
+    msrresnet,
+    omnisr,
+    real_cugan,
+    realplksr,
+    span,
+    srvgg,
+    swinir,
+)
 from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]

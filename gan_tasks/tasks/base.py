@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -106,8 +106,6 @@ class EvaluationSpec:
     """The baselines. Every model of a task with targets is compared with them."""
     masks: MaskedConfig | None = None
     """The data options that determine the masks; None for a task without masks."""
-    learned_from_vgg: bool = False
-    """Whether a VGG network was used for training. Metrics by a VGG network are then biased."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +119,15 @@ class Step:
     """A CPU generator seeded by (seed, index). It is the same on all ranks."""
     rank: int = 0
     world_size: int = 1
+    adaptive: dict[str, Tensor] = field(default_factory=dict)
+    """The state of the adaptive augmentation of each discriminator, see `losses/adaptive.py`. Later steps have it."""
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over the ranks, which all must call it."""
+        value = value.detach().clone()
+        if self.world_size > 1:
+            torch.distributed.all_reduce(value)
+        return value / self.world_size
 
     def random(self, batch_size: int, *shape: int, device: torch.device, normal: bool = False) -> Tensor:
         """Draw batch_size × shape numbers, uniform in [0, 1) or standard normal, which depend only on (seed, step).
@@ -188,6 +195,8 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     """Networks that are neither trained nor saved, such as that of the perceptual loss."""
     diagnostics: dict[str, Tensor]
     """The values of `log` in this step. They are logged with the losses."""
+    adaptive: dict[str, Tensor]
+    """The state of the adaptive augmentation, see `Step`. It is the same on all ranks, and checkpoints have it."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:
@@ -202,6 +211,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
         self.heads = Networks()
         self.auxiliary = Networks()
         self.diagnostics = {}
+        self.adaptive = {}
 
     def __repr__(self) -> str:
         counts = {
@@ -251,7 +261,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     @cached_property
     def step(self) -> Step:
         """The current step. The training loop sets it; without the loop it is the first of the last stage, seed 0."""
-        return Step(0, self.stages(1)[-1], torch.Generator().manual_seed(0))
+        return Step(0, self.stages(1)[-1], torch.Generator().manual_seed(0), adaptive=self.adaptive)
 
     def prepared(self, x: Batch) -> Batch:
         """Process a loaded batch on the device, before `generate`. Random numbers come from `step`."""

@@ -26,17 +26,18 @@ from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 from gan_tasks.tasks.image_pool import ImagePool
+from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
+    PROJECTED_ADVERSARIAL,
     Direction,
     TranslationConfig,
     add_discriminators,
     checked_direction,
     discriminator_input,
-    discriminator_of,
-    learned_from_vgg,
     make_generator,
+    trained_with,
 )
 
 
@@ -67,12 +68,15 @@ class CycleGANConfig(TranslationConfig):
 MODERN = CycleGANConfig(
     d_norm="none", pool_images=0, adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
 )
+PROJECTED = replace(
+    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
+)
 
 
 class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
     name = "cyclegan"
     Config = CycleGANConfig
-    presets = MappingProxyType({"modern": MODERN})
+    presets = MappingProxyType({"modern": MODERN, "projected": PROJECTED})
     directions = ("a-to-b", "b-to-a")
 
     def open_data(
@@ -139,7 +143,8 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             losses[f"cycle_{side}"] = config.cycle * l1(back, real)
             if config.gan:
                 images = (discriminator_input(config, image) for image in (real, y[f"fake_{side}"]))
-                objective = g_objective(self.step, config.adversarial, discriminator_of(self, side), *images)
+                d = discriminator_of(self, side)
+                objective = g_objective(self.step, config.adversarial, d, *images, name=side)
                 losses[f"{side}_adversarial"] = config.gan * objective
             if config.identity:
                 losses[f"identity_{side}"] = config.identity * l1(self.generators[direction](real), real)
@@ -166,11 +171,12 @@ class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):
             out_channels,
             direction=self.config.direction,
             directions=self.directions,
+            trained_with=trained_with(self.config),
             **self.sizes()._asdict(),
         )
 
     def evaluation(self) -> EvaluationSpec:
-        return EvaluationSpec(has_target=False, learned_from_vgg=learned_from_vgg(self.config))
+        return EvaluationSpec(has_target=False)
 
     def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         source, target = (x.a, x.b) if self.config.direction == "a-to-b" else (x.b, x.a)

@@ -28,19 +28,25 @@ from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, on_one_draw
 from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss, at_least_float32, feature_matching
-from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, SNPatchDiscriminator
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.inpainting.lama import lama
+from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
+from gan_tasks.tasks.shared.pretrained_features import (
+    add_pretrained_networks,
+    discriminator_of,
+    features_trained_with,
+)
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder", "lama"]
 
@@ -73,9 +79,10 @@ class InpaintingConfig(Checked):
     fraction of the cost, but the output has no fine detail. Initialise it from a run on images of 1/N of the size."""
     local_discriminator: bool = False
     """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
-    discriminator: Literal["sn-patch", "patch"] = "sn-patch"
+    discriminator: Literal["sn-patch", "patch", "projected"] = "sn-patch"
     """Type of discriminator. sn-patch is that of DeepFill v2 and gets the image and the mask. patch is that of LaMa,
-    which classifies patches of 142 pixels and gets the image alone."""
+    which classifies patches of 142 pixels and gets the image alone. projected classifies fixed random mixtures of four
+    layers of EfficientNet-Lite0, and gets the mask too (it ignores d_scales)."""
     d_width: Width = 64
     """Channels of the discriminators' first layer."""
     d_scales: Annotated[int, Range(1, 8)] = 1
@@ -177,12 +184,8 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
             return
         if config.gan:
             for name in self.discriminator_names():
-                self.discriminators[name] = MultiScaleDiscriminator(
-                    lambda: make_discriminator(config), scales=config.d_scales
-                )
-        if config.perceptual.perceptual:
-            with reported("Downloading the perceptual network", "bytes") as on_progress:
-                self.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
+                self.discriminators[name] = make_discriminator(config)
+        add_pretrained_networks(self, config.perceptual)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config
@@ -206,7 +209,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         losses: Losses = {}
         for name in self.discriminator_names():
             real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, y["fake"], x.mask))
-            d, adversarial = self.discriminators[name], self.config.adversarial
+            d, adversarial = discriminator_of(self, name), self.config.adversarial
             own, log = d_objective(self.step, adversarial, d, real, fake, condition=self.condition(mask), name=name)
             self.log(**log)
             losses |= own
@@ -230,8 +233,8 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         """Return the weighted losses that a discriminator gives the generator."""
         config, losses = self.config, {}
         real, fake, mask = (self.view(name, image, x.mask) for image in (x.image, fake, x.mask))
-        d = self.discriminators[name]
-        discriminate = on_one_draw(self.step, config.adversarial, d, len(fake), self.condition(mask))
+        d = discriminator_of(self, name)
+        discriminate = on_one_draw(self.step, config.adversarial, d, len(fake), self.condition(mask), name=name)
         d_real = None
         if config.feature_matching or config.adversarial.is_relativistic:
             with torch.no_grad():
@@ -244,7 +247,7 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
 
     def condition(self, mask: Tensor) -> Tensor | None:
         """Return the discriminator's second input, the mask, or None if it gets the image alone."""
-        return mask if self.config.discriminator == "sn-patch" else None
+        return None if self.config.discriminator == "patch" else mask
 
     @property
     def network(self) -> Inpainter:
@@ -276,14 +279,21 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         data = self.config.data
         sketch = (InputSpec("sketch", "mask", optional=True),) if data.sketch else ()
         inputs = (InputSpec("image", "image", data.image_channels, "any"), InputSpec("mask", "mask"), *sketch)
-        return ModelSpec(self.name, "inpaint", inputs, data.image_channels, **self.sizes()._asdict())
+        discriminator = self.config.discriminator if self.config.gan else ""
+        return ModelSpec(
+            self.name,
+            "inpaint",
+            inputs,
+            data.image_channels,
+            trained_with=features_trained_with(self.config.perceptual, discriminator=discriminator),
+            **self.sizes()._asdict(),
+        )
 
     def evaluation(self) -> EvaluationSpec:
         fills = {"harmonic fill": fill_harmonic, "Telea": fill_telea, "Navier–Stokes": fill_navier_stokes}
         return EvaluationSpec(
             fit_baselines=lambda examples: {name: as_baseline(fill) for name, fill in fills.items()},
             masks=self.config.data,
-            learned_from_vgg=bool(self.config.perceptual.perceptual),
         )
 
     def inputs_and_target(self, x: Masked[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -319,6 +329,13 @@ def paper_inpainter(config: InpaintingConfig) -> Inpainter:
 
 
 def make_discriminator(config: InpaintingConfig) -> nn.Module:
+    """Build a discriminator with all its scales."""
+    if config.discriminator == "projected":
+        return ProjectedDiscriminator(masks=1, width=config.d_width)
+    return MultiScaleDiscriminator(lambda: make_scale(config), scales=config.d_scales)
+
+
+def make_scale(config: InpaintingConfig) -> nn.Module:
     """Build the discriminator of one scale."""
     channels = config.data.image_channels
     if config.discriminator == "patch":

@@ -21,17 +21,18 @@ from gan_tasks.losses.adversarial import d_objective, on_one_draw
 from gan_tasks.losses.functional import adversarial_g_loss, feature_matching, l1
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
-from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.base import Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
+    PROJECTED_ADVERSARIAL,
     TranslationConfig,
     add_discriminators,
     checked_direction,
     discriminator_input,
-    discriminator_of,
-    learned_from_vgg,
     make_generator,
+    trained_with,
 )
 
 
@@ -55,12 +56,15 @@ class Pix2PixConfig(TranslationConfig):
 MODERN = Pix2PixConfig(
     norm="instance", d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
 )
+PROJECTED = replace(
+    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
+)
 
 
 class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
     name = "pix2pix"
     Config = Pix2PixConfig
-    presets = MappingProxyType({"modern": MODERN})
+    presets = MappingProxyType({"modern": MODERN, "projected": PROJECTED})
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[PairedImages, FoundPairs]:
         with reported("Reading every file once", "files") as on_progress:
@@ -126,10 +130,14 @@ class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):
     def spec(self) -> ModelSpec:
         data = self.config.data
         image = InputSpec("image", "image", data.source_channels, "any")
-        return ModelSpec(self.name, "translate", (image,), data.target_channels, **self.sizes()._asdict())
-
-    def evaluation(self) -> EvaluationSpec:
-        return EvaluationSpec(learned_from_vgg=learned_from_vgg(self.config))
+        return ModelSpec(
+            self.name,
+            "translate",
+            (image,),
+            data.target_channels,
+            trained_with=trained_with(self.config),
+            **self.sizes()._asdict(),
+        )
 
     @property
     def direction(self) -> str:

@@ -33,10 +33,11 @@ from gan_tasks.datasets.super_resolution import (
 )
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, l1
-from gan_tasks.losses.perceptual import PerceptualConfig, load_perceptual
+from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.metrics.baselines import FloatImage, upscale_bicubic
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, UNetDiscriminator
+from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.networks.super_resolution.realplksr import realplksr
 from gan_tasks.networks.super_resolution.span import RGB_MEAN, span
@@ -45,6 +46,11 @@ from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
+from gan_tasks.tasks.shared.pretrained_features import (
+    add_pretrained_networks,
+    discriminator_of,
+    features_trained_with,
+)
 
 Network = Literal["rrdb", "srvgg", "msr-resnet", "srresnet", "span", "realplksr"]
 PUBLISHED_SIZES: dict[Network, tuple[int, int]] = {
@@ -71,8 +77,9 @@ class SuperResolutionConfig(Checked):
     blocks: Annotated[int, Range(1, 1000)] | None = None
     """Number of blocks, or of inner convolutions in srvgg. Default: 23 in rrdb, 6 in span, 28 in realplksr, 16
     elsewhere."""
-    discriminator: Literal["patch", "unet"] = "patch"
-    """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN)."""
+    discriminator: Literal["patch", "unet", "projected"] = "patch"
+    """Type of discriminator. patch classifies patches of 70×70 pixels, unet classifies each pixel (Real-ESRGAN), and
+    projected fixed random mixtures of four layers of EfficientNet-Lite0 (it ignores d_scales)."""
     d_width: Width = 64
     """Channels of the discriminator's first layer."""
     d_scales: Annotated[int, Range(1, 8)] = 1
@@ -152,9 +159,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         self.generators["g"] = make_generator(config)
         if for_training and config.adversarial_epochs:
             self.discriminators["d"] = make_discriminator(config)
-            if config.perceptual.perceptual:
-                with reported("Downloading the perceptual network", "bytes") as on_progress:
-                    self.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
+            add_pretrained_networks(self, config.perceptual)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config, epochs = self.config, self.config.adversarial_epochs
@@ -193,7 +198,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         return {"fake": self.enlarge(x.low)}
 
     def d_losses(self, x: LowRes[Tensor], y: Outputs) -> Losses:
-        d, adversarial = self.discriminators["d"], self.config.adversarial
+        d, adversarial = discriminator_of(self, "d"), self.config.adversarial
         losses, log = d_objective(self.step, adversarial, d, x.high, y["fake"])
         self.log(**log)
         return losses
@@ -205,7 +210,7 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
         distance = l1(fake, target) / 2
         if "d" not in self.step.stage.update_order:
             return {"l1": config.reconstruction_l1 * distance}
-        d = self.discriminators["d"]
+        d = discriminator_of(self, "d")
         losses = {"adversarial": config.gan * g_objective(self.step, config.adversarial, d, x.high, fake)}
         if config.l1:
             losses["l1"] = config.l1 * distance
@@ -229,13 +234,21 @@ class SuperResolution(Task[SuperResolutionConfig, LowRes[Tensor]]):
     def spec(self) -> ModelSpec:
         data = self.config.data
         image = InputSpec("image", "image", data.channels, "any")
-        return ModelSpec(self.name, "upscale", (image,), data.channels, scale=data.scale, **self.sizes()._asdict())
+        discriminator = self.config.discriminator
+        return ModelSpec(
+            self.name,
+            "upscale",
+            (image,),
+            data.channels,
+            scale=data.scale,
+            trained_with=features_trained_with(self.config.perceptual, discriminator=discriminator)
+            if self.config.adversarial_epochs
+            else (),
+            **self.sizes()._asdict(),
+        )
 
     def evaluation(self) -> EvaluationSpec:
-        return EvaluationSpec(
-            fit_baselines=lambda examples: {"bicubic": self.by_bicubic},
-            learned_from_vgg=bool(self.config.perceptual.perceptual),
-        )
+        return EvaluationSpec(fit_baselines=lambda examples: {"bicubic": self.by_bicubic})
 
     @classmethod
     def for_model(cls, spec: ModelSpec) -> SuperResolution:
@@ -286,6 +299,9 @@ def make_generator(config: SuperResolutionConfig) -> Generator:
 
 
 def make_discriminator(config: SuperResolutionConfig) -> nn.Module:
+    if config.discriminator == "projected":
+        return ProjectedDiscriminator(width=config.d_width)
+
     def make_scale() -> nn.Module:
         if config.discriminator == "unet":
             return UNetDiscriminator(config.data.channels, width=config.d_width)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
-from gan_tasks.losses.adversarial import Discriminate
 from gan_tasks.losses.functional import AdversarialConfig
-from gan_tasks.losses.perceptual import Perceptual, PerceptualConfig, load_perceptual
+from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm, Upsampling
-from gan_tasks.networks.discriminators import FeatureHeads, translation_discriminator
+from gan_tasks.networks.discriminators import translation_discriminator
+from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import as_residual, check_residual
 from gan_tasks.networks.translation import TranslationNetwork, translation_generator
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
-from gan_tasks.progress import reported
 from gan_tasks.tasks.base import Task, known_channels
+from gan_tasks.tasks.shared.pretrained_features import add_pretrained_networks, features_trained_with
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,10 @@ class TranslationConfig(Checked):
     """Normalisation in generators and discriminators."""
     dropout: bool = True
     """Dropout in the generators during training."""
-    discriminator: Literal["patch", "pixel", "features"] = "patch"
-    """Type of discriminator. patch classifies patches (70×70 pixels with 3 layers), pixel single pixels, and features
-    the features of four layers of the perceptual network (it ignores d_layers and d_scales)."""
+    discriminator: Literal["patch", "pixel", "features", "projected"] = "patch"
+    """Type of discriminator. patch classifies patches (70×70 pixels with 3 layers), pixel single pixels, features the
+    features of four layers of the perceptual network, and projected fixed random mixtures of four layers of
+    EfficientNet-Lite0. The last two ignore d_layers and d_scales."""
     d_norm: Norm | Literal["same"] = "same"
     """Normalisation in the discriminators. same is that of the generators."""
     d_width: Width = 64
@@ -92,6 +92,8 @@ MODERN_ADVERSARIAL = AdversarialConfig(
 )
 """The adversarial objective of R3GAN, https://arxiv.org/abs/2501.05441, with augmentation for small data sets."""
 MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000)
+PROJECTED_ADVERSARIAL = AdversarialConfig(adversarial="hinge", d_augment=("colour", "translation", "cutout"))
+"""The adversarial objective of Projected GAN, https://arxiv.org/abs/2111.01007"""
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
@@ -122,13 +124,16 @@ def make_discriminator(config: TranslationConfig, in_channels: Sequence[int]) ->
 
     in_channels: the channels of each of the images that are concatenated to its input.
     """
+    norm = config.norm if config.d_norm == "same" else config.d_norm
+    if config.discriminator == "projected":
+        return ProjectedDiscriminator(len(in_channels), width=config.d_width, norm=norm, spectral=config.d_spectral)
     return translation_discriminator(
         config.discriminator,
         in_channels,
         width=config.d_width,
         layers=config.d_layers,
         scales=config.d_scales,
-        norm=config.norm if config.d_norm == "same" else config.d_norm,
+        norm=norm,
         spectral=config.d_spectral,
         anti_alias=config.anti_alias,
     )
@@ -151,19 +156,9 @@ def add_discriminators(task: Task[Any, Any], in_channels: Mapping[str, Sequence[
     if config.gan:
         for name, channels in in_channels.items():
             task.discriminators[name] = make_discriminator(config, channels)
-    if config.perceptual.perceptual or (config.gan and config.discriminator == "features"):
-        with reported("Downloading the perceptual network", "bytes") as on_progress:
-            task.auxiliary["perceptual"] = load_perceptual(config.perceptual, on_progress)
+    add_pretrained_networks(task, config.perceptual)
 
 
-def discriminator_of(task: Task[Any, Any], name: str) -> Discriminate:
-    """Return a discriminator of the task. One of features gets its input from the perceptual network."""
-    d = task.discriminators[name]
-    if isinstance(d, FeatureHeads):
-        return partial(d.discriminate, cast(Perceptual, task.auxiliary["perceptual"]).features)
-    return d
-
-
-def learned_from_vgg(config: TranslationConfig) -> bool:
-    """Return whether the training uses a VGG network."""
-    return bool(config.perceptual.perceptual) or (config.gan > 0 and config.discriminator == "features")
+def trained_with(config: TranslationConfig) -> tuple[str, ...]:
+    """Return the names of the pretrained networks that the training uses, for `ModelSpec`."""
+    return features_trained_with(config.perceptual, discriminator=config.discriminator if config.gan else "")

@@ -54,7 +54,8 @@ class TrainConfig(Checked):
     """The largest number of held-out images in an evaluation during training."""
     best_by: BestBy | None = None
     """The metric of the validation images that chooses the best checkpoint, and that --patience and --schedule
-    plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0)."""
+    plateau follow. The default is the task's own. kernel-distance needs the extra `features` (EfficientNet-Lite0), or
+    downloads VGG16 once if EfficientNet-Lite0 is used in the training."""
     patience: Count = 0
     """A stage ends after this number of evaluations in a row without an improvement. 0 never ends it early."""
     max_skipped_steps: PositiveCount = 20

@@ -158,6 +158,8 @@ class Loop:
         self.set_evaluator: SetEvaluator | None = None
         if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
             self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
+            if task.spec().trained_with and not config.quiet:
+                runtime.say(f"the kernel distance is computed by {self.set_evaluator.network.name}")
 
     def open(self) -> None:
         """Open the journal, and restore the newest good checkpoint if there is one."""

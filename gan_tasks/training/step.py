@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_tasks.losses.adaptive import is_state
 from gan_tasks.optim.ema import copy_for_average, update_average
 from gan_tasks.optim.optimizers import make_optimizer
 from gan_tasks.optim.undo import Undo
@@ -18,6 +19,8 @@ from gan_tasks.training.runtime import Runtime
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps of a weight."""
+ADAPTIVE = "adaptive/"
+"""Prefix of the states of adaptive augmentation in a checkpoint."""
 LARGEST_WEIGHT = 1e6
 """A larger weight is a sign that the training has diverged."""
 
@@ -76,7 +79,7 @@ class Trainer:
         `is_whole` is False.
         """
         copy_all(self.buffers, self.buffer_copies)
-        state = self.task.state()
+        state, adaptive = self.task.state(), dict(self.task.adaptive)
         finite = False
         try:
             log, finite = self._take_step(batch, index, lr_factor, stage_images)
@@ -84,6 +87,7 @@ class Trainer:
             if not finite and self.is_whole:
                 self._put_back()
                 self.task.load_state(state)
+                self.task.adaptive = adaptive
         return log | {"skipped": torch.tensor(float(not finite))}
 
     def _take_step(
@@ -204,7 +208,8 @@ class Trainer:
                 f"rank{rank}/{name}": tensor
                 for rank, state in enumerate(self.runtime.gather(self.task.state()))
                 for name, tensor in state.items()
-            },
+            }
+            | {ADAPTIVE + name: tensor for name, tensor in self.task.adaptive.items()},
         }
         if self.task.heads:
             parts["heads"] = dict(self.task.heads.state_dict())
@@ -246,6 +251,7 @@ class Trainer:
                 f"checkpoint {checkpoint}: the state of {self.task.name} does not fit ({error}). "
                 "Use the version of gan-tasks that config.json names"
             ) from error
+        self.task.adaptive = adaptive_states(parts["task"], checkpoint)
         for role, optimizer in self.optimizers.items():
             stored = parts[f"optimizer-{role}"]
             names = optimizer_names(self.networks[role], optimizer)
@@ -272,7 +278,7 @@ def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: in
     """Begin a step: seed its random numbers, and set the task's `step` and `diagnostics`."""
     torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
-    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size)
+    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size, task.adaptive)
     task.diagnostics = {}
 
 
@@ -306,6 +312,16 @@ def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -
     """Return the names, within the networks, of the weights that an optimiser updates."""
     names = {parameter: name for name, parameter in networks.named_parameters()}
     return {p: names[p] for group in optimizer.param_groups for p in group["params"]}
+
+
+def adaptive_states(stored: Mapping[str, Tensor], checkpoint: Path | str) -> dict[str, Tensor]:
+    """Return the states of adaptive augmentation in a part. Raises CheckpointError for a tensor that is none."""
+    found = {name.removeprefix(ADAPTIVE): state for name, state in stored.items() if name.startswith(ADAPTIVE)}
+    if wrong := [name for name, state in found.items() if not is_state(state)]:
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: the adaptive augmentation of {wrong[0]} has an impossible state"
+        )
+    return found
 
 
 def check_moments(stored: Mapping[str, Tensor], weights: Iterable[str], checkpoint: Path | str) -> None:

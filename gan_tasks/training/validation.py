@@ -19,8 +19,10 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_uint8
 from gan_tasks.metrics.colour import channel_names, colour_channels, colour_shift
 from gan_tasks.metrics.distribution import KERNEL_LEAST_IMAGES, diversity, kernel_distance
-from gan_tasks.metrics.features import FeatureRows, efficientnet_lite0
+from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0, vgg16
 from gan_tasks.metrics.reference import l1, psnr, ssim
+from gan_tasks.metrics.unseen import Training, first_unseen, reason
+from gan_tasks.progress import reported
 from gan_tasks.runs.image_grid import save_grid
 from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.runtime import Runtime
@@ -155,9 +157,12 @@ def evaluate_images(
 
 
 class SetEvaluator:
-    """Compare the set of outputs with the set of real held-out images, by features of EfficientNet-Lite0.
+    """Compare the set of outputs with the set of real held-out images, by features of a pretrained network.
 
-    Raises UserError if its weights are not installed, or if there are fewer than 4 images.
+    This is EfficientNet-Lite0, or VGG16 if the task is trained with features of EfficientNet-Lite0.
+
+    Raises UserError if its weights are not installed, if there are fewer than 4 images, or if the task is trained
+    with both networks.
     """
 
     def __init__(self, task: Task[Any, Any], data: Data, *, limit: int) -> None:
@@ -167,7 +172,7 @@ class SetEvaluator:
                 f"the kernel distance needs {KERNEL_LEAST_IMAGES} held-out images or more, got {least} held-out "
                 "images: put more into val/, such as 50"
             )
-        self.network = efficientnet_lite0()
+        self.network = unseen_network({"the model": task.spec().trained_with})
         real = FeatureRows(self.network)
         for index in sorted(self.indices.targets):
             real.add(to_uint8(arrays(task, data, index)[1]))
@@ -182,6 +187,20 @@ class SetEvaluator:
         found = kernel_distance(self.real, self.outputs.taken())
         self.outputs = FeatureRows(self.network)
         return {"kernel_distance": found.value, "kernel_distance_low": found.low, "kernel_distance_high": found.high}
+
+
+def unseen_network(training: Training) -> FeatureNetwork:
+    """Return the feature network of the kernel distance. Raises UserError if the training uses all of them."""
+    match first_unseen(("efficientnet-lite0", "vgg16"), training):
+        case "efficientnet-lite0":
+            return efficientnet_lite0()
+        case "vgg16":
+            with reported("Downloading VGG16", "bytes") as on_progress:
+                return vgg16(on_progress=on_progress)
+    raise UserError(
+        f"--best-by kernel-distance: {reason('efficientnet-lite0', training)}, and so would those of vgg16: use "
+        "another metric, or only one of these networks in the training"
+    )
 
 
 # --- Samples of a task's data ----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ SPEC = {
     "output_size": None,
     "direction": "",
     "directions": (),
+    "trained_with": (),
 }
 METADATA = {
     "model_name": "Mean <3×3> & more",

@@ -38,4 +38,6 @@ def interop_case(name: str) -> InteropCase:
         values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     inputs = [key for key in values if key.startswith("input")]
     ordered = sorted(inputs, key=lambda key: int(key.removeprefix("input")))
-    return InteropCase(path, tuple(values[key] for key in ordered), {k: v for k, v in values.items() if k not in inputs})
+    return InteropCase(
+        path, tuple(values[key] for key in ordered), {k: v for k, v in values.items() if k not in inputs}
+    )

@@ -22,7 +22,7 @@ from gan_tasks.training.step import Trainer
 
 
 def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size: int) -> dict[str, Tensor]:
-    """Return the weights of all networks after three steps with `batch_size` images on each rank.
+    """Return the weights of all networks and the adaptive state after three steps with `batch_size` images a rank.
 
     The networks are float64. In float32 a rounding difference of 1e-7 grows in five steps of CycleGAN to half of the
     total weight change.
@@ -41,14 +41,17 @@ def take_steps(case: Sequence[str], data: Path, runtime: Runtime, *, batch_size:
         world_size=runtime.world_size,
     )
     trainer = Trainer(task, stage, runtime, seed=0)
+    if "--d-augment-adaptive" in options:  # in the middle of the training, one step before the probability changes
+        task.adaptive["d"] = torch.tensor([0.5, 0.0, 3.0])
     for index, keys in zip(range(3), stream, strict=False):
         batch = default_collate([samples[key] for key in keys])
         trainer.step(type(batch)(*(images.double() for images in batch)), index=index)
-    return {
+    weights = {
         f"{networks}/{name}": parameter.detach()
         for networks, modules in (("generators", task.generators), ("discriminators", task.discriminators))
         for name, parameter in modules.named_parameters()
     }
+    return weights | {f"adaptive/{name}": state for name, state in task.adaptive.items()}
 
 
 def main(data: Path, cases: Path, folder: Path) -> None:

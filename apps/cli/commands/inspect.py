@@ -131,6 +131,8 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
         yield "tiles: differ slightly from the whole image, which the network normalises over"
     if spec.directions:
         yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
+    if spec.trained_with:
+        yield f"trained with features of {' and '.join(spec.trained_with)}"
 
 
 def suggested(commands: Sequence[str]) -> Iterator[str]:

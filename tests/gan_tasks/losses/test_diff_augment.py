@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from gan_tasks.losses.diff_augment import DRAWS, Augmentation, augment
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.tasks.base import Step
 
-ALL: tuple[Augmentation, ...] = ("colour", "translation", "cutout")
+ALL: tuple[Augmentation, ...] = ("colour", "translation", "cutout", "flip", "geometry")
 
 sides = st.integers(1, 40)
 draw = st.floats(0, 1, exclude_max=True, width=32)
@@ -36,7 +38,7 @@ def draws_of(*, colour: tuple[float, ...] = (0.5, 0.5, 0.5), shift: tuple[float,
 def test_draws_of_one_half_change_neither_colour_nor_position(height: int, width: int, channels: int) -> None:
     image = images(2, channels, height, width)
     middle = torch.full((2, DRAWS), 0.5)
-    torch.testing.assert_close(augment(image, ("colour", "translation"), middle), image)
+    torch.testing.assert_close(augment(image, ("colour", "translation", "flip", "geometry"), middle), image)
     assert augment(image, (), middle) is image
 
 
@@ -79,6 +81,51 @@ def test_cutout_is_a_grey_square_of_half_the_side_centred_in_the_image(size: int
         assert found == list(range(found[0], found[-1] + 1))
         assert side // 2 <= len(found) <= side
         assert len(found) == side or 0 in found or size - 1 in found  # smaller only at the border
+
+
+def draws_with(place: int, *values: float) -> Tensor:
+    draws = torch.full((1, DRAWS), 0.5)
+    draws[0, place : place + len(values)] = torch.tensor(values)
+    return draws
+
+
+def test_an_image_is_mirrored_by_the_upper_half_of_the_draws() -> None:
+    image = images(1, 2, 4, 5)
+    assert torch.equal(augment(image, ("flip",), draws_with(7, 0.51)), image.flip(-1))
+    assert torch.equal(augment(image, ("flip",), draws_with(7, 0.49)), image)
+
+
+@pytest.mark.parametrize(("draw", "quarters"), [(0.75, 1), (0.25, 3), (0.0, 2)])
+def test_an_image_is_rotated_about_its_centre(draw: float, quarters: int) -> None:
+    image = images(1, 2, 7, 7)
+    rotated = augment(image, ("geometry",), draws_with(8, draw))
+    candidates = [torch.rot90(image, k, (2, 3)) for k in (quarters, -quarters)]
+    assert any(torch.allclose(rotated, each, atol=1e-5) for each in candidates)
+    clockwise = augment(image, ("geometry",), draws_with(8, 0.75))
+    assert not torch.allclose(clockwise, augment(image, ("geometry",), draws_with(8, 0.25)), atol=1e-2)
+
+
+def test_an_image_is_scaled_and_surrounded_by_its_reflection() -> None:
+    """Bilinear interpolation along a line, written out with numpy; a deviation is 0.2 octaves."""
+    line = np.random.default_rng(0).uniform(-1, 1, 9)
+    around = np.concatenate([line[:0:-1], line, line[-2::-1]])  # without repeating the border
+    image = torch.from_numpy(line).expand(1, 1, 3, 9)
+    for deviations in (-3.0, -1.0, 1.5):
+        scale = 2 ** (0.2 * deviations)
+        share = 0.5 * (1 + math.erf(deviations / 2**0.5))
+        found = augment(image, ("geometry",), draws_with(8, 0.5, share))[0, 0, 1]
+        expected = np.interp((np.arange(9) - 4) / scale + 4, np.arange(-8, 17), around)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    wide = augment(image, ("geometry",), draws_with(8, 0.5, 0.5, 0.8413447))[0, 0, 1]
+    np.testing.assert_allclose(wide, np.interp((np.arange(9) - 4) / 2**0.2 + 4, np.arange(-8, 17), around), atol=1e-4)
+
+
+def test_only_chosen_images_are_augmented() -> None:
+    image, chosen = images(2, 3, 6, 6), torch.tensor([[True, False], [False, True]])
+    draws = torch.rand(2, DRAWS, generator=torch.Generator().manual_seed(3))
+    found = augment(image, ("colour", "geometry"), draws, chosen)
+    torch.testing.assert_close(found[0], augment(image, ("colour",), draws)[0])
+    torch.testing.assert_close(found[1], augment(image, ("geometry",), draws)[1])
 
 
 def test_colour_changes_as_in_the_paper() -> None:

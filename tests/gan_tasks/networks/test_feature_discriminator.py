@@ -15,7 +15,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.tasks.base import Task
-from gan_tasks.tasks.translation import discriminator_of
+from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from random_vgg import write_vgg16
 from tiny import ALL_TASKS, adversarial_stage, tiny_batch, tiny_task
 from torch import Tensor
 
+from gan_tasks.losses import adaptive
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
@@ -22,6 +24,8 @@ from gan_tasks.training.step import Trainer
 
 STEPS = 2
 LARGEST_WEIGHT = 0.003
+ADAPTIVE = {"adversarial": "relativistic", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
+"""After a step with a single logit of a real image above those of generated ones, the probability is 1."""
 
 # Of each shared config: a name for the case → options of the plain training and those that are changed in it.
 ADVERSARIAL: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -32,7 +36,11 @@ ADVERSARIAL: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "r1": ({}, {"r1": 1.0}),
     "r2": ({}, {"r2": 1.0}),
     "r_interval": ({"r1": 1.0}, {"r_interval": 2}),
-    "d_augment": ({}, {"d_augment": ("colour", "translation", "cutout")}),
+    "d_augment": ({}, {"d_augment": ("colour", "translation", "cutout", "flip", "geometry")}),
+    "d_augment_adaptive": (ADAPTIVE | {"d_augment": ("colour",)}, {"d_augment_adaptive": True}),
+    "d_pseudo_real": (ADAPTIVE, {"d_pseudo_real": True}),
+    "d_adaptive_target": (ADAPTIVE | {"d_pseudo_real": True}, {"d_adaptive_target": 1.0}),
+    "d_adaptive_images": (ADAPTIVE | {"d_pseudo_real": True}, {"d_adaptive_images": 1_000_000}),
 }
 OPTIMISATION: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "optimizer": ({"weight_decay": 0.5}, {"optimizer": "adamw"}),
@@ -45,6 +53,12 @@ OPTIMISATION: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 LOOP_OPTIONS = {"batch_size"}
 """What the loop reads, not the step; the loop's own tests have it."""
+
+
+@pytest.fixture(autouse=True)
+def quick_adaptation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the probability of adaptive augmentation change after every step, so that the second step shows it."""
+    monkeypatch.setattr(adaptive, "ADJUSTED_EVERY_STEPS", 1)
 
 
 def config_of(task: Task[Any, Any], kind: type[Any]) -> tuple[str, Any] | None:
@@ -92,6 +106,30 @@ def has_effect(name: str, kind: type[Any], plain: dict[str, Any], changed: dict[
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_options_of_the_adversarial_objective_have_an_effect(name: str, option: str, pairs: Path) -> None:
     assert has_effect(name, AdversarialConfig, *ADVERSARIAL[option], pairs)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_generator_sees_each_discriminator_with_its_own_probability(name: str, pairs: Path) -> None:
+    options = {"d_augment": ("colour",), "d_augment_adaptive": True}
+    task = with_options(tiny_task(name), AdversarialConfig, options)
+    torch.manual_seed(0)
+    task.build(for_training=True)
+    x = tiny_batch(task, pairs)
+    y = task.generate(x)
+    task.step = replace(task.step, stage=adversarial_stage(task))
+    task.d_losses(x, {key: image.detach() for key, image in y.items()})
+    assert len(task.adaptive) == len(task.discriminators)
+    task.discriminators.eval()  # spectral norm takes no more steps
+
+    def adversarial(probability: float) -> list[Tensor]:
+        task.adaptive.update({key: torch.tensor([probability, 0.0, 0.0]) for key in task.adaptive})
+        task.step = replace(task.step, generator=torch.Generator().manual_seed(0))
+        return [loss for key, loss in task.g_losses(x, y).items() if key.endswith("adversarial")]
+
+    never, again, always = adversarial(0.0), adversarial(0.0), adversarial(1.0)
+    assert len(never) == len(task.discriminators)
+    assert all(torch.equal(a, b) for a, b in zip(never, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(never, always, strict=True))
 
 
 @pytest.mark.parametrize("option", OPTIMISATION)

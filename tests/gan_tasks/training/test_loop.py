@@ -437,6 +437,7 @@ def test_a_signal_saves_a_checkpoint_and_sets_the_exit_code(
 
 RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
 AUGMENTED = ("--d-augment", "colour", "translation", "cutout")
+ADAPTIVE = ("--d-augment-adaptive", "--d-adaptive-images", "100", "--d-adaptive-target", "-0.9")
 RANKS = {
     "paper, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
     "lsgan": ("pix2pix", "--adversarial", "lsgan"),
@@ -451,6 +452,8 @@ RANKS = {
     "cut": ("cut",),
     "fastcut": ("cut", "--preset", "fastcut", *AUGMENTED),
     "on features, augmented": ("pix2pix", "--discriminator", "features", "--no-d-conditional", *AUGMENTED),
+    # Without a fixed zero of the logits, the sign statistic uses a mean over the batch of one rank.
+    "adaptive": ("pix2pix", "--adversarial", "hinge", *AUGMENTED, "flip", "geometry", "--d-pseudo-real", *ADAPTIVE),
     # Its default, relativistic-average, uses the mean over the batch of one rank.
     "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
     "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
@@ -516,6 +519,9 @@ def test_two_processes_equal_one_with_twice_the_batch_size(two_ranks: Path, name
         names = [name for name, tensor in one.items() if name.startswith(networks) and tensor.ndim > 1]
         ours, theirs = (torch.cat([weights[name].flatten() for name in names]) for weights in (one, two))
         assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-12, networks
+    for key in (key for key in one if key.startswith("adaptive/")):
+        torch.testing.assert_close(one[key], two[key], rtol=1e-6, atol=1e-6)
+        assert one[key][0] not in (0, 0.5) and one[key][2] == 2
 
 
 def test_the_ema_depends_on_the_number_of_images(pairs: Path) -> None:

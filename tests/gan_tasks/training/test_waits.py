@@ -25,6 +25,7 @@ OPTIONS = (
     ("pix2pix", "--adversarial", "wasserstein", "--gradient-penalty", "10", "--d-steps", "2"),
     ("pix2pix", "--adversarial", "relativistic", "--r1", "1", "--r2", "1"),
     ("pix2pix", "--d-augment", "colour", "translation", "cutout"),
+    ("cyclegan", "--d-augment", "colour", "flip", "geometry", "--d-augment-adaptive", "--d-pseudo-real"),
     ("inpainting", "--local-discriminator"),
     ("super-resolution", "--degradation", "real-esrgan", "--degrade-on", "device"),
 )
