@@ -10,9 +10,8 @@ from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, find_bundled
+from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES, weights_files
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Suffixes of public checkpoints, which `pretrained/load.py` reads."""
 NCNN_SUFFIX = ".param"
 """Suffix of a public ncnn checkpoint; the second file of it is a `.bin` beside the first."""
 
@@ -42,8 +41,8 @@ def load_model(
     """Load a model from a path or a name.
 
     Args:
-        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, or the name of a bundled model,
-            such as realesrgan-x4plus (see `pretrained/bundled.py`).
+        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, a folder with the files of one,
+            or the name of a bundled model, such as realesrgan-x4plus (see `pretrained/bundled.py`).
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
             file has only `eval`.
@@ -104,5 +103,5 @@ def is_model(path: Path) -> bool:
 
 
 def is_public_checkpoint(path: Path) -> bool:
-    """Return whether the path is a file with the suffix of a public checkpoint."""
-    return path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()
+    """Return whether the path is a file with the suffix of a public checkpoint, or a folder of such files."""
+    return (path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()) or bool(weights_files(path))
