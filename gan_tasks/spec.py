@@ -33,7 +33,8 @@ class InputSpec:
         standard normal distribution. label: N×K, 1 at the class and 0 elsewhere. weight: N×K numbers from 0 to 1, how
         much of an effect there is.
     channels: C of an image, 1 of a mask, the length L of a latent, the number K of classes or of weights.
-    size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no H and W.
+    size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no
+        H and W.
     optional: whether it may be left out. Zeros replace it, and ones a weight.
     """
 

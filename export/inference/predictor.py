@@ -51,8 +51,8 @@ Inputs = Mapping[str, Any]
 bool, True where masked, or pixels or PIL images that are white there; latents, labels and weights are vectors of
 numbers."""
 Source = Path | bytes
-"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label, a number
-from 0 to 1 for a weight."""
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label, a
+number from 0 to 1 for a weight."""
 
 
 class Decode(Protocol):

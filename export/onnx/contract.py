@@ -36,7 +36,8 @@ def input_text(spec: ModelSpec, given: InputSpec) -> str:
     """Return what an input holds."""
     shape = shape_text(input_axes(spec, given))
     sizes = f"; height and width are multiples of {spec.size_multiple} and at least {spec.minimum_size}"
-    optional = f"; give {'ones for the full effect' if given.kind == 'weight' else 'zeros for none'}" if given.optional else ""
+    default = "ones for the full effect" if given.kind == "weight" else "zeros for none"
+    optional = f"; give {default}" if given.optional else ""
     return f"{shape}, float32, {values_text(spec, given)}{sizes if given.size == 'any' else ''}{optional}"
 
 

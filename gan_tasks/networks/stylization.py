@@ -1,7 +1,7 @@
 """The network of AdaIN: the statistics of a style image's features are given to the features of a photograph.
 
-Huang and Belongie 2017, https://arxiv.org/abs/1703.06868. On the frame of all generators: stem and downs are the first
-layers of a VGG, which encode both images and are not trained; body, ups and head decode.
+Huang and Belongie 2017, https://arxiv.org/abs/1703.06868. On the frame of all generators, stem and downs are the
+first layers of a VGG, which encode both images and are not trained; body, ups and head decode.
 
     image → encoder → statistics of the style image's features → decoder → image
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,6 +35,11 @@ EPSILON = 1e-5
 MINIMUM_SIZE = 16
 """Height and width at which the smallest features have two rows and columns, so that they can be reflected."""
 RGB = 3
+
+
+def decoder_widths(width: int) -> tuple[int, int, int]:
+    """Return the channels of a decoder's layers of each size, from the finest to the coarsest one."""
+    return width, 2 * width, 4 * width
 
 
 class Statistics(NamedTuple):
@@ -157,7 +163,9 @@ class Stylizer(nn.Module):
 
     def encode(self, image: Tensor) -> dict[str, Tensor]:
         """Return the features of LEVELS by name."""
-        x = self.frame.run_part(self.frame.stem, pad_to_multiple(image, 1, MINIMUM_SIZE))
+        if not torch.compiler.is_exporting():  # there, the smallest size is part of the contract
+            image = pad_to_multiple(image, 1, MINIMUM_SIZE)
+        x = self.frame.run_part(self.frame.stem, image)
         features = [x]
         for down in self.frame.downs:
             x = self.frame.run_part(down, x)
@@ -169,11 +177,20 @@ class Stylizer(nn.Module):
         x = features
         for part in (self.frame.body, *self.frame.ups, self.frame.head):
             x = self.frame.run_part(part, x)
-        return x[..., : size[0], : size[1]]
+        return cropped(x, *size)
 
 
 def conv_relu(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     return ReflectionPad2d(1), Conv2d(inputs, outputs, 3), nn.ReLU(inplace=True)
+
+
+def cropped(x: Tensor, height: int, width: int) -> Tensor:
+    """Crop N×C×H×W at the bottom and on the right."""
+    if not torch.compiler.is_exporting():
+        return x[..., :height, :width]
+    # A slice of a free size would fix its remainder of 8; an index does not.
+    rows, columns = (torch.arange(length, device=x.device) for length in (height, width))
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def statistics(features: Tensor) -> Statistics:

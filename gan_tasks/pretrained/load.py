@@ -9,8 +9,8 @@ from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
-from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.folders import weights_files
+from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill

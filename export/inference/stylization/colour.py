@@ -14,8 +14,8 @@ RGB = 3
 def with_colours_of(image: Pixels, restyled: Pixels) -> Pixels:
     """Return the luminance of the restyled image with the colours of the image.
 
-    Luminance-only transfer, Gatys et al. 2016, https://arxiv.org/abs/1606.05897. The difference of the luminances (Rec.
-    601) is added to red, green and blue, which keeps the chrominances; values are then clipped.
+    Luminance-only transfer, Gatys et al. 2016, https://arxiv.org/abs/1606.05897. The difference of the luminances
+    (Rec. 601) is added to red, green and blue, which keeps the chrominances; values are then clipped.
 
     Args:
         image: H×W×C uint8 or uint16. restyled: H×W×3 or H×W×4 of the same type; alpha is kept.
