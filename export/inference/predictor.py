@@ -84,6 +84,8 @@ class PredictOptions:
             raise UserError(f"{model.title} does not inpaint: leave out the options of masks")
         if use != "stylize" and self.stylize != StylizeOptions():
             raise UserError(f"{model.title} does not stylize: leave out --preserve-colour")
+        if self.stylize.preserve_colour and model.spec.out_channels != 3:
+            raise UserError(f"{model.title} gives no RGB: leave out --preserve-colour")
 
 
 @dataclass(frozen=True)

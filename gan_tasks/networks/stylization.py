@@ -60,7 +60,8 @@ class CeilMaxPool2d(nn.MaxPool2d):
         super().__init__(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(functional.pad(x, (0, 1, 0, 1), mode="replicate"))
+        y: Tensor = super().forward(functional.pad(x, (0, 1, 0, 1), mode="replicate"))
+        return y
 
 
 class Encoder(nn.Module):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.layers import Conv2d
@@ -91,7 +91,7 @@ def names_of(network: nn.Module, numbers: Sequence[int]) -> dict[str, str]:
     return {name: str(number) for name, number in zip(convs, numbers, strict=True)}
 
 
-def joined(files: Mapping[str, Sequence[State]]) -> State:
+def joined(files: Mapping[str, Sequence[State]]) -> dict[str, Tensor]:
     """Return the tensors of an encoder's file and a decoder's file as those of one model.
 
     files: the state dicts in each file of a folder, by the name of the file.
