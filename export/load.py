@@ -9,6 +9,7 @@ from typing import Literal
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
+from gan_tasks.pretrained import magenta
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, LICENCE, NOTICE, find_bundled
 from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES, weights_files
 
@@ -56,6 +57,10 @@ def load_model(
     path = Path(path)
     is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
     bundled = None if is_run else find_bundled(path)
+    if str(path) == magenta.NAME and not path.exists():
+        from gan_tasks.export.models.foreign.magenta import MagentaModel
+
+        return MagentaModel(magenta.find(), device=device, provider=provider)
     if provider != "auto" and (is_run or bundled or is_public_checkpoint(path)):
         raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
     if is_run:
@@ -78,7 +83,7 @@ def load_model(
             model.title, model.notice, model.licence = bundled.name, NOTICE, LICENCE
         return model
     what = "does not exist" if not path.exists() else "contains no model"
-    names = [model.name for model in BUNDLED_MODELS]
+    names = [*(model.name for model in BUNDLED_MODELS), magenta.NAME]
     suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
     expected = (
         f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "

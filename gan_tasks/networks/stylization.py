@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.blocks import pad_to_multiple
+from gan_tasks.networks.blocks import init_convs, pad_to_multiple
 from gan_tasks.networks.layers import Conv2d, ReflectionPad2d
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -126,6 +126,8 @@ class Decoder(nn.Module):
             )
         )
         self.head = nn.Sequential(ReflectionPad2d(1), Conv2d(finest, RGB, 3))
+        for part in (self.body, self.ups):
+            init_convs(part, 1.0)  # PyTorch's own initial weights are so small that the first images are gray
 
     def forward(self, content: Tensor, style: Tensor) -> dict[str, Tensor]:
         x = features = with_statistics(content, statistics(style))
