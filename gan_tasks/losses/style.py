@@ -50,7 +50,38 @@ def load_encoder(network: VGG, path: Path | None, on_progress: OnProgress | None
     fill(colours, torch.diag(1 / std)[..., None, None], -torch.tensor(IMAGENET_MEAN) / std)
     for conv, (weight, bias) in zip(convs, vgg_convolutions(network, weights, LEVELS[-1]), strict=True):
         fill(conv, weight, bias)
-    return for_our_range(encoder)
+    return normalise(for_our_range(encoder))
+
+
+@torch.no_grad()
+def normalise(encoder: Encoder) -> Encoder:
+    """Scale the weights so that the features of each level have a mean of 1, as those of `vgg_normalised.pth`.
+
+    Torchvision's have means from 5 to 18, the largest in the finest level, which would outweigh the others in the
+    losses. The means are taken from 1/f noise, where they are up to 1.6 times those of photographs.
+    """
+    means = [float(features.mean()) or 1.0 for features in encoder(noise_images()).values()]
+    scale = 1.0
+    for part, mean in zip((encoder.stem, *encoder.downs), means, strict=True):
+        *inner, last = adain.convolutions(part)
+        for conv in inner:
+            scale_up(conv, 1.0, scale)
+        scale_up(last, 1 / (mean * scale), 1 / mean)
+        scale = 1 / mean
+    return encoder
+
+
+def noise_images(count: int = 4, side: int = 64) -> Tensor:
+    """Return images of 1/f noise in [-1, 1], whose spectrum is that of photographs, always the same."""
+    white = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    squares = torch.fft.fftfreq(side)[:, None].square() + torch.fft.rfftfreq(side).square()
+    squares[0, 0] = squares[0, 1]
+    waves = torch.fft.irfft2(torch.fft.rfft2(white) / squares.sqrt(), s=(side, side))
+    waves = (waves - waves.mean(dim=(2, 3), keepdim=True)) / waves.std(dim=(2, 3), keepdim=True)
+    # The three waves are brightness and two weaker differences of colours.
+    colours = torch.tensor([[1.0, 1.0, 1.0], [0.25, -0.08, -0.17], [0.05, -0.12, 0.07]])
+    images = torch.einsum("nchw,cd->ndhw", waves, colours)
+    return (images / images.std() / 2).clamp(-1, 1)
 
 
 def normalised_encoder(network: VGG, weights: Mapping[str, Tensor]) -> Encoder:
@@ -78,3 +109,9 @@ def fill(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     assert conv.bias is not None
     conv.weight.copy_(weight)
     conv.bias.copy_(bias)
+
+
+def scale_up(conv: nn.Conv2d, weight: float, bias: float) -> None:
+    assert conv.bias is not None
+    conv.weight.mul_(weight)
+    conv.bias.mul_(bias)
