@@ -58,7 +58,7 @@ def load_model(
     is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
     bundled = None if is_run else find_bundled(path)
     if str(path) == magenta.NAME and not path.exists():
-        from gan_tasks.export.models.foreign.magenta import MagentaModel
+        from gan_tasks.export.onnx.foreign.magenta import MagentaModel
 
         return MagentaModel(magenta.find(), device=device, provider=provider)
     if provider != "auto" and (is_run or bundled or is_public_checkpoint(path)):

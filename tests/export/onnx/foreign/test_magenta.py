@@ -17,8 +17,8 @@ from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.stylization.mix import mix_styles
 from gan_tasks.export.load import load
-from gan_tasks.export.models.foreign.magenta import MagentaModel
 from gan_tasks.export.onnx.file import OnnxFileError
+from gan_tasks.export.onnx.foreign.magenta import MagentaModel
 from gan_tasks.pretrained import magenta
 
 STYLE_SIDE, IMAGE_SIDE = 8, 32
