@@ -10,13 +10,17 @@ from gan_tasks.spec import ModelSpec
 
 
 def use_command(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> str:
-    """The command that uses a model: `apply` where its only inputs are an image and a mask, else the web page.
+    """The command that uses a model: `apply` where its inputs are an image and a mask or a style, else the web page.
 
     options: what the model needs besides, such as `--task-module FILE`.
     """
-    if spec.use in ("generate", "stylize"):  # `apply` takes neither latents nor a second image
+    if spec.use == "generate":  # `apply` takes no latents
         return command("serve", path, options)
-    more = {"upscale": ("--scale", str(spec.scale)), "inpaint": ("--mask", "MASK")}.get(spec.use, ())
+    more = {
+        "upscale": ("--scale", str(spec.scale)),
+        "inpaint": ("--mask", "MASK"),
+        "stylize": ("--style", "STYLE"),
+    }.get(spec.use, ())
     return command("apply", path, ("IN", "OUT", *more, *options))
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
+from gan_tasks.pretrained import magenta
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
+from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES, weights_files
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Suffixes of public checkpoints, which `pretrained/load.py` reads."""
 NCNN_SUFFIX = ".param"
 """Suffix of a public ncnn checkpoint; the second file of it is a `.bin` beside the first."""
 
@@ -42,8 +42,8 @@ def load_model(
     """Load a model from a path or a name.
 
     Args:
-        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, or the name of a ready-made
-            model, such as realesrgan-x4plus (see `pretrained/bundled.py`).
+        path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, a folder with the files of one,
+            or the name of a ready-made model, such as realesrgan-x4plus (see `pretrained/bundled.py`).
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
             file has only `eval`.
@@ -57,6 +57,10 @@ def load_model(
     path = Path(path)
     is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
     bundled = None if is_run else find_bundled(path)
+    if str(path) == magenta.NAME and not path.exists():
+        from gan_tasks.export.onnx.foreign.magenta import MagentaModel
+
+        return MagentaModel(magenta.find(), device=device, provider=provider)
     if provider != "auto" and (is_run or bundled or is_public_checkpoint(path)):
         raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
     if is_run:
@@ -80,7 +84,7 @@ def load_model(
             model.title, model.notice, model.licence = bundled.name, package.notice, package.licence
         return model
     what = "does not exist" if not path.exists() else "contains no model"
-    names = [model.name for model in BUNDLED_MODELS]
+    names = [*(model.name for model in BUNDLED_MODELS), magenta.NAME]
     suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
     expected = (
         f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "
@@ -105,5 +109,5 @@ def is_model(path: Path) -> bool:
 
 
 def is_public_checkpoint(path: Path) -> bool:
-    """Return whether the path is a file with the suffix of a public checkpoint."""
-    return path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()
+    """Return whether the path is a file with the suffix of a public checkpoint, or a folder of such files."""
+    return (path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()) or bool(weights_files(path))

@@ -5,7 +5,7 @@ in the output of `inspect`. Export, test vectors, tiling, the runtime, evaluatio
 name of the task. This module imports neither torch nor numpy.
 
 A model of noise → image has the input `latent` and an `output_size`. A model of image + style → image has two image
-inputs, and the second has its own size.
+inputs, of which the second has its own size, and may have a weight, the style strength.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from gan_tasks.datasets.errors import counted
 
-InputKind = Literal["image", "mask", "latent", "label"]
+InputKind = Literal["image", "mask", "latent", "label", "weight"]
 InputSize = Literal["any", "as first", "none"]
 Use = Literal["translate", "upscale", "inpaint", "generate", "stylize"]
 
@@ -28,12 +28,14 @@ LARGEST_NUMBER = 4096
 class InputSpec:
     """One input of a model.
 
-    name: a name such as "image", "mask", "sketch", "style", "latent", "label".
+    name: a name such as "image", "mask", "sketch", "style", "latent", "label", "style_strength".
     kind: image: N×C×H×W in [-1, 1], in an ONNX file in [0, 1]. mask: N×1×H×W of 0 and 1. latent: N×L, drawn from a
-        standard normal distribution. label: N×K, 1 at the class and 0 elsewhere.
-    channels: C of an image, 1 of a mask, the length L of a latent, the number K of classes.
-    size: "any": its own H and W. "as first": H and W of the first image. "none": a latent or a label has no H and W.
-    optional: whether it may be left out. Zeros replace it.
+        standard normal distribution. label: N×K, 1 at the class and 0 elsewhere. weight: N×K numbers from 0 to 1, how
+        much of an effect there is.
+    channels: C of an image, 1 of a mask, the length L of a latent, the number K of classes or of weights.
+    size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no
+        H and W.
+    optional: whether it may be left out. Zeros replace it, and ones a weight.
     """
 
     name: str
@@ -49,10 +51,10 @@ class InputSpec:
             )
         if not 1 <= self.channels <= LARGEST_NUMBER:
             raise ValueError(f"the input {self.name} has {self.channels} channels: expected 1 to {LARGEST_NUMBER}")
-        if self.is_spatial == (self.kind in ("latent", "label")):
+        if self.is_spatial == (self.kind in ("latent", "label", "weight")):
             raise ValueError(
                 f"the input {self.name} is a {self.kind} and its size is {self.size!r}: "
-                "expected 'none' for latents and labels alone"
+                "expected 'none' for latents, labels and weights alone"
             )
 
     @property

@@ -66,7 +66,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 NOT_PLAIN = re.compile(
     r"\b(judg(e[ds]?|ing)|players?|rulers?|trunk|facing|floors?|rooms?|trivial|holes?|rims?|in bands|"
-    r"prov(en?|es|ed|ing)|frozen network|remember(s|ed)?|cases|roughly|strengths?|reach|honest|"
+    r"prov(en?|es|ed|ing)|frozen network|remember(s|ed)?|cases|roughly|(?<!style[ -])strengths?|reach|honest|"
     r"preset published|the game)\b|(?<!model[ -])\bcard\b",
     re.IGNORECASE,
 )

@@ -74,6 +74,8 @@ def inputs_for(spec: ModelSpec) -> dict[str, np.ndarray[Any, Any]]:
     def make(given: InputSpec) -> np.ndarray[Any, Any]:
         if given.kind == "latent":
             return rng.standard_normal(given.channels, np.float32)
+        if given.kind == "weight":
+            return np.full(given.channels, 0.75, np.float32)
         if given.kind == "mask":
             mask = np.zeros((40, 36), np.bool_)
             mask[10:20, 5:25] = True
@@ -108,7 +110,12 @@ def test_the_file_states_its_contract(
         own = "style_" if given.name == "style" else ""
         sides = [f"{own}height", f"{own}width"] if given.is_spatial else []
         assert axes_of(value) == ["batch", given.channels, *sides]
-        words = {"image": "[0, 1], RGB", "mask": "1 = masked", "latent": "standard normal"}[given.kind]
+        words = {
+            "image": "[0, 1], RGB",
+            "mask": "1 = masked",
+            "latent": "standard normal",
+            "weight": "to 1, the full effect",
+        }[given.kind]
         assert words in value.doc_string and "float32" in value.doc_string
         if given.size == "any":
             assert f"multiples of {spec.size_multiple} and at least {spec.minimum_size}" in value.doc_string
@@ -123,7 +130,7 @@ def test_the_file_states_its_contract(
         main(["inspect", str(exported[name].file)])
     printed = capsys.readouterr().out
     assert [line for line in proto.doc_string.splitlines()[1:] if line not in printed] == []
-    uses = ["serve"] if spec.use in ("generate", "stylize") else ["apply", "serve"]
+    uses = ["serve"] if spec.use == "generate" else ["apply", "serve"]
     assert re.findall(r": gan-tasks (\w+)", printed) == [*uses, "verify"]
 
 
@@ -252,8 +259,9 @@ def test_a_seed_gives_its_latent(exported: dict[str, Exported], tmp_path: Path) 
     assert np.array_equal(read(tmp_path / "seven.png").pixels, one)
 
 
-def test_a_style_of_any_size_has_an_effect(exported: dict[str, Exported]) -> None:
-    model = gan_tasks.load(exported["restyle"].file, device="cpu")
+@pytest.mark.parametrize("name", ["restyle", "stylization"])
+def test_a_style_of_any_size_has_an_effect(name: str, exported: dict[str, Exported]) -> None:
+    model = gan_tasks.load(exported[name].file, device="cpu")
     inputs = inputs_for(model.spec)
     dark = {**inputs, "style": inputs["style"][:30, :50] // 4}
     assert not np.array_equal(model(**inputs), model(**dark))

@@ -78,8 +78,8 @@ def form_parts(spec: ModelSpec) -> str:
             " (optional)" if given.optional else ""
         )
 
-    scale = ["the field `scale` (optional)"] if spec.use == "upscale" else []
-    *parts, last = [*map(part, spec.inputs), *scale]
+    option = {"upscale": ["the field `scale` (optional)"], "stylize": ["the field `preserve_colour` (optional)"]}
+    *parts, last = [*map(part, spec.inputs), *option.get(spec.use, [])]
     return f"{', '.join(parts)} and {last}" if parts else last
 
 

@@ -172,6 +172,19 @@ def latent_field(given: InputSpec) -> Field:
     return Field(given.name, (seed, *sliders), source, title, random=(random, seed))
 
 
+def weight_field(given: InputSpec) -> Field:
+    """A weight of one value, by a slider; of several, the same for all."""
+    import gradio as gr
+
+    component = gr.Slider(0, 1, 1, step=0.05, label=given.name.replace("_", " ").capitalize())
+    return Field(
+        given.name,
+        (component,),
+        lambda values: json.dumps([values[component]] * given.channels).encode(),
+        lambda values: f"{given.name}-{values[component]}",
+    )
+
+
 def checked_seed(value: Any) -> int:
     """Raises UserError where the field holds no seed."""
     if not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
@@ -193,4 +206,5 @@ FIELDS: dict[InputKind, Callable[[InputSpec], Field]] = {
     "mask": file_field,
     "latent": latent_field,
     "label": label_field,
+    "weight": weight_field,
 }

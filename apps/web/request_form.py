@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,9 @@ from gan_tasks.apps.web.components import form_parts
 from gan_tasks.apps.web.served_models import Sources
 from gan_tasks.datasets.errors import UserError, did_you_mean, enumerated
 from gan_tasks.export.inference.predictor import PredictOptions
+from gan_tasks.export.inference.stylization.options import StylizeOptions
 from gan_tasks.export.inference.upscale import UpscaleOptions
-from gan_tasks.spec import InputSpec, ModelSpec
+from gan_tasks.spec import InputSpec, ModelSpec, Use
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -22,6 +23,10 @@ MAX_PARTS = 100
 """Files, and fields beside them, that a form is read with; more than any model takes, so that each can be named."""
 SCALE = "scale"
 """The field of models that upscale which says how large the result is to be."""
+PRESERVE_COLOUR = "preserve_colour"
+"""The field of models that stylize which says whether the result keeps the colours of the image: true or false."""
+OPTIONS: Mapping[Use, str] = {"upscale": SCALE, "stylize": PRESERVE_COLOUR}
+"""The field beside the inputs, for uses that have one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ async def read_run_request(request: Request, spec: ModelSpec) -> RunRequest:
 
 def known_fields(spec: ModelSpec) -> tuple[str, ...]:
     names = tuple(given.name for given in spec.inputs)
-    return (*names, SCALE) if spec.use == "upscale" else names
+    return (*names, OPTIONS[spec.use]) if spec.use in OPTIONS else names
 
 
 def check_query(names: Iterable[str], known: tuple[str, ...] = ()) -> None:
@@ -94,6 +99,8 @@ async def read_input(form: FormData, given: InputSpec) -> bytes | None:
 
 def options_of(form: FormData) -> PredictOptions:
     """The options among the fields; `check_fields` has seen that they are the model's."""
+    if PRESERVE_COLOUR in form:
+        return PredictOptions(stylize=StylizeOptions(is_true(PRESERVE_COLOUR, form[PRESERVE_COLOUR])))
     if SCALE not in form:
         return PredictOptions()
     text = form[SCALE]
@@ -104,3 +111,11 @@ def options_of(form: FormData) -> PredictOptions:
     except (TypeError, ValueError):
         came = text[:40] if isinstance(text, str) else "a file"
         raise UserError(f"scale is {came!r}: expected a number such as 2 or 1.5") from None
+
+
+def is_true(name: str, value: object) -> bool:
+    """Raises UserError for a value that is neither true nor false."""
+    if value not in ("true", "false"):
+        came = value[:40] if isinstance(value, str) else "a file"
+        raise UserError(f"{name} is {came!r}: expected true or false")
+    return value == "true"

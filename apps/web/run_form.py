@@ -21,6 +21,7 @@ from gan_tasks.apps.web.served_models import ServedModel, Sources, Tab, directio
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.inference.predictor import PredictOptions
+from gan_tasks.export.inference.stylization.options import StylizeOptions
 from gan_tasks.export.inference.upscale import UpscaleOptions
 from gan_tasks.export.models.resizing import resized
 
@@ -69,6 +70,7 @@ class RunForm:
     buttons: all that start a run.
     choice: holds the key of one of the tab's models; None where there is one.
     scale: holds the scale of the result, 0 for the model's own; None where it is not chosen.
+    preserve_colour: whether the result keeps the colours of the image; None where it is not chosen.
     """
 
     service: Service
@@ -78,6 +80,7 @@ class RunForm:
     buttons: Sequence[gr.Button]
     choice: gr.Radio | gr.Dropdown | None = None
     scale: gr.Radio | None = None
+    preserve_colour: gr.Checkbox | None = None
 
     def run_fields(self, button: gr.Button, fields: Sequence[Field], *, on_white: bool = False) -> None:
         """Let the button run what the fields hold."""
@@ -110,7 +113,8 @@ class RunForm:
 
     def _run(self, values: Values, sources: Sources, name: str, *, on_white: bool = False) -> Run:
         scale = 0 if self.scale is None else values[self.scale]
-        options = PredictOptions(upscale=UpscaleOptions(scale or None))
+        keeps = self.preserve_colour is not None and values[self.preserve_colour]
+        options = PredictOptions(upscale=UpscaleOptions(scale or None), stylize=StylizeOptions(keeps))
         return Run(JobRequest(self._model(values), sources, options, on_white), name, values[self.suffix])
 
     def _on(
@@ -119,7 +123,7 @@ class RunForm:
         import gradio as gr
 
         outputs = self.outputs
-        settings = [each for each in (self.suffix, self.choice, self.scale) if each is not None]
+        settings = [each for each in (self.suffix, self.choice, self.scale, self.preserve_colour) if each is not None]
 
         async def run(values: Values) -> AsyncIterator[Values]:
             yield dict.fromkeys(self.buttons, gr.update(interactive=False))

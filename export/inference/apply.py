@@ -23,6 +23,7 @@ from gan_tasks.export.inference.predictor import (
     result_shape,
 )
 from gan_tasks.export.inference.resume import Failure, failure, missing, replaceable
+from gan_tasks.export.inference.stylization.files import StyleOfFiles
 from gan_tasks.export.inference.video.containers import is_video, require_av
 from gan_tasks.export.inference.video.parts import remove_parts
 from gan_tasks.export.models.hashing import sha256_of
@@ -63,6 +64,7 @@ class Recipe:
     options: PredictOptions
     version: str
     masks: MasksOfFiles | None
+    style: StyleOfFiles | None = None
     overwrite: bool = False
     max_pixels: int | None = None
     taken: frozenset[Path] = frozenset()
@@ -85,6 +87,8 @@ class Recipe:
             files = self.masks.files
             reading = MaskReading(files.mask_threshold, files.invert_mask)
         opened = self.predictor.read(sources, max_pixels=self.max_pixels, masks=reading)
+        if self.style is not None:
+            opened = replace(opened, inputs={**opened.inputs, **self.style.inputs})
         shape = result_shape(self.predictor.spec, opened.inputs[image.name], self.options)
         name, reason = fitting_name(after, shape)
         if name != after:
@@ -141,6 +145,7 @@ def apply_to_files(
     *,
     options: PredictOptions | None = None,
     masks: MasksOfFiles | None = None,
+    style: StyleOfFiles | None = None,
     overwrite: bool = False,
     max_pixels: int | None = None,
     quiet: bool = False,
@@ -155,6 +160,7 @@ def apply_to_files(
     Args:
         options: how to use the model.
         masks: the masks for an inpainting model, see `masks_of`. Its inpainting options replace those of `options`.
+        style: the style for a model that stylizes, see `style_of`. Its options replace those of `options`.
         max_pixels: the most pixels (height × width) of an image; the default is that of `datasets.images.read`.
 
     Raises UserError if the options do not fit the model. An input that fails is listed in the result instead, for
@@ -163,14 +169,18 @@ def apply_to_files(
     options = options or PredictOptions()
     if masks is not None:
         options = replace(options, inpaint=masks.files.inpaint)
+    if style is not None:
+        options = replace(options, stylize=style.files.stylize)
     options.check(predictor.model)
-    check_inputs(predictor, masks)
+    check_inputs(predictor, {*(masks.by_input if masks else ()), *(style.inputs if style else ())})
     version = predictor.model.version() + str(options.upscale)
+    version = version if style is None else style.version(version)
     recipe = Recipe(
         predictor,
         options,
         version if masks is None else masks.version(version),
         masks,
+        style,
         overwrite=overwrite,
         max_pixels=max_pixels,
         taken=frozenset(path for pair in pairs for path in pair),
@@ -212,10 +222,10 @@ def names_of(pairs: Iterable[tuple[Path, Path]]) -> Iterator[Path]:
             yield other
 
 
-def check_inputs(predictor: Predictor, masks: MasksOfFiles | None) -> None:
-    """Raise UserError if the model needs inputs other than an image and masks."""
+def check_inputs(predictor: Predictor, more: Iterable[str]) -> None:
+    """Raise UserError if the model needs inputs other than an image and `more`."""
     spec = predictor.spec
-    given = {spec.image.name if spec.image else "", *(masks.by_input if masks else ())}
+    given = {spec.image.name if spec.image else "", *more}
     missing_inputs = [each.name for each in spec.inputs if each.name not in given and not each.optional]
     if missing_inputs:
         raise UserError(
@@ -258,8 +268,8 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
         try:
-            if recipe.masks is not None or recipe.options != PredictOptions():
-                raise UserError("masks, --scale and --blend-weight are for images: leave them out for videos")
+            if recipe.masks is not None or recipe.style is not None or recipe.options != PredictOptions():
+                raise UserError("masks, styles, --scale and --blend-weight are for images: leave them out for videos")
             require_av()
             check_length(after)
             check_writable(after.parent)

@@ -35,6 +35,9 @@ from gan_tasks.export.inference.inpaint import fill
 from gan_tasks.export.inference.inpaint_options import InpaintOptions
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.provenance import xmp
+from gan_tasks.export.inference.stylization.colour import with_colours_of
+from gan_tasks.export.inference.stylization.memory import fitting, remark
+from gan_tasks.export.inference.stylization.options import STYLE, StylizeOptions
 from gan_tasks.export.inference.upscale import UpscaleOptions, finished, scaled_size
 from gan_tasks.export.models.alpha import split_alpha, spread_colour
 from gan_tasks.export.models.base import FloatImages, Model, from_float
@@ -45,9 +48,11 @@ from gan_tasks.spec import InputSpec, ModelSpec, Use
 
 Inputs = Mapping[str, Any]
 """Inputs by the names of the spec: images are H×W×C arrays of uint8 or uint16, or PIL images; masks are H×W arrays of
-bool, True where masked, or pixels or PIL images that are white there; latents and labels are vectors of numbers."""
+bool, True where masked, or pixels or PIL images that are white there; latents, labels and weights are vectors of
+numbers."""
 Source = Path | bytes
-"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label."""
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label, a
+number from 0 to 1 for a weight."""
 
 
 class Decode(Protocol):
@@ -68,6 +73,7 @@ class PredictOptions:
 
     upscale: UpscaleOptions = UpscaleOptions()
     inpaint: InpaintOptions = InpaintOptions()
+    stylize: StylizeOptions = StylizeOptions()
 
     def check(self, model: Model) -> None:
         """Raise UserError for options that do not apply to the model."""
@@ -76,6 +82,10 @@ class PredictOptions:
             raise UserError(f"{model.title} does not upscale: leave out --scale and --blend-weight")
         if use != "inpaint" and self.inpaint != InpaintOptions():
             raise UserError(f"{model.title} does not inpaint: leave out the options of masks")
+        if use != "stylize" and self.stylize != StylizeOptions():
+            raise UserError(f"{model.title} does not stylize: leave out --preserve-colour")
+        if self.stylize.preserve_colour and model.spec.out_channels != 3:
+            raise UserError(f"{model.title} gives no RGB: leave out --preserve-colour")
 
 
 @dataclass(frozen=True)
@@ -315,12 +325,31 @@ def predict_generated(model: Model, inputs: Inputs, options: PredictOptions) -> 
     return Prediction(from_float(output[0], np.dtype(np.uint8)))
 
 
+def predict_stylized(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
+    """Run a model of image + style → image on whole images, reduced where they need too much memory.
+
+    The result has the size and the alpha of the image.
+    """
+    assert model.spec.image is not None  # see `first_image`
+    image, name = first_image(model, inputs), model.spec.image.name
+    fitted = {name: fitting(model, image)}
+    notes = remark("the image", image, fitted[name])
+    if model.spec.find(STYLE) is not None:
+        style = checked_image(STYLE, inputs[STYLE])
+        fitted[STYLE] = fitting(model, style)
+        notes += remark("the style", style, fitted[STYLE])
+    pixels = resized(predict_image(model, {**inputs, **fitted}, options).pixels, image.shape[:2], "bicubic")
+    if options.stylize.preserve_colour:
+        pixels = with_colours_of(image, pixels)
+    return Prediction(pixels, notes=notes)
+
+
 USES: Mapping[Use, Callable[[Model, Inputs, PredictOptions], Prediction]] = {
     "translate": predict_image,
     "upscale": predict_upscaled,
     "inpaint": predict_inpainted,
     "generate": predict_generated,
-    "stylize": predict_image,
+    "stylize": predict_stylized,
 }
 
 
@@ -347,11 +376,12 @@ def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, boo
 def network_input(given: InputSpec, values: NDArray[Any] | None, size: tuple[int, ...] = ()) -> FloatImages:
     """Return one input as `Model.run` takes it, N = 1.
 
-    values: the input, see `Inputs`; None for an optional input that is not given, which zeros replace.
+    values: the input, see `Inputs`; None for an optional input that is not given, which zeros or ones replace.
     size: (height, width) of the first image, which zeros and masks have too.
     """
     if values is None:
-        return np.zeros((1, given.channels, *(size if given.is_spatial else ())), np.float32)
+        default = np.float32(given.kind == "weight")
+        return np.full((1, given.channels, *(size if given.is_spatial else ())), default)
     if given.kind == "image":
         pixels = checked_image(given.name, values)
         return to_float(fit_channels(split_alpha(pixels, given.channels)[0], given.channels))[None]
@@ -367,7 +397,7 @@ def first_image(model: Model, inputs: Inputs) -> Pixels:
 
 
 def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
-    """Read a latent or label. Raises UserError for text that is neither a number nor a list of the right length."""
+    """Read a vector. Raises UserError for text that is neither a number nor a list of the right length."""
     text = source.read_text() if isinstance(source, Path) else source.decode(errors="replace")
     try:
         value = parse_json(text)
@@ -379,8 +409,19 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         label = np.zeros(given.channels, np.float32)
         label[value] = 1
         return label
+    if given.kind == "weight":
+        return read_weight(given, value, text)
     is_list = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
     if is_list and len(value) == given.channels and all(abs(each) <= LARGEST_VALUE for each in value):
         return np.asarray(value, np.float32)
     one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
+
+
+def read_weight(given: InputSpec, value: Any, text: str) -> NDArray[np.float32]:
+    """Return a weight: a number from 0 to 1, or a list of them. Raises UserError for anything else."""
+    numbers = value if isinstance(value, list) else [value]
+    if len(numbers) == given.channels and all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers):
+        return np.asarray(numbers, np.float32)
+    many = "a number" if given.channels == 1 else f"a list of {given.channels} numbers"
+    raise UserError(f"{given.name} is {text[:40]!r}: expected {many} from 0 to 1")

@@ -18,9 +18,14 @@ PIXELS = "H×W×C pixels of uint8 or uint16"
 
 
 def as_array(given: InputSpec, value: Any) -> NDArray[Any]:
-    """Return an array as it is, and a PIL image as upright pixels. Raises UserError for anything else."""
+    """Return an array as it is, a PIL image as upright pixels, and a number as a weight.
+
+    Raises UserError for anything else.
+    """
     if isinstance(value, np.ndarray):
         return value
+    if given.kind == "weight" and isinstance(value, int | float):
+        return np.full(given.channels, value)
     if is_pil_image(value) and given.is_spatial:
         return from_pil(value).pixels
     expected = (
@@ -78,11 +83,16 @@ def checked_image(name: str, image: NDArray[Any]) -> Pixels:
 
 
 def checked_vector(given: InputSpec, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Return a latent or a label as float32. Raises UserError for another shape, and for what is no number."""
+    """Return a latent, a label or a weight as float32.
+
+    Raises UserError for another shape, for what is no number, and for a weight below 0 or above 1.
+    """
     if values.shape != (given.channels,):
         raise UserError(f"{given.name} has the shape {values.shape}: expected {given.channels} numbers")
     if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
         raise UserError(f"{given.name} is {values.dtype}: expected {given.channels} finite numbers")
+    if given.kind == "weight" and not (values.min() >= 0 and values.max() <= 1):
+        raise UserError(f"{given.name} is {values.min():g} to {values.max():g}: expected numbers from 0 to 1")
     return values.astype(np.float32)
 
 

@@ -40,7 +40,8 @@ def input_text(spec: ModelSpec, given: InputSpec) -> str:
     """Return what an input holds."""
     shape = shape_text(input_axes(spec, given))
     sizes = f"; {sizes_text(spec)}"
-    optional = "; give zeros for none" if given.optional else ""
+    default = "ones for the full effect" if given.kind == "weight" else "zeros for none"
+    optional = f"; give {default}" if given.optional else ""
     return f"{shape}, float32, {values_text(spec, given)}{sizes if given.size == 'any' else ''}{optional}"
 
 
@@ -63,6 +64,8 @@ def values_text(spec: ModelSpec, given: InputSpec) -> str:
             return "drawn from a standard normal distribution"
         case "label":
             return "1 at the class, 0 elsewhere"
+        case "weight":
+            return "from 0, no effect, to 1, the full effect"
 
 
 def output_text(spec: ModelSpec) -> str:

@@ -1,7 +1,7 @@
 """Test inputs of an exported graph: test vectors stored in its file, random inputs, and sizes that it must accept.
 
 Imports no torch. Inputs are dicts by name, as the graph takes them: images in [0, 1], masks of 0 and 1, latents from
-a standard normal distribution, one-hot labels. Only this module makes test inputs of each kind.
+a standard normal distribution, one-hot labels, weights in [0, 1]. Only this module makes test inputs of each kind.
 """
 
 from __future__ import annotations
@@ -156,9 +156,11 @@ def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, Flo
 
 
 def random_vector(given: InputSpec, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a random latent or one-hot label."""
+    """Return a random latent, one-hot label or weight."""
     if given.kind == "latent":
         return rng.standard_normal(given.channels, np.float32)
+    if given.kind == "weight":
+        return rng.random(given.channels, np.float32)
     label = np.zeros(given.channels, np.float32)
     label[rng.integers(given.channels)] = 1
     return label

@@ -128,17 +128,43 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
     if torch.get_default_device().type == "meta":  # only counted, see tasks/size_limit.py
         shapes = _shapes(_layer_names(network))
         return Perceptual(network, {key: torch.empty(shape) for key, shape in shapes.items()}, layers)
-    if config.perceptual_weights is not None:
-        return Perceptual(network, read_state_dict(config.perceptual_weights), layers)
+    weights = vgg_weights(network, config.perceptual_weights, option="--perceptual-weights", on_progress=on_progress)
+    return Perceptual(network, weights, layers)
+
+
+def vgg_weights(
+    network: Network, path: Path | None, *, option: str, on_progress: OnProgress | None = None
+) -> Mapping[str, Tensor]:
+    """Read the weights of a VGG from a file, or else from torchvision's, which is downloaded once.
+
+    option: the option that gives the file, for messages.
+
+    Raises UserError if the weights cannot be downloaded or read.
+    """
+    if path is not None:
+        return read_state_dict(path)
     url, sha256 = SOURCES[network]
     try:
         path = fetch(url, sha256=sha256, name=url.rpartition("/")[2], on_progress=on_progress)
     except DownloadError as error:
         raise UserError(
             f"the weights of {network} are needed, and they could not be downloaded: {error}. "
-            "Connect to the network once (they are kept), or give a file of them: --perceptual-weights PATH"
+            f"Connect to the network once (they are kept), or give a file of them: {option} PATH"
         ) from error
-    return Perceptual(network, read_state_dict(path), layers)
+    return read_state_dict(path)
+
+
+def vgg_convolutions(network: Network, weights: Mapping[str, Tensor], last: str) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of the convolutions of a VGG in order, up to the layer `last`, such as relu4_1.
+
+    Raises UserError if `weights` belong to the other VGG, or a tensor is missing or has the wrong shape.
+    """
+    names = _layer_names(network)
+    shapes = _shapes(names[: 1 + names.index(last)])
+    _check_network(network, weights)
+    _check_tensors(shapes, weights)
+    keys = [key.removesuffix(".weight") for key in shapes if key.endswith(".weight")]
+    return [(weights[f"{key}.weight"].float(), weights[f"{key}.bias"].float()) for key in keys]
 
 
 def layers_called(name: Layers, network: Network) -> Mapping[str, float]:

@@ -142,22 +142,23 @@ class Generator(SizedModule):
                 yield x
 
     def _run_layers(self, x: Tensor) -> Tensor:
-        x = self._run_part(self.stem, x)
+        x = self.run_part(self.stem, x)
         skipped = []
         for down in self.downs:
             skipped.append(x)
-            x = self._run_part(down, x)
+            x = self.run_part(down, x)
         for block in self.body if isinstance(self.body, nn.Sequential) else (self.body,):
-            x = self._run_part(block, x)
+            x = self.run_part(block, x)
         if self.strip_wise and self.tail_receptive_field is not None:
             return self._run_tail_strip_wise(x, self.tail_receptive_field)
         for up in self.ups:
-            x = self._run_part(up, x)
+            x = self.run_part(up, x)
             if self.skips:
                 x = torch.cat([skipped.pop(), x], dim=1)
-        return self._run_part(self.head, x)
+        return self.run_part(self.head, x)
 
-    def _run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+    def run_part(self, part: nn.Module, x: Tensor) -> Tensor:
+        """Run one of the parts, which computes its features again in the backward pass if `recompute` is set."""
         if self.recompute and not self.skips and torch.is_grad_enabled():
             contexts = partial(contexts_of_passes, part)
             y: Tensor = checkpoint(part, x, use_reentrant=False, context_fn=contexts)

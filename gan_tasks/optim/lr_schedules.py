@@ -11,13 +11,17 @@ from typing import Annotated, Literal
 
 from gan_tasks.datasets.ranges import Checked, Count, PositiveCount, Range
 
+INVERSE_DECAY = 8.0
+"""Of the inverse schedule, over all epochs. pytorch-AdaIN divides by 1 + 5e-5 · t in step t of 160,000."""
+
 
 @dataclass(frozen=True)
 class ScheduleConfig(Checked):
     """Options of the length of the training and of the learning-rate schedule."""
 
-    schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "constant", "plateau"] = "linear"
-    """Learning-rate schedule; halving cuts at 1/8, 1/4, 1/2 and 3/4 of the epochs, plateau when progress stops."""
+    schedule: Literal["linear", "cosine", "cosine-restarts", "halving", "inverse", "constant", "plateau"] = "linear"
+    """Learning-rate schedule; halving cuts at 1/8, 1/4, 1/2 and 3/4 of the epochs, inverse falls to a ninth as
+    1 / (1 + t), and plateau cuts when progress stops."""
     epochs: PositiveCount = 200
     """Total number of passes over the training images."""
     decay_epochs: Count = 100
@@ -45,6 +49,8 @@ def factor(config: ScheduleConfig, epoch: int, history: Sequence[float] = ()) ->
             return _cosine_restarts(config, epoch)
         case "halving":
             return _halving(config, epoch)
+        case "inverse":
+            return 1 / (1 + INVERSE_DECAY * min(1.0, (epoch - 1) / config.epochs))
         case "constant":
             return 1.0
         case "plateau":

@@ -51,7 +51,9 @@ class Architecture:
     build: Callable[[State], nn.Module]
     """Builds the network. Raises UserError if the tensors do not fit."""
     usage: Callable[[Any], Usage] | None = None
-    """Returns the usage of a network from `build`; None for one that makes no image, such as a discriminator."""
+    """Returns the usage of a network from `build`; None for a network that makes no image by itself."""
+    alone: str = "is a discriminator and makes no image: give the generator's file, such as latest_net_G.pth"
+    """Of a network without usage: what it is, and what to give instead."""
 
     @property
     def title(self) -> str:

@@ -9,10 +9,12 @@ from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained.conversion import Architecture, Usage, drop_instance_norm_statistics
+from gan_tasks.pretrained.files.folders import weights_files
 from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill, lama, migan
+from gan_tasks.pretrained.stylization import adain
 from gan_tasks.pretrained.super_resolution import (
     dat,
     esrgan,
@@ -56,6 +58,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     deepfill.DISCRIMINATOR,
     lama.LAMA,
     migan.MIGAN,
+    adain.STYLIZER,
+    adain.ENCODER,
+    adain.DECODER,
 )
 """Tried in this order. The first architecture that recognises a file builds the network."""
 
@@ -67,7 +72,7 @@ class Pretrained:
     network: nn.Module
     architecture: Architecture
     usage: Usage | None
-    """None for a network that makes no image, such as a discriminator."""
+    """None for a network that makes no image by itself."""
     weights: str = ""
     """Which weights of the file these are, such as "params_ema, averaged (not used: params)"; empty for a bare state
     dict."""
@@ -76,13 +81,13 @@ class Pretrained:
 def load_network(path: Path | str) -> nn.Module:
     """Load the network of a public checkpoint file, in eval mode and without gradients, in float32 on the CPU.
 
-    path: the file; of the two files of ncnn, the `.param`.
+    path: the file; of the two files of ncnn, the `.param`; of the two files of AdaIN, a folder with nothing else.
 
     The network's input is N×C×H×W in [-1, 1], or in [0, 1] for super-resolution (see `Usage.value_range`). An
     inpainting network takes a mask as its second input, N×1×H×W with 1 for masked pixels (see `Usage.inputs`). A
     generator returns an image N×C×(scale·H)×(scale·W) in the same range. A discriminator returns its logits N×1×h×w,
-    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`). CUT's patch sampler takes feature maps, see
-    `cut`.
+    or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`), and so do the halves of AdaIN (see `adain`). CUT's
+    patch sampler takes feature maps, see `cut`.
 
     Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
     missing, superfluous or of the wrong shape.
@@ -97,8 +102,7 @@ def load_pretrained(path: Path | str) -> Pretrained:
     Raises UserError, which lists them, if several remain.
     """
     path = Path(path)
-    is_ncnn = path.suffix.lower() == PARAM_SUFFIX
-    states = [StateDict("", read_ncnn(path))] if is_ncnn else read_state_dicts(path)
+    states = read_states(path)
     found = [network for state in states for network in find_networks(state, MAX_DEPTH)]
     if not found:
         known = ", ".join(architecture.title for architecture in ARCHITECTURES)
@@ -118,6 +122,19 @@ def load_pretrained(path: Path | str) -> Pretrained:
         raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
     usage = architecture.usage(network) if architecture.usage else None
     return Pretrained(network, architecture, usage, describe_choice(chosen.state, others))
+
+
+def read_states(path: Path) -> Sequence[StateDict]:
+    """Read the state dicts of a checkpoint: a file, the `.param` of ncnn, or a folder with the files of one model."""
+    if path.suffix.lower() == PARAM_SUFFIX:
+        return [StateDict("", read_ncnn(path))]
+    if not path.is_dir():
+        return read_state_dicts(path)
+    files = {file.name: [state.tensors for state in read_state_dicts(file)] for file in weights_files(path)}
+    try:
+        return [StateDict("", adain.joined(files))]
+    except UserError as error:
+        raise UserError(f"cannot use the folder {path}: {error}") from error
 
 
 @dataclass(frozen=True)

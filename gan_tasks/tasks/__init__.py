@@ -23,6 +23,11 @@ TASKS: tuple[TaskEntry, ...] = (
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
     TaskEntry("inpainting", "fill masked regions, learned from images", "gan_tasks.tasks.inpainting:Inpainting"),
+    TaskEntry(
+        "stylization",
+        "restyle photographs by any style picture, learned from a folder of each",
+        "gan_tasks.tasks.stylization:Stylization",
+    ),
 )
 
 # Where a name is looked for, in order.

@@ -43,7 +43,7 @@ def suggested(printed: str) -> list[list[str]]:
 
 def fitted(words: list[str], data: Path) -> list[str]:
     """A command with files in place of the words in capitals."""
-    files = {"IN": "in.png", "OUT": "out.png", "MASK": "mask.png", "DIR": str(data)}
+    files = {"IN": "in.png", "OUT": "out.png", "MASK": "mask.png", "STYLE": "mask.png", "DIR": str(data)}
     return [files.get(word, word) for word in words]
 
 
@@ -55,7 +55,7 @@ def test_inspect_suggests_commands_that_run(task: str, pairs: Path, capsys: pyte
     commands = suggested(capsys.readouterr().out)
     spec = load(run).spec
     names = [command[0] for command in commands]
-    expected = {"serve", "evaluate", "export"} | ({"apply"} if spec.use not in ("generate", "stylize") else set())
+    expected = {"serve", "evaluate", "export"} | ({"apply"} if spec.use != "generate" else set())
     assert set(names) == expected and len(names) == len(set(names))
     if spec.use == "inpaint":
         assert "--mask" in commands[0]

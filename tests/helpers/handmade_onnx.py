@@ -253,9 +253,23 @@ def stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
     return to_proto("stylizer", metadata, nodes, weights, expected=stylized)
 
 
-def write_stylizer(path: Path, **options: Any) -> Path:
-    """Write the stylizer. Options are those of `make_metadata`."""
+def mixing_stylizer_proto(metadata: OnnxMetadata) -> onnx.ModelProto:
+    """Make a stylizer with a style strength: its share of the mean colour of the style, the rest of the image."""
+    nodes = [
+        helper.make_node("ReduceMean", ["style", "axes"], ["colour"], keepdims=1),
+        helper.make_node("Unsqueeze", ["style_strength", "axes"], ["share"]),
+        helper.make_node("Sub", ["colour", "image"], ["difference"]),
+        helper.make_node("Mul", ["share", "difference"], ["change"]),
+        helper.make_node("Add", ["image", "change"], ["output"]),
+    ]
+    return to_proto("mixing stylizer", metadata, nodes, {"axes": np.array([2, 3], np.int64)})
+
+
+def write_stylizer(path: Path, *, with_strength: bool = False, **options: Any) -> Path:
+    """Write a stylizer, with a style strength or without. Options are those of `make_metadata`."""
     options = {"task": "toy-stylize", "use": "stylize", "model_name": "Tint"} | options
-    metadata = make_metadata(inputs=[image_input(), InputSpec("style", "image", 3, "any")], **options)
-    path.write_bytes(stylizer_proto(metadata).SerializeToString())
+    strength = [InputSpec("style_strength", "weight", 1, "none", optional=True)] * with_strength
+    metadata = make_metadata(inputs=[image_input(), InputSpec("style", "image", 3, "any"), *strength], **options)
+    make = mixing_stylizer_proto if with_strength else stylizer_proto
+    path.write_bytes(make(metadata).SerializeToString())
     return path

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -10,6 +14,14 @@ from safetensors.torch import save_file
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24,))
 """Indices of the convolutions in torchvision's `features`, up to the first one of the fifth block."""
 CHANNELS = (64, 128, 256, 512, 512)
+
+
+@cache
+def shared_vgg16() -> Path:
+    """Return a file of weights that all tests of this process share."""
+    folder = tempfile.mkdtemp(prefix="gan-tasks-vgg-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return write_vgg16(Path(folder) / "vgg16.safetensors")
 
 
 def write_vgg16(path: Path) -> Path:

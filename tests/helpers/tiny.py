@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from random_vgg import shared_vgg16
 
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.spec import InputSpec
@@ -41,6 +42,10 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--l1", "1", "--gan", "1e-4"),
     ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
+    "stylization": (
+        *("--encoder", "vgg16", "--encoder-weights", str(shared_vgg16()), "--width", "2", "--batch-size", "1"),
+        *FRAMING,
+    ),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
     "noise-to-image": (*("--width", "4", "--latent", "6", "--batch-size", "2"), *FRAMING),
     "restyle": (*("--width", "4", "--batch-size", "1"), *FRAMING),
@@ -55,6 +60,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "cut": ("--a-channels", "3", "--b-channels", "3"),
     "super-resolution": (),
     "inpainting": ("--image-channels", "3"),
+    "stylization": (),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
     "noise-to-image": (),
     "restyle": ("--a-channels", "3", "--b-channels", "3"),
@@ -105,6 +111,8 @@ def some_input(given: InputSpec, count: int, size: tuple[int, int]) -> torch.Ten
         return torch.randn(count, given.channels)
     if given.kind == "label":
         return torch.eye(given.channels)[torch.randint(given.channels, (count,))]
+    if given.kind == "weight":
+        return torch.rand(count, given.channels)
     if given.kind == "mask":
         return (torch.rand(count, given.channels, *size) < 0.5).float()
     height, width = size if given.name == "image" else (size[0] + 8, size[1] + 4)

@@ -14,6 +14,7 @@ from gan_tasks.apps.cli.options import Positional
 from gan_tasks.datasets.errors import counted
 from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale, Seconds
 from gan_tasks.export.inference.inpaint_options import MaskFiles
+from gan_tasks.export.inference.stylization.options import StyleFiles
 
 DEFAULT_MEMORY = "2.4GB"
 MOST_LISTED = 50
@@ -24,7 +25,7 @@ MOST_LISTED = 50
 class Apply(Checked, Command):
     """Run a model over an image, a video or a folder of them."""
 
-    titles: ClassVar[Mapping[str, str]] = {"mask_files": "inpainting"}
+    titles: ClassVar[Mapping[str, str]] = {"mask_files": "inpainting", "style_files": "stylization"}
 
     model: Positional[Path]
     """The model: a run folder, one of its checkpoints, a published .pth, .safetensors or .param, an .onnx file, or
@@ -62,16 +63,19 @@ class Apply(Checked, Command):
     overwrite: bool = False
     """Compute every result again, and replace files that other programs made."""
     mask_files: MaskFiles = MaskFiles()
+    style_files: StyleFiles = StyleFiles()
 
     def run(self) -> int:
         from gan_tasks.export.inference.apply import apply_to_files
         from gan_tasks.export.inference.files.pairs import files_to_do
         from gan_tasks.export.inference.inpaint_files import masks_of, without_masks
         from gan_tasks.export.inference.predictor import PredictOptions
+        from gan_tasks.export.inference.stylization.files import style_of, without_styles
         from gan_tasks.export.inference.upscale import UpscaleOptions
         from gan_tasks.export.load import load
 
         pairs = without_masks(files_to_do(self.input, self.output), self.mask_files)
+        pairs = without_styles(pairs, self.style_files)
         predictor = load(
             self.model,
             device=self.device,
@@ -92,6 +96,7 @@ class Apply(Checked, Command):
             pairs,
             options=PredictOptions(UpscaleOptions(self.scale, self.blend_weight)),
             masks=masks_of(model, self.mask_files, pairs, self.input),
+            style=style_of(model, self.style_files, pairs, max_pixels=self.max_pixels),
             overwrite=self.overwrite,
             max_pixels=self.max_pixels,
         )

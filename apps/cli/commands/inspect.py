@@ -43,7 +43,7 @@ def inspect(path: Path) -> Iterator[str]:
     from gan_tasks.datasets.images import IMAGE_SUFFIXES
     from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
-    from gan_tasks.export.load import NCNN_SUFFIX, WEIGHTS_SUFFIXES, nearest_model
+    from gan_tasks.export.load import is_public_checkpoint, nearest_model
     from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
 
     if (path / "config.json").is_file():
@@ -52,7 +52,7 @@ def inspect(path: Path) -> Iterator[str]:
         yield from checkpoint_lines(path)
     elif path.suffix.lower() == ".onnx" and path.is_file():
         yield from onnx_lines(path)
-    elif path.suffix.lower() in (*WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file():
+    elif is_public_checkpoint(path):
         yield from weights_lines(path, path)
     elif bundled := find_bundled(path):
         yield f"ready-made model of {bundled.package.project}: {bundled.summary}"

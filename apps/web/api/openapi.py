@@ -6,7 +6,7 @@ from typing import Any
 
 from gan_tasks import __version__
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.request_form import SCALE, known_fields
+from gan_tasks.apps.web.request_form import PRESERVE_COLOUR, SCALE, known_fields
 from gan_tasks.spec import InputSpec, ModelSpec
 
 ERRORS = {
@@ -53,6 +53,8 @@ def form(spec: ModelSpec) -> dict[str, Any]:
     fields = {given.name: field(given) for given in spec.inputs}
     if SCALE in known_fields(spec):
         fields[SCALE] = {"type": "number", "description": "Output pixels per input pixel along a side."}
+    if PRESERVE_COLOUR in known_fields(spec):
+        fields[PRESERVE_COLOUR] = {"type": "boolean", "description": "Whether to keep the colours of the image."}
     required = [given.name for given in spec.inputs if not given.optional]
     return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 

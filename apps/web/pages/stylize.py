@@ -17,7 +17,9 @@ def build(service: Service, tab: Tab) -> None:
         with gr.Column():
             direction = components.direction_choice(tab)
             with gr.Row(elem_classes="uploads"):
-                inputs = [fields.input_field(given) for given in tab.spec.inputs]
+                images = [fields.input_field(given) for given in tab.spec.inputs if given.is_spatial]
+            others = [fields.input_field(given) for given in tab.spec.inputs if not given.is_spatial]
+            preserve_colour = gr.Checkbox(label="Keep the colours of the image")
             run = components.run_button("Stylize")
             examples = components.example_buttons(tab)
             suffix = components.settings()
@@ -25,8 +27,9 @@ def build(service: Service, tab: Tab) -> None:
             outputs = build_outputs()
     components.about(tab)
 
+    inputs = [*images, *others]
     buttons = [run, *examples, *fields.random_buttons(inputs)]
-    form = RunForm(service, tab, suffix, outputs, buttons, direction)
+    form = RunForm(service, tab, suffix, outputs, buttons, direction, preserve_colour=preserve_colour)
     form.run_fields(run, inputs)
     form.run_random_seeds(inputs)
     form.run_examples(examples)

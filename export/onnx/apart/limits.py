@@ -61,7 +61,7 @@ def run_limit(
     seconds: the default is LEAST_S, and a second for BYTES_PER_S of its features, of which a model that cannot run in
         tiles gets time for MAX_MEMORY_BYTES at most.
     """
-    inputs = tuple(feeds.values())
+    inputs = tuple(feeds[given.name] for given in spec.inputs)
     count, channels, rows, columns = output_shape(spec, inputs)
     height, width = (rows, columns) if spec.image is None else feeds[spec.image.name].shape[-2:]
     features = count * height * width * bytes_per_pixel

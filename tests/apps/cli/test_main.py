@@ -84,7 +84,7 @@ def test_train_resume_evaluate_apply_inspect(
     paired = find_task(task).load()().evaluation().has_target
     found = "6 pairs" if task in ("pix2pix", "crisp") else "6 images"
     spec = load(run).spec
-    takes_files = spec.use not in ("generate", "stylize")
+    takes_files = spec.use != "generate"
     assert found in said and "report.html" in said
     assert f"gan-tasks {'apply' if takes_files else 'serve'} {run}" in said
 
@@ -134,9 +134,10 @@ def check_apply(run: Path, source: Path, pairs: Path, tmp_path: Path, spec: Mode
     mask = np.zeros((*read(source).pixels.shape[:2], 1), np.uint8)
     mask[5:9, 5:20] = 255
     write(tmp_path / "mask.png", Picture(mask))
-    masks = ("--mask", tmp_path / "mask.png") if spec.use == "inpaint" else ()
-    assert gan_tasks("apply", run, source, tmp_path / "one.png", *masks) == 0
-    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *masks) == 0
+    more = {"inpaint": ("--mask", tmp_path / "mask.png"), "stylize": ("--style", tmp_path / "mask.png")}
+    options = more.get(spec.use, ())
+    assert gan_tasks("apply", run, source, tmp_path / "one.png", *options) == 0
+    assert gan_tasks("apply", run, pairs / "test", tmp_path / "all", *options) == 0
     written = sorted(path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all").rglob("*.png"))
     assert written == ["000.png", "001.png", "A/000.png", "A/001.png", "B/000.png", "B/001.png"]
     one = read(tmp_path / "one.png").pixels

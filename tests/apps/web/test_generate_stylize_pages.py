@@ -22,6 +22,7 @@ from gan_tasks.apps.web.served_models import open_models
 from gan_tasks.datasets.images import Picture, Pixels, read, write
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.provenance import read_xmp
+from gan_tasks.export.inference.stylization.colour import with_colours_of
 from gan_tasks.export.load import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
@@ -137,6 +138,11 @@ def test_an_image_takes_the_colour_of_a_style_of_another_size(page: Page, folder
     assert np.abs(result - expected).max() <= 1
     press(page, "Try test pattern 1")
     expect(fact(page, "Result")).to_have_text("24 × 16 px")
+    shown(page.get_by_label("Keep the colours of the image")).check()
+    press(page, "Stylize")
+    expect(fact(page, "Result")).to_have_text("256 × 192 px")
+    kept = with_colours_of(read(folder / "photo.png").pixels, result)
+    assert np.array_equal(read(download(page, tmp_path / "kept.png")).pixels, kept)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])

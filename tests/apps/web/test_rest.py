@@ -22,8 +22,10 @@ from PIL import Image
 
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
+from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.inference.stylization.colour import with_colours_of
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES
 from gan_tasks.spec import spec_from_json
 
@@ -109,6 +111,34 @@ def test_an_image_and_a_style_of_another_size_give_an_image(client: TestClient, 
     image = read(answer.content).pixels
     assert np.array_equal(image, service.models["tint"].predictor(PIXELS, STYLE))
     assert np.abs(image - (PIXELS + STYLE.mean(axis=(0, 1))) / 2).max() <= 1
+    files = {"image": png(PIXELS), "style": png(STYLE)}
+    for value in ("false", "true"):
+        kept = client.post("/api/tint/run", files=files, data={"preserve_colour": value})
+        assert kept.status_code == 200
+        expected = with_colours_of(PIXELS, image) if value == "true" else image
+        assert np.array_equal(read(kept.content).pixels, expected)
+    form = client.get("/openapi.json").json()["paths"]["/api/tint/run"]["post"]["requestBody"]["content"]
+    assert form["multipart/form-data"]["schema"]["properties"]["preserve_colour"]["type"] == "boolean"
+
+
+def test_a_style_strength_is_a_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    service = Service(open_models([write_stylizer(tmp_path / "mix.onnx", with_strength=True)]), Limits())
+    files = {"image": png(PIXELS), "style": png(STYLE)}
+    try:
+        with TestClient(build_app(service), base_url="http://localhost") as client:
+            for strength in (None, "1", "0.25"):
+                form = {} if strength is None else {"style_strength": strength}
+                answer = client.post("/api/mix/run", files=files, data=form)
+                share = float(strength or 1)
+                expected = (1 - share) * PIXELS + share * STYLE.mean(axis=(0, 1))
+                assert np.abs(read(answer.content).pixels - expected).max() <= 1
+            refused = client.post("/api/mix/run", files=files, data={"style_strength": "3"})
+            assert (refused.status_code, "a number from 0 to 1" in refused.json()["detail"]) == (422, True)
+            sliders = [each for each in page_config(client)["components"] if each["type"] == "slider"]
+            assert [each["props"]["label"] for each in sliders] == ["Style strength"]
+    finally:
+        service.close()
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,7 @@ def test_an_image_and_a_style_of_another_size_give_an_image(client: TestClient, 
         ("noise", {"latent": "[1, 2]", "label": "1"}, "expected a seed, or a list of 12 numbers"),
         ("noise", {"latent": "1", "label": "3"}, "label is '3': expected a class from 0 to 2"),
         ("noise", {"latent": "1", "label": "cat"}, "label is 'cat': expected a class from 0 to 2"),
+        ("tint", {"preserve_color": "true"}, "the unknown field 'preserve_color': did you mean preserve_colour?"),
         ("tint", {"style": "text"}, "no image came: send a multipart form with a file called `image`"),
         ("tint", {"image": "text"}, "image came as text: send a multipart form with a file called `image`"),
         ("noise", {"latent": ["1", "2"], "label": "1"}, "latent came 2 times: send it once"),
@@ -215,7 +246,7 @@ def test_each_use_has_its_page_and_says_how_it_is_posted(client: TestClient) -> 
         "/api/mean/run with the file `image` in",
         "/api/fill/run with the file `image`, the file `mask` and the file `sketch` (optional) in",
         "/api/noise/run with the field `latent` and the field `label` in",
-        "/api/tint/run with the file `image` and the file `style` in",
+        "/api/tint/run with the file `image`, the file `style` and the field `preserve_colour` (optional) in",
     ):
         assert part in text
 

@@ -23,7 +23,6 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, fit_channels, read, to_float, to_uint8, write
 from gan_tasks.export.formats.jy import write_jy
 from gan_tasks.export.inference.predictor import Predictor
-from gan_tasks.export.load import WEIGHTS_SUFFIXES
 from gan_tasks.export.models.pretrained_model import PretrainedModel
 from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.file import read_onnx
@@ -35,6 +34,7 @@ from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDisc
 from gan_tasks.networks.translation import resnet, unet
 from gan_tasks.pretrained import load as pretrained
 from gan_tasks.pretrained.conversion import Architecture, Usage, rename_modules
+from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES
 from gan_tasks.pretrained.files.safe_load import TORCH_SUFFIXES
 from gan_tasks.pretrained.translation.jy import patch_names
 from gan_tasks.pretrained.translation.pix2pixhd import multiscale_names

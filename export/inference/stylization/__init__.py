@@ -1,0 +1,1 @@
+"""Restyle images by a style picture."""

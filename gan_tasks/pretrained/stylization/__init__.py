@@ -1,0 +1,1 @@
+"""Converters of public checkpoints of stylization."""
