@@ -81,8 +81,8 @@ class InpaintingConfig(Checked):
     """Add a second discriminator for the surroundings of the mask, a crop of half the height and width."""
     discriminator: Literal["sn-patch", "patch", "projected"] = "sn-patch"
     """Type of discriminator. sn-patch is that of DeepFill v2 and gets the image and the mask. patch is that of LaMa,
-    which classifies patches of 142 pixels and gets the image alone. projected classifies fixed random mixtures of four
-    layers of EfficientNet-Lite0, and gets the mask too (it ignores d_scales)."""
+    which classifies patches of 142 pixels and gets the image alone. projected classifies fixed random mixtures of
+    four layers of EfficientNet-Lite0, and gets the mask too (it ignores d_scales)."""
     d_width: Width = 64
     """Channels of the discriminators' first layer."""
     d_scales: Annotated[int, Range(1, 8)] = 1

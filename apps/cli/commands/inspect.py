@@ -43,8 +43,9 @@ def inspect(path: Path) -> Iterator[str]:
     from gan_tasks.datasets.images import IMAGE_SUFFIXES
     from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
-    from gan_tasks.export.load import is_public_checkpoint, nearest_model
+    from gan_tasks.export.load import NCNN_SUFFIX, is_public_checkpoint, nearest_model
     from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
+    from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
