@@ -107,7 +107,7 @@ def train_all(options: argparse.Namespace) -> Iterator[tuple[Recipe, int, Path]]
     for seed in options.seeds:
         for recipe in recipes:
             run, decay = options.out / f"{recipe.name}-{seed}", epochs[recipe] // 2
-            extra = [*options.extra, "--epochs", str(epochs[recipe] - decay), "--decay-epochs", str(decay)]
+            extra = [*options.extra, "--epochs", str(epochs[recipe]), "--decay-epochs", str(decay)]
             arguments = command(recipe, options.data, run, seed, extra)
             subprocess.run([*arguments, "--resume"] if run.exists() else arguments, check=True)
             yield recipe, seed, run

@@ -137,7 +137,7 @@ class Generator(SizedModule):
         for number, layer in enumerate(self.encoder_layers()[: max(layers) + 1]):
             between.append(layer)
             if number in layers:
-                x = self._run_part(nn.Sequential(*between), x)
+                x = self.run_part(nn.Sequential(*between), x)
                 between = [Copy()]  # because the next layer may change its input in place
                 yield x
 

@@ -30,17 +30,18 @@ from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Step, Task
+from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
+    PROJECTED_ADVERSARIAL,
     Direction,
     TranslationConfig,
     add_discriminators,
     checked_direction,
     discriminator_input,
-    discriminator_of,
-    learned_from_vgg,
     make_generator,
+    trained_with,
 )
 
 
@@ -121,12 +122,17 @@ SINGLE_IMAGE = CUTConfig(
 """The recipe of SinCUT, for one image of each side, with networks of this project: no norm, whose statistics in crops
 would not be those of the whole image."""
 MODERN = CUTConfig(d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION)
+PROJECTED = replace(
+    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
+)
 
 
 class CUT(Task[CUTConfig, Unpaired[Tensor]]):
     name = "cut"
     Config = CUTConfig
-    presets = MappingProxyType({"fastcut": FASTCUT, "single-image": SINGLE_IMAGE, "modern": MODERN})
+    presets = MappingProxyType(
+        {"fastcut": FASTCUT, "single-image": SINGLE_IMAGE, "modern": MODERN, "projected": PROJECTED}
+    )
 
     def open_data(
         self, root: Path, split: Split, *, augment: bool, seed: int
@@ -259,10 +265,17 @@ class CUT(Task[CUTConfig, Unpaired[Tensor]]):
     def spec(self) -> ModelSpec:
         in_channels, out_channels = self.channels()
         image = InputSpec("image", "image", in_channels, "any")
-        return ModelSpec(self.name, "translate", (image,), out_channels, **self.sizes()._asdict())
+        return ModelSpec(
+            self.name,
+            "translate",
+            (image,),
+            out_channels,
+            trained_with=trained_with(self.config),
+            **self.sizes()._asdict(),
+        )
 
     def evaluation(self) -> EvaluationSpec:
-        return EvaluationSpec(has_target=False, learned_from_vgg=learned_from_vgg(self.config))
+        return EvaluationSpec(has_target=False)
 
     def inputs_and_target(self, x: Unpaired[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         source, target = self.sides(x)

@@ -8,7 +8,7 @@ statistics on four levels (style loss). AdaIN, Huang and Belongie 2017, https://
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -97,10 +97,10 @@ class Stylization(Task[StylizationConfig, Unpaired[Tensor]]):
         return generator
 
     def spec(self) -> ModelSpec:
-        return stylizer_spec(self.name, self.network)
+        return replace(stylizer_spec(self.name, self.network), trained_with=(self.config.encoder,))
 
     def evaluation(self) -> EvaluationSpec:
-        return EvaluationSpec(has_target=False, learned_from_vgg=True)
+        return EvaluationSpec(has_target=False)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
         config = self.config

@@ -113,8 +113,8 @@ class RealCugan(BlockwiseModule):
 
     def run_padded(self, padded: Tensor) -> Tensor:
         """Run the layers on a padded image, or on a block of one. They remove the padding."""
-        enlarged = self.unet1(padded)
-        y = cropped(enlarged, CORRECTION_MARGIN) + self.unet2(enlarged)
+        enlarged: Tensor = self.unet1(padded)
+        y: Tensor = cropped(enlarged, CORRECTION_MARGIN) + self.unet2(enlarged)
         if self.conv_final is not None:
             y = functional.pixel_shuffle(cropped(self.conv_final(y), 1), 2)
             image = cropped(padded, self.enlargement.padding)
