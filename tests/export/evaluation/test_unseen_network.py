@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gan_tasks
+from gan_tasks.apps.cli.commands.inspect import spec_lines
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, to_float
 from gan_tasks.export.evaluation import evaluator
@@ -163,6 +164,7 @@ def test_a_run_and_its_file_still_name_them(tmp_path: Path) -> None:
     file = write_onnx(tmp_path / "model.onnx", trained_with=LITE0)
     spec: ModelSpec = gan_tasks.load(file).spec
     assert spec.trained_with == LITE0
+    assert "trained with features of efficientnet-lite0" in spec_lines(spec)
 
 
 def test_a_training_follows_another_network_too(networks: None, photos: Path) -> None:
