@@ -101,6 +101,7 @@ def test_models_are_compared_by_a_network_that_none_of_them_was_trained_with(net
         "projected was trained with features of efficientnet-lite0" in note and "on vgg was trained" in note
         for note in both.notes
     )
+    assert any("needed: give --inception with the published weights." in note for note in both.notes)
 
 
 @pytest.mark.parametrize(
