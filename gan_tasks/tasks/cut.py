@@ -78,9 +78,9 @@ class CUTConfig(TranslationConfig):
     nce_temperature: Annotated[float, Range(0, 100, above=True)] = 0.07
     """Temperature of the contrastive loss. A lower one gives the most similar wrong patches more weight."""
     nce_across_batch: bool = False
-    """Compare with patches of all images of the batch, instead of the same image. For crops of one image."""
+    """Compare with patches of all images of the batch on a device, not of the same image. For crops of one image."""
     flip_equivariance: bool = False
-    """Mirror half of the sources before the generator, and their features back before they are compared (FastCUT)."""
+    """Mirror half of the sources before the generator, and compare their outputs with the originals (FastCUT)."""
     identity: Weight = 0.0
     """Weight of the mean absolute difference between an image of the target side and its output."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="lsgan")
@@ -240,7 +240,8 @@ class CUT(Task[CUTConfig, Unpaired[Tensor]]):
             keys = self.heads["patches"](patches)
         encoded = generator.encode(output, config.nce_layers)
         patches = [
-            patches_at(flipped(features, flip), places) for features, places in zip(encoded, positions, strict=True)
+            patches_at(features, mirrored(places, features.shape[-1], flip))
+            for features, places in zip(encoded, positions, strict=True)
         ]
         losses = [
             patch_nce(own, key, temperature=config.nce_temperature, across_batch=config.nce_across_batch)
@@ -290,6 +291,14 @@ class CUT(Task[CUTConfig, Unpaired[Tensor]]):
 def flipped(images: Tensor, flip: Tensor | None) -> Tensor:
     """Mirror those of N×C×H×W images left to right for which `flip`, N×1×1×1, is true; None mirrors none."""
     return images if flip is None else torch.where(flip, images.flip(3), images)
+
+
+def mirrored(positions: Tensor, width: int, flip: Tensor | None) -> Tensor:
+    """Return positions N×P in features of a width for images of which `flipped` mirrored some."""
+    if flip is None:
+        return positions
+    rows, columns = positions // width, positions % width
+    return torch.where(flip.flatten(1), rows * width + width - 1 - columns, positions)
 
 
 def draw_positions(step: Step, features: Tensor, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gan_tasks.export.onnx.export import export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Norm
+from gan_tasks.networks.translation import resnet
 from gan_tasks.pretrained.load import load_network, load_pretrained
 
 # The published networks, with their own numbering and their filters as buffers.
@@ -177,6 +179,14 @@ def test_resnet(
     assert list(back) == list(published.state_dict())
     assert all(torch.equal(back[key], tensor) for key, tensor in published.state_dict().items())
     assert_equal_outputs(found.network, published, torch.rand(2, inputs, 20, 28) * 2 - 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"downs": 4, "anti_alias": True}, {"anti_alias": True, "upsampling": "resize"}, {"norm": "none"}]
+)
+def test_a_generator_that_no_project_has_is_not_written(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="no counterpart"):
+        to_jy(resnet(3, 3, width=2, blocks=1, **options))
 
 
 @pytest.mark.parametrize(
