@@ -84,7 +84,8 @@ class MagentaModel(Model):
         """Return the style of a picture: the mean of those of its squares."""
         side = self._style_side
         inputs = (in_unit_range(resized_to(square, side, side)) for square in squares(picture))
-        return np.mean([run(self._predict, each) for each in inputs], axis=0, dtype=np.float32)
+        mean: FloatImages = np.mean([run(self._predict, each) for each in inputs], axis=0, dtype=np.float32)
+        return mean
 
 
 def side_of(session: Session, file: Path) -> int:
@@ -121,4 +122,4 @@ def resized_to(pixels: Pixels, height: int, width: int) -> Pixels:
 
 def in_unit_range(pixels: Pixels) -> FloatImages:
     """Convert H×W×C of uint8 to 1×H×W×C float32 in [0, 1]."""
-    return pixels[None].astype(np.float32) / 255
+    return np.divide(pixels[None], 255, dtype=np.float32)
