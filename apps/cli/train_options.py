@@ -10,8 +10,9 @@ from gan_tasks.apps.cli.options import Option
 COMMON = frozenset(
     (
         *("data", "out", "preset", "config", "init_from"),
-        *("generator", "network", "width", "blocks", "residual", "sketch"),
+        *("generator", "network", "encoder", "encoder_weights", "width", "blocks", "residual", "sketch"),
         *("gan", "adversarial", "d_augment", "l1", "cycle", "nce", "identity", "reconstruction", "perceptual"),
+        *("content", "style"),
         *("batch_size", "lr", "ema_halflife_images", "epochs", "decay_epochs", "adversarial_epochs"),
         *("direction", "layout", "scale", "degradation", "masks", "mask_kinds"),
         *("load_size", "crop_size", "flip"),
@@ -22,7 +23,17 @@ COMMON = frozenset(
 
 TITLES_OF_FIELDS = {
     "discriminator": ("discriminator", "local_discriminator"),
-    "losses": ("gan", "l1", "cycle", "identity", "feature_matching", "mask_weight", "boundary_weight"),
+    "losses": (
+        "gan",
+        "l1",
+        "cycle",
+        "identity",
+        "feature_matching",
+        "mask_weight",
+        "boundary_weight",
+        "content",
+        "style",
+    ),
     "contrastive loss": ("flip_equivariance",),
     "learning-rate schedule": ("adversarial_epochs", "adversarial_lr"),
     "data": ("direction",),

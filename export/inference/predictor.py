@@ -334,7 +334,7 @@ def predict_stylized(model: Model, inputs: Inputs, options: PredictOptions) -> P
     image, name = first_image(model, inputs), model.spec.image.name
     fitted = {name: fitting(model, image)}
     notes = remark("the image", image, fitted[name])
-    if model.spec.find(STYLE) is not None:
+    if STYLE in inputs:
         style = checked_image(STYLE, inputs[STYLE])
         fitted[STYLE] = fitting(model, style)
         notes += remark("the style", style, fitted[STYLE])

@@ -128,9 +128,9 @@ def read_states(path: Path) -> Sequence[StateDict]:
     """Read the state dicts of a checkpoint: a file, the `.param` of ncnn, or a folder with the files of one model."""
     if path.suffix.lower() == PARAM_SUFFIX:
         return [StateDict("", read_ncnn(path))]
-    if not path.is_dir():
+    if not (paths := weights_files(path)):
         return read_state_dicts(path)
-    files = {file.name: [state.tensors for state in read_state_dicts(file)] for file in weights_files(path)}
+    files = {file.name: [state.tensors for state in read_state_dicts(file)] for file in paths}
     try:
         return [StateDict("", adain.joined(files))]
     except UserError as error:

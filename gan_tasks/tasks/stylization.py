@@ -65,6 +65,11 @@ class StylizationConfig(Checked):
         framing=FramingConfig(load_size=512, keep_aspect=True, flip=False),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimisation.lr_d is not None:
+            raise UserError("stylization has no discriminator: leave out --lr-d")
+
 
 class Stylization(Task[StylizationConfig, Unpaired[Tensor]]):
     name = "stylization"

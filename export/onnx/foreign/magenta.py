@@ -84,8 +84,8 @@ class MagentaModel(Model):
         """Return the style of a picture: the mean of those of its squares."""
         side = self._style_side
         inputs = (in_unit_range(resized_to(square, side, side)) for square in squares(picture))
-        styles: FloatImages = np.mean([run(self._predict, each) for each in inputs], axis=0, dtype=np.float32)
-        return styles
+        mean: FloatImages = np.mean([run(self._predict, each) for each in inputs], axis=0, dtype=np.float32)
+        return mean
 
 
 def side_of(session: Session, file: Path) -> int:
@@ -93,8 +93,7 @@ def side_of(session: Session, file: Path) -> int:
     shape = tuple(session.get_inputs()[0].shape)
     if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or shape[1] != shape[2] or not isinstance(shape[1], int):
         raise OnnxFileError(f"{file} takes an input of {shape}: expected one image, 1×S×S×3, as Magenta's networks")
-    side: int = shape[1]
-    return side
+    return shape[1]
 
 
 def run(session: Session, *inputs: FloatImages) -> FloatImages:
@@ -123,4 +122,4 @@ def resized_to(pixels: Pixels, height: int, width: int) -> Pixels:
 
 def in_unit_range(pixels: Pixels) -> FloatImages:
     """Convert H×W×C of uint8 to 1×H×W×C float32 in [0, 1]."""
-    return pixels[None].astype(np.float32) / np.float32(255)
+    return np.divide(pixels[None], 255, dtype=np.float32)

@@ -50,7 +50,7 @@ def test_help_shows_the_common_options_and_help_all_every_one(task: str, capsys:
     assert 18 <= len(options_in(common)) <= 30
     assert set(options_in(common)) == {flag for flag in options_in(every) if flag[2:].replace("-", "_") in COMMON}
     loop = {"--" + field.name.replace("_", "-") for field in fields(TrainConfig)}
-    assert loop | {"--config", "--preset", "--batch-size", "--r1"} <= set(options_in(every))
+    assert loop | {"--config", "--preset", "--batch-size"} <= set(options_in(every))
     assert len(options_in(every)) == len(set(options_in(every)))
     last = common.splitlines()[-1]
     assert last == f"gan-tasks train {task} --help-all shows all {len(options_in(every))} options."
@@ -70,7 +70,7 @@ def test_groups_are_named_after_their_subject(capsys: pytest.CaptureFixture[str]
     for task in ALL_TASKS:
         titles = set(titles_in(printed(capsys, "train", task, "--help-all")))
         assert {"model", "optimizer", "run"} <= titles and titles & {"data", "augmentation"}
-    assert titles_in(printed(capsys, "apply", "--help")) == ["arguments", "options", "inpainting"]
+    assert titles_in(printed(capsys, "apply", "--help")) == ["arguments", "options", "inpainting", "stylization"]
     assert titles_in(printed(capsys, "evaluate", "--help")) == ["arguments", "options", "metrics", "masks"]
 
 
@@ -89,7 +89,7 @@ def test_the_help_of_a_task_shows_no_code(task: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("config", OUR_OPTIONS, ids=lambda config: config.__name__)
 def test_every_option_is_explained_in_plain_sentences(config: type) -> None:
-    nested = {"options", "mask_options", "mask_files"}
+    nested = {"options", "mask_options", "mask_files", "style_files"}
     documented = field_docstrings(config)
     for field in fields(config):
         if field.name in nested:

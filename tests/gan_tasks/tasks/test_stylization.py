@@ -98,3 +98,8 @@ def test_a_style_strength_of_0_decodes_the_photograph_s_own_features(task: Styli
 def test_other_channels_are_refused() -> None:
     with pytest.raises(UserError, match="the encoder takes RGB, and the data have 4 channels"):
         tiny_task("stylization", "--a-channels", "4").build()
+
+
+def test_an_option_of_discriminators_is_refused() -> None:
+    with pytest.raises(UserError, match="stylization has no discriminator: leave out --lr-d"):
+        tiny_task("stylization", "--lr-d", "1e-4")
