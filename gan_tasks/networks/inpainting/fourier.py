@@ -95,9 +95,9 @@ class SpectralTransform(nn.Module):
 
 def quadrants_of(x: Tensor) -> Tensor:
     """Stack the four quadrants along the channels, N×C×H×W → N×4C×(H/2)×(W/2): top and bottom left, then right."""
-    n, channels, height, width = x.shape
-    halves = x.reshape(n, channels, 2, height // 2, 2, width // 2)
-    return halves.permute(0, 4, 2, 1, 3, 5).reshape(n, 4 * channels, height // 2, width // 2)
+    for axis in (2, 3):
+        x = torch.cat(x.unflatten(axis, (2, -1)).unbind(axis), dim=1)
+    return x
 
 
 class FourierUnit(nn.Module):

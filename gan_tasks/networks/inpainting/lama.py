@@ -88,7 +88,7 @@ def fourier_resnet(
         ups=[up(widths[i + 1], widths[i]) for i in reversed(range(halvings))],
         head=nn.Sequential(ReflectionPad2d(3), Conv2d(widths[0], out_channels, 7), last),
         size_multiple=multiple,
-        minimum_size=2 * 2**halvings,  # the padding of the blocks reflects two positions
+        minimum_size=2 * multiple,  # the blocks reflect two positions, and quadrants of one cannot be exported
         receptive_field=LARGEST_RECEPTIVE_FIELD,
         tail_receptive_field=3,
     )
