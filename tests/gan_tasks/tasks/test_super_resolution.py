@@ -271,7 +271,7 @@ def test_a_checkpoint_of_span_has_the_parts_and_its_onnx_file_the_product(
     assert exported.parameter_count < 0.5 * model.parameter_count
     for size in ((1, 5), (37, 23)):
         image = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
-        np.testing.assert_allclose(exported.run(image), model.run(image), atol=1e-5)
+        np.testing.assert_allclose(exported.run(image), model.run(image), atol=1e-4)  # features in the hundreds
 
 
 # The options of the papers.
