@@ -40,7 +40,7 @@ from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDisc
 from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
 from gan_tasks.networks.super_resolution.realplksr import realplksr
-from gan_tasks.networks.super_resolution.span import RGB_MEAN, span
+from gan_tasks.networks.super_resolution.span import span
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.progress import reported
@@ -292,8 +292,8 @@ def make_generator(config: SuperResolutionConfig) -> Generator:
         case "srresnet":
             return srresnet(channels, channels, scale=scale, width=width, blocks=blocks)
         case "span":
-            normalised = channels == len(RGB_MEAN)
-            return span(channels, channels, scale=scale, width=width, blocks=blocks, normalised=normalised)
+            # Without the published normalisation, as in neosr: it learns faster. --init-from brings it along.
+            return span(channels, channels, scale=scale, width=width, blocks=blocks, normalised=False)
         case "realplksr":
             return realplksr(channels, scale=scale, width=width, blocks=blocks)
 

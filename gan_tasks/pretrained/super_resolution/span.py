@@ -133,4 +133,4 @@ def published_span(generator: Generator) -> dict[str, Tensor] | None:
     return result
 
 
-SPAN = Architecture("SPAN", "SPAN", is_span, build_span, upscaler_usage)
+SPAN = Architecture("BasicSR/neosr", "SPAN", is_span, build_span, upscaler_usage)

@@ -143,7 +143,10 @@ def test_a_network_of_fused_convolutions_is_not_exported_to_basicsr(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"block_3.c2_r.conv.1.weight": None}, "SPAN SPAN, but block_3.c2_r.conv.1.weight is absent where 16×16×3×3"),
+        (
+            {"block_3.c2_r.conv.1.weight": None},
+            "BasicSR/neosr SPAN, but block_3.c2_r.conv.1.weight is absent where 16×16×3×3",
+        ),
         ({"upsampler.0.weight": torch.ones(7, 8, 3, 3)}, "upsampler.0 has 7 output channels"),
         ({"conv_1.sk.weight": torch.ones(8, 2, 1, 1)}, "2 channels and it has no tensor no_norm"),
         ({"extra.weight": torch.ones(1)}, "extra.weight is 1 where absent"),
