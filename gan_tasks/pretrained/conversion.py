@@ -4,7 +4,7 @@ A converter is a dict from our module names to the published ones. Where the nam
 whole keys. Its inverse turns a public checkpoint into ours. Only names change, never the tensors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,6 +52,8 @@ class Architecture:
     """Builds the network. Raises UserError if the tensors do not fit."""
     usage: Callable[[Any], Usage] | None = None
     """Returns the usage of a network from `build`; None for a discriminator, which makes no image."""
+    typical_layers: Callable[[], Iterable[str]] | None = None
+    """Returns the published names of the layers of a small network. Those of unknown files are compared with them."""
 
     @property
     def title(self) -> str:
