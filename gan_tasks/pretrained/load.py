@@ -84,10 +84,10 @@ def load_pretrained(path: Path | str) -> Pretrained:
         first = ", ".join(map(repr, list(states[0].tensors)[:4]))
         similar = [each for state in states for each in resemblances(state, MAX_DEPTH)]
         nearest = max(similar, key=lambda each: each.known, default=None)
+        found_instead = str(nearest) if nearest else f"its first tensors are called {first}"
         raise UserError(
-            f"{path} holds no known network: "
-            + (f"{nearest}. " if nearest else f"its first tensors are called {first}. ")
-            + f"Expected one of {known}. Check that it holds the weights of a network, not of an optimizer"
+            f"{path} holds no known network: {found_instead}; expected one of {known}. "
+            "Check that it holds the weights of a network, not of an optimizer"
         )
     try:
         chosen, others = select_network(found)

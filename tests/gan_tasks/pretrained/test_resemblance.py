@@ -32,7 +32,7 @@ def test_missing_layers_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError) as raised:
             load_network(tmp_path / "n.pth")
         count = len(state)
-        assert f"it resembles SwinIR ({count} of its {count} names), but lacks conv_first. " in str(raised.value)
+        assert f"it resembles SwinIR ({count} of its {count} names), but lacks conv_first; " in str(raised.value)
 
 
 def test_unknown_names_are_listed(tmp_path: Path) -> None:
