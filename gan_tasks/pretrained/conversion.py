@@ -4,7 +4,7 @@ A converter is a dict from our module names to the published ones. Where the nam
 whole keys. Its inverse turns a public checkpoint into ours. Only names change, never the tensors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,6 +54,8 @@ class Architecture:
     """Returns the usage of a network from `build`; None for a network that makes no image by itself."""
     alone: str = "is a discriminator and makes no image: give the generator's file, such as latest_net_G.pth"
     """Of a network without usage: what it is, and what to give instead."""
+    typical_layers: Callable[[], Iterable[str]] | None = None
+    """Returns the published names of the layers of a small network. Those of unknown files are compared with them."""
 
     @property
     def title(self) -> str:

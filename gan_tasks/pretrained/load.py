@@ -14,6 +14,7 @@ from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX, read_ncnn
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from gan_tasks.pretrained.files.unwrap import MAX_DEPTH, StateDict, several, split_by_prefix
 from gan_tasks.pretrained.inpainting import deepfill, lama, migan
+from gan_tasks.pretrained.resemblance import Resemblance, most_similar
 from gan_tasks.pretrained.stylization import adain
 from gan_tasks.pretrained.super_resolution import (
     dat,
@@ -107,8 +108,11 @@ def load_pretrained(path: Path | str) -> Pretrained:
     if not found:
         known = ", ".join(architecture.title for architecture in ARCHITECTURES)
         first = ", ".join(map(repr, list(states[0].tensors)[:4]))
+        similar = [each for state in states for each in resemblances(state, MAX_DEPTH)]
+        nearest = max(similar, key=lambda each: each.known, default=None)
+        found_instead = str(nearest) if nearest else f"its first tensors are called {first}"
         raise UserError(
-            f"{path} holds no known network: expected one of {known}; its first tensors are called {first}. "
+            f"{path} holds no known network: {found_instead}; expected one of {known}. "
             "Check that it holds the weights of a network, not of an optimizer"
         )
     try:
@@ -154,6 +158,16 @@ def find_networks(state: StateDict, depth: int) -> Iterator[FoundNetwork]:
     elif depth:
         for part in split_by_prefix(state):
             yield from find_networks(part, depth - 1)
+
+
+def resemblances(state: StateDict, depth: int) -> Iterator[Resemblance]:
+    """Yield the architectures that a state dict resembles, or else those of its parts, see `find_networks`."""
+    nearest = most_similar(state.tensors, ARCHITECTURES)
+    if nearest is not None:
+        yield nearest
+    elif depth:
+        for part in split_by_prefix(state):
+            yield from resemblances(part, depth - 1)
 
 
 def select_network(found: Sequence[FoundNetwork]) -> tuple[FoundNetwork, list[FoundNetwork]]:

@@ -168,8 +168,20 @@ def with_singular_vectors(state: State) -> dict[str, Tensor]:
     return full
 
 
-GENERATOR = Architecture("DeepFill v2", "Generator", is_nested_generator, build_nested_generator, inpainter_usage)
+GENERATOR = Architecture(
+    "DeepFill v2",
+    "Generator",
+    is_nested_generator,
+    build_nested_generator,
+    inpainter_usage,
+    lambda: generator_names(NESTED).values(),
+)
 TENSORFLOW_GENERATOR = Architecture(
-    "DeepFill v2", "Generator (TensorFlow)", is_flat_generator, build_flat_generator, inpainter_usage
+    "DeepFill v2",
+    "Generator (TensorFlow)",
+    is_flat_generator,
+    build_flat_generator,
+    inpainter_usage,
+    lambda: generator_names(FLAT).values(),
 )
 DISCRIMINATOR = Architecture("DeepFill v2", "Discriminator", is_discriminator, build_discriminator)

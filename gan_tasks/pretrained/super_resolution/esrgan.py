@@ -5,6 +5,7 @@ Their generator RRDBNet has been published with three sets of names. Real-ESRGAN
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gan_tasks.datasets.errors import UserError
@@ -142,7 +143,11 @@ def build_unet_discriminator(state: State) -> PatchLogits:
     return PatchLogits(assemble(lambda: UNetDiscriminator(in_channels, width=width), names, state))
 
 
-RRDB_NET = Architecture("ESRGAN/Real-ESRGAN", "RRDBNet", is_rrdb, build_rrdb, upscaler_usage)
+def rrdb_layers() -> Iterable[str]:
+    return new_naming(("conv_up1", "conv_up2")).names(1).values()
+
+
+RRDB_NET = Architecture("ESRGAN/Real-ESRGAN", "RRDBNet", is_rrdb, build_rrdb, upscaler_usage, rrdb_layers)
 UNET_DISCRIMINATOR = Architecture(
     "Real-ESRGAN", "UNetDiscriminatorSN", is_unet_discriminator, build_unet_discriminator
 )

@@ -1,5 +1,7 @@
 """Checkpoints of HAT: https://github.com/XPixelGroup/HAT (Chen et al. 2023). They have the frame of SwinIR's."""
 
+from collections.abc import Iterator
+
 import torch
 
 from gan_tasks.datasets.errors import UserError
@@ -14,6 +16,7 @@ from gan_tasks.pretrained.super_resolution.swinir import (
     frame_sizes,
     is_swinir,
     table_side,
+    typical_layers,
     window_usage,
     without_constants,
 )
@@ -50,4 +53,12 @@ def build_hat(state: State) -> WindowTransformer:
     )
 
 
-HAT = Architecture("HAT", "HAT", is_hat, build_hat, window_usage)
+def hat_layers() -> Iterator[str]:
+    """Yield the names of the layers of a HAT."""
+    yield from typical_layers()
+    yield from (f"{CONVS}.{layer}" for layer in ("0", "2", "3.attention.1", "3.attention.3"))
+    for layer in ("", ".norm1", ".qkv", ".proj", ".norm2", ".mlp.fc1", ".mlp.fc2"):
+        yield f"layers.0.residual_group.overlap_attn{layer}"
+
+
+HAT = Architecture("HAT", "HAT", is_hat, build_hat, window_usage, hat_layers)

@@ -44,4 +44,11 @@ def build_msr_resnet(state: State) -> Generator:
     )
 
 
-MSR_RESNET = Architecture("BasicSR", "MSRResNet", is_msr_resnet, build_msr_resnet, upscaler_usage)
+MSR_RESNET = Architecture(
+    "BasicSR",
+    "MSRResNet",
+    is_msr_resnet,
+    build_msr_resnet,
+    upscaler_usage,
+    lambda: msr_resnet_names(1, ("upconv1",)).values(),
+)

@@ -36,4 +36,6 @@ def build_srvgg(state: State) -> Generator:
     return assemble(lambda: srvgg(channels, channels, scale=scale, width=width, convs=convs), names, state)
 
 
-SRVGG_NET_COMPACT = Architecture("Real-ESRGAN", "SRVGGNetCompact", is_srvgg, build_srvgg, upscaler_usage)
+SRVGG_NET_COMPACT = Architecture(
+    "Real-ESRGAN", "SRVGGNetCompact", is_srvgg, build_srvgg, upscaler_usage, lambda: srvgg_names(1).values()
+)

@@ -9,6 +9,7 @@ All sizes are read from the tensors. Three facts are not in the files:
 
 import math
 import re
+from collections.abc import Iterator
 from typing import TypedDict
 
 import torch
@@ -198,4 +199,12 @@ def window_usage(network: WindowTransformer) -> Usage:
     return Usage(spec, network.width, (0.0, 1.0))
 
 
-SWINIR = Architecture("SwinIR", "SwinIR", is_swinir, build_swinir, window_usage)
+def typical_layers() -> Iterator[str]:
+    """Yield the names of the layers of a SwinIR."""
+    yield from ("conv_first", "patch_embed.norm")
+    for layer in ("norm1", "attn", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
+        yield f"{FIRST_BLOCK}.{layer}"
+    yield from ("layers.0.conv", "norm", "conv_after_body", *list(frame_names("pixelshuffle", 2).values())[2:])
+
+
+SWINIR = Architecture("SwinIR", "SwinIR", is_swinir, build_swinir, window_usage, typical_layers)
