@@ -16,8 +16,13 @@ from torch.nn import functional
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
 
-RECEPTIVE_FIELD = 24
-"""Declared receptive-field radius in pixels."""
+RECEPTIVE_FIELD = 48
+"""Declared receptive-field radius in pixels. Attention along channels spans the image, so tiles differ from it.
+
+Measured with the published DAT-light on a photograph: with this radius the smallest tiles have 256 × 256 pixels, and
+their output differs from that of the whole image by at most 1.6 levels of 255. Tiles of 128 pixels differ by 2.6
+levels, and by 7.4 levels if their windows are not at the same places.
+"""
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of the training images (DIV2K), in [0, 1]. It is subtracted from color images."""
 MASKED = -100.0
