@@ -50,6 +50,8 @@ BATCHES = (1, 2)
 RUNTIME_FACTOR = 1.7
 """Memory in use by a runtime over the features alive in torch. On the CPU, ONNX Runtime takes 1.6 and OpenVINO 1.3
 for RRDBNet, 0.8 and 0.9 for SRVGG-16."""
+WINDOW_RUNTIME_FACTOR = 2.2
+"""RUNTIME_FACTOR for networks with attention windows. On the CPU, ONNX Runtime takes 2.0 for DAT, 2.4 for OmniSR."""
 
 
 class NotVerifiedError(UserError):
@@ -297,7 +299,13 @@ def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]
 
 
 def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
-    """Estimate the memory in use per pixel of input: RUNTIME_FACTOR times the features alive in torch."""
+    """Estimate the memory in use per pixel of input: the runtime's factor times the features alive in torch.
+
+    The size is enlarged to a multiple of the attention windows, so that it counts no padding.
+    """
+    multiple = graph.spec.tile_multiple
+    size = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+    factor = RUNTIME_FACTOR if multiple == 1 else WINDOW_RUNTIME_FACTOR
     inputs = noise(graph.spec, 1, *size)
     peak = peak_bytes(graph, [torch.from_numpy(inputs[given.name]).to("meta") for given in graph.spec.inputs])
-    return math.ceil(RUNTIME_FACTOR * peak / (size[0] * size[1]))
+    return math.ceil(factor * peak / (size[0] * size[1]))
