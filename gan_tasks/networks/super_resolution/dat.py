@@ -16,8 +16,13 @@ from torch.nn import functional
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
 
-RECEPTIVE_FIELD = 24
-"""Declared receptive-field radius in pixels."""
+RECEPTIVE_FIELD = 48
+"""Declared receptive-field radius in pixels. Attention along channels spans the image, so tiles differ from it.
+
+Measured with the published DAT-light on a photograph: with this radius the smallest tiles have 256 × 256 pixels, and
+their output differs from that of the whole image by at most 1.6 levels of 255. Tiles of 128 pixels differ by 2.6
+levels, and by 7.4 levels if their windows are not at the same places.
+"""
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of the training images (DIV2K), in [0, 1]. It is subtracted from color images."""
 MASKED = -100.0
@@ -248,13 +253,13 @@ class SpatialAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, channels = x.shape
         qkv = self.qkv(x)
+        near = self.conv(channels_first(qkv[..., 2 * channels :]))
         # Written as a count times the multiple, so that an export with free sizes knows that it can be divided.
         rows, columns = ((side + self.multiple - 1) // self.multiple * self.multiple for side in (height, width))
-        padded = functional.pad(qkv, (0, 0, 0, columns - width, 0, rows - height))
-        halves = padded.reshape(n, rows, columns, 3, 2, channels // 2).unbind(4)
+        qkv = functional.pad(qkv, (0, 0, 0, columns - width, 0, rows - height))
+        halves = qkv.reshape(n, rows, columns, 3, 2, channels // 2).unbind(4)
         parts = zip(halves, self.windows, self.position_biases, strict=True)
         attended = [self.attend(half, window, bias())[:, :height, :width] for half, window, bias in parts]
-        near = self.conv(channels_first(qkv[..., 2 * channels :]))
         far = channels_first(torch.cat(attended, dim=-1))
         y = far * self.channel_gates(near) + near * self.pixel_gates(far)
         z: Tensor = self.project(channels_last(y))
@@ -268,7 +273,8 @@ class SpatialAttention(Attention):
         if self.shifted:
             qkv = qkv.roll((-shift[0], -shift[1]), dims=(1, 2))
         qkv = qkv.reshape(n, down, window.height, across, window.width, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(2, 3).unbind()  # N×windows×heads×pixels×C
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(2, 3)
+        q, k, v = qkv.unbind()  # N×windows×heads×pixels×C
         scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias
         if self.shifted:
             scores = scores + shift_mask(rows, columns, window, scores.device)

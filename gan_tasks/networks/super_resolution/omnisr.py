@@ -15,7 +15,11 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual
 
 RECEPTIVE_FIELD = 24
-"""Declared receptive-field radius in pixels."""
+"""Declared receptive-field radius in pixels. Attention across the grid spans the image, so tiles differ from it.
+
+Measured with a small network after 119 steps of training, on a photograph in tiles of 192 pixels: at most 0.7 levels
+of 255 from the output of the whole image. With random weights tiles differ without limit: each grid has other pixels.
+"""
 HEADS = 4
 """Attention heads of every attention."""
 SMALLEST_GATED = 15

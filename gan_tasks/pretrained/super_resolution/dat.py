@@ -140,4 +140,4 @@ def dat_names(groups: list[GroupSize], *, bottleneck: bool, ups: int, is_direct:
     return {**names, "ups.0.0": "conv_before_upsample.0", **steps, "head.0": "conv_last"}
 
 
-DAT = Architecture("DAT", "DAT", is_dat, build_dat, upscaler_usage)
+DAT = Architecture("DAT/DAT-light", "DAT", is_dat, build_dat, upscaler_usage)

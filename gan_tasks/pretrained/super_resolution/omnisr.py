@@ -86,4 +86,4 @@ def omnisr_names(groups: int, blocks: int) -> dict[str, str]:
     return names
 
 
-OMNI_SR = Architecture("OmniSR", "OmniSR", is_omnisr, build_omnisr, upscaler_usage)
+OMNI_SR = Architecture("Omni-SR", "OmniSR", is_omnisr, build_omnisr, upscaler_usage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,23 @@ def test_a_long_image_runs_in_tiles_of_limited_memory() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 30_000, 1), dtype=np.uint8)
     np.testing.assert_array_equal(model.run_pixels(pixels), pixels)
     assert 0 < model.largest <= 8 * 1000
+
+
+def test_windows_are_at_the_same_places_in_each_tile() -> None:
+    class Windows(Copy):
+        """Returns the mean of each window of 8 × 8 pixels, of which the last ones are smaller."""
+
+        def run_network(self, *inputs: FloatImages) -> FloatImages:
+            output = super().run_network(*inputs).copy()
+            for row in range(0, output.shape[2], 8):
+                for column in range(0, output.shape[3], 8):
+                    window = output[..., row : row + 8, column : column + 8]
+                    window[...] = window.mean(axis=(2, 3), keepdims=True)
+            return output
+
+    model = Windows(IMAGE, multiple=1, minimum=1)
+    model.spec = replace(model.spec, tile_multiple=8)
+    image = np.random.default_rng(0).random((1, 1, 93, 131), np.float32)
+    whole = model.run(image)
+    model.max_memory_bytes = 100 * 60 * 60
+    np.testing.assert_allclose(model.run(image), whole, atol=1e-5)
