@@ -24,6 +24,8 @@ STRIDE = 3
 """A test vector stores every third row and column of its output; an odd step covers every phase of upsampling."""
 BLOCK = 8
 """Side in pixels of the blocks that images of test vectors consist of, so that they compress well."""
+DARKEST, BRIGHTEST = 64, 192
+"""Levels of the images. Some networks answer noise of full contrast with values of 1e6, which are not comparable."""
 MAX_BYTES = 2**26
 """Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
 MAX_VECTORS = 4
@@ -131,7 +133,7 @@ def blocks(spec: ModelSpec, height: int, width: int) -> dict[str, NDArray[Any]]:
         rows, columns = size_of(given, height, width, spec)
         shape = given.channels, -(-rows // BLOCK), -(-columns // BLOCK)
         if given.kind == "image":
-            small = rng.integers(0, 256, shape, np.uint8)
+            small = rng.integers(DARKEST, BRIGHTEST, shape, np.uint8)
         else:
             small = rng.integers(0, 2, shape, np.uint8) * np.uint8(255)
         return small.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :rows, :columns]
@@ -148,7 +150,8 @@ def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, Flo
             return np.stack([random_vector(given, rng) for _ in range(batch)])
         rows, columns = size_of(given, height, width, spec)
         if given.kind == "image":
-            return rng.random((batch, given.channels, rows, columns), np.float32)
+            values = rng.random((batch, given.channels, rows, columns), np.float32)
+            return ((DARKEST + values * (BRIGHTEST - DARKEST)) / 255).astype(np.float32)
         small = rng.integers(0, 2, (batch, given.channels, -(-rows // BLOCK), -(-columns // BLOCK)))
         return np.ascontiguousarray(small.astype(np.float32).repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :rows, :columns])
 

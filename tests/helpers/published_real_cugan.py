@@ -97,8 +97,7 @@ class PublishedUpCunet(nn.Module):
         height, width = x.shape[-2:]
         multiple, padding = (4, 14) if self.scale == 3 else (2, 19 if self.scale == 4 else 18)
         below, right = -height % multiple, -width % multiple
-        sides = ((0, 0), (0, 0), (padding, padding + below), (padding, padding + right))
-        x = torch.from_numpy(np.pad(x.numpy(), sides, "reflect"))  # small images several times, unlike PyTorch
+        x = functional.pad(x, (padding, padding + right, padding, padding + below), "reflect")
         x = self.unet1(x)
         x = self.unet2(x) + functional.pad(x, (-20,) * 4)
         if self.scale == 4:
