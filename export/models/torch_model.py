@@ -90,7 +90,6 @@ class TorchModel(TiledModel):
         return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))
 
     def _run_in_tiles(self, image: Planes, *, in_levels: bool) -> Planes:
-        """Run as `TiledModel` does. A network that computes blocks itself gets the whole image: `BlockwiseModule`."""
         """Run as `TiledModel` does, but give the whole image to a network that computes blocks itself."""
         parts = [part for part in self.network.modules() if isinstance(part, BlockwiseModule)]
         if not parts:

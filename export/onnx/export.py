@@ -201,8 +201,7 @@ def least_exported(spec: ModelSpec) -> int:
     """Return the smallest side that torch.export is told, in units of `size_multiple`.
 
     With attention windows it is more than one of them: torch.export would fix a number of windows that could be 1.
-    The graph runs smaller images all the same, as the comparison with torch shows.
-    The graph runs smaller images all the same, as the comparison with torch checks.
+    The graph runs smaller images all the same, which the comparison with torch checks.
     """
     least = spec.minimum_size if spec.tile_multiple == 1 else max(spec.minimum_size, 2 * spec.tile_multiple + 1)
     return -(-least // spec.size_multiple)
