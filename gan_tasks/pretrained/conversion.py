@@ -52,10 +52,10 @@ class Architecture:
     """Builds the network. Raises UserError if the tensors do not fit."""
     usage: Callable[[Any], Usage] | None = None
     """Returns the usage of a network from `build`; None for a network that makes no image by itself."""
-    alone: str = "is a discriminator and makes no image: give the generator's file, such as latest_net_G.pth"
-    """Of a network without usage: what it is, and what to give instead."""
     typical_layers: Callable[[], Iterable[str]] | None = None
     """Returns the published names of the layers of a small network. Those of unknown files are compared with them."""
+    alone: str = "is a discriminator and makes no image: give the generator's file, such as latest_net_G.pth"
+    """Of a network without usage: what it is, and what to give instead."""
 
     @property
     def title(self) -> str:
