@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,17 +37,21 @@ FILES = source_files()
 SOURCES = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
 
 
-def imports_of(source: str, known: Mapping[str, object]) -> set[str]:
-    """The modules among `known` that a source imports, in functions and for type checkers too."""
-    found = set()
+@cache
+def named_in(source: str) -> tuple[tuple[str, str], ...]:
+    """What a source imports, in functions and for type checkers too: modules, and names with their modules."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found += [(alias.name, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                found.add(name if name in known else node.module)
-    return found & known.keys()
+            found += [(f"{node.module}.{alias.name}", node.module) for alias in node.names]
+    return tuple(found)
+
+
+def imports_of(source: str, known: Mapping[str, object]) -> set[str]:
+    """The modules among `known` that a source imports."""
+    return {name if name in known else module for name, module in named_in(source)} & known.keys()
 
 
 def graph_of(sources: Mapping[str, str]) -> dict[str, set[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,14 +58,20 @@ def tracked_files() -> list[Path]:
     ]
 
 
+@cache
+def tracked_texts() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in tracked_files() if path.is_file()}
+
+
 def found_in(text: str, pattern: str) -> list[str]:
     """Return the words of a text that a pattern matches, those between the underscores of identifiers too."""
     found: set[str] = set()
     for form, allowed in ((text, ALLOWED), (text.replace("_", " "), [each.replace("_", " ") for each in ALLOWED])):
-        spans = [match.span() for each in allowed for match in re.finditer(each, form)]
+        matches = list(re.finditer(pattern, form, re.IGNORECASE))
+        spans = [match.span() for each in allowed for match in re.finditer(each, form)] if matches else []
         found |= {
             match.group()
-            for match in re.finditer(pattern, form, re.IGNORECASE)
+            for match in matches
             if not any(start <= match.start() and match.end() <= stop for start, stop in spans)
         }
     return sorted(found)
@@ -80,8 +87,8 @@ def test_words_are_found_in_sentences_and_in_identifiers() -> None:
 def test_no_file_uses_a_word_that_was_replaced(pattern: str, term: str) -> None:
     found = {
         str(path.relative_to(ROOT)): words
-        for path in tracked_files()
-        if path.is_file() and (words := found_in(path.read_text(encoding="utf-8"), pattern))
+        for path, text in tracked_texts().items()
+        if (words := found_in(text, pattern))
     }
     assert not found, f"the standard term is: {term}"
 
