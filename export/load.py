@@ -105,7 +105,8 @@ def nearest_model(path: Path, names: Sequence[str]) -> str:
 
 def is_model(path: Path) -> bool:
     """Return whether a path looks like that of a model. The content of files is not read."""
-    return (path / "config.json").is_file() or path.suffix.lower() == ".onnx" or is_public_checkpoint(path)
+    is_file_of_model = path.suffix.lower() in (".onnx", *WEIGHTS_SUFFIXES, NCNN_SUFFIX) and path.is_file()
+    return is_file_of_model or (path / "config.json").is_file()
 
 
 def is_public_checkpoint(path: Path) -> bool:

@@ -54,7 +54,7 @@ class Architecture:
     """Returns the usage of a network from `build`; None for a network that makes no image by itself."""
     typical_layers: Callable[[], Iterable[str]] | None = None
     """Returns the published names of the layers of a small network. Those of unknown files are compared with them."""
-    alone: str = "is a discriminator and makes no image: give the generator's file, such as latest_net_G.pth"
+    alone: str = "makes no image: give the generator's file, such as latest_net_G.pth"
     """Of a network without usage: what it is, and what to give instead."""
 
     @property

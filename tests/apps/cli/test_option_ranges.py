@@ -55,7 +55,7 @@ def test_a_number_out_of_every_range_is_refused(where: str) -> None:
     owner, field = NUMERIC[where]
     required = {each.name: None for each in dataclasses.fields(owner) if each.default is dataclasses.MISSING}
     for number in (math.nan, math.inf, -1e18, 1e40):
-        value = (number,) * len(field.default) if isinstance(field.default, tuple) else number
+        value = (number,) * (len(field.default) or 1) if isinstance(field.default, tuple) else number
         with pytest.raises(UserError, match=f"{field.name} is "):
             owner(**{**required, field.name: value})
 

@@ -114,7 +114,8 @@ def test_a_public_file_is_loaded_by_path_and_called_with_an_array(
         given = torch.from_numpy(to_float(fit_channels(image, 3)))[None]
         expected = to_uint8(translator(given)[0].numpy())
         output = model(image)
-        np.testing.assert_array_equal(output[..., :3], expected)
+        difference = output[..., :3].astype(int) - expected  # of one level, where float32 rounds otherwise
+        assert np.abs(difference).max() <= 1 and np.abs(difference).mean() < 0.05
         if channels == 4:
             np.testing.assert_array_equal(output[..., 3], image[..., 3])
 

@@ -116,6 +116,7 @@ def test_options_of_the_adversarial_objective_have_an_effect(name: str, option: 
 
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_the_generator_sees_each_discriminator_with_its_own_probability(name: str, pairs: Path) -> None:
+    skip_without_discriminator(name)
     options = {"d_augment": ("colour",), "d_augment_adaptive": True}
     task = with_options(tiny_task(name), AdversarialConfig, options)
     torch.manual_seed(0)
