@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from document_blocks import blocks, commands
-from tiny import TINY, photo, tiny_task, write_run
+from tiny import QUICK, TINY, photo, tiny_task, write_run
 
 import gan_tasks
 from gan_tasks.apps.cli.commands.export import export_jy, export_verified
@@ -248,7 +248,8 @@ def made_small(arguments: list[str]) -> list[str]:
         case ["train", "--resume", *_]:
             return [*arguments, "--max-steps", "2", "--workers", "0"]
         case ["train", task, *rest] if task in TINY:
-            return ["train", task, *TINY[task], *rest, "--width", "4", "--max-steps", "1", "--workers", "0"]
+            small = (*TINY[task], *QUICK.get(task, ()))
+            return ["train", task, *small, *rest, "--width", "4", "--max-steps", "1", "--workers", "0"]
     return arguments
 
 

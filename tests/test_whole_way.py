@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import pytest
 from document_blocks import blocks
-from tiny import ALL_TASKS, tiny_task, write_run
+from tiny import ALL_TASKS, QUICK, tiny_task, write_run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -43,9 +43,6 @@ from gan_tasks.export.onnx.verify import TOLERANCE
 from gan_tasks.spec import InputSpec, ModelSpec, spec_to_json
 
 pytestmark = pytest.mark.slow
-
-QUICK: dict[str, tuple[str, ...]] = {"inpainting": ("--network", "context-encoder")}
-"""Options of tasks whose networks take the exporter long; the networks have tests of their own."""
 
 
 @dataclass(frozen=True)

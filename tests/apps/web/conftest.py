@@ -27,10 +27,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of the module's `address`."""
+    """A page of the module's `address`. Without a GPU a browser takes twice the time for one of twice the size."""
     from browsing import opened
 
-    with opened(browser, address, viewport={"width": 1440, "height": 1000}) as page:
+    with opened(browser, address, viewport={"width": 1000, "height": 800}) as page:
         yield page
 
 

@@ -259,11 +259,19 @@ def test_a_public_checkpoint_is_exported_to_jy_again(checkpoint: Path, tmp_path:
     assert all(torch.equal(back[key], state[key]) for key in state)
 
 
+EXPORTED_ALIKE = ("esrgan_rrdb_x4_old", "esrgan_rrdb_x4_oldest", "esrgan_rrdb_x1_new", "pix2pix_unet256_batch")
+"""Cases whose networks differ from others in names and depth alone, which `load_network` is tested for."""
+
+
 def generator_names() -> list[str]:
     index = INTEROP / "index.json"
     known = ("pix2pix_", "cyclegan_", "cut_resnet", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_")
     names = json.loads(index.read_text()) if index.exists() else []
-    return [name for name in names if name.startswith(known) and "discriminator" not in name]
+    return [
+        name
+        for name in names
+        if name.startswith(known) and "discriminator" not in name and name not in EXPORTED_ALIKE
+    ]
 
 
 @pytest.mark.slow
