@@ -51,7 +51,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "restyle": (*("--width", "4", "--batch-size", "1"), *FRAMING),
 }
 """The command line's options that make a task small."""
-QUICK: dict[str, tuple[str, ...]] = {"inpainting": ("--network", "context-encoder")}
+QUICK: dict[str, tuple[str, ...]] = {"inpainting": ("--network", "context-encoder", "--batch-size", "2")}
 """Options of tasks whose networks take the exporter long; the networks have tests of their own."""
 NETWORKS = ("super-resolution --network span", "super-resolution --network realplksr")
 """Networks of tasks that have several, besides the tasks' own defaults, by the options that choose them."""

@@ -267,11 +267,8 @@ def generator_names() -> list[str]:
     index = INTEROP / "index.json"
     known = ("pix2pix_", "cyclegan_", "cut_resnet", "pix2pixhd_", "esrgan_", "srvgg_", "msrresnet_")
     names = json.loads(index.read_text()) if index.exists() else []
-    return [
-        name
-        for name in names
-        if name.startswith(known) and "discriminator" not in name and name not in EXPORTED_ALIKE
-    ]
+    generators = (name for name in names if name.startswith(known) and "discriminator" not in name)
+    return [name for name in generators if name not in EXPORTED_ALIKE]
 
 
 @pytest.mark.slow
