@@ -1,4 +1,4 @@
-"""Networks of super-resolution in their published sizes with random weights, for files and measurements."""
+"""Published networks in their published sizes with random weights, and files of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.inpainting.migan import MiGan
 from gan_tasks.networks.super_resolution.dat import BlockSize, GroupSize, Window, dat
 from gan_tasks.networks.super_resolution.omnisr import omnisr
 from gan_tasks.networks.super_resolution.realplksr import realplksr
 from gan_tasks.networks.super_resolution.span import span
+from gan_tasks.networks.super_resolution.swinir import WindowTransformer, swinir
 from gan_tasks.pretrained.conversion import rename_modules
 from gan_tasks.pretrained.super_resolution.dat import FIRST_BLOCK, dat_names
 from gan_tasks.pretrained.super_resolution.omnisr import omnisr_names
@@ -27,6 +29,17 @@ def dat_light() -> Generator:
     """DAT-light ×4: https://github.com/zhengchen1999/DAT."""
     block = BlockSize(60, 120, LIGHT_WINDOW, qkv_bias=True)
     return dat(scale=4, groups=LIGHT_GROUPS, block=block, bottleneck=True, tail_width=None)
+
+
+def swinir_light() -> WindowTransformer:
+    """The light SwinIR ×4: https://github.com/JingyunLiang/SwinIR."""
+    sizes = (6, 6, 6, 6)
+    return swinir(scale=4, width=60, depths=sizes, heads=sizes, hidden=120, upsampler="pixelshuffledirect")
+
+
+def mi_gan() -> MiGan:
+    """MI-GAN for 256×256 pixels: https://github.com/Picsart-AI-Research/MI-GAN."""
+    return MiGan(3, [512, 512, 512, 512, 512, 256, 128])
 
 
 def published_dat_light(network: Generator) -> dict[str, Tensor]:
