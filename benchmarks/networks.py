@@ -16,9 +16,11 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from published_sizes import dat_light, mi_gan, swinir_light
 from torch import Tensor, nn
 
 from gan_tasks.export.models.base import FloatImages
@@ -37,8 +39,15 @@ from gan_tasks.networks.blocks import Norm
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.lama import lama
+from gan_tasks.networks.inpainting.migan import MiGan
 from gan_tasks.networks.sizes import SizedModule
+from gan_tasks.networks.stylization import Decoder, Encoder, Stylizer, stylizer_spec
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
+from gan_tasks.networks.super_resolution.hat import hat
+from gan_tasks.networks.super_resolution.omnisr import omnisr
+from gan_tasks.networks.super_resolution.real_cugan import RealCugan
+from gan_tasks.networks.super_resolution.realplksr import realplksr
+from gan_tasks.networks.super_resolution.span import span
 from gan_tasks.networks.translation import TranslationNetwork, translation_generator
 from gan_tasks.spec import InputSpec, ModelSpec, Use
 
@@ -60,12 +69,20 @@ class Subject:
     scale: int = 1
 
     def spec(self, network: nn.Module) -> ModelSpec:
+        if isinstance(network, Stylizer):
+            return stylizer_spec("benchmark", network)
         image, mask = InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask", 1, "as first")
         inputs = (image, mask) if self.use == "inpaint" else (image,)
         spec = ModelSpec("benchmark", self.use or "translate", inputs, 3, scale=self.scale)
         if not isinstance(network, SizedModule):
             return spec
-        return replace(spec, size_multiple=network.size_multiple, minimum_size=network.minimum_size)
+        return replace(
+            spec,
+            size_multiple=network.size_multiple,
+            minimum_size=network.minimum_size,
+            tile_multiple=network.tile_multiple,
+            fixed_size=isinstance(network, MiGan),
+        )
 
 
 def translation(network: TranslationNetwork, norm: Norm) -> Subject:
@@ -101,10 +118,19 @@ SUBJECTS = {
     "srvgg-16": Subject(srvgg, 96, "upscale", 4),
     "msr-resnet": Subject(msr_resnet, 64, "upscale", 4),
     "srresnet": Subject(srresnet, 64, "upscale", 4),
+    "span": Subject(span, 96, "upscale", 4),
+    "realplksr-28": Subject(realplksr, 64, "upscale", 4),
+    "omnisr": Subject(omnisr, 64, "upscale", 4),
+    "dat-light": Subject(dat_light, 64, "upscale", 4),
+    "swinir-light": Subject(swinir_light, 64, "upscale", 4),
+    "hat": Subject(hat, 32, "upscale", 4),
+    "real-cugan-2": Subject(partial(RealCugan, scale=2), 128, "upscale", 2),
     "deepfill-v1": Subject(deepfill_v1, 128, "inpaint"),
     "deepfill-v2": Subject(deepfill_v2, 128, "inpaint"),
     "context-encoder": Subject(context_encoder, 128, "inpaint"),
     "lama": Subject(lama, 128, "inpaint"),
+    "mi-gan-256": Subject(mi_gan, 256, "inpaint"),
+    "adain": Subject(lambda: Stylizer(Encoder(), Decoder()), 128, "stylize"),
     "vgg16": Subject(lambda: Vgg("vgg16"), 128, None),
     "vgg19": Subject(lambda: Vgg("vgg19"), 128, None),
     "inception-2015": Subject(Inception2015, 299, None),
@@ -168,8 +194,9 @@ def measure(name: str, subject: Subject, seconds: float, threads: int) -> str:
     torch.manual_seed(0)
     network = subject.make().eval().requires_grad_(False)
     rng = np.random.default_rng(0)
+    side = subject.size_px
     images = [
-        rng.random((1, each.channels, subject.size_px, subject.size_px), np.float32)
+        rng.random((1, each.channels, side, side) if each.is_spatial else (1, each.channels), np.float32)
         for each in subject.spec(network).inputs
     ]
     if subject.use == "inpaint":

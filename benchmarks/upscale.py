@@ -1,6 +1,9 @@
-"""Measure the speed of Real-ESRGAN's models in this project, compared with plain PyTorch and with ncnn.
+"""Measure the speed of models that enlarge four times, compared with plain PyTorch and, for Real-ESRGAN's, with ncnn.
 
-    python benchmarks/upscale.py [--size 96] [--rounds 7] [--threads 2] [--models realesrgan-x4plus ...]
+    python benchmarks/upscale.py [--size 96] [--rounds 7] [--threads 2] [--models realesrgan-x4plus span ...]
+
+Real-ESRGAN's models and DAT-light have their own weights, DAT-light only if its package is installed. The other
+networks have random ones (see `published_sizes.py`).
 
 Plain PyTorch is float32 in inference mode on contiguous N×C×H×W, as in Real-ESRGAN's own code. Every form runs in
 its own process and takes and returns a numpy array. All forms take turns in every round, so that a change in the
@@ -26,8 +29,13 @@ from gan_tasks.datasets.images import fit_channels, read, to_float
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.benchmark import fidelity_db
 from gan_tasks.pretrained.bundled import find_bundled
+from gan_tasks.pretrained.files.ncnn import PARAM_SUFFIX
 
-MODELS = ("realesrgan-x4plus", "realesrgan-animevideov3")
+RANDOM = ("span", "realplksr", "omnisr", "dat-light")
+"""Networks that get random weights where there is no ready-made model."""
+MODELS = ("realesrgan-x4plus", "realesrgan-animevideov3", *RANDOM)
+READY_MADE = {"dat-light": "dat-light-x4"}
+"""Names of ready-made models, where they differ."""
 PLAIN, OWN, NCNN = "torch, plain", "torch, ours", "ncnn"
 PROVIDERS = ("cpu", "cpu-winograd", "openvino", "openvino-winograd", "openvino-bf16")
 FORMS = (PLAIN, OWN, *PROVIDERS, NCNN)
@@ -38,9 +46,10 @@ Run = Callable[[FloatImages], FloatImages]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What all forms run: the model's name and ONNX file, the number of threads, and the 1×3×H×W input."""
+    """What all forms run: the model's name, weights and ONNX file, the number of threads, and the 1×3×H×W input."""
 
     model: str
+    weights: Path
     onnx: Path
     threads: int
     image: FloatImages
@@ -64,7 +73,7 @@ def runner(form: str, measurement: Measurement) -> Run:
     from gan_tasks.export.models.torch_model import run_strip_wise
 
     torch.set_num_threads(measurement.threads)
-    model = PretrainedModel(bundled_path(measurement.model), device="cpu")
+    model = PretrainedModel(measurement.weights, device="cpu")
     if form == OWN:
         return lambda image: np.asarray(model.run_network(image * 2 - 1) / 2 + 0.5, np.float32)
     run_strip_wise(model.network, False)
@@ -86,7 +95,9 @@ def ncnn_runner(measurement: Measurement) -> Run:
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
     net.opt.num_threads = measurement.threads
-    path = bundled_path(measurement.model)
+    path = measurement.weights
+    if path.suffix != PARAM_SUFFIX:
+        raise RuntimeError("the weights are no file of ncnn")
     if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
         raise RuntimeError(f"ncnn cannot load {path}")
 
@@ -101,14 +112,19 @@ def ncnn_runner(measurement: Measurement) -> Run:
     return run
 
 
-def bundled_path(name: str) -> Path:
-    """Return the path of the bundled model of this name."""
-    bundled = find_bundled(Path(name))
-    if bundled is None:
-        raise SystemExit(
-            f"no bundled model is called {name}; if a folder here has this name, run from another folder"
-        )
-    return bundled.find()
+def find_weights(name: str, folder: Path) -> Path:
+    """Return the file of a ready-made model, or else one in `folder`, with random weights."""
+    bundled = find_bundled(Path(READY_MADE.get(name, name)))
+    if bundled is not None and (bundled.is_installed or name not in RANDOM):
+        return bundled.find()
+    if name not in RANDOM:
+        raise SystemExit(f"a file or folder here is called {name}: run from another folder")
+    import torch
+    from published_sizes import random_checkpoint
+
+    path = folder / f"{name}.pth"
+    torch.save(random_checkpoint(name), path)
+    return path
 
 
 def worker(form: str, measurement: Measurement, pipe: Connection) -> None:
@@ -188,9 +204,10 @@ def main() -> None:
 
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model.onnx")
-            export_onnx(PretrainedModel(bundled_path(name), device="cpu"), path, model_name=name)
-            measure(Measurement(name, path, options.threads, crop(options.photo, options.size)), options.rounds)
+            path, weights = Path(folder, "model.onnx"), find_weights(name, Path(folder))
+            export_onnx(PretrainedModel(weights, device="cpu"), path, model_name=name)
+            image = crop(options.photo, options.size)
+            measure(Measurement(name, weights, path, options.threads, image), options.rounds)
 
 
 if __name__ == "__main__":

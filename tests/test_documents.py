@@ -43,6 +43,7 @@ from gan_tasks.apps.cli.commands.export import export_jy, export_verified
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.onnx.metadata import OnnxMetadata
+from gan_tasks.pretrained.load import ARCHITECTURES
 from gan_tasks.tasks import TASKS
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.loop import train
@@ -360,6 +361,17 @@ def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
     for page in pages:
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)] == []
+
+
+def test_the_site_lists_every_architecture_of_public_checkpoints(site: Path) -> None:
+    page = html.unescape((site / "guides" / "public-checkpoints" / "index.html").read_text(encoding="utf-8"))
+    assert [each.title for each in ARCHITECTURES if f">{each.title}<" not in page] == []
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    tiles = {cells[0]: cells[4] for cells in rows if len(cells) == 5}
+    assert tiles["ESRGAN/Real-ESRGAN RRDBNet"] == tiles["BasicSR/neosr SPAN"] == tiles["SwinIR"] == "equal"
+    assert tiles["Omni-SR OmniSR"] == tiles["HAT"] == tiles["pix2pix UnetGenerator"] == "slightly different"
+    assert tiles["CycleGAN/pix2pix ResnetGenerator"] == "different" and tiles["Real-CUGAN UpCunet"] == "blocks"
+    assert tiles["LaMa FFCResNetGenerator"] == "whole image" and tiles["MI-GAN Generator"] == "masked regions"
 
 
 def test_the_reference_of_the_site_is_complete(site: Path) -> None:

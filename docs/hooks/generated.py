@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import architectures
 import command_line
 import python_names
 import ready_made
@@ -38,6 +39,8 @@ def generate(what: str) -> list[str]:
         module, class_name = argument.split(":")
         return fields_table(getattr(importlib.import_module(module), class_name))
     makers = {
+        "architectures": architectures.generators,
+        "other-architectures": architectures.others,
         "commands": command_line.commands,
         "training-options": command_line.training_options,
         "public-names": python_names.public_names,

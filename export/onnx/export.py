@@ -263,15 +263,17 @@ def state_contract(proto: ModelProto, spec: ModelSpec) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Suppress the exporter's warnings about optional packages and deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def halve_weights(proto: ModelProto) -> None:

@@ -4,7 +4,7 @@ A converter is a dict from our module names to the published ones. Where the nam
 whole keys. Its inverse turns a public checkpoint into ours. Only names change, never the tensors.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -50,10 +50,15 @@ class Architecture:
     """Returns whether the keys are those of this network. `build` refuses a damaged checkpoint."""
     build: Callable[[State], nn.Module]
     """Builds the network. Raises UserError if the tensors do not fit."""
+    example: Callable[[], State]
+    """Returns the tensors of a small network with random weights, by their published names. The names of unknown
+    files are compared with these, and the documents and tests use it."""
     usage: Callable[[Any], Usage] | None = None
     """Returns the usage of a network from `build`; None for a network that makes no image by itself."""
-    typical_layers: Callable[[], Iterable[str]] | None = None
-    """Returns the published names of the layers of a small network. Those of unknown files are compared with them."""
+    files: str = ""
+    """In what its files may differ, for the documents."""
+    training: str = ""
+    """Arguments of `gan-tasks train` that train this network; empty if no task does."""
     alone: str = "makes no image: give the generator's file, such as latest_net_G.pth"
     """Of a network without usage: what it is, and what to give instead."""
 

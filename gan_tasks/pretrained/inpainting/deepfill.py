@@ -4,6 +4,8 @@ Files are `{"G": …, "D": …}`. There are two kinds of generators with differe
 nested keys. Those converted from the TensorFlow original have flat keys, and compute as TensorFlow does.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from gan_tasks.networks.discriminators import SNPatchDiscriminator
 from gan_tasks.networks.inpainting.deepfill import deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter
 from gan_tasks.networks.sizes import sizes_of
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels, rename_modules
 from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -168,20 +170,34 @@ def with_singular_vectors(state: State) -> dict[str, Tensor]:
     return full
 
 
+def generator_example(published: tuple[str, ...]) -> State:
+    return rename_modules(deepfill_v2(width=4).state_dict(), generator_names(published))
+
+
+def discriminator_example() -> State:
+    state = rename_modules(SNPatchDiscriminator(width=4).state_dict(), discriminator_names())
+    return {key: tensor for key, tensor in state.items() if not key.endswith(".weight_v")}
+
+
 GENERATOR = Architecture(
     "DeepFill v2",
     "Generator",
     is_nested_generator,
     build_nested_generator,
+    partial(generator_example, NESTED),
     inpainter_usage,
-    lambda: generator_names(NESTED).values(),
+    files="any width",
+    training="inpainting --network deepfill-v2",
 )
 TENSORFLOW_GENERATOR = Architecture(
     "DeepFill v2",
     "Generator (TensorFlow)",
     is_flat_generator,
     build_flat_generator,
+    partial(generator_example, FLAT),
     inpainter_usage,
-    lambda: generator_names(FLAT).values(),
+    files="any width, converted from TensorFlow",
 )
-DISCRIMINATOR = Architecture("DeepFill v2", "Discriminator", is_discriminator, build_discriminator)
+DISCRIMINATOR = Architecture(
+    "DeepFill v2", "Discriminator", is_discriminator, build_discriminator, discriminator_example
+)

@@ -9,7 +9,15 @@ from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.inpainting.lama import Lama, fourier_resnet
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    Usage,
+    assemble,
+    checked_count,
+    conv_channels,
+    rename_modules,
+)
 from gan_tasks.spec import InputSpec, ModelSpec
 
 STEM = "model.1"
@@ -111,4 +119,18 @@ def lama_usage(network: Lama) -> Usage:
     return Usage(spec, first.out_channels, (0.0, 1.0))
 
 
-LAMA = Architecture("LaMa", "FFCResNetGenerator", is_lama, build_lama, lama_usage)
+def lama_example() -> State:
+    network = Lama(fourier_resnet(4, 3, widths=[4, 4, 8], blocks=1, of_global=6, last=nn.Sigmoid()))
+    return rename_modules(network.state_dict(), lama_names(2, 1))
+
+
+LAMA = Architecture(
+    "LaMa",
+    "FFCResNetGenerator",
+    is_lama,
+    build_lama,
+    lama_example,
+    lama_usage,
+    files="any width, number of blocks and ratio, with or without local Fourier units",
+    training="inpainting --network lama",
+)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.inpainting.migan import LOWEST_RESOLUTION, MiGan, blur_of_each
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels, rename_modules
 from gan_tasks.spec import InputSpec, ModelSpec
 
 SIDE = re.compile(r"encoder\.b(\d{1,4})\.fromrgb\.weight")
@@ -106,4 +106,16 @@ def migan_usage(network: MiGan) -> Usage:
     return Usage(spec, network.from_image.out_channels)
 
 
-MIGAN = Architecture("MI-GAN", "Generator", is_migan, build_migan, migan_usage)
+def migan_example() -> State:
+    return rename_modules(MiGan(3, [4, 4, 4]).state_dict(), migan_names(3))
+
+
+MIGAN = Architecture(
+    "MI-GAN",
+    "Generator",
+    is_migan,
+    build_migan,
+    migan_example,
+    migan_usage,
+    files="generators for inference of 256, 512 and other sizes",
+)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.layers import Conv2d
 from gan_tasks.networks.stylization import ENCODER_CONVS, Decoder, Encoder, Stylizer, stylizer_spec
-from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels
+from gan_tasks.pretrained.conversion import Architecture, State, Usage, assemble, conv_channels, rename_modules
 
 ENCODER_LAYERS = (0, 2, 5, 9, 12, 16, 19, 22, 25, 29)
 """Numbers of the convolutions up to relu4_1."""
@@ -116,6 +116,34 @@ def stylizer_usage(stylizer: Stylizer) -> Usage:
     return Usage(stylizer_spec("stylization", stylizer), width, value_range=(0.0, 1.0))
 
 
-ENCODER = Architecture("AdaIN", "encoder", is_encoder, build_encoder, alone=HALF.format("decoder.pth"))
-DECODER = Architecture("AdaIN", "decoder", is_decoder, build_decoder, alone=HALF.format("vgg_normalised.pth"))
-STYLIZER = Architecture("AdaIN", "encoder and decoder", is_stylizer, build_stylizer, stylizer_usage)
+def encoder_example() -> State:
+    network = Encoder((4, 4, 4, 4), CONVS)
+    return rename_modules(network.state_dict(), names_of(network, ENCODER_LAYERS))
+
+
+def decoder_example() -> State:
+    network = Decoder(4, (4, 4, 4), CONVS)
+    return rename_modules(network.state_dict(), names_of(network, DECODER_LAYERS))
+
+
+def stylizer_example() -> State:
+    parts = zip(PARTS, (encoder_example(), decoder_example()), strict=True)
+    return {f"{prefix}{key}": tensor for prefix, state in parts for key, tensor in state.items()}
+
+
+ENCODER = Architecture(
+    "AdaIN", "encoder", is_encoder, build_encoder, encoder_example, alone=HALF.format("decoder.pth")
+)
+DECODER = Architecture(
+    "AdaIN", "decoder", is_decoder, build_decoder, decoder_example, alone=HALF.format("vgg_normalised.pth")
+)
+STYLIZER = Architecture(
+    "AdaIN",
+    "encoder and decoder",
+    is_stylizer,
+    build_stylizer,
+    stylizer_example,
+    stylizer_usage,
+    files="a folder with the files of both",
+    training="stylization",
+)

@@ -4,12 +4,21 @@ import math
 import re
 from collections import Counter
 
+import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.dat import BlockSize, GroupSize, Window, dat
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, describe
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    describe,
+    rename_modules,
+)
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 FIRST_BLOCK = "layers.0.blocks.0."
@@ -140,4 +149,22 @@ def dat_names(groups: list[GroupSize], *, bottleneck: bool, ups: int, is_direct:
     return {**names, "ups.0.0": "conv_before_upsample.0", **steps, "head.0": "conv_last"}
 
 
-DAT = Architecture("DAT/DAT-light", "DAT", is_dat, build_dat, upscaler_usage)
+def dat_example() -> State:
+    window = Window(2, 4)
+    groups, block = [GroupSize(2, 2, 2)], BlockSize(32, 32, window, qkv_bias=True)
+    network = dat(groups=groups, block=block, tail_width=4)
+    offsets = torch.tensor([[side - 1.0 for side in window]])  # of which the file has all
+    return rename_modules(network.state_dict(), dat_names(groups, bottleneck=False, ups=1, is_direct=False)) | {
+        f"{FIRST_BLOCK}attn.attns.0.rpe_biases": offsets
+    }
+
+
+DAT = Architecture(
+    "DAT/DAT-light",
+    "DAT",
+    is_dat,
+    build_dat,
+    dat_example,
+    upscaler_usage,
+    files="DAT, DAT-S, DAT-2, DAT-light and other sizes, all scales",
+)

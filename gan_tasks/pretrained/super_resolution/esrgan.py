@@ -5,14 +5,20 @@ Their generator RRDBNet has been published with three sets of names. Real-ESRGAN
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import UNetDiscriminator
 from gan_tasks.networks.super_resolution.convolutional import rrdb
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    rename_modules,
+)
 from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
@@ -143,11 +149,30 @@ def build_unet_discriminator(state: State) -> PatchLogits:
     return PatchLogits(assemble(lambda: UNetDiscriminator(in_channels, width=width), names, state))
 
 
-def rrdb_layers() -> Iterable[str]:
-    return new_naming(("conv_up1", "conv_up2")).names(1).values()
+def rrdb_example() -> State:
+    return rename_modules(
+        rrdb(width=4, growth=2, blocks=1).state_dict(), new_naming(("conv_up1", "conv_up2")).names(1)
+    )
 
 
-RRDB_NET = Architecture("ESRGAN/Real-ESRGAN", "RRDBNet", is_rrdb, build_rrdb, upscaler_usage, rrdb_layers)
+def unet_discriminator_example() -> State:
+    return rename_modules(UNetDiscriminator(width=4).state_dict(), unet_discriminator_names())
+
+
+RRDB_NET = Architecture(
+    "ESRGAN/Real-ESRGAN",
+    "RRDBNet",
+    is_rrdb,
+    build_rrdb,
+    rrdb_example,
+    upscaler_usage,
+    files="all sizes and scales, in the names of BasicSR and in two older ones; ncnn's",
+    training="super-resolution --network rrdb",
+)
 UNET_DISCRIMINATOR = Architecture(
-    "Real-ESRGAN", "UNetDiscriminatorSN", is_unet_discriminator, build_unet_discriminator
+    "Real-ESRGAN",
+    "UNetDiscriminatorSN",
+    is_unet_discriminator,
+    build_unet_discriminator,
+    unet_discriminator_example,
 )

@@ -1,14 +1,19 @@
 """Checkpoints of HAT: https://github.com/XPixelGroup/HAT (Chen et al. 2023). They have the frame of SwinIR's."""
 
-from collections.abc import Iterator
-
 import torch
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.super_resolution.hat import hat
 from gan_tasks.networks.super_resolution.swinir import WindowTransformer
 from gan_tasks.networks.super_resolution.windows import overlapping_positions, window_positions
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    rename_modules,
+)
 from gan_tasks.pretrained.super_resolution.swinir import (
     FIRST_BLOCK,
     MAX_WINDOW,
@@ -16,7 +21,6 @@ from gan_tasks.pretrained.super_resolution.swinir import (
     frame_sizes,
     is_swinir,
     table_side,
-    typical_layers,
     window_usage,
     without_constants,
 )
@@ -53,12 +57,28 @@ def build_hat(state: State) -> WindowTransformer:
     )
 
 
-def hat_layers() -> Iterator[str]:
-    """Yield the names of the layers of a HAT."""
-    yield from typical_layers()
-    yield from (f"{CONVS}.{layer}" for layer in ("0", "2", "3.attention.1", "3.attention.3"))
-    for layer in ("", ".norm1", ".qkv", ".proj", ".norm2", ".mlp.fc1", ".mlp.fc2"):
-        yield f"layers.0.residual_group.overlap_attn{layer}"
+def hat_example() -> State:
+    network = hat(
+        scale=2,
+        width=4,
+        depths=(2,),
+        heads=(2,),
+        window=4,
+        larger=6,
+        hidden=4,
+        compressed=2,
+        squeezed=4,
+        features=4,
+    )
+    return rename_modules(network.state_dict(), frame_names("pixelshuffle", 2))
 
 
-HAT = Architecture("HAT", "HAT", is_hat, build_hat, window_usage, hat_layers)
+HAT = Architecture(
+    "HAT",
+    "HAT",
+    is_hat,
+    build_hat,
+    hat_example,
+    window_usage,
+    files="all sizes, scales and kinds of upsampling",
+)

@@ -6,7 +6,14 @@ import re
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    rename_modules,
+)
 from gan_tasks.pretrained.super_resolution.esrgan import numbered
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
@@ -44,11 +51,17 @@ def build_msr_resnet(state: State) -> Generator:
     )
 
 
+def msr_resnet_example() -> State:
+    return rename_modules(msr_resnet(scale=2, width=4, blocks=1).state_dict(), msr_resnet_names(1, ("upconv1",)))
+
+
 MSR_RESNET = Architecture(
     "BasicSR",
     "MSRResNet",
     is_msr_resnet,
     build_msr_resnet,
+    msr_resnet_example,
     upscaler_usage,
-    lambda: msr_resnet_names(1, ("upconv1",)).values(),
+    files="all sizes, scales 2, 3 and 4; ncnn's",
+    training="super-resolution --network msr-resnet",
 )

@@ -7,7 +7,15 @@ from collections import Counter
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.omnisr import HEADS, omnisr
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, describe
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    describe,
+    rename_modules,
+)
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 BLOCK = re.compile(r"residual_layer\.(\d+)\.residual_layer\.(\d+)\.layer\.")
@@ -86,4 +94,16 @@ def omnisr_names(groups: int, blocks: int) -> dict[str, str]:
     return names
 
 
-OMNI_SR = Architecture("Omni-SR", "OmniSR", is_omnisr, build_omnisr, upscaler_usage)
+def omnisr_example() -> State:
+    return rename_modules(omnisr(scale=2, width=16, groups=1, window=4).state_dict(), omnisr_names(1, 1))
+
+
+OMNI_SR = Architecture(
+    "Omni-SR",
+    "OmniSR",
+    is_omnisr,
+    build_omnisr,
+    omnisr_example,
+    upscaler_usage,
+    files="all sizes, windows and scales",
+)

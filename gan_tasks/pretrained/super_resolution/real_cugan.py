@@ -56,4 +56,16 @@ def real_cugan_usage(network: RealCugan) -> Usage:
     return Usage(spec, network.widths.first, (0.0, 1.0))
 
 
-REAL_CUGAN = Architecture("Real-CUGAN", "UpCunet", is_real_cugan, build_real_cugan, real_cugan_usage)
+def real_cugan_example() -> State:
+    return RealCugan(scale=2, widths=Widths(8, 8, 8, 8)).state_dict()
+
+
+REAL_CUGAN = Architecture(
+    "Real-CUGAN",
+    "UpCunet",
+    is_real_cugan,
+    build_real_cugan,
+    real_cugan_example,
+    real_cugan_usage,
+    files="scales 2, 3 and 4, `pro`, and without squeeze-and-excitation",
+)

@@ -121,4 +121,17 @@ def published_realplksr(generator: Generator) -> dict[str, Tensor] | None:
     return rename_modules(generator.state_dict(), realplksr_names(len(body)))
 
 
-REAL_PLKSR = Architecture("neosr/traiNNer-redux", "RealPLKSR", is_realplksr, build_realplksr, upscaler_usage)
+def realplksr_example() -> State:
+    return rename_modules(realplksr(width=4, blocks=1, kernel=3).state_dict(), realplksr_names(1))
+
+
+REAL_PLKSR = Architecture(
+    "neosr/traiNNer-redux",
+    "RealPLKSR",
+    is_realplksr,
+    build_realplksr,
+    realplksr_example,
+    upscaler_usage,
+    files="all sizes and scales, layer or group norm, pixel shuffle or DySample",
+    training="super-resolution --network realplksr",
+)

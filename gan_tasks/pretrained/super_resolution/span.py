@@ -133,4 +133,19 @@ def published_span(generator: Generator) -> dict[str, Tensor] | None:
     return result
 
 
-SPAN = Architecture("BasicSR/neosr", "SPAN", is_span, build_span, upscaler_usage)
+def span_example() -> State:
+    published = published_span(span(width=4, blocks=2))
+    assert published is not None
+    return published
+
+
+SPAN = Architecture(
+    "BasicSR/neosr",
+    "SPAN",
+    is_span,
+    build_span,
+    span_example,
+    upscaler_usage,
+    files="all sizes and scales; also with nothing but the fused convolutions",
+    training="super-resolution --network span",
+)

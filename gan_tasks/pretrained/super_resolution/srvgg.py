@@ -6,7 +6,14 @@ import re
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.super_resolution.convolutional import srvgg
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    rename_modules,
+)
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 KEY = re.compile(r"body\.\d+\.(?:weight|bias)")
@@ -36,6 +43,17 @@ def build_srvgg(state: State) -> Generator:
     return assemble(lambda: srvgg(channels, channels, scale=scale, width=width, convs=convs), names, state)
 
 
+def srvgg_example() -> State:
+    return rename_modules(srvgg(width=4, convs=1).state_dict(), srvgg_names(1))
+
+
 SRVGG_NET_COMPACT = Architecture(
-    "Real-ESRGAN", "SRVGGNetCompact", is_srvgg, build_srvgg, upscaler_usage, lambda: srvgg_names(1).values()
+    "Real-ESRGAN",
+    "SRVGGNetCompact",
+    is_srvgg,
+    build_srvgg,
+    srvgg_example,
+    upscaler_usage,
+    files="all sizes and scales; ncnn's",
+    training="super-resolution --network srvgg",
 )

@@ -9,7 +9,6 @@ All sizes are read from the tensors. Three facts are not in the files:
 
 import math
 import re
-from collections.abc import Iterator
 from typing import TypedDict
 
 import torch
@@ -27,6 +26,7 @@ from gan_tasks.pretrained.conversion import (
     checked_count,
     conv_channels,
     describe,
+    rename_modules,
 )
 from gan_tasks.pretrained.super_resolution.esrgan import numbered
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -199,12 +199,17 @@ def window_usage(network: WindowTransformer) -> Usage:
     return Usage(spec, network.width, (0.0, 1.0))
 
 
-def typical_layers() -> Iterator[str]:
-    """Yield the names of the layers of a SwinIR."""
-    yield from ("conv_first", "patch_embed.norm")
-    for layer in ("norm1", "attn", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
-        yield f"{FIRST_BLOCK}.{layer}"
-    yield from ("layers.0.conv", "norm", "conv_after_body", *list(frame_names("pixelshuffle", 2).values())[2:])
+def swinir_example() -> State:
+    network = swinir(scale=2, width=4, depths=(2,), heads=(2,), window=4, hidden=4, features=4)
+    return rename_modules(network.state_dict(), frame_names("pixelshuffle", 2))
 
 
-SWINIR = Architecture("SwinIR", "SwinIR", is_swinir, build_swinir, window_usage, typical_layers)
+SWINIR = Architecture(
+    "SwinIR",
+    "SwinIR",
+    is_swinir,
+    build_swinir,
+    swinir_example,
+    window_usage,
+    files="all sizes, scales and kinds of upsampling",
+)

@@ -19,7 +19,15 @@ from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import PatchDiscriminator
 from gan_tasks.networks.patch_projection import PatchProjection, patches_at
 from gan_tasks.networks.translation import resnet
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, find_norm
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    find_norm,
+    rename_modules,
+)
 from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.pretrained.translation.jy import (
     MAX_PATCH_LAYERS,
@@ -195,13 +203,45 @@ def build_patch_sampler(state: State) -> PublishedPatchSampler:
     channels = [0 if weight is None or weight.ndim != 2 else weight.shape[1] for weight in weights]
     if not all(channels):
         raise UserError(f"mlp_{channels.index(0)}.0.weight is not a matrix")
-    names = {f"mlps.{i}.{layer}": f"mlp_{i}.{layer}" for i in range(count) for layer in (0, 2)}
     width = state["mlp_0.0.weight"].shape[0]
-    return PublishedPatchSampler(assemble(lambda: PatchProjection(channels, width=width), names, state))
+    return PublishedPatchSampler(
+        assemble(lambda: PatchProjection(channels, width=width), patch_sampler_names(count), state)
+    )
+
+
+def patch_sampler_names(count: int) -> dict[str, str]:
+    """Return our names → published names, for this number of feature maps."""
+    return {f"mlps.{i}.{layer}": f"mlp_{i}.{layer}" for i in range(count) for layer in (0, 2)}
+
+
+def resnet_example() -> State:
+    network = resnet(3, 3, width=4, blocks=1, upsampling="bilinear", anti_alias=True)
+    names = resnet_names(2, 1, dropout=False, anti_alias=True, bilinear=True)
+    blurs = resnet_blurs(2, 1, anti_alias=True, bilinear=True)
+    return with_filters(rename_modules(network.state_dict(), names), blurs)
+
+
+def discriminator_example() -> State:
+    network = PatchDiscriminator(3, width=4, layers=2, norm="instance", anti_alias=True)
+    filters = {f"model.{2 + 4 * i}.filt": PUBLISHED_DOWN.repeat(4 * 2**i, 1, 1, 1) for i in range(2)}
+    return rename_modules(network.state_dict(), patch_names(2)) | filters
+
+
+def patch_sampler_example() -> State:
+    return rename_modules(PatchProjection([3, 4], width=4).state_dict(), patch_sampler_names(2))
 
 
 RESNET_GENERATOR = Architecture(
-    "CUT", "ResnetGenerator", is_resnet, build_resnet, partial(translator_usage, task="cut")
+    "CUT",
+    "ResnetGenerator",
+    is_resnet,
+    build_resnet,
+    resnet_example,
+    partial(translator_usage, task="cut"),
+    files="CUT and FastCUT; anti-aliasing on the way down, up, or both",
+    training="cut --generator resnet-9",
 )
-NLAYER_DISCRIMINATOR = Architecture("CUT", "NLayerDiscriminator", is_discriminator, build_discriminator)
-PATCH_SAMPLER = Architecture("CUT", "PatchSampleF", is_patch_sampler, build_patch_sampler)
+NLAYER_DISCRIMINATOR = Architecture(
+    "CUT", "NLayerDiscriminator", is_discriminator, build_discriminator, discriminator_example
+)
+PATCH_SAMPLER = Architecture("CUT", "PatchSampleF", is_patch_sampler, build_patch_sampler, patch_sampler_example)

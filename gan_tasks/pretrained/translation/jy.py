@@ -21,6 +21,7 @@ from gan_tasks.pretrained.conversion import (
     checked_count,
     conv_channels,
     find_norm,
+    rename_modules,
 )
 from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -201,9 +202,49 @@ def translator_usage(generator: Generator, *, task: str = "pix2pix") -> Usage:
     return Usage(spec, first.out_channels)
 
 
-UNET_GENERATOR = Architecture("pix2pix", "UnetGenerator", is_unet, build_unet, translator_usage)
-RESNET_GENERATOR = Architecture("CycleGAN/pix2pix", "ResnetGenerator", is_jy_resnet, build_resnet, translator_usage)
-NLAYER_DISCRIMINATOR = Architecture(
-    "CycleGAN/pix2pix", "NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator
+def unet_example() -> State:
+    return rename_modules(unet(3, 3, width=1).state_dict(), unet_names(8))
+
+
+def resnet_example(downs: int = 2) -> State:
+    return rename_modules(
+        resnet(3, 3, width=4, downs=downs, blocks=1).state_dict(), resnet_names(downs, 1, dropout=False)
+    )
+
+
+def nlayer_example() -> State:
+    network = PatchDiscriminator(3, width=4, layers=2)
+    return rename_modules(network.state_dict(), patch_names(2, ours="", published="model."))
+
+
+def pixel_example() -> State:
+    network = PatchDiscriminator(3, width=4, layers=1, padding=0, kernel=1, head_bias=False)
+    return rename_modules(network.state_dict(), patch_names(1, ours="", published="net."))
+
+
+UNET_GENERATOR = Architecture(
+    "pix2pix",
+    "UnetGenerator",
+    is_unet,
+    build_unet,
+    unet_example,
+    translator_usage,
+    files="five or more halvings, batch or instance norm",
+    training="pix2pix --generator unet-256",
 )
-PIXEL_DISCRIMINATOR = Architecture("pix2pix", "PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator)
+RESNET_GENERATOR = Architecture(
+    "CycleGAN/pix2pix",
+    "ResnetGenerator",
+    is_jy_resnet,
+    build_resnet,
+    resnet_example,
+    translator_usage,
+    files="any width and number of blocks, batch or instance norm, with or without dropout",
+    training="cyclegan --generator resnet-9",
+)
+NLAYER_DISCRIMINATOR = Architecture(
+    "CycleGAN/pix2pix", "NLayerDiscriminator", is_nlayer_discriminator, build_nlayer_discriminator, nlayer_example
+)
+PIXEL_DISCRIMINATOR = Architecture(
+    "pix2pix", "PixelDiscriminator", is_pixel_discriminator, build_pixel_discriminator, pixel_example
+)

@@ -6,16 +6,26 @@ ours do not have.
 """
 
 import re
+from functools import partial
 
 from torch import Tensor, nn
 
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
-from gan_tasks.pretrained.conversion import Architecture, State, assemble, checked_count, conv_channels, find_norm
+from gan_tasks.pretrained.conversion import (
+    Architecture,
+    State,
+    assemble,
+    checked_count,
+    conv_channels,
+    find_norm,
+    rename_modules,
+)
 from gan_tasks.pretrained.translation.jy import (
     MAX_PATCH_LAYERS,
     build_resnet,
     find_resnet_downs,
     patch_names,
+    resnet_example,
     translator_usage,
 )
 
@@ -100,7 +110,27 @@ def count(state: State, pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
-GLOBAL_GENERATOR = Architecture("pix2pixHD", "GlobalGenerator", is_global_generator, build_resnet, translator_usage)
+def multiscale_example() -> State:
+    discriminator = MultiScaleDiscriminator(
+        lambda: PatchDiscriminator(3, width=4, layers=2, norm="instance", padding=2), scales=2
+    )
+    return rename_modules(discriminator.state_dict(), multiscale_names(2, 2, features=True))
+
+
+GLOBAL_GENERATOR = Architecture(
+    "pix2pixHD",
+    "GlobalGenerator",
+    is_global_generator,
+    build_resnet,
+    partial(resnet_example, downs=4),
+    translator_usage,
+    files="any width and number of halvings and blocks, instance norm",
+    training="pix2pix --generator global --norm instance",
+)
 MULTISCALE_DISCRIMINATOR = Architecture(
-    "pix2pixHD", "MultiscaleDiscriminator", is_multiscale_discriminator, build_multiscale_discriminator
+    "pix2pixHD",
+    "MultiscaleDiscriminator",
+    is_multiscale_discriminator,
+    build_multiscale_discriminator,
+    multiscale_example,
 )

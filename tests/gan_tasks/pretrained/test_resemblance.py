@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.super_resolution.swinir import swinir
-from gan_tasks.pretrained.conversion import rename_modules
+from gan_tasks.pretrained.conversion import Architecture, rename_modules
 from gan_tasks.pretrained.load import ARCHITECTURES, load_network
-from gan_tasks.pretrained.resemblance import most_similar
+from gan_tasks.pretrained.resemblance import FEWEST_KINDS, kinds_of_layers, most_similar
 from gan_tasks.pretrained.super_resolution.swinir import frame_names
 
 
@@ -51,9 +51,15 @@ def test_a_file_that_resembles_nothing(tmp_path: Path) -> None:
         load_network(tmp_path / "n.pth")
 
 
-@pytest.mark.parametrize("architecture", [each for each in ARCHITECTURES if each.typical_layers])
-def test_each_architecture_resembles_itself_most(architecture: object) -> None:
-    keys = [f"{layer}.weight" for layer in architecture.typical_layers()]  # type: ignore[attr-defined]
-    nearest = most_similar(keys, ARCHITECTURES)
+NAMED = [each for each in ARCHITECTURES if len(kinds_of_layers(each)) >= FEWEST_KINDS]
+
+
+@pytest.mark.parametrize("architecture", NAMED, ids=lambda each: each.title)
+def test_each_architecture_resembles_itself_most(architecture: Architecture) -> None:
+    nearest = most_similar(architecture.example(), ARCHITECTURES)
     assert nearest is not None and nearest.architecture is architecture
     assert not nearest.missing and not nearest.unknown
+
+
+def test_most_architectures_are_named() -> None:
+    assert {"RRDBNet", "SPAN", "RealPLKSR", "OmniSR", "DAT", "UpCunet"} <= {each.name for each in NAMED}
