@@ -78,8 +78,8 @@ class ModelSpec:
         smaller images.
     receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
         suffices in practice, if the theoretical radius is larger.
-    global_statistics: whether features are normalised over the whole image, as by instance and group norm. Tiles then
-        give slightly different values.
+    global_statistics: whether the network uses means over the whole image, as instance norm, group norm and channel
+        attention do. Tiles then give slightly different values.
     tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows are at the same
         places in each tile.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.sizes import WholeImageLayer
 from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
 
 RECEPTIVE_FIELD = 48
@@ -206,7 +207,7 @@ class GatedFeedForward(nn.Module):
         return y
 
 
-class Attention(nn.Module):
+class Attention(WholeImageLayer):
     """Attention beside a depthwise convolution. Each is weighted with gates that the other computes; N×H×W×C."""
 
     def __init__(self, size: BlockSize) -> None:

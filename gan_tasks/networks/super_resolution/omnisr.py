@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual
+from gan_tasks.networks.sizes import WholeImageLayer
 
 RECEPTIVE_FIELD = 24
 """Declared receptive-field radius in pixels. Attention across the grid spans the image, so tiles differ from it.
@@ -113,7 +114,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class ChannelGates(nn.Module):
+class ChannelGates(WholeImageLayer):
     """Multiply each channel of N×C×H×W with a gate (squeeze and excitation, Hu et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
