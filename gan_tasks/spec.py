@@ -80,8 +80,8 @@ class ModelSpec:
         suffices in practice, if the theoretical radius is larger.
     global_statistics: whether the network uses means over the whole image, as instance norm, group norm and channel
         attention do. Tiles then give slightly different values.
-    tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows are at the same
-        places in each tile.
+    tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows and downsampling
+        grids are at the same places in each tile. The network accepts other sizes, unlike with `size_multiple`.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.

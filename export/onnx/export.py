@@ -40,7 +40,7 @@ from gan_tasks.export.onnx.test_vectors import (
     vector_sizes,
 )
 from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
-from gan_tasks.networks.sizes import uses_whole_image
+from gan_tasks.networks.sizes import BlockwiseModule, uses_whole_image
 from gan_tasks.networks.super_resolution.reparameterised import fuse
 from gan_tasks.spec import ModelSpec
 
@@ -323,7 +323,9 @@ def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
     """
     multiple = graph.spec.tile_multiple
     size = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
-    factor = RUNTIME_FACTOR if multiple == 1 else WINDOW_RUNTIME_FACTOR
+    # The multiple of a blockwise module is not that of windows, but that of its downsampling.
+    has_windows = multiple > 1 and not any(isinstance(part, BlockwiseModule) for part in graph.modules())
+    factor = WINDOW_RUNTIME_FACTOR if has_windows else RUNTIME_FACTOR
     inputs = noise(graph.spec, 1, *size)
     peak = peak_bytes(graph, [torch.from_numpy(inputs[given.name]).to("meta") for given in graph.spec.inputs])
     return math.ceil(factor * peak / (size[0] * size[1]))

@@ -20,7 +20,8 @@ class SizedModule(nn.Module):
     receptive_field: int
     """Radius of the input that decides an output pixel."""
     tile_multiple: int = 1
-    """Tiles of an image start at multiples of this, so that attention windows are at the same places in each."""
+    """Tiles of an image start at multiples of this, so that attention windows and downsampling grids are at the same
+    places in each."""
 
 
 class WholeImageLayer(nn.Module):

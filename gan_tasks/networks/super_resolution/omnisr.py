@@ -14,6 +14,7 @@ from torch.nn import functional
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual
 from gan_tasks.networks.sizes import WholeImageLayer
+from gan_tasks.networks.super_resolution.windows import window_positions
 
 RECEPTIVE_FIELD = 24
 """Declared receptive-field radius in pixels. Attention across the grid spans the image, so tiles differ from it.
@@ -205,11 +206,8 @@ class SpatialAttention(nn.Module):
 
     def bias(self) -> Tensor:
         """Return the bias of the scores, heads×pixels×pixels, by the offset between two pixels."""
-        window = self.window
-        place = torch.arange(window, device=self.position_biases.weight.device)
-        y, x = torch.stack(torch.meshgrid(place, place, indexing="ij")).flatten(1)
-        index = (y[:, None] - y + window - 1) * (2 * window - 1) + (x[:, None] - x + window - 1)
-        biases: Tensor = self.position_biases(index)
+        positions = window_positions(self.window, self.window, self.position_biases.weight.device)
+        biases: Tensor = self.position_biases(positions)
         return biases.permute(2, 0, 1)
 
 
