@@ -78,10 +78,10 @@ class ModelSpec:
         smaller images.
     receptive_field: receptive-field radius in pixels: how far an input pixel influences the output. A limit that
         suffices in practice, if the theoretical radius is larger.
-    global_statistics: whether features are normalised over the whole image, as by instance and group norm. Tiles then
-        give slightly different values.
-    tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows are at the same
-        places in each tile.
+    global_statistics: whether the network uses means over the whole image, as instance norm, group norm and channel
+        attention do. Tiles then give slightly different values.
+    tile_multiple: tiles of an image start at multiples of this, in pixels, so that attention windows and downsampling
+        grids are at the same places in each tile. The network accepts other sizes, unlike with `size_multiple`.
     output_size: (height, width) of the output in pixels, if no input determines it; else None.
     direction: the direction of the model, such as a-to-b, if one training learns several directions; else empty.
     directions: all directions that the training learned; empty if there is only one.

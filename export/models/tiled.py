@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Pixels, to_float
 from gan_tasks.export.models.base import FloatImages, Model, from_float
 from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles
@@ -29,6 +31,10 @@ class TiledModel(Model):
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         """Run the network as `run` does, without tiles."""
 
+    def tiles_of(self, image: Planes) -> AbstractContextManager[None]:
+        """Return a context in which tiles of an image 1×C×H×W are run. Integers are levels."""
+        return nullcontext()
+
     @property
     def overlap(self) -> int:
         """Number of pixels that neighbouring tiles share."""
@@ -47,14 +53,23 @@ class TiledModel(Model):
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
 
     def check_padding(self, height: int, width: int) -> None:
-        """Raise ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px, and
-        for one that is larger than a network of a fixed size."""
+        """Check that the network can be given an image.
+
+        Raises ImageError for an image that padding enlarges out of proportion, such as one of 1 × 1,000,000 px, and
+        for one that is larger than a network of a fixed size; UserError if this size needs too much memory.
+        """
         multiple, minimum = self.spec.size_multiple, self.spec.minimum_size
         if self.spec.fixed_size:
             if max(height, width) > minimum:
                 raise ImageError(
                     f"the image is {width} × {height} px, and {self.title} takes {minimum} × {minimum} px at most: "
                     "scale it down, or cut it into parts"
+                )
+            if self.runs_in_tiles(height, width):
+                needed = minimum**2 * self.bytes_per_pixel
+                raise UserError(
+                    f"{self.title} needs {needed / 2**20:,.0f} MiB for its {minimum}×{minimum} pixels, and "
+                    f"{self.max_memory_bytes / 2**20:,.0f} MiB are allowed: allow more memory"
                 )
             return
         below, right = padding_to_multiple(height, width, multiple, minimum)
@@ -91,7 +106,7 @@ class TiledModel(Model):
         """Run 1×C×H×W in tiles; return C'×(s·H)×(s·W) of the same type: integers if `in_levels`, else floats."""
 
         def run_levels(tile: Planes) -> Planes:
-            output = self.run_network(to_float(tile[0].transpose(1, 2, 0))[None])[0]
+            output = self.run_network(in_floats(tile))[0]
             return from_float(output, image.dtype).transpose(2, 0, 1)[None]
 
         spec = self.spec
@@ -105,15 +120,21 @@ class TiledModel(Model):
             multiple=self.tile_multiple,
             title=self.title,
         )
-        result = run_in_tiles(
-            run_levels if in_levels else self.run_network,
-            padded,
-            tile=tile,
-            overlap=self.overlap,
-            multiple=self.tile_multiple,
-            scale=spec.scale,
-        )
+        with self.tiles_of(padded[None]):
+            result = run_in_tiles(
+                run_levels if in_levels else self.run_network,
+                padded,
+                tile=tile,
+                overlap=self.overlap,
+                multiple=self.tile_multiple,
+                scale=spec.scale,
+            )
         return result[..., : height * spec.scale, : width * spec.scale]
+
+
+def in_floats(image: Planes) -> FloatImages:
+    """Convert 1×C×H×W levels to [-1, 1]. Floats are returned as they are."""
+    return to_float(image[0].transpose(1, 2, 0))[None] if np.issubdtype(image.dtype, np.integer) else image
 
 
 def pad_to_multiple(images: Planes, multiple: int, minimum: int) -> Planes:

@@ -154,8 +154,8 @@ def run_in_tiles(
 ) -> Planes:
     """Run an image C×H×W tile by tile; return C'×(s·H)×(s·W) of the type that `run` returns.
 
-    The result equals that of the whole image if the receptive-field radius is at most 3/8 of the overlap. But
-    normalisation over the whole image, such as instance norm, is computed for each tile. Only the result is as large
+    The result equals that of the whole image if the receptive-field radius is at most 3/8 of the overlap. But means
+    over the whole image, such as those of instance norm, are computed for each tile. Only the result is as large
     as the image. Integers are blended as integers, which changes nothing where tiles are equal.
 
     Args:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.datasets.images import to_float
-from gan_tasks.export.models.base import FloatImages, check_output, from_float, output_shape
+from gan_tasks.export.models.base import FloatImages, check_output, output_shape
 from gan_tasks.export.models.interruption import Check, current_check
 from gan_tasks.export.models.memory import peak_bytes
-from gan_tasks.export.models.tiled import TiledModel
+from gan_tasks.export.models.tiled import TiledModel, in_floats
 from gan_tasks.export.models.tiling import Planes
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.sizes import BlockwiseModule
@@ -89,19 +88,21 @@ class TorchModel(TiledModel):
         inputs = [torch.empty(shape, device="meta") for shape in input_shapes(self.spec, 1, height, width)]
         return math.ceil(WORKSPACE_FACTOR * peak_bytes(self.network, inputs) / (height * width))
 
-    def _run_in_tiles(self, image: Planes, *, in_levels: bool) -> Planes:
-        """Run as `TiledModel` does, but give the whole image to a network that computes blocks itself."""
-        parts = [part for part in self.network.modules() if isinstance(part, BlockwiseModule)]
-        if not parts:
-            return super()._run_in_tiles(image, in_levels=in_levels)
-        try:
-            for part in parts:
-                part.max_block_pixels = self.max_memory_bytes // self.bytes_per_pixel
-            output = self.run_network(to_float(image[0].transpose(1, 2, 0))[None] if in_levels else image)[0]
-        finally:
-            for part in parts:
-                part.max_block_pixels = None
-        return from_float(output, image.dtype).transpose(2, 0, 1) if in_levels else output
+    @contextmanager
+    def tiles_of(self, image: Planes) -> Iterator[None]:
+        """Let the network use means over the whole image in its tiles, if it can compute them in blocks."""
+
+        def run(rows: Tensor, columns: Tensor) -> None:
+            part = in_floats(image[..., rows.numpy()[:, None], columns.numpy()])
+            with torch.inference_mode(), checked_between_layers(current_check()):
+                self.network(torch.from_numpy(part).to(self.device))
+
+        max_pixels = self.max_memory_bytes // self.bytes_per_pixel
+        with ExitStack() as stack:
+            for part in self.network.modules():
+                if isinstance(part, BlockwiseModule):
+                    stack.enter_context(part.means_of(*image.shape[-2:], max_pixels=max_pixels, run=run))
+            yield
 
     def run_network(self, *inputs: FloatImages) -> FloatImages:
         with torch.inference_mode(), checked_between_layers(current_check()):

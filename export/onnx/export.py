@@ -31,6 +31,7 @@ from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.test_vectors import (
     TestVector,
     blocks,
+    comparable,
     legal_sizes,
     noise,
     only_size,
@@ -39,6 +40,7 @@ from gan_tasks.export.onnx.test_vectors import (
     vector_sizes,
 )
 from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
+from gan_tasks.networks.sizes import BlockwiseModule, uses_whole_image
 from gan_tasks.networks.super_resolution.reparameterised import fuse
 from gan_tasks.spec import ModelSpec
 
@@ -113,14 +115,15 @@ def export_onnx(
     graph = Graph(copy.deepcopy(model.network).cpu().eval(), spec)
     graph.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # strides of other formats limit H and W
     run_strip_wise(graph, False)  # strip-wise loops cannot be exported
-    fuse(graph)
+    fused = copy.deepcopy(graph)  # the file is compared with the network as it is
+    fuse(fused)
     sizes = legal_sizes(spec)
-    proto = to_onnx(graph)
+    proto = to_onnx(fused)
     state_contract(proto, spec)
     if half:
         halve_weights(proto)
     vectors = make_test_vectors(graph, vector_sizes(spec))
-    noises = [noise(spec, batch, *size) for size in sizes for batch in BATCHES]
+    noises = [comparable(spec, noise(spec, batch, *size), graph.run)[0] for size in sizes for batch in BATCHES]
     bare = to_file(proto, out)
     max_error = compare(graph, bare, [*noises, *(vector.feeds() for vector in vectors)])
     tolerance = HALF_TOLERANCE if half else TOLERANCE
@@ -134,12 +137,13 @@ def export_onnx(
         licence=licence,
         training_data=training_data,
         gan_tasks=__version__,
-        spec=replace(spec, directions=()),  # the file has one
-        bytes_per_pixel=bytes_per_pixel(graph, sizes[-1]),
+        # The file has one direction. Unlike torch, a runtime computes means in each tile.
+        spec=replace(spec, directions=(), global_statistics=spec.global_statistics or uses_whole_image(graph)),
+        bytes_per_pixel=bytes_per_pixel(fused, sizes[-1]),
         weights="float16" if half else "float32",
         graph_sha256=graph_sha256(bare),
         max_error=max_error,
-        parameters=sum(parameter.numel() for parameter in graph.parameters()),
+        parameters=sum(parameter.numel() for parameter in fused.parameters()),
         task_options=model.task_options,
         model_card=model_card,
         **asdict(model.origin()),
@@ -301,8 +305,11 @@ def to_file(proto: ModelProto, out: Path) -> OnnxFile:
 
 def make_test_vectors(graph: Graph, sizes: Sequence[tuple[int, int]]) -> tuple[TestVector, ...]:
     """Make test vectors of these sizes (height, width) with the outputs of torch."""
-    inputs = [blocks(graph.spec, *size) for size in sizes]
-    return tuple(TestVector.of(given, graph.run(to_feeds(given))) for given in inputs)
+    spec = graph.spec
+    return tuple(
+        TestVector.of(*comparable(spec, blocks(spec, *size), lambda inputs: graph.run(to_feeds(inputs))))
+        for size in sizes
+    )
 
 
 def compare(graph: Graph, file: OnnxFile, feeds: Iterable[dict[str, FloatImages]]) -> float:
@@ -318,7 +325,9 @@ def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
     """
     multiple = graph.spec.tile_multiple
     size = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
-    factor = RUNTIME_FACTOR if multiple == 1 else WINDOW_RUNTIME_FACTOR
+    # The multiple of a blockwise module is not that of windows, but that of its downsampling.
+    has_windows = multiple > 1 and not any(isinstance(part, BlockwiseModule) for part in graph.modules())
+    factor = WINDOW_RUNTIME_FACTOR if has_windows else RUNTIME_FACTOR
     inputs = noise(graph.spec, 1, *size)
     peak = peak_bytes(graph, [torch.from_numpy(inputs[given.name]).to("meta") for given in graph.spec.inputs])
     return math.ceil(factor * peak / (size[0] * size[1]))

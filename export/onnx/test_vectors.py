@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,11 @@ STRIDE = 3
 """A test vector stores every third row and column of its output; an odd step covers every phase of upsampling."""
 BLOCK = 8
 """Side in pixels of the blocks that images of test vectors consist of, so that they compress well."""
-DARKEST, BRIGHTEST = 64, 192
-"""Levels of the images. Some networks answer noise of full contrast with values of 1e6, which are not comparable."""
+MOST_BEYOND = 0.5
+"""How far comparable outputs are below 0 or above 1. Some networks answer noise of full contrast with values of 1e6,
+in which rounding errors are large."""
+MAX_HALVINGS = 4
+"""How often the contrast of the images is halved to get a comparable output."""
 MAX_BYTES = 2**26
 """Largest size of an unpacked test vector; a short damaged text could unpack to very much data."""
 MAX_VECTORS = 4
@@ -133,7 +136,7 @@ def blocks(spec: ModelSpec, height: int, width: int) -> dict[str, NDArray[Any]]:
         rows, columns = size_of(given, height, width, spec)
         shape = given.channels, -(-rows // BLOCK), -(-columns // BLOCK)
         if given.kind == "image":
-            small = rng.integers(DARKEST, BRIGHTEST, shape, np.uint8)
+            small = rng.integers(0, 256, shape, np.uint8)
         else:
             small = rng.integers(0, 2, shape, np.uint8) * np.uint8(255)
         return small.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :rows, :columns]
@@ -150,12 +153,32 @@ def noise(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, Flo
             return np.stack([random_vector(given, rng) for _ in range(batch)])
         rows, columns = size_of(given, height, width, spec)
         if given.kind == "image":
-            values = rng.random((batch, given.channels, rows, columns), np.float32)
-            return ((DARKEST + values * (BRIGHTEST - DARKEST)) / 255).astype(np.float32)
+            return rng.random((batch, given.channels, rows, columns), np.float32)
         small = rng.integers(0, 2, (batch, given.channels, -(-rows // BLOCK), -(-columns // BLOCK)))
         return np.ascontiguousarray(small.astype(np.float32).repeat(BLOCK, 2).repeat(BLOCK, 3)[..., :rows, :columns])
 
     return {given.name: make(given) for given in spec.inputs}
+
+
+def comparable(
+    spec: ModelSpec, inputs: dict[str, NDArray[Any]], run: Callable[[dict[str, NDArray[Any]]], FloatImages]
+) -> tuple[dict[str, NDArray[Any]], FloatImages]:
+    """Return the inputs and their output. The contrast of images is halved while the output exceeds MOST_BEYOND.
+
+    inputs: those of `blocks` or `noise`.
+    """
+    output = run(inputs)
+    for _ in range(MAX_HALVINGS):
+        if not np.isfinite(output).all() or not (np.abs(output - 0.5) > 0.5 + MOST_BEYOND).any():
+            break
+        inputs = inputs | {given.name: halved(inputs[given.name]) for given in spec.inputs if given.kind == "image"}
+        output = run(inputs)
+    return inputs, output
+
+
+def halved(image: NDArray[Any]) -> NDArray[Any]:
+    """Halve the contrast of an image of uint8, or of floats in [0, 1]."""
+    return image // 2 + np.uint8(64) if image.dtype == np.uint8 else image / 2 + np.float32(0.25)
 
 
 def random_vector(given: InputSpec, rng: np.random.Generator) -> NDArray[np.float32]:

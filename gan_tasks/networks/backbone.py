@@ -39,8 +39,9 @@ class Generator(SizedModule):
         head: the last module, features → N×C_out×H'×W'.
         skips: concatenate the input of `downs[i]` with the output of `ups[-1 - i]` along the channels (U-Net,
             Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
-        size_multiple: `run` needs H and W that are multiples of this, in pixels. `forward` pads and crops.
-        minimum_size: the smallest H and W that `run` accepts, in pixels.
+        size_multiple, minimum_size, receptive_field, tile_multiple: see `SizedModule`. They are limits of `run`;
+            `forward` pads and crops. Architectures whose receptive field is larger than what has a visible effect
+            give the radius of the visible effect.
         scale: output pixels per input pixel along a side.
         shortcut: a module that maps the input to the size of the output. Its result is added to the output of the
             head (VDSR, Kim et al. 2016, https://arxiv.org/abs/1511.04587). None: nothing is added.
@@ -48,11 +49,8 @@ class Generator(SizedModule):
         clips: clip the sum to [-1, 1].
         residual_downscale: the layers run on the input averaged over blocks of this many pixels a side, and their
             output is upsampled by the same factor before `shortcut` is added.
-        receptive_field: receptive-field radius of the generator, in input pixels. Architectures whose receptive field
-            is larger than what has a visible effect give the radius of the visible effect.
         tail_receptive_field: receptive-field radius of ups and head, in pixels of the body's features; None if it is
             not known.
-        tile_multiple: tiles of an image start at multiples of this, in pixels.
 
     Attributes:
         strip_wise: run ups and head strip-wise, on a few rows of the body's features at a time, if

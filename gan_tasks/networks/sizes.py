@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class SizedModule(nn.Module):
@@ -18,17 +20,30 @@ class SizedModule(nn.Module):
     receptive_field: int
     """Radius of the input that decides an output pixel."""
     tile_multiple: int = 1
-    """Tiles of an image start at multiples of this, so that attention windows are at the same places in each."""
+    """Tiles of an image start at multiples of this, so that attention windows and downsampling grids are at the same
+    places in each."""
+
+
+class WholeImageLayer(nn.Module):
+    """A layer that uses means over the whole image, as squeeze-and-excitation does."""
+
+
+RunPart = Callable[[Tensor, Tensor], None]
+"""Runs the network on these rows and columns of the image, which may repeat; the indices are on the CPU."""
 
 
 class BlockwiseModule(SizedModule):
-    """A sized module that uses means over the whole image, so that tiles would differ from it.
+    """A sized module that can compute its means over the image in blocks, so that tiles equal the whole image."""
 
-    It can compute an image block by block, in more time and less memory, with the result of the whole image.
-    """
+    def means_of(self, height: int, width: int, *, max_pixels: int, run: RunPart) -> AbstractContextManager[None]:
+        """Compute the means over an image of height × width pixels, and use them inside the context.
 
-    max_block_pixels: int | None = None
-    """The most pixels of the image that it computes at once; None: all. Leave it None for export."""
+        Height and width are at least `minimum_size`.
+
+        max_pixels: the most pixels that `run` gets at once, unless the smallest block has more.
+        run: runs the network that contains this module.
+        """
+        raise NotImplementedError
 
 
 class Sizes(NamedTuple):
@@ -44,7 +59,8 @@ class Sizes(NamedTuple):
 def sizes_of(network: nn.Module) -> Sizes:
     """What all sized parts of a network take together."""
     parts = [part for part in network.modules() if isinstance(part, SizedModule)]
-    global_statistics = any(has_global_statistics(part) for part in network.modules())
+    is_blockwise = any(isinstance(part, BlockwiseModule) for part in parts)
+    global_statistics = uses_whole_image(network) and not is_blockwise
     if not parts:
         return Sizes(global_statistics=global_statistics)
     return Sizes(
@@ -56,8 +72,10 @@ def sizes_of(network: nn.Module) -> Sizes:
     )
 
 
-def has_global_statistics(module: nn.Module) -> bool:
-    """Whether a layer normalises its features with their mean and variance over the image."""
-    if isinstance(module, nn.InstanceNorm2d):
-        return not module.track_running_stats
-    return isinstance(module, nn.GroupNorm)
+def uses_whole_image(network: nn.Module) -> bool:
+    """Whether a layer uses means over the whole image: instance and group norm, and each `WholeImageLayer`."""
+    return any(
+        isinstance(layer, nn.GroupNorm | WholeImageLayer)
+        or (isinstance(layer, nn.InstanceNorm2d) and not layer.track_running_stats)
+        for layer in network.modules()
+    )

@@ -117,7 +117,7 @@ class Apply(Checked, Command):
             say(f"{done.tiled} in tiles, which need no more memory than {limit}: --max-memory changes that")
             if model.spec.global_statistics:
                 say(
-                    "The network normalises over the whole image, so that tiles differ slightly in brightness and "
+                    "The network uses means over the whole image, so that tiles differ slightly in brightness and "
                     "colour: a larger --max-memory runs larger images without tiles"
                 )
         return BAD_INPUT if done.failures else OK

@@ -129,7 +129,7 @@ def spec_lines(spec: ModelSpec) -> Iterator[str]:
         )
         yield f"sizes: {sizes}; receptive-field radius {spec.receptive_field} pixels"
     if spec.global_statistics:
-        yield "tiles: differ slightly from the whole image, which the network normalises over"
+        yield "tiles: differ slightly from the whole image, because the network uses means over it"
     if spec.directions:
         yield f"direction: {spec.direction}, of {' and '.join(spec.directions)}"
     if spec.trained_with:

@@ -57,14 +57,14 @@ def run_limit(
 ) -> Limit:
     """Return the limit of a run on these inputs.
 
-    bytes_per_pixel: the memory that the model says that it needs for a pixel of its first image.
+    bytes_per_pixel: the memory that the model says that it needs for a pixel of its largest image.
     seconds: the default is LEAST_S, and a second for BYTES_PER_S of its features, of which a model that cannot run in
         tiles gets time for MAX_MEMORY_BYTES at most.
     """
     inputs = tuple(feeds[given.name] for given in spec.inputs)
     count, channels, rows, columns = output_shape(spec, inputs)
-    height, width = (rows, columns) if spec.image is None else feeds[spec.image.name].shape[-2:]
-    features = count * height * width * bytes_per_pixel
+    spatial = [feeds[given.name].shape[-2:] for given in spec.inputs if given.is_spatial] or [(rows, columns)]
+    features = count * max(height * width for height, width in spatial) * bytes_per_pixel
     if not spec.runs_in_tiles:  # tiles have at most `max_memory_bytes`; here a file could ask for any time
         features = min(features, MAX_MEMORY_BYTES)
     output_values = count * channels * rows * columns

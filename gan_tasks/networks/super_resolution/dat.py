@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.sizes import WholeImageLayer
 from gan_tasks.networks.super_resolution.convolutional import enlargements, grow
+from gan_tasks.networks.super_resolution.windows import MASKED, window_positions
 
 RECEPTIVE_FIELD = 48
 """Declared receptive-field radius in pixels. Attention along channels spans the image, so tiles differ from it.
@@ -25,8 +27,6 @@ levels, and by 7.4 levels if their windows are not at the same places.
 """
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of the training images (DIV2K), in [0, 1]. It is subtracted from color images."""
-MASKED = -100.0
-"""Added to the attention between pixels that are in one window but not neighbours in the image."""
 
 
 class Window(NamedTuple):
@@ -206,7 +206,7 @@ class GatedFeedForward(nn.Module):
         return y
 
 
-class Attention(nn.Module):
+class Attention(WholeImageLayer):
     """Attention beside a depthwise convolution. Each is weighted with gates that the other computes; N×H×W×C."""
 
     def __init__(self, size: BlockSize) -> None:
@@ -301,16 +301,9 @@ class PositionBias(nn.Module):
     def forward(self) -> Tensor:
         height, width = self.window
         weight = self.first.weight
-        offsets = grid(torch.arange(1 - height, height), torch.arange(1 - width, width)).T
+        offsets = torch.cartesian_prod(torch.arange(1 - height, height), torch.arange(1 - width, width))
         biases: Tensor = self.layers(self.first(offsets.to(weight)))
-        y, x = grid(torch.arange(height), torch.arange(width)).to(weight.device)
-        index = (y[:, None] - y + height - 1) * (2 * width - 1) + (x[:, None] - x + width - 1)
-        return biases[index].permute(2, 0, 1)
-
-
-def grid(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return all pairs of a row and a column, row by row, 2×(rows·columns)."""
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1)
+        return biases[window_positions(height, width, weight.device)].permute(2, 0, 1)
 
 
 def shift_mask(rows: int, columns: int, window: Window, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gan_tasks.networks.sizes import WholeImageLayer
 from gan_tasks.networks.super_resolution.swinir import (
     RECEPTIVE_WINDOWS,
     Blocks,
@@ -27,7 +28,7 @@ CONV_SCALE = 0.01
 """Factor of the convolutions beside the attention, a constant of the published models."""
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(WholeImageLayer):
     """Multiply each channel by a factor that depends on the means of all channels (Zhang et al. 2018, RCAN)."""
 
     def __init__(self, width: int, squeezed: int) -> None:

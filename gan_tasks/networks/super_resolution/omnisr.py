@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import Residual
+from gan_tasks.networks.sizes import WholeImageLayer
+from gan_tasks.networks.super_resolution.windows import window_positions
 
 RECEPTIVE_FIELD = 24
 """Declared receptive-field radius in pixels. Attention across the grid spans the image, so tiles differ from it.
@@ -113,7 +115,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class ChannelGates(nn.Module):
+class ChannelGates(WholeImageLayer):
     """Multiply each channel of N×C×H×W with a gate (squeeze and excitation, Hu et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
@@ -204,11 +206,8 @@ class SpatialAttention(nn.Module):
 
     def bias(self) -> Tensor:
         """Return the bias of the scores, heads×pixels×pixels, by the offset between two pixels."""
-        window = self.window
-        place = torch.arange(window, device=self.position_biases.weight.device)
-        y, x = torch.stack(torch.meshgrid(place, place, indexing="ij")).flatten(1)
-        index = (y[:, None] - y + window - 1) * (2 * window - 1) + (x[:, None] - x + window - 1)
-        biases: Tensor = self.position_biases(index)
+        positions = window_positions(self.window, self.window, self.position_biases.weight.device)
+        biases: Tensor = self.position_biases(positions)
         return biases.permute(2, 0, 1)
 
 

@@ -6,7 +6,10 @@ padded once, and the skip connections are cropped. Modules have the names of the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.blocks import pad_to_multiple
-from gan_tasks.networks.sizes import BlockwiseModule
+from gan_tasks.networks.sizes import BlockwiseModule, RunPart, WholeImageLayer
 
 REDUCTION = 8
 """Channels of a block over those of its squeeze-and-excitation."""
@@ -73,12 +76,15 @@ class RealCugan(BlockwiseModule):
     Attributes:
         receptive_field: declared receptive-field radius, in pixels. The convolutions see 20 pixels, but attention
             sees the whole image. On a photograph of 384×384 px, tiles of 256 px with means of their own differed from
-            it by up to 15 of 255 levels (99.9 %: 7), which is why PyTorch runs `run_in_blocks` instead; ONNX files
-            run in such tiles. The value keeps tiles large and the transitions between them long.
+            it by up to 15 of 255 levels (99.9 %: 7). ONNX files run in such tiles; PyTorch computes the means of the
+            whole image first (`means_of`), and tiles equal it. The value keeps tiles large and the transitions
+            between them long.
+        tile_multiple: the grid of the features is the same in each tile, because of the downsamplings.
     """
 
     size_multiple = 1
     receptive_field = 48
+    tile_multiple = 4
 
     def __init__(
         self,
@@ -99,6 +105,7 @@ class RealCugan(BlockwiseModule):
         self.unet1 = EnlargingUNet(in_channels, inner, widths, self.enlargement, attention=attention)
         self.unet2 = CorrectingUNet(inner, inner, widths, attention=attention)
         self.conv_final = nn.Conv2d(inner, 4 * out_channels, 3) if scale == 4 else None
+        self._takes_padded = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W of any size to N×C'×(scale·H)×(scale·W)."""
@@ -110,12 +117,9 @@ class RealCugan(BlockwiseModule):
 
     def run(self, x: Tensor) -> Tensor:
         """Run the layers in their own range of values. H and W must be `minimum_size` or more, to be reflected."""
-        padded = reflected(x, self.enlargement.padding, self.enlargement.multiple)
-        limit = self.max_block_pixels
-        if limit is not None and padded.shape[-2] * padded.shape[-1] > limit:
-            y = self.run_in_blocks(padded, limit)
-        else:
-            y = self.run_padded(padded)
+        if self._takes_padded:
+            return self.run_padded(x)
+        y = self.run_padded(reflected(x, self.enlargement.padding, self.enlargement.multiple))
         # torch.export cannot know that a slice of this length lies within the result.
         return picked(y, *(torch.arange(self.scale * side, device=x.device) for side in x.shape[-2:]))
 
@@ -129,34 +133,34 @@ class RealCugan(BlockwiseModule):
             y = y + functional.interpolate(image, scale_factor=float(self.scale), mode="nearest")
         return y
 
-    def run_in_blocks(self, padded: Tensor, max_pixels: int) -> Tensor:
-        """Return the result of `run_padded`, computed in blocks of `max_pixels`.
+    @contextmanager
+    def means_of(self, height: int, width: int, *, max_pixels: int, run: RunPart) -> Iterator[None]:
+        """See `BlockwiseModule`. No layer pads, so that blocks of the padded image are exact parts of it.
 
-        No layer pads, so the blocks are exact parts of the whole if all use the means of the whole image. Each mean
-        needs a run of the layers before it.
+        Each mean needs a run of the layers before it.
         """
-        margin = 2 * self.enlargement.padding
+        padding, multiple = self.enlargement.padding, self.enlargement.multiple
+        margin = 2 * padding
         side = max(SMALLEST_BLOCK, (int(max_pixels**0.5) - margin) // BLOCK_MULTIPLE * BLOCK_MULTIPLE)
-        height, width = padded.shape[-2] - margin, padded.shape[-1] - margin
-        corners = list(product(range(0, height, side), range(0, width, side)))
-        blocks = [padded[..., top : top + side + margin, left : left + side + margin] for top, left in corners]
+
+        def parts(length: int) -> list[Tensor]:
+            indices = reflected_indices(length, padding, multiple, torch.device("cpu"))
+            return [indices[start : start + side + margin] for start in range(0, len(indices) - margin, side)]
+
+        rows, columns = parts(height), parts(width)
         attentions = self._attentions()
         try:
             for attention, density in attentions:
-                total, count, kept = padded.new_zeros(()), 0, int(side * density)
-                for block, (top, left) in zip(blocks, corners, strict=True):
-                    features = self._features_before(attention, block)
+                total, count, kept = torch.zeros(()), 0, int(side * density)
+                for (row, block_rows), (column, block_columns) in product(enumerate(rows), enumerate(columns)):
+                    features = self._features_before(attention, partial(run, block_rows, block_columns))
                     # What blocks share belongs to the one before.
-                    rows, columns = kept if top + side < height else None, kept if left + side < width else None
-                    features = features[..., :rows, :columns]
-                    total = total + features.sum((2, 3), keepdim=True)
+                    features = features[..., : kept if row + 1 < len(rows) else None, :]
+                    features = features[..., : kept if column + 1 < len(columns) else None]
+                    total = total.to(features) + features.sum((2, 3), keepdim=True)
                     count += features.shape[-2] * features.shape[-1]
                 attention.mean = total / count
-            s = self.scale
-            y = padded.new_empty(len(padded), self.out_channels, s * height, s * width)
-            for block, (top, left) in zip(blocks, corners, strict=True):
-                y[..., s * top : s * (top + side), s * left : s * (left + side)] = self.run_padded(block)
-            return y
+            yield
         finally:
             for attention, _ in attentions:
                 attention.mean = None
@@ -169,18 +173,20 @@ class RealCugan(BlockwiseModule):
         parts = ((convs.seblock, density) for convs, density in densities.items())
         return [(part, density) for part, density in parts if isinstance(part, SqueezeExcitation)]
 
-    def _features_before(self, part: nn.Module, block: Tensor) -> Tensor:
-        """Run the layers on a block up to this part, and return its input."""
+    def _features_before(self, part: nn.Module, run: Callable[[], None]) -> Tensor:
+        """Run the layers on a block of a padded image up to this part, and return its input."""
 
         def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             raise Reached(inputs[0])
 
         handle = part.register_forward_pre_hook(stop)
+        self._takes_padded = True
         try:
-            self.run_padded(block)
+            run()
         except Reached as reached:
             return reached.features
         finally:
+            self._takes_padded = False
             handle.remove()
         raise AssertionError("the part did not run")
 
@@ -258,7 +264,7 @@ class TwoConvs(nn.Module):
         return y
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(WholeImageLayer):
     """Multiply each channel by a weight that follows from the mean of all channels over the image.
 
     Hu et al. 2018, https://arxiv.org/abs/1709.01507

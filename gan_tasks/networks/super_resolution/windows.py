@@ -1,4 +1,6 @@
-"""Attention in windows, for SwinIR and HAT: padding, windows, relative positions and shifted windows.
+"""Attention in windows: padding, windows, relative positions and shifted windows.
+
+SwinIR and HAT use all of it; DAT and OmniSR share the relative positions.
 
 Liu et al. 2021, https://arxiv.org/abs/2103.14030
 
@@ -72,10 +74,17 @@ def overlapping_windows(x: Tensor, window: int, larger: int) -> Tensor:
     return partition(x, larger)
 
 
-def window_positions(window: int, device: torch.device) -> Tensor:
-    """Return the rows of the table of biases for each pixel and each other one of its window, window²×window²."""
-    offsets = torch.arange(window, device=device)
-    return pairs(offsets[:, None] - offsets + window - 1, 2 * window - 1)
+def window_positions(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the rows of the table of biases for each pixel and each other one of its window, pixels×pixels.
+
+    height, width: of the window, in pixels. The table has a row for each of (2·height − 1)·(2·width − 1) offsets.
+    """
+
+    def offsets(side: int) -> Tensor:
+        places = torch.arange(side, device=device)
+        return places[:, None] - places + side - 1
+
+    return pairs(offsets(height), offsets(width), 2 * width - 1)
 
 
 def overlapping_positions(window: int, larger: int, device: torch.device) -> Tensor:
@@ -85,12 +94,16 @@ def overlapping_positions(window: int, larger: int, device: torch.device) -> Ten
     """
     side = window + larger - 1
     offsets = torch.arange(larger, device=device) - torch.arange(window, device=device)[:, None]
-    return pairs(offsets + window - larger + 1, side)
+    offsets = offsets + window - larger + 1
+    return pairs(offsets, offsets, side)
 
 
-def pairs(offsets: Tensor, side: int) -> Tensor:
-    """Combine the vertical and the horizontal offsets, each Q×K, to indices Q²×K² of a table of side² rows."""
-    index = side * offsets[:, None, :, None] + offsets[None, :, None, :]
+def pairs(vertical: Tensor, horizontal: Tensor, side: int) -> Tensor:
+    """Combine vertical offsets P×K and horizontal ones Q×L to indices P·Q×K·L of a table.
+
+    side: number of horizontal offsets.
+    """
+    index = side * vertical[:, None, :, None] + horizontal[None, :, None, :]
     return index.flatten(2).flatten(0, 1)
 
 
@@ -198,7 +211,8 @@ class WindowAttention(nn.Module):
         if self.is_shifted:
             x = take(x, layout.shifted)
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, -1))
-        bias = self.relative_position_bias_table[window_positions(self.window, x.device)].permute(2, 0, 1)
+        positions = window_positions(self.window, self.window, x.device)
+        bias = self.relative_position_bias_table[positions].permute(2, 0, 1)
         y: Tensor = self.proj(join_heads(attend(q, k, v, bias, layout.mask if self.is_shifted else None)))
         return take(y, layout.unshifted) if self.is_shifted else y
 

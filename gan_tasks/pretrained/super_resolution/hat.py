@@ -47,7 +47,7 @@ def build_hat(state: State) -> WindowTransformer:
         sizes["connection"] = "identity"
     cpu = torch.device("cpu")
     constants = {
-        "relative_position_index_SA": window_positions(window, cpu),
+        "relative_position_index_SA": window_positions(window, window, cpu),
         "relative_position_index_OCA": overlapping_positions(window, larger, cpu),
     }
     return assemble(

@@ -177,7 +177,7 @@ def without_constants(state: State, constants: dict[str, Tensor]) -> dict[str, T
 def build_swinir(state: State) -> WindowTransformer:
     sizes = frame_sizes(state)
     window = sizes["window"]
-    constants = {"relative_position_index": window_positions(window, torch.device("cpu"))}
+    constants = {"relative_position_index": window_positions(window, window, torch.device("cpu"))}
     is_for_jpeg = sizes["upsampler"] == "none" and window == JPEG_WINDOW
     return assemble(
         lambda: swinir(**sizes, image_range=JPEG_RANGE if is_for_jpeg else 1.0),

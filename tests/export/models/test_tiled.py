@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.models.tiled import MAX_PADDED_PIXELS, TiledModel
@@ -101,3 +102,14 @@ def test_windows_are_at_the_same_places_in_each_tile() -> None:
     whole = model.run(image)
     model.max_memory_bytes = 100 * 60 * 60
     np.testing.assert_allclose(model.run(image), whole, atol=1e-5)
+
+
+def test_a_network_of_a_fixed_size_keeps_to_the_memory() -> None:
+    model = Copy(IMAGE, SECOND)
+    model.spec = replace(model.spec, fixed_size=True)
+    small = np.zeros((1, 1, 8, 8), np.float32)
+    model.max_memory_bytes = 100 * 256 * 256
+    assert model.run(small, small).shape == small.shape
+    model.max_memory_bytes -= 1
+    with pytest.raises(UserError, match="a network needs 6 MiB for its 256×256 pixels, and 6 MiB are allowed"):
+        model.run(small, small)

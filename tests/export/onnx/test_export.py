@@ -11,13 +11,17 @@ import onnx
 import pytest
 import torch
 from tiny_runs import KINDS, Exported, make_run
+from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.models.torch_model import TorchModel
 from gan_tasks.export.onnx.export import HALF_TOLERANCE, NotVerifiedError, export_onnx
 from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.export.onnx.verify import TOLERANCE, verify
+from gan_tasks.networks.super_resolution.reparameterised import ReparameterisedConv, fuse
+from gan_tasks.spec import InputSpec, ModelSpec
 
 SIZES = [(1, 1), (5, 3), (37, 61), (256, 256), (300, 130)]
 
@@ -99,3 +103,25 @@ def test_the_suffix_must_be_onnx(tmp_path: Path) -> None:
     model = TrainedModel(make_run(tmp_path / "run", generator="resnet-6", norm="none", width=1), device="cpu")
     with pytest.raises(UserError, match=r"should end in \.onnx"):
         export_onnx(model, tmp_path / "model.pth", model_name="x")
+
+
+def test_the_file_is_compared_with_the_network_as_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Convolution(TorchModel):
+        def __init__(self) -> None:
+            self.spec = ModelSpec("any", "translate", (InputSpec("image", "image", 3, "any"),), 3)
+            self.title = self.source = "convolution"
+            self.start(nn.Sequential(ReparameterisedConv(3, 3)), "cpu", "eval")
+
+        def version(self) -> str:
+            return "sha256:0"
+
+    def fuse_wrongly(network: nn.Module) -> None:
+        fuse(network)
+        for parameter in network.parameters():
+            parameter.data *= 1.01
+
+    monkeypatch.setattr("gan_tasks.export.onnx.export.fuse", fuse_wrongly)
+    with pytest.raises(NotVerifiedError, match="ONNX Runtime differs from torch"):
+        export_onnx(Convolution(), tmp_path / "model.onnx", model_name="convolution")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,15 @@ from tiny_runs import Exported
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.onnx import verify as verify_module
 from gan_tasks.export.onnx.file import OnnxFileError, parse_onnx
-from gan_tasks.export.onnx.test_vectors import MAX_BYTES, TestVector, legal_sizes, vector_sizes
+from gan_tasks.export.onnx.test_vectors import (
+    MAX_BYTES,
+    TestVector,
+    blocks,
+    comparable,
+    legal_sizes,
+    noise,
+    vector_sizes,
+)
 from gan_tasks.export.onnx.verify import Verification, verify, verify_file
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -183,3 +192,30 @@ def test_sizes_are_legal_different_and_go_down_to_the_minimum(multiple: int, min
     for height, width in (*sizes, *vector_sizes(spec)):
         assert height % multiple == width % multiple == 0
         assert min(height, width) >= minimum
+
+
+@pytest.mark.parametrize("make", [blocks, lambda spec, *size: noise(spec, 2, *size)], ids=["blocks", "noise"])
+@pytest.mark.parametrize(
+    ("gain", "range_of_input"), [(1, (0, 1)), (1.9, (0, 1)), (10, (0.44, 0.56)), (1e9, (0.47, 0.53))]
+)
+def test_images_have_the_full_contrast_unless_the_output_leaves_the_range_by_far(
+    make: Any, gain: float, range_of_input: tuple[float, float]
+) -> None:
+    spec = ModelSpec("any", "inpaint", (InputSpec("image", "image", 3, "any"), InputSpec("mask", "mask")), 3)
+
+    def run(inputs: Any) -> Any:
+        image = inputs["image"]
+        return (np.divide(image, 255) if image.dtype == np.uint8 else image) * gain - gain / 2 + 0.5
+
+    given = make(spec, 64, 64)
+    inputs, output = comparable(spec, given, run)
+    image = np.divide(inputs["image"], 255 if inputs["image"].dtype == np.uint8 else 1)
+    np.testing.assert_allclose((image.min(), image.max()), range_of_input, atol=0.03)
+    np.testing.assert_array_equal(output, run(inputs))
+    assert inputs["mask"] is given["mask"] and inputs["image"].dtype == given["image"].dtype
+
+
+def test_an_output_that_is_no_number_is_kept() -> None:
+    spec = ModelSpec("any", "translate", (InputSpec("image", "image", 3, "any"),), 3)
+    inputs, output = comparable(spec, noise(spec, 1, 8, 8), lambda inputs: np.log(0.5 - inputs["image"]) * 9)
+    assert np.isnan(output).any() and inputs["image"].max() > 0.9

@@ -144,3 +144,14 @@ def test_a_file_cannot_raise_its_own_limits(tmp_path: Path) -> None:
     feeds = {"image": np.zeros((1, 3, 512, 512), np.float32), "mask": np.zeros((1, 1, 512, 512), np.float32)}
     limit = run_limit(two, MAX_BYTES_PER_PIXEL, feeds, on_gpu=False)
     assert limit.seconds < 5000 and limit.memory_bytes < max(12e9, 1.5 * available_bytes())
+
+
+def test_a_run_gets_time_for_its_largest_image() -> None:
+    image, style = InputSpec("image", "image", 3, "any"), InputSpec("style", "image", 3, "any")
+    spec = ModelSpec("any", "stylize", (image, style), 3)
+    small, large = np.zeros((1, 3, 8, 8), np.float32), np.zeros((1, 3, 512, 512), np.float32)
+    first, second = (
+        run_limit(spec, 960, {"image": one, "style": other}, on_gpu=False)
+        for one, other in ((large, small), (small, large))
+    )
+    assert first.seconds == second.seconds > 500

@@ -297,6 +297,7 @@ def test_dat(sizes: Sizes, tmp_path: Path) -> None:
         sizes.dim,
     )
     assert (spec.size_multiple, spec.minimum_size, spec.tile_multiple) == (1, 1, max(sizes.split))
+    assert spec.global_statistics
 
 
 @pytest.mark.parametrize("name", interop_names("dat_"))

@@ -251,7 +251,7 @@ def test_omnisr(sizes: Sizes, tmp_path: Path) -> None:
         sizes.scale,
         sizes.num_feat,
     )
-    assert spec.size_multiple == 1 and spec.tile_multiple % sizes.window == 0
+    assert spec.size_multiple == 1 and spec.tile_multiple % sizes.window == 0 and spec.global_statistics
 
 
 @pytest.mark.parametrize("window", [4, 8, 16])

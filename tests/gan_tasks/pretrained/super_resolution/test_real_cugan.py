@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.models.pretrained_model import PretrainedModel
+from gan_tasks.export.models.tiling import reporting_tiles
 from gan_tasks.export.onnx.export import export_onnx
+from gan_tasks.export.onnx.model import OnnxModel
 from gan_tasks.pretrained.load import load_network, load_pretrained
 
 
@@ -89,6 +91,7 @@ def test_the_export_takes_any_size(tmp_path: Path, published: PublishedUpCunet) 
     path = save_pth(trained(published), tmp_path / "n.pth")
     report = export_onnx(PretrainedModel(path, device="cpu"), tmp_path / "n.onnx", model_name="n")
     assert report.verification.ok
+    assert OnnxModel(tmp_path / "n.onnx", device="cpu").spec.global_statistics, "its tiles have means of their own"
     session = onnxruntime.InferenceSession(tmp_path / "n.onnx", providers=["CPUExecutionProvider"])
     for size in ((20, 21), (34, 27)):
         x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
@@ -97,17 +100,23 @@ def test_the_export_takes_any_size(tmp_path: Path, published: PublishedUpCunet) 
 
 
 @pytest.mark.parametrize(("scale", "attention"), [(2, True), (3, True), (4, True), (2, False)])
-def test_blocks_give_the_result_of_the_whole_image(tmp_path: Path, scale: int, attention: bool) -> None:
-    published = trained(PublishedUpCunet(scale, (4, 8, 8, 8), se=attention))
+def test_tiles_equal_the_whole_image(tmp_path: Path, scale: int, attention: bool) -> None:
+    """Also with levels, tile by tile: no more pixels at once than the memory allows."""
+    published = trained(PublishedUpCunet(scale, (4, 8, 8, 8), se=attention, pro=scale == 3))
     model = PretrainedModel(save_pth(published, tmp_path / "n.pth"), device="cpu")
-    image = np.random.default_rng(0).integers(0, 256, (150, 131, 3), np.uint8)
-    image[:70] //= 4  # blocks with other means
+    assert not model.spec.global_statistics
+    image = np.random.default_rng(0).integers(0, 256, (200, 390, 3), np.uint8)
+    image[:70] //= 4  # tiles with other means
     whole = model.run_pixels(image)
-    model.max_memory_bytes = 100 * 100 * model.bytes_per_pixel
+    most_pixels, runs, tiles = 200 * 260, list[int](), list[tuple[int, int]]()
+    model.max_memory_bytes = most_pixels * model.bytes_per_pixel
     assert model.runs_in_tiles(*image.shape[:2])
-    in_blocks = model.run_pixels(image)
-    assert in_blocks.shape == (150 * scale, 131 * scale, 3)
-    assert np.abs(in_blocks.astype(int) - whole).max() <= 1
+    model.network.register_forward_pre_hook(lambda _, inputs: runs.append(inputs[0].shape[2] * inputs[0].shape[3]))
+    with reporting_tiles(lambda done, count: tiles.append((done, count))):
+        in_tiles = model.run_pixels(image)
+    assert max(runs) <= most_pixels and tiles == [(0, 2), (1, 2), (2, 2)]
+    assert in_tiles.shape == (200 * scale, 390 * scale, 3)
+    assert np.abs(in_tiles.astype(int) - whole).max() <= 1
     floats = image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
     np.testing.assert_allclose(model.run(floats)[0].transpose(1, 2, 0).clip(-1, 1), whole / 127.5 - 1, atol=0.02)
     model.max_memory_bytes = 2**40

@@ -243,7 +243,7 @@ def test_apply_says_that_tiles_differ(tmp_path: Path, capsys: pytest.CaptureFixt
                 ]
             )
         assert exited.value.code == 0
-        assert ("normalises over the whole image" in capsys.readouterr().err) == differs
+        assert ("uses means over the whole image" in capsys.readouterr().err) == differs
         model.max_memory_bytes = limit
         assert model.runs_in_tiles(200, 40)
         assert (np.abs(model.run_pixels(image) - whole).max() > 1) == differs

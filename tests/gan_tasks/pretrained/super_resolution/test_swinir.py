@@ -291,6 +291,7 @@ def test_usage(tmp_path: Path, name: str) -> None:
     assert (usage.width, usage.spec.scale, usage.value_range) == (sizes.width, sizes.scale, (0, 1))
     assert (usage.spec.in_channels, usage.spec.out_channels) == (sizes.channels, sizes.channels)
     assert (usage.spec.size_multiple, usage.spec.tile_multiple) == (1, sizes.window)
+    assert usage.spec.global_statistics == bool(sizes.larger), "HAT has channel attention"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2)])
