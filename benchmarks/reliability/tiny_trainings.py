@@ -37,7 +37,8 @@ def tiny_options(task: str, folder: Path) -> str:
 def write_encoder(path: Path) -> None:
     """Write a VGG16 of random weights, up to the layer that stylization uses, so that nothing is downloaded."""
     generator = torch.Generator().manual_seed(0)
-    weights, inputs, place = {}, 3, 0
+    weights: dict[str, torch.Tensor] = {}
+    inputs, place = 3, 0
     for outputs, convs in zip(VGG_WIDTHS, CONVS_PER_BLOCK["vgg16"], strict=False):
         for _ in range(convs):
             weight = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
