@@ -1,14 +1,15 @@
-"""Trainings of every task that take a moment, for the trials of this folder."""
+"""Trainings of every task that take a moment, for the trials of this folder.
+
+It imports no torch, whose threads would be missing in the processes that the trials fork.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
-from gan_tasks.losses.perceptual import CONVS_PER_BLOCK
-from gan_tasks.networks.stylization import VGG_WIDTHS
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 ENCODER = "vgg16.safetensors"
 TINY = {
@@ -25,6 +26,8 @@ TINY = {
 """Options that make the training of each task small. {folder} is the place of the file of `write_encoder`."""
 TWO_SIDED = ("pix2pix", "cyclegan", "cut", "stylization")
 """The tasks that learn from two folders, A and B."""
+VGG16 = ((64, 2), (128, 2), (256, 3), (512, 1))
+"""Channels and convolutions of each block, of the last one only the first."""
 
 
 def tiny_options(task: str, folder: Path) -> str:
@@ -36,13 +39,13 @@ def tiny_options(task: str, folder: Path) -> str:
 
 def write_encoder(path: Path) -> None:
     """Write a VGG16 of random weights, up to the layer that stylization uses, so that nothing is downloaded."""
-    generator = torch.Generator().manual_seed(0)
-    weights: dict[str, torch.Tensor] = {}
+    rng = np.random.default_rng(0)
+    weights: dict[str, NDArray[np.float32]] = {}
     inputs, place = 3, 0
-    for outputs, convs in zip(VGG_WIDTHS, CONVS_PER_BLOCK["vgg16"], strict=False):
+    for outputs, convs in VGG16:
         for _ in range(convs):
-            weight = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
-            weights |= {f"features.{place}.weight": weight, f"features.{place}.bias": torch.zeros(outputs)}
+            weight = rng.standard_normal((outputs, inputs, 3, 3), np.float32) * np.float32((2 / (9 * inputs)) ** 0.5)
+            weights |= {f"features.{place}.weight": weight, f"features.{place}.bias": np.zeros(outputs, np.float32)}
             inputs, place = outputs, place + 2  # a ReLU follows each convolution
         place += 1  # and a pooling each block
     save_file(weights, path)
