@@ -11,7 +11,7 @@ from typing import Any
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.apps.suggestions import commands_for, resume_command
+from gan_tasks.apps.suggestions import commands_for, resume_command, use_command
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean, on_one_line
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
@@ -226,7 +226,7 @@ def ready_made_onnx_lines(path: Path) -> Iterator[str]:
     model = load_model(path)
     yield f"runs on {model.runs_on}, from {model.place}"
     yield from spec_lines(model.spec)
-    yield from suggested(commands_for(path, model.spec))
+    yield from suggested([use_command(path, model.spec)])
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

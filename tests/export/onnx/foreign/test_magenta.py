@@ -144,6 +144,7 @@ def test_it_is_listed_described_and_used_by_its_name(package: Path, capsys: pyte
     printed = capsys.readouterr().out
     for text in (MAGENTA.licence, "384 px", "use: stylize", "input style: image of any size", f"apply {NAME}"):
         assert text in printed
+    assert "gan-tasks export" not in printed
     assert main_code("apply", NAME, "photo.png", "out.png", "--style", "style.png") == 0
     assert f"{NAME} runs on" in (said := capsys.readouterr().err) and MAGENTA.licence in said and "384 px" in said
     assert read(package / "out.png").pixels.shape == (40, 30, 3)
