@@ -4,9 +4,9 @@
     python benchmarks/recipes.py unpaired --data FOLDER --minutes 30 --out runs/seasons -- --width 32 --d-width 32
 
 A recipe is a task with a preset. Each is first trained for a minute to see how many images it takes in a second; from
-that follows the number of epochs for `--minutes`, half of them at a falling learning rate. Runs that are there are
-resumed or left as they are, so the script can be stopped at any time and started again. What follows `--` goes to
-every training.
+that follows the number of epochs for `--minutes`, half of them at a falling learning rate. The script can be stopped
+at any time by Ctrl-C or SIGTERM: the training saves a checkpoint, and the same command continues it. What follows
+`--` goes to every training.
 
 At the end, each network of --features compares the recipes that were not trained with it: the mean and the range over
 the seeds of the kernel distance ×10³, and of L1 if there are pairs. `results.json` in --out has all figures.
@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -26,7 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_tasks.datasets.images import IMAGE_SUFFIXES
+
 CALIBRATION_S = 60
+PROGRAM = (sys.executable, "-m", "gan_tasks.apps.cli.main")
+STOPPED = 128 + signal.SIGTERM
+"""The exit code of a training that was stopped, and saved a checkpoint."""
 WORK = {
     "facades": ("pix2pix", ("paper", "modern", "projected")),
     "unpaired": ("cyclegan", ("paper", "modern", "projected")),
@@ -54,18 +61,29 @@ def recipes_of(kind: str) -> tuple[Recipe, ...]:
 
 
 def command(recipe: Recipe, data: Path, out: Path, seed: int, extra: Sequence[str]) -> list[str]:
-    program = [sys.executable, "-m", "gan_tasks.apps.cli.main", "train", recipe.task, "--data", str(data)]
-    return [*program, "--out", str(out), "--preset", recipe.preset, "--seed", str(seed), *extra]
+    """Return the arguments of gan-tasks that train a recipe."""
+    words = ["train", recipe.task, "--data", str(data), "--out", str(out), "--preset", recipe.preset]
+    return [*words, "--seed", str(seed), *extra]
 
 
-def train_for(arguments: list[str], seconds: float) -> None:
-    """Train, and end it after a time with a checkpoint, as Ctrl-C does."""
-    process = subprocess.Popen(arguments)
+def train(arguments: Sequence[str], seconds: float | None = None) -> None:
+    """Train to the end, or for some seconds. If this script is stopped, the training saves a checkpoint first.
+
+    Raises SystemExit if the training fails.
+    """
+    # In a session of its own it gets no Ctrl-C, only the signal that this script sends.
+    process = subprocess.Popen([*PROGRAM, *arguments], start_new_session=True)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode not in ((0,) if seconds is None else (0, STOPPED)):
+        raise SystemExit(f"`gan-tasks {shlex.join(arguments)}` ended with exit code {process.returncode}")
 
 
 def images_per_s(run: Path) -> float:
@@ -84,8 +102,9 @@ def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
     kept = options.out / f"{recipe.name}-images-per-s.json"
     if not kept.exists():
         run = options.out / f"{recipe.name}-calibration"
+        shutil.rmtree(run, ignore_errors=True)  # of a calibration that was stopped
         extra = [*options.extra, "--log-every-steps", "5"]
-        train_for(command(recipe, options.data, run, 0, extra), CALIBRATION_S)
+        train(command(recipe, options.data, run, 0, extra), CALIBRATION_S)
         kept.write_text(json.dumps(images_per_s(run)))
     speed = float(json.loads(kept.read_text()))
     minutes: float = options.minutes
@@ -93,10 +112,9 @@ def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
 
 
 def count_images(data: Path) -> int:
-    """Return the number of training images, those of B in a folder of two sides."""
-    train = data / "train"
-    folder = train / "B" if (train / "B").is_dir() else train
-    return sum(path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in folder.iterdir())
+    """Return the number of images in an epoch: those of the larger side, A or B, of the training images."""
+    sides = (data / "train" / side for side in "AB")
+    return max(sum(path.suffix.lower() in IMAGE_SUFFIXES for path in side.iterdir()) for side in sides)
 
 
 def train_all(options: argparse.Namespace) -> Iterator[tuple[Recipe, int, Path]]:
@@ -108,14 +126,14 @@ def train_all(options: argparse.Namespace) -> Iterator[tuple[Recipe, int, Path]]
         for recipe in recipes:
             run, decay = options.out / f"{recipe.name}-{seed}", epochs[recipe] // 2
             extra = [*options.extra, "--epochs", str(epochs[recipe]), "--decay-epochs", str(decay)]
-            arguments = command(recipe, options.data, run, seed, extra)
-            subprocess.run([*arguments, "--resume"] if run.exists() else arguments, check=True)
+            is_begun = (run / "config.json").exists()
+            train(["train", "--resume", str(run)] if is_begun else command(recipe, options.data, run, seed, extra))
             yield recipe, seed, run
 
 
 def measured(run: Path, options: argparse.Namespace, network: str, direction: str) -> dict[str, Any] | None:
     """Return the figures of a run by a feature network; None if the network cannot compare it."""
-    program = [sys.executable, "-m", "gan_tasks.apps.cli.main", "evaluate", str(run), "--data", str(options.data)]
+    program = [*PROGRAM, "evaluate", str(run), "--data", str(options.data)]
     weights = ["--features-weights", str(options.vgg16)] if network == "vgg16" and options.vgg16 else []
     out = ["--direction", direction, "--out", str(run / f"{direction}-by-{network}"), "--json"]
     done = subprocess.run([*program, "--features", network, *weights, *out], stdout=subprocess.PIPE, text=True)
@@ -144,8 +162,12 @@ def directions_of(recipe: Recipe) -> tuple[str, ...]:
     return ("a-to-b", "b-to-a") if recipe.task == "cyclegan" else ("a-to-b",)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s {facades,unpaired} --data DIR --out DIR [OPTIONS] [-- OPTIONS OF EVERY TRAINING]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("kind", choices=WORK, help="facades: pairs; unpaired: two folders A and B")
     parser.add_argument("--data", type=Path, required=True, help="folder with train and test")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
@@ -155,8 +177,14 @@ def main() -> None:
         "--features", nargs="+", default=["efficientnet-lite0", "vgg16"], help="networks that compare"
     )
     parser.add_argument("--vgg16", type=Path, help="weights of VGG16, for --features vgg16")
-    parser.add_argument("extra", nargs="*", help="options of every training, after --")
-    options = parser.parse_args()
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return parser.parse_args(arguments[:end], argparse.Namespace(extra=arguments[end + 1 :]))
+
+
+def main() -> None:
+    options = parsed(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     options.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, list[dict[str, Any] | None]]] = {network: {} for network in options.features}
     for recipe, _, run in train_all(options):

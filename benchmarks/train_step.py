@@ -21,7 +21,7 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -253,6 +253,26 @@ def measure(name: str, batch: int, size: int, options: argparse.Namespace) -> Me
     return Measured(taken, peaks, flops)
 
 
+def own_time_us(operation: Any, device: torch.device) -> float:
+    """Return the time of an operation of `key_averages`, without those that it calls; on a GPU that of its kernels.
+
+    Kernels have entries of their own beside the operation that started them: these count as 0.
+    """
+    if device.type == "cpu":
+        return float(operation.self_cpu_time_total)
+    return float(operation.self_device_time_total) if operation.device_type.name == "CPU" else 0.0
+
+
+def profile_lines(operations: Iterable[Any], device: torch.device) -> Iterator[str]:
+    """Yield the time of a step in all operations, and a table of those that take most of it."""
+    times = sorted(((own_time_us(each, device), each) for each in operations), key=lambda pair: -pair[0])
+    total = sum(time_us for time_us, _ in times)
+    yield f"{total / PROFILED_STEPS / 1000:,.0f} ms a step on {device}\n"
+    yield "| Operation | Of the step | Calls in a step |\n|---|---|---|"
+    for time_us, operation in times[:PROFILED_OPERATIONS]:
+        yield f"| `{operation.key}` | {time_us / total:.1%} | {operation.count / PROFILED_STEPS:,.0f} |"
+
+
 def profile(name: str, batch: int, size: int, options: argparse.Namespace) -> None:
     """Print the operations in which a step of gan-tasks spends most time, and how often each is called."""
     torch.manual_seed(0)
@@ -264,13 +284,11 @@ def profile(name: str, batch: int, size: int, options: argparse.Namespace) -> No
         with torch.profiler.profile() as profiler:
             for _ in range(PROFILED_STEPS):
                 step(x)
-    operations = sorted(profiler.key_averages(), key=lambda operation: -operation.self_cpu_time_total)
-    total = sum(operation.self_cpu_time_total for operation in operations)
-    print(f"\n{name}, {ROWS[name].network}, {size}², batch {batch}: {total / PROFILED_STEPS / 1000:,.0f} ms a step\n")
-    print("| Operation | Of the step | Calls in a step |\n|---|---|---|")
-    for operation in operations[:PROFILED_OPERATIONS]:
-        share = operation.self_cpu_time_total / total
-        print(f"| `{operation.key}` | {share:.1%} | {operation.count / PROFILED_STEPS:,.0f} |", flush=True)
+            if runtime.device.type == "cuda":
+                torch.cuda.synchronize()
+        print(f"\n{name}, {ROWS[name].network}, {size}², batch {batch}: ", end="")
+        for line in profile_lines(profiler.key_averages(), runtime.device):
+            print(line, flush=True)
 
 
 def row(name: str, batch: int, size: int, measured: Measured, peak: float) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
-from gan_tasks.pretrained import magenta
-from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
+from gan_tasks.pretrained.bundled import BUNDLED_MODELS, BundledModel, find_bundled
 from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES, weights_files
+
+if TYPE_CHECKING:
+    from gan_tasks.export.models.pretrained_model import PretrainedModel
+    from gan_tasks.export.onnx.foreign.magenta import MagentaModel
 
 NCNN_SUFFIX = ".param"
 """Suffix of a public ncnn checkpoint; the second file of it is a `.bin` beside the first."""
@@ -47,7 +50,7 @@ def load_model(
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
             file has only `eval`.
-        provider: name of the provider that runs an ONNX file, see `OnnxModel` and `export/onnx/providers.py`.
+        provider: name of the provider that runs ONNX files, see `OnnxModel` and `export/onnx/providers.py`.
         direction: direction of a run with several directions, such as b-to-a; by default that of its options.
         apart: whether an ONNX file is opened and run in a process of its own, with limits of time and memory. The
             command line and the server do so, as the origin of the file may be unknown.
@@ -57,11 +60,8 @@ def load_model(
     path = Path(path)
     is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
     bundled = None if is_run else find_bundled(path)
-    if str(path) == magenta.NAME and not path.exists():
-        from gan_tasks.export.onnx.foreign.magenta import MagentaModel
-
-        return MagentaModel(magenta.find(), device=device, provider=provider)
-    if provider != "auto" and (is_run or bundled or is_public_checkpoint(path)):
+    is_onnx = not is_run and (path.suffix.lower() == ".onnx" if bundled is None else bundled.is_onnx)
+    if provider != "auto" and not is_onnx and (is_run or bundled or is_public_checkpoint(path)):
         raise UserError(f"{path} is run by PyTorch: provider {provider} is for .onnx files, leave it out")
     if is_run:
         from gan_tasks.export.models.run_model import TrainedModel
@@ -69,28 +69,47 @@ def load_model(
         return TrainedModel(path, device=device, mode=mode, direction=direction)
     if direction:
         raise UserError(f"{path} has one direction only: --direction is for runs with both directions, leave it out")
-    if path.suffix.lower() == ".onnx":
-        if mode != "eval":
-            raise UserError(f"{path} runs in mode eval only: for mode {mode}, give the run folder")
+    if is_onnx and mode != "eval":
+        remedy = "leave out --mode" if bundled else f"for mode {mode}, give the run folder"
+        raise UserError(f"{path} runs in mode eval only: {remedy}")
+    if is_onnx and bundled is None:
         from gan_tasks.export.onnx.model import OnnxModel
 
         return OnnxModel(path, device=device, provider=provider, apart=apart)
-    if bundled or is_public_checkpoint(path):
+    if bundled:
+        return load_bundled(bundled, device=device, mode=mode, provider=provider)
+    if is_public_checkpoint(path):
         from gan_tasks.export.models.pretrained_model import PretrainedModel
 
-        model = PretrainedModel(bundled.find() if bundled else path, device=device, mode=mode)
-        if bundled:
-            package = bundled.package
-            model.title, model.notice, model.licence = bundled.name, package.notice, package.licence
-        return model
+        return PretrainedModel(path, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "contains no model"
-    names = [*(model.name for model in BUNDLED_MODELS), magenta.NAME]
+    names = [model.name for model in BUNDLED_MODELS]
     suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
     expected = (
         f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "
         f"({', '.join(suffixes)}), or the name of a ready-made model (`gan-tasks models` lists them)"
     )
     raise UserError(f"{path} {what}{nearest_model(path, names) or expected}")
+
+
+def load_bundled(
+    bundled: BundledModel, *, device: str, mode: Literal["eval", "train"], provider: str
+) -> MagentaModel | PretrainedModel:
+    """Load a ready-made model from its package, under its own name and with the notice of its project.
+
+    Raises UserError if the package is not installed.
+    """
+    model: MagentaModel | PretrainedModel
+    if bundled.is_onnx:
+        from gan_tasks.export.onnx.foreign.magenta import MagentaModel
+
+        model = MagentaModel(bundled.find().parent, device=device, provider=provider)
+    else:
+        from gan_tasks.export.models.pretrained_model import PretrainedModel
+
+        model = PretrainedModel(bundled.find(), device=device, mode=mode)
+    model.title, model.notice, model.licence = bundled.name, bundled.notice, bundled.package.licence
+    return model
 
 
 def nearest_model(path: Path, names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
+    from gan_tasks.tasks.stylization import Stylization, StylizationConfig
     from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig
     from gan_tasks.training.config import TrainConfig
     from gan_tasks.training.loop import resume, train
@@ -35,6 +36,8 @@ __all__ = [
     "Pix2Pix",
     "Pix2PixConfig",
     "PredictOptions",
+    "Stylization",
+    "StylizationConfig",
     "SuperResolution",
     "SuperResolutionConfig",
     "TrainConfig",
@@ -54,6 +57,8 @@ _HOME = {
     "InpaintingConfig": "gan_tasks.tasks.inpainting",
     "Pix2Pix": "gan_tasks.tasks.pix2pix",
     "Pix2PixConfig": "gan_tasks.tasks.pix2pix",
+    "Stylization": "gan_tasks.tasks.stylization",
+    "StylizationConfig": "gan_tasks.tasks.stylization",
     "SuperResolution": "gan_tasks.tasks.super_resolution",
     "SuperResolutionConfig": "gan_tasks.tasks.super_resolution",
     "TrainConfig": "gan_tasks.training.loop",

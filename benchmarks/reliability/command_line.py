@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny_trainings import TWO_SIDED, tiny_options
 
 from gan_tasks.apps.cli.main import COMMANDS, main
 from gan_tasks.apps.cli.options import Option, defaults_of, options_of
@@ -37,14 +38,6 @@ from gan_tasks.datasets.images import Picture, write
 from gan_tasks.tasks import TASKS
 from gan_tasks.training.config import TrainConfig
 
-TINY = {
-    "pix2pix": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
-    "cyclegan": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
-    "cut": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
-    "super-resolution": "--blocks 1 --width 4 --d-width 4 --scale 2 --crop-size 32 --batch-size 1 --perceptual 0",
-    "inpainting": "--width 4 --d-width 4 --batch-size 1 --load-size 0 --crop-size 64 64",
-}
-"""Options that make the training of each task small."""
 SHORT = "--max-steps 1 --workers 0 --device cpu --quiet"
 HOSTILE = (
     "",
@@ -101,8 +94,8 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     models = []
     for entry in TASKS:
         run, onnx = folder / "runs" / entry.name, folder / "onnx" / f"{entry.name}.onnx"
-        data = folder / "data" if entry.name in ("pix2pix", "cyclegan", "cut") else photos
-        train = f"train {entry.name} --data {data} --out {run} {TINY[entry.name]} {SHORT}"
+        data = folder / "data" if entry.name in TWO_SIDED else photos
+        train = f"train {entry.name} --data {data} --out {run} {tiny_options(entry.name, folder)} {SHORT}"
         for command in (train, f"export {run} {onnx}"):
             prepare(command)
         models += [run, onnx]
@@ -150,7 +143,8 @@ def train_command(rng: random.Random, files: dict[str, list[Path]], out: Path) -
     config: Any = entry.load().Config()
     options = [*options_of(config), *options_of(TrainConfig())]
     chosen = rng.sample(options, rng.randint(1, 4))
-    words = ["train", entry.name, "--data", str(data), "--out", str(out / "run"), *TINY[entry.name].split()]
+    words = ["train", entry.name, "--data", str(data), "--out", str(out / "run")]
+    words += tiny_options(entry.name, out.parent).split()
     return [*words, *SHORT.split(), *(word for option in chosen for word in spelled(option, rng, files, out))]
 
 

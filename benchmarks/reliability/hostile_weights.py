@@ -29,8 +29,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import SHORT, TINY, make_pairs, run_apart
+from command_line import SHORT, make_pairs, run_apart
 from hostile_pickles import HEAD, PLAIN, all_pickles, holding
+from tiny_trainings import TINY
 from torch import Tensor
 
 from gan_tasks.apps.web import server

@@ -33,14 +33,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import TINY
+from tiny_trainings import TWO_SIDED, tiny_options
 
 from gan_tasks.apps.cli.main import main, program
 from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.runs.checkpoint import list_checkpoints, load_state
 from gan_tasks.tasks import TASKS
 
-PAIRED = ("pix2pix", "cyclegan", "cut")
 LENGTH = {"super-resolution": "--epochs 1 --adversarial-epochs 1 --batch-size 1"}
 OFTEN = "--log-every-steps 1 --evaluate-every-steps 2 --checkpoint-every-steps 3 --sample-every-steps 4 --device cpu"
 SIZE = (64, 64)
@@ -148,7 +147,8 @@ class Reference:
         return list_checkpoints(self.run / "checkpoints")[-1].name
 
     def command(self, out: Path, workers: int) -> str:
-        options = f"{TINY[self.task]} {LENGTH.get(self.task, '--epochs 2 --decay-epochs 0')} {OFTEN}"
+        length = LENGTH.get(self.task, "--epochs 2 --decay-epochs 0")
+        options = f"{tiny_options(self.task, self.folder)} {length} {OFTEN}"
         return f"train {self.task} --data {self.data} --out {out} {options} --workers {workers}"
 
 
@@ -166,7 +166,7 @@ def train_references(folder: Path) -> list[Reference]:
     """Train in this process, so that each forked one finds all modules imported. One thread makes none to lose."""
     references = []
     for entry in TASKS:
-        reference = Reference(entry.name, folder, folder / ("pairs" if entry.name in PAIRED else "photos"))
+        reference = Reference(entry.name, folder, folder / ("pairs" if entry.name in TWO_SIDED else "photos"))
         try:
             main(shlex.split(f"{reference.command(reference.run, 0)} --quiet"))
         except SystemExit as ended:
@@ -419,7 +419,7 @@ class Bench:
         reference = self.rng.choice(self.references)
         out = self.place / f"out{self.count}"
         out.mkdir()
-        images = reference.data / "val" / ("A" if reference.task in PAIRED else "")
+        images = reference.data / "val" / ("A" if reference.task in TWO_SIDED else "")
         values = {
             "run": shutil.copytree(reference.run, out / "run"),
             "out": out,
@@ -429,6 +429,8 @@ class Bench:
         text = command.format(**values) + (" --direction a-to-b" if needs_direction(command, reference) else "")
         if reference.task == "inpainting" and command.startswith("apply"):
             text += f" --masks {images}"
+        if reference.task == "stylization" and command.startswith("apply"):
+            text += f" --style {images.parent / 'B' / '0.png'}"
         started = self.start(text, kind)
         deadline = time.monotonic() + self.rng.uniform(0, 4)
         while started.is_alive() and time.monotonic() < deadline:

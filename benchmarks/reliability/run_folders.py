@@ -21,8 +21,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from command_line import TINY, make_pairs, prepare, run_apart
+from command_line import make_pairs, prepare, run_apart
 from folder_changes import FolderChange, changes_of, remove
+from tiny_trainings import TINY, TWO_SIDED, tiny_options
 
 from gan_tasks.apps.web import server
 
@@ -60,9 +61,9 @@ class OpenedServer:
 def make_run(place: Path, task: str) -> tuple[Path, Path]:
     """Write data and a run of three steps with two checkpoints. Returns both folders."""
     pairs, run = make_pairs(place / "data"), place / "original" / "run"
-    data = pairs if task in ("pix2pix", "cyclegan", "cut") else pairs / "train" / "A"
+    data = pairs if task in TWO_SIDED else pairs / "train" / "A"
     options = "--max-steps 3 --workers 0 --device cpu --quiet --checkpoint-every-steps 2 --evaluate-every-steps 2"
-    train = f"train {task} --data {data} --out {run} {TINY[task]} {options} --hold-out 1"
+    train = f"train {task} --data {data} --out {run} {tiny_options(task, place)} {options} --hold-out 1"
     for command in (train, f"evaluate {run} --data {data}"):
         prepare(command, seconds=300)
     for pointer in ("best", "end-of-translation"):

@@ -111,7 +111,7 @@ def generator_of(model: TorchModel) -> Generator:
     if model.spec.use != "upscale" or len(generators) != 1:
         raise UserError(
             f"{model.title} is a model of {model.spec.task}, but this format is for models that upscale. Use "
-            "--format onnx for any model, or --format jy for pix2pix and CycleGAN"
+            "--format onnx for any model, or --format jy for pix2pix, CycleGAN and CUT"
         )
     try:
         to_basicsr(generators[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,10 @@ from gan_tasks.export.inference.video.parts import remove_parts
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.tiling import reporting_tiles
 from gan_tasks.progress import reported, track
+from gan_tasks.spec import Use
+
+IMAGES_ONLY: Mapping[Use, str] = {"inpaint": "inpaints", "stylize": "stylizes"}
+"""The uses that take no video, with their verbs."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Summary:
     kept: number of existing results of the same model and the same inputs.
     failures: inputs without a result, and inputs of which only a part could be read.
     videos: a description of each written video.
-    notes: remarks for the user about images; each begins with the input's path.
+    notes: remarks for the user about images and style pictures; each begins with the file's path.
     """
 
     written: int
@@ -202,7 +206,7 @@ def apply_to_files(
         kept=kept,
         failures=(*failures, *of_images.failures, *of_videos.failures),
         videos=of_videos.videos,
-        notes=of_images.notes,
+        notes=(*(style.notes if style is not None and images else ()), *of_images.notes),
     )
 
 
@@ -268,8 +272,10 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
     tiled, failures, summaries = list[bool](), list[Failure](), list[str]()
     for before, after in pairs:
         try:
-            if recipe.masks is not None or recipe.style is not None or recipe.options != PredictOptions():
-                raise UserError("masks, styles, --scale and --blend-weight are for images: leave them out for videos")
+            if (verb := IMAGES_ONLY.get(recipe.predictor.spec.use)) is not None:
+                raise UserError(f"{recipe.predictor.title} {verb} images only: give images")
+            if recipe.options != PredictOptions():
+                raise UserError("--scale and --blend-weight are for images: leave them out for videos")
             require_av()
             check_length(after)
             check_writable(after.parent)

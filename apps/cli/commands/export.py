@@ -190,11 +190,14 @@ def interpolate_networks(first: Path, second: Path, out: Path, *, alpha: float) 
 
 
 def load_torch(path: Path, direction: str) -> TorchModel:
-    """The model on the CPU. Raises UserError for an ONNX file, which is what comes out."""
+    """The model on the CPU. Raises UserError for ONNX files, which is what comes out."""
     from gan_tasks.export.load import load_model
     from gan_tasks.export.models.torch_model import TorchModel
+    from gan_tasks.pretrained.bundled import find_bundled
 
     model = load_model(path, device="cpu", direction=direction)
+    if find_bundled(path) and not isinstance(model, TorchModel):
+        raise UserError(f"{path} consists of ONNX files already, in {model.place}: give a model that PyTorch runs")
     if not isinstance(model, TorchModel):
         raise UserError(f"{path} is an exported model already: give the run or checkpoint that it was made from")
     return model

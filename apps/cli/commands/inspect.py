@@ -11,7 +11,7 @@ from typing import Any
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import OK, print_line
 from gan_tasks.apps.cli.options import Positional
-from gan_tasks.apps.suggestions import commands_for, resume_command
+from gan_tasks.apps.suggestions import commands_for, resume_command, use_command
 from gan_tasks.datasets.errors import UserError, counted, did_you_mean, on_one_line
 from gan_tasks.spec import ModelSpec
 from gan_tasks.tasks.own import option_for, option_of
@@ -58,7 +58,9 @@ def inspect(path: Path) -> Iterator[str]:
     elif bundled := find_bundled(path):
         yield f"ready-made model of {bundled.package.project}: {bundled.summary}"
         yield f"licence: {bundled.package.licence}; {bundled.package.licence_url}"
-        yield from weights_lines(bundled.find(), path)
+        if bundled.limit:
+            yield f"note: {bundled.limit}"
+        yield from (ready_made_onnx_lines(path) if bundled.is_onnx else weights_lines(bundled.find(), path))
     elif path.is_file() and kind_of(path) == "image":
         yield from image_lines(path)
     elif is_video(path) and path.is_file():
@@ -215,6 +217,16 @@ def weights_lines(path: Path, shown: Path) -> Iterator[str]:
         yield f"width: {usage.width}"
         yield from spec_lines(usage.spec)
         yield from suggested(commands_for(shown, usage.spec))
+
+
+def ready_made_onnx_lines(path: Path) -> Iterator[str]:
+    """What a ready-made model of ONNX files takes and gives. path: its name."""
+    from gan_tasks.export.load import load_model
+
+    model = load_model(path)
+    yield f"runs on {model.runs_on}, from {model.place}"
+    yield from spec_lines(model.spec)
+    yield from suggested([use_command(path, model.spec)])
 
 
 def tensor_lines(path: Path) -> Iterator[str]:

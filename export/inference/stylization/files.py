@@ -23,10 +23,12 @@ class StyleOfFiles:
     """The style of all results.
 
     inputs: the inputs of the model beside the image.
+    notes: remarks for the user about the style pictures; each begins with the picture's path.
     """
 
     files: StyleFiles
     inputs: Mapping[str, NDArray[Any]]
+    notes: tuple[str, ...] = ()
 
     def version(self, model_version: str) -> str:
         """Return the text that identifies results of this model with this style."""
@@ -42,7 +44,7 @@ class StyleOfFiles:
 def style_of(
     model: Model, files: StyleFiles, pairs: Sequence[tuple[Path, Path]], *, max_pixels: int | None = None
 ) -> StyleOfFiles | None:
-    """Read the style pictures; None for a model that does not stylize.
+    """Read the style pictures, in sRGB; None for a model that does not stylize.
 
     pairs: (input, output) paths. max_pixels: the most pixels of a picture.
 
@@ -61,9 +63,11 @@ def style_of(
     for _, after in pairs:
         if after.resolve() in given:
             raise UserError(f"{after} would replace a style picture: give another name for the result")
-    style = mix_styles([read(path, max_pixels=max_pixels).pixels for path in files.style], files.style_weights)
+    pictures = [read(path, max_pixels=max_pixels, keep_profiles=()) for path in files.style]
+    style = mix_styles([picture.pixels for picture in pictures], files.style_weights)
     strength = {STYLE_STRENGTH: np.array([files.style_strength])} if model.spec.find(STYLE_STRENGTH) else {}
-    return StyleOfFiles(files, {STYLE: style, **strength})
+    notes = (f"{path}: {note}" for path, picture in zip(files.style, pictures, strict=True) for note in picture.notes)
+    return StyleOfFiles(files, {STYLE: style, **strength}, tuple(notes))
 
 
 def without_styles(pairs: Sequence[tuple[Path, Path]], files: StyleFiles) -> list[tuple[Path, Path]]:

@@ -18,9 +18,10 @@ from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.onnx.file import OnnxFileError, read_onnx
 from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.providers import Session
-from gan_tasks.pretrained.magenta import LICENCE, NAME, NOTICE, PREDICT, TRANSFORM
 from gan_tasks.spec import InputSpec, ModelSpec
 
+PREDICT, TRANSFORM = "arbitrary_predict.onnx", "arbitrary_transform.onnx"
+"""Names of the two files in their folder."""
 MOST_SQUARES = 8
 """Most squares that a style picture is cut to."""
 SPEC = ModelSpec(
@@ -45,10 +46,11 @@ class MagentaModel(Model):
     Raises OnnxFileError for files that are not these networks.
     """
 
+    has_constant_memory = True
+
     def __init__(self, folder: Path, *, device: str = "auto", provider: str = "auto") -> None:
-        self.spec, self.title, self.source, self.notice, self.licence = SPEC, NAME, NAME, NOTICE, LICENCE
-        self.files = folder / PREDICT, folder / TRANSFORM
-        self.place = str(folder)
+        self.spec, self.files = SPEC, (folder / PREDICT, folder / TRANSFORM)
+        self.title, self.source, self.place = folder.name, TRANSFORM, str(folder)
         self._predict, self._transform = (
             open_session(read_onnx(file), device=device, provider=provider) for file in self.files
         )

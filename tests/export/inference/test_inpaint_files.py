@@ -75,6 +75,23 @@ def test_one_image_with_a_mask(
     assert "1 image written" in capsys.readouterr().err
 
 
+def test_a_video_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"a video")
+    write(tmp_path / "mask.png", mask_of())
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "apply",
+                str(model),
+                *(str(tmp_path / n) for n in ("clip.mp4", "o.mp4")),
+                "--mask",
+                f"{tmp_path}/mask.png",
+            ]
+        )
+    assert ended.value.code == BAD_INPUT
+    assert "inpaints images only: give images" in capsys.readouterr().err
+
+
 def test_threshold_inversion_and_dilation_of_masks(model: Path, image: Path, tmp_path: Path) -> None:
     levels = np.full((*SIZE, 1), 200, np.uint8)
     levels[PLACE] = 100

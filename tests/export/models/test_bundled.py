@@ -27,6 +27,7 @@ BAD_INPUT = 2
 
 
 OF_REAL_ESRGAN = [model for model in BUNDLED_MODELS if model.package == REAL_ESRGAN]
+OF_TORCH = [model for model in BUNDLED_MODELS if not model.is_onnx]
 OF_NCNN = [model for model in BUNDLED_MODELS if model.file.endswith(".param")]
 
 needs_package = pytest.mark.skipif(
@@ -77,7 +78,7 @@ def test_outputs_equal_those_of_ncnn(bundled: BundledModel) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bundled", BUNDLED_MODELS, ids=lambda bundled: bundled.name)
+@pytest.mark.parametrize("bundled", OF_TORCH, ids=lambda bundled: bundled.name)
 def test_the_list_says_what_is_in_the_packages(bundled: BundledModel) -> None:
     skip_without(bundled)
     file = bundled.find()

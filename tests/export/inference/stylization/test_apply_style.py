@@ -14,7 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, write
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, icc, read, write
+from gan_tasks.datasets.images.colour_spaces import SRGB_CURVE, Primaries, rgb_profile
 from gan_tasks.datasets.images.pixels import REC_601
 from gan_tasks.export.inference.predictor import PredictOptions, Predictor
 from gan_tasks.export.inference.stylization.options import StylizeOptions
@@ -126,6 +127,34 @@ def test_what_does_not_fit_is_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said
     assert np.array_equal(read(folder / "out.png").pixels, read(folder / "red.png").pixels)
+
+
+def test_a_video_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence names no option that the model needs."""
+    (folder / "clip.mp4").write_bytes(b"a video")
+    words = ("--style", folder / "red.png", "--preserve-colour")
+    assert main_code("apply", folder / "tint.onnx", folder / "clip.mp4", folder / "out.mp4", *words) == 2
+    assert "Tint stylizes images only: give images" in (said := capsys.readouterr().err) and "leave" not in said
+
+
+def test_a_style_picture_with_a_profile_is_converted_to_srgb(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A profile that cannot be used is ignored, which is said."""
+    p3 = rgb_profile(SRGB_CURVE, Primaries((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)))
+    colour = read(folder / "red.png").pixels[:1, :1]
+    write(folder / "wide.png", Picture(read(folder / "red.png").pixels, icc_profile=p3))
+    image, in_srgb = (
+        read(folder / "photos" / "a.png").pixels,
+        read(folder / "wide.png", keep_profiles=()).pixels[:1, :1],
+    )
+    assert np.abs(in_srgb.astype(int) - colour).max() > 10
+    for expected, note in ((in_srgb, ""), (colour, "wide.png: its colour profile")):
+        words = (folder / "photos" / "a.png", folder / "out.png", "--overwrite", "--style", folder / "wide.png")
+        assert main_code("apply", folder / "tint.onnx", *words) == 0
+        assert np.abs(read(folder / "out.png").pixels - tinted(image, expected.astype(float))).max() <= 1
+        assert ("profile" in (said := capsys.readouterr().err)) == bool(note) and note in said
+        monkeypatch.setattr(icc, "MAX_PROFILE_BYTES", 100)
 
 
 def test_a_model_without_style_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

