@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -104,9 +105,7 @@ def inpainters() -> dict[str, State]:
     blur = {"synthesis.b8.upsample.filter.weight": 4 * blur_of_each(torch.zeros(1, 3, 1, 1)).clone()}
     return {
         "deepfill": published(deepfill_v2(3, width=8), deepfill.generator_names(deepfill.NESTED)),
-        "deepfill-flat": published(
-            deepfill_v2(3, width=8, tensorflow=True), deepfill.generator_names(deepfill.FLAT)
-        ),
+        "deepfill-flat": published(deepfill_v2(3, width=8, tensorflow=True), deepfill.generator_names(deepfill.FLAT)),
         "lama": published(Lama(fourier), lama_names(2, 1)),
         "migan": {**published(MiGan(3, [2, 2]), migan_names(2)), **blur},
     }
@@ -144,3 +143,15 @@ def to_cut(discriminator: PatchDiscriminator) -> dict[str, Tensor]:
     state = published(discriminator, cut.patch_names(2))
     filters = {f"model.{layer}.filt": cut.PUBLISHED_DOWN.repeat(width, 1, 1, 1) for layer, width in ((2, 2), (6, 4))}
     return {**state, **filters}
+
+
+def repeated(state: State, number: int, times: int, most: int) -> dict[str, Tensor]:
+    """Add tensors whose names count on from 0 in one of the numbers, the first, the second …"""
+    numbered: dict[tuple[str, str], Tensor] = {}
+    for key, tensor in state.items():
+        places = list(re.finditer(r"\d+", key))
+        if len(places) > number:
+            start, end = places[number].span()
+            numbered.setdefault((key[:start], key[end:]), tensor)
+    added = {f"{before}{i}{after}": tensor for i in range(times) for (before, after), tensor in numbered.items()}
+    return dict([*state.items(), *added.items()][:most])

@@ -22,7 +22,7 @@ Network = TypeVar("Network", bound=nn.Module)
 MAX_LAYERS = 256
 """Most blocks or layers of one kind that a network may have. The largest public one has 32."""
 MAX_CHANNELS = 1 << 16
-"""Most inputs or outputs of a convolution. The largest public one has 2,048."""
+"""Most inputs or outputs of a convolution. Those of public networks have up to a few thousand."""
 MAX_PARAMETERS = 500_000_000
 """Most numbers that a network may have. The largest public one has 183 million."""
 INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

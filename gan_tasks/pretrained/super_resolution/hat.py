@@ -35,7 +35,9 @@ def is_hat(state: State) -> bool:
 def build_hat(state: State) -> WindowTransformer:
     sizes = frame_sizes(state)
     window = sizes["window"]
-    larger = checked_count(table_side(state, OVERLAP_TABLE) + 1 - window, "pixels in an overlapping window", MAX_LARGER)
+    larger = checked_count(
+        table_side(state, OVERLAP_TABLE) + 1 - window, "pixels in an overlapping window", MAX_LARGER
+    )
     if larger < window or (larger - window) % 2:
         raise UserError(
             f"its windows have {window} px and the overlapping ones {larger}: expected an even number of px more"
