@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,20 +71,20 @@ def translators() -> dict[str, State]:
 
 
 def upscalers() -> dict[str, State]:
-    plk = {"width": 4, "blocks": 1, "kernel": 3, "scale": 2}
+    plk = partial(realplksr, width=4, blocks=1, kernel=3, scale=2)
     return {
         "rrdb": to_basicsr(rrdb(3, 3, scale=4, width=4, growth=2, blocks=1)),
         "srvgg": to_basicsr(srvgg(3, 3, scale=2, width=4, convs=1)),
         "msrresnet": to_basicsr(msr_resnet(3, 3, scale=4, width=4, blocks=1)),
         "span": to_basicsr(span(3, 3, scale=2, width=4, blocks=1)),
-        "realplksr": to_basicsr(realplksr(**plk)),
-        "realplksr-dysample": to_basicsr(realplksr(**plk, norm="group", dysample_groups=3)),
+        "realplksr": to_basicsr(plk()),
+        "realplksr-dysample": to_basicsr(plk(norm="group", dysample_groups=3)),
         "cugan": {**RealCugan(scale=4, widths=Widths(8, 8, 8, 8)).state_dict(), VARIANT_MARKER: torch.zeros(1)},
     }
 
 
 def transformers() -> dict[str, State]:
-    frame = {"width": 4, "depths": (2,), "heads": (2,), "window": 2, "hidden": 4, "features": 4, "scale": 2}
+    frame: dict[str, Any] = {"width": 4, "depths": (2,), "heads": (2,), "window": 2, "hidden": 4, "features": 4}
     groups = (GroupSize(2, 1, 2),)
     dual = dat(scale=2, groups=groups, block=BlockSize(32, 4, Window(2, 4), True), tail_width=4)
     positions = f"{FIRST_BLOCK}.attn.relative_position_index"
@@ -92,9 +94,9 @@ def transformers() -> dict[str, State]:
             **published(dual, dat_names(list(groups), bottleneck=False, ups=1, is_direct=False)),
             "layers.0.blocks.0.attn.attns.0.rpe_biases": torch.tensor([[0.0, 0.0], [1.0, 3.0]]),
         },
-        "hat": published(hat(**frame, larger=4, compressed=2, squeezed=1), frame_names("pixelshuffle", 2)),
+        "hat": published(hat(**frame, scale=2, larger=4, compressed=2, squeezed=1), frame_names("pixelshuffle", 2)),
         "swinir": {
-            **published(swinir(**frame), frame_names("pixelshuffle", 2)),
+            **published(swinir(**frame, scale=2), frame_names("pixelshuffle", 2)),
             positions: window_positions(2, torch.device("cpu")),
         },
     }

@@ -32,7 +32,8 @@ def build_dat(state: State) -> Generator:
     hidden = len(tensor_of(state, f"{FIRST_BLOCK}ffn.fc1.weight", 2))
     block = BlockSize(width, hidden, find_window(state), qkv_bias=f"{FIRST_BLOCK}attn.qkv.bias" in state)
     bottleneck = "conv_after_body.0.weight" in state
-    tail_width, steps = None, ()
+    tail_width = None
+    steps: tuple[int, ...] = ()
     if "conv_last.weight" in state:
         _, tail_width = conv_channels(state, "conv_last")
         steps = read_steps(state, tail_width)

@@ -142,12 +142,15 @@ EMPTY_FILTER = {"synthesis.b8.upsample.filter.weight": torch.ones(3, 0, 4, 4)}
     ("name", "change", "says"),
     [
         ("migan", EMPTY_FILTER, "not the filter"),
-        ("dat", {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(2, 3, dtype=torch.bool)}, "sides of a win"),
+        (
+            "dat",
+            {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(2, 3).to(torch.float8_e4m3fn)},
+            "sides of a win",
+        ),
         ("dat", {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(0, 2)}, "n.pth looks"),
         ("cut-sampler", {"mlp_0.0.weight": torch.ones(0, 3)}, "not a matrix"),
-        ("multiscale", {"scale0_layer0.0.weight": torch.ones(2)}, "n.pth looks"),
         ("deepfill-discriminator", {"conv2.conv_sn.weight": torch.ones(())}, "conv2.conv_sn.weight is a single"),
-        ("srvgg", {"body.1.weight": torch.ones(5).to(torch.float8_e4m3fn)}, "body.1.weight is 5"),
+        ("srvgg", {"body.1.weight": torch.full((4,), math.nan).to(torch.float8_e4m3fn)}, "are NaN"),
     ],
 )
 def test_tensors_of_other_shapes_and_types_are_refused(
