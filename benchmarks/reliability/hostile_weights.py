@@ -31,29 +31,20 @@ import numpy as np
 import torch
 from command_line import SHORT, make_pairs, run_apart
 from hostile_pickles import HEAD, PLAIN, all_pickles, holding
+from published_networks import State, published_networks, repeated
 from tiny_trainings import TINY
-from torch import Tensor
 
 from gan_tasks.apps.web import server
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.export.formats.basicsr import to_basicsr
-from gan_tasks.export.formats.jy import to_jy
-from gan_tasks.networks.discriminators import PatchDiscriminator, SNPatchDiscriminator, UNetDiscriminator
-from gan_tasks.networks.inpainting.deepfill import deepfill_v2
-from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srvgg
-from gan_tasks.networks.translation import resnet, unet
+from gan_tasks.networks.super_resolution.convolutional import srvgg
 from gan_tasks.pretrained.conversion import rename_modules
-from gan_tasks.pretrained.inpainting import deepfill
-from gan_tasks.pretrained.super_resolution import esrgan
 from gan_tasks.pretrained.super_resolution.srvgg import srvgg_names
-from gan_tasks.pretrained.translation import jy
 
 SECONDS, MEMORY_BYTES, ADDRESS_BYTES = 10.0, 10**9, 8 * 10**9
 EXPORT_SECONDS = 30.0
 """Of an export, which takes 20 s for DeepFill on a busy machine."""
 HUGE = (0, 100_000, 2**31, 2**62)
 """Sizes that are put in place of those of a tensor."""
-State = Mapping[str, Tensor]
 
 
 def zip_of(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -272,30 +263,6 @@ def ncnn_files() -> Iterator[tuple[str, bytes]]:
     yield "zeros", bytes(1000)
 
 
-def families() -> dict[str, State]:
-    """A small network of each family, with its published names."""
-    inpainter = deepfill_v2(3, width=8).state_dict()
-    flat = deepfill_v2(3, width=8, tensorflow=True).state_dict()
-    sn = rename_modules(SNPatchDiscriminator(5, width=4).state_dict(), deepfill.discriminator_names())
-    return {
-        "unet": to_jy(unet(3, 3, width=2, downs=5)),
-        "resnet": to_jy(resnet(3, 3, width=2, blocks=2)),
-        "hd": to_jy(resnet(3, 3, width=2, downs=3, blocks=2)),
-        "patch": rename_modules(
-            PatchDiscriminator(3, width=2).state_dict(), jy.patch_names(3, ours="", published="model.")
-        ),
-        "unet-discriminator": rename_modules(
-            UNetDiscriminator(3, width=2).state_dict(), esrgan.unet_discriminator_names()
-        ),
-        "rrdb": to_basicsr(rrdb(3, 3, scale=4, width=4, growth=2, blocks=1)),
-        "srvgg": to_basicsr(srvgg(3, 3, scale=2, width=4, convs=1)),
-        "msrresnet": to_basicsr(msr_resnet(3, 3, scale=4, width=4, blocks=1)),
-        "deepfill": rename_modules(inpainter, deepfill.generator_names(deepfill.NESTED)),
-        "deepfill-flat": rename_modules(flat, deepfill.generator_names(deepfill.FLAT)),
-        "deepfill-discriminator": {key: tensor for key, tensor in sn.items() if not key.endswith("_v")},
-    }
-
-
 def networks(state: State) -> Iterator[tuple[str, bytes]]:
     """A family's network with one size of one tensor changed, with one number of a name, and with odd numbers."""
     yield "good", torch_bytes(dict(state))
@@ -335,6 +302,9 @@ def networks(state: State) -> Iterator[tuple[str, bytes]]:
         for new in ("99999999", "9" * 400, "-1", "٣", "1e9", "0" * 300 + old):
             renamed = {key.replace(f".{old}.", f".{new}."): tensor for key, tensor in state.items()}
             yield f"numbered-{old}-{new[:8]}", torch_bytes({**state, **renamed})
+    for number in range(3):
+        yield f"counted-on-{number}", torch_bytes(repeated(state, number, 300, most=3_000))
+    yield "counted-on-twice", torch_bytes(repeated(repeated(state, 0, 300, most=3_000), 1, 300, most=6_000))
     yield "deep-names", torch_bytes({f"{'module.' * 60}{key}": tensor for key, tensor in state.items()})
 
 
@@ -409,7 +379,7 @@ def make_files(folder: Path, canary: Path) -> Iterator[Path]:
         (folder / f"ncnn-{name}.bin").write_bytes(bytes(100))
         yield from written(f"ncnn-{name}.param", data)
         (folder / f"ncnn-{name}.bin").unlink()
-    for family, state in families().items():
+    for family, state in published_networks().items():
         for name, data in networks(state):
             yield from written(f"network-{family}-{name}.pth", data)
     places = folder / "places"

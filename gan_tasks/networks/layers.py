@@ -81,7 +81,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
                 x.shape[-2:], self.stride, self.padding, self.kernel_size, self.output_padding, strict=True
             )
         )
-        precise = columns.to(torch.promote_types(columns.dtype, torch.float32))
+        precise = at_least_float32(columns)
         image = functional.fold(precise, size, self.kernel_size, padding=self.padding, stride=self.stride)
         image = image.to(columns.dtype)
         return image if self.bias is None else image + self.bias.to(image.dtype).view(-1, 1, 1)
@@ -217,3 +217,8 @@ class _BatchNormOfEach(torch.autograd.Function):
         if weight is None:
             return torch.cat(of_x), None, None, None
         return torch.cat(of_x), torch.stack(of_weight).sum(0), torch.stack(of_bias).sum(0), None
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Convert half precision to float32, and leave float64 as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

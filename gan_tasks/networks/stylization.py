@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import init_convs, pad_to_multiple
-from gan_tasks.networks.layers import Conv2d, ReflectionPad2d
+from gan_tasks.networks.layers import Conv2d, ReflectionPad2d, at_least_float32
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -43,7 +43,7 @@ def decoder_widths(width: int) -> tuple[int, int, int]:
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of features over H and W, each N×C×1×1 float32."""
+    """Mean and standard deviation of features over H and W, each N×C×1×1, float32 or float64."""
 
     mean: Tensor
     deviation: Tensor
@@ -198,7 +198,7 @@ def cropped(x: Tensor, height: int, width: int) -> Tensor:
 
 def statistics(features: Tensor) -> Statistics:
     """Return mean and standard deviation of N×C×H×W features over H and W. The variance is the unbiased one."""
-    features = features.float()
+    features = at_least_float32(features)
     count = features.shape[-2] * features.shape[-1]
     mean = features.mean(dim=(2, 3), keepdim=True)
     variance = (features - mean).square().sum(dim=(2, 3), keepdim=True) / (count - 1)
@@ -210,11 +210,12 @@ def with_statistics(features: Tensor, wanted: Statistics, strength: Tensor | Non
 
     strength: N×1, the share of the new features from 0 to 1; the rest is the features as they were.
     """
-    mean, deviation = statistics(features)
-    mixed = (features.float() - mean) / deviation * wanted.deviation + wanted.mean
+    precise = at_least_float32(features)
+    mean, deviation = statistics(precise)
+    mixed = (precise - mean) / deviation * wanted.deviation + wanted.mean
     if strength is not None:
-        share = strength.float()[..., None, None]
-        mixed = share * mixed + (1 - share) * features.float()
+        share = strength.to(precise.dtype)[..., None, None]
+        mixed = share * mixed + (1 - share) * precise
     return mixed.to(features.dtype)
 
 

@@ -21,6 +21,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 MAX_LAYERS = 256
 """Most blocks or layers of one kind that a network may have. The largest public one has 32."""
+MAX_CHANNELS = 1 << 16
+"""Most inputs or outputs of a convolution. Those of public networks have up to a few thousand."""
 MAX_PARAMETERS = 500_000_000
 """Most numbers that a network may have. The largest public one has 183 million."""
 INSTANCE_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -104,18 +106,25 @@ def find_norm(state: State) -> Norm:
 def conv_channels(state: State, module: str) -> tuple[int, int]:
     """Return the first two sizes of a convolution's weight: (outputs, inputs), or (inputs, outputs) if transposed.
 
-    Raises UserError if the module is no convolution.
+    Raises UserError if the module is no convolution, or has more than MAX_CHANNELS.
     """
     weight = state.get(f"{module}.weight")
     if weight is None or weight.ndim != 4 or not weight.numel():
         raise UserError(f"{module}.weight is {describe(weight)}, expected the weight of a convolution")
+    if max(weight.shape[:2]) > MAX_CHANNELS:
+        raise UserError(f"{module}.weight is {describe(weight)}, expected at most {MAX_CHANNELS:,} channels")
     return weight.shape[0], weight.shape[1]
 
 
 def checked_count(count: int, what: str, most: int = MAX_LAYERS) -> int:
-    """Return a number of blocks or layers. Raises UserError if it is larger than that of any network."""
+    """Return a number of blocks or layers. Raises UserError if it is negative, or larger than that of any network.
+
+    A difference of the numbers in names is negative where layers are missing.
+    """
     if count > most:
         raise UserError(f"it has {count:,} {what}, expected at most {most}")
+    if count < 0:
+        raise UserError(f"it has too few layers: those with names leave {count} {what}")
     return count
 
 
@@ -144,7 +153,7 @@ def assemble(make: Callable[[], Network], names: ModuleNames, state: State) -> N
             continue  # Files from before PyTorch 0.4.1 have no counter; it then starts from 0.
         if wanted is None or found is None or wanted.shape != found.shape:
             raise UserError(f"{key} is {describe(found)} where {describe(wanted)} was expected")
-        if found.is_floating_point() and not found.isfinite().all():
+        if found.is_floating_point() and not found.float().isfinite().all():
             raise UserError(
                 f"{key} has values that are NaN or infinite: its training diverged, or the file is damaged. "
                 "Download it again, or give an earlier checkpoint"

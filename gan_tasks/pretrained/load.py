@@ -122,9 +122,9 @@ def load_pretrained(path: Path | str) -> Pretrained:
     architecture = chosen.architecture
     try:
         network = architecture.build(chosen.state.tensors).eval().requires_grad_(False)
-    except UserError as error:
+        usage = architecture.usage(network) if architecture.usage else None
+    except ValueError as error:  # a UserError, or that of a network or specification with such sizes
         raise UserError(f"{path} looks like a {architecture.title}, but {error}") from error
-    usage = architecture.usage(network) if architecture.usage else None
     return Pretrained(network, architecture, usage, describe_choice(chosen.state, others))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gan_tasks.networks.layers import Conv2d, ReflectionPad2d
+from gan_tasks.networks.layers import Conv2d, ReflectionPad2d, at_least_float32
 
 
 class Channels(NamedTuple):
@@ -110,16 +110,11 @@ class FourierUnit(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = at_least_float32(x)
+        x = at_least_float32(x)  # there is no Fourier transform of every size in half precision
         make = MatrixTransform if torch.compiler.is_exporting() else FastTransform
         transform = make(x)
         spectrum = self.activation(self.norm(self.conv(transform.spectrum_of(x))))
         return transform.image_of(at_least_float32(spectrum))
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Convert half precision, for which there is no Fourier transform of every size."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FastTransform:

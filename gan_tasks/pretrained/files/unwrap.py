@@ -83,13 +83,15 @@ def find_state_dicts(content: Any) -> list[StateDict]:
 def split_by_prefix(state: StateDict) -> Iterator[StateDict]:
     """Yield the parts of a state dict whose keys begin with the same word, without that word.
 
+    A marker beside them is in each part, because it may say what that part is.
     There are none if there are more than MAX_PARTS: then the words number something else than networks.
     """
+    marker = {key: tensor for key, tensor in state.tensors.items() if key == VARIANT_MARKER}
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.tensors.items():
         prefix, _, rest = key.partition(".")
         if rest:
-            parts.setdefault(prefix, {})[rest] = tensor
+            parts.setdefault(prefix, dict(marker))[rest] = tensor
     for prefix, tensors in parts.items() if len(parts) <= MAX_PARTS else ():
         part = _cleaned(_join(state.name, prefix), tensors, state.is_averaged)
         raw = parts.get(prefix.removesuffix("_ema"), {})

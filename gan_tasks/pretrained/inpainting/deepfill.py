@@ -163,7 +163,7 @@ def with_singular_vectors(state: State) -> dict[str, Tensor]:
     full = dict(state)
     for key, u in state.items():
         weight = state.get(key.removesuffix("_u"))
-        if not key.endswith(".weight_u") or weight is None or u.numel() != len(weight):
+        if not key.endswith(".weight_u") or weight is None or weight.ndim != 4 or u.numel() != len(weight):
             continue  # `assemble` raises the error.
         v = weight.float().flatten(1).T @ u.float().flatten()
         full |= {key: u.flatten(), key.replace("weight_u", "weight_v"): v / v.square().sum()}

@@ -21,6 +21,8 @@ from gan_tasks.pretrained.conversion import (
 from gan_tasks.spec import InputSpec, ModelSpec
 
 STEM = "model.1"
+MAX_HALVINGS = 8
+"""Most halvings of the size. The published networks have 3; each doubles the multiple of the size."""
 
 FOURIER_NAMES = {
     "from_local.to_local.1": "ffc.convl2l",
@@ -60,7 +62,7 @@ def lama_names(halvings: int, blocks: int) -> dict[str, str]:
 
 
 def build_lama(state: State) -> Lama:
-    halvings = count_layers(state, 2, "ffc")
+    halvings = checked_count(count_layers(state, 2, "ffc"), "halvings", MAX_HALVINGS)
     blocks = count_layers(state, 2 + halvings, "conv1.ffc")
     if halvings == 0:
         raise UserError(f"{STEM} is followed by no downsampling layer model.2.ffc")

@@ -55,7 +55,7 @@ def build_migan(state: State) -> MiGan:
     side = found[0] if len(found) == 1 else 0
     allowed = [LOWEST_RESOLUTION * 2**level for level in range(1, int(math.log2(LARGEST_SIDE)) - 1)]
     if side not in allowed:
-        raise UserError(f"it has first layers encoder.bN.fromrgb for N in {found}: expected one of {allowed}")
+        raise UserError(f"it has first layers encoder.bN.fromrgb for N in {found[:4]}: expected one of {allowed}")
     levels = allowed.index(side) + 2
     names = migan_names(levels)
     widths = [conv_channels(state, names[f"encoder.{level}.keep.depthwise"])[0] for level in range(levels)]
@@ -72,13 +72,13 @@ def without_constants(state: State) -> dict[str, Tensor]:
         end = next((end for end in CONSTANTS if key.endswith(f".{end}")), None)
         if end is None:
             kept[key] = tensor
-        elif tensor.ndim != 4 or not torch.equal(tensor.float(), constant(end, tensor.float())):
+        elif tensor.ndim != 4 or not tensor.numel() or not torch.equal(tensor.float(), constant(end, tensor.float())):
             raise UserError(f"{key} is not the filter that the published code has there")
     return kept
 
 
 def constant(end: str, like: Tensor) -> Tensor:
-    """Return the constant of a name, of the shape of `like`, which has four dimensions."""
+    """Return the constant of a name, of the shape of `like`, which has four dimensions and is not empty."""
     blur = blur_of_each(like[:1]).to(like)[:1]
     match end:
         case "downsample.filter.weight":

@@ -19,6 +19,7 @@ from gan_tasks.pretrained.conversion import (
     describe,
     rename_modules,
 )
+from gan_tasks.pretrained.super_resolution.swinir import read_steps
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 FIRST_BLOCK = "layers.0.blocks.0."
@@ -40,22 +41,18 @@ def build_dat(state: State) -> Generator:
     hidden = len(tensor_of(state, f"{FIRST_BLOCK}ffn.fc1.weight", 2))
     block = BlockSize(width, hidden, find_window(state), qkv_bias=f"{FIRST_BLOCK}attn.qkv.bias" in state)
     bottleneck = "conv_after_body.0.weight" in state
-    tail_width, ups = None, 0
-    scale = 1
+    tail_width = None
+    steps: tuple[int, ...] = ()
     if "conv_last.weight" in state:
         _, tail_width = conv_channels(state, "conv_last")
-        while f"upsample.{2 * ups}.weight" in state:
-            grown, _ = conv_channels(state, f"upsample.{2 * ups}")
-            scale *= math.isqrt(grown // tail_width)
-            ups += 1
-        if scale != 3 and scale.bit_count() != 1:
-            raise UserError(f"its scale is {scale}: expected 3 or a power of 2")
+        steps = read_steps(state, tail_width)
+        scale = math.prod(steps)
     else:
         outputs, _ = conv_channels(state, "upsample.0")
         scale = math.isqrt(outputs // channels)
     return assemble(
         lambda: dat(channels, scale=scale, groups=groups, block=block, bottleneck=bottleneck, tail_width=tail_width),
-        dat_names(groups, bottleneck=bottleneck, ups=ups, is_direct=tail_width is None),
+        dat_names(groups, bottleneck=bottleneck, ups=len(steps), is_direct=tail_width is None),
         {key: tensor for key, tensor in state.items() if key.rpartition(".")[2] not in CONSTANTS},
     )
 
@@ -63,12 +60,13 @@ def build_dat(state: State) -> Generator:
 def find_groups(state: State, width: int) -> list[GroupSize]:
     """Return the sizes of the residual groups."""
     found = {match.groups() for match in map(BLOCK.match, state) if match}
+    checked_count(len(found), "blocks")
     blocks = Counter(group for group, _ in found)
 
     def find_group(number: int) -> GroupSize:
         first = f"layers.{number}.blocks.0.attn.attns.0.pos.pos3.2.weight"
         spatial_heads = channel_heads = len(tensor_of(state, first, 2))
-        count = checked_count(blocks[str(number)], "blocks in a group")
+        count = blocks[str(number)]
         if count > 1:
             channel_heads = len(tensor_of(state, f"layers.{number}.blocks.1.attn.temperature", 3))
         if width % (2 * spatial_heads) or width % channel_heads:
@@ -78,14 +76,14 @@ def find_groups(state: State, width: int) -> list[GroupSize]:
             )
         return GroupSize(count, spatial_heads, channel_heads)
 
-    return [find_group(number) for number in range(checked_count(len(blocks), "groups"))]
+    return [find_group(number) for number in range(len(blocks))]
 
 
 def find_window(state: State) -> Window:
     """Return the window of the first half of the channels. The largest offsets in it are its sides less 1."""
     key = f"{FIRST_BLOCK}attn.attns.0.rpe_biases"
     offsets = tensor_of(state, key, 2)
-    sides = [int(offset) + 1 for offset in offsets[-1].nan_to_num().clamp(-1, LARGEST_WINDOW).tolist()]
+    sides = [int(offset) + 1 for offset in offsets[-1].float().nan_to_num().clamp(-1, LARGEST_WINDOW).tolist()]
     if len(sides) != 2 or not 1 <= min(sides) <= max(sides) <= LARGEST_WINDOW or max(sides) % min(sides):
         raise UserError(
             f"{key} ends with {offsets[-1].tolist()[:2]}: expected the sides of a window less 1, where one side is a "

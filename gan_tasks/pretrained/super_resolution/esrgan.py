@@ -23,6 +23,7 @@ from gan_tasks.pretrained.patch_logits import PatchLogits
 from gan_tasks.pretrained.super_resolution.usage import upscaler_usage
 
 MAX_UPS = 4
+"""Most upsampling steps of a network. The largest public ones have 3, for a scale of 8."""
 NEW_DENSE = "body.{block}.rdb{dense}.conv{conv}"
 
 

@@ -28,6 +28,9 @@ from gan_tasks.pretrained.super_resolution.swinir import (
 OVERLAP_TABLE = "layers.0.residual_group.overlap_attn.relative_position_bias_table"
 CONVS = f"{FIRST_BLOCK}.conv_block.cab"
 
+MAX_LARGER = MAX_WINDOW * 3 // 2
+"""Largest height and width of an overlapping window, in pixels. Those of the published models have up to 24."""
+
 
 def is_hat(state: State) -> bool:
     return is_swinir(state) and {OVERLAP_TABLE, f"{CONVS}.0.weight"} <= state.keys()
@@ -36,7 +39,9 @@ def is_hat(state: State) -> bool:
 def build_hat(state: State) -> WindowTransformer:
     sizes = frame_sizes(state)
     window = sizes["window"]
-    larger = checked_count(table_side(state, OVERLAP_TABLE) + 1 - window, "pixels in a window", MAX_WINDOW)
+    larger = checked_count(
+        table_side(state, OVERLAP_TABLE) + 1 - window, "pixels in an overlapping window", MAX_LARGER
+    )
     if larger < window or (larger - window) % 2:
         raise UserError(
             f"its windows have {window} px and the overlapping ones {larger}: expected an even number of px more"

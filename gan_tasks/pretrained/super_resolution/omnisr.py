@@ -43,7 +43,10 @@ def build_omnisr(state: State) -> Generator:
         raise UserError(f"its {width} channels cannot be divided among {HEADS} attention heads")
     found = {match.groups() for match in map(BLOCK.match, state) if match}
     blocks = Counter(group for group, _ in found)
-    groups, most = checked_count(len(blocks), "groups"), checked_count(max(blocks.values()), "blocks in a group")
+    checked_count(len(found), "blocks")
+    groups, most = len(blocks), max(blocks.values())
+    if min(blocks.values()) < most:
+        raise UserError(f"its groups have {min(blocks.values())} to {most} blocks: expected equal numbers")
     return assemble(
         lambda: omnisr(
             channels,

@@ -56,6 +56,8 @@ def build_realplksr(state: State) -> Generator:
     blocks = checked_count(count, "blocks")
     width, channels = conv_channels(state, "feats.0")
     split, _ = conv_channels(state, "feats.1.lk.conv")
+    if split > width:
+        raise UserError(f"feats.1.lk.conv takes {split} of {width} channels: expected at most all")
     kernel = state["feats.1.lk.conv.weight"].shape[-1]
     outputs, _ = conv_channels(state, f"feats.{blocks + 2}")
     scale = math.isqrt(outputs // channels)

@@ -28,7 +28,7 @@ from gan_tasks.pretrained.conversion import (
     describe,
     rename_modules,
 )
-from gan_tasks.pretrained.super_resolution.esrgan import numbered
+from gan_tasks.pretrained.super_resolution.esrgan import MAX_UPS, numbered
 from gan_tasks.spec import InputSpec, ModelSpec
 
 BLOCK = "layers.{group}.residual_group.blocks.{block}"
@@ -36,7 +36,7 @@ TABLE = "attn.relative_position_bias_table"
 FIRST_BLOCK = BLOCK.format(group=0, block=0)
 POSITIONS = "absolute_pos_embed"
 JPEG_WINDOW, JPEG_RANGE = 7, 255.0
-MAX_WINDOW = 64
+MAX_WINDOW = 32
 """Largest height and width of a window, in pixels. Those of the published models have up to 24."""
 
 
@@ -130,11 +130,22 @@ def read_upsampling(state: State, channels: int) -> tuple[Upsampler, int, int]:
     features, _ = conv_channels(state, "conv_before_upsample.0")
     if "conv_hr.weight" in state:
         return "nearest+conv", 2 ** len(numbered(state, "conv_up")), features
+    return "pixelshuffle", math.prod(read_steps(state, features)), features
+
+
+def read_steps(state: State, features: int) -> tuple[int, ...]:
+    """Return the factors of the pixel shuffles of BasicSR's upsampling: steps of 2, or one of 3.
+
+    features: channels while the size grows.
+
+    Raises UserError for other factors.
+    """
     count = sum(re.fullmatch(r"upsample\.\d+\.weight", key) is not None for key in state)
-    steps = [math.isqrt(conv_channels(state, f"upsample.{2 * i}")[0] // features) for i in range(count)]
-    if steps not in ([2] * len(steps), [3]):
+    checked_count(count, "upsampling steps", MAX_UPS)
+    steps = tuple(math.isqrt(conv_channels(state, f"upsample.{2 * i}")[0] // features) for i in range(count))
+    if steps not in ((2,) * count, (3,)):
         raise UserError(f"upsample enlarges by {' × '.join(map(str, steps))}: expected steps of 2, or one of 3")
-    return "pixelshuffle", math.prod(steps), features
+    return steps
 
 
 def frame_names(upsampler: Upsampler, scale: int) -> dict[str, str]:

@@ -200,9 +200,9 @@ def is_patch_sampler(state: State) -> bool:
 def build_patch_sampler(state: State) -> PublishedPatchSampler:
     count = checked_count(len({key.split(".")[0] for key in state}), "feature maps")
     weights = [state.get(f"mlp_{i}.0.weight") for i in range(count)]
-    channels = [0 if weight is None or weight.ndim != 2 else weight.shape[1] for weight in weights]
+    channels = [0 if weight is None or weight.ndim != 2 or not len(weight) else weight.shape[1] for weight in weights]
     if not all(channels):
-        raise UserError(f"mlp_{channels.index(0)}.0.weight is not a matrix")
+        raise UserError(f"mlp_{channels.index(0)}.0.weight is not a matrix with rows and columns")
     width = state["mlp_0.0.weight"].shape[0]
     return PublishedPatchSampler(
         assemble(lambda: PatchProjection(channels, width=width), patch_sampler_names(count), state)

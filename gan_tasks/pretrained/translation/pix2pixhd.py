@@ -64,7 +64,10 @@ def is_global_generator(state: State) -> bool:
 
 
 def is_multiscale_discriminator(state: State) -> bool:
-    return any(all(pattern.fullmatch(key) for key in state) for pattern in (FEATURES_KEY, PLAIN_KEY))
+    return any(
+        first in state and all(pattern.fullmatch(key) for key in state)
+        for first, pattern in (("scale0_layer0.0.weight", FEATURES_KEY), ("layer0.0.weight", PLAIN_KEY))
+    )
 
 
 def build_multiscale_discriminator(state: State) -> NamedOutputs:

@@ -325,8 +325,11 @@ def test_export_has_free_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.tensor([[1e9, 3.0]])}, "expected the sides of a window"),
         ({"layers.0.blocks.0.attn.attns.0.rpe_biases": None}, "rpe_biases is absent, expected a tensor of 2 axes"),
         ({"layers.0.blocks.1.attn.temperature": torch.ones(3, 1, 1)}, "cannot be divided among the attention heads"),
-        ({"upsample.0.weight": torch.ones(7, 64, 3, 3)}, "its scale is 0: expected 3 or a power of 2"),
-        ({"upsample.0.weight": torch.ones(64 * 25, 64, 3, 3)}, "its scale is 5: expected 3 or a power of 2"),
+        ({"upsample.0.weight": torch.ones(7, 64, 3, 3)}, "upsample enlarges by 0: expected steps of 2, or one of 3"),
+        (
+            {"upsample.0.weight": torch.ones(64 * 25, 64, 3, 3)},
+            "upsample enlarges by 5: expected steps of 2, or one of 3",
+        ),
         ({"layers.0.blocks.2.norm1.weight": None}, "layers.0.blocks.2.norm1.weight is absent"),
         ({"layers.7.blocks.0.norm1.weight": torch.ones(32)}, "layers.2.blocks.0.attn.* is absent"),
     ],

@@ -77,6 +77,13 @@ def test_a_pro_file_is_known_by_its_marker(tmp_path: Path, marker: object) -> No
     torch.testing.assert_close(network(x), published(x), rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("prefix", ["net.", "generator.", "model.", "state.net_g.module.", "ema_model.module."])
+def test_the_marker_is_kept_under_a_prefix(tmp_path: Path, prefix: str) -> None:
+    state = PublishedUpCunet(2, (4, 8, 8, 8)).state_dict()
+    torch.save({f"{prefix}{key}": tensor for key, tensor in state.items()} | {"pro": ""}, tmp_path / "n.pth")
+    assert load_network(tmp_path / "n.pth").pro
+
+
 @pytest.mark.parametrize(
     "published",
     [

@@ -335,7 +335,7 @@ def test_masks_and_indices_of_the_file(tmp_path: Path) -> None:
             "square of an odd",
         ),
         ({"layers.0.residual_group.blocks.0.attn.relative_position_bias_table": torch.ones(49, 3)}, "do not divide"),
-        ({"layers.0.residual_group.blocks.0.attn.relative_position_bias_table": torch.ones(401**2, 2)}, "at most 64"),
+        ({"layers.0.residual_group.blocks.0.attn.relative_position_bias_table": torch.ones(401**2, 2)}, "at most 32"),
         ({"layers.0.residual_group.blocks.0.mlp.fc1.weight": None}, "expected the weight of a layer"),
         (
             {"layers.1.residual_group.blocks.300.norm1.weight": torch.ones(8)},
