@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shlex
 import struct
 import sys
@@ -31,13 +32,13 @@ import numpy as np
 import torch
 from command_line import SHORT, make_pairs, run_apart
 from hostile_pickles import HEAD, PLAIN, all_pickles, holding
-from published_networks import State, published_networks, repeated
+from published_networks import published_networks, repeated
 from tiny_trainings import TINY
 
 from gan_tasks.apps.web import server
 from gan_tasks.datasets.images import Picture, write
 from gan_tasks.networks.super_resolution.convolutional import srvgg
-from gan_tasks.pretrained.conversion import rename_modules
+from gan_tasks.pretrained.conversion import State, rename_modules
 from gan_tasks.pretrained.super_resolution.srvgg import srvgg_names
 
 SECONDS, MEMORY_BYTES, ADDRESS_BYTES = 10.0, 10**9, 8 * 10**9
@@ -381,7 +382,7 @@ def make_files(folder: Path, canary: Path) -> Iterator[Path]:
         (folder / f"ncnn-{name}.bin").unlink()
     for family, state in published_networks().items():
         for name, data in networks(state):
-            yield from written(f"network-{family}-{name}.pth", data)
+            yield from written(f"network-{re.sub(r'[^A-Za-z0-9]+', '-', family)}-{name}.pth", data)
     places = folder / "places"
     places.mkdir()
     yield from make_places(places)

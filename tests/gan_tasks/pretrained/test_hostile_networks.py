@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from reliability.published_networks import State, published_networks, repeated
+from reliability.published_networks import published_networks, repeated
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +21,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.basicsr import to_basicsr
 from gan_tasks.networks.super_resolution.convolutional import srvgg
 from gan_tasks.pretrained import load
+from gan_tasks.pretrained.conversion import State
 from gan_tasks.pretrained.files.unwrap import StateDict, find_state_dicts
 
 MOST_BYTES = 32 << 20
@@ -68,6 +69,8 @@ def test_the_networks_are_those_of_all_architectures(networks: dict[str, State])
     assert {each.architecture.title for each in found} == {each.title for each in load.ARCHITECTURES}
 
 
+OMNISR, DAT = "Omni-SR OmniSR", "DAT/DAT-light DAT"
+SRVGG = "Real-ESRGAN SRVGGNetCompact"
 OMNISR_BLOCK = "residual_layer.{}.residual_layer.{}.layer.0.fn.0.weight"
 DAT_BLOCK = "layers.{}.blocks.{}.norm1.weight"
 SPATIAL_HEADS = "layers.{}.blocks.0.attn.attns.0.pos.pos3.2.weight"
@@ -85,36 +88,48 @@ def many(*names: str, count: int = 256, like: Tensor = ONE) -> dict[str, Tensor]
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("omnisr", many(OMNISR_BLOCK) | {OMNISR_BLOCK.format(0, i): torch.ones(1) for i in range(256)}, "blocks"),
-        ("omnisr", {OMNISR_BLOCK.format(0, 1): torch.ones(1), OMNISR_BLOCK.format(1, 0): torch.ones(1)}, "1 to 2"),
         (
-            "dat",
+            OMNISR,
+            many(OMNISR_BLOCK) | {OMNISR_BLOCK.format(0, i): torch.ones(1) for i in range(256)},
+            "blocks",
+        ),
+        (
+            OMNISR,
+            {OMNISR_BLOCK.format(0, 1): torch.ones(1), OMNISR_BLOCK.format(1, 0): torch.ones(1)},
+            "1 to 2",
+        ),
+        (
+            DAT,
             {DAT_BLOCK.format(i, j): torch.ones(1) for i in range(60) for j in range(100)}
             | many(SPATIAL_HEADS, like=torch.ones(1, 1))
             | many(CHANNEL_HEADS, like=torch.ones(2, 1, 1)),
             "it has 6,392 blocks",
         ),
-        ("dat", many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)), "4,000 upsampling steps"),
-        ("swinir", many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)), "4,000 upsampling steps"),
-        ("hat", many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)), "4,000 upsampling steps"),
-        ("realplksr", {"feats.1.lk.conv.weight": torch.ones(5, 5, 3, 3)}, "5 of 4 channels"),
         (
-            "lama",
+            DAT,
+            many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)),
+            "4,000 upsampling steps",
+        ),
+        ("SwinIR", many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)), "4,000 upsampling steps"),
+        ("HAT", many("upsample.{}.weight", count=4_000, like=torch.ones(16, 1, 1, 1)), "4,000 upsampling steps"),
+        ("neosr/traiNNer-redux RealPLKSR", {"feats.1.lk.conv.weight": torch.ones(5, 5, 3, 3)}, "5 of 4 channels"),
+        (
+            "LaMa FFCResNetGenerator",
             {f"model.{2 + i}.ffc.convl2l.weight": torch.ones(1, 1, 3, 3) for i in range(9)},
             "9 halvings, expected at most 8",
         ),
         (
-            "swinir",
+            "SwinIR",
             {"layers.0.residual_group.blocks.0.attn.relative_position_bias_table": torch.ones(127**2, 2)},
             "64 pixels in a window",
         ),
         (
-            "hat",
+            "HAT",
             {"layers.0.residual_group.overlap_attn.relative_position_bias_table": torch.ones(129**2, 2)},
-            "128 pixels in an overlapping window",
+            "126 pixels in an overlapping window",
         ),
         (
-            "span",
+            "BasicSR/neosr SPAN",
             {"no_norm": torch.ones(1), "conv_1.sk.weight": torch.ones(4, 65_537, 1, 1)},
             "at most 65,536 channels",
         ),
@@ -141,16 +156,20 @@ EMPTY_FILTER = {"synthesis.b8.upsample.filter.weight": torch.ones(3, 0, 4, 4)}
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("migan", EMPTY_FILTER, "not the filter"),
+        ("MI-GAN Generator", EMPTY_FILTER, "not the filter"),
         (
-            "dat",
+            DAT,
             {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(2, 3).to(torch.float8_e4m3fn)},
             "sides of a win",
         ),
-        ("dat", {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(0, 2)}, "n.pth looks"),
-        ("cut-sampler", {"mlp_0.0.weight": torch.ones(0, 3)}, "not a matrix"),
-        ("deepfill-discriminator", {"conv2.conv_sn.weight": torch.ones(())}, "conv2.conv_sn.weight is a single"),
-        ("srvgg", {"body.1.weight": torch.full((4,), math.nan).to(torch.float8_e4m3fn)}, "are NaN"),
+        (DAT, {"layers.0.blocks.0.attn.attns.0.rpe_biases": torch.ones(0, 2)}, "n.pth looks"),
+        ("CUT PatchSampleF", {"mlp_0.0.weight": torch.ones(0, 3)}, "not a matrix"),
+        ("DeepFill v2 Discriminator", {"conv2.conv_sn.weight": torch.ones(())}, "conv2.conv_sn.weight is a single"),
+        (
+            SRVGG,
+            {"body.1.weight": torch.full((4,), math.nan).to(torch.float8_e4m3fn)},
+            "are NaN",
+        ),
     ],
 )
 def test_tensors_of_other_shapes_and_types_are_refused(
