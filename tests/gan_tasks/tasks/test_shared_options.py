@@ -24,7 +24,7 @@ from gan_tasks.training.step import Trainer
 
 STEPS = 2
 LARGEST_WEIGHT = 0.003
-ADAPTIVE = {"adversarial": "relativistic", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
+ADAPTIVE = {"adversarial": "wasserstein", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
 """After a step with a single logit of a real image above those of generated ones, the probability is 1."""
 
 # Of each shared config: a name for the case → options of the plain training and those that are changed in it.
@@ -116,6 +116,7 @@ def test_options_of_the_adversarial_objective_have_an_effect(name: str, option: 
 
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_the_generator_sees_each_discriminator_with_its_own_probability(name: str, pairs: Path) -> None:
+    skip_without_discriminator(name)
     options = {"d_augment": ("colour",), "d_augment_adaptive": True}
     task = with_options(tiny_task(name), AdversarialConfig, options)
     torch.manual_seed(0)
