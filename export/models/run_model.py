@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_tasks.export.models.hashing import sha256_of
 from gan_tasks.export.models.torch_model import Mode, TorchModel
-from gan_tasks.runs.folder import load_trained, read_run
+from gan_tasks.runs.folder import load_trained, read_run, spec_of
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.own import option_for
 
@@ -26,9 +26,9 @@ class TrainedModel(TorchModel):
 
     def __init__(self, path: Path, *, device: str = "auto", mode: Mode = "eval", direction: str = "") -> None:
         self.task, self.checkpoint = load_trained(path, direction=direction)
-        self.spec = self.task.spec()
-        self.start(TaskNetwork(self.task), device, mode)
         run = self.checkpoint.resolve().parent.parent
+        self.spec = spec_of(self.task, run)
+        self.start(TaskNetwork(self.task), device, mode)
         self.place = str(path)
         self.command_options = option_for(type(self.task))
         self.source = f"{run.name} {self.checkpoint.name}"

@@ -56,7 +56,8 @@ class AdversarialConfig(Checked):
     d_augment_adaptive: bool = False
     """Apply each augmentation of d_augment with a probability that rises while the discriminator overfits (ADA)."""
     d_pseudo_real: bool = False
-    """Show the discriminator generated images as real ones, with a probability that rises while it overfits (APA)."""
+    """Show the discriminator generated images as real ones, with a probability that rises while it overfits (APA).
+    Not with the relativistic losses."""
     d_adaptive_target: Annotated[float, Range(-1, 1)] = 0.6
     """Mean sign of the discriminator's logits of real images (1 = it classifies all of them as real) above which the
     probability of ADA and APA rises, and below which it falls."""
@@ -69,6 +70,11 @@ class AdversarialConfig(Checked):
             raise UserError(
                 "--d-augment-adaptive adapts how often --d-augment is applied: give that too, such as "
                 "--d-augment colour translation cutout flip geometry"
+            )
+        if self.d_pseudo_real and self.is_relativistic:
+            raise UserError(
+                f"--d-pseudo-real does not work with --adversarial {self.adversarial}, which would compare a "
+                "generated image with itself: use --d-augment-adaptive instead, or a loss such as --adversarial hinge"
             )
         generated, real, _ = self.lsgan_targets
         if generated >= real:

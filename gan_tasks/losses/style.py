@@ -96,11 +96,8 @@ def normalised_encoder(network: VGG, weights: Mapping[str, Tensor]) -> Encoder:
 
 
 def for_our_range(encoder: Encoder) -> Encoder:
-    """Change the first convolution from images in [0, 1] to images in [-1, 1]."""
-    colours = adain.convolutions(encoder)[0]
-    assert colours.bias is not None
-    half = colours.weight / 2
-    fill(colours, half, colours.bias + half.sum(dim=(1, 2, 3)))
+    """Change the encoder from images in [0, 1] to images in [-1, 1]."""
+    adain.take_our_range(adain.convolutions(encoder)[0])
     return encoder
 
 

@@ -224,6 +224,13 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
+def init_as_pytorch(module: nn.Module) -> None:
+    """Give convolutions PyTorch's own initial weights, as networks have that are published without others."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.reset_parameters()
+
+
 def init_convs(module: nn.Module, gain: float) -> None:
     """Initialise convolutions with He et al. 2015, https://arxiv.org/abs/1502.01852, scaled by `gain`.
 

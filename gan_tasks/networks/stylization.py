@@ -11,7 +11,7 @@ Padding reflects, and a pooling of an odd size rounds up, so that images of any 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +174,11 @@ class Stylizer(nn.Module):
             x = self.frame.run_part(down, x)
             features.append(x)
         return dict(zip(LEVELS, features, strict=True))
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile `encode` and `decode` in place, which a training runs, and not `forward`. See `torch.compile`."""
+        for name in ("encode", "decode"):
+            setattr(self, name, torch.compile(getattr(self, name), *args, **options))
 
     def decode(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the image N×3×H×W of this size (H, W), whose features N×C×⌈H/8⌉×⌈W/8⌉ these are."""

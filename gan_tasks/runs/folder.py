@@ -141,10 +141,12 @@ def create_run(
     hardware: str,
     *,
     init_from: Path | None = None,
+    trained_with: Sequence[str] = (),
     held_out: Sequence[Sequence[str]] = (),
 ) -> RunFolder:
     """Create the run folder of a built task. Raises UserError if the folder already holds a run.
 
+    trained_with: the pretrained networks of the model that the training starts from, see `ModelSpec`.
     held_out: the names of the images of the training folder that are not trained on; of unpaired data, of each side.
     """
     run = RunFolder(path)
@@ -158,7 +160,7 @@ def create_run(
         "task": task.name,
         "task_class": where_of(type(task)),
         "task_file": source_file(type(task)),
-        "spec": spec_to_json(task.spec()),
+        "spec": spec_to_json(with_trained_with(task.spec(), trained_with)),
         "held_out": held_out,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
@@ -263,6 +265,21 @@ def read_spec(path: Path) -> ModelSpec:
         return spec_from_json(read_object(RunFolder(path).config)["spec"])
     except (ValueError, KeyError) as error:
         raise UserError(f"{path} has no spec of a model in its config.json: {error}") from error
+
+
+def spec_of(task: Task[Any, Any], path: Path) -> ModelSpec:
+    """Return the spec of a built task of a run.
+
+    To the pretrained networks of its own training are added those of the model that the run started from.
+
+    Raises UserError where the run has no spec that can be read.
+    """
+    return with_trained_with(task.spec(), read_spec(path).trained_with)
+
+
+def with_trained_with(spec: ModelSpec, more: Sequence[str]) -> ModelSpec:
+    """Return the spec with more pretrained networks that the model was trained with."""
+    return dataclasses.replace(spec, trained_with=tuple(dict.fromkeys((*spec.trained_with, *more))))
 
 
 def load_trained(path: Path, *, direction: str = "") -> tuple[Task[Any, Any], Path]:

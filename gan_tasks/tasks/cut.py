@@ -23,7 +23,7 @@ from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.contrastive import patch_nce
 from gan_tasks.losses.functional import AdversarialConfig, l1
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.blocks import Norm, Upsampling
+from gan_tasks.networks.blocks import Norm, Upsampling, pad_to_multiple
 from gan_tasks.networks.patch_projection import PatchProjection, patches_at
 from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
@@ -231,6 +231,9 @@ class CUT(Task[CUTConfig, Unpaired[Tensor]]):
         """
         config, generator = self.config, self.generators["g"]
         assert isinstance(generator, Generator)
+        # The padding of a mirrored output is mirrored too, so that the positions are those of the source.
+        upright = pad_to_multiple(flipped(output, flip), generator.size_multiple, generator.minimum_size)
+        output = flipped(upright, flip)
         positions: list[Tensor] = []
         patches: list[Tensor] = []
         with torch.no_grad():

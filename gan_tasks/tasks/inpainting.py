@@ -147,7 +147,7 @@ LAMA = InpaintingConfig(
     network="lama",
     width=128,
     discriminator="patch",
-    reconstruction=10.0,
+    reconstruction=5.0,
     mask_weight=0.0,
     gan=10.0,
     feature_matching=10.0,
@@ -161,6 +161,9 @@ LAMA = InpaintingConfig(
   until `--perceptual` gives it a weight, because the weights of the VGG have to be given or downloaded.
 - The discriminator gets the result with the known pixels put back, and all its patches count as generated. In the
   paper it gets the whole output, and patches outside the mask count as real.
+- L1: the paper's weight of 10 is for images in [0, 1] and the mean over all pixels, of which the masked ones count 0.
+  Here it is 5 for images in [-1, 1], and the mean is over the known pixels. With half of the image masked it is twice
+  the paper's.
 - R1: the paper's weight of 0.001 is for the sum of the logits and for images in [0, 1]. For their mean and images in
   [-1, 1] it is 0.004 · 361², as crops of 256 pixels have 19×19 logits.
 - Feature matching: the paper's weight of 100 is for squared differences. 10 is pix2pixHD's for absolute ones.

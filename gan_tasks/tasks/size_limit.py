@@ -30,6 +30,19 @@ def build_networks(task: Task[Any, Any], *, for_training: bool) -> None:
     task.build(for_training=for_training)
 
 
+def build_without_weights(task: Task[Any, Any]) -> None:
+    """Build the networks of a training on the meta device, without memory, and without loading pretrained networks.
+
+    A task that cannot be built there is built as usual. Raises TooLargeError as `build_networks` does.
+    """
+    try:
+        count_on_meta(task, for_training=True)
+    except TooLargeError:
+        raise
+    except Exception:
+        task.build(for_training=True)
+
+
 def count_on_meta(task: Task[Any, Any], *, for_training: bool) -> None:
     """Build the networks on the meta device, which has no memory, and raise TooLargeError at the limit."""
     total = 0

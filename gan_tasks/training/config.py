@@ -21,7 +21,8 @@ class TrainConfig(Checked):
     precision: Precision = "auto"
     """The precision of the networks' arithmetic. auto is bf16 on hardware that computes it fast, else fp32."""
     compile: bool = False
-    """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster."""
+    """Compile the networks with torch.compile. The start becomes slower, and the steps on a GPU become faster. In
+    CUT, the layers that the contrastive loss runs one by one are not compiled."""
     recompute: bool = False
     """Compute the features of the generators again in the backward pass, instead of keeping them. This takes less
     memory and more time. The result is the same. It has no effect on U-Nets, which take little, and does not work

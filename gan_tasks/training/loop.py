@@ -23,12 +23,12 @@ from gan_tasks.runs.checkpoint import (
     save_checkpoint,
 )
 from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
-from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run
+from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run, read_spec, with_trained_with
 from gan_tasks.tasks.base import BestBy, Stage, Task
 from gan_tasks.tasks.size_limit import build_networks
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
-from gan_tasks.training.init_from import init_from_model
+from gan_tasks.training.init_from import init_from_model, trained_with_of
 from gan_tasks.training.log import TrainingLog
 from gan_tasks.training.pace import Pace
 from gan_tasks.training.position import Position, position_of
@@ -83,7 +83,16 @@ def train(
         with locked(run.path) if runtime.is_main else nullcontext():
             if runtime.is_main:
                 described, names = runtime.describe(), data_sets.taken_out
-                create_run(run.path, loop.task, config, Path(data), described, init_from=source, held_out=names)
+                create_run(
+                    run.path,
+                    loop.task,
+                    config,
+                    Path(data),
+                    described,
+                    init_from=source,
+                    trained_with=loop.trained_with,
+                    held_out=names,
+                )
             loop.open()
             loop.run_to_end()
     return run.path
@@ -108,7 +117,8 @@ def resume(run_path: Path | str, **changes: Any) -> Path:
         resumption = check_resumption(run, before, now, say=runtime.is_main)
         quiet, names = config.quiet or not runtime.is_main, content["held_out"]
         task, data_sets = open_data(now.task, now.data, config.seed, taken_out=names, quiet=quiet)
-        loop = Loop(task, data_sets, run, config, runtime, init_from=resumption.init_from)
+        trained_with = read_spec(run.path).trained_with
+        loop = Loop(task, data_sets, run, config, runtime, init_from=resumption.init_from, trained_with=trained_with)
         loop.open()
         resumption.check_stages(loop.stages, loop.position, len(data_sets.train), say=runtime.is_main)
         if runtime.is_main and (described := resumption.described()):
@@ -134,7 +144,9 @@ class Loop:
         runtime: Runtime,
         *,
         init_from: Path | None = None,
+        trained_with: tuple[str, ...] = (),
     ) -> None:
+        """trained_with: the pretrained networks that the run has been trained with so far."""
         self.task, self.data, self.run, self.config, self.runtime = task, data, run, config, runtime
         self.stages = task.stages(len(data.train))
         for stage in self.stages:
@@ -150,6 +162,8 @@ class Loop:
         build_networks(task, for_training=True)
         self.init_from = init_from
         self.taken = init_from_model(task, init_from) if init_from else []
+        of_source = trained_with_of(init_from) if init_from else ()
+        self.trained_with = with_trained_with(task.spec(), (*trained_with, *of_source)).trained_with
         self.position = Position()
         self.signals = StopSignals()
         self.checkpoint_pace = Pace(config.checkpoint_every_s, first_s=FIRST_CHECKPOINT_S)
@@ -157,8 +171,9 @@ class Loop:
         """Whether all ranks have left the training at the same step, so that they can save together."""
         self.set_evaluator: SetEvaluator | None = None
         if config.best_by == "kernel-distance" and data.held_out is not None and runtime.is_main:
-            self.set_evaluator = SetEvaluator(task, data.held_out, limit=config.max_evaluated_images)
-            if task.spec().trained_with and not config.quiet:
+            limit = config.max_evaluated_images
+            self.set_evaluator = SetEvaluator(task, data.held_out, trained_with=self.trained_with, limit=limit)
+            if self.trained_with and not config.quiet:
                 runtime.say(f"the kernel distance is computed by {self.set_evaluator.network.name}")
 
     def open(self) -> None:

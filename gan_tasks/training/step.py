@@ -45,7 +45,7 @@ class Trainer:
             networks.train()
         self.average = copy_for_average(task.generators) if config.ema_halflife_images else None
         runtime.recompute_features(task.generators)
-        runtime.compile_networks(task.generators, task.discriminators)
+        runtime.compile_networks(task.generators, task.discriminators, task.heads)
         of_g = nn.ModuleDict({**dict(task.generators.items()), **dict(task.heads.items())})
         self.networks: dict[NetworkRole, nn.ModuleDict] = {"g": of_g, "d": task.discriminators}
         self.lr = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}

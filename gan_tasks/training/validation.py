@@ -159,20 +159,22 @@ def evaluate_images(
 class SetEvaluator:
     """Compare the set of outputs with the set of real held-out images, by features of a pretrained network.
 
-    This is EfficientNet-Lite0, or VGG16 if the task is trained with features of EfficientNet-Lite0.
+    This is EfficientNet-Lite0, or VGG16 if the model is trained with features of EfficientNet-Lite0.
 
-    Raises UserError if its weights are not installed, if there are fewer than 4 images, or if the task is trained
+    trained_with: the pretrained networks that the model is trained with, see `ModelSpec`.
+
+    Raises UserError if its weights are not installed, if there are fewer than 4 images, or if the model is trained
     with both networks.
     """
 
-    def __init__(self, task: Task[Any, Any], data: Data, *, limit: int) -> None:
+    def __init__(self, task: Task[Any, Any], data: Data, *, trained_with: tuple[str, ...], limit: int) -> None:
         self.indices = distinct(task, data, limit)
         if (least := self.indices.fewest) < KERNEL_LEAST_IMAGES:
             raise UserError(
                 f"the kernel distance needs {KERNEL_LEAST_IMAGES} held-out images or more, got {least} held-out "
                 "images: put more into val/, such as 50"
             )
-        self.network = unseen_network({"the model": task.spec().trained_with})
+        self.network = unseen_network({"the model": trained_with})
         real = FeatureRows(self.network)
         for index in sorted(self.indices.targets):
             real.add(to_uint8(arrays(task, data, index)[1]))

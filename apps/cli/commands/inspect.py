@@ -80,8 +80,8 @@ def inspect(path: Path) -> Iterator[str]:
 
 def run_lines(path: Path) -> Iterator[str]:
     from gan_tasks.runs.checkpoint import list_checkpoints
-    from gan_tasks.runs.folder import RunFolder, read_run
-    from gan_tasks.tasks.size_limit import build_networks
+    from gan_tasks.runs.folder import RunFolder, read_run, spec_of
+    from gan_tasks.tasks.size_limit import build_without_weights
 
     task, content = read_run(path)
     run = RunFolder(path)
@@ -90,8 +90,8 @@ def run_lines(path: Path) -> Iterator[str]:
     yield f"hardware: {content['hardware']}"
     changed = differences(content["task_config"], type(task).Config())
     yield f"options that are not the default: {', '.join(changed) or 'none'}"
-    build_networks(task, for_training=True)
-    yield from spec_lines(task.spec())
+    build_without_weights(task)
+    yield from spec_lines(spec_of(task, path))
     for name, networks in (("generator", task.generators), ("discriminator", task.discriminators)):
         count = sum(parameter.numel() for parameter in networks.parameters())
         if count:

@@ -9,7 +9,7 @@ import math
 from torch import nn
 
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.blocks import Residual, init_convs, rrdb_block
+from gan_tasks.networks.blocks import Residual, init_as_pytorch, init_convs, rrdb_block
 from gan_tasks.networks.layers import PReLU
 
 LARGEST_RECEPTIVE_FIELD = 48
@@ -111,7 +111,7 @@ def srvgg(
         shortcut=nn.Upsample(scale_factor=scale),
         receptive_field=min(convs + 2, LARGEST_RECEPTIVE_FIELD),
     )
-    init_convs(generator, 1.0)
+    init_as_pytorch(generator)  # as published: with larger weights the first images are far from the upsampled input
     return generator
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.networks.backbone import Generator
+from gan_tasks.networks.blocks import init_as_pytorch
 from gan_tasks.networks.super_resolution.convolutional import LARGEST_RECEPTIVE_FIELD
 from gan_tasks.networks.super_resolution.reparameterised import ReparameterisedConv
 
@@ -126,7 +127,5 @@ def span(
         scale=scale,
         receptive_field=min(3 * blocks + 3, LARGEST_RECEPTIVE_FIELD),
     )
-    for part in generator.modules():
-        if isinstance(part, nn.Conv2d):
-            part.reset_parameters()  # PyTorch's initial weights, as published: products of small ones would vanish
+    init_as_pytorch(generator)  # as published: products of small weights would vanish
     return generator

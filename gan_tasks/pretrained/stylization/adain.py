@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
@@ -111,9 +113,32 @@ def joined(files: Mapping[str, Sequence[State]]) -> dict[str, Tensor]:
     return {f"{prefix}{key}": tensor for prefix, found in parts.items() for key, tensor in found[0][1].items()}
 
 
+def for_our_range(stylizer: Stylizer) -> Stylizer:
+    """Change a published stylizer from images in [0, 1] to images in [-1, 1], so that it can be trained on."""
+    take_our_range(convolutions(stylizer.frame.stem)[0])
+    with torch.no_grad():
+        last = convolutions(stylizer.frame.head)[-1]
+        last.weight.mul_(2)
+        biases_of(last).mul_(2).sub_(1)
+    return stylizer
+
+
+@torch.no_grad()
+def take_our_range(conv: Conv2d) -> None:
+    """Change the first convolution of an encoder from images in [0, 1] to images in [-1, 1]."""
+    conv.weight.div_(2)
+    biases_of(conv).add_(conv.weight.sum(dim=(1, 2, 3)))
+
+
+def biases_of(conv: Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
 def stylizer_usage(stylizer: Stylizer) -> Usage:
     width = convolutions(stylizer.frame.stem)[-1].out_channels
-    return Usage(stylizer_spec("stylization", stylizer), width, value_range=(0.0, 1.0))
+    spec = replace(stylizer_spec("stylization", stylizer), trained_with=("vgg19",))
+    return Usage(spec, width, value_range=(0.0, 1.0))
 
 
 def encoder_example() -> State:

@@ -173,7 +173,8 @@ def test_a_training_follows_another_network_too(networks: None, photos: Path) ->
         task = tiny_task("pix2pix", *options)
         task.build(for_training=False)
         data, _ = task.open_data(photos, "test", augment=False, seed=0)
-        assert validation.SetEvaluator(task, data, limit=4).network.name == expected
+        evaluator = validation.SetEvaluator(task, data, trained_with=task.spec().trained_with, limit=4)
+        assert evaluator.network.name == expected
     with pytest.raises(UserError, match="kernel-distance: the model was trained with"):
         validation.unseen_network({"the model": ("vgg16", *LITE0)})
 

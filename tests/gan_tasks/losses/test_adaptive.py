@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,12 @@ def test_images_of_two_shapes_cannot_be_exchanged() -> None:
         d_objective(step_with(0.5), config, Recorder(), some_images(2), some_images(2)[..., :4])
 
 
+@pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
+def test_relativistic_losses_would_compare_a_pseudo_real_image_with_itself(adversarial: Any) -> None:
+    with pytest.raises(UserError, match=f"--d-pseudo-real .*{adversarial}.*--d-augment-adaptive"):
+        AdversarialConfig(adversarial=adversarial, d_pseudo_real=True)
+
+
 def test_without_augmentations_there_is_nothing_to_adapt() -> None:
     with pytest.raises(UserError, match="--d-augment-adaptive adapts how often --d-augment"):
         AdversarialConfig(d_augment_adaptive=True)
@@ -139,7 +146,7 @@ def test_without_augmentations_there_is_nothing_to_adapt() -> None:
 
 ADAPTIVE = (
     *("--d-augment", *ALL, "--d-augment-adaptive", "--d-pseudo-real"),
-    *("--d-adaptive-images", "8", "--d-adaptive-target", "-0.9", "--adversarial", "relativistic"),
+    *("--d-adaptive-images", "8", "--d-adaptive-target", "-0.9", "--adversarial", "hinge"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import adversarial_stage, built, tiny_batch, tiny_task, write_run
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_tasks.datasets.errors import UserError
@@ -232,3 +232,23 @@ def test_an_output_equal_to_its_source_has_a_smaller_contrastive_loss() -> None:
     assert same < different
     flip = torch.ones(1, 1, 1, 1, dtype=torch.bool)
     assert task.contrast(source, source.flip(3), flip) < different
+
+
+@pytest.mark.parametrize("width", [32, 33, 35])
+def test_mirrored_patches_are_those_of_the_source_at_any_width(width: int) -> None:
+    """Layer 0 only pads, so that its features are exactly mirrored with the image. All positions are compared."""
+    task = in_float64("--nce-layers", "0", "--nce-patches", "100000")
+    source = images(1, 36).a[..., :width]
+    flip = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    upright, mirrored = task.contrast(source, source, None), task.contrast(source, source.flip(3), flip)
+    torch.testing.assert_close(mirrored, upright)
+
+
+def test_the_heads_are_compiled_with_the_other_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda network: compiled.append(network))
+    task = built(tiny_task("cut"))
+    with start_runtime("cpu", "fp32", compile=True) as runtime:
+        Trainer(task, adversarial_stage(task), runtime, seed=0)
+    for networks in (task.generators, task.discriminators, task.heads):
+        assert all(network in compiled for network in networks.values())

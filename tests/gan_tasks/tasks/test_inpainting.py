@@ -54,7 +54,7 @@ def test_presets_are_those_of_the_papers() -> None:
     assert (context.optimisation.lr, context.optimisation.lr_d, context.optimisation.batch_size) == (2e-3, 2e-4, 64)
     assert context.reconstruction_loss == "l2"
     assert (LAMA.network, LAMA.width, LAMA.blocks, LAMA.global_ratio) == ("lama", 128, 9, 0.75)
-    assert (LAMA.reconstruction, LAMA.mask_weight, LAMA.gan, LAMA.perceptual.perceptual) == (10, 0, 10, 0)
+    assert (LAMA.reconstruction, LAMA.mask_weight, LAMA.gan, LAMA.perceptual.perceptual) == (5, 0, 10, 0)
     assert (LAMA.optimisation.lr, LAMA.optimisation.lr_d) == (1e-3, 1e-4)
 
 

@@ -24,7 +24,7 @@ from gan_tasks.training.step import Trainer
 
 STEPS = 2
 LARGEST_WEIGHT = 0.003
-ADAPTIVE = {"adversarial": "relativistic", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
+ADAPTIVE = {"adversarial": "wasserstein", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
 """After a step with a single logit of a real image above those of generated ones, the probability is 1."""
 
 # Of each shared config: a name for the case → options of the plain training and those that are changed in it.

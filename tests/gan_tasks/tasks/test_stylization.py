@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from random_vgg import shared_vgg16
 from tiny import built, photo, tiny_batch, tiny_task, write_run
+from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unpaired import Unpaired
@@ -103,3 +106,28 @@ def test_other_channels_are_refused() -> None:
 def test_an_option_of_discriminators_is_refused() -> None:
     with pytest.raises(UserError, match="stylization has no discriminator: leave out --lr-d"):
         tiny_task("stylization", "--lr-d", "1e-4")
+
+
+def test_compiling_reaches_all_that_a_training_runs(
+    task: Stylization, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depth: list[str] = []
+    outside: list[nn.Module] = []
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            depth.append("")
+            outputs = function(*inputs)
+            depth.pop()
+            return outputs
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with start_runtime("cpu", "fp32", compile=True) as runtime:
+        trainer = Trainer(task, task.stages(6)[0], runtime, seed=0)
+    layers = [part for part in task.network.modules() if isinstance(part, nn.Conv2d)]
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, _: None if depth else outside.append(layer))
+    trainer.step(tiny_batch(task, pairs), index=0)
+    assert not outside

@@ -10,17 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from random_vgg import shared_vgg16, write_vgg16
+from safetensors.torch import load_file, save_file
 from tiny import built, tiny_task, write_run
 from torch import Tensor
 
+from gan_tasks.apps.cli.commands.inspect import inspect
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.formats.jy import write_jy
+from gan_tasks.export.load import load
+from gan_tasks.networks.stylization import Decoder, Encoder, Stylizer
 from gan_tasks.networks.translation import resnet
+from gan_tasks.pretrained.stylization.adain import DECODER_LAYERS, ENCODER_LAYERS, names_of
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Task
 from gan_tasks.training.config import TrainConfig
-from gan_tasks.training.init_from import init_from_model
+from gan_tasks.training.init_from import init_from_model, trained_with_of
 from gan_tasks.training.loop import resume, train
 
 CONFIG = TrainConfig(
@@ -174,3 +180,81 @@ def test_a_residual_generator_does_not_load_the_head_of_another(tmp_path: Path) 
     lines = init_from_model(task, run)
     assert all("body 24 of 24 tensors" in line and "head 0 of 2 tensors" in line for line in lines)
     assert not any(tensor.any() for key, tensor in generator(task, "a-to-b").items() if key.startswith("head"))
+
+
+@pytest.fixture
+def stylization(tmp_path: Path) -> tuple[Path, Stylizer]:
+    """A run of stylization, and its network."""
+    task = built(tiny_task("stylization"))
+    run = write_run(tmp_path / "stylization", task)
+    network = task.generators["g"]
+    assert isinstance(network, Stylizer)
+    return run, network
+
+
+def test_layers_that_are_not_trained_are_left_out(stylization: tuple[Path, Stylizer]) -> None:
+    run, network = stylization
+    torch.manual_seed(1)
+    task = tiny_task("stylization")
+    task.build(for_training=True)
+    (line,) = init_from_model(task, run)
+    trained = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    assert f"frame {len(trained)} of {len(trained)} tensors" in line
+    own = generator(task, "g")
+    assert all(torch.equal(own[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_decoder_of_another_encoder_is_refused(stylization: tuple[Path, Stylizer], tmp_path: Path) -> None:
+    """Of the same architecture, too: the decoder would not know its features."""
+    run, _ = stylization
+    other = load_file(write_vgg16(tmp_path / "vgg.safetensors"))
+    save_file({key: tensor.flip(0) for key, tensor in other.items()}, tmp_path / "vgg.safetensors")
+    task = built(tiny_task("stylization", "--encoder-weights", str(tmp_path / "vgg.safetensors")))
+    before = {key: tensor.clone() for key, tensor in generator(task, "g").items()}
+    with pytest.raises(UserError, match=r"another pretrained network than this training.*--encoder-weights"):
+        init_from_model(task, run)
+    assert same(generator(task, "g"), before)
+
+
+def test_a_published_stylizer_gives_its_decoder(tmp_path: Path) -> None:
+    """Its images are in [0, 1] and those of a training in [-1, 1]. The encoder's weights are its other file."""
+    torch.manual_seed(2)
+    folder = tmp_path / "adain"
+    folder.mkdir()
+    encoder, decoder = Encoder(), Decoder(widths=(2, 4, 8))
+    for part, numbers, name in (
+        (encoder, ENCODER_LAYERS, "vgg_normalised.pth"),
+        (decoder, DECODER_LAYERS, "decoder.pth"),
+    ):
+        tensors = part.state_dict()
+        torch.save({key: tensors[own] for own, key in published_keys(part, numbers).items()}, folder / name)
+    task = built(
+        tiny_task("stylization", "--encoder", "vgg19", "--encoder-weights", str(folder / "vgg_normalised.pth"))
+    )
+    init_from_model(task, folder)
+    photo, style, full = torch.rand(1, 3, 24, 24), torch.rand(1, 3, 24, 24), torch.ones(1, 1)
+    expected = Stylizer(encoder, decoder)(photo, style, full) * 2 - 1
+    torch.testing.assert_close(
+        task.generators["g"](photo * 2 - 1, style * 2 - 1, full), expected, rtol=1e-3, atol=1e-3
+    )
+    assert trained_with_of(folder) == ("vgg19",)
+
+
+def published_keys(part: torch.nn.Module, numbers: tuple[int, ...]) -> dict[str, str]:
+    names = names_of(part, numbers)
+    return {f"{own}.{kind}": f"{key}.{kind}" for own, key in names.items() for kind in ("weight", "bias")}
+
+
+def test_the_pretrained_networks_of_the_source_are_named(pairs: Path, tmp_path: Path) -> None:
+    """In the run folder, also of a run that starts from that run, and after it is resumed."""
+    vgg = ("--perceptual", "1", "--perceptual-network", "vgg16", "--perceptual-weights", str(shared_vgg16()))
+    source = write_run(tmp_path / "source", tiny_task("pix2pix", *vgg))
+    plain = tiny_task("pix2pix")
+    first = train(plain, data=pairs, out=tmp_path / "first", config=CONFIG, init_from=source)
+    second = train(plain, data=pairs, out=tmp_path / "second", config=CONFIG, init_from=first)
+    shutil.rmtree(source)
+    resume(second, max_steps=2)
+    (checkpoint,) = list_checkpoints(second / "checkpoints")[-1:]
+    for model in (first, second, checkpoint):
+        assert load(model, device="cpu").spec.trained_with == trained_with_of(model) == ("vgg16",)
+    assert "trained with features of vgg16" in "\n".join(inspect(second))

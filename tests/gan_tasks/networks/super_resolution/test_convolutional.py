@@ -123,3 +123,13 @@ def test_inner_convolutions_of_the_unet_discriminator_have_a_spectral_norm_of_on
         assert isinstance(conv, nn.Conv2d)
         norm = torch.linalg.matrix_norm(conv.weight.flatten(1), 2)
         assert float(norm.detach()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("width", [16, 64])
+def test_a_compact_network_starts_near_the_upsampled_input(width: int) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = srvgg(width=width)
+        x = torch.rand(1, 3, 16, 16) * 2 - 1
+        with torch.no_grad():
+            assert (network(x) - nn.functional.interpolate(x, scale_factor=4)).square().mean().sqrt() < 0.2

@@ -116,7 +116,7 @@ def test_both_files_are_one_model_of_any_sizes(
     pretrained = load_pretrained(folder)
     torch.testing.assert_close(pretrained.network(image, style, torch.full((1, 1), alpha)), expected)
     model = load(folder, device="cpu")
-    assert (model.spec.use, model.spec.task) == ("stylize", "stylization")
+    assert (model.spec.use, model.spec.task, model.spec.trained_with) == ("stylize", "stylization", ("vgg19",))
     pixels = [(each[0].permute(1, 2, 0) * 255).round().byte().numpy() for each in (image, style)]
     made = model(*pixels, style_strength=alpha)
     rounded = restyled(networks, *(torch.from_numpy(each).permute(2, 0, 1)[None] / 255 for each in pixels), alpha)
