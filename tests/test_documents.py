@@ -60,7 +60,7 @@ NOT_OURS = {
     *("--no-cache-dir", "--no-index", "--no-deps", "--target", "--only-binary", "--platform"),  # pip
     *("--python-version", "--implementation"),
     *("--seconds", "--rounds", "--batches", "--tasks", "--minutes", "--parts", "--facades", "--tiny"),  # benchmarks
-    "--commands",
+    *("--commands", "--profile"),
 }
 ADDRESS = "http://localhost:7860"
 TERMINATED = 128 + signal.SIGTERM

@@ -111,8 +111,19 @@ class InpaintingConfig(Checked):
         check_residual(self.residual_downscale, self.residual)
         if self.network == "lama":
             check_lama(self.width, self.global_ratio)
-        elif self.network != "context-encoder" and self.width % 4:
+        elif self.network == "context-encoder":
+            self.check_context_encoder()
+        elif self.width % 4:
             raise UserError(f"width is {self.width}: expected a multiple of 4 for the network {self.network}")
+
+    def check_context_encoder(self) -> None:
+        """Raise UserError if batch norm would get a single value per channel of the bottleneck."""
+        sides = [side // self.residual_downscale for side in self.data.framing.crop_size]
+        if self.optimisation.batch_size == 1 and 0 < max(sides) <= 128:
+            raise UserError(
+                "the bottleneck of the network context-encoder has one position for crops of up to "
+                f"{128 * self.residual_downscale} pixels, and batch norm needs two: give --batch-size 2 or larger crops"
+            )
 
 
 def check_lama(width: int, global_ratio: float) -> None:

@@ -12,8 +12,10 @@ import torch
 from tiny import adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
 
 import gan_tasks
+from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.inpainting import Masked
+from gan_tasks.datasets.inpainting import Masked, MaskedConfig
+from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.inpainting import (
     CONTEXT_ENCODER,
@@ -110,6 +112,15 @@ def test_the_width_of_deepfill_is_a_multiple_of_four() -> None:
     with pytest.raises(UserError, match="width is 6: expected a multiple of 4"):
         InpaintingConfig(network="deepfill-v1", width=6)
     assert InpaintingConfig(network="context-encoder", width=6).width == 6
+
+
+def test_a_batch_of_one_small_crop_is_refused_for_the_bottleneck() -> None:
+    small = MaskedConfig(framing=FramingConfig(crop_size=(128, 96)))
+    one = OptimisationConfig(batch_size=1)
+    with pytest.raises(UserError, match="crops of up to 128 pixels.*--batch-size 2"):
+        InpaintingConfig(network="context-encoder", data=small, optimisation=one)
+    large = MaskedConfig(framing=FramingConfig(crop_size=(128, 160)))
+    assert InpaintingConfig(network="context-encoder", data=large, optimisation=one).network == "context-encoder"
 
 
 @pytest.mark.parametrize(
