@@ -121,8 +121,8 @@ class InpaintingConfig(Checked):
         sides = [side // self.residual_downscale for side in self.data.framing.crop_size]
         if self.optimisation.batch_size == 1 and 0 < max(sides) <= 128:
             raise UserError(
-                "the bottleneck of the network context-encoder has one position for crops of up to "
-                f"{128 * self.residual_downscale} pixels, and batch norm needs two: give --batch-size 2 or larger crops"
+                f"crops of up to {128 * self.residual_downscale} pixels have one position in the bottleneck of the "
+                "network context-encoder, and batch norm needs two: give --batch-size 2 or larger crops"
             )
 
 

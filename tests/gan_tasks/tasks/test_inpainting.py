@@ -117,7 +117,7 @@ def test_the_width_of_deepfill_is_a_multiple_of_four() -> None:
 def test_a_batch_of_one_small_crop_is_refused_for_the_bottleneck() -> None:
     small = MaskedConfig(framing=FramingConfig(crop_size=(128, 96)))
     one = OptimisationConfig(batch_size=1)
-    with pytest.raises(UserError, match="crops of up to 128 pixels.*--batch-size 2"):
+    with pytest.raises(UserError, match=r"crops of up to 128 pixels.*--batch-size 2"):
         InpaintingConfig(network="context-encoder", data=small, optimisation=one)
     large = MaskedConfig(framing=FramingConfig(crop_size=(128, 160)))
     assert InpaintingConfig(network="context-encoder", data=large, optimisation=one).network == "context-encoder"
