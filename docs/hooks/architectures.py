@@ -41,15 +41,15 @@ def exported(spec: ModelSpec) -> str:
 
 def tiles(spec: ModelSpec, network: nn.Module) -> str:
     """How an image that is too large for the memory is processed."""
-    if spec.fixed_size:
+    if spec.use == "inpaint":
         return "masked regions"
     if not spec.runs_in_tiles:
         return "whole image"
-    if spec.global_statistics:
-        return "different"
     if isinstance(network, BlockwiseModule):
         return "blocks"
-    return "slightly different" if sees_whole_image(network, spec) else "equal"
+    if any(isinstance(layer, nn.GroupNorm | nn.InstanceNorm2d) for layer in network.modules()):
+        return "different"
+    return "slightly different" if spec.global_statistics or sees_whole_image(network, spec) else "equal"
 
 
 def sees_whole_image(network: nn.Module, spec: ModelSpec) -> bool:
