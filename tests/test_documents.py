@@ -60,7 +60,7 @@ NOT_OURS = {
     *("--no-cache-dir", "--no-index", "--no-deps", "--target", "--only-binary", "--platform"),  # pip
     *("--python-version", "--implementation"),
     *("--seconds", "--rounds", "--batches", "--tasks", "--minutes", "--parts", "--facades", "--tiny"),  # benchmarks
-    *("--commands", "--profile"),
+    *("--commands", "--profile", "--models"),
 }
 ADDRESS = "http://localhost:7860"
 TERMINATED = 128 + signal.SIGTERM
@@ -371,7 +371,8 @@ def test_the_site_lists_every_architecture_of_public_checkpoints(site: Path) -> 
     assert tiles["ESRGAN/Real-ESRGAN RRDBNet"] == tiles["BasicSR/neosr SPAN"] == tiles["SwinIR"] == "equal"
     assert tiles["Omni-SR OmniSR"] == tiles["HAT"] == tiles["pix2pix UnetGenerator"] == "slightly different"
     assert tiles["CycleGAN/pix2pix ResnetGenerator"] == "different" and tiles["Real-CUGAN UpCunet"] == "blocks"
-    assert tiles["LaMa FFCResNetGenerator"] == "whole image" and tiles["MI-GAN Generator"] == "masked regions"
+    assert tiles["LaMa FFCResNetGenerator"] == tiles["MI-GAN Generator"] == "masked regions"
+    assert tiles["AdaIN encoder and decoder"] == "whole image"
 
 
 def test_the_reference_of_the_site_is_complete(site: Path) -> None:

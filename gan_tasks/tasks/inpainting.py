@@ -111,19 +111,8 @@ class InpaintingConfig(Checked):
         check_residual(self.residual_downscale, self.residual)
         if self.network == "lama":
             check_lama(self.width, self.global_ratio)
-        elif self.network == "context-encoder":
-            self.check_context_encoder()
-        elif self.width % 4:
+        elif self.network != "context-encoder" and self.width % 4:
             raise UserError(f"width is {self.width}: expected a multiple of 4 for the network {self.network}")
-
-    def check_context_encoder(self) -> None:
-        """Raise UserError if batch norm would get a single value per channel of the bottleneck."""
-        sides = [side // self.residual_downscale for side in self.data.framing.crop_size]
-        if self.optimisation.batch_size == 1 and 0 < max(sides) <= 128:
-            raise UserError(
-                f"crops of up to {128 * self.residual_downscale} pixels have one position in the bottleneck of the "
-                "network context-encoder, and batch norm needs two: give --batch-size 2 or larger crops"
-            )
 
 
 def check_lama(width: int, global_ratio: float) -> None:
@@ -215,6 +204,9 @@ class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
         )
 
     def generate(self, x: Masked[Tensor]) -> Outputs:
+        """Return the images of the stages. Raises UserError for a batch that is too small for batch norm."""
+        if self.config.network == "context-encoder":
+            check_bottleneck(x.image, self.config.residual_downscale)
         *coarse, refined = self.network.stages(*self.model_inputs(x))
         outputs = {"refined": refined, "fake": compose(refined, x)}
         return outputs | ({"coarse": coarse[0]} if coarse else {})
@@ -355,6 +347,15 @@ def make_scale(config: InpaintingConfig) -> nn.Module:
     if config.discriminator == "patch":
         return PatchDiscriminator(channels, width=config.d_width, layers=4, norm="batch", padding=2)
     return SNPatchDiscriminator(channels + 1, width=config.d_width)
+
+
+def check_bottleneck(images: Tensor, downscale: int) -> None:
+    """Raise UserError if the bottleneck of the Context Encoder has a single value per channel for N×C×H×W images."""
+    if len(images) == 1 and max(images.shape[-2:]) <= 128 * downscale:
+        raise UserError(
+            f"crops of up to {128 * downscale} pixels have one position in the bottleneck of the network "
+            "context-encoder, and batch norm needs two: give --batch-size 2 or larger crops"
+        )
 
 
 def as_baseline(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:

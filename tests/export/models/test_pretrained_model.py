@@ -167,7 +167,7 @@ class Painter(nn.Module):
 
 
 def family(network: nn.Module, usage: Usage) -> Architecture:
-    return Architecture("invented", "Network", lambda _: True, lambda _: network, lambda _: usage)
+    return Architecture("invented", "Network", lambda _: True, lambda _: network, dict, lambda _: usage)
 
 
 def test_value_range_and_scale_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

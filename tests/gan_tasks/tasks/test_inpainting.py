@@ -12,10 +12,8 @@ import torch
 from tiny import adversarial_stage, built, some_inputs, tiny_batch, tiny_task, write_run
 
 import gan_tasks
-from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.inpainting import Masked, MaskedConfig
-from gan_tasks.optim.optimizers import OptimisationConfig
+from gan_tasks.datasets.inpainting import Masked
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.inpainting import (
     CONTEXT_ENCODER,
@@ -24,6 +22,7 @@ from gan_tasks.tasks.inpainting import (
     Inpainting,
     InpaintingConfig,
     around_mask,
+    check_bottleneck,
     compose,
     weighted_difference,
 )
@@ -115,12 +114,10 @@ def test_the_width_of_deepfill_is_a_multiple_of_four() -> None:
 
 
 def test_a_batch_of_one_small_crop_is_refused_for_the_bottleneck() -> None:
-    small = MaskedConfig(framing=FramingConfig(crop_size=(128, 96)))
-    one = OptimisationConfig(batch_size=1)
-    with pytest.raises(UserError, match=r"crops of up to 128 pixels.*--batch-size 2"):
-        InpaintingConfig(network="context-encoder", data=small, optimisation=one)
-    large = MaskedConfig(framing=FramingConfig(crop_size=(128, 160)))
-    assert InpaintingConfig(network="context-encoder", data=large, optimisation=one).network == "context-encoder"
+    check_bottleneck(torch.zeros(2, 3, 128, 96), 1)
+    check_bottleneck(torch.zeros(1, 3, 128, 160), 1)
+    with pytest.raises(UserError, match=r"crops of up to 256 pixels.*--batch-size 2"):
+        check_bottleneck(torch.zeros(1, 3, 256, 200), 2)
 
 
 @pytest.mark.parametrize(
