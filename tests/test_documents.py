@@ -150,15 +150,12 @@ def test_the_commands_and_the_code_of_a_page_run_in_order(
             run_commands(commands(block.code))
 
 
-def test_the_quickstart_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quickstart_is_called_rightly() -> None:
+    """A test of the command line runs it."""
     found = {tuple(command[1:]) for page in PAGES for command in commands_of(page) if command[1] == "quickstart"}
     assert found
     for command in found:
-        out = tmp_path / str(len(command))
-        # One epoch of 160 is too little for a good model; the command has to say so.
-        assert exit_code([*command, "--epochs", "1", "--out", str(out)]) == 1
-        assert "It does not work: held-out L1" in capsys.readouterr().out
-        assert read(out / "before-after.png").pixels.shape[2] == 3
+        check_syntax("gan-tasks", [*command])
 
 
 def run_commands(found: list[list[str]]) -> None:
@@ -170,7 +167,7 @@ def run_commands(found: list[list[str]]) -> None:
                 found = found[len(questions) :]
                 serve_and_ask(arguments, questions)
             case "gan-tasks", ["quickstart", *_]:
-                pass  # test_the_quickstart_runs runs it
+                pass  # tests/apps/cli/test_main.py runs it
             case "gan-tasks", _:
                 assert exit_code(made_small(arguments)) == 0, arguments
             case _:

@@ -22,7 +22,7 @@ from gan_tasks.export.onnx.model import open_session
 from gan_tasks.export.onnx.providers import Session
 from gan_tasks.export.onnx.test_vectors import blocks, to_feeds
 from gan_tasks.networks.inpainting.context_encoder import context_encoder
-from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
+from gan_tasks.networks.inpainting.deepfill import deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.sizes import sizes_of
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -53,15 +53,10 @@ def kept(layers: Any, *indices: int) -> nn.Sequential:
     return nn.Sequential(*(layers[index] for index in indices))
 
 
-def coarse_only(inpainter: Inpainter) -> Inpainter:
-    """Without the refinement, whose contextual attention takes the exporter 10 s; v2 covers it."""
-    return Inpainter(inpainter.coarse)
-
-
 NETWORKS: dict[str, Callable[[], Inpainter]] = {
     "v2": lambda: deepfill_v2(width=8),
     "v2-tensorflow": lambda: shortened(deepfill_v2(width=8, tensorflow=True)),
-    "v1-residual": lambda: as_residual_of_smooth_fill(coarse_only(deepfill_v1(width=8)), 3),
+    "context-residual": lambda: as_residual_of_smooth_fill(context_encoder(width=4, bottleneck=8), 3),
     "context": lambda: context_encoder(width=4, bottleneck=8),
 }
 
@@ -99,10 +94,9 @@ def draw(height: int, width: int) -> dict[str, FloatImages]:
         ("v2", 392, 520),
         ("v2-tensorflow", 8, 8),
         ("v2-tensorflow", 256, 264),
-        ("v1-residual", 8, 8),
-        ("v1-residual", 64, 72),
-        ("v1-residual", 256, 264),
-        ("v1-residual", 520, 680),
+        ("context-residual", 128, 160),
+        ("context-residual", 256, 288),
+        ("context-residual", 544, 672),
         ("context", 128, 160),
     ],
 )
@@ -118,14 +112,13 @@ def test_onnx_runtime_equals_torch(name: str, height: int, width: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_with_a_downscaled_residual_is_exported(tmp_path: Path) -> None:
-    options = ("--network", "deepfill-v1", "--residual", "--residual-downscale", "4")
+    options = ("--network", "context-encoder", "--residual", "--residual-downscale", "4")
     model = TrainedModel(write_run(tmp_path / "run", tiny_task("inpainting", *options)), device="cpu")
-    assert (model.spec.size_multiple, model.spec.minimum_size) == (32, 32)
+    assert (model.spec.size_multiple, model.spec.minimum_size) == (128, 512)
     (inpainter,) = (part for part in model.network.modules() if isinstance(part, Inpainter))
-    inpainter.refine = None  # see `coarse_only`
     nn.init.normal_(next(iter(inpainter.coarse.head.parameters())), 0, 0.05)  # otherwise the residual is 0
     report = export_onnx(model, tmp_path / "model.onnx", model_name="quarter")
     assert report.verification.ok and report.max_error <= TOLERANCE
-    feeds = draw(256, 288)
+    feeds = draw(512, 640)
     output = run_session(open_session(parse_onnx(report.path.read_bytes(), "model.onnx"), device="cpu"), feeds)
     assert np.abs(output - Graph(model.network, model.spec).run(feeds)).max() <= TOLERANCE
