@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gan_tasks.losses.functional import at_least_float32
+from gan_tasks.networks.layers import at_least_float32
 
 
 def patch_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07, across_batch: bool = False) -> Tensor:

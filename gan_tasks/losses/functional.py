@@ -21,6 +21,7 @@ from torch import Tensor
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, PositiveCount, Range, Weight
 from gan_tasks.losses.diff_augment import Augmentation
+from gan_tasks.networks.layers import at_least_float32
 
 Scales: TypeAlias = Sequence[Sequence[Tensor]]
 """Output of a discriminator: scales → layers → features N×C×h×w, where the last layer holds the logits."""
@@ -97,14 +98,6 @@ class AdversarialConfig(Checked):
 def logits(scales: Scales) -> list[Tensor]:
     """Return the logits of each scale, N×1×h×w in float32 (float64 stays as it is)."""
     return [at_least_float32(features[-1]) for features in scales]
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Convert half precision to float32, and leave float64 as it is.
-
-    Training in float64 shows whether a difference between two trainings is due to rounding or to a mistake.
-    """
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) -> Tensor:

@@ -220,5 +220,8 @@ class _BatchNormOfEach(torch.autograd.Function):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Convert half precision to float32, and leave float64 as it is."""
+    """Convert half precision to float32, and leave float64 as it is.
+
+    Training in float64 shows whether a difference between two trainings is due to rounding or to a mistake.
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))

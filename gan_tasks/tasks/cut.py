@@ -34,7 +34,6 @@ from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
-    PROJECTED_ADVERSARIAL,
     Direction,
     TranslationConfig,
     add_discriminators,
@@ -42,6 +41,7 @@ from gan_tasks.tasks.translation import (
     discriminator_input,
     make_generator,
     trained_with,
+    with_projected_discriminator,
 )
 
 
@@ -122,9 +122,7 @@ SINGLE_IMAGE = CUTConfig(
 """The recipe of SinCUT, for one image of each side, with networks of this project: no norm, whose statistics in crops
 would not be those of the whole image."""
 MODERN = CUTConfig(d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION)
-PROJECTED = replace(
-    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
-)
+PROJECTED = with_projected_discriminator(MODERN)
 
 
 class CUT(Task[CUTConfig, Unpaired[Tensor]]):

@@ -30,7 +30,6 @@ from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
-    PROJECTED_ADVERSARIAL,
     Direction,
     TranslationConfig,
     add_discriminators,
@@ -38,6 +37,7 @@ from gan_tasks.tasks.translation import (
     discriminator_input,
     make_generator,
     trained_with,
+    with_projected_discriminator,
 )
 
 
@@ -68,9 +68,7 @@ class CycleGANConfig(TranslationConfig):
 MODERN = CycleGANConfig(
     d_norm="none", pool_images=0, adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
 )
-PROJECTED = replace(
-    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
-)
+PROJECTED = with_projected_discriminator(MODERN)
 
 
 class CycleGAN(Task[CycleGANConfig, Unpaired[Tensor]]):

@@ -27,7 +27,7 @@ from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, Mas
 from gan_tasks.datasets.masks.draw import Mask
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, on_one_draw
-from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss, at_least_float32, feature_matching
+from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss, feature_matching
 from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, SNPatchDiscriminator
@@ -35,6 +35,7 @@ from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.inpainting.lama import lama
+from gan_tasks.networks.layers import at_least_float32
 from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig

@@ -26,13 +26,13 @@ from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,
     MODERN_OPTIMISATION,
-    PROJECTED_ADVERSARIAL,
     TranslationConfig,
     add_discriminators,
     checked_direction,
     discriminator_input,
     make_generator,
     trained_with,
+    with_projected_discriminator,
 )
 
 
@@ -56,9 +56,7 @@ class Pix2PixConfig(TranslationConfig):
 MODERN = Pix2PixConfig(
     norm="instance", d_norm="none", adversarial=MODERN_ADVERSARIAL, optimisation=MODERN_OPTIMISATION
 )
-PROJECTED = replace(
-    MODERN, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
-)
+PROJECTED = with_projected_discriminator(MODERN)
 
 
 class Pix2Pix(Task[Pix2PixConfig, Pair[Tensor]]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,6 +75,7 @@ class TranslationConfig(Checked):
         check_residual(self.residual_downscale, self.residual)
 
 
+Config = TypeVar("Config", bound=TranslationConfig)
 Direction = Literal["a-to-b", "b-to-a"]
 
 
@@ -94,6 +95,13 @@ MODERN_ADVERSARIAL = AdversarialConfig(
 MODERN_OPTIMISATION = OptimisationConfig(betas=(0.0, 0.99), ema_halflife_images=1000)
 PROJECTED_ADVERSARIAL = AdversarialConfig(adversarial="hinge", d_augment=("colour", "translation", "cutout"))
 """The adversarial objective of Projected GAN, https://arxiv.org/abs/2111.01007"""
+
+
+def with_projected_discriminator(config: Config) -> Config:
+    """Return the options with the discriminator of Projected GAN and its objective."""
+    return replace(
+        config, discriminator="projected", d_norm="batch", d_spectral=True, adversarial=PROJECTED_ADVERSARIAL
+    )
 
 
 def make_generator(config: TranslationConfig, in_channels: int, out_channels: int) -> Generator:
