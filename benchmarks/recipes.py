@@ -6,7 +6,7 @@
 A recipe is a task with a preset. Each is first trained for a minute to see how many images it takes in a second; from
 that follows the number of epochs for `--minutes`, half of them at a falling learning rate. The script can be stopped
 at any time by Ctrl-C or SIGTERM: the training saves a checkpoint, and the same command continues it. What follows
-`--` goes to every training.
+`--` goes to every training, and `--task-options "pix2pix --generator unet-128"` goes to those of one task.
 
 At the end, each network of --features compares the recipes that were not trained with it: the mean and the range over
 the seeds of the kernel distance ×10³, and of L1 if there are pairs. `results.json` in --out has all figures.
@@ -60,10 +60,13 @@ def recipes_of(kind: str) -> tuple[Recipe, ...]:
     return (*compared, Recipe(*CUT))
 
 
-def command(recipe: Recipe, data: Path, out: Path, seed: int, extra: Sequence[str]) -> list[str]:
+def command(recipe: Recipe, options: argparse.Namespace, out: Path, seed: int, extra: Sequence[str]) -> list[str]:
     """Return the arguments of gan-tasks that train a recipe."""
-    words = ["train", recipe.task, "--data", str(data), "--out", str(out), "--preset", recipe.preset]
-    return [*words, "--seed", str(seed), *extra]
+    words = ["train", recipe.task, "--data", str(options.data), "--out", str(out), "--preset", recipe.preset]
+    of_task = [
+        word for task, *words in map(shlex.split, options.task_options) if task == recipe.task for word in words
+    ]
+    return [*words, "--seed", str(seed), *options.extra, *of_task, *extra]
 
 
 def train(arguments: Sequence[str], seconds: float | None = None) -> None:
@@ -103,8 +106,7 @@ def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
     if not kept.exists():
         run = options.out / f"{recipe.name}-calibration"
         shutil.rmtree(run, ignore_errors=True)  # of a calibration that was stopped
-        extra = [*options.extra, "--log-every-steps", "5"]
-        train(command(recipe, options.data, run, 0, extra), CALIBRATION_S)
+        train(command(recipe, options, run, 0, ["--log-every-steps", "5"]), CALIBRATION_S)
         kept.write_text(json.dumps(images_per_s(run)))
     speed = float(json.loads(kept.read_text()))
     minutes: float = options.minutes
@@ -125,9 +127,9 @@ def train_all(options: argparse.Namespace) -> Iterator[tuple[Recipe, int, Path]]
     for seed in options.seeds:
         for recipe in recipes:
             run, decay = options.out / f"{recipe.name}-{seed}", epochs[recipe] // 2
-            extra = [*options.extra, "--epochs", str(epochs[recipe]), "--decay-epochs", str(decay)]
+            extra = ["--epochs", str(epochs[recipe]), "--decay-epochs", str(decay)]
             is_begun = (run / "config.json").exists()
-            train(["train", "--resume", str(run)] if is_begun else command(recipe, options.data, run, seed, extra))
+            train(["train", "--resume", str(run)] if is_begun else command(recipe, options, run, seed, extra))
             yield recipe, seed, run
 
 
@@ -175,6 +177,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training of each recipe for each")
     parser.add_argument(
         "--features", nargs="+", default=["efficientnet-lite0", "vgg16"], help="networks that compare"
+    )
+    parser.add_argument(
+        "--task-options", nargs="+", default=[], metavar="WORDS", help="a task and options of its trainings"
     )
     parser.add_argument("--vgg16", type=Path, help="weights of VGG16, for --features vgg16")
     end = arguments.index("--") if "--" in arguments else len(arguments)

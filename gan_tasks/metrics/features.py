@@ -147,14 +147,19 @@ def vgg16(weights: Path | None = None, on_progress: OnProgress | None = None) ->
 
 
 class PooledVgg16(nn.Module):
-    """VGG16 features averaged over each image, N×3×H×W in [-1, 1] → N×512: the last ReLU before the last pooling."""
+    """VGG16 features averaged over each image, N×3×H×W in [-1, 1] → N×512: the last ReLU before the last pooling.
+
+    Each row is divided by its root mean square. A few of the features are large and differ by image, so that without
+    this single images dominate the cubic kernel of the kernel distance.
+    """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self.network = Perceptual("vgg16", weights, {"relu5_3": 1.0})
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.features(images)["relu5_3"].mean(dim=(2, 3))
+        pooled: Tensor = self.network.features(images)["relu5_3"].mean(dim=(2, 3))
+        return pooled * pooled.square().mean(dim=1, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
 def has_lite0() -> bool:

@@ -1,0 +1,1 @@
+"""Networks of the task synthesis: generators from a latent vector, and their discriminators."""
