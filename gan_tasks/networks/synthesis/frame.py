@@ -129,7 +129,7 @@ class SynthesisGenerator(nn.Module):
         return self.synthesize(self.styles(latent, label, truncation))
 
     def styles(self, latent: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
-        """Map latents to styles N×style_count×D, all of them alike. Truncation 0 gives the mean, 1 changes nothing."""
+        """Map latents to styles N×style_count×D, all alike. Truncation 0 gives the mean, and 1 changes nothing."""
         style: Tensor = self.mapping(latent, label)
         average = self.mapping.average
         if truncation is not None and average is not None:
@@ -151,6 +151,7 @@ class SynthesisGenerator(nn.Module):
         if self.rgb != "last":
             images.append(self.to_rgb[0](x, styles[:, min(position, self.style_count - 1)]))
         for number, stage in enumerate(self.stages[: self.levels], start=1):
+            assert isinstance(stage, Stage)
             used = stage.styles
             x = stage(x, styles[:, position : position + used])
             position += used
@@ -168,7 +169,7 @@ class SynthesisGenerator(nn.Module):
         """Let base and stages draw their noise by this function, or use their constant noise."""
         for part in self.modules():
             if hasattr(part, "draw_noise"):
-                part.draw_noise = draw_noise
+                setattr(part, "draw_noise", draw_noise)  # noqa: B010 (for the type checker)
 
 
 def cropped(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -189,7 +190,7 @@ def doublings_for(size: tuple[int, int], base: int = 4) -> tuple[int, tuple[int,
     step = 1 << doublings
     if height % step or width % step:
         raise UserError(
-            f"images of {height}×{width} pixels cannot be generated: with {max(size)} pixels on the longer side, give "
-            f"multiples of {step}, such as {max(1, round(height / step)) * step} {max(1, round(width / step)) * step}"
+            f"images of {height}×{width} pixels cannot be generated: for a longer side of {max(size)} pixels, "
+            f"give multiples of {step}, such as {max(1, round(height / step)) * step} {max(1, round(width / step)) * step}"
         )
     return doublings, (height // step, width // step)
