@@ -72,7 +72,7 @@ class Found(Protocol):
 class Stage:
     """A stage of the training: which networks are updated, in which order, how, and for how long.
 
-    It begins with the generators of the previous stage, or with their average if there is one.
+    It begins with the generators of the previous stage, or with their average if there is one, unless it `continues`.
     """
 
     name: str
@@ -90,6 +90,8 @@ class Stage:
     """Limit to whose ± range D's weights are clipped after each update; 0 turns it off (Wasserstein GANs: 0.01)."""
     best_by: BestBy | None = "l1"
     """The default metric that selects the best checkpoint; None uses the newest checkpoint."""
+    continues: bool = False
+    """Go on with the trained generators of the previous stage, and with their average (progressive growing)."""
 
 
 FitBaselines = Callable[[Iterable[Example]], Mapping[str, Baseline]]
@@ -121,6 +123,8 @@ class Step:
     world_size: int = 1
     adaptive: dict[str, Tensor] = field(default_factory=dict)
     """The state of the adaptive augmentation of each discriminator, see `losses/adaptive.py`. Later steps have it."""
+    stage_images: int = 0
+    """Number of training images before this step, in this stage."""
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over the ranks, which all must call it."""

@@ -101,7 +101,7 @@ class Trainer:
         """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
-        start_step(task, stage, runtime, seed=self.seed, index=index)
+        start_step(task, stage, runtime, seed=self.seed, index=index, stage_images=stage_images)
         x = task.prepared(x)
         for role, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -274,11 +274,13 @@ class Trainer:
                         )
 
 
-def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
+def start_step(
+    task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int, stage_images: int = 0
+) -> None:
     """Begin a step: seed its random numbers, and set the task's `step` and `diagnostics`."""
     torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
-    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size, task.adaptive)
+    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size, task.adaptive, stage_images)
     task.diagnostics = {}
 
 
