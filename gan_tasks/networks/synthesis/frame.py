@@ -129,8 +129,11 @@ class SynthesisGenerator(nn.Module):
         return self.synthesize(self.styles(latent, label, truncation))
 
     def styles(self, latent: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
-        """Map latents to styles N×style_count×D, all alike. Truncation 0 gives the mean, and 1 changes nothing."""
-        style: Tensor = self.mapping(latent, label)
+        """Map latents to styles N×style_count×D, all alike. Truncation 0 gives the mean, and 1 changes nothing.
+
+        Latents may be N×latent×1×1, as those of DCGAN's published code.
+        """
+        style: Tensor = self.mapping(latent.flatten(1), label)
         average = self.mapping.average
         if truncation is not None and average is not None:
             style = average + truncation.to(style.dtype) * (style - average)

@@ -29,8 +29,8 @@ MAX_NAME_LENGTH = 500
 """Largest length of a tensor's name in characters."""
 MAX_PARTS = 64
 """Largest number of parts of a state dict that are tried as networks."""
-AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|avg|swa|shadow)(?:$|[._])|EMA", re.IGNORECASE)
-"""Names of averaged weights: params_ema, model_ema, ema_model, G_ema, swa."""
+AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|avgG?|swa|shadow)(?:$|[._])|EMA", re.IGNORECASE)
+"""Names of averaged weights: params_ema, model_ema, ema_model, G_ema, avgG, swa."""
 NOT_AVERAGED = re.compile(r"(?:^|[._])online")
 """Names of the raw weights beside averaged ones in the same wrapper: `ema.online_model` of ema-pytorch."""
 UNNAMED_AVERAGES = "shadow_params"
