@@ -17,9 +17,9 @@ from gan_tasks.losses.functional import (
     adversarial_d_loss,
     adversarial_g_loss,
     d_accuracy,
-    gradient_penalty,
-    zero_centred_penalty,
+    image_margins,
 )
+from gan_tasks.losses.penalties import gradient_penalty, zero_centred_penalty
 
 Discriminate = Callable[..., Scales]
 """A discriminator: called with N×C×H×W images, or with its condition and these, it gives the logits of each scale."""
@@ -122,7 +122,8 @@ def d_objective(
     """The discriminator's losses on real and on detached generated images, and its accuracy on each for the log.
 
     Real and generated images are augmented by draws of their own. The penalties are those of the augmented
-    discriminator, on the images before augmentation (as in https://arxiv.org/abs/2501.05441).
+    discriminator, on the images before augmentation (as in https://arxiv.org/abs/2501.05441). So are the margins of
+    the loss-sensitive loss.
 
     Args:
         real, fake, condition: N×C×H×W in [-1, 1].
@@ -137,7 +138,8 @@ def d_objective(
     d_fake, d_real = on_fake(fake), on_real(real)  # in the published order: running statistics depend on it
     real_accuracy, fake_accuracy = d_accuracy(config, d_real, d_fake)
     log = {f"d/{prefix}real_accuracy": real_accuracy, f"d/{prefix}fake_accuracy": fake_accuracy}
-    losses = {f"{prefix}adversarial": adversarial_d_loss(config, d_real, d_fake)}
+    margins = image_margins(real, fake) if config.needs_margins else None
+    losses = {f"{prefix}adversarial": adversarial_d_loss(config, d_real, d_fake, margins)}
     if config.gradient_penalty:
         mix = step.random(len(fake), 1, 1, 1, device=fake.device)
         penalty = gradient_penalty(on_real, real, fake, mix)

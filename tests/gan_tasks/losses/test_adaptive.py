@@ -133,8 +133,8 @@ def test_images_of_two_shapes_cannot_be_exchanged() -> None:
         d_objective(step_with(0.5), config, Recorder(), some_images(2), some_images(2)[..., :4])
 
 
-@pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
-def test_relativistic_losses_would_compare_a_pseudo_real_image_with_itself(adversarial: Any) -> None:
+@pytest.mark.parametrize("adversarial", ["loss-sensitive", "relativistic", "relativistic-average"])
+def test_losses_of_pairs_would_compare_a_pseudo_real_image_with_itself(adversarial: Any) -> None:
     with pytest.raises(UserError, match=f"--d-pseudo-real .*{adversarial}.*--d-augment-adaptive"):
         AdversarialConfig(adversarial=adversarial, d_pseudo_real=True)
 
