@@ -1,4 +1,4 @@
-"""The data set of synthesis: a sample is an image, a latent vector drawn for it, and its class if there are classes."""
+"""The data set of synthesis: a sample is an image, a latent vector that is drawn for it, and the class, if any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -137,8 +137,8 @@ class UnlabelledImages:
 
     All images have the configured size. An image that would not cover the crop is enlarged until it does.
 
-    augment: crop and flip at random, and draw another latent in each epoch. Without it, crops are those of the centre,
-        and the latent of an image is always the same.
+    augment: crop and flip at random, and draw another latent in each epoch. Without it, images are cropped at the
+        centre, and the latent of an image is always the same.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ def _find(root: Path, split: Split, config: UnlabelledConfig) -> Path:
             return folder
     if not config.classes and (inside := next((names for place in places if (names := _class_folders(place))), [])):
         raise MissingSplitError(
-            f"{inside[0].parent} holds no images itself, but its sub-folders do ({enumerated(_first_names(inside))}): "
+            f"{inside[0].parent} holds no images, but its sub-folders do ({enumerated(_first_names(inside))}): "
             "give --classes to learn them as classes, or give the folder that holds the images"
         )
     holding = "sub-folders of images, one for each class," if config.classes else "images"

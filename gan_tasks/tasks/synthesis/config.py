@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Count, Fraction, PositiveCount, Range, Weight, Width
 from gan_tasks.datasets.unlabelled import UnlabelledConfig
@@ -23,7 +22,7 @@ class SynthesisConfig(Checked):
     """Options of synthesis. The defaults are for few images, and for a CPU or a small GPU."""
 
     network: NetworkName = "r3gan"
-    """Architecture of generator and discriminator: dcgan, pggan, msg (MSG-GAN), stylegan2, stylegan3-t (its details move
+    """Architecture of generator and discriminator: dcgan, pggan, msg (MSG-GAN), stylegan2, stylegan3-t (details move
     with the objects), stylegan3-r (and turn with them), or r3gan (residual, without normalisation)."""
     latent: Width = 64
     """Length of the latent vectors."""
@@ -34,8 +33,8 @@ class SynthesisConfig(Checked):
     mapping_layers: Annotated[int, Range(1, 64)] = 8
     """Number of layers of stylegan2 and stylegan3 that map a latent to a style."""
     discriminator: Literal["own", "projected", "autoencoder"] = "own"
-    """Type of discriminator: own is that of the architecture, projected classifies fixed random mixtures of four layers
-    of EfficientNet-Lite0, and autoencoder rates an image by how badly it is reconstructed (EBGAN, BEGAN)."""
+    """Type of discriminator: own is that of the architecture, projected classifies fixed random mixtures of four
+    layers of EfficientNet-Lite0, and autoencoder rates an image by how badly it is reconstructed (EBGAN, BEGAN)."""
     d_width: Width | None = None
     """Channels of the discriminator's smallest features; without it, they are --width."""
     d_norm: DiscriminatorNorm = "batch"
@@ -45,7 +44,7 @@ class SynthesisConfig(Checked):
     d_steps: PositiveCount = 1
     """Updates of the discriminator for each update of the generator (Wasserstein GANs: 5)."""
     growth: Fraction = 0.0
-    """Share of the training in which pggan grows from 4×4 pixels to the whole size; 0 trains the whole size at once."""
+    """Share of the training in which pggan grows from 4×4 pixels to the whole size; 0 = it does not grow."""
     auto_gamma: tuple[Literal["r1", "r2"], ...] = ("r1", "r2")
     """Gradient penalties whose weight γ is chosen from the sizes of image and batch, unless --r1 or --r2 gives it."""
     gamma_burn_in_images: Count = 0
@@ -53,7 +52,7 @@ class SynthesisConfig(Checked):
     style_mixing: Fraction = 0.0
     """Share of images whose larger features have the style of another latent, for networks with styles."""
     path_length: Weight = 0.0
-    """Weight of the path length penalty, for networks with styles: steps in the styles then change the image evenly."""
+    """Weight of the path length penalty, for networks with styles. With it, the image changes evenly with a style."""
     path_length_interval: PositiveCount = 4
     """Steps from one path length penalty to the next; the penalty is multiplied by this number."""
     adversarial: AdversarialConfig = AdversarialConfig(

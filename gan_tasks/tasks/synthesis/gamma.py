@@ -38,7 +38,7 @@ def interpolated(table: tuple[tuple[float, float], ...], position: float) -> flo
 
 
 def burn_in(images: int, burn_in_images: int) -> float:
-    """Return the factor on γ after a number of training images: half a cosine from 1 to LAST_FACTOR; 1 without one."""
+    """Return the factor on γ after so many training images: half a cosine from 1 to LAST_FACTOR; 1 without one."""
     if not burn_in_images:
         return 1.0
     progress = min(1.0, images / burn_in_images)

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from gan_tasks.networks.synthesis.frame import SynthesisGenerator
+from gan_tasks.networks.synthesis.frame import doublings_for
 from gan_tasks.tasks.base import Stage, Step
 
 
@@ -79,8 +79,9 @@ class Growth(nn.Module):
 
     def apply_to(self, network: nn.Module) -> None:
         """Let a network use as many levels. One that does not grow ignores it."""
-        if hasattr(network, "levels") and (network.levels, network.fade) != (self.levels, self.fade):
-            network.levels, network.fade = self.levels, self.fade  # type: ignore[assignment]
+        for name in ("levels", "fade"):
+            if getattr(network, name, None) not in (None, getattr(self, name)):
+                setattr(network, name, getattr(self, name))
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -93,8 +94,7 @@ class Growth(nn.Module):
         self.levels = int(levels)
 
 
-def sizes_of_levels(generator: SynthesisGenerator) -> list[tuple[int, int]]:
-    """Return (height, width) of the images of each level, from small to large."""
-    height, width = generator.output_size
-    count = len(generator.stages)
-    return [(height >> (count - level), width >> (count - level)) for level in range(count + 1)]
+def sizes_of_levels(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return (height, width) of the images of each level of networks for images of a size, from small to large."""
+    doublings, (height, width) = doublings_for(size)
+    return [(height << level, width << level) for level in range(doublings + 1)]
