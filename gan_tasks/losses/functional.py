@@ -217,19 +217,22 @@ def _g_loss(config: AdversarialConfig, fake: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[Tensor, Tensor]:
+def d_accuracy(
+    config: AdversarialConfig, real: Scales, fake: Scales, *, relative: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the discriminator's accuracy on real and on generated patches: two scalars in [0, 1].
 
     Each is the mean over the scales. A patch counts as real if its logit is above a threshold: 0, or for lsgan the
     middle of the discriminator's two targets. A logit equal to the threshold counts as wrong. Wasserstein,
     loss-sensitive and relativistic logits have no fixed zero: there the threshold for real patches is the mean logit
-    of the generated ones, and the threshold for generated patches is the mean logit of the real ones.
+    of the generated ones, and the threshold for generated patches is the mean logit of the real ones. `relative`: the
+    logits have no fixed zero, whatever the loss.
     """
     real_right, fake_right = [], []
     for r, f in zip(logits(real), logits(fake), strict=True):
         threshold_for_real: Tensor | float
         threshold_for_fake: Tensor | float
-        if config.adversarial in ("wasserstein", "loss-sensitive") or config.is_relativistic:
+        if relative or config.adversarial in ("wasserstein", "loss-sensitive") or config.is_relativistic:
             threshold_for_real, threshold_for_fake = f.mean(), r.mean()
         else:
             middle = sum(config.lsgan_targets[:2]) / 2 if config.adversarial == "lsgan" else 0.0

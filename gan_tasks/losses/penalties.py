@@ -1,6 +1,8 @@
-"""Penalties on the gradient of a discriminator with respect to its images, as pure functions."""
+"""Penalties on the gradient of a discriminator with respect to its images, as pure functions, and their weight."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -46,3 +48,35 @@ def _image_gradients(discriminate: Callable[[Tensor], Scales], images: Tensor) -
     with torch.autocast(images.device.type, enabled=False):
         scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
         return [torch.autograd.grad(score, images, create_graph=True)[0] for score in scores]
+
+
+R3GAN_GAMMA = ((32, 0.05), (64, 2.0), (256, 150.0))
+"""Resolution and γ at the start of R3GAN's trainings on CIFAR-10 and FFHQ, of 512, 256 and 256 images a step."""
+
+
+def default_gamma(family: str, resolution: float, batch: int) -> float:
+    """Return the weight γ of R1 (for r3gan of R1 and R2) for a family of networks, where nothing better is known.
+
+    - r3gan: the values of its `train.py`, https://github.com/brownvc/R3GAN, interpolated in log space. They are those
+      at the start of the training, and fall to a tenth. Beyond them γ is proportional to the number of pixels. The
+      batch has no effect.
+    - stylegan3: 0.001·resolution²/batch, which gives the values recommended in `docs/configs.md` of
+      https://github.com/NVlabs/stylegan3 for its batches of 32 images.
+    - others: 0.0002·resolution²/batch, as the automatic configuration of StyleGAN2-ADA has it,
+      https://github.com/NVlabs/stylegan2-ada-pytorch.
+
+    Args:
+        family: name of the generator's architecture; the variants stylegan3-t and stylegan3-r are alike.
+        resolution: side of the images in pixels; of rectangular ones the square root of the number of pixels.
+        batch: images of a step, over all ranks.
+    """
+    if family != "r3gan":
+        return (0.001 if family.startswith("stylegan3") else 0.0002) * resolution**2 / batch
+    (smallest, first), *_, (largest, last) = R3GAN_GAMMA
+    if resolution <= smallest:
+        return first * (resolution / smallest) ** 2
+    if resolution >= largest:
+        return last * (resolution / largest) ** 2
+    (low, low_gamma), (high, high_gamma) = next(pair for pair in pairwise(R3GAN_GAMMA) if resolution <= pair[1][0])
+    share = math.log(resolution / low) / math.log(high / low)
+    return float(low_gamma * (high_gamma / low_gamma) ** share)

@@ -122,9 +122,13 @@ class Step:
     rank: int = 0
     world_size: int = 1
     adaptive: dict[str, Tensor] = field(default_factory=dict)
+<<<<<<< HEAD
     """The state of the adaptive augmentation of each discriminator, see `losses/adaptive.py`. Later steps have it."""
     stage_images: int = 0
     """Number of training images before this step, in this stage."""
+=======
+    """The adaptive state of the objective by name, see `losses/adaptive.py`. Later steps have it."""
+>>>>>>> s20-objectives
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over the ranks, which all must call it."""
@@ -200,7 +204,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     diagnostics: dict[str, Tensor]
     """The values of `log` in this step. They are logged with the losses."""
     adaptive: dict[str, Tensor]
-    """The state of the adaptive augmentation, see `Step`. It is the same on all ranks, and checkpoints have it."""
+    """The adaptive state of the objective, see `Step`. It is the same on all ranks, and checkpoints have it."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:

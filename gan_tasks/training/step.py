@@ -20,7 +20,7 @@ from gan_tasks.training.runtime import Runtime
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps of a weight."""
 ADAPTIVE = "adaptive/"
-"""Prefix of the states of adaptive augmentation in a checkpoint."""
+"""Prefix of the objective's adaptive states in a checkpoint."""
 LARGEST_WEIGHT = 1e6
 """A larger weight is a sign that the training has diverged."""
 
@@ -317,11 +317,11 @@ def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -
 
 
 def adaptive_states(stored: Mapping[str, Tensor], checkpoint: Path | str) -> dict[str, Tensor]:
-    """Return the states of adaptive augmentation in a part. Raises CheckpointError for a tensor that is none."""
+    """Return the objective's adaptive states in a part. Raises CheckpointError for a tensor that is none."""
     found = {name.removeprefix(ADAPTIVE): state for name, state in stored.items() if name.startswith(ADAPTIVE)}
-    if wrong := [name for name, state in found.items() if not is_state(state)]:
+    if wrong := [name for name, state in found.items() if not is_state(name, state)]:
         raise CheckpointError(
-            f"checkpoint {checkpoint}: the adaptive augmentation of {wrong[0]} has an impossible state"
+            f"checkpoint {checkpoint}: the adaptive state {wrong[0]} of the objective is impossible"
         )
     return found
 

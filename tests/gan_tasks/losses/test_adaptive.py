@@ -65,7 +65,7 @@ def test_the_probability_follows_the_sign_statistic_as_published() -> None:
         value = torch.tensor(statistic, dtype=torch.float32)
         state = updated_state(state, value, target=target, step_images=images, full_images=full)
         found.append(float(state[0]))
-        assert is_state(state)
+        assert is_state("d", state)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 0 in expected[4:] and max(expected) > 0.1
 
@@ -203,5 +203,5 @@ def test_an_impossible_state_is_refused(state: list[float], pairs: Path) -> None
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         parts = trainer.parts()
         parts["task"] = {"adaptive/d": torch.tensor(state)}
-        with pytest.raises(CheckpointError, match="adaptive augmentation of d has"):
+        with pytest.raises(CheckpointError, match="adaptive state d of the objective is impossible"):
             trainer.load_parts(parts)

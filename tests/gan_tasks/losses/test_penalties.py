@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gan_tasks.losses.functional import Scales
-from gan_tasks.losses.penalties import gradient_penalty, zero_centred_penalty
+from gan_tasks.losses.penalties import default_gamma, gradient_penalty, zero_centred_penalty
 
 batches = st.integers(1, 4)
 
@@ -98,3 +98,32 @@ def test_penalties_run_in_float32_inside_autocast_and_do_not_change_the_images()
     assert dtypes == [(torch.float32, torch.float32)] * 2
     assert x.grad is None
     assert conv.weight.grad is not None
+
+
+# --- the default weight
+
+
+@pytest.mark.parametrize(
+    ("family", "resolution", "batch", "gamma"),
+    [
+        ("stylegan2", 1024, 32, 6.5536),  # the automatic configuration of StyleGAN2-ADA
+        ("stylegan2", 256, 64, 0.2048),
+        ("dcgan", 64, 16, 0.0512),
+        ("stylegan3-t", 128, 32, 0.5),
+        ("stylegan3-r", 1024, 32, 32.0),
+        ("r3gan", 32, 512, 0.05),
+        ("r3gan", 64, 256, 2.0),
+        ("r3gan", 256, 256, 150.0),
+        ("r3gan", 128, 256, (2.0 * 150.0) ** 0.5),  # the geometric mean, halfway in log space
+        ("r3gan", 512, 256, 600.0),
+        ("r3gan", 16, 256, 0.0125),
+    ],
+)
+def test_the_default_gamma_is_the_published_one(family: str, resolution: int, batch: int, gamma: float) -> None:
+    assert default_gamma(family, resolution, batch) == pytest.approx(gamma, rel=0.03)
+
+
+@pytest.mark.parametrize("family", ["stylegan2", "stylegan3-t", "r3gan"])
+def test_the_default_gamma_rises_with_the_resolution(family: str) -> None:
+    gammas = [default_gamma(family, resolution, 32) for resolution in (16, 31, 33, 48, 63, 65, 200, 255, 257, 1024)]
+    assert gammas == sorted(set(gammas))
