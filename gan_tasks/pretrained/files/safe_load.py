@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.files.nvidia_pickle import is_snapshot, read_snapshot
 from gan_tasks.pretrained.files.screening import is_zip, vet_safetensors_file, vet_torch_file
 from gan_tasks.pretrained.files.unwrap import StateDict, find_state_dicts, select_by_name
 
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl")
 MAX_COPY_BYTES = 1 << 30
 """Largest size of a file that is read whole. A larger one is mapped: it must not change while it is in use, because
 the system ends a program that reads what was cut off."""
@@ -24,11 +25,12 @@ LONGEST_REASON = 300
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Read the tensors of a `.safetensors`, `.pth`, `.pt` or `.ckpt` file on the CPU, without their wrapper.
+    """Read the tensors of a `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.pkl` file on the CPU, without their wrapper.
 
     Of several state dicts the file's names select one, averaged weights first (see `unwrap`). Those of a file of
     more than 1 GiB are memory-mapped: do not change it while they are in use. Anything but plain tensors is refused
-    before it is loaded, see `screening`.
+    before it is loaded, see `screening`; of the networks in a pickle of NVIDIA's programs the tensors are read, see
+    `nvidia_pickle`.
 
     Raises UserError with the name of the file if it is missing, damaged or hostile, is no dict of tensors, or holds
     several that may be meant.
@@ -84,6 +86,8 @@ def load_bytes(data: bytes, *, is_safetensors: bool) -> Any:
     if is_safetensors:
         vet_safetensors_file(file)
         return safetensors.torch.load(data)
+    if is_snapshot(data):
+        return read_snapshot(data)
     vet_torch_file(file, len(data))
     file.seek(0)
     return torch.load(file, map_location="cpu", weights_only=True)
