@@ -122,13 +122,9 @@ class Step:
     rank: int = 0
     world_size: int = 1
     adaptive: dict[str, Tensor] = field(default_factory=dict)
-<<<<<<< HEAD
-    """The state of the adaptive augmentation of each discriminator, see `losses/adaptive.py`. Later steps have it."""
+    """The adaptive state of the objective by name, see `losses/adaptive.py`. Later steps have it."""
     stage_images: int = 0
     """Number of training images before this step, in this stage."""
-=======
-    """The adaptive state of the objective by name, see `losses/adaptive.py`. Later steps have it."""
->>>>>>> s20-objectives
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over the ranks, which all must call it."""

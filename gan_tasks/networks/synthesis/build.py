@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.synthesis.autoencoder import began_discriminator, ebgan_discriminator
 from gan_tasks.networks.synthesis.dcgan import (
     DiscriminatorNorm,
     dcgan_discriminator,
@@ -14,10 +19,12 @@ from gan_tasks.networks.synthesis.dcgan import (
 )
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.networks.synthesis.progressive import (
+    MultiScaleGradientDiscriminator,
     msg_discriminator,
     progressive_discriminator,
     progressive_generator,
 )
+from gan_tasks.networks.synthesis.self_attention import with_attention
 
 NetworkName = Literal["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "stylegan3-r", "r3gan"]
 HAS_STYLES = frozenset({"stylegan2", "stylegan3-t", "stylegan3-r"})
@@ -34,22 +41,28 @@ def make_generator(
     classes: int = 0,
     style_width: int = 512,
     mapping_layers: int = 8,
+    attention: Sequence[int] = (),
 ) -> SynthesisGenerator:
     """Build a generator of images of a size (height, width).
 
     channels: of the images.
     width: channels of the smallest features.
     style_width, mapping_layers: of the networks that have styles.
+    attention: heights of the features that get self-attention, in pixels.
 
-    Raises UserError for a size that the network does not support.
+    Raises UserError for a size that the network does not support, and for an attention to features it does not have.
     """
     match network:
         case "dcgan":
             last = last_dcgan_width(size, width)
-            return dcgan_generator(latent, size=size, width=last, out_channels=channels, classes=classes)
+            generator = dcgan_generator(latent, size=size, width=last, out_channels=channels, classes=classes)
         case "pggan" | "msg":
-            return progressive_generator(latent, size=size, width=width, out_channels=channels, classes=classes)
-    raise NotImplementedError
+            generator = progressive_generator(latent, size=size, width=width, out_channels=channels, classes=classes)
+        case _:
+            raise NotImplementedError
+    one = torch.zeros(1, latent), torch.zeros(1, classes) if classes else None
+    add_attention(generator, generator.stages, attention, one)
+    return generator
 
 
 def make_discriminator(
@@ -61,27 +74,87 @@ def make_discriminator(
     classes: int = 0,
     norm: DiscriminatorNorm = "batch",
     group: int = 4,
+    energy: Literal["none", "ebgan", "began"] = "none",
+    attention: Sequence[int] = (),
 ) -> nn.Module:
     """Build the discriminator of an architecture for images of a size (height, width).
 
     width: channels of the smallest features.
     norm: of dcgan's discriminator.
     group: images that the discriminator of stylegan2 and stylegan3 compares with one another.
+    energy: the objective of an autoencoder, which replaces the discriminator of the architecture.
+    attention: heights of the features that get self-attention, in pixels. Not of autoencoders.
 
-    Raises UserError for a size that the network does not support.
+    Raises UserError for a size that the network does not support, and for an attention to features it does not have.
     """
+    match energy:
+        case "ebgan":
+            first = max(1, width >> 2)
+            return ebgan_discriminator(size, channels=channels, width=first, classes=classes)
+        case "began":
+            first = max(1, width >> 2)
+            return began_discriminator(size, channels=channels, width=first, classes=classes)
     match network:
         case "dcgan":
             first = last_dcgan_width(size, width)
-            return dcgan_discriminator(size=size, width=first, in_channels=channels, classes=classes, norm=norm)
+            d: nn.Module = dcgan_discriminator(
+                size=size, width=first, in_channels=channels, classes=classes, norm=norm
+            )
         case "pggan":
-            return progressive_discriminator(size=size, width=width, in_channels=channels, classes=classes)
+            d = progressive_discriminator(size=size, width=width, in_channels=channels, classes=classes)
         case "msg":
-            return msg_discriminator(size=size, width=width, in_channels=channels, classes=classes)
-    raise NotImplementedError
+            d = msg_discriminator(size=size, width=width, in_channels=channels, classes=classes)
+        case _:
+            raise NotImplementedError
+    scales = d.scales if isinstance(d, MultiScaleGradientDiscriminator) else 1
+    one = torch.zeros(1, channels * scales, *size), torch.zeros(1, classes) if classes else None
+    stages = d.get_submodule("stages")
+    assert isinstance(stages, nn.ModuleList)
+    add_attention(d, stages, attention, one)
+    return d
 
 
 def last_dcgan_width(size: tuple[int, int], width: int) -> int:
     """Return the channels before dcgan's image, of which up to three times each has half of those before it."""
     doublings, _ = dcgan_doublings(size)
     return max(1, width >> min(3, doublings - 1))
+
+
+def add_attention(
+    network: nn.Module, stages: nn.ModuleList, sides: Sequence[int], inputs: tuple[Tensor | None, ...]
+) -> None:
+    """Let those stages of a network that make features of some heights be followed by self-attention.
+
+    inputs: inputs of the network, whose values do not matter.
+
+    Raises UserError for a height that no stage makes.
+    """
+    if not sides:
+        return
+    shapes = shapes_of(network, inputs)
+    for side in sides:
+        places = [place for place, stage in enumerate(stages) if shapes[stage][-2] == side]
+        if not places:
+            there = " ".join(str(shape[-2]) for shape in map(shapes.__getitem__, stages))
+            raise UserError(f"attention names features of {side} pixels: give some of {there}")
+        for place in places:
+            stages[place] = with_attention(stages[place], shapes[stages[place]][1])
+
+
+def shapes_of(network: nn.Module, inputs: tuple[Tensor | None, ...]) -> dict[nn.Module, tuple[int, ...]]:
+    """Return the shapes that the parts of a network give, computed without memory; the last one of each part."""
+    double = copy.deepcopy(network).to("meta").eval()
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def record(part: nn.Module, original: nn.Module) -> None:
+        def hook(module: nn.Module, given: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                shapes[original] = tuple(output.shape)
+
+        part.register_forward_hook(hook)
+
+    for part, original in zip(double.modules(), network.modules(), strict=True):
+        record(part, original)
+    with torch.no_grad():
+        double(*(each if each is None else each.to("meta") for each in inputs))
+    return shapes

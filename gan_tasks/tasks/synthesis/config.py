@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.ranges import Checked, Count, Fraction, PositiveCount, Range, Weight, Width
+from gan_tasks.datasets.ranges import Checked, Count, Fraction, PositiveCount, Range, Side, Width
 from gan_tasks.datasets.unlabelled import UnlabelledConfig
+from gan_tasks.losses.energy import EnergyConfig
 from gan_tasks.losses.functional import AdversarialConfig
+from gan_tasks.losses.path_length import PathLengthConfig
 from gan_tasks.networks.synthesis.build import HAS_STYLES, NetworkName
 from gan_tasks.networks.synthesis.dcgan import DiscriminatorNorm
 from gan_tasks.optim.lr_schedules import ScheduleConfig
@@ -32,9 +34,11 @@ class SynthesisConfig(Checked):
     """Length of the styles of stylegan2 and stylegan3."""
     mapping_layers: Annotated[int, Range(1, 64)] = 8
     """Number of layers of stylegan2 and stylegan3 that map a latent to a style."""
-    discriminator: Literal["own", "projected", "autoencoder"] = "own"
-    """Type of discriminator: own is that of the architecture, projected classifies fixed random mixtures of four
-    layers of EfficientNet-Lite0, and autoencoder rates an image by how badly it is reconstructed (EBGAN, BEGAN)."""
+    attention: tuple[Side, ...] = ()
+    """Heights in px of the features that get self-attention, in generator and discriminator (SAGAN: 32)."""
+    discriminator: Literal["own", "projected"] = "own"
+    """Type of discriminator: own is that of the architecture, or an autoencoder with --energy; projected classifies
+    fixed random mixtures of four layers of EfficientNet-Lite0."""
     d_width: Width | None = None
     """Channels of the discriminator's smallest features; without it, they are --width."""
     d_norm: DiscriminatorNorm = "batch"
@@ -51,13 +55,11 @@ class SynthesisConfig(Checked):
     """Number of images over which γ falls to a tenth, as in R3GAN; 0 keeps γ."""
     style_mixing: Fraction = 0.0
     """Share of images whose larger features have the style of another latent, for networks with styles."""
-    path_length: Weight = 0.0
-    """Weight of the path length penalty, for networks with styles. With it, the image changes evenly with a style."""
-    path_length_interval: PositiveCount = 4
-    """Steps from one path length penalty to the next; the penalty is multiplied by this number."""
     adversarial: AdversarialConfig = AdversarialConfig(
         adversarial="relativistic", r_interval=4, d_augment=("colour", "translation", "cutout")
     )
+    energy: EnergyConfig = EnergyConfig()
+    regularisation: PathLengthConfig = PathLengthConfig()
     optimisation: OptimisationConfig = OptimisationConfig(batch_size=16, betas=(0.0, 0.99), ema_halflife_images=5_000)
     schedule: ScheduleConfig = ScheduleConfig(epochs=400, decay_epochs=100)
     data: UnlabelledConfig = UnlabelledConfig()
@@ -66,15 +68,14 @@ class SynthesisConfig(Checked):
         super().__post_init__()
         if self.growth and self.network != "pggan":
             raise UserError(f"growth is {self.growth}, and {self.network} does not grow: give --network pggan")
-        for name, value in (("style_mixing", self.style_mixing), ("path_length", self.path_length)):
+        for name, value in (("style_mixing", self.style_mixing), ("path_length", self.regularisation.path_length)):
             if value and not self.has_styles:
                 raise UserError(
                     f"{name} is {value}, and {self.network} has no styles: give --network stylegan2, or leave it out"
                 )
-        if self.data.classes and self.discriminator != "own":
-            raise UserError(
-                f"the discriminator {self.discriminator} knows no classes: leave out --discriminator or --classes"
-            )
+        if self.discriminator == "projected" and (self.data.classes or self.energy.energy != "none"):
+            other = "--classes" if self.data.classes else "--energy"
+            raise UserError(f"the projected discriminator does not work with {other}: leave out one of the two")
 
     @property
     def has_styles(self) -> bool:
@@ -84,7 +85,7 @@ class SynthesisConfig(Checked):
     @property
     def compares_all_sizes(self) -> bool:
         """Whether the discriminator gets the images of all stages."""
-        return self.network == "msg" and self.discriminator == "own"
+        return self.network == "msg" and self.discriminator == "own" and self.energy.energy == "none"
 
 
 def ema_halflife(decay: float, batch_size: int) -> float:
@@ -115,6 +116,15 @@ WGAN_GP = replace(
     adversarial=AdversarialConfig(adversarial="wasserstein", gradient_penalty=10.0),
     optimisation=OptimisationConfig(batch_size=64, lr=1e-4, betas=(0.0, 0.9)),
 )
+EBGAN = replace(DCGAN, energy=EnergyConfig(energy="ebgan"), optimisation=OptimisationConfig(batch_size=64))
+BEGAN = replace(
+    DCGAN,
+    latent=64,
+    d_width=256,
+    energy=EnergyConfig(energy="began"),
+    optimisation=OptimisationConfig(batch_size=16, lr=1e-4),
+)
+"""With DCGAN's generator."""
 PGGAN = SynthesisConfig(
     network="pggan",
     latent=512,
@@ -134,8 +144,8 @@ STYLEGAN2 = SynthesisConfig(
     width=512,
     auto_gamma=("r1",),
     style_mixing=0.9,
-    path_length=2.0,
     adversarial=AdversarialConfig(adversarial="non-saturating", r_interval=16),
+    regularisation=PathLengthConfig(path_length=2.0, path_length_interval=4),
     optimisation=OptimisationConfig(batch_size=32, lr=2e-3, betas=(0.0, 0.99), ema_halflife_images=10_000),
     schedule=ScheduleConfig(schedule="constant", epochs=400),
 )
@@ -144,7 +154,7 @@ STYLEGAN3 = replace(
     network="stylegan3-t",
     mapping_layers=2,
     style_mixing=0.0,
-    path_length=0.0,
+    regularisation=PathLengthConfig(),
     adversarial=replace(
         STYLEGAN2.adversarial,
         d_augment=("flip", "geometry", "translation", "colour"),
@@ -165,6 +175,8 @@ PRESETS = MappingProxyType(
         "dcgan": DCGAN,
         "wgan": WGAN,
         "wgan-gp": WGAN_GP,
+        "ebgan": EBGAN,
+        "began": BEGAN,
         "pggan": PGGAN,
         "msg": MSG,
         "stylegan2": STYLEGAN2,

@@ -7,6 +7,7 @@ options; the presets are those of papers, from DCGAN to R3GAN.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,8 @@ from gan_tasks.datasets.unlabelled import (
 )
 from gan_tasks.losses.adversarial import Discriminate, d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig, Scales
+from gan_tasks.losses.path_length import path_length_is_due, path_length_objective
+from gan_tasks.losses.penalties import default_gamma
 from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.synthesis.build import make_discriminator, make_generator
@@ -39,11 +42,14 @@ from gan_tasks.tasks.shared.pretrained_features import (
     features_trained_with,
 )
 from gan_tasks.tasks.synthesis.config import PRESETS, SynthesisConfig
-from gan_tasks.tasks.synthesis.gamma import burn_in, chosen_gamma
 from gan_tasks.tasks.synthesis.growth import Growth, growth_stages, sizes_of_levels
 
 STYLE_AVERAGE_DECAY = 0.998
 """Decay a step of the mean of the styles, as in StyleGAN2-ADA."""
+PATH_LENGTH_PART = 2
+"""The path-length penalty is that of 1/N of a batch, as in StyleGAN2."""
+GAMMA_AFTER_BURN_IN = 0.1
+"""Factor on γ after the burn-in, as in all trainings of R3GAN."""
 COLUMNS = 6
 """Generated images in a row of a sample grid."""
 
@@ -76,6 +82,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
             classes=classes,
             style_width=config.style_width,
             mapping_layers=config.mapping_layers,
+            attention=config.attention,
         )
         if config.growth:
             self.generators["growth"] = Growth(len(self.generator.stages))
@@ -93,6 +100,8 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
                 classes=classes,
                 norm=config.d_norm,
                 group=config.d_group,
+                energy=config.energy.energy,
+                attention=config.attention,
             )
         add_pretrained_networks(self, PerceptualConfig())
 
@@ -173,19 +182,35 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         return next(self.generator.parameters()).device
 
     def d_losses(self, x: Unlabelled[Tensor], y: Outputs) -> Losses:
-        losses, log = d_objective(self.step, self.objective, self.discriminate(x), self.real(x), y["fake"])
+        losses, log = d_objective(
+            self.step, self.objective, self.discriminate(x), self.real(x), y["fake"], energy=self.config.energy
+        )
         self.log(**log)
         return losses
 
     def g_losses(self, x: Unlabelled[Tensor], y: Outputs) -> Losses:
-        return {"adversarial": g_objective(self.step, self.objective, self.discriminate(x), self.real(x), y["fake"])}
+        config = self.config
+        adversarial = g_objective(
+            self.step, self.objective, self.discriminate(x), self.real(x), y["fake"], energy=config.energy
+        )
+        if not path_length_is_due(self.step, config.regularisation):
+            return {"adversarial": adversarial}
+        count = -(-len(x.latent) // PATH_LENGTH_PART)
+        label = None if (labels := self.label_of(x)) is None else labels[:count]
+        latent = self.step.random(count, config.latent, device=x.latent.device, normal=True).to(x.latent.dtype)
+        with self.drawn_noise() as generator:
+            styles = generator.styles(latent, label)
+            penalty, log = path_length_objective(self.step, config.regularisation, generator.synthesize, styles)
+        self.log(**log)
+        return {"adversarial": adversarial, "path_length": penalty}
 
     @property
     def objective(self) -> AdversarialConfig:
         """The adversarial objective of this step, with the chosen weights of the gradient penalties."""
         config, step = self.config, self.step
         batch_size = step.stage.optimisation.batch_size * step.world_size
-        auto = chosen_gamma(config.adversarial, config.data.size, batch_size)
+        family = "r3gan" if config.adversarial.is_relativistic else config.network
+        auto = default_gamma(family, math.sqrt(math.prod(config.data.size)), batch_size)
         falling = burn_in(step.stage_images, config.gamma_burn_in_images)
         r1, r2 = (
             falling * (given or (auto if name in config.auto_gamma else 0.0))
@@ -270,3 +295,11 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
             str(number): self.infer(latent.roll(number, dims=1), *others) for number in range(2, COLUMNS + 1)
         }
         return {"generated": output, **others_shown, "real": real}
+
+
+def burn_in(images: int, burn_in_images: int) -> float:
+    """Return the factor on γ after so many training images: half a cosine from 1; 1 without a burn-in."""
+    if not burn_in_images:
+        return 1.0
+    falling = (1 + math.cos(math.pi * min(1.0, images / burn_in_images))) / 2
+    return GAMMA_AFTER_BURN_IN + (1 - GAMMA_AFTER_BURN_IN) * falling
