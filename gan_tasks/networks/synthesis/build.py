@@ -83,9 +83,10 @@ def make_discriminator(
     norm: of dcgan's discriminator.
     group: images that the discriminator of stylegan2 and stylegan3 compares with one another.
     energy: the objective of an autoencoder, which replaces the discriminator of the architecture.
-    attention: heights of the features that get self-attention, in pixels. Not of autoencoders.
+    attention: heights of the features that get self-attention, in pixels, as far as there are such. Not of
+        autoencoders.
 
-    Raises UserError for a size that the network does not support, and for an attention to features it does not have.
+    Raises UserError for a size that the network does not support.
     """
     match energy:
         case "ebgan":
@@ -121,24 +122,24 @@ def last_dcgan_width(size: tuple[int, int], width: int) -> int:
 
 
 def add_attention(
-    network: nn.Module, stages: nn.ModuleList, sides: Sequence[int], inputs: tuple[Tensor | None, ...]
+    network: nn.Module, stages: nn.ModuleList, heights: Sequence[int], inputs: tuple[Tensor | None, ...]
 ) -> None:
     """Let those stages of a network that make features of some heights be followed by self-attention.
 
     inputs: inputs of the network, whose values do not matter.
 
-    Raises UserError for a height that no stage makes.
+    Raises UserError for a generator no stage of which makes features of a height.
     """
-    if not sides:
+    if not heights:
         return
     shapes = shapes_of(network, inputs)
-    for side in sides:
-        places = [place for place, stage in enumerate(stages) if shapes[stage][-2] == side]
-        if not places:
-            there = " ".join(str(shape[-2]) for shape in map(shapes.__getitem__, stages))
-            raise UserError(f"attention names features of {side} pixels: give some of {there}")
-        for place in places:
-            stages[place] = with_attention(stages[place], shapes[stages[place]][1])
+    made = [shapes[stage] for stage in stages]
+    if isinstance(network, SynthesisGenerator) and (wrong := set(heights) - {shape[-2] for shape in made}):
+        there = " ".join(str(shape[-2]) for shape in made)
+        raise UserError(f"attention names features of {min(wrong)} pixels: give some of {there}")
+    for place, (shape, stage) in enumerate(zip(made, list(stages), strict=True)):
+        if shape[-2] in heights:
+            stages[place] = with_attention(stage, shape[1])
 
 
 def shapes_of(network: nn.Module, inputs: tuple[Tensor | None, ...]) -> dict[nn.Module, tuple[int, ...]]:

@@ -23,6 +23,7 @@ from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import from_json, to_json
 from gan_tasks.spec import InputSpec, spec_from_json, spec_to_json
@@ -76,18 +77,20 @@ def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
 
 
 def is_on_the_backbone(generator: nn.Module) -> bool:
-    """Whether all weights lie in frames of the one class, and each frame's body or ups have a part of them."""
-    frames = [part for part in generator.modules() if isinstance(part, Generator)]
+    """Whether all weights lie in frames of one class, that of images or of noise, and each frame has its parts."""
+    frames = [part for part in generator.modules() if isinstance(part, Generator | SynthesisGenerator)]
     inside = {id(p) for frame in frames for p in frame.parameters()}
-    are_frames = all(type(frame) is Generator and is_filled(frame) for frame in frames)
+    are_frames = all(type(frame) in (Generator, SynthesisGenerator) and is_filled(frame) for frame in frames)
     return bool(frames) and are_frames and all(id(p) in inside for p in generator.parameters())
 
 
-def is_filled(frame: Generator) -> bool:
+def is_filled(frame: Generator | SynthesisGenerator) -> bool:
     """Whether the head and what is before it both have weights: a whole network in one place is no frame."""
-    return any(True for _ in frame.head.parameters()) and any(
-        True for part in (frame.stem, frame.downs, frame.body, frame.ups) for _ in part.parameters()
-    )
+    if isinstance(frame, Generator):
+        head, before = frame.head, (frame.stem, frame.downs, frame.body, frame.ups)
+    else:
+        head, before = frame.to_rgb, (frame.base, frame.stages)
+    return any(True for _ in head.parameters()) and any(True for part in before for _ in part.parameters())
 
 
 def test_a_generator_beside_the_backbone_is_noticed() -> None:
