@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.files.pickles import SkippedObject, code_refused
 
 WRAPPERS = (
     *("params", "model_state_dict", "state_dict", "model", "net", "weights"),
@@ -208,6 +209,10 @@ def _why_not(content: Any) -> str:
         if not isinstance(content, dict):
             break
         content = next((content[name] for name in WRAPPERS if isinstance(dict.get(content, name), dict)), content)
+    values = dict.values(content) if isinstance(content, dict) else (content,)
+    for value in values:
+        if isinstance(value, SkippedObject):
+            return code_refused(value.class_name)
     if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}, expected {EXPECTED}"
     for key, value in dict.items(content):
