@@ -17,18 +17,27 @@ from gan_tasks.networks.synthesis.dcgan import (
     dcgan_doublings,
     dcgan_generator,
 )
-from gan_tasks.networks.synthesis.frame import SynthesisGenerator
+from gan_tasks.networks.synthesis.frame import SynthesisGenerator, doublings_for
 from gan_tasks.networks.synthesis.progressive import (
     MultiScaleGradientDiscriminator,
     msg_discriminator,
     progressive_discriminator,
     progressive_generator,
 )
+from gan_tasks.networks.synthesis.r3gan import Level, R3GANDiscriminator, r3gan_generator
 from gan_tasks.networks.synthesis.self_attention import with_attention
+from gan_tasks.networks.synthesis.stylegan2 import (
+    StyleGAN2Discriminator,
+    StyleMapping,
+    stylegan2_generator,
+    widths_for,
+)
 
 NetworkName = Literal["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "stylegan3-r", "r3gan"]
 HAS_STYLES = frozenset({"stylegan2", "stylegan3-t", "stylegan3-r"})
 """The architectures with a mapping network."""
+R3GAN_GROUP_WIDTH = 8
+"""Channels of r3gan's features per group of its convolutions."""
 
 
 def make_generator(
@@ -58,6 +67,12 @@ def make_generator(
             generator = dcgan_generator(latent, size=size, width=last, out_channels=channels, classes=classes)
         case "pggan" | "msg":
             generator = progressive_generator(latent, size=size, width=width, out_channels=channels, classes=classes)
+        case "stylegan2":
+            mapping = StyleMapping(latent, classes, style=style_width, layers=mapping_layers)
+            generator = stylegan2_generator(size, mapping, stylegan2_widths(size, width), channels=channels)
+        case "r3gan":
+            levels = r3gan_levels(size, width)
+            generator = r3gan_generator(latent, levels, output_size=size, out_channels=channels, classes=classes)
         case _:
             raise NotImplementedError
     one = torch.zeros(1, latent), torch.zeros(1, classes) if classes else None
@@ -105,8 +120,13 @@ def make_discriminator(
             d = progressive_discriminator(size=size, width=width, in_channels=channels, classes=classes)
         case "msg":
             d = msg_discriminator(size=size, width=width, in_channels=channels, classes=classes)
-        case _:
-            raise NotImplementedError
+        case "r3gan":
+            levels = r3gan_levels(size, width)[::-1]
+            d = R3GANDiscriminator(levels, image_size=size, in_channels=channels, classes=classes)
+        case _:  # also that of StyleGAN3
+            widths = stylegan2_widths(size, width)
+            mapping = StyleMapping(0, classes, style=width, tracks_average=False) if classes else None
+            d = StyleGAN2Discriminator(size, widths, channels=channels, label_mapping=mapping, deviation=(group, 1))
     scales = d.scales if isinstance(d, MultiScaleGradientDiscriminator) else 1
     one = torch.zeros(1, channels * scales, *size), torch.zeros(1, classes) if classes else None
     stages = d.get_submodule("stages")
@@ -119,6 +139,23 @@ def last_dcgan_width(size: tuple[int, int], width: int) -> int:
     """Return the channels before dcgan's image, of which up to three times each has half of those before it."""
     doublings, _ = dcgan_doublings(size)
     return max(1, width >> min(3, doublings - 1))
+
+
+def stylegan2_widths(size: tuple[int, int], width: int) -> list[int]:
+    """Return the channels of stylegan2's features from 4 pixels on: `width` up to 64, and then half each time."""
+    return widths_for(size, channel_base=64 * width, channel_max=width)
+
+
+def r3gan_levels(size: tuple[int, int], width: int) -> list[Level]:
+    """Return r3gan's levels from 4 pixels on: `width` channels up to 32 pixels, and then half each time."""
+    doublings, _ = doublings_for(size)
+    widths = [max(1, width >> max(0, level - 3)) for level in range(doublings + 1)]
+    return [Level(each, groups=divisor_up_to(each, each // R3GAN_GROUP_WIDTH)) for each in widths]
+
+
+def divisor_up_to(number: int, most: int) -> int:
+    """Return the largest divisor of a number that is not above `most`; 1 if `most` is less."""
+    return next((each for each in range(most, 1, -1) if number % each == 0), 1)
 
 
 def add_attention(

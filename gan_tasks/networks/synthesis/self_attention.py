@@ -51,7 +51,7 @@ class AttentiveStage(Stage):
         self.stage, self.attention = stage, attention
         self.styles = stage.styles
 
-    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+    def forward(self, x: Tensor, styles: Tensor | None = None) -> Tensor:
         y: Tensor = self.attention(self.stage(x, styles))
         return y
 

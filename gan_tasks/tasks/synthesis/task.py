@@ -33,6 +33,7 @@ from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.synthesis.build import make_discriminator, make_generator
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.networks.synthesis.progressive import packed, pyramid, real_images
+from gan_tasks.networks.synthesis.stylegan2 import StyleMapping
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
@@ -44,8 +45,6 @@ from gan_tasks.tasks.shared.pretrained_features import (
 from gan_tasks.tasks.synthesis.config import PRESETS, SynthesisConfig
 from gan_tasks.tasks.synthesis.growth import Growth, growth_stages, sizes_of_levels
 
-STYLE_AVERAGE_DECAY = 0.998
-"""Decay a step of the mean of the styles, as in StyleGAN2-ADA."""
 PATH_LENGTH_PART = 2
 """The path-length penalty is that of 1/N of a batch, as in StyleGAN2."""
 GAMMA_AFTER_BURN_IN = 0.1
@@ -149,10 +148,8 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         """Return the styles of a batch, N×L×D, some of them mixed, and update the mean of the styles."""
         generator, label = self.generator, self.label_of(x)
         styles = generator.styles(x.latent, label)
-        average = generator.mapping.average
-        if average is not None:
-            with torch.no_grad():
-                average.lerp_(self.step.mean(styles[:, 0].to(average.dtype).mean(0)), 1 - STYLE_AVERAGE_DECAY)
+        if isinstance(generator.mapping, StyleMapping):
+            generator.mapping.track(self.step.mean(styles[:, 0].float().mean(0)))
         if self.config.style_mixing:
             latent = self.step.random(*x.latent.shape, device=x.latent.device, normal=True).to(x.latent.dtype)
             chance, place = self.step.random(len(styles), 2, 1, 1, device=styles.device).unbind(1)
