@@ -1,1 +1,1 @@
-"""Public checkpoints of generators from noise and their discriminators, one file a family."""
+"""Public checkpoints of synthesis networks, one file per family."""

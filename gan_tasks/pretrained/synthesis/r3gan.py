@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,14 @@ from gan_tasks.pretrained.conversion import (
     MAX_CHANNELS,
     Architecture,
     State,
+    Usage,
     assemble,
     checked_count,
     conv_channels,
     describe,
     rename_modules,
 )
-from gan_tasks.pretrained.synthesis.usage import ClassLogits, generator_usage
+from gan_tasks.pretrained.synthesis.usage import LabelledLogits, synthesis_usage
 
 WRAPPER = "Model."
 """Prefix of all names in networks with classes."""
@@ -174,7 +176,11 @@ def build_discriminator(state: State) -> nn.Module:
             levels, in_channels=channels, classes=classes, embedding=embedding, expansion=find_expansion(state, 0)
         )
 
-    return ClassLogits(assemble(make, discriminator_names(levels), state))
+    return LabelledLogits(assemble(make, discriminator_names(levels), state))
+
+
+def generator_usage(generator: Any) -> Usage:
+    return synthesis_usage(generator, generator.base.linear.out_features)
 
 
 EXAMPLE_LEVELS = (Level(8, 2, 1), Level(4, 1, 2))
@@ -206,4 +212,11 @@ GENERATOR = Architecture(
     generator_usage,
     files="all sizes, with and without classes",
 )
-DISCRIMINATOR = Architecture("R3GAN", "Discriminator", is_discriminator, build_discriminator, discriminator_example)
+DISCRIMINATOR = Architecture(
+    "R3GAN",
+    "Discriminator",
+    is_discriminator,
+    build_discriminator,
+    discriminator_example,
+    alone="makes no image: give the generator's file, or the snapshot",
+)
