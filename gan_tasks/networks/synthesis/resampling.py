@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,8 +25,8 @@ def fir_filter(taps: Sequence[float], *, separable: bool = False) -> Tensor:
 
     A separable filter is quicker from about 8 taps on.
     """
-    row = torch.tensor(taps, dtype=torch.float32)
-    row = row / row.sum()
+    # As the filter is a constant, it has values even where a network is made on "meta", without weights.
+    row = torch.from_numpy(np.asarray(taps, np.float32) / np.sum(taps, dtype=np.float32))
     return row if separable else torch.outer(row, row)
 
 
