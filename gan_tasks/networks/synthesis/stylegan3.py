@@ -191,7 +191,9 @@ class FourierInput(nn.Module):
         placed = placed / placed[:, :2].square().sum(1, keepdim=True).sqrt()
         cosine, sine = placed[:, 0:1], placed[:, 1:2]
         along_x, along_y = self.frequencies.unbind(1)
-        turned = torch.stack([along_x * cosine + along_y * sine, along_y * cosine - along_x * sine], dim=2)  # N×width×2
+        turned = torch.stack(
+            [along_x * cosine + along_y * sine, along_y * cosine - along_x * sine], dim=2
+        )  # N×width×2
         shift = self.transform[:2, 2] - placed[:, 2:]
         phases = self.phases + (turned @ shift[:, :, None])[:, :, 0]
         turned = turned @ self.transform[:2, :2]
@@ -199,7 +201,9 @@ class FourierInput(nn.Module):
         signal = self.signal
         beyond = (turned.square().sum(2).sqrt() - signal.cutoff) / (signal.rate / 2 - signal.cutoff)
         ys, xs = (torch.arange(length, device=style.device) - (length - 1) / 2 for length in signal.size)
-        cycles = turned[:, :, 0, None, None] * xs / signal.rate + turned[:, :, 1, None, None] * ys[:, None] / signal.rate
+        cycles = (
+            turned[:, :, 0, None, None] * xs / signal.rate + turned[:, :, 1, None, None] * ys[:, None] / signal.rate
+        )
         waves = torch.sin(2 * math.pi * (cycles + phases[:, :, None, None]))
         waves = waves * (1 - beyond).clamp(0, 1)[:, :, None, None]
         return functional.conv2d(waves, self.weight[:, :, None, None] / math.sqrt(len(self.weight)))
