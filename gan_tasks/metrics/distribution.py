@@ -23,6 +23,9 @@ NEIGHBOURS = 3
 COVERAGE_NEIGHBOURS = 5
 """k of density and coverage, as in the paper."""
 
+COLLAPSED_DIVERSITY = 0.3
+"""Diversity, relative to that of targets or real images, below which outputs look alike."""
+
 _SUBSETS = 200
 _Z = 1.96  # half the 95 % interval of a normal distribution, in standard deviations
 
