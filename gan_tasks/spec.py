@@ -36,6 +36,7 @@ class InputSpec:
     size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no
         H and W.
     optional: whether it may be left out. Zeros replace it, and ones a weight.
+    names: the names of the classes of a label, in order; empty if they have none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class InputSpec:
     channels: int = 1
     size: InputSize = "as first"
     optional: bool = False
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -51,6 +53,11 @@ class InputSpec:
             )
         if not 1 <= self.channels <= LARGEST_NUMBER:
             raise ValueError(f"the input {self.name} has {self.channels} channels: expected 1 to {LARGEST_NUMBER}")
+        if self.names and (self.kind != "label" or len(self.names) != self.channels):
+            raise ValueError(
+                f"the {self.kind} {self.name} of {self.channels} has {len(self.names)} names: expected one per class "
+                "of a label"
+            )
         if self.is_spatial == (self.kind in ("latent", "label", "weight")):
             raise ValueError(
                 f"the input {self.name} is a {self.kind} and its size is {self.size!r}: "

@@ -2,6 +2,7 @@
 
 - `Iptc4xmpExt:DigitalSourceType`: a trained algorithm made it (https://cv.iptc.org/newscodes/digitalsourcetype).
 - `Iptc4xmpExt:AISystemUsed` and `AISystemVersionUsed`: the model (IPTC Photo Metadata Standard 2025.1).
+- `Iptc4xmpExt:AIPromptInformation`: what the image was generated from, such as a seed (ibid.).
 - `xmp:CreatorTool`: the program.
 - `dc:source`: the input files.
 """
@@ -34,6 +35,7 @@ class Mark:
     source_type: the last part of the IPTC term, such as `trainedAlgorithmicMedia`; empty if no model changed the
         image.
     model_version, source: `sha256:…` of the model's file and of the input files, as `apply` writes them.
+    generated_from: the JSON text of the seed or latent of a generated image; see `synthesis/points.py`.
     """
 
     source_type: str
@@ -41,6 +43,7 @@ class Mark:
     creator_tool: str
     model_version: str = ""
     source: str = ""
+    generated_from: str = ""
 
 
 def xmp(
@@ -51,6 +54,7 @@ def xmp(
     untouched: bool = False,
     model_version: str = "",
     source: str = "",
+    generated_from: str = "",
 ) -> bytes:
     """Return an XMP packet in UTF-8, for `datasets.images.write`.
 
@@ -59,12 +63,13 @@ def xmp(
         version: version of gan-tasks.
         composite: whether the model made only a part of the image, as in inpainting.
         untouched: whether the model changed nothing; then the mark names the program and source, but no model.
-        model_version, source: see `Mark`; left out if empty.
+        model_version, source, generated_from: see `Mark`; left out if empty.
     """
     properties = {
         "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPES + (COMPOSITE if composite else GENERATED),
         "Iptc4xmpExt:AISystemUsed": "".join(filter(str.isprintable, model)),
         "Iptc4xmpExt:AISystemVersionUsed": model_version,
+        "Iptc4xmpExt:AIPromptInformation": generated_from,
         "dc:source": source,
         "xmp:CreatorTool": f"{PROGRAM} {version}",
     }
@@ -108,6 +113,7 @@ def read_xmp(path: Path) -> Mark | None:
         creator_tool=find_property(tree, XMP, "CreatorTool"),
         model_version=find_property(tree, IPTC, "AISystemVersionUsed"),
         source=find_property(tree, DC, "source"),
+        generated_from=find_property(tree, IPTC, "AIPromptInformation"),
     )
     return mark if mark.source_type or mark.creator_tool.startswith(PROGRAM) else None
 

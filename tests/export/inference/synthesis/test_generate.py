@@ -1,0 +1,111 @@
+"""Images of seeds: the same from each kind of model, and what a model does not take is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade_onnx import write_onnx
+from tiny import tiny_task, write_run
+from tiny_synthesis import tiny_model
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.inference.synthesis.generate import generate, generate_points
+from gan_tasks.export.inference.synthesis.inputs import class_number
+from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
+from gan_tasks.export.inference.synthesis.points import Point
+from gan_tasks.export.load import load_model
+from gan_tasks.export.models.base import from_float
+from gan_tasks.export.models.run_model import TrainedModel
+from gan_tasks.export.onnx.export import export_onnx
+
+
+@pytest.fixture(scope="module")
+def run_and_onnx(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("noise")
+    run = write_run(folder / "run", tiny_task("noise-to-image", "--width", "1"))
+    onnx = folder / "noise.onnx"
+    export_onnx(TrainedModel(run, device="cpu"), onnx, model_name="noise", licence="CC0", training_data="noise")
+    return run, onnx
+
+
+def test_an_onnx_file_gives_the_images_of_torch(run_and_onnx: tuple[Path, Path]) -> None:
+    seeds = (5, 0, 2**40)
+    torch_images, onnx_images = (list(generate(load_model(path), seeds)) for path in run_and_onnx)
+    assert [each.seed for each in onnx_images] == [*seeds]
+    for one, other in zip(torch_images, onnx_images, strict=True):
+        assert one.pixels.shape == (32, 32, 3) and one.pixels.dtype == np.uint8
+        assert np.abs(one.pixels.astype(int) - other.pixels).max() <= 1
+    assert (torch_images[0].pixels != torch_images[1].pixels).any()
+
+
+def test_a_batch_gives_the_images_of_single_runs() -> None:
+    model = tiny_model()
+    singles = [
+        from_float(model.run(draw_latent(seed, 6)[None], np.float32([[0.5]]))[0], np.dtype(np.uint8))
+        for seed in range(20)
+    ]
+    model.max_memory_bytes = 3 * 16 * 16 * model.bytes_per_pixel
+    ran = list[int]()
+    handle = model.network.register_forward_hook(lambda module, inputs, output: ran.append(len(output)))
+    together = [each.pixels for each in generate(model, range(20), truncation=0.5)]
+    handle.remove()
+    assert ran == [3] * 6 + [2]
+    assert np.abs(np.stack(singles).astype(int) - np.stack(together)).max() <= 1
+
+
+def test_points_of_all_kinds_give_the_image_of_their_seed() -> None:
+    model = tiny_model(classes=3)
+    styles = LatentSpace(model).styles_of_seeds([4], label=1, truncation=0.7)[0]
+    points = [
+        Point(4, label=1, truncation=0.7),
+        Point(latent=draw_latent(4, 6), label=1, truncation=0.7),
+        Point(styles=styles),
+        Point(4, label=2, truncation=0.7),
+    ]
+    first, second, third, other = (each.pixels.astype(int) for each in generate_points(model, points))
+    assert np.abs(first - second).max() <= 1 and np.abs(first - third).max() <= 1
+    assert np.abs(first - other).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "mapped", "label", "truncation", "message"),
+    [
+        (0, False, None, 0.7, "truncation is 0.7, but tiny has no mean of styles"),
+        (0, True, None, 1.5, "truncation is 1.5: expected a number from 0 to 1"),
+        (0, True, 1, 1.0, "tiny has no classes"),
+        (3, True, None, 1.0, "needs a class: give a number from 0 to 2"),
+        (3, True, 3, 1.0, "class 3 does not exist in tiny: give a number from 0 to 2"),
+        (3, True, -1, 1.0, "class -1 does not exist"),
+    ],
+)
+def test_what_a_model_does_not_take_is_refused(
+    classes: int, mapped: bool, label: int | None, truncation: float, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        next(generate(tiny_model(classes=classes, mapped=mapped), [0], label, truncation))
+
+
+def test_a_model_that_does_not_generate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not generate images from seeds"):
+        next(generate(load_model(write_onnx(tmp_path / "model.onnx")), [0]))
+
+
+def test_a_latent_of_another_model_is_refused() -> None:
+    with pytest.raises(UserError, match="a latent of 7 numbers, where the model takes 6"):
+        list(generate_points(tiny_model(), [Point(latent=np.ones(7, np.float32))]))
+    with pytest.raises(UserError, match="styles of 2 layers × 5 numbers, where tiny takes 3 × 5"):
+        list(generate_points(tiny_model(), [Point(styles=np.ones((2, 5), np.float32))]))
+
+
+def test_a_class_is_found_by_name_or_number() -> None:
+    model = tiny_model(classes=3, names=("cat", "dog", "owl"))
+    assert [class_number(model, text) for text in ("dog", "2", "")] == [1, 2, None]
+    with pytest.raises(UserError, match=r"no class 'doge': did you mean dog\?"):
+        class_number(model, "doge")
+    with pytest.raises(UserError, match="no class '3': give one of cat, dog, owl, or a number from 0 to 2"):
+        class_number(model, "3")
+    with pytest.raises(UserError, match="has no classes"):
+        class_number(tiny_model(), "dog")

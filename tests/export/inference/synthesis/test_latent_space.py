@@ -1,0 +1,65 @@
+"""Styles of latents, images of styles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade_onnx import write_onnx
+from tiny import tiny_task, write_run
+from tiny_synthesis import tiny_model
+
+from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.inference.synthesis.generate import generate
+from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
+from gan_tasks.export.load import load_model
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_styles_give_the_image_of_their_seed(mapped: bool) -> None:
+    model = tiny_model(mapped=mapped, classes=2)
+    space = LatentSpace(model)
+    styles = space.styles_of_seeds([3, 4], label=1)
+    assert styles.shape == (2, 3, 5) if mapped else (2, 1, 8)
+    images = space.images(styles)
+    expected = np.stack([each.pixels for each in generate(model, [3, 4], label=1)])
+    assert images.dtype == np.uint8 and np.abs(images.astype(int) - expected).max() <= 1
+    (again,) = generate_from(space, styles[0])
+    assert np.abs(again.astype(int) - expected[0]).max() <= 1
+
+
+def generate_from(space: LatentSpace, styles: np.ndarray) -> list[np.ndarray]:
+    from gan_tasks.export.inference.synthesis.generate import generate_points
+
+    return [each.pixels for each in generate_points(space.model, [space.point(styles, label=1)])]
+
+
+def test_truncation_moves_styles_to_the_mean() -> None:
+    space = LatentSpace(tiny_model())
+    latents = draw_latent(1, 6)[None]
+    full, half, none = (space.styles(latents, truncation=each) for each in (1, 0.5, 0))
+    mean = space.mean_style()
+    np.testing.assert_allclose(none[0], np.tile(mean, (3, 1)), atol=1e-6)
+    np.testing.assert_allclose(half, (full + none) / 2, atol=1e-6)
+
+
+def test_the_mean_of_a_class_is_that_of_its_styles() -> None:
+    space = LatentSpace(tiny_model(classes=2))
+    means = [space.mean_style(label) for label in (0, 1)]
+    drawn = space.styles_of_seeds(range(2000, 3000), label=1)[:, 0].mean(0)
+    assert np.abs(means[1] - drawn).max() < np.abs(means[1] - means[0]).max()
+
+
+def test_layers_have_the_sizes_of_their_features() -> None:
+    assert LatentSpace(tiny_model()).layer_sizes() == ((4, 4), (8, 8), (16, 16))
+    assert LatentSpace(tiny_model(mapped=False)).layer_sizes() == ((16, 16),)
+
+
+def test_other_models_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", tiny_task("noise-to-image", "--width", "1"))
+    with pytest.raises(UserError, match="has no latent space that this can use"):
+        LatentSpace(load_model(run))
+    with pytest.raises(UserError, match="does not generate"):
+        LatentSpace(load_model(write_onnx(tmp_path / "model.onnx")))
