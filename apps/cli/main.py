@@ -22,28 +22,44 @@ from gan_tasks.apps.cli.commands.models import Models
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
+from gan_tasks.apps.cli.commands.synthesis.generate import Generate
+from gan_tasks.apps.cli.commands.synthesis.interpolate import Interpolate
+from gan_tasks.apps.cli.commands.synthesis.mix import Mix
 from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say_details, say_error, set_up
 from gan_tasks.datasets.errors import UserError, did_you_mean, is_out_of_memory
 from gan_tasks.tasks.own import OPTION, import_task_modules
 from gan_tasks.threads import multiply_on_one_thread
 
-COMMANDS: dict[str, type[Command]] = {
-    "quickstart": Quickstart,
-    "train": Train,
-    "report": Report,
-    "evaluate": Evaluate,
-    "compare": Compare,
-    "apply": Apply,
-    "export": Export,
-    "interpolate-networks": InterpolateNetworks,
-    "verify": Verify,
-    "serve": Serve,
-    "models": Models,
-    "inspect": Inspect,
-    "check": Check,
-    "doctor": Doctor,
+GROUPS: dict[str, dict[str, type[Command]]] = {
+    "train and measure": {
+        "quickstart": Quickstart,
+        "train": Train,
+        "report": Report,
+        "evaluate": Evaluate,
+        "compare": Compare,
+    },
+    "use a model": {
+        "apply": Apply,
+        "export": Export,
+        "interpolate-networks": InterpolateNetworks,
+        "verify": Verify,
+        "serve": Serve,
+        "models": Models,
+    },
+    "use a model of noise to image": {
+        "generate": Generate,
+        "interpolate": Interpolate,
+        "mix": Mix,
+    },
+    "look at files and the machine": {
+        "inspect": Inspect,
+        "check": Check,
+        "doctor": Doctor,
+    },
 }
+"""The commands by the titles that `gan-tasks --help` lists them under."""
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 LESS_MEMORY = "smaller images, or in training a smaller --batch-size, --crop-size or --width"
 EXTRAS = {
     "train": ("torch", "kornia", "albumentations", "skimage", "cv2"),
@@ -86,15 +102,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def overview() -> str:
-    width = max(map(len, COMMANDS)) + 2
     return "\n".join(
         [
             f"gan-tasks {__version__}: image-to-image GANs, from a folder of images to a model in use",
             "",
             "usage: gan-tasks COMMAND [OPTIONS]",
             "",
-            *(f"  {name:<{width}}{summary(command)}" for name, command in COMMANDS.items()),
-            "",
+            *(line for title, commands in GROUPS.items() for line in group_lines(title, commands)),
             "options of every command",
             f"  {OPTION} MODULE  A task of your own: a .py file, or the name of a module. Its code is run.",
             "  --debug               Show the traceback of an error.",
@@ -102,6 +116,11 @@ def overview() -> str:
             "gan-tasks COMMAND --help explains a command.",
         ]
     )
+
+
+def group_lines(title: str, commands: dict[str, type[Command]]) -> list[str]:
+    width = max(map(len, COMMANDS)) + 2
+    return [title, *(f"  {name:<{width}}{summary(command)}" for name, command in commands.items()), ""]
 
 
 def summary(command: type[Command]) -> str:

@@ -1,6 +1,7 @@
 """The options of a command: the fields of a dataclass, nested dataclasses included.
 
-A field `batch_size: int = 1` is the option `--batch-size`; the docstring below the field is its help. A nested
+A field `batch_size: int = 1` is the option `--batch-size`, and `class_` is `--class`, because Python has the word for
+itself; the docstring below the field is its help. A nested
 dataclass contributes its fields, whatever its own name, so that option names are unique within a command.
 """
 
@@ -56,7 +57,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        return "--" + self.field.replace("_", "-")
+        return "--" + self.field.rstrip("_").replace("_", "-")
 
     @property
     def off_flag(self) -> str:

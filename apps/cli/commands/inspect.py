@@ -281,6 +281,8 @@ def mark_lines(path: Path) -> Iterator[str]:
         model = f" by the model {mark.model}" if mark.model else ""
         made = f"marked as made{model} ({mark.source_type}), " if mark.source_type else ""
         yield f"{made}written with {mark.creator_tool or 'an unnamed program'}"
+        if mark.generated_from:
+            yield f"generated from {mark.generated_from[:LONGEST_VALUE]}"
 
 
 def differences(chosen: dict[str, Any], default_config: Any) -> list[str]:

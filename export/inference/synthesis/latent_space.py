@@ -6,6 +6,7 @@ without one, such as DCGAN, the latent is the only style (L = 1), with the label
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -183,15 +184,14 @@ class LatentSpace:
 
 def generator_of(model: Model) -> SynthesisGenerator:
     """Return the network of a model with a latent space. Raises UserError if it has none."""
-    try:
-        from gan_tasks.export.models.torch_model import TorchModel
-        from gan_tasks.networks.synthesis.frame import SynthesisGenerator
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise UserError(without_weights(model)) from error
-    if not isinstance(model, TorchModel):
-        raise UserError(without_weights(model))
+    torch_models = sys.modules.get("gan_tasks.export.models.torch_model")  # not imported: torch runs no model here
+    if torch_models is None or not isinstance(model, torch_models.TorchModel):
+        raise UserError(
+            f"{model.title} is an ONNX file, which makes images of latents only: give the run folder or the "
+            "checkpoint that it was exported from"
+        )
+    from gan_tasks.networks.synthesis.frame import SynthesisGenerator
+
     found = [part for part in model.network.modules() if isinstance(part, SynthesisGenerator)]
     if len(found) != 1:
         raise UserError(
@@ -201,8 +201,10 @@ def generator_of(model: Model) -> SynthesisGenerator:
     return found[0]
 
 
-def without_weights(model: Model) -> str:
-    return (
-        f"{model.title} is an ONNX file, which makes images of latents only: give the run folder or the checkpoint "
-        "that it was exported from"
-    )
+def has_weights(model: Model) -> bool:
+    """Return whether a model has a latent space; see `LatentSpace`."""
+    try:
+        generator_of(model)
+    except UserError:
+        return False
+    return True

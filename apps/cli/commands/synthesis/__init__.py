@@ -1,0 +1,1 @@
+"""Commands that use a generator of images: generate, interpolate, mix, invert, directions and edit."""
