@@ -102,6 +102,8 @@ class JobProgress:
     tiles_done: int = 0
     tiles: int = 0
     """0 while it does not run in tiles."""
+    part: str = "tile"
+    """What a person calls a tile of this job: an image, or a step."""
     began_s: float | None = None
     """When the job or its first tile did, on time.monotonic's clock; None while it waits for others."""
     stopped: bool = False

@@ -2,16 +2,77 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from html import escape
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gan_tasks.apps.web.fields import Values
-from gan_tasks.apps.web.job_queue import JobProgress
+from gan_tasks.apps.web.job_queue import JobProgress, StoppedError
+from gan_tasks.datasets.errors import UserError
 
 if TYPE_CHECKING:
     import gradio as gr
 
+Made = TypeVar("Made")
+
 EMPTY = '<p class="empty">The result appears here.</p>'
+REFRESH_S = 0.4
+"""Between two looks at how far a job is. A job that is done sooner shows its result alone."""
+UPLOAD_IS_GONE = "The server has deleted the upload: put the image in again."
+"""Uploads are deleted by their age, and the oldest where there are too many."""
+
+
+class Messages(Protocol):
+    """What shows how far a job is. progress: the `JobProgress` of the job that runs."""
+
+    @property
+    def progress(self) -> gr.State: ...
+
+    def say(self, message: str, *, running: bool = False) -> Values: ...
+
+
+@dataclass(frozen=True)
+class Job(Generic[Made]):
+    """A job of a page. start: queues it. show: what the result changes on the page; it runs in a thread."""
+
+    start: Callable[[JobProgress], Future[Made]]
+    show: Callable[[Made], Values]
+
+
+async def follow_job(outputs: Messages, read: Callable[[], Job[Made]]) -> AsyncGenerator[Values, None]:
+    """Run a job; show how far it is, then the result, or what is wrong. Closed early, it stops the job.
+
+    read: the job that the page asks for. Raises UserError for what cannot be done.
+    """
+    try:
+        asked, progress = read(), JobProgress()
+        ended = asyncio.wrap_future(job := asked.start(progress))
+        try:
+            while not (await asyncio.wait([ended], timeout=REFRESH_S))[0]:
+                if progress.stopped:
+                    job.cancel()  # if it still waits for others
+                yield outputs.say(progress_html(progress), running=True) | {outputs.progress: progress}
+        finally:  # the page may have been left
+            progress.stop()
+            ended.cancel()
+        if job.cancelled():
+            raise StoppedError("the job was stopped before its turn")
+        shown = await asyncio.to_thread(asked.show, await ended)
+    except StoppedError:
+        yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
+    except FileNotFoundError:
+        yield outputs.say(refusal(UPLOAD_IS_GONE))
+    except UserError as error:
+        yield outputs.say(refusal(str(error)))
+    else:
+        yield shown
+
+
+def refusal(sentence: str) -> str:
+    return f'<p class="empty refusal" role="alert">{escape(sentence)}</p>'
 
 
 @dataclass(frozen=True)
@@ -103,7 +164,7 @@ def progress_html(progress: JobProgress) -> str:
     """What is shown of a job before its end, as HTML."""
     bar, left = "<progress></progress>", ""
     if progress.stopped:
-        what = "Stopping…" if progress.tiles == 0 else "Stopping after this tile…"
+        what = "Stopping…" if progress.tiles == 0 else f"Stopping after this {progress.part}…"
     elif progress.began_s is None:
         what = "Waiting for other jobs…"
     elif progress.tiles == 0:
@@ -111,7 +172,7 @@ def progress_html(progress: JobProgress) -> str:
     elif progress.tiles_done == progress.tiles:
         what = "Writing the result…"
     else:
-        what = f"Tile {progress.tiles_done + 1} of {progress.tiles}"
+        what = f"{progress.part.capitalize()} {progress.tiles_done + 1} of {progress.tiles}"
         bar = f'<progress max="{progress.tiles}" value="{progress.tiles_done}"></progress>'
         left = "" if (left_s := progress.left_s()) is None else f"about {duration(left_s)} left"
     return (

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import secrets
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks.apps.web.components import FORMATS, description_list
 from gan_tasks.apps.web.fields import Field, Values, random_seed
-from gan_tasks.apps.web.job_queue import JobProgress, JobRequest, Result, Service, StoppedError
-from gan_tasks.apps.web.outputs import EMPTY, Outputs, progress_html
+from gan_tasks.apps.web.job_queue import JobRequest, Result, Service
+from gan_tasks.apps.web.outputs import EMPTY, Job, Outputs, follow_job
 from gan_tasks.apps.web.served_models import ServedModel, Sources, Tab, direction_label
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
@@ -36,12 +34,6 @@ SHOW_OUTPUTS = """(...inputs) => {
 }"""
 """On a narrow screen the outputs are below; Gradio 6.31 takes no notice of its own `scroll_to_output`."""
 
-REFRESH_S = 0.4
-"""Between two looks at how far a job is."""
-
-
-UPLOAD_IS_GONE = "The server has deleted the upload: put the image in again."
-"""Uploads are deleted by their age, and the oldest where there are too many."""
 MAX_PREVIEW_PIXELS = 4096 * 4096
 """Larger results are shown smaller: browsers take seconds to show them, and gigabytes."""
 
@@ -150,34 +142,18 @@ class RunForm:
         ran.then(free, None, self.buttons, show_progress="hidden", api_visibility="private")
 
 
-async def run_job(service: Service, outputs: Outputs, read: Callable[[], Run]) -> AsyncGenerator[Values, None]:
-    """Run the model; show how far it is, then the result, or what is wrong. Closed early, it stops the job."""
-    try:
+def run_job(service: Service, outputs: Outputs, read: Callable[[], Run]) -> AsyncGenerator[Values, None]:
+    """Run the model and show the result, see `follow_job`."""
+
+    def job() -> Job[Result]:
         run = read()
         check(run)
-        file, progress = result_path(run), JobProgress()
-        ended = asyncio.wrap_future(job := service.submit(run.request, file, progress=progress))
-        try:
-            yield outputs.say(progress_html(progress), running=True) | {outputs.progress: progress}
-            while not (await asyncio.wait([ended], timeout=REFRESH_S))[0]:
-                if progress.stopped:
-                    job.cancel()  # if it still waits for others
-                yield outputs.say(progress_html(progress), running=True)
-        finally:  # the page may have been left
-            progress.stop()
-            ended.cancel()
-        if job.cancelled():
-            raise StoppedError("the job was stopped before its turn")
-        result = await ended
-        previews = await asyncio.to_thread(write_previews, result)
-    except StoppedError:
-        yield outputs.say('<p class="empty" role="status">Stopped: there is no result.</p>')
-    except FileNotFoundError:
-        yield outputs.say(f'<p class="empty refusal" role="alert">{UPLOAD_IS_GONE}</p>')
-    except UserError as error:
-        yield outputs.say(f'<p class="empty refusal" role="alert">{escape(str(error))}</p>')
-    else:
-        yield show_result(outputs, run, result, previews)
+        return Job(
+            lambda progress: service.submit(run.request, result_path(run), progress=progress),
+            lambda result: show_result(outputs, run, result, write_previews(result)),
+        )
+
+    return follow_job(outputs, job)
 
 
 def check(run: Run) -> None:

@@ -24,7 +24,8 @@ from gan_tasks.apps.web.inpaint_steps import (
     open_picture,
 )
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.run_form import UPLOAD_IS_GONE, new_folder
+from gan_tasks.apps.web.outputs import UPLOAD_IS_GONE
+from gan_tasks.apps.web.run_form import new_folder
 from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.inpaint_options import InpaintOptions, Strategy
