@@ -37,10 +37,11 @@ class Mapping(nn.Module):
         average: the mean of the styles D, towards which styles are truncated; None if the network has none.
     """
 
-    average: Tensor | None = None
+    average: Tensor | None
 
     def __init__(self, latent: int, classes: int = 0) -> None:
         super().__init__()
+        self.register_buffer("average", None)
         self.latent, self.classes = latent, classes
         self.style_length = latent + classes
 
