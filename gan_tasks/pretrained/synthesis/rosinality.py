@@ -25,13 +25,27 @@ from gan_tasks.pretrained.conversion import (
     rename_modules,
 )
 from gan_tasks.pretrained.files.unwrap import MEAN_STYLE
-from gan_tasks.pretrained.synthesis.stylegan2 import MAX_DOUBLINGS, StyleGAN2Logits, linear_sizes, split_filter
+from gan_tasks.pretrained.synthesis.stylegan2 import (
+    MAX_DOUBLINGS,
+    StyleGAN2Logits,
+    deviation_channels,
+    linear_sizes,
+    split_filter,
+)
 from gan_tasks.pretrained.synthesis.usage import synthesis_usage
 
 FILTER = ".kernel"
 MAPPING_LAYER = re.compile(r"style\.\d+\.weight")
 GENERATOR_STAGE = re.compile(r"to_rgbs\.\d+\.conv\.weight")
 DISCRIMINATOR_STAGE = re.compile(r"convs\.\d+\.conv1\.0\.weight")
+RGB_BIAS = re.compile(r"to_rgb(?:1|s\.\d+)\.bias")
+KEPT_AXES = (
+    (re.compile(r"input\.input"), 3),
+    (re.compile(r".*\.conv\.weight"), 4),
+    (re.compile(r"noises\.noise_\d+"), 2),
+    (re.compile(r".*\.noise\.weight"), 0),
+)
+"""How many axes the learned constants, the convolutions' weights, the noise and its strength have here."""
 AVERAGED_LATENTS = 4096
 """Styles whose mean is the average of a file without one, as in the published program."""
 
@@ -45,15 +59,16 @@ def is_discriminator(state: State) -> bool:
 
 
 def without_unit_axes(state: State) -> dict[str, Tensor]:
-    """Remove the axes of length 1 in front of weights, constants, noise and its strength, and around RGB's biases."""
+    """Remove the axes of length 1 in front of the tensors of KEPT_AXES, and around the biases of images."""
 
     def shorter(key: str, tensor: Tensor) -> Tensor:
-        axes = 4 if tensor.ndim == 5 else 3 if key == "input.input" else 2 if key.startswith("noises.") else None
-        if key.endswith(".noise.weight"):
-            axes = 0
-        if axes is not None and tensor.numel() == tensor[(0,) * max(0, tensor.ndim - axes)].numel():
-            return tensor.reshape(tensor.shape[tensor.ndim - axes :])
-        return tensor.flatten() if key.startswith("to_rgb") and key.endswith("bias") and tensor.ndim == 4 else tensor
+        if tensor.ndim == 4 and RGB_BIAS.fullmatch(key):
+            return tensor.flatten()
+        for pattern, axes in KEPT_AXES:
+            extra = tensor.ndim - axes
+            if pattern.fullmatch(key) and extra > 0 and all(length == 1 for length in tensor.shape[:extra]):
+                return tensor.reshape(tensor.shape[extra:])
+        return tensor
 
     return {key: shorter(key, tensor) for key, tensor in state.items()}
 
@@ -159,7 +174,7 @@ def build_discriminator(state: State) -> StyleGAN2Logits:
     widths = [*reversed(outputs), largest]
     head, inputs = conv_channels(state, "final_conv.0")
     linear, _ = linear_sizes(state, "final_linear.0")
-    appended = checked_count(inputs - widths[0], "channels of the minibatch deviation")
+    appended = deviation_channels(inputs, widths[0])
     size = 4 << doublings
 
     def make() -> StyleGAN2Discriminator:

@@ -407,6 +407,28 @@ def test_damaged_generators_are_refused(tmp_path: Path, key: str, tensor: Tensor
         load_network(tmp_path / "n.pth")
 
 
+def test_a_damaged_discriminator_is_refused(tmp_path: Path) -> None:
+    state = nvidia_discriminator(discriminator([4, 6])) | {"b4.conv.weight": torch.zeros(4, 7, 3, 3)}
+    torch.save(state, tmp_path / "n.pth")
+    with pytest.raises(UserError, match="has 7 inputs: expected 4, and a divisor of it"):
+        load_network(tmp_path / "n.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor", "says"),
+    [
+        ("noises.noise_1", torch.zeros(0, 1, 8, 8), r"noise_1 is 0×1×8×8 where 8×8 was expected"),
+        ("convs.1.conv.weight", torch.zeros(2, 6, 6, 3, 3), r"conv\.weight is 2×6×6×3×3 where 6×6×3×3 was expected"),
+        ("latent_avg", torch.zeros(4), r"latent_avg is 4 where 5 numbers were expected"),
+        ("latent_avg", torch.zeros(0, 5), r"latent_avg is 0×5 where 5 numbers were expected"),
+    ],
+)
+def test_damaged_generators_of_rosinality_are_refused(tmp_path: Path, key: str, tensor: Tensor, says: str) -> None:
+    torch.save(rosinality(generator([4, 6], latent=5)) | {key: tensor}, tmp_path / "n.pt")
+    with pytest.raises(UserError, match=says):
+        load_network(tmp_path / "n.pt")
+
+
 class TestInterop:
     """Checkpoints of the published programs, with their outputs."""
 
