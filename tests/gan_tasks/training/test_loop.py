@@ -526,7 +526,8 @@ def test_two_processes_equal_one_with_twice_the_batch_size(two_ranks: Path, name
         assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-12, networks
     for key in (key for key in one if key.startswith("adaptive/")):
         torch.testing.assert_close(one[key], two[key], rtol=1e-6, atol=1e-6)
-        assert one[key][0] not in (0, 0.5) and one[key][2] == 2
+        if key == "adaptive/d":  # that of the augmentation, which changed
+            assert one[key][0] not in (0, 0.5) and one[key][2] == 2
 
 
 def test_the_ema_depends_on_the_number_of_images(pairs: Path) -> None:
