@@ -1,6 +1,6 @@
 """Checkpoints of https://github.com/rosinality/stylegan2-pytorch, such as stylegan2-ffhq-config-f.pt.
 
-A file of its training holds `g`, `d` and the averaged generator `g_ema`; one converted from NVIDIA's holds `g_ema` and
+A file of its training holds `g`, `d` and the averaged generator `g_ema`; one converted from NVIDIA's has `g_ema` and
 the mean style `latent_avg`. The names are also those of the decoders of pSp and e4e.
 """
 
