@@ -36,6 +36,7 @@ class InputSpec:
     size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no
         H and W.
     optional: whether it may be left out. Zeros replace it, and ones a weight.
+    names: of a label, the names of its classes in their order; empty if they have none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class InputSpec:
     channels: int = 1
     size: InputSize = "as first"
     optional: bool = False
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -55,6 +57,11 @@ class InputSpec:
             raise ValueError(
                 f"the input {self.name} is a {self.kind} and its size is {self.size!r}: "
                 "expected 'none' for latents, labels and weights alone"
+            )
+        if self.names and (self.kind != "label" or len(set(self.names)) != self.channels):
+            raise ValueError(
+                f"the input {self.name} is a {self.kind} of {self.channels} with the names {', '.join(self.names)}: "
+                "expected a different name for each class of a label"
             )
 
     @property

@@ -193,9 +193,9 @@ def doublings_for(size: tuple[int, int], base: int = 4) -> tuple[int, tuple[int,
         doublings += 1
     step = 1 << doublings
     if height % step or width % step:
-        near = " ".join(str(max(1, round(side / step)) * step) for side in size)
+        nearest = " ".join(str(max(1, round(side / step)) * step) for side in size)
         raise UserError(
             f"images of {height}×{width} pixels cannot be generated: for a longer side of {max(size)} pixels, "
-            f"give multiples of {step}, such as {near}"
+            f"give multiples of {step}, such as {nearest}"
         )
     return doublings, (height // step, width // step)
