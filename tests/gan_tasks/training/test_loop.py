@@ -343,10 +343,11 @@ def test_patience_ends_a_run_without_improvement(tmp_path: Path, pause: bool) ->
     assert newest(path).name == f"step-{len(held_out):08d}"
 
 
-def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cyclegan", "noise-to-image"])
+def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(name: str, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", val=4)
     config = replace(CONFIG, max_steps=2, evaluate_every_steps=1, best_by="kernel-distance")
-    path = train(tiny_task("cyclegan"), data=data, out=tmp_path / "run", config=config)
+    path = train(tiny_task(name), data=data, out=tmp_path / "run", config=config)
     values = [line for line in read_journal(path / "journal.jsonl") if "val/kernel_distance" in line]
     assert len(values) == 2 and "val/l1" not in values[0]
     assert RunFolder(path).best is not None
