@@ -14,6 +14,7 @@ from torch import Tensor
 
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.networks.synthesis.stylegan3 import Magnitude
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.spec import InputSpec
 from gan_tasks.tasks.base import Step
@@ -197,6 +198,18 @@ def test_noise_is_drawn_in_training_and_constant_afterwards(pairs: Path) -> None
     assert not torch.equal(*drawn)
     inputs, _ = task.inputs_and_target(x)
     assert torch.equal(task.infer(*inputs), task.infer(*inputs))
+
+
+@pytest.mark.parametrize("network", ["stylegan3-t", "stylegan3-r"])
+def test_stylegan3_divides_by_the_magnitudes_of_its_training(network: str, pairs: Path) -> None:
+    task = tiny_built("--preset", "stylegan3", "--network", network, *SMALL)
+    layers = [layer for layer in task.generator.modules() if isinstance(layer, Magnitude)]
+    assert len(layers) == 15
+    stepped(task, pairs, steps=1)
+    for layer in layers:
+        assert layer.latest is not None
+        assert float(layer.mean_square) == pytest.approx(0.999 + 0.001 * float(layer.latest), abs=1e-6)
+    assert any(abs(float(layer.mean_square) - 1) > 1e-5 for layer in layers)
 
 
 @pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "r3gan"])
