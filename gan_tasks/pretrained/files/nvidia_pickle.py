@@ -23,12 +23,12 @@ from torch.storage import TypedStorage
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained.files.pickles import LARGEST_NUMBER, ORDERED_DICT, code_refused, skipped_class
 from gan_tasks.pretrained.files.screening import is_zip, vet_torch_file
-from gan_tasks.pretrained.files.unwrap import MAX_NAME_LENGTH, MAX_TENSORS
+from gan_tasks.pretrained.files.unwrap import MAX_NAME_LENGTH
 
 MAX_INSTRUCTIONS = 1_000_000
 """Most instructions of a pickle. A snapshot of three networks of 1024² pixels has 60,000; each can make an object."""
-MAX_MODULES = 20_000
-"""Most modules in the networks of a file, each counted wherever it stands."""
+MAX_ENTRIES = 200_000
+"""Most tensors and modules in the modules of a file, each counted wherever it stands."""
 MAX_DEPTH = 50
 """Largest number of modules within one another."""
 
@@ -279,28 +279,26 @@ def checked_attributes(state: Any) -> dict[Any, Any]:
 
 
 class Walk:
-    """Goes through the modules of a file, not more often than a network has modules."""
+    """Goes through the modules of a file, not more often than networks have modules."""
 
     def __init__(self) -> None:
-        self.modules = self.tensors = 0
+        self.entries = 0
 
     def state_dict(self, module: Module) -> dict[str, Tensor]:
         """Return the parameters and persistent buffers of a module by their names, as its `state_dict()` would."""
         return dict(self.named_tensors(module, "", MAX_DEPTH))
 
     def named_tensors(self, module: Module, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-        self.modules += 1
-        if depth == 0 or self.modules > MAX_MODULES:
-            raise UserError(f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_MODULES:,} of them")
-        attributes = module.attributes
-        passing = attributes.get("_non_persistent_buffers_set") or ()
-        for group in ("_parameters", "_buffers"):
-            for name, value in (attributes.get(group) or {}).items():
-                if isinstance(value, Tensor) and not (group == "_buffers" and name in passing):
-                    self.tensors += 1
-                    if self.tensors > MAX_TENSORS:
-                        raise UserError(f"it holds more than {MAX_TENSORS:,} tensors")
-                    yield f"{prefix}{name}", value
-        for name, part in (attributes.get("_modules") or {}).items():
+        names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+        parameters, buffers, modules, passing = (module.attributes.get(name) or () for name in names)
+        self.entries += 1 + len(parameters) + len(buffers) + len(modules) + len(passing)
+        if depth == 0 or self.entries > MAX_ENTRIES:
+            raise UserError(f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_ENTRIES:,} of them")
+        not_kept = {name for name in passing if isinstance(name, str)}
+        kept = {name: value for name, value in dict(buffers).items() if name not in not_kept}
+        for name, value in (dict(parameters) | kept).items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+        for name, part in dict(modules).items():
             if isinstance(part, Module):
                 yield from self.named_tensors(part, f"{prefix}{name}.", depth - 1)

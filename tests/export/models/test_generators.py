@@ -19,7 +19,7 @@ from gan_tasks.networks.synthesis.dcgan import dcgan_of_widths
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.pretrained import load
 from gan_tasks.pretrained.conversion import State, assemble
-from gan_tasks.pretrained.synthesis import dcgan, pggan
+from gan_tasks.pretrained.synthesis import dcgan, pggan, stylegan2
 from gan_tasks.pretrained.synthesis.usage import synthesis_usage
 from tests.helpers.interop import TOLERANCE, interop_case, interop_names
 
@@ -99,3 +99,19 @@ def test_exported_generators_equal_the_stored_outputs(tmp_path: Path, name: str)
     export_onnx(PretrainedModel(case.path, device="cpu"), out, model_name=name)
     image = OnnxModel(out, device="cpu").run(case.inputs[0].flatten(1).numpy())
     assert np.abs(image - case.outputs["output"].numpy()).max() <= TOLERANCE
+
+
+def test_an_exported_stylegan2_equals_the_checkpoint(tmp_path: Path) -> None:
+    """With label, truncation and noise, at any batch size."""
+    torch.manual_seed(0)
+    state = {key: torch.randn_like(tensor) for key, tensor in stylegan2.GENERATOR.example().items()}
+    state = {key: torch.ones(4, 4) if key.endswith("filter") else tensor for key, tensor in state.items()}
+    state |= {"mapping.embed.weight": torch.randn(3, 2), "mapping.embed.bias": torch.randn(3)}
+    state["mapping.fc0.weight"] = torch.randn(4, 5 + 3)
+    path = written(tmp_path / "n.pth", state)
+    network, model = load.load_network(path), exported(path)
+    for count in (1, 3):
+        latent, label, truncation = torch.randn(count, 5), torch.eye(2)[[1] * count], torch.rand(count, 1)
+        image = model.run(latent.numpy(), label.numpy(), truncation.numpy())
+        expected = network(latent, label, truncation).numpy()
+        assert np.abs(image - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -274,10 +274,10 @@ def test_truncated_snapshots_are_refused(tmp_path: Path, canary: Path, kept: flo
         read_state_dicts(tmp_path / "n.pkl")
 
 
-def test_more_tensors_than_networks_have_are_refused(
+def test_more_modules_than_networks_have_are_refused(
     tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nvidia_pickle, "MAX_TENSORS", 3)
+    monkeypatch.setattr(nvidia_pickle, "MAX_ENTRIES", 8)
     (tmp_path / "n.pkl").write_bytes(pickle.dumps({"G_ema": network(canary, 1)}))
-    with pytest.raises(UserError, match="more than 3 tensors"):
+    with pytest.raises(UserError, match="more than 8 of them"):
         read_state_dicts(tmp_path / "n.pkl")
