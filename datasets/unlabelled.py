@@ -41,7 +41,7 @@ class SizeConfig(FramingConfig):
     """The size of the images, and how training images are resized, cropped and flipped."""
 
     load_size: Side = 64
-    """Resize height and width to this many px before cropping, or more as far as the crop needs it; 0 keeps the file's
+    """Resize height and width to this many px before cropping, or to more if the crop needs it; 0 keeps the file's
     size if the crop fits into it."""
     crop_size: tuple[Side, Side] = (64, 64)
     """Height and width of the generated images in px. Training images are cropped at random."""
