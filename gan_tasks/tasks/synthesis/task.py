@@ -141,11 +141,11 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
             growth.apply_to(self.discriminators["d"])
         styles = self.drawn_styles(x)
         with self.drawn_noise() as generator:
-            fake = (
-                packed(generator.images(styles)) if self.config.compares_all_sizes else generator.synthesize(styles)
-            )
+            if self.config.compares_all_sizes:
+                return {"fake": packed(generator.images(styles))}
+            image = generator.synthesize(styles)
         track_magnitudes(generator, self.step.mean)
-        return {"fake": fake}
+        return {"fake": image}
 
     def drawn_styles(self, x: Unlabelled[Tensor]) -> Tensor:
         """Return the styles of a batch, N×L×D, some of them mixed, and update the mean of the styles."""

@@ -15,6 +15,7 @@ from torch import Tensor
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.predictor import read_vector
+from gan_tasks.networks.synthesis.stylegan3 import Magnitude
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.spec import InputSpec
@@ -201,7 +202,19 @@ def test_noise_is_drawn_in_training_and_constant_afterwards(pairs: Path) -> None
     assert torch.equal(task.infer(*inputs), task.infer(*inputs))
 
 
-@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "r3gan"])
+@pytest.mark.parametrize("network", ["stylegan3-t", "stylegan3-r"])
+def test_stylegan3_divides_by_the_magnitudes_of_its_training(network: str, pairs: Path) -> None:
+    task = tiny_built("--preset", "stylegan3", "--network", network, *SMALL)
+    layers = [layer for layer in task.generator.modules() if isinstance(layer, Magnitude)]
+    assert len(layers) == 15
+    stepped(task, pairs, steps=1)
+    for layer in layers:
+        assert layer.latest is not None
+        assert float(layer.mean_square) == pytest.approx(0.999 + 0.001 * float(layer.latest), abs=1e-6)
+    assert any(abs(float(layer.mean_square) - 1) > 1e-5 for layer in layers)
+
+
+@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "r3gan"])
 def test_classes_are_those_of_sub_folders(network: str, pairs: Path) -> None:
     task = tiny("--network", network, "--classes", *SMALL)
     data, _ = task.open_data(pairs, "train", augment=True, seed=0)
