@@ -22,8 +22,8 @@ from torch.storage import TypedStorage
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.pretrained.files.pickles import LARGEST_NUMBER, ORDERED_DICT, code_refused, skipped_class
-from gan_tasks.pretrained.files.screening import is_zip, vet_torch_file
-from gan_tasks.pretrained.files.unwrap import MAX_NAME_LENGTH
+from gan_tasks.pretrained.files.screening import vet_torch_file
+from gan_tasks.pretrained.files.unwrap import MAX_NAME_LENGTH, MAX_TENSORS
 
 MAX_INSTRUCTIONS = 1_000_000
 """Most instructions of a pickle. A snapshot of three networks of 1024² pixels has 60,000; each can make an object."""
@@ -32,6 +32,8 @@ MAX_ENTRIES = 200_000
 MAX_DEPTH = 50
 """Largest number of modules within one another."""
 
+SNAPSHOT_HEAD_BYTES = 16
+"""Bytes of a file that tell a snapshot."""
 MAX_DIMENSIONS = 8
 """Most dimensions of a tensor."""
 MAX_SIZE = 1 << 40
@@ -88,11 +90,9 @@ class Storage:
 
 
 def is_snapshot(data: bytes) -> bool:
-    """Return whether the content of a file is a pickle of its own, and none of `torch.save`."""
-    if data[:1] != b"\x80" or is_zip(io.BytesIO(data[:4])):
-        return False
+    """Return whether a file is a pickle of its own, and none of `torch.save`, by its first SNAPSHOT_HEAD_BYTES."""
     # A file of torch.save in the format before PyTorch 1.6 begins with a pickle of this number alone.
-    return MAGIC_NUMBER.to_bytes(10, "little") not in data[:16]
+    return data[:1] == b"\x80" and MAGIC_NUMBER.to_bytes(10, "little") not in data[:SNAPSHOT_HEAD_BYTES]
 
 
 def read_snapshot(data: bytes) -> Any:
@@ -123,7 +123,7 @@ class Machine:
         self.stack: list[Any] = []
         self.outer_stacks: list[list[Any]] = []  # what is below each mark
         self.memo: dict[int, Any] = {}
-        self.loaded_bytes = 0
+        self.loaded_bytes = self.storages = 0
 
     def run(self, name: str, argument: Any, position: int) -> None:
         """Run the instruction of the pickle at a position."""
@@ -212,8 +212,9 @@ class Machine:
         if not isinstance(data, memoryview):
             raise UserError(f"it has a {type(data).__name__} in place of the numbers of a tensor")
         self.loaded_bytes += len(data)
-        if self.loaded_bytes > len(self.data):
-            raise UserError("it reads the same numbers again and again, expected each tensor once")
+        self.storages += 1
+        if self.loaded_bytes > len(self.data) or self.storages > MAX_TENSORS:
+            raise UserError(f"it has more than {MAX_TENSORS:,} tensors, or reads the same numbers again and again")
         file = io.BytesIO(data)
         vet_torch_file(file, len(data))
         file.seek(0)
@@ -278,6 +279,13 @@ def checked_attributes(state: Any) -> dict[Any, Any]:
     return state
 
 
+def checked_name(name: Any) -> str:
+    """Return the name of a tensor or module. Raises UserError if it is no text, or longer than a network's."""
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH:
+        raise UserError(f"it has a module or tensor whose name is no text of up to {MAX_NAME_LENGTH} characters")
+    return name
+
+
 class Walk:
     """Goes through the modules of a file, not more often than networks have modules."""
 
@@ -298,7 +306,7 @@ class Walk:
         kept = {name: value for name, value in dict(buffers).items() if name not in not_kept}
         for name, value in (dict(parameters) | kept).items():
             if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
+                yield prefix + checked_name(name), value
         for name, part in dict(modules).items():
             if isinstance(part, Module):
-                yield from self.named_tensors(part, f"{prefix}{name}.", depth - 1)
+                yield from self.named_tensors(part, f"{prefix}{checked_name(name)}.", depth - 1)

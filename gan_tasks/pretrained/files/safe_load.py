@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained.files.nvidia_pickle import is_snapshot, read_snapshot
+from gan_tasks.pretrained.files.nvidia_pickle import SNAPSHOT_HEAD_BYTES, is_snapshot, read_snapshot
 from gan_tasks.pretrained.files.pickles import skipped_class
 from gan_tasks.pretrained.files.screening import is_zip, vet_safetensors_file, vet_torch_file
 from gan_tasks.pretrained.files.unwrap import StateDict, find_state_dicts, select_by_name
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl")
 MAX_COPY_BYTES = 1 << 30
-"""Largest size of a file that is read whole. A larger one is mapped: it must not change while it is in use, because
-the system ends a program that reads what was cut off."""
+"""Largest size of a file that is read whole, but for NVIDIA's pickles. A larger one is mapped: it must not change
+while it is in use, because the system ends a program that reads what was cut off."""
 LONGEST_REASON = 300
 """Characters that are shown of a library's error message."""
 ONE_LIST = Lock()
@@ -74,8 +74,9 @@ def load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > MAX_COPY_BYTES:
+            if size_bytes > MAX_COPY_BYTES and not is_snapshot(file.read(SNAPSHOT_HEAD_BYTES)):
                 return load_mapped(path, file, size_bytes)
+            file.seek(0)
             data = file.read(size_bytes)
         return load_bytes(data, is_safetensors=suffix == ".safetensors")
     except UserError:

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.unlabelled import (
     FoundUnlabelled,
+    SizeConfig,
     Unlabelled,
     UnlabelledConfig,
     UnlabelledImages,
@@ -279,7 +279,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
             channels=spec.out_channels,
             classes=bool(names),
             class_names=names,
-            framing=FramingConfig(load_size=min(height, width), crop_size=(height, width), keep_aspect=True),
+            framing=SizeConfig(load_size=min(height, width), crop_size=(height, width)),
         )
         return cls(SynthesisConfig(latent=latent.channels if latent else 64, data=data))
 

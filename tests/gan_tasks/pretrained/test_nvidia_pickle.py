@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained.files import nvidia_pickle
+from gan_tasks.pretrained.files import nvidia_pickle, safe_load
 from gan_tasks.pretrained.files.safe_load import read_state_dict, read_state_dicts
 from tests.helpers.interop import interop_case
 
@@ -139,6 +139,23 @@ def test_a_network_alone_is_read(tmp_path: Path, canary: Path) -> None:
     assert torch.equal(found["later.0.weight"], shared.t()[1:, ::2])
 
 
+def test_more_tensors_than_networks_have_are_refused(
+    tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvidia_pickle, "MAX_TENSORS", 3)
+    (tmp_path / "n.pkl").write_bytes(pickle.dumps(network(canary, 1)))
+    with pytest.raises(UserError, match="more than 3 tensors"):
+        read_state_dict(tmp_path / "n.pkl")
+
+
+def test_a_snapshot_of_several_gigabytes_is_read(
+    tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_load, "MAX_COPY_BYTES", 0)
+    (tmp_path / "n.pkl").write_bytes(pickle.dumps(network(canary, 1)))
+    assert read_state_dict(tmp_path / "n.pkl").keys() == expected_tensors(network(canary, 1)).keys()
+
+
 def test_files_of_torch_save_may_have_the_suffix_too(tmp_path: Path) -> None:
     for number, new in enumerate((True, False)):
         path = tmp_path / f"{number}.pkl"
@@ -216,6 +233,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "expected a te",
     ),
     "a state that is a list": (lambda _: Call(_reconstruct_persistent_obj, {"state": [1]}), "a state of type list"),
+    "a long name": (
+        lambda _: Call(_reconstruct_persistent_obj, {"state": {"_parameters": {"a" * 501: torch.ones(1)}}}),
+        "no text of up to 500 characters",
+    ),
     "modules in one another": (lambda _: {"G": recursive()}, "nests modules"),
     "a tuple as a key": (lambda _: {(1, 2): torch.ones(1)}, "a key of type tuple"),
     "arrays of numbers": (lambda _: {"a": np.zeros(2)}, r"would call numpy.*_reconstruct"),

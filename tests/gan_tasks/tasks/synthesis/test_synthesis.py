@@ -14,8 +14,10 @@ from torch import Tensor
 
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.predictor import read_vector
 from gan_tasks.networks.synthesis.stylegan3 import Magnitude
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
+from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.spec import InputSpec
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.synthesis.config import PRESETS, SynthesisConfig
@@ -242,6 +244,10 @@ def test_a_model_of_classes_says_their_names(pairs: Path, tmp_path: Path) -> Non
     model = gan_tasks.load(run)
     label = model.spec.find("label")
     assert label is not None and label.names == ("A", "B")
+    assert "- Classes: A, B" in write_model_card(run).read_text()
+    assert read_vector(label, b"B").tolist() == read_vector(label, b"1").tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"expected a class from 0 to 1, its name \(A, B\), or a list of 2 numbers"):
+        read_vector(label, b"C")
     again = Synthesis.for_model(model.spec)
     assert again.config.data.class_names == ("A", "B") and again.config.latent == 6
     test, _ = again.open_data(pairs, "test", augment=False, seed=0)
