@@ -115,3 +115,14 @@ def test_all_weights_get_a_gradient() -> None:
     generator(torch.randn(2, 5)).square().sum().backward()
     without = [name for name, weight in generator.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert without == []
+
+
+def test_autocast_does_not_move_the_waves_in_steps() -> None:
+    torch.manual_seed(0)
+    base = FourierInput(8, 4, Signal((36, 36), 16, 2.0, 6.0))
+    torch.nn.init.eye_(base.weight)
+    torch.nn.init.normal_(base.affine.weight)
+    style = torch.randn(2, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        short = base(style)
+    torch.testing.assert_close(short.float(), base(style), rtol=0, atol=0.004)
