@@ -1,4 +1,4 @@
-"""Grids of images: with column titles, such as a before/after image, and sheets of images of one kind."""
+"""Grids of images: with column titles, such as the samples of a run, and sheets of images of one kind."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +57,9 @@ def grid(rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[st
 
 def save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]], column_titles: Sequence[str]) -> None:
     """Write `grid(rows, column_titles)` to `path` as PNG, atomically. Creates the folder if it does not exist."""
-    _save(path, grid(rows, column_titles))
+    path.parent.mkdir(exist_ok=True)
+    with replaced(path) as temporary:
+        Image.fromarray(grid(rows, column_titles)).save(temporary, format="PNG")
 
 
 def sheet(images: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
@@ -70,17 +72,6 @@ def sheet(images: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8
     filled = [*images, *blank * (-len(images) % columns)]
     rows = [filled[start : start + columns] for start in range(0, len(filled), columns)]
     return grid(rows, [""] * columns)[TITLE_HEIGHT_PX - GAP_PX :]
-
-
-def save_sheet(path: Path, images: Sequence[NDArray[np.uint8]], columns: int) -> None:
-    """Write `sheet(images, columns)` to `path` as `save_grid` does."""
-    _save(path, sheet(images, columns))
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with replaced(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -23,13 +23,13 @@ from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet
 from gan_tasks.metrics.reference import l1, psnr, ssim
 from gan_tasks.metrics.unseen import Training, first_unseen, reason
 from gan_tasks.progress import reported
-from gan_tasks.runs.image_grid import save_grid, save_sheet
+from gan_tasks.runs.image_grid import save_grid
 from gan_tasks.tasks.base import Data, Task
 from gan_tasks.training.runtime import Runtime
 from gan_tasks.training.stopping.signals import StopSignals
 
 SAMPLES = 4  # rows of a sample grid
-GENERATED, COLUMNS = 32, 8  # samples of a generator of noise → image in its grid
+GENERATED = 16  # images of a generator of noise → image whose diversity is logged
 MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
 REAL_IMAGES = 16  # whose colours are those of the real images, for a task without targets
 
@@ -42,11 +42,7 @@ def translate(task: Task[Any, Any], data: Data, index: int, runtime: Runtime) ->
 
 
 class Samples:
-    """The sample grids of a run, always of the same few images, and the values that are logged with each grid.
-
-    A row of a grid shows the inputs, the output and the target of one image. A generator of noise → image has more
-    outputs in a grid, without the real images, which belong to none of them.
-    """
+    """The sample grids of a run, always of the same few images, and the values that are logged with each grid."""
 
     def __init__(self, task: Task[Any, Any], data: Data) -> None:
         self.task, self.data = task, data
@@ -66,6 +62,7 @@ class Samples:
         those of the targets, over the masked pixels if there is a mask. Draws no random numbers that training uses.
         """
         task, rows = self.task, range(min(GENERATED if self.generates else SAMPLES, len(self.data)))
+        of_grid = {number * len(rows) // SAMPLES for number in range(SAMPLES)}
         shown, pooled, colours = [], [], []
         # Eager, because torch.compile would compile the training step for other sizes after it has seen these.
         with task.evaluating(generators), runtime.autocast(), torch.compiler.set_stance("force_eager"):
@@ -73,15 +70,13 @@ class Samples:
                 if signals:
                     return None
                 batch, output, target = translate(task, self.data, row * len(self.data) // len(rows), runtime)
-                shown.append({"sample": output} if self.generates else task.shown_images(batch, output))
+                if row in of_grid:
+                    shown.append(task.shown_images(batch, output))
                 images, mask = (output.float().cpu(), target.float().cpu()), self.mask_of(batch)
                 pooled.append([functional.adaptive_avg_pool2d(image, 64) for image in images])
                 colours.append([means_and_deviations(image, mask) for image in images])
         grid = [[to_uint8(image[0].float().cpu().numpy()) for image in images.values()] for images in shown]
-        if self.generates:
-            save_sheet(path, [image for (image,) in grid], COLUMNS)
-        else:
-            save_grid(path, grid, list(shown[0]))
+        save_grid(path, grid, list(shown[0]))
         outputs, targets = (torch.cat(images).numpy() for images in zip(*pooled, strict=True))
         made, real = (np.stack(images) for images in zip(*colours, strict=True))
         key = "samples/diversity" if self.generates else "outputs/diversity"

@@ -8,11 +8,12 @@ samples per unit of length, such as the side of the image.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Taps = NDArray[np.float64]
+Taps = NDArray[np.floating[Any]]
 
 
 def low_pass(taps: int, *, cutoff: float, width: float, rate: float) -> Taps:
@@ -22,8 +23,8 @@ def low_pass(taps: int, *, cutoff: float, width: float, rate: float) -> Taps:
     width: of the transition band around it.
     rate: samples per unit.
     """
-    row = np.sinc(2 * cutoff * positions(taps, rate)) * kaiser_window(taps, width / rate)
-    return row / row.sum()
+    row: Taps = np.sinc(2 * cutoff * positions(taps, rate)) * kaiser_window(taps, width / rate)
+    return row / float(row.sum())
 
 
 def radial_low_pass(taps: int, *, cutoff: float, width: float, rate: float) -> Taps:
@@ -33,8 +34,8 @@ def radial_low_pass(taps: int, *, cutoff: float, width: float, rate: float) -> T
     """
     window = kaiser_window(taps, width / rate)
     radius = np.hypot(*np.meshgrid(positions(taps, rate), positions(taps, rate)))
-    square = bessel_j1(2 * math.pi * cutoff * radius) / radius * np.outer(window, window)
-    return square / square.sum()
+    square: Taps = bessel_j1(2 * math.pi * cutoff * radius) / radius * np.outer(window, window)
+    return square / float(square.sum())
 
 
 def positions(taps: int, rate: float) -> Taps:

@@ -110,6 +110,15 @@ class StyleMapping(Mapping):
         self.average.copy_(torch.lerp(mean_style.to(self.average), self.average, decay))
 
 
+def demodulation(weight: Tensor, factors: Tensor) -> Tensor:
+    """Return 1 / the deviation of each output of a convolution whose inputs have the deviation 1, N×outputs.
+
+    weight: outputs×inputs×k×k. factors: those of the inputs, N×inputs.
+    """
+    energy = at_least_float32(weight).square().sum((2, 3))
+    return torch.rsqrt(at_least_float32(factors).square() @ energy.t() + 1e-8)
+
+
 class StyledConv(nn.Module):
     """Modulated 3×3 convolution with demodulation, noise, bias and leaky ReLU: N×inputs×h×w → N×outputs×H×W.
 
@@ -140,7 +149,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         factors = self.affine(style)
         x = self._convolved(x * factors[:, :, None, None].to(x.dtype))
-        scale, bias = GAIN * self.demodulation(factors)[:, :, None, None], GAIN * self.bias[:, None, None]
+        scale, bias = GAIN * demodulation(self.weight, factors)[:, :, None, None], GAIN * self.bias[:, None, None]
         x = x * scale.to(x.dtype) + bias.to(x.dtype)
         noise = self.noise
         if self.draw_noise is not None:
@@ -153,11 +162,6 @@ class StyledConv(nn.Module):
         x = functional.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)  # 2h + 1 × 2w + 1
         first, last = (self.filter.shape[-1] - 1) // 2, (self.filter.shape[-1] - 2) // 2
         return upfirdn(x, self.filter, padding=(first, last, first, last), gain=4)
-
-    def demodulation(self, factors: Tensor) -> Tensor:
-        """Return 1 / the deviation of each output for inputs of deviation 1, N×outputs, given factors N×inputs."""
-        energy = at_least_float32(self.weight).square().sum((2, 3))
-        return torch.rsqrt(at_least_float32(factors).square() @ energy.t() + 1e-8)
 
 
 class StyledRGB(nn.Module):

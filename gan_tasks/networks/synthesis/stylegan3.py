@@ -26,7 +26,7 @@ from gan_tasks.networks.synthesis.filter_design import low_pass, radial_low_pass
 from gan_tasks.networks.synthesis.frame import Stage, SynthesisGenerator
 from gan_tasks.networks.synthesis.layers import EqualisedLinear
 from gan_tasks.networks.synthesis.resampling import upfirdn
-from gan_tasks.networks.synthesis.stylegan2 import GAIN, SLOPE, StyledRGB, StyleMapping
+from gan_tasks.networks.synthesis.stylegan2 import GAIN, SLOPE, StyledRGB, StyleMapping, demodulation
 
 FIRST_CUTOFF = 2.0
 """Cut-off frequency of the first features."""
@@ -187,26 +187,29 @@ class FourierInput(nn.Module):
             self.affine.bias[0] = 1
 
     def forward(self, style: Tensor) -> Tensor:
-        placed = self.affine(at_least_float32(style))
-        placed = placed / placed[:, :2].square().sum(1, keepdim=True).sqrt()
-        cosine, sine = placed[:, 0:1], placed[:, 1:2]
-        along_x, along_y = self.frequencies.unbind(1)
-        turned = torch.stack(
-            [along_x * cosine + along_y * sine, along_y * cosine - along_x * sine], dim=2
-        )  # N×width×2
-        shift = self.transform[:2, 2] - placed[:, 2:]
-        phases = self.phases + (turned @ shift[:, :, None])[:, :, 0]
-        turned = turned @ self.transform[:2, :2]
+        cosine, sine, right, down = self._placed(at_least_float32(style)).unsqueeze(2).unbind(1)  # N×1 each
+        x, y = self.frequencies.unbind(1)
+        x, y = x * cosine + y * sine, y * cosine - x * sine  # N×width
+        phases = self.phases + x * (self.transform[0, 2] - right) + y * (self.transform[1, 2] - down)
+        x, y = (x * self.transform[0, axis] + y * self.transform[1, axis] for axis in (0, 1))
         # A transform may scale waves beyond the band. They fade out up to half the sampling rate.
-        signal = self.signal
-        beyond = (turned.square().sum(2).sqrt() - signal.cutoff) / (signal.rate / 2 - signal.cutoff)
-        ys, xs = (torch.arange(length, device=style.device) - (length - 1) / 2 for length in signal.size)
-        cycles = (
-            turned[:, :, 0, None, None] * xs / signal.rate + turned[:, :, 1, None, None] * ys[:, None] / signal.rate
+        cutoff, rate = self.signal.cutoff, self.signal.rate
+        beyond = ((x.square() + y.square()).sqrt() - cutoff) / (rate / 2 - cutoff)
+        rows, columns = (
+            (torch.arange(length, device=style.device) - (length - 1) / 2) / rate for length in self.signal.size
         )
-        waves = torch.sin(2 * math.pi * (cycles + phases[:, :, None, None]))
-        waves = waves * (1 - beyond).clamp(0, 1)[:, :, None, None]
+        cycles = x[:, :, None, None] * columns + y[:, :, None, None] * rows[:, None] + phases[:, :, None, None]
+        waves = torch.sin(2 * math.pi * cycles) * (1 - beyond).clamp(0, 1)[:, :, None, None]
         return functional.conv2d(waves, self.weight[:, :, None, None] / math.sqrt(len(self.weight)))
+
+    def _placed(self, style: Tensor) -> Tensor:
+        """Return cosine and sine of the rotation and the shifts to the right and down of styles N×D, N×4.
+
+        Autocast would shorten the numbers of a product of matrices, and the waves would move in steps.
+        """
+        assert self.affine.bias is not None
+        placed = (style[:, None] * self.affine.scaled_weight()).sum(2) + self.affine.bias
+        return placed / placed[:, :2].square().sum(1, keepdim=True).sqrt()
 
 
 class Magnitude(nn.Module):
@@ -295,15 +298,12 @@ class FilteredLayer(Stage):
         factors = self.affine(styles[:, 0])
         x = self.magnitude(x) * factors[:, :, None, None].to(x.dtype)
         x = functional.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1)
-        x = x * self.demodulation(factors)[:, :, None, None].to(x.dtype) + self.bias[:, None, None]
+        x = x * demodulation(self.weight, factors)[:, :, None, None].to(x.dtype) + self.bias[:, None, None].to(
+            x.dtype
+        )
         x = upfirdn(x, self.up_filter, up=self.up, padding=self.padding, gain=self.up**2)
         x = (GAIN * functional.leaky_relu(x, SLOPE)).clamp(-LARGEST_VALUE, LARGEST_VALUE)
         return upfirdn(x, self.down_filter, down=self.down)
-
-    def demodulation(self, factors: Tensor) -> Tensor:
-        """Return 1 / the deviation of each output for inputs of deviation 1, N×outputs, given factors N×inputs."""
-        energy = at_least_float32(self.weight).square().sum((2, 3))
-        return torch.rsqrt(at_least_float32(factors).square() @ energy.t() + 1e-8)
 
 
 class ImageLayer(StyledRGB):

@@ -8,6 +8,7 @@ critically sampled layers, which follow from the sizes of layers and filters.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from gan_tasks.datasets.errors import UserError
@@ -29,7 +30,7 @@ from gan_tasks.pretrained.conversion import (
     describe,
     rename_modules,
 )
-from gan_tasks.pretrained.synthesis.stylegan2 import linear_sizes, mapping_names, mapping_sizes
+from gan_tasks.pretrained.synthesis.stylegan2 import mapping_names, mapping_sizes
 from gan_tasks.pretrained.synthesis.usage import synthesis_usage
 
 LAYER = re.compile(r"synthesis\.(L(\d{1,3})_(\d{1,4})_\d{1,5})\.weight")
@@ -77,7 +78,7 @@ def find_signals(state: State, layers: list[tuple[str, int]], filter_size: int) 
     for critical in sorted(range(count), key=lambda number: abs(number - 2)):  # 2 as published, or near
         signals = signals_of_layers((resolution, resolution), count, critical=critical, margin=margin)
         rates = [signals[0].rate, *(signal.rate for signal in signals)]
-        steps = [OVERSAMPLING * after // before for before, after in zip(rates[:-2], rates[1:-1], strict=True)]
+        steps = [OVERSAMPLING * after // before for before, after in pairwise(rates[:-1])]
         if (
             [signal.size[0] for signal in signals] == sizes
             and [filter_size * step for step in steps] == ups

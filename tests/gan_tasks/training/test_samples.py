@@ -81,9 +81,7 @@ def test_what_a_killed_process_left_of_a_grid_is_deleted(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("collapsed", [True, False])
-def test_the_samples_of_a_generator_are_a_sheet_and_their_diversity_is_logged(
-    collapsed: bool, tmp_path: Path
-) -> None:
+def test_the_samples_of_a_generator_are_shown_and_their_diversity_is_logged(collapsed: bool, tmp_path: Path) -> None:
     """Outputs of noise, or the same image for every latent, beside photos."""
     images = write_pairs(tmp_path / "data", train=2, test=10)
     task, data = open_data(tiny_task("noise-to-image"), images, 0, quiet=True)
@@ -95,4 +93,4 @@ def test_the_samples_of_a_generator_are_a_sheet_and_their_diversity_is_logged(
         values = Samples(task, data.shown).save(path, task.generators, runtime, StopSignals())
     assert values is not None and "outputs/diversity" not in values
     assert values["samples/diversity"] == 0 if collapsed else values["samples/diversity"] > 0.5
-    assert read(path).pixels.shape == (2 * 134 + 6, 8 * 134 + 6, 3)
+    assert read(path).pixels.shape[0] == 28 + 4 * 134  # a title, and rows of four of the samples

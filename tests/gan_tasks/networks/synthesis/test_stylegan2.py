@@ -16,6 +16,7 @@ from gan_tasks.networks.synthesis.stylegan2 import (
     StyledRGB,
     StyleGAN2Discriminator,
     StyleMapping,
+    demodulation,
     stylegan2_generator,
     widths_for,
 )
@@ -66,7 +67,10 @@ def test_demodulated_outputs_of_random_inputs_have_deviation_1() -> None:
     torch.manual_seed(0)
     conv, x = StyledConv(8, 4, STYLE, (40, 40)), torch.randn(2, 8, 40, 40)
     factors = 5 * torch.randn(2, 8)
-    y = functional.conv2d(x * factors[:, :, None, None], conv.weight) * conv.demodulation(factors)[:, :, None, None]
+    y = (
+        functional.conv2d(x * factors[:, :, None, None], conv.weight)
+        * demodulation(conv.weight, factors)[:, :, None, None]
+    )
     assert torch.allclose(y.std((2, 3)), torch.ones(2, 4), atol=0.15)
 
 
