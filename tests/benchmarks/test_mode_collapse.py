@@ -31,7 +31,7 @@ def test_the_mixtures_have_8_and_25_modes_and_good_points() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_objective_trains(name: str) -> None:
     seeds = (0,) if ALL[name].energy.energy != "none" else (0, 1)
-    points = trained(ALL[name], ring(), steps=3, seeds=seeds)
+    points = trained(ALL[name], ring(), steps=3, seeds=seeds, d_speed=0.1)
     assert [each.shape for each in points] == [(2500, 2)] * len(seeds)
     assert all(each.isfinite().all() for each in points)
 
