@@ -53,7 +53,7 @@ README = ROOT / "README.md"
 PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 """Documents whose commands are run."""
 DOCUMENTS = (*PAGES, ROOT / "CONTRIBUTING.md")
-RESULTS = ("results.md", "results-speed.md")
+RESULTS = ("results.md", "results-speed.md", "results-synthesis.md")
 """Pages whose commands are parsed only."""
 NOT_OURS = {
     *("--nproc-per-node", "--all-files"),  # torchrun, pre-commit

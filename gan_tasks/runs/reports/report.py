@@ -269,8 +269,10 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
     keys = list(dict.fromkeys(key for line in journal for key in line if "event" not in line))
     accuracies = [key for key in keys if key.startswith("d/") and key.endswith("_accuracy")]
     adaptive = [key for key in keys if key.startswith("d/") and key.endswith(("_probability", "sign_statistic"))]
+    energies = [key for key in keys if key.startswith("d/") and key.endswith(("_energy", "balance", "convergence"))]
     g_losses = _losses([key for key in keys if key.startswith("g/")])
-    d_losses = _losses([key for key in keys if key.startswith("d/") and key not in (*accuracies, *adaptive)])
+    others = (*accuracies, *adaptive, *energies)
+    d_losses = _losses([key for key in keys if key.startswith("d/") and key not in others])
     return [
         Chart("Generator losses", "weighted loss", [_line(journal, key) for key in g_losses]),
         Chart("Discriminator losses", "weighted loss", [_line(journal, key) for key in d_losses]),
@@ -285,6 +287,11 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
             "probability, and mean sign of the logits of real images",
             [_line(journal, key) for key in adaptive],
             y_range=(-1, 1),
+        ),
+        Chart(
+            "Energies of the autoencoder",
+            "mean error; BEGAN's control variable and convergence",
+            [_line(journal, key) for key in energies],
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),

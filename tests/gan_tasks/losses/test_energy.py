@@ -7,12 +7,18 @@ import math
 import pytest
 import torch
 from fake_step import FakeStep
+from noise_to_image import Noise, NoiseToImage
+from tiny import adversarial_stage, tiny_task
 from torch import Tensor
 
 from gan_tasks.losses.adaptive import BALANCE, PATH_LENGTH, is_state
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.energy import EnergyConfig, pulling_away
 from gan_tasks.losses.functional import AdversarialConfig, Scales
+from gan_tasks.networks.synthesis.autoencoder import began_discriminator
+from gan_tasks.tasks.base import Losses, Outputs
+from gan_tasks.training.runtime import start_runtime
+from gan_tasks.training.step import Trainer
 
 EBGAN = EnergyConfig(energy="ebgan", energy_margin=0.5, pulling_away=0.1)
 BEGAN = EnergyConfig(energy="began", diversity_ratio=0.7, balance_rate=0.2)
@@ -125,3 +131,40 @@ def test_gradients_reach_the_generator_and_half_precision_energies_are_float32()
 )
 def test_impossible_states_of_a_checkpoint_are_seen(name: str, value: float, possible: bool) -> None:
     assert is_state(name, torch.tensor(value)) == possible
+
+
+class Began(NoiseToImage):
+    """Noise to image with BEGAN's discriminator."""
+
+    def build(self, *, for_training: bool = True) -> None:
+        super().build(for_training=for_training)
+        self.discriminators["d"] = began_discriminator(self.config.data.framing.crop_size, width=2, code=3)
+
+    def d_losses(self, x: Noise[Tensor], y: Outputs) -> Losses:
+        losses, log = d_objective(self.step, PLAIN, self.discriminators["d"], x.image, y["fake"], energy=BEGAN)
+        self.log(**log)
+        return losses
+
+    def g_losses(self, x: Noise[Tensor], y: Outputs) -> Losses:
+        d = self.discriminators["d"]
+        return {"adversarial": g_objective(self.step, PLAIN, d, x.image, y["fake"], energy=BEGAN)}
+
+
+def test_the_control_variable_is_saved_and_a_skipped_step_does_not_change_it() -> None:
+    task = Began(tiny_task("noise-to-image").config)
+    torch.manual_seed(0)
+    task.build()
+    size = task.config.data.framing.crop_size
+    batch = Noise(torch.rand(4, 3, *size) * 2 - 1, torch.randn(4, 6))
+    with start_runtime("cpu", "fp32") as runtime:
+        trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
+        assert trainer.step(batch, index=0)["d/balance"] == 0
+        before = task.adaptive[BALANCE].clone()
+        assert 0 < before < 1
+        assert trainer.step(batch._replace(image=batch.image * torch.nan), index=1)["skipped"]
+        assert torch.equal(task.adaptive[BALANCE], before)
+        assert trainer.step(batch, index=2)["d/balance"] == before
+        parts = trainer.parts()
+        saved = task.adaptive.pop(BALANCE)
+        trainer.load_parts(parts)
+        assert torch.equal(task.adaptive[BALANCE], saved)

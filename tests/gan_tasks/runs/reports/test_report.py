@@ -19,7 +19,7 @@ from gan_tasks.runs.journal import Journal, read_journal
 from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.runs.reports.charts import Chart, Line, draw, number_text
 from gan_tasks.runs.reports.diagnosis import diagnose
-from gan_tasks.runs.reports.report import write_report
+from gan_tasks.runs.reports.report import chart_list, write_report
 from gan_tasks.runs.reports.style import STYLE
 
 Curve = Callable[[float], float]  # a function of the progress of the run, from 0 to 1
@@ -416,3 +416,17 @@ def test_names_that_are_not_utf8_are_shown(tmp_path: Path) -> None:
     assert r"caf\xe9" in report and r"r\xfcn" in report
     card = write_model_card(run).read_text(encoding="utf-8")
     assert r"caf\xe9" in card and r"r\xfcn" in card
+
+
+def test_the_energies_of_an_autoencoder_have_a_chart_of_their_own() -> None:
+    line = {
+        "step": 1,
+        "images": 4.0,
+        "d/adversarial": 0.2,
+        "d/real_energy": 0.3,
+        "d/balance": 0.1,
+        "d/convergence": 0.4,
+    }
+    lines = {chart.title: [each.label for each in chart.lines] for chart in chart_list([line])}
+    assert lines["Energies of the autoencoder"] == ["real_energy", "balance", "convergence"]
+    assert lines["Discriminator losses"] == ["adversarial"]
