@@ -51,7 +51,7 @@ Inputs = Mapping[str, Any]
 bool, True where masked, or pixels or PIL images that are white there; latents, labels and weights are vectors of
 numbers."""
 Source = Path | bytes
-"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number of the class for a label, a
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, number or name of the class for a label, a
 number from 0 to 1 for a weight."""
 
 
@@ -405,6 +405,8 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         value = None
     if given.kind == "latent" and isinstance(value, int) and 0 <= value < 2**63:
         return draw_latent(value, given.channels)
+    if given.kind == "label" and text in given.names:
+        value = given.names.index(text)
     if given.kind == "label" and isinstance(value, int) and 0 <= value < given.channels:
         label = np.zeros(given.channels, np.float32)
         label[value] = 1
@@ -414,7 +416,8 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
     is_list = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
     if is_list and len(value) == given.channels and all(abs(each) <= LARGEST_VALUE for each in value):
         return np.asarray(value, np.float32)
-    one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}"
+    named = f", its name ({', '.join(given.names)})" if given.names else ""
+    one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}{named}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
 
 
