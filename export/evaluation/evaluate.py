@@ -141,7 +141,7 @@ def compare(
     own_source = not has_target and first.spec.image is not None and not options.patch
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
-    if generates:
+    if generates and options.path_length:
         chosen = with_path_lengths(chosen, models, tools, paths=len(numbers), classes=classes, quiet=quiet)
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
     tools.notes.extend(filter(None, (measured[name].colour_remark(real) for name in models)))
