@@ -28,7 +28,7 @@ from gan_tasks.pretrained.super_resolution import (
     srvgg,
     swinir,
 )
-from gan_tasks.pretrained.synthesis import dcgan, pggan, r3gan
+from gan_tasks.pretrained.synthesis import dcgan, pggan, r3gan, rosinality, stylegan2, stylegan3
 from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
@@ -67,6 +67,11 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     dcgan.DISCRIMINATOR,
     pggan.GENERATOR,
     pggan.DISCRIMINATOR,
+    stylegan2.GENERATOR,
+    stylegan2.DISCRIMINATOR,
+    rosinality.GENERATOR,
+    rosinality.DISCRIMINATOR,
+    stylegan3.GENERATOR,
     r3gan.GENERATOR,
     r3gan.DISCRIMINATOR,
 )
@@ -96,6 +101,9 @@ def load_network(path: Path | str) -> nn.Module:
     generator returns an image N×C×(scale·H)×(scale·W) in the same range. A discriminator returns its logits N×1×h×w,
     or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`), and so do the halves of AdaIN (see `adain`). CUT's
     patch sampler takes feature maps, see `cut`.
+
+    A generator of synthesis takes latents N×L, and labels N×K if it has classes, and returns an image in [-1, 1]. Its
+    discriminator returns what the published one does: see `PgganScore` and `DcganProbability`.
 
     Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
     missing, superfluous or of the wrong shape.

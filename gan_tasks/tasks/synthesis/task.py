@@ -34,6 +34,7 @@ from gan_tasks.networks.synthesis.build import make_discriminator, make_generato
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.networks.synthesis.progressive import packed, pyramid, real_images
 from gan_tasks.networks.synthesis.stylegan2 import StyleMapping
+from gan_tasks.networks.synthesis.stylegan3 import track_magnitudes
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
@@ -142,7 +143,9 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         with self.drawn_noise() as generator:
             if self.config.compares_all_sizes:
                 return {"fake": packed(generator.images(styles))}
-            return {"fake": generator.synthesize(styles)}
+            image = generator.synthesize(styles)
+        track_magnitudes(generator, self.step.mean)
+        return {"fake": image}
 
     def drawn_styles(self, x: Unlabelled[Tensor]) -> Tensor:
         """Return the styles of a batch, N×L×D, some of them mixed, and update the mean of the styles."""
@@ -289,7 +292,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         (latent, *others), real = self.inputs_and_target(x)
         # The numbers of a latent in another order are another latent of the same distribution.
         others_shown = {
-            str(number): self.infer(latent.roll(number, dims=1), *others) for number in range(2, COLUMNS + 1)
+            str(number + 1): self.infer(latent.roll(number, dims=1), *others) for number in range(1, COLUMNS)
         }
         return {"generated": output, **others_shown, "real": real}
 
