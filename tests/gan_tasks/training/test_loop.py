@@ -440,6 +440,7 @@ RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
 AUGMENTED = ("--d-augment", "colour", "translation", "cutout")
 ADAPTIVE = ("--d-augment-adaptive", "--d-adaptive-images", "100", "--d-adaptive-target", "-0.9")
 STYLEGAN2 = ("--network", "stylegan2", "--style-width", "8", "--mapping-layers", "2")
+STYLEGAN3 = ("--network", "stylegan3-t", *STYLEGAN2[2:], "--crop-size", "16", "16")
 RANKS = {
     "paper, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
     "lsgan": ("pix2pix", "--adversarial", "lsgan"),
@@ -463,6 +464,7 @@ RANKS = {
     "synthesis": ("synthesis",),
     # The minibatch deviation is that of the batch of one rank.
     "stylegan2": ("synthesis", *STYLEGAN2, "--path-length", "2", "--style-mixing", "0.9", "--d-group", "1"),
+    "stylegan3": ("synthesis", *STYLEGAN3, "--d-group", "1"),
     "began": ("synthesis", "--energy", "began", "--diversity-ratio", "1", "--balance-rate", "0.5"),
 }
 

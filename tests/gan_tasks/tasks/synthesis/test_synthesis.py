@@ -212,7 +212,7 @@ def test_stylegan3_divides_by_the_magnitudes_of_its_training(network: str, pairs
     assert any(abs(float(layer.mean_square) - 1) > 1e-5 for layer in layers)
 
 
-@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "r3gan"])
+@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "r3gan"])
 def test_classes_are_those_of_sub_folders(network: str, pairs: Path) -> None:
     task = tiny("--network", network, "--classes", *SMALL)
     data, _ = task.open_data(pairs, "train", augment=True, seed=0)
