@@ -280,6 +280,27 @@ def test_a_run_is_evaluated_from_the_command_line(
     assert "--samples is 2" in capsys.readouterr().err
 
 
+def test_the_equivariance_of_generators_that_torch_runs(photos: Path, tmp_path: Path) -> None:
+    options = EvaluationOptions(features="none", equivariance=True, limit=4)
+    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1")
+    models: dict[str, Model] = {"file": Generator()}
+    for network in ("stylegan2", "stylegan3-t"):
+        run = write_run(tmp_path / network, tiny_task("synthesis", "--network", network, *tiny))
+        models[network] = load_model(run, device="cpu")
+    found = compare(models, photos, task=tiny_task("noise-to-image"), options=options, quiet=True)
+    measured = {subject.name: set(subject.equivariance or {}) for subject in found.models}
+    assert measured == {
+        "file": set(),
+        "stylegan2": {"eq_t", "eq_t_frac"},
+        "stylegan3-t": {"eq_t", "eq_t_frac", "eq_r"},
+    }
+    assert any("The equivariance of file was not measured" in note for note in found.notes)
+    page = report(found, [])
+    assert "EQ-R" in page and "EQ-T frac" in page
+    small = evaluate(TorchGenerator(mapping=False), photos, options=replace(options, features=None), quiet=True)
+    assert small.models[0].equivariance is not None and "eq_t" in small.models[0].equivariance
+
+
 def test_a_conditional_run_of_synthesis_is_evaluated(photos: Path, tmp_path: Path) -> None:
     """Its paths are between styles, and it gets the classes of the real images, here twice as many of B."""
     data = tmp_path / "data"
