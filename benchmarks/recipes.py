@@ -23,7 +23,7 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,24 @@ def images_per_s(run: Path) -> float:
     return speed
 
 
-def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
-    """Return the epochs that fit into `--minutes`, from a short training; the figure is kept in the folder."""
-    kept = options.out / f"{recipe.name}-images-per-s.json"
+def calibrated(out: Path, name: str, training: Callable[[Path], Sequence[str]]) -> float:
+    """Return the images in a second of a training, from a short one; the figure is kept in the folder.
+
+    training: the arguments of gan-tasks that train into a run folder.
+    """
+    kept = out / f"{name}-images-per-s.json"
     if not kept.exists():
-        run = options.out / f"{recipe.name}-calibration"
+        run = out / f"{name}-calibration"
         shutil.rmtree(run, ignore_errors=True)  # of a calibration that was stopped
-        train(command(recipe, options, run, 0, ["--log-every-steps", "5"]), CALIBRATION_S)
+        train(training(run), CALIBRATION_S)
         kept.write_text(json.dumps(images_per_s(run)))
-    speed = float(json.loads(kept.read_text()))
+    return float(json.loads(kept.read_text()))
+
+
+def epochs_for(recipe: Recipe, options: argparse.Namespace, images: int) -> int:
+    """Return the epochs that fit into `--minutes`."""
+    logged = ["--log-every-steps", "5"]
+    speed = calibrated(options.out, recipe.name, lambda run: command(recipe, options, run, 0, logged))
     minutes: float = options.minutes
     return max(2, round(speed * minutes * 60 / images))
 
@@ -146,7 +155,9 @@ def measured(run: Path, options: argparse.Namespace, network: str, direction: st
 
 
 def summary(values: Sequence[float]) -> str:
-    """Return the mean and the range."""
+    """Return the mean, and the range of several values."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
     return f"{statistics.mean(values):.3g} ({min(values):.3g}–{max(values):.3g})"
 
 

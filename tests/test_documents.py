@@ -119,6 +119,8 @@ def prepared(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(root / "runs" / "sharp", tiny_task("super-resolution"))
     write_run(root / "runs" / "sharper", tiny_task("super-resolution"))
     write_run(root / "runs" / "fill", tiny_task("inpainting"))
+    write_run(root / "runs" / "noise", tiny_task("synthesis"))
+    write_run(root / "runs" / "other-noise", tiny_task("synthesis"))
     return root
 
 

@@ -13,6 +13,7 @@ from gan_tasks.export.evaluation import evaluator as metric_tools
 from gan_tasks.export.evaluation.data import open_images
 from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
 from gan_tasks.export.evaluation.generation.draws import all_generate, check_count, classes_of, drawn
+from gan_tasks.export.evaluation.generation.equivariance import with_equivariances
 from gan_tasks.export.evaluation.generation.path_length import with_path_lengths
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
 from gan_tasks.export.evaluation.masks import with_gray_mask, with_known_pixels
@@ -141,8 +142,10 @@ def compare(
     own_source = not has_target and first.spec.image is not None and not options.patch
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
-    if generates:
+    if generates and options.path_length:
         chosen = with_path_lengths(chosen, models, tools, paths=len(numbers), classes=classes, quiet=quiet)
+    if generates and options.equivariance:
+        chosen = with_equivariances(chosen, models, tools, images=len(numbers), quiet=quiet)
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
     tools.notes.extend(filter(None, (measured[name].colour_remark(real) for name in models)))
     tests = pairwise_tests(rivals, paired=not generates)

@@ -21,6 +21,10 @@ class EvaluationOptions(Checked):
     """Largest number of images to evaluate on; 0 = all."""
     samples: Count = 0
     """Number of images that a generator of noise → image draws; 0 = as many as there are real images."""
+    path_length: bool = True
+    """Measure the perceptual path length of generators, which takes longer than their samples."""
+    equivariance: bool = False
+    """Measure whether the images of generators move with their input: EQ-T, and for StyleGAN3 EQ-R."""
     luma: bool = False
     """Measure PSNR, SSIM and MS-SSIM on Y too, as is usual for super-resolution."""
     crop: Side = 0

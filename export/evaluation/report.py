@@ -225,6 +225,11 @@ def sets_sentences(evaluation: Evaluation) -> Iterator[str]:
             f"Path length: perceptual path length by {found.distance}, for steps of 0.0001 at the start of "
             f"{counted(found.pairs, 'path')}, without outliers. z: between latents; w: between styles."
         )
+    if any(subject.equivariance for subject in evaluation.models):
+        yield (
+            "EQ-T: PSNR in dB between a moved image and the image of an input that is moved alike, by whole pixels, "
+            "or by fractions of pixels (frac). EQ-R: the same for a rotation."
+        )
     if any(each.own_source_share is not None for each in set_metrics_of(evaluation)):
         yield "Own source: share of the outputs whose nearest input is their own source."
     if evaluation.mask_ratios:
@@ -273,6 +278,8 @@ def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
             },
         ),
     ]
+    for key, heading in (("eq_t", "EQ-T ↑"), ("eq_t_frac", "EQ-T frac ↑"), ("eq_r", "EQ-R ↑")):
+        columns.append((heading, column({s.name: (s.equivariance or {}).get(key) for s in subjects}, ".1f")))
     return [(heading, cells) for heading, cells in columns if cells]
 
 

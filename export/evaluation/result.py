@@ -108,6 +108,8 @@ class Subject:
     """For generators: mean distance between the pixels of two samples over that of two real images."""
     path_length: PathLength | None = None
     """For generators that torch runs."""
+    equivariance: Mapping[str, float] | None = None
+    """For generators that torch runs: eq_t, eq_t_frac and eq_r in dB."""
 
     @cached_property
     def metrics(self) -> dict[str, Figure]:

@@ -120,10 +120,12 @@ def checkpoint_in_use(run: RunFolder) -> str:
 
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    images, real = counted(evaluation["images"], "image"), evaluation.get("real_images")
+    if real is not None:  # of a generator
+        images = f"{counted(evaluation['images'], 'sample')} beside {counted(real, 'real image')}"
     yield (
-        f"{counted(evaluation['images'], 'image')} of the {evaluation['split']} split of "
-        f"{Path(evaluation['data']).name}, evaluated with {evaluation.get('name', 'this model')}: means with 95 % "
-        "intervals."
+        f"{images} of the {evaluation['split']} split of {Path(evaluation['data']).name}, evaluated with "
+        f"{evaluation.get('name', 'this model')}: means with 95 % intervals."
     )
     yield ""
     rows = {"This model": evaluation.get("model", {}), **evaluation.get("baselines", {})}
@@ -136,13 +138,21 @@ def figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     if sets := evaluation.get("set_metrics"):
         distance = figure_text(sets["kernel_distance"], KERNEL_DISTANCE)
-        untranslated = figure_text((evaluation.get("inputs") or {}).get("kernel_distance"), KERNEL_DISTANCE)
         real_vs_real = figure_text(evaluation.get("real_vs_real"), KERNEL_DISTANCE)
+        beside = ""
+        if real is None:
+            inputs = figure_text((evaluation.get("inputs") or {}).get("kernel_distance"), KERNEL_DISTANCE)
+            beside = f"untranslated inputs {inputs}; "
         yield (
-            f"{KERNEL_DISTANCE.heading} by {evaluation['features']}: {distance}; untranslated inputs {untranslated}; "
+            f"{KERNEL_DISTANCE.heading} by {evaluation['features']}: {distance}; {beside}"
             f"halves of the real images {real_vs_real}."
         )
         yield ""
+        if real is not None:
+            named = ("precision", "recall", "density", "coverage", "diversity")
+            values = (f"{name} {sets[name]:.2f}" for name in named if sets.get(name) is not None)
+            yield f"By the same features: {', '.join(values)}."
+            yield ""
     yield str(evaluation.get("verdict", ""))
 
 
@@ -155,7 +165,7 @@ def figure_text(figure: Any, metric: Metric) -> str:
 
 
 def limits(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    if sizes := evaluation.get("sizes"):
+    if (sizes := evaluation.get("sizes")) and evaluation.get("real_images") is None:
         small, large = (f"{height} × {width}" for height, width in sizes)
         sizes_text = small if small == large else f"{small} to {large}"
         yield f"- Evaluated sizes, height × width in pixels: {sizes_text}. Other sizes were not evaluated."

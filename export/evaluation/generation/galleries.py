@@ -21,7 +21,7 @@ from gan_tasks.training.validation import distinct
 
 COLUMNS, MOST_SHOWN = 8, 32
 """Columns of a gallery of samples or of real images, and most images in it."""
-NEAREST = 8
+NEAREST = 4
 """Most samples that are shown beside their nearest training image."""
 
 

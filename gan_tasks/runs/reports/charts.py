@@ -41,12 +41,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines with a common y axis. `unit` is the title of that axis. `y_range` sets its limits."""
+    """Lines with common axes. `unit` and `x_unit` are the titles of the axes. `y_range` sets the limits of y."""
 
     title: str
     unit: str
     lines: Sequence[Line]
     y_range: tuple[float, float] | None = None
+    x_unit: str = "training images"
 
 
 def draw(chart: Chart) -> str:
@@ -69,11 +70,11 @@ def draw(chart: Chart) -> str:
     return (
         f'<figure class="chart panel"><h3>{escape(chart.title)}</h3>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(f"{chart.title} ({unit}) over training images: {changes}")}">'
+        f'aria-label="{escape(f"{chart.title} ({unit}) over {chart.x_unit}: {changes}")}">'
         f'<text x="{LEFT}" y="13">{escape(unit)}</text>{plot.axes()}'
         # A nested svg clips the curves to the plot: spikes would otherwise leave it.
         f'<svg x="{LEFT}" y="{TOP}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}">{drawn}</svg>'
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">training images</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{escape(chart.x_unit)}</text>'
         f"</svg>{_legend(lines)}</figure>"
     )
 

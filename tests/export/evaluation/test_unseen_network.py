@@ -147,6 +147,7 @@ def test_lpips_of_vgg16_is_refused_for_a_model_of_vgg(tmp_path: Path) -> None:
         ("super-resolution", ("--discriminator", "projected"), LITE0),
         ("super-resolution", ("--perceptual", "1", "--adversarial-epochs", "0"), ()),
         ("inpainting", ("--discriminator", "projected"), LITE0),
+        ("synthesis", ("--discriminator", "projected"), LITE0),
         ("inpainting", ("--perceptual", "1"), ("vgg19",)),
     ],
 )

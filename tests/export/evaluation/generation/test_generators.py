@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,16 @@ def test_without_a_feature_network_the_pixels_are_compared_alone(photos: Path) -
     assert found.models[0].set_metrics is None and found.models[0].pixel_diversity == 0
     page = report(found, [])
     assert "Diversity of pixels" in page and "Kernel distance" not in page
+
+
+def test_a_generator_is_not_measured_by_features_of_its_training(photos: Path) -> None:
+    model = Generator()
+    model.spec = replace(model.spec, trained_with=("efficientnet-lite0",))
+    found = evaluate(model, photos, quiet=True)
+    assert found.features == "" and found.models[0].set_metrics is None
+    assert any("good was trained with features of efficientnet-lite0" in note for note in found.notes)
+    with pytest.raises(UserError, match="--features efficientnet-lite0: good was trained"):
+        evaluate(model, photos, options=EvaluationOptions(features="efficientnet-lite0"), quiet=True)
 
 
 def test_samples_of_two_generators_are_not_paired(photos: Path) -> None:
@@ -260,6 +272,52 @@ def test_a_run_is_evaluated_from_the_command_line(
     assert run_command("evaluate", run, "--data", photos, "--samples", "9") == 0
     said = capsys.readouterr().out
     assert "9 samples beside 16 real images" in said and "PSNR" not in said
-    assert (run / "evaluation.html").is_file() and "9" in (run / "model-card.md").read_text()
+    card = (run / "model-card.md").read_text()
+    assert (run / "evaluation.html").is_file() and "9 samples beside 16 real images of the test split" in card
+    assert "By the same features: precision" in card and "coverage" in card
+    assert "untranslated" not in card and "Other sizes" not in card
     assert run_command("evaluate", run, "--data", photos, "--samples", "2") == 2
     assert "--samples is 2" in capsys.readouterr().err
+
+
+def test_the_equivariance_of_generators_that_torch_runs(photos: Path, tmp_path: Path) -> None:
+    options = EvaluationOptions(features="none", equivariance=True, limit=4)
+    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1")
+    models: dict[str, Model] = {"file": Generator()}
+    for network in ("stylegan2", "stylegan3-t"):
+        run = write_run(tmp_path / network, tiny_task("synthesis", "--network", network, *tiny))
+        models[network] = load_model(run, device="cpu")
+    found = compare(models, photos, task=tiny_task("noise-to-image"), options=options, quiet=True)
+    measured = {subject.name: set(subject.equivariance or {}) for subject in found.models}
+    assert measured == {
+        "file": set(),
+        "stylegan2": {"eq_t", "eq_t_frac"},
+        "stylegan3-t": {"eq_t", "eq_t_frac", "eq_r"},
+    }
+    assert any("The equivariance of file was not measured" in note for note in found.notes)
+    page = report(found, [])
+    assert "EQ-R" in page and "EQ-T frac" in page
+    small = evaluate(TorchGenerator(mapping=False), photos, options=replace(options, features=None), quiet=True)
+    assert small.models[0].equivariance is not None and "eq_t" in small.models[0].equivariance
+
+
+def test_a_conditional_run_of_synthesis_is_evaluated(photos: Path, tmp_path: Path) -> None:
+    """Its paths are between styles, and it gets the classes of the real images, here twice as many of B."""
+    data = tmp_path / "data"
+    for number in range(12):
+        folder = data / "test" / ("b" if number % 3 else "a")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "test" / f"{number:03d}.png", folder)
+    options = ("--network", "stylegan2", "--style-width", "8", "--mapping-layers", "1")
+    task = tiny_task("synthesis", *options, "--classes", "--class-names", "a", "b")
+    model = load_model(write_run(tmp_path / "run", task), device="cpu")
+    found = evaluate(model, data, quiet=True)
+    length = found.models[0].path_length
+    assert length is not None and length.space == "w" and length.pairs == found.images == 12
+    data_of_test, _ = task.open_data(data, "test", augment=False, seed=0)
+    labels = classes_of({"run": model}, task, data_of_test, range(12))
+    assert labels is not None and np.sum(labels, axis=0).tolist() == [4, 8]
+    with pytest.raises(UserError, match=r"run .* has 2 classes, and the images do not"):
+        evaluate(model, photos, task=tiny_task("noise-to-image"), quiet=True)
+    without = evaluate(model, data, options=EvaluationOptions(path_length=False, limit=6), quiet=True)
+    assert without.models[0].path_length is None and not any("path length" in note for note in without.notes)

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from gan_tasks.datasets.images import Pixels, to_float
 from gan_tasks.metrics.features import FeatureNetwork
-from gan_tasks.metrics.generators.path_length import by_features, lerp, path_lengths, slerp, without_outliers
+from gan_tasks.metrics.generators.path_length import (
+    by_features,
+    by_lpips,
+    lerp,
+    path_lengths,
+    slerp,
+    without_outliers,
+)
 
 
 def squared(first: Tensor, second: Tensor) -> Tensor:
@@ -79,3 +86,13 @@ def test_features_are_compared_without_rounding_to_levels_and_by_direction() -> 
     assert (found > 0).all() and torch.allclose(found, (a - b).square().sum(dim=1), rtol=1e-3)
     gray = by_features(network)(images[:, :1], images[:, :1] + step[:, :1])
     assert gray.shape == (2,) and (gray > 0).all()
+
+
+@pytest.mark.parametrize(("side", "compared"), [(64, 64), (256, 256), (768, 256)])
+def test_large_images_are_reduced_before_lpips(side: int, compared: int) -> None:
+    def lpips(first: Tensor, second: Tensor) -> Tensor:
+        assert first.shape == second.shape == (2, 3, compared, compared)
+        return (first - second).abs().mean(dim=(1, 2, 3))
+
+    found = by_lpips(lpips)(torch.zeros(2, 1, side, side), torch.full((2, 1, side, side), 0.5))  # type: ignore[arg-type]
+    assert torch.allclose(found, torch.full((2,), 0.5))
