@@ -36,7 +36,7 @@ class InputSpec:
     size: "any": its own H and W. "as first": H and W of the first image. "none": latents, labels and weights have no
         H and W.
     optional: whether it may be left out. Zeros replace it, and ones a weight.
-    names: the names of the classes of a label, in order; empty if they have none.
+    names: of a label, the names of its classes in their order; empty if they have none.
     """
 
     name: str
@@ -53,15 +53,15 @@ class InputSpec:
             )
         if not 1 <= self.channels <= LARGEST_NUMBER:
             raise ValueError(f"the input {self.name} has {self.channels} channels: expected 1 to {LARGEST_NUMBER}")
-        if self.names and (self.kind != "label" or len(self.names) != self.channels):
-            raise ValueError(
-                f"the {self.kind} {self.name} of {self.channels} has {len(self.names)} names: expected one per class "
-                "of a label"
-            )
         if self.is_spatial == (self.kind in ("latent", "label", "weight")):
             raise ValueError(
                 f"the input {self.name} is a {self.kind} and its size is {self.size!r}: "
                 "expected 'none' for latents, labels and weights alone"
+            )
+        if self.names and (self.kind != "label" or len(set(self.names)) != self.channels):
+            raise ValueError(
+                f"the input {self.name} is a {self.kind} of {self.channels} with the names {', '.join(self.names)}: "
+                "expected a different name for each class of a label"
             )
 
     @property

@@ -24,6 +24,7 @@ from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
 from gan_tasks.apps.cli.commands.synthesis.generate import Generate
 from gan_tasks.apps.cli.commands.synthesis.interpolate import Interpolate
+from gan_tasks.apps.cli.commands.synthesis.invert import Invert
 from gan_tasks.apps.cli.commands.synthesis.mix import Mix
 from gan_tasks.apps.cli.commands.train import Train
 from gan_tasks.apps.cli.console import BAD_INPUT, FAILED, INTERRUPTED, OK, say_details, say_error, set_up
@@ -51,6 +52,7 @@ GROUPS: dict[str, dict[str, type[Command]]] = {
         "generate": Generate,
         "interpolate": Interpolate,
         "mix": Mix,
+        "invert": Invert,
     },
     "look at files and the machine": {
         "inspect": Inspect,

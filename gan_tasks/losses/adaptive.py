@@ -1,11 +1,16 @@
-"""How strongly a discriminator's input is augmented: as strongly as the discriminator overfits.
+"""State of an adversarial objective that is the same on all ranks, above all how strongly D's input is augmented.
+
+A discriminator's input is augmented as strongly as the discriminator overfits.
 
 A discriminator that overfits classifies nearly all real training images as real. Its sign statistic, the mean of
 sign(D(x)) over real images, then nears 1. The probability of an augmentation rises while the statistic is above a
 target, and falls while it is below. ADA, Karras et al. 2020, https://arxiv.org/abs/2006.06676; the same statistic and
 rule control APA, Jiang et al. 2021, https://arxiv.org/abs/2111.06849.
 
-The state is a tensor on the device of the images and is never read by the CPU: it changes without a wait for the GPU.
+Two other states are single numbers: BEGAN's control variable (`energy.py`) and the mean path length
+(`path_length.py`).
+
+A state is a tensor on the device of the images and is never read by the CPU: it changes without a wait for the GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +20,11 @@ from torch import Tensor
 
 ADJUSTED_EVERY_STEPS = 4
 """Steps from one change of the probability to the next."""
+BALANCE = "balance"
+"""Name of the state of BEGAN's control variable, a scalar in [0, 1]."""
+PATH_LENGTH = "path_length"
+"""Name of the state of path-length regularisation: the running mean of the lengths, a scalar."""
+LARGEST = {BALANCE: 1.0, PATH_LENGTH: 1e30}
 
 
 def initial_state(device: torch.device) -> Tensor:
@@ -22,8 +32,10 @@ def initial_state(device: torch.device) -> Tensor:
     return torch.zeros(3, device=device)
 
 
-def is_state(state: Tensor) -> bool:
-    """Return whether a loaded tensor can be a state."""
+def is_state(name: str, state: Tensor) -> bool:
+    """Return whether a loaded tensor can be the state of this name: that of a number, or of a discriminator."""
+    if name in LARGEST:
+        return state.numel() == 1 and 0 <= state.item() <= LARGEST[name]
     probability, total, steps = state.tolist() if state.shape == (3,) else (-1.0, 0.0, 0.0)
     return 0 <= probability <= 1 and abs(total) <= steps < ADJUSTED_EVERY_STEPS
 

@@ -9,22 +9,32 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.losses.adaptive import initial_state, sign_statistic, updated_state
+from gan_tasks.losses.adaptive import BALANCE, initial_state, sign_statistic, updated_state
 from gan_tasks.losses.diff_augment import DRAWS, augment
+from gan_tasks.losses.energy import (
+    EnergyConfig,
+    convergence,
+    energies,
+    energy_d_loss,
+    energy_g_loss,
+    updated_balance,
+)
 from gan_tasks.losses.functional import (
     AdversarialConfig,
     Scales,
     adversarial_d_loss,
     adversarial_g_loss,
     d_accuracy,
-    gradient_penalty,
-    zero_centred_penalty,
+    image_margins,
 )
+from gan_tasks.losses.penalties import gradient_penalty, zero_centred_penalty
 
 Discriminate = Callable[..., Scales]
 """A discriminator: called with N×C×H×W images, or with its condition and these, it gives the logits of each scale."""
 
 
+LOGITS = EnergyConfig()
+"""The discriminator has logits and is no autoencoder."""
 ONLY = "d"
 """Name of the state of a discriminator without a name."""
 
@@ -42,7 +52,7 @@ class StepContext(Protocol):
 
     @property
     def adaptive(self) -> MutableMapping[str, Tensor]:
-        """The state of the adaptive augmentation of each discriminator, see `adaptive.initial_state`."""
+        """The adaptive state of the objective by name, see `adaptive.py`."""
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over the processes."""
@@ -118,15 +128,18 @@ def d_objective(
     *,
     condition: Tensor | None = None,
     name: str = "",
+    energy: EnergyConfig = LOGITS,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The discriminator's losses on real and on detached generated images, and its accuracy on each for the log.
 
     Real and generated images are augmented by draws of their own. The penalties are those of the augmented
-    discriminator, on the images before augmentation (as in https://arxiv.org/abs/2501.05441).
+    discriminator, on the images before augmentation (as in https://arxiv.org/abs/2501.05441). So are the margins of
+    the loss-sensitive loss.
 
     Args:
         real, fake, condition: N×C×H×W in [-1, 1].
         name: that of the discriminator, where a task has several. It stands in front of the losses' names.
+        energy: the objective of an autoencoder as discriminator, which replaces `config.adversarial`.
     """
     prefix = f"{name}_" if name else ""
     if config.d_pseudo_real:
@@ -135,9 +148,16 @@ def d_objective(
         on_one_draw(step, config, discriminate, len(image), condition, name=name) for image in (fake, real)
     )
     d_fake, d_real = on_fake(fake), on_real(real)  # in the published order: running statistics depend on it
-    real_accuracy, fake_accuracy = d_accuracy(config, d_real, d_fake)
+    has_energy = energy.energy != "none"
+    real_accuracy, fake_accuracy = d_accuracy(config, d_real, d_fake, relative=has_energy)
     log = {f"d/{prefix}real_accuracy": real_accuracy, f"d/{prefix}fake_accuracy": fake_accuracy}
-    losses = {f"{prefix}adversarial": adversarial_d_loss(config, d_real, d_fake)}
+    if has_energy:
+        loss, energy_log = energy_objective(step, energy, d_real, d_fake)
+        log |= {f"d/{prefix}{key}": value for key, value in energy_log.items()}
+    else:
+        margins = image_margins(real, fake) if config.needs_margins else None
+        loss = adversarial_d_loss(config, d_real, d_fake, margins)
+    losses = {f"{prefix}adversarial": loss}
     if config.gradient_penalty:
         mix = step.random(len(fake), 1, 1, 1, device=fake.device)
         penalty = gradient_penalty(on_real, real, fake, mix)
@@ -167,6 +187,23 @@ def d_objective(
     return losses, log
 
 
+def energy_objective(
+    step: StepContext, energy: EnergyConfig, d_real: Scales, d_fake: Scales
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of an autoencoder as discriminator, a scalar, and its energies for the log.
+
+    BEGAN's control variable and measure of convergence are logged, too. The variable changes for the next step.
+    """
+    real, fake = energies(d_real), energies(d_fake)
+    balance = step.adaptive.get(BALANCE, real.new_zeros(())).to(real)
+    means = step.mean(real.mean()), step.mean(fake.mean())
+    log = {"real_energy": means[0], "fake_energy": means[1]}
+    if energy.energy == "began":
+        log |= {"balance": balance, "convergence": convergence(energy, *means)}
+        step.adaptive[BALANCE] = updated_balance(energy, balance, *means)
+    return energy_d_loss(energy, real, fake, balance), log
+
+
 def g_objective(
     step: StepContext,
     config: AdversarialConfig,
@@ -176,12 +213,15 @@ def g_objective(
     *,
     condition: Tensor | None = None,
     name: str = "",
+    energy: EnergyConfig = LOGITS,
 ) -> Tensor:
     """The generator's adversarial loss, a scalar. Real and generated images are augmented by the same draw.
 
-    name: that which the discriminator has in `d_objective`.
+    name, energy: those of the discriminator in `d_objective`.
     """
     on_images = on_one_draw(step, config, discriminate, len(fake), condition, name=name)
+    if energy.energy != "none":
+        return energy_g_loss(energy, on_images(fake))
     d_real = None
     if config.is_relativistic:
         with torch.no_grad():

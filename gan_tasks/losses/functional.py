@@ -10,7 +10,7 @@ for relativistic-average, which compares with the mean over the batch of its own
 All losses are computed in float32 or float64, whatever the precision of the networks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
@@ -27,6 +27,16 @@ Scales: TypeAlias = Sequence[Sequence[Tensor]]
 """Output of a discriminator: scales → layers → features N×C×h×w, where the last layer holds the logits."""
 
 
+Adversarial = Literal[
+    "vanilla",
+    "non-saturating",
+    "lsgan",
+    "hinge",
+    "wasserstein",
+    "loss-sensitive",
+    "relativistic",
+    "relativistic-average",
+]
 Target = Annotated[float, Range(-1e6, 1e6)]
 """A value that logits are compared with."""
 
@@ -35,12 +45,12 @@ Target = Annotated[float, Range(-1e6, 1e6)]
 class AdversarialConfig(Checked):
     """Options of the adversarial objective."""
 
-    adversarial: Literal["vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average"] = (
-        "vanilla"
-    )
+    adversarial: Adversarial = "vanilla"
     """Adversarial loss on the discriminator's logits."""
     lsgan_targets: tuple[Target, Target, Target] = (0.0, 1.0, 1.0)
     """Targets of the lsgan loss: D's target for generated patches, D's target for real ones, and G's target."""
+    margin_weight: Weight = 10.0
+    """Weight λ of the margins in the loss-sensitive loss."""
     gradient_penalty: Weight = 0.0
     """Weight of the WGAN-GP gradient penalty (10 in the paper; 0 = off)."""
     clip_weights: Weight = 0.0
@@ -58,7 +68,7 @@ class AdversarialConfig(Checked):
     """Apply each augmentation of d_augment with a probability that rises while the discriminator overfits (ADA)."""
     d_pseudo_real: bool = False
     """Show the discriminator generated images as real ones, with a probability that rises while it overfits (APA).
-    Not with the relativistic losses."""
+    Not with the relativistic losses and loss-sensitive."""
     d_adaptive_target: Annotated[float, Range(-1, 1)] = 0.6
     """Mean sign of the discriminator's logits of real images (1 = it classifies all of them as real) above which the
     probability of ADA and APA rises, and below which it falls."""
@@ -72,7 +82,7 @@ class AdversarialConfig(Checked):
                 "--d-augment-adaptive adapts how often --d-augment is applied: give that too, such as "
                 "--d-augment colour translation cutout flip geometry"
             )
-        if self.d_pseudo_real and self.is_relativistic:
+        if self.d_pseudo_real and (self.is_relativistic or self.needs_margins):
             raise UserError(
                 f"--d-pseudo-real does not work with --adversarial {self.adversarial}, which would compare a "
                 "generated image with itself: use --d-augment-adaptive instead, or a loss such as --adversarial hinge"
@@ -94,22 +104,49 @@ class AdversarialConfig(Checked):
         """Whether the generator's loss needs the discriminator's logits of real images."""
         return self.adversarial in ("relativistic", "relativistic-average")
 
+    @property
+    def needs_margins(self) -> bool:
+        """Whether the discriminator's loss needs the margins between real and generated images."""
+        return self.adversarial == "loss-sensitive"
+
 
 def logits(scales: Scales) -> list[Tensor]:
     """Return the logits of each scale, N×1×h×w in float32 (float64 stays as it is)."""
     return [at_least_float32(features[-1]) for features in scales]
 
 
-def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) -> Tensor:
+def image_margins(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the margins Δ of the loss-sensitive loss, N×1×1×1: the mean absolute difference of the paired images.
+
+    real, fake: N×C×H×W. The i-th real and the i-th generated image are a pair. Raises UserError if the shapes differ.
+    """
+    if real.shape != fake.shape:
+        raise UserError(
+            f"--adversarial loss-sensitive compares each generated image with a real one: they are "
+            f"{tuple(fake.shape)} and {tuple(real.shape)} instead of alike. Choose another loss, such as "
+            "--adversarial non-saturating"
+        )
+    difference = at_least_float32(real) - at_least_float32(fake)
+    return difference.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
+
+
+def adversarial_d_loss(
+    config: AdversarialConfig, real: Scales, fake: Scales, margins: Tensor | None = None
+) -> Tensor:
     """Return the discriminator's adversarial loss, a scalar.
 
     real: the discriminator's output on real images.
     fake: its output on detached generated images.
+    margins: `image_margins` of the images, N×1×1×1. Only loss-sensitive needs them.
 
     - vanilla: binary cross-entropy on logits, https://arxiv.org/abs/1406.2661
+    - non-saturating: twice vanilla's, which is the sum of the real and the generated term, as StyleGAN has it,
+      https://arxiv.org/abs/1812.04948. The generator's loss is the same.
     - lsgan: squared distance to the targets, https://arxiv.org/abs/1611.04076
     - hinge: https://arxiv.org/abs/1705.02894
     - wasserstein: the difference of the mean logits, https://arxiv.org/abs/1701.07875
+    - loss-sensitive: L(x) + λ·(Δ(x, G(z)) + L(x) − L(G(z)))₊, https://arxiv.org/abs/1701.06264. Its loss function L
+      is small for real images: L is the negative logit. The optimal generator's density is within 2/λ of the data's.
     - relativistic: the logits of each real patch relative to those of the generated patch at the same position,
       https://arxiv.org/abs/2501.05441
     - relativistic-average: the logits of each patch relative to the mean of the other kind in the batch of this rank,
@@ -118,15 +155,23 @@ def adversarial_d_loss(config: AdversarialConfig, real: Scales, fake: Scales) ->
 
     vanilla, lsgan, hinge and relativistic-average are the mean of a real and a generated term, as in pix2pix and
     BasicSR.
+
+    Raises ValueError if loss-sensitive gets no `margins`.
     """
+    if config.needs_margins and margins is None:
+        raise ValueError(
+            "the loss-sensitive loss needs margins: pass image_margins(real, fake) to adversarial_d_loss"
+        )
     pairs = zip(logits(real), logits(fake), strict=True)
-    return torch.stack([_d_loss(config, r, f) for r, f in pairs]).sum()
+    return torch.stack([_d_loss(config, r, f, margins) for r, f in pairs]).sum()
 
 
-def _d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
+def _d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor, margins: Tensor | None = None) -> Tensor:
     match config.adversarial:
         case "vanilla":
             return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+        case "non-saturating":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
         case "lsgan":
             fake_target, real_target, _ = config.lsgan_targets
             return ((real - real_target).square().mean() + (fake - fake_target).square().mean()) / 2
@@ -134,6 +179,9 @@ def _d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
             return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
         case "wasserstein":
             return fake.mean() - real.mean()
+        case "loss-sensitive":
+            assert margins is not None
+            return -real.mean() + config.margin_weight * F.relu(margins - real + fake).mean()
         case "relativistic":
             return F.softplus(fake - real).mean()
         case "relativistic-average":
@@ -160,28 +208,31 @@ def adversarial_g_loss(config: AdversarialConfig, fake: Scales, real: Scales | N
 
 def _g_loss(config: AdversarialConfig, fake: Tensor) -> Tensor:
     match config.adversarial:
-        case "vanilla":
+        case "vanilla" | "non-saturating":
             return F.softplus(-fake).mean()
         case "lsgan":
             return (fake - config.lsgan_targets[2]).square().mean()
-        case _:  # hinge and wasserstein
+        case _:  # hinge, wasserstein and loss-sensitive
             return -fake.mean()
 
 
 @torch.no_grad()
-def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[Tensor, Tensor]:
+def d_accuracy(
+    config: AdversarialConfig, real: Scales, fake: Scales, *, relative: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the discriminator's accuracy on real and on generated patches: two scalars in [0, 1].
 
     Each is the mean over the scales. A patch counts as real if its logit is above a threshold: 0, or for lsgan the
-    middle of the discriminator's two targets. A logit equal to the threshold counts as wrong. Wasserstein and
-    relativistic logits have no fixed zero: there the threshold for real patches is the mean logit of the generated
-    ones, and the threshold for generated patches is the mean logit of the real ones.
+    middle of the discriminator's two targets. A logit equal to the threshold counts as wrong. Wasserstein,
+    loss-sensitive and relativistic logits have no fixed zero: there the threshold for real patches is the mean logit
+    of the generated ones, and the threshold for generated patches is the mean logit of the real ones. `relative`: the
+    logits have no fixed zero, whatever the loss.
     """
     real_right, fake_right = [], []
     for r, f in zip(logits(real), logits(fake), strict=True):
         threshold_for_real: Tensor | float
         threshold_for_fake: Tensor | float
-        if config.adversarial == "wasserstein" or config.is_relativistic:
+        if relative or config.adversarial in ("wasserstein", "loss-sensitive") or config.is_relativistic:
             threshold_for_real, threshold_for_fake = f.mean(), r.mean()
         else:
             middle = sum(config.lsgan_targets[:2]) / 2 if config.adversarial == "lsgan" else 0.0
@@ -189,45 +240,6 @@ def d_accuracy(config: AdversarialConfig, real: Scales, fake: Scales) -> tuple[T
         real_right.append((r > threshold_for_real).float().mean())
         fake_right.append((f < threshold_for_fake).float().mean())
     return torch.stack(real_right).mean(), torch.stack(fake_right).mean()
-
-
-def gradient_penalty(discriminate: Callable[[Tensor], Scales], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """Return the gradient penalty of WGAN-GP, E(‖∇D(x)‖ − 1)² at x = mix·real + (1 − mix)·fake, a scalar.
-
-    It is summed over the scales. D(x) is the mean of a sample's logits over its patches.
-    Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028
-
-    discriminate: the discriminator as a function of N×C×H×W images alone. Pass a conditional discriminator as a
-        closure over its condition.
-    real, fake: N×C×H×W images.
-    mix: N×1×1×1 random numbers, uniform in [0, 1].
-    """
-    fake, real = at_least_float32(fake), at_least_float32(real)
-    images = torch.lerp(fake, real, mix.to(real.dtype))
-    gradients = _image_gradients(discriminate, images)
-    return torch.stack([(g.flatten(1).norm(dim=1) - 1).square().mean() for g in gradients]).sum()
-
-
-def zero_centred_penalty(discriminate: Callable[[Tensor], Scales], images: Tensor) -> Tensor:
-    """Return the zero-centred gradient penalty ½·E‖∇D(x)‖², a scalar: R1 on real images, R2 on generated ones.
-
-    It is summed over the scales. D(x) is the mean of a sample's logits over its patches, as in the adversarial
-    losses. Mescheder et al. 2018, https://arxiv.org/abs/1801.04406
-
-    discriminate: see `gradient_penalty`.
-    images: N×C×H×W.
-    """
-    gradients = _image_gradients(discriminate, images)
-    return torch.stack([g.flatten(1).square().sum(dim=1).mean() / 2 for g in gradients]).sum()
-
-
-def _image_gradients(discriminate: Callable[[Tensor], Scales], images: Tensor) -> list[Tensor]:
-    """Return ∂D(x)/∂x of each scale, N×C×H×W float32, differentiable with respect to the weights of D."""
-    images = at_least_float32(images.detach()).requires_grad_()
-    # Second derivatives of half-precision activations are too inexact to train with.
-    with torch.autocast(images.device.type, enabled=False):
-        scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
-        return [torch.autograd.grad(score, images, create_graph=True)[0] for score in scores]
 
 
 def feature_matching(real: Scales, fake: Scales) -> Tensor:

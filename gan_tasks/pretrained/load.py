@@ -28,6 +28,7 @@ from gan_tasks.pretrained.super_resolution import (
     srvgg,
     swinir,
 )
+from gan_tasks.pretrained.synthesis import dcgan, pggan, r3gan
 from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
@@ -62,6 +63,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     adain.STYLIZER,
     adain.ENCODER,
     adain.DECODER,
+    dcgan.GENERATOR,
+    dcgan.DISCRIMINATOR,
+    pggan.GENERATOR,
+    pggan.DISCRIMINATOR,
+    r3gan.GENERATOR,
+    r3gan.DISCRIMINATOR,
 )
 """Tried in this order. The first architecture that recognises a file builds the network."""
 

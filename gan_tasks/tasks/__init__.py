@@ -28,6 +28,9 @@ TASKS: tuple[TaskEntry, ...] = (
         "restyle photographs by any style picture, learned from a folder of each",
         "gan_tasks.tasks.stylization:Stylization",
     ),
+    TaskEntry(
+        "synthesis", "generate images, learned from a folder of images", "gan_tasks.tasks.synthesis.task:Synthesis"
+    ),
 )
 
 # Where a name is looked for, in order.

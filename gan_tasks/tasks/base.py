@@ -72,7 +72,7 @@ class Found(Protocol):
 class Stage:
     """A stage of the training: which networks are updated, in which order, how, and for how long.
 
-    It begins with the generators of the previous stage, or with their average if there is one.
+    It begins with the generators of the previous stage, or with their average if there is one, unless it `continues`.
     """
 
     name: str
@@ -90,6 +90,8 @@ class Stage:
     """Limit to whose ± range D's weights are clipped after each update; 0 turns it off (Wasserstein GANs: 0.01)."""
     best_by: BestBy | None = "l1"
     """The default metric that selects the best checkpoint; None uses the newest checkpoint."""
+    continues: bool = False
+    """Go on with the trained generators of the previous stage, and with their average (progressive growing)."""
 
 
 FitBaselines = Callable[[Iterable[Example]], Mapping[str, Baseline]]
@@ -120,7 +122,9 @@ class Step:
     rank: int = 0
     world_size: int = 1
     adaptive: dict[str, Tensor] = field(default_factory=dict)
-    """The state of the adaptive augmentation of each discriminator, see `losses/adaptive.py`. Later steps have it."""
+    """The adaptive state of the objective by name, see `losses/adaptive.py`. Later steps have it."""
+    stage_images: int = 0
+    """Number of training images before this step, in this stage."""
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over the ranks, which all must call it."""
@@ -196,7 +200,7 @@ class Task(ABC, Generic[TaskConfig, Batch]):
     diagnostics: dict[str, Tensor]
     """The values of `log` in this step. They are logged with the losses."""
     adaptive: dict[str, Tensor]
-    """The state of the adaptive augmentation, see `Step`. It is the same on all ranks, and checkpoints have it."""
+    """The adaptive state of the objective, see `Step`. It is the same on all ranks, and checkpoints have it."""
 
     def __init__(self, config: TaskConfig | None = None, **options: Any) -> None:
         if config is not None and options:

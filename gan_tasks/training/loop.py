@@ -290,17 +290,21 @@ class Loop:
         return Trainer(self.task, self.stage, self.runtime, seed=self.config.seed)
 
     def change_stage(self) -> None:
-        """Begin the next stage with the generators of the previous one, and keep its last checkpoint."""
+        """Begin the next stage, see `Stage`, and keep the last checkpoint of this one."""
         self.log.write_means(self.trainer)
         if self.runtime.is_main:
             # Mark it before it is saved: a run that is killed in between ends the stage again after it is resumed.
             self.run.end_stage(self.trainer.stage.name, checkpoint_path(self.run.checkpoints, self.position.step))
         self.trainer.is_whole = False
-        self.task.generators.load_state_dict(self.trainer.best_generators.state_dict())
+        best = self.trainer.best_generators
         self.position.stage += 1
         self.position.stage_images = 0
         self.position.history = []
+        if not self.stage.continues:
+            self.task.generators.load_state_dict(best.state_dict())
         self.trainer = self.make_trainer()
+        if self.stage.continues and self.trainer.average is not None:
+            self.trainer.average.load_state_dict(best.state_dict())
         self.save()
         self.log.event("stage", name=self.trainer.stage.name)
 

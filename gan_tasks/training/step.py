@@ -20,7 +20,7 @@ from gan_tasks.training.runtime import Runtime
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps of a weight."""
 ADAPTIVE = "adaptive/"
-"""Prefix of the states of adaptive augmentation in a checkpoint."""
+"""Prefix of the objective's adaptive states in a checkpoint."""
 LARGEST_WEIGHT = 1e6
 """A larger weight is a sign that the training has diverged."""
 
@@ -101,7 +101,7 @@ class Trainer:
         """
         task, stage, runtime = self.task, self.stage, self.runtime
         x = runtime.to_device(batch)
-        start_step(task, stage, runtime, seed=self.seed, index=index)
+        start_step(task, stage, runtime, seed=self.seed, index=index, stage_images=stage_images)
         x = task.prepared(x)
         for role, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -274,11 +274,13 @@ class Trainer:
                         )
 
 
-def start_step(task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int) -> None:
+def start_step(
+    task: Task[Any, Any], stage: Stage, runtime: Runtime, *, seed: int, index: int, stage_images: int = 0
+) -> None:
     """Begin a step: seed its random numbers, and set the task's `step` and `diagnostics`."""
     torch.manual_seed(mix_seed(seed, index, 1 + runtime.rank))
     generator = torch.Generator().manual_seed(mix_seed(seed, index, 0))
-    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size, task.adaptive)
+    task.step = Step(index, stage, generator, runtime.rank, runtime.world_size, task.adaptive, stage_images)
     task.diagnostics = {}
 
 
@@ -315,11 +317,11 @@ def optimizer_names(networks: nn.ModuleDict, optimizer: torch.optim.Optimizer) -
 
 
 def adaptive_states(stored: Mapping[str, Tensor], checkpoint: Path | str) -> dict[str, Tensor]:
-    """Return the states of adaptive augmentation in a part. Raises CheckpointError for a tensor that is none."""
+    """Return the objective's adaptive states in a part. Raises CheckpointError for a tensor that is none."""
     found = {name.removeprefix(ADAPTIVE): state for name, state in stored.items() if name.startswith(ADAPTIVE)}
-    if wrong := [name for name, state in found.items() if not is_state(state)]:
+    if wrong := [name for name, state in found.items() if not is_state(name, state)]:
         raise CheckpointError(
-            f"checkpoint {checkpoint}: the adaptive augmentation of {wrong[0]} has an impossible state"
+            f"checkpoint {checkpoint}: the adaptive state {wrong[0]} of the objective is impossible"
         )
     return found
 

@@ -67,7 +67,7 @@ def tiny_generator(*, mapped: bool = True, classes: int = 0, stages: int = 2, se
     torch.manual_seed(seed)
     mapping = MlpMapping(classes) if mapped else Mapping(LATENT, classes)
     side = 4 << stages
-    return SynthesisGenerator(
+    generator = SynthesisGenerator(
         mapping=mapping,
         base=LinearBase(mapping.style_length, 8, styles=int(mapped)),
         stages=[StyledStage(8, styles=int(mapped)) for _ in range(stages)],
@@ -76,6 +76,10 @@ def tiny_generator(*, mapped: bool = True, classes: int = 0, stages: int = 2, se
         output_size=(side, side),
         style_count=stages + 1 if mapped else 1,
     )
+    with torch.no_grad():  # PyTorch's initial weights make images that are all alike
+        for name, weight in generator.named_parameters():
+            weight.mul_(4 if "affine" in name else 2)
+    return generator
 
 
 class FrameModel(TorchModel):

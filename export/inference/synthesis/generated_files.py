@@ -46,9 +46,19 @@ class MarkedFiles:
     def version(self) -> str:
         return self.model.version()
 
-    def mark(self, generated_from: str) -> bytes:
-        """Return the XMP packet of an image. generated_from: a point as `to_text` gives it, or another JSON text."""
-        return xmp(self.model.title, __version__, model_version=self.version, generated_from=generated_from)
+    def mark(self, generated_from: str, source: str = "") -> bytes:
+        """Return the XMP packet of an image.
+
+        generated_from: a point as `to_text` gives it, or another JSON text.
+        source: see `provenance.Mark`.
+        """
+        return xmp(
+            self.model.title,
+            __version__,
+            model_version=self.version,
+            generated_from=generated_from,
+            source=source,
+        )
 
     def keeps(self, path: Path, generated_from: str) -> bool:
         """Return whether this model has made the same image already. Raises the errors of `check`."""
@@ -66,11 +76,11 @@ class MarkedFiles:
         if path.exists() and not self.overwrite:
             replaceable(path)
 
-    def write(self, path: Path, pixels: Pixels, generated_from: str) -> None:
+    def write(self, path: Path, pixels: Pixels, generated_from: str, *, source: str = "") -> None:
         """Write an image with its mark, atomically. Creates the folder if it does not exist."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, Picture(pixels), xmp=self.mark(generated_from))
+            write(path, Picture(pixels), xmp=self.mark(generated_from, source))
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 

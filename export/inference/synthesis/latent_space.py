@@ -104,7 +104,7 @@ class LatentSpace:
         import torch
 
         label, average = label_input(self.model), self.generator.mapping.average
-        with torch.inference_mode():
+        with torch.no_grad():
             latents = self._tensor(network_values(self.latent, points))
             labels = None if label is None else self._tensor(network_values(label, points))
             strength = self._tensor(np.asarray([[point.truncation] for point in points], np.float32))
@@ -117,7 +117,7 @@ class LatentSpace:
 
         size = batch_size(self.model)
         images = list[NDArray[np.uint8]]()
-        with torch.inference_mode():
+        with torch.no_grad():
             for start in range(0, len(styles), size):
                 batch = self.generator.synthesize(self._tensor(styles[start : start + size]))
                 images += [to_uint8(image) for image in self._array(batch)]
@@ -149,7 +149,7 @@ class LatentSpace:
         generator = self.generator
         handles = [part.register_forward_hook(note) for part in (generator.base, *generator.stages)]
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 generator.synthesize(self._tensor(np.zeros((1, self.layer_count, self.style_length), np.float32)))
         finally:
             for handle in handles:

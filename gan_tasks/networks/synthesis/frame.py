@@ -130,8 +130,11 @@ class SynthesisGenerator(nn.Module):
         return self.synthesize(self.styles(latent, label, truncation))
 
     def styles(self, latent: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
-        """Map latents to styles N×style_count×D, all alike. Truncation 0 gives the mean, and 1 changes nothing."""
-        style: Tensor = self.mapping(latent, label)
+        """Map latents to styles N×style_count×D, all alike. Truncation 0 gives the mean, and 1 changes nothing.
+
+        Latents may be N×latent×1×1, as those of DCGAN's published code.
+        """
+        style: Tensor = self.mapping(latent.flatten(1), label)
         average = self.mapping.average
         if truncation is not None and average is not None:
             style = average + truncation.to(style.dtype) * (style - average)
@@ -190,8 +193,9 @@ def doublings_for(size: tuple[int, int], base: int = 4) -> tuple[int, tuple[int,
         doublings += 1
     step = 1 << doublings
     if height % step or width % step:
+        nearest = " ".join(str(max(1, round(side / step)) * step) for side in size)
         raise UserError(
             f"images of {height}×{width} pixels cannot be generated: for a longer side of {max(size)} pixels, "
-            f"give multiples of {step}, such as {max(1, round(height / step)) * step} {max(1, round(width / step)) * step}"
+            f"give multiples of {step}, such as {nearest}"
         )
     return doublings, (height // step, width // step)

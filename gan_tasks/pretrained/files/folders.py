@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl")
 """Suffixes of public checkpoints, which `pretrained/load.py` reads."""
 MOST_FILES = 8
 """Most checkpoints in a folder that is taken for a model."""

@@ -3,6 +3,9 @@
 `torch.load(weights_only=True)` runs no code from the file. But a pickle of a few hundred bytes can still ask for all
 memory, or for a loop without an end: by objects that hold themselves twice, forty times over, by copies of copies, by
 keys that take years to hash. Only pickles pass that `torch.save` writes for a state dict.
+
+Beside the weights there may be plain objects of other programs' classes, such as a training's options. They are
+skipped: their classes are not imported, and a `SkippedObject` takes the place of each.
 """
 
 import io
@@ -20,6 +23,8 @@ MAX_COPIED = 100_000
 """Largest number of entries that are copied into other dicts."""
 MAX_MARKS = 1_000
 """Largest number of marks within one another. Pickling recurses, so that `torch.save` cannot nest deeper."""
+MAX_OBJECTS = 1_000
+"""Largest number of objects of other programs' classes."""
 LARGEST_NUMBER = 2**64
 """Bound of whole numbers. Larger ones can be chosen so that they all have one hash, which makes dicts slow."""
 
@@ -42,6 +47,9 @@ REBUILD = {f"torch._utils _rebuild_{what}" for what in ("parameter", "tensor", "
 GLOBALS = {ORDERED_DICT, *REBUILD, *STORAGES}
 """All names that a pickled dict of tensors contains. `weights_only` allows more."""
 
+OWN_OF_TORCH = {"torch", "builtins", "__builtin__", "collections", "_codecs", "os", "posix", "nt", "sys"}
+"""Packages whose objects torch makes itself, or blocks. They are refused, not skipped."""
+
 CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT"}
 NUMBERS = {"BININT", "BININT1", "BININT2", "LONG1"}
 TEXTS = {"BINUNICODE", "SHORT_BINSTRING"}
@@ -52,8 +60,9 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 class Value:
     """What is known of an object that the pickle makes.
 
-    kind: "tuple", "list", "dict" (an OrderedDict too), "tensor", "storage", "global", "text", "number", "constant".
-    value: the text, the number or the name of the global.
+    kind: "tuple", "list", "dict" (an OrderedDict too), "tensor", "storage", "global", "class" (of other programs),
+        "object" (of such a class), "text", "number", "constant".
+    value: the text, the number, or the name of the global or class.
     items: the objects in a tuple or list, and the keys of a dict.
     """
 
@@ -67,25 +76,53 @@ class Value:
 CONSTANT = Value("constant")
 
 
-def vet_pickles(data: bytes, count: int) -> dict[str, int]:
-    """Screen the first `count` pickles of the data. Returns the bytes of each storage that tensors take, by its key.
+class SkippedObject:
+    """Takes the place of an object of another program's class. It has none of the object's attributes."""
+
+    __slots__ = ()
+    class_name = ""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def skipped_class(name: str) -> type[SkippedObject]:
+    """Return the class of skipped objects for a class MODULE.NAME."""
+    return type("SkippedObject", (SkippedObject,), {"__slots__": (), "class_name": name})
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What is in pickles that passed."""
+
+    storages: dict[str, int]
+    """The bytes of each storage that tensors take, by its key."""
+    classes: frozenset[str]
+    """Other programs' classes, MODULE.NAME, whose objects are to be skipped."""
+
+
+def vet_pickles(data: bytes, count: int) -> Screened:
+    """Screen the first `count` pickles of the data.
 
     Raises UserError if a pickle does what `torch.save` does not for tensors, and other exceptions if it is no pickle.
     """
     stream = io.BytesIO(data)
     storages: dict[str, int] = {}
+    classes: set[str] = set()
     for _ in range(count):
-        machine = Machine(storages)
+        machine = Machine(storages, classes)
         for opcode, argument, _ in pickletools.genops(stream):
             machine.run(opcode.name, argument)
-    return storages
+    return Screened(storages, frozenset(classes))
 
 
 class Machine:
     """An unpickler that makes a `Value` in place of each object."""
 
-    def __init__(self, storages: dict[str, int]) -> None:
+    def __init__(self, storages: dict[str, int], classes: set[str]) -> None:
         self.storages = storages
+        self.classes = classes
+        self.skipped = 0
         self.stack: list[Value] = []
         self.outer_stacks: list[list[Value]] = []  # what is below each mark
         self.memo: dict[int, Value] = {}
@@ -127,9 +164,10 @@ class Machine:
             items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else self.pop_to_mark()
             self.extend("dict", [checked_key(key) for key in items[::2]])
         elif name == "GLOBAL":
-            if argument not in GLOBALS:
-                raise UserError(code_refused(str(argument).replace(" ", ".")))
-            stack.append(Value("global", argument))
+            stack.append(self.found(argument))
+        elif name == "NEWOBJ":
+            arguments, made_of = stack.pop(), stack.pop()
+            stack.append(self.instance(made_of, arguments))
         elif name in ("STACK_GLOBAL", "INST"):
             raise UserError(code_refused("a function or class"))
         elif name == "BINPERSID":
@@ -139,7 +177,7 @@ class Machine:
             stack.append(self.called(function, arguments))
         elif name == "BUILD":  # torch.save keeps the versions of the modules in an attribute of the OrderedDict
             state = stack.pop()
-            if state.kind != "dict" or stack[-1].kind != "dict":
+            if state.kind != "dict" or stack[-1].kind not in ("dict", "object"):
                 raise UserError(f"it sets attributes of a {stack[-1].kind}, which torch.save does not")
             self.copy(state)
         elif name not in ("PROTO", "STOP"):
@@ -167,8 +205,29 @@ class Machine:
             case _:
                 raise UserError("it refers to something outside the file that is no storage of numbers")
 
+    def found(self, name: str) -> Value:
+        """Return the global MODULE NAME. Classes of other programs are noted, to be skipped."""
+        if name in GLOBALS:
+            return Value("global", name)
+        path = name.replace(" ", ".")
+        if path.partition(".")[0] in OWN_OF_TORCH:
+            raise UserError(code_refused(path))
+        self.classes.add(path)
+        return Value("class", path)
+
+    def instance(self, made_of: Value, arguments: Value) -> Value:
+        """Return a new object of a class of other programs, made without arguments."""
+        if made_of.kind != "class" or arguments.kind != "tuple" or arguments.items:
+            raise UserError(code_refused(f"a {made_of.kind} with arguments"))
+        self.skipped += 1
+        if self.skipped > MAX_OBJECTS:
+            raise UserError(f"it holds more than {MAX_OBJECTS:,} objects that are no tensors")
+        return Value("object", made_of.value, objects=1)
+
     def called(self, function: Value, arguments: Value) -> Value:
         """Return what a function makes of its arguments."""
+        if function.kind == "class":
+            raise UserError(code_refused(function.value))
         if function.kind != "global" or arguments.kind != "tuple":
             raise UserError(code_refused(f"a {function.kind}"))
         if function.value in REBUILD:

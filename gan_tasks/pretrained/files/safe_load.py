@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.files.nvidia_pickle import is_snapshot, read_snapshot
+from gan_tasks.pretrained.files.pickles import skipped_class
 from gan_tasks.pretrained.files.screening import is_zip, vet_safetensors_file, vet_torch_file
 from gan_tasks.pretrained.files.unwrap import StateDict, find_state_dicts, select_by_name
 
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl")
 MAX_COPY_BYTES = 1 << 30
 """Largest size of a file that is read whole. A larger one is mapped: it must not change while it is in use, because
 the system ends a program that reads what was cut off."""
 LONGEST_REASON = 300
 """Characters that are shown of a library's error message."""
+ONE_LIST = Lock()
+"""torch has one list of the classes that its loader may use, for all threads."""
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Read the tensors of a `.safetensors`, `.pth`, `.pt` or `.ckpt` file on the CPU, without their wrapper.
+    """Read the tensors of a `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.pkl` file on the CPU, without their wrapper.
 
     Of several state dicts the file's names select one, averaged weights first (see `unwrap`). Those of a file of
-    more than 1 GiB are memory-mapped: do not change it while they are in use. Anything but plain tensors is refused
-    before it is loaded, see `screening`.
+    more than 1 GiB are memory-mapped: do not change it while they are in use. Objects of other programs' classes are
+    skipped, and anything else but plain tensors is refused before it is loaded, see `screening` and `pickles`; of the
+    networks in a pickle of NVIDIA's programs the tensors are read, see `nvidia_pickle`.
 
     Raises UserError with the name of the file if it is missing, damaged or hostile, is no dict of tensors, or holds
     several that may be meant.
@@ -84,9 +93,12 @@ def load_bytes(data: bytes, *, is_safetensors: bool) -> Any:
     if is_safetensors:
         vet_safetensors_file(file)
         return safetensors.torch.load(data)
-    vet_torch_file(file, len(data))
+    if is_snapshot(data):
+        return read_snapshot(data)
+    classes = vet_torch_file(file, len(data))
     file.seek(0)
-    return torch.load(file, map_location="cpu", weights_only=True)
+    with skipping(classes):
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def load_mapped(path: Path, file: BinaryIO, size_bytes: int) -> Any:
@@ -94,6 +106,16 @@ def load_mapped(path: Path, file: BinaryIO, size_bytes: int) -> Any:
     if path.suffix.lower() == ".safetensors":
         vet_safetensors_file(file)
         return safetensors.torch.load_file(path)
-    vet_torch_file(file, size_bytes)
-    # The old format does not support it.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(file))
+    classes = vet_torch_file(file, size_bytes)
+    with skipping(classes):  # The old format does not support mmap.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(file))
+
+
+@contextmanager
+def skipping(classes: Collection[str]) -> Iterator[None]:
+    """Let `torch.load` make skipped objects in place of those of the classes, MODULE.NAME. It imports no class."""
+    if not classes:
+        yield
+        return
+    with ONE_LIST, safe_globals([(skipped_class(name), name) for name in classes]):
+        yield

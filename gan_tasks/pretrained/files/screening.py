@@ -37,8 +37,8 @@ def is_zip(file: BinaryIO) -> bool:
     return file.read(4) == b"PK\3\4"
 
 
-def vet_torch_file(file: BinaryIO, size_bytes: int) -> None:
-    """Screen a file of `torch.save`.
+def vet_torch_file(file: BinaryIO, size_bytes: int) -> frozenset[str]:
+    """Screen a file of `torch.save`. Returns the classes whose objects are to be skipped, see `pickles`.
 
     Raises UserError for anything that `torch.save` does not write for tensors, and other exceptions for damaged
     files.
@@ -46,18 +46,18 @@ def vet_torch_file(file: BinaryIO, size_bytes: int) -> None:
     if size_bytes == 0:
         raise UserError("it is empty. Download it again")
     if is_zip(file):
-        vet_zip(file, size_bytes)
-        return
+        return vet_zip(file, size_bytes)
     file.seek(0)
-    storages = vet_pickles(file.read(MAX_PICKLE_BYTES), LEGACY_PICKLES)
-    if (claimed_bytes := sum(storages.values())) > size_bytes:
+    screened = vet_pickles(file.read(MAX_PICKLE_BYTES), LEGACY_PICKLES)
+    if (claimed_bytes := sum(screened.storages.values())) > size_bytes:
         raise UserError(f"its tensors claim {claimed_bytes} bytes in a file of {size_bytes}")
+    return screened.classes
 
 
-def vet_zip(file: BinaryIO, size_bytes: int) -> None:
+def vet_zip(file: BinaryIO, size_bytes: int) -> frozenset[str]:
     """Screen a zip file: uncompressed members, sizes that add up to the file's, and one small pickle of tensors.
 
-    Raises UserError for any other content.
+    Returns the classes whose objects are to be skipped. Raises UserError for any other content.
     """
     directory_bytes = read_directory_size(file, size_bytes)
     if directory_bytes > MAX_DIRECTORY_BYTES:
@@ -82,7 +82,9 @@ def vet_zip(file: BinaryIO, size_bytes: int) -> None:
             )
         if pickles[0].file_size > MAX_PICKLE_BYTES:
             raise UserError(f"its pickle has {pickles[0].file_size} bytes, expected at most {MAX_PICKLE_BYTES}")
-        vet_storages(vet_pickles(archive.read(pickles[0]), 1), members)
+        screened = vet_pickles(archive.read(pickles[0]), 1)
+    vet_storages(screened.storages, members)
+    return screened.classes
 
 
 def vet_storages(storages: Mapping[str, int], members: Sequence[zipfile.ZipInfo]) -> None:

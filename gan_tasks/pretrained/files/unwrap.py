@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.files.pickles import SkippedObject, code_refused
 
 WRAPPERS = (
     *("params", "model_state_dict", "state_dict", "model", "net", "weights"),
@@ -29,8 +30,8 @@ MAX_NAME_LENGTH = 500
 """Largest length of a tensor's name in characters."""
 MAX_PARTS = 64
 """Largest number of parts of a state dict that are tried as networks."""
-AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|avg|swa|shadow)(?:$|[._])|EMA", re.IGNORECASE)
-"""Names of averaged weights: params_ema, model_ema, ema_model, G_ema, swa."""
+AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|avgG?|swa|shadow)(?:$|[._])|EMA", re.IGNORECASE)
+"""Names of averaged weights: params_ema, model_ema, ema_model, G_ema, avgG, swa."""
 NOT_AVERAGED = re.compile(r"(?:^|[._])online")
 """Names of the raw weights beside averaged ones in the same wrapper: `ema.online_model` of ema-pytorch."""
 UNNAMED_AVERAGES = "shadow_params"
@@ -208,6 +209,10 @@ def _why_not(content: Any) -> str:
         if not isinstance(content, dict):
             break
         content = next((content[name] for name in WRAPPERS if isinstance(dict.get(content, name), dict)), content)
+    values = dict.values(content) if isinstance(content, dict) else (content,)
+    for value in values:
+        if isinstance(value, SkippedObject):
+            return code_refused(value.class_name)
     if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}, expected {EXPECTED}"
     for key, value in dict.items(content):

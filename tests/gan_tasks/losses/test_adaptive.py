@@ -65,7 +65,7 @@ def test_the_probability_follows_the_sign_statistic_as_published() -> None:
         value = torch.tensor(statistic, dtype=torch.float32)
         state = updated_state(state, value, target=target, step_images=images, full_images=full)
         found.append(float(state[0]))
-        assert is_state(state)
+        assert is_state("d", state)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 0 in expected[4:] and max(expected) > 0.1
 
@@ -133,8 +133,8 @@ def test_images_of_two_shapes_cannot_be_exchanged() -> None:
         d_objective(step_with(0.5), config, Recorder(), some_images(2), some_images(2)[..., :4])
 
 
-@pytest.mark.parametrize("adversarial", ["relativistic", "relativistic-average"])
-def test_relativistic_losses_would_compare_a_pseudo_real_image_with_itself(adversarial: Any) -> None:
+@pytest.mark.parametrize("adversarial", ["loss-sensitive", "relativistic", "relativistic-average"])
+def test_losses_of_pairs_would_compare_a_pseudo_real_image_with_itself(adversarial: Any) -> None:
     with pytest.raises(UserError, match=f"--d-pseudo-real .*{adversarial}.*--d-augment-adaptive"):
         AdversarialConfig(adversarial=adversarial, d_pseudo_real=True)
 
@@ -203,5 +203,5 @@ def test_an_impossible_state_is_refused(state: list[float], pairs: Path) -> None
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         parts = trainer.parts()
         parts["task"] = {"adaptive/d": torch.tensor(state)}
-        with pytest.raises(CheckpointError, match="adaptive augmentation of d has"):
+        with pytest.raises(CheckpointError, match="adaptive state d of the objective is impossible"):
             trainer.load_parts(parts)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.losses.functional import (
@@ -19,13 +19,15 @@ from gan_tasks.losses.functional import (
     adversarial_g_loss,
     d_accuracy,
     feature_matching,
-    gradient_penalty,
+    image_margins,
     l1,
     logits,
-    zero_centred_penalty,
 )
 
-ADVERSARIALS = ("vanilla", "lsgan", "hinge", "wasserstein", "relativistic", "relativistic-average")
+ADVERSARIALS = (
+    *("vanilla", "non-saturating", "lsgan", "hinge", "wasserstein", "loss-sensitive"),
+    *("relativistic", "relativistic-average"),
+)
 
 
 def scales_of(*patches: Tensor) -> Scales:
@@ -36,6 +38,11 @@ def scales_of(*patches: Tensor) -> Scales:
 def random_scales(seed: int, batch: int = 2, sizes: tuple[int, ...] = (5, 3)) -> Scales:
     generator = torch.Generator().manual_seed(seed)
     return scales_of(*(3 * torch.randn(batch, 1, size, size, generator=generator) for size in sizes))
+
+
+def margins_of(config: AdversarialConfig, batch: int) -> Tensor | None:
+    """Different margins for the samples of a batch, for the loss that needs them."""
+    return torch.linspace(0.5, 1.5, batch).view(-1, 1, 1, 1) if config.needs_margins else None
 
 
 batches = st.integers(1, 4)
@@ -50,6 +57,8 @@ def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
         case "vanilla":
             bce = F.binary_cross_entropy_with_logits
             return 0.5 * bce(real, ones) + 0.5 * bce(fake, zeros)
+        case "non-saturating":
+            return -F.logsigmoid(real).mean() - (1 - fake.double().sigmoid()).log().mean().float()
         case "lsgan":
             return 0.5 * F.mse_loss(real, b * ones) + 0.5 * F.mse_loss(fake, zeros + a)
         case "hinge":
@@ -58,6 +67,13 @@ def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
             return 0.5 * margin(real) + 0.5 * margin(-fake)
         case "wasserstein":
             return fake.mean() - real.mean()
+        case "loss-sensitive":
+            margins = margins_of(config, len(real))
+            total = 0.0
+            for i in range(len(real)):  # the loss function L is the negative logit
+                for loss_x, loss_g in zip(-real[i].flatten(), -fake[i].flatten(), strict=True):
+                    total = total + loss_x + 3.0 * max(0, margins[i].item() + loss_x - loss_g)
+            return total / real.numel()
         case "relativistic":
             return F.binary_cross_entropy_with_logits(real - fake, ones)
         case "relativistic-average":  # as in BasicSR's ESRGAN
@@ -68,11 +84,11 @@ def reference_d_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
 def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> Tensor:
     ones = torch.ones_like(fake)
     match config.adversarial:
-        case "vanilla":
+        case "vanilla" | "non-saturating":
             return F.binary_cross_entropy_with_logits(fake, ones)
         case "lsgan":
             return F.mse_loss(fake, config.lsgan_targets[2] * ones)
-        case "hinge" | "wasserstein":
+        case "hinge" | "wasserstein" | "loss-sensitive":
             return -fake.mean()
         case "relativistic":
             return F.binary_cross_entropy_with_logits(fake - real, ones)
@@ -85,11 +101,12 @@ def reference_g_loss(config: AdversarialConfig, real: Tensor, fake: Tensor) -> T
 @given(seed=st.integers(0, 1000), batch=batches, sizes=scale_sizes)
 @settings(max_examples=20, deadline=None)
 def test_adversarial_losses_are_the_reference_losses_summed_over_scales(adversarial, seed, batch, sizes):
-    config = AdversarialConfig(adversarial=adversarial, lsgan_targets=(-0.9, 1.1, 0.7))
+    config = AdversarialConfig(adversarial=adversarial, lsgan_targets=(-0.9, 1.1, 0.7), margin_weight=3.0)
     real, fake = random_scales(seed, batch, sizes), random_scales(seed + 1, batch, sizes)
     pairs = list(zip(logits(real), logits(fake), strict=True))
     torch.testing.assert_close(
-        adversarial_d_loss(config, real, fake), sum(reference_d_loss(config, r, f) for r, f in pairs)
+        adversarial_d_loss(config, real, fake, margins_of(config, batch)),
+        sum(reference_d_loss(config, r, f) for r, f in pairs),
     )
     torch.testing.assert_close(
         adversarial_g_loss(config, fake, real), sum(reference_g_loss(config, r, f) for r, f in pairs)
@@ -100,9 +117,11 @@ def test_adversarial_losses_are_the_reference_losses_summed_over_scales(adversar
     ("adversarial", "d_loss", "g_loss"),
     [
         ("vanilla", math.log(2), math.log(2)),
+        ("non-saturating", 2 * math.log(2), math.log(2)),
         ("lsgan", 0.5, 1.0),
         ("hinge", 1.0, 0.0),
         ("wasserstein", 0.0, 0.0),
+        ("loss-sensitive", 10.0, 0.0),  # margins 0.5 and 1.5, times 10
         ("relativistic", math.log(2), math.log(2)),
         ("relativistic-average", math.log(2), math.log(2)),
     ],
@@ -110,7 +129,8 @@ def test_adversarial_losses_are_the_reference_losses_summed_over_scales(adversar
 def test_losses_of_zero_logits(adversarial, d_loss, g_loss):
     config = AdversarialConfig(adversarial=adversarial)
     undecided = scales_of(torch.zeros(2, 1, 4, 4))
-    assert adversarial_d_loss(config, undecided, undecided).item() == pytest.approx(d_loss)
+    d = adversarial_d_loss(config, undecided, undecided, margins_of(config, 2))
+    assert d.item() == pytest.approx(d_loss)
     assert adversarial_g_loss(config, undecided, undecided).item() == pytest.approx(g_loss)
 
 
@@ -121,7 +141,8 @@ def test_discriminator_and_generator_move_the_logits_in_opposite_directions(adve
     fake = torch.zeros(1, 1, 2, 2, requires_grad=True)
     if adversarial == "lsgan":  # not at the targets, where the gradient is 0
         real, fake = (torch.full((1, 1, 2, 2), 0.5, requires_grad=True) for _ in range(2))
-    d_real, d_fake = torch.autograd.grad(adversarial_d_loss(config, scales_of(real), scales_of(fake)), [real, fake])
+    d_loss = adversarial_d_loss(config, scales_of(real), scales_of(fake), margins_of(config, 1))
+    d_real, d_fake = torch.autograd.grad(d_loss, [real, fake])
     assert (d_real < 0).all() and (d_fake > 0).all()
     (g_fake,) = torch.autograd.grad(adversarial_g_loss(config, scales_of(fake), scales_of(real)), [fake])
     assert (g_fake < 0).all()
@@ -131,12 +152,17 @@ def test_discriminator_and_generator_move_the_logits_in_opposite_directions(adve
 def test_mean_of_two_half_batches_is_the_whole_batch(adversarial):
     """Averaging gradients over two ranks is therefore equal to one rank with the doubled batch."""
     config = AdversarialConfig(adversarial=adversarial)
-    real, fake = random_scales(0, batch=4), random_scales(1, batch=4)
+    real, fake, margins = random_scales(0, batch=4), random_scales(1, batch=4), margins_of(config, 4)
     halves = [
-        adversarial_d_loss(config, [[s[0][part]] for s in real], [[s[0][part]] for s in fake])
+        adversarial_d_loss(
+            config,
+            [[s[0][part]] for s in real],
+            [[s[0][part]] for s in fake],
+            None if margins is None else margins[part],
+        )
         for part in (slice(0, 2), slice(2, 4))
     ]
-    torch.testing.assert_close(torch.stack(halves).mean(), adversarial_d_loss(config, real, fake))
+    torch.testing.assert_close(torch.stack(halves).mean(), adversarial_d_loss(config, real, fake, margins))
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIALS)
@@ -144,7 +170,8 @@ def test_huge_and_half_precision_logits_stay_finite(adversarial):
     config = AdversarialConfig(adversarial=adversarial)
     real = scales_of(torch.full((1, 1, 2, 2), -3e4, dtype=torch.float16))
     fake = scales_of(torch.full((1, 1, 2, 2), 3e4, dtype=torch.float16))
-    for loss in (adversarial_d_loss(config, real, fake), adversarial_g_loss(config, fake, real)):
+    d_loss = adversarial_d_loss(config, real, fake, margins_of(config, 1))
+    for loss in (d_loss, adversarial_g_loss(config, fake, real)):
         assert loss.dtype == torch.float32
         assert loss.isfinite()
 
@@ -158,6 +185,18 @@ def test_relativistic_generator_loss_needs_real_logits_and_gives_them_no_gradien
     adversarial_g_loss(config, scales_of(fake), scales_of(real)).backward()
     assert real.grad is None
     assert fake.grad is not None
+
+
+def test_margins_are_mean_absolute_differences_without_gradient_and_need_images_alike():
+    real, fake = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, -3.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
+    fake = fake.clone().requires_grad_()
+    margins = image_margins(real, fake)
+    assert margins.shape == (2, 1, 1, 1) and margins.flatten().tolist() == [1.0, 3.0]
+    assert not margins.requires_grad
+    with pytest.raises(UserError, match=r"\(2, 1, 2, 2\) and \(2, 1, 4, 4\) instead of alike"):
+        image_margins(torch.zeros(2, 1, 4, 4), fake)
+    with pytest.raises(ValueError, match="image_margins"):
+        adversarial_d_loss(AdversarialConfig(adversarial="loss-sensitive"), scales_of(real), scales_of(fake))
 
 
 def test_scale_counts_must_agree():
@@ -200,7 +239,7 @@ def test_lsgan_accuracy_has_its_threshold_between_the_targets():
     assert (on_real.item(), on_fake.item()) == pytest.approx((3 / 4, 1 / 4))
 
 
-@pytest.mark.parametrize("adversarial", ["wasserstein", "relativistic"])
+@pytest.mark.parametrize("adversarial", ["wasserstein", "loss-sensitive", "relativistic"])
 @given(shift=st.floats(-100, 100))
 @settings(max_examples=20, deadline=None)
 def test_relativistic_accuracy_ignores_a_common_shift(adversarial, shift):
@@ -219,98 +258,11 @@ def test_a_constant_discriminator_is_never_right_on_both_real_and_fake(adversari
     assert not on_real.requires_grad
 
 
-# --- gradient penalties
-
-
-class Linear(nn.Module):
-    """D(x) = Σ w·x with one patch per scale, so that ∇D = w everywhere."""
-
-    def __init__(self, *slopes: Tensor) -> None:
-        super().__init__()
-        self.slopes = nn.ParameterList(slopes)
-
-    def forward(self, images: Tensor) -> Scales:
-        return [[(images * slope).sum(dim=(1, 2, 3), keepdim=True)] for slope in self.slopes]
+# --- feature matching and L1
 
 
 def images(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@given(seed=st.integers(0, 1000), batch=batches, height=st.integers(1, 5), scales=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
-def test_penalties_of_a_linear_discriminator(seed, batch, height, scales):
-    slopes = [images(seed + i, 1, 2, height, 3) for i in range(scales)]
-    real, fake = images(seed + 10, batch, 2, height, 3), images(seed + 11, batch, 2, height, 3)
-    norms = [slope.norm().item() for slope in slopes]
-    penalty = gradient_penalty(Linear(*slopes), real, fake, torch.rand(batch, 1, 1, 1))
-    assert penalty.item() == pytest.approx(sum((norm - 1) ** 2 for norm in norms), rel=1e-4)
-    penalty = zero_centred_penalty(Linear(*slopes), real)
-    assert penalty.item() == pytest.approx(sum(norm**2 / 2 for norm in norms), rel=1e-4)
-
-
-def test_penalties_have_the_right_gradient_for_the_weights():
-    slope = images(0, 1, 2, 3, 3)
-    linear = Linear(slope.clone())
-    zero_centred_penalty(linear, images(1, 4, 2, 3, 3)).backward()
-    torch.testing.assert_close(linear.slopes[0].grad, slope)  # of ½‖w‖²
-    linear = Linear(slope.clone())
-    gradient_penalty(linear, *(images(i, 4, 2, 3, 3) for i in (1, 2)), torch.rand(4, 1, 1, 1)).backward()
-    torch.testing.assert_close(linear.slopes[0].grad, 2 * (slope.norm() - 1) * slope / slope.norm())
-
-
-def test_gradient_penalty_is_computed_between_real_and_fake():
-    """For D(x) = ½‖x‖², ∇D is x: the penalty shows at which point it was computed."""
-    real, fake = images(0, 3, 1, 4, 4), images(1, 3, 1, 4, 4)
-    mix = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1)
-    points = mix * real + (1 - mix) * fake
-    expected = torch.stack([(point.norm() - 1) ** 2 for point in points]).mean()
-
-    def half_square(x: Tensor) -> Scales:
-        return [[x.square().sum(dim=(1, 2, 3), keepdim=True) / 2]]
-
-    torch.testing.assert_close(gradient_penalty(half_square, real, fake, mix), expected)
-    expected = torch.stack([point.square().sum() / 2 for point in real]).mean()
-    torch.testing.assert_close(zero_centred_penalty(half_square, real), expected)
-
-
-def test_patches_are_averaged_not_summed():
-    """A discriminator that repeats its single logit at every patch is the same function."""
-    one = Linear(images(0, 1, 1, 4, 4))
-    x = images(1, 2, 1, 4, 4)
-    repeated = zero_centred_penalty(lambda x: [[one(x)[0][-1].expand(-1, -1, 6, 6)]], x)
-    torch.testing.assert_close(repeated, zero_centred_penalty(one, x))
-
-
-def test_penalties_of_a_constant_discriminator_have_finite_gradients():
-    linear = Linear(torch.zeros(1, 1, 2, 2))
-    penalty = gradient_penalty(linear, torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.rand(1, 1, 1, 1))
-    penalty.backward()
-    assert penalty.item() == 1
-    assert linear.slopes[0].grad.isfinite().all()
-
-
-def test_penalties_run_in_float32_inside_autocast_and_do_not_change_the_images():
-    conv = nn.Conv2d(1, 1, 3)
-    dtypes = []
-
-    def discriminate(x: Tensor) -> Scales:
-        dtypes.append((x.dtype, conv(x).dtype))
-        return [[conv(x)]]
-
-    x = images(0, 2, 1, 6, 6).bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        penalties = [
-            zero_centred_penalty(discriminate, x),
-            gradient_penalty(discriminate, x, x, torch.rand(2, 1, 1, 1)),
-        ]
-    torch.stack(penalties).sum().backward()
-    assert dtypes == [(torch.float32, torch.float32)] * 2
-    assert x.grad is None
-    assert conv.weight.grad is not None
-
-
-# --- feature matching and L1
 
 
 def features(seed: int, scales: int, layers: int) -> list[list[Tensor]]:
@@ -348,7 +300,7 @@ def test_feature_matching_without_features_is_refused():
 
 def test_l1_equals_torchs_in_float32_and_never_broadcasts():
     a, b = images(0, 2, 3, 4, 4), images(1, 2, 3, 4, 4)
-    torch.testing.assert_close(l1(a, b), nn.L1Loss()(a, b))
+    torch.testing.assert_close(l1(a, b), F.l1_loss(a, b))
     assert l1(a.bfloat16(), b.bfloat16()).dtype == torch.float32
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) and \(2, 1, 4, 4\)"):
         l1(a, b[:, :1])

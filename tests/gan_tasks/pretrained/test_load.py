@@ -509,6 +509,28 @@ def test_whole_modules_are_refused_with_the_name_of_the_call(tmp_path: Path) -> 
         read_state_dict(tmp_path / "n.pth")
 
 
+class TestObjectsOfOtherPrograms:
+    """Plain objects beside the weights are skipped: their classes need not exist here."""
+
+    OPTIONS = b"cmissing.program\nOptions\n)\x81}U\2lrK\1sb"
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_they_are_skipped(self, tmp_path: Path, legacy: bool) -> None:
+        weights = tensor_pickle(16, legacy=legacy).removeprefix(b"\x80\2").removesuffix(b".")
+        content = b"\x80\2}U\7optionsq\1" + self.OPTIONS + b"sU\1n" + weights + b"s."
+        file = legacy_file(content, 16) if legacy else torch_zip(content, **{"0": b"\0" * 64})
+        (tmp_path / "n.pth").write_bytes(file)
+        assert read_state_dict(tmp_path / "n.pth")["a"].tolist() == [0] * 16
+        assert "missing.program" not in sys.modules
+
+    @pytest.mark.parametrize("root", [True, False])
+    def test_a_file_of_them_alone_is_refused_with_their_class(self, tmp_path: Path, root: bool) -> None:
+        content = self.OPTIONS if root else b"}U\1m" + self.OPTIONS + b"s"
+        (tmp_path / "n.pth").write_bytes(torch_zip(b"\x80\2" + content + b"."))
+        with pytest.raises(UserError, match=r"would call missing\.program\.Options.*state_dict\(\)"):
+            read_state_dict(tmp_path / "n.pth")
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -726,6 +748,11 @@ def endless_pickles() -> dict[str, bytes]:
         "list-as-argument": b"ctorch._utils\n_rebuild_parameter\n" + LIST + b"R",
         "copies": b"](" + pairs + b"q\1" + ORDERED_DICT + b"q\2" + b"h\2h\1\x85R" * 20_000 + b"e",
         "equal-hashes": b"}(" + entries + b"u",
+        "class-is-called": b"}U\1acmissing.program\nrun\n)Rs",
+        "class-with-arguments": b"}U\1acmissing.program\nOptions\nK\1\x85\x81s",
+        "class-of-torch": b"}U\1actorch.nn.parameter\nParameter\n)\x81s",
+        "object-as-key": b"}cmissing.program\nOptions\n)\x81Ns",
+        "many-objects": b"]cmissing.program\nOptions\nq\1(" + b"h\1)\x81" * 2_000 + b"e",
         "module": b"(U\6module" + ORDERED_DICT + b"U\1aU\1btQ",
     }
 

@@ -23,6 +23,7 @@ from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss
 from gan_tasks.losses.perceptual import Perceptual
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
 from gan_tasks.runs.folder import from_json, to_json
 from gan_tasks.spec import InputSpec, spec_from_json, spec_to_json
@@ -47,6 +48,14 @@ each_device = pytest.mark.parametrize(
 @pytest.fixture
 def task(name: str) -> Task[Any, Any]:
     return built(tiny_task(name))
+
+
+def fill_zero_weights(task: Task[Any, Any]) -> None:
+    """Draw the weights that begin at zero, as the last ones of a residual block: no gradient passes them."""
+    for networks in (task.generators, task.discriminators):
+        for weight in networks.parameters():
+            if weight.ndim > 1 and not weight.any():
+                torch.nn.init.normal_(weight, std=0.02)
 
 
 def stand_at_first_step(task: Task[Any, Any]) -> None:
@@ -76,18 +85,20 @@ def test_every_generator_is_the_shared_backbone(task: Task[Any, Any]) -> None:
 
 
 def is_on_the_backbone(generator: nn.Module) -> bool:
-    """Whether all weights lie in frames of the one class, and each frame's body or ups have a part of them."""
-    frames = [part for part in generator.modules() if isinstance(part, Generator)]
+    """Whether all weights lie in frames of one class, that of images or of noise, and each frame has its parts."""
+    frames = [part for part in generator.modules() if isinstance(part, Generator | SynthesisGenerator)]
     inside = {id(p) for frame in frames for p in frame.parameters()}
-    are_frames = all(type(frame) is Generator and is_filled(frame) for frame in frames)
+    are_frames = all(type(frame) in (Generator, SynthesisGenerator) and is_filled(frame) for frame in frames)
     return bool(frames) and are_frames and all(id(p) in inside for p in generator.parameters())
 
 
-def is_filled(frame: Generator) -> bool:
+def is_filled(frame: Generator | SynthesisGenerator) -> bool:
     """Whether the head and what is before it both have weights: a whole network in one place is no frame."""
-    return any(True for _ in frame.head.parameters()) and any(
-        True for part in (frame.stem, frame.downs, frame.body, frame.ups) for _ in part.parameters()
-    )
+    if isinstance(frame, Generator):
+        head, before = frame.head, (frame.stem, frame.downs, frame.body, frame.ups)
+    else:
+        head, before = frame.to_rgb, (frame.base, frame.stages)
+    return any(True for _ in head.parameters()) and any(True for part in before for _ in part.parameters())
 
 
 def test_a_generator_beside_the_backbone_is_noticed() -> None:
@@ -129,6 +140,7 @@ def test_any_size_comes_back_in_its_own(task: Task[Any, Any], size: tuple[int, i
 @every_task
 def test_d_losses_reach_every_discriminator_weight_and_no_generator(task: Task[Any, Any], pairs: Path) -> None:
     stand_at_first_step(task)
+    fill_zero_weights(task)
     x = tiny_batch(task, pairs)
     y = {name: image.detach() for name, image in task.generate(x).items()}
     losses = task.d_losses(x, y)
@@ -205,6 +217,7 @@ def test_its_state_survives_a_round_trip(task: Task[Any, Any], name: str) -> Non
 @every_network
 def test_a_step_updates_all_networks_and_reports_it(task: Task[Any, Any], pairs: Path) -> None:
     with start_runtime("cpu", "fp32") as runtime:
+        fill_zero_weights(task)
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         trained = [p for p in (*task.generators.parameters(), *task.discriminators.parameters()) if p.requires_grad]
         before = [p.clone() for p in trained]

@@ -31,6 +31,7 @@ ADAPTIVE = {"adversarial": "wasserstein", "d_adaptive_images": 1, "d_adaptive_ta
 ADVERSARIAL: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "adversarial": ({"adversarial": "vanilla"}, {"adversarial": "lsgan"}),
     "lsgan_targets": ({"adversarial": "lsgan"}, {"lsgan_targets": (-1.0, 1.0, 0.0)}),
+    "margin_weight": ({"adversarial": "loss-sensitive"}, {"margin_weight": 0.5}),
     "gradient_penalty": ({}, {"gradient_penalty": 10.0}),
     "clip_weights": ({}, {"clip_weights": LARGEST_WEIGHT}),
     "r1": ({}, {"r1": 1.0}),

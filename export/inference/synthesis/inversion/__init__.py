@@ -1,0 +1,1 @@
+"""Inversion: the latent whose image comes nearest to a photograph."""

@@ -1,0 +1,1 @@
+"""Public checkpoints of synthesis networks, one file per family."""

@@ -1,0 +1,1 @@
+"""The task synthesis: generate images from noise, learned from a folder of images."""

@@ -1,0 +1,23 @@
+"""A training step for tests of objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class FakeStep:
+    """A training step of one process."""
+
+    index: int = 0
+    world_size: int = 1
+    adaptive: dict[str, Tensor] = field(default_factory=dict)
+
+    def mean(self, value: Tensor) -> Tensor:
+        return value.detach()
+
+    def random(self, batch_size: int, *shape: int, device: torch.device, normal: bool = False) -> Tensor:
+        return torch.rand(batch_size, *shape)
