@@ -22,6 +22,8 @@ from gan_tasks.apps.cli.commands.models import Models
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
+from gan_tasks.apps.cli.commands.synthesis.directions import Directions
+from gan_tasks.apps.cli.commands.synthesis.edit import Edit
 from gan_tasks.apps.cli.commands.synthesis.generate import Generate
 from gan_tasks.apps.cli.commands.synthesis.interpolate import Interpolate
 from gan_tasks.apps.cli.commands.synthesis.invert import Invert
@@ -53,6 +55,8 @@ GROUPS: dict[str, dict[str, type[Command]]] = {
         "interpolate": Interpolate,
         "mix": Mix,
         "invert": Invert,
+        "directions": Directions,
+        "edit": Edit,
     },
     "look at files and the machine": {
         "inspect": Inspect,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.export.inference.synthesis.points import Point, is_point_file, read_point
+from gan_tasks.datasets.folders import visible_files
+from gan_tasks.export.inference.synthesis.points import SUFFIX, Point, is_point_file, read_point
 
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
@@ -43,6 +44,18 @@ def parse_points(text: str, *, label: int | None = None, truncation: float = 1.0
             raise UserError(f"two results would be called {name}: give each name once, or rename a file")
         points[name] = read_point(Path(part))
     return points
+
+
+def points_in(folder: Path) -> list[Point]:
+    """Return the points of the .npz files of a folder, or of its generated images if it has none.
+
+    Raises UserError for files that hold no latent, and for a folder without files of points.
+    """
+    names = [path for path in visible_files(folder) if is_point_file(path.name)]
+    latents = [path for path in names if path.suffix.lower() == SUFFIX] or names
+    if not latents:
+        raise UserError(f"{folder} holds no latents: expected .npz files of `gan-tasks invert`, or generated images")
+    return [read_point(path) for path in latents]
 
 
 def seed_name(seed: int) -> str:

@@ -289,7 +289,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         (latent, *others), real = self.inputs_and_target(x)
         # The numbers of a latent in another order are another latent of the same distribution.
         others_shown = {
-            str(number): self.infer(latent.roll(number, dims=1), *others) for number in range(2, COLUMNS + 1)
+            str(number + 1): self.infer(latent.roll(number, dims=1), *others) for number in range(1, COLUMNS)
         }
         return {"generated": output, **others_shown, "real": real}
 

@@ -438,6 +438,7 @@ def test_a_signal_saves_a_checkpoint_and_sets_the_exit_code(
 RELATIVISTIC = ("--adversarial", "relativistic", "--r1", "1", "--r2", "1")
 AUGMENTED = ("--d-augment", "colour", "translation", "cutout")
 ADAPTIVE = ("--d-augment-adaptive", "--d-adaptive-images", "100", "--d-adaptive-target", "-0.9")
+STYLEGAN2 = ("--network", "stylegan2", "--style-width", "8", "--mapping-layers", "2")
 RANKS = {
     "paper, instance norm": ("pix2pix", "--norm", "instance", "--dropout-off"),
     "lsgan": ("pix2pix", "--adversarial", "lsgan"),
@@ -458,6 +459,10 @@ RANKS = {
     "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
     "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
     "fifth task": ("crisp",),
+    "synthesis": ("synthesis",),
+    # The minibatch deviation is that of the batch of one rank.
+    "stylegan2": ("synthesis", *STYLEGAN2, "--path-length", "2", "--style-mixing", "0.9", "--d-group", "1"),
+    "began": ("synthesis", "--energy", "began", "--diversity-ratio", "1", "--balance-rate", "0.5"),
 }
 
 
