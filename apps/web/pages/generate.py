@@ -19,6 +19,7 @@ from gan_tasks.apps.web.served_models import ServedModel, Tab
 from gan_tasks.apps.web.synthesis import sections
 from gan_tasks.apps.web.synthesis.grid import CHOSEN_SEED, grid_html
 from gan_tasks.apps.web.synthesis.images import (
+    Editor,
     Found,
     Image,
     Named,
@@ -57,14 +58,15 @@ def build_page(service: Service, served: ServedModel) -> GeneratePage:
     """Add the page of a model to the Gradio blocks that are open, and join its parts."""
     import gradio as gr
 
-    space = space_of(served)
+    latent, space = latent_input(served.model), space_of(served)
+    editor = None if space is None else Editor(space)
     with gr.Row(elem_classes="columns generator"):
         with gr.Column(elem_classes="controls"):
             seeds = sections.seed_inputs(served.spec)
             grid = sections.grid_section()
             between = sections.between_section()
             mix = sections.mix_section(space.layer_count) if space is not None and space.layer_count > 1 else None
-            edit = sections.move_section(latent_input(served.model))
+            edit = sections.move_section(latent) if space is None else sections.direction_section(space)
             invert = None if space is None else sections.invert_section()
             opened = sections.open_section()
             suffix = components.settings()
@@ -72,7 +74,9 @@ def build_page(service: Service, served: ServedModel) -> GeneratePage:
                 sections.hint(WITHOUT_WEIGHTS)
         with gr.Column(elem_classes="view"):
             stage = build_stage()
-    page = GeneratePage(service, served, gr.State(), seeds, grid, between, mix, edit, invert, opened, suffix, stage)
+    page = GeneratePage(
+        service, served, editor, gr.State(), seeds, grid, between, mix, edit, invert, opened, suffix, stage
+    )
     page.join()
     return page
 
@@ -81,11 +85,13 @@ def build_page(service: Service, served: ServedModel) -> GeneratePage:
 class GeneratePage:
     """The parts of a page, which its events join to the model.
 
+    editor: finds the directions of `edit`; None for a model without a latent space.
     base: the `Named` point that was shown last, before it was edited; None at first.
     """
 
     service: Service
     served: ServedModel
+    editor: Editor | None
     base: gr.State
     seeds: sections.SeedInputs
     grid: sections.GridSection
@@ -115,9 +121,11 @@ class GeneratePage:
         if self.mix is not None:
             self.on(self.mix.layers.input, self.mix_seeds, [*self.mix.components(), *given], live=True)
         for amount in edit.amounts:
-            self.on(amount.input, self.edited, edit.amounts, live=True)
-        back = self.change(edit.reset.click, lambda: dict.fromkeys(edit.amounts, 0), edit.amounts)
-        self.on(back.then, self.edited, edit.amounts)
+            self.on(amount.input, self.edit_image, [*edit.components(), *given], live=True)
+        undoing = [edit.reset.click] if edit.method is None else [edit.reset.click, edit.method.input]
+        for event in undoing:
+            back = self.change(event, lambda: dict.fromkeys(edit.amounts, 0), edit.amounts)
+            self.on(back.then, self.edit_image, [*edit.components(), *given])
         if self.invert is not None:
             self.on(self.invert.run.click, self.find, [self.invert.picture, self.invert.steps, *given])
         self.on(self.opened.upload, self.open, [self.opened])  # type: ignore[attr-defined]
@@ -205,14 +213,19 @@ class GeneratePage:
         layers, title = self.mix.coarse_layers(values), self.mix.title(values)
         return self.job(values, lambda: Named(mixed_point(space, coarse, fine, layers), title))
 
-    def edited(self, values: Values) -> Job[Image]:
+    def edit_image(self, values: Values) -> Job[Image]:
         base: Named = values[self.base] or self.seeds.named(values)
-        amounts = self.edit.given(values)
+        amounts, editor = self.edit.given(values), self.editor
+        if editor is None:
+            find = partial(moved, self.served.model, base, amounts)
+        else:
+            method, label = self.edit.chosen_method(values), self.seeds.class_number(values)
+            find = partial(editor.edited, base, method, amounts, label)
 
         def show(image: Image) -> Values:
             return self.stage.show(self.served, image) | {self.base: base}
 
-        return self.job(values, lambda: moved(self.served.model, base, amounts), show=show)
+        return self.job(values, find, show=show)
 
     def find(self, values: Values) -> Job[Found]:
         invert = self.invert

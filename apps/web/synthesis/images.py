@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, write
 from gan_tasks.export.inference.predictor import Prediction, Source
 from gan_tasks.export.inference.provenance import read_xmp
+from gan_tasks.export.inference.synthesis.directions import Directions, Method, find_directions
+from gan_tasks.export.inference.synthesis.edit import edit
 from gan_tasks.export.inference.synthesis.generate import generate_points
 from gan_tasks.export.inference.synthesis.inputs import latent_input
 from gan_tasks.export.inference.synthesis.interpolate import slerp
@@ -83,6 +85,25 @@ def moved(model: Model, base: Named, amounts: Sequence[float]) -> Named:
     latent = base.point.latent_of(latent_input(model).channels).copy()
     latent[: len(amounts)] += amounts
     return Named(replace(base.point, seed=None, latent=latent), f"{base.title}, moved")
+
+
+@dataclass(frozen=True)
+class Editor:
+    """Moves points along directions of a latent space. found: what was found already, by method and class."""
+
+    space: LatentSpace
+    found: dict[tuple[Method, int | None], Directions] = field(default_factory=dict)
+
+    def edited(self, base: Named, method: Method, amounts: Sequence[float], label: int | None) -> Named:
+        """Move a point along the strongest directions, by amounts in standard deviations.
+
+        label: number of the class that the directions are found for. Raises the errors of `find_directions`.
+        """
+        if not any(amounts):
+            return base
+        if (method, label) not in self.found:
+            self.found[method, label] = find_directions(self.space, method, count=len(amounts), label=label)
+        return Named(edit(self.space, base.point, self.found[method, label], amounts), f"{base.title}, edited")
 
 
 def opened_point(path: Path, served: ServedModel) -> Named:

@@ -11,6 +11,8 @@ from gan_tasks.apps.web.fields import LARGEST_SEED, LARGEST_SHIFT, MOVED_VALUES,
 from gan_tasks.apps.web.synthesis.grid import grid_output
 from gan_tasks.apps.web.synthesis.images import Found, Named
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.synthesis.directions import Method
+from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
 from gan_tasks.export.inference.synthesis.points import Point
 from gan_tasks.spec import InputSpec, ModelSpec
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import gradio as gr
     from gradio.components.base import Component
 
+DIRECTIONS = 6
+METHODS: dict[str, Method] = {"Strongest in the weights": "factorisation", "Most variation": "components"}
 COARSE_LAYERS = 4
 """Of StyleGAN: those of 4×4 and 8×8 features, which decide pose and shape."""
 FEWEST_STEPS, MOST_STEPS = 50, 1000
@@ -212,10 +216,26 @@ def two_seeds(first: str, second: str) -> tuple[gr.Number, gr.Number]:
 
 @dataclass(frozen=True)
 class EditSection:
-    """Sliders that change the image. amounts: 0 where they change nothing."""
+    """Sliders that change the image.
+
+    amounts: 0 where they change nothing.
+    method: how the directions are found that the sliders stand for; None if they stand for values of the latent.
+    """
 
     amounts: list[gr.Slider]
     reset: gr.Button
+    method: gr.Radio | None = None
+
+    def components(self) -> list[Component]:
+        return [*self.amounts, *([] if self.method is None else [self.method])]
+
+    def chosen_method(self, values: Values) -> Method:
+        """Raises UserError for what is not offered."""
+        chosen = None if self.method is None else values[self.method]
+        for method in METHODS.values():
+            if method == chosen:
+                return method
+        raise UserError(f"Directions are found by {' or '.join(METHODS.values())}, and not by {chosen}.")
 
     def given(self, values: Values) -> list[float]:
         """Raises UserError for what no slider holds."""
@@ -234,10 +254,23 @@ def move_section(latent: InputSpec) -> EditSection:
 
     count = min(MOVED_VALUES, latent.channels)
     with gr.Accordion(f"Move the first {count} of {latent.channels} values", open=False, elem_classes="latent"):
-        hint("At 0 all values are those of the image before.")
+        hint("At 0 the image is as it was.")
         amounts = [amount_slider(f"Value {number}") for number in range(1, count + 1)]
-        reset = gr.Button("Back to the seed", size="sm")
+        reset = gr.Button("Undo the edit", size="sm")
     return EditSection(amounts, reset)
+
+
+def direction_section(space: LatentSpace) -> EditSection:
+    """Sliders for directions that are found in the styles."""
+    import gradio as gr
+
+    count = min(DIRECTIONS, space.free_length)
+    with gr.Accordion("Edit", open=False, elem_classes="latent"):
+        hint("Each slider moves the image along a direction of the model that was found without labels.")
+        method = gr.Radio(list(METHODS.items()), value="factorisation", label="Directions")
+        amounts = [amount_slider(f"Direction {number}") for number in range(1, count + 1)]
+        reset = gr.Button("Undo the edit", size="sm")
+    return EditSection(amounts, reset, method)
 
 
 def amount_slider(label: str, **options: Any) -> gr.Slider:

@@ -136,12 +136,12 @@ def test_a_seed_a_class_and_sliders_decide_the_image_of_an_onnx_file(noise: Gene
     assert mark is not None
     assert (mark.source_type, mark.model) == ("trainedAlgorithmicMedia", "Noise")
 
-    edited = ask(noise, noise.edited, {noise.base: values[noise.base], noise.edit.amounts[2]: 1.5})
+    edited = ask(noise, noise.edit_image, {noise.base: values[noise.base], noise.edit.amounts[2]: 1.5})
     moved = draw_latent(7, 12)
     moved[2] += 1.5
     assert differs(shown_pixels(noise, edited), of_formula(noise, moved, 2)) <= 1
     assert edited[noise.base] is values[noise.base], "the next amounts start from the same image"
-    back = ask(noise, noise.edited, {noise.base: values[noise.base]})
+    back = ask(noise, noise.edit_image, {noise.base: values[noise.base]})
     assert np.array_equal(shown_pixels(noise, back), shown_pixels(noise, values))
 
 
@@ -167,6 +167,27 @@ def test_a_download_of_mixed_styles_opens_again(tiny: GeneratePage) -> None:
     assert tiny.seeds.seed not in opened
     all_coarse = ask(tiny, tiny.mix_seeds, given | {tiny.mix.layers: 3})
     assert np.array_equal(shown_pixels(tiny, all_coarse), image_of(tiny, Point(4, label=0)))
+
+
+def test_sliders_move_along_directions_that_are_found_once(tiny: GeneratePage) -> None:
+    edit = tiny.edit
+    base = ask(tiny, tiny.generate, {tiny.seeds.seed: 2, tiny.seeds.label: 1})[tiny.base]
+    given: Values = {tiny.base: base, tiny.seeds.label: 1, edit.amounts[1]: -1.5}
+    values = ask(tiny, tiny.edit_image, given)
+    space = LatentSpace(tiny.served.model)
+    expected = space.styles_of([base.point])[0]
+    assert tiny.editor is not None
+    found = tiny.editor.found["factorisation", 1]
+    assert "Seed 2, edited" in values[tiny.stage.facts]
+    pixels = space.images((expected - 1.5 * found.scales[1] * found.vectors[1])[None])[0]
+    assert differs(shown_pixels(tiny, values), pixels) <= 1
+    assert differs(shown_pixels(tiny, values), space.images(expected[None])[0]) > 1
+    opened = ask(tiny, tiny.open, {tiny.opened: shown_file(tiny, values)})
+    assert np.array_equal(shown_pixels(tiny, opened), shown_pixels(tiny, values))
+    other = ask(tiny, tiny.edit_image, given | {edit.method: "components"})
+    assert not np.array_equal(shown_pixels(tiny, other), shown_pixels(tiny, values))
+    ask(tiny, tiny.edit_image, given)
+    assert tiny.editor.found["factorisation", 1] is found
 
 
 @pytest.mark.parametrize("model", ["noise", "tiny"])
@@ -274,6 +295,8 @@ def test_what_cannot_be_done_is_a_sentence(noise: GeneratePage, tiny: GeneratePa
         (noise, noise.show_grid, {noise.grid.count: 65}, "65 images"),
         (tiny, tiny.mix_seeds, {mix.layers: 9}, "9 layers: give a whole number from 0 to 3."),
         (tiny, tiny.find, {invert.picture: photo, invert.steps: 100_000}, "100000 steps"),
+        (tiny, tiny.edit_image, {tiny.edit.method: "luck"}, "and not by luck"),
+        (tiny, tiny.edit_image, {tiny.edit.amounts[0]: None}, "A slider holds no number"),
         (tiny, tiny.find, {}, "There is no picture yet"),
         (tiny, tiny.find, {invert.picture: text}, "is not an image in a known format"),
         (tiny, tiny.open, {tiny.opened: photo}, "does not say what it was generated from"),
@@ -323,6 +346,14 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         page.get_by_role("slider", name="Coarse layers").press("ArrowLeft")
         expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
         press(page, "Mix two seeds")
+        press(page, "Edit")
+        amount = page.get_by_role("slider", name="Direction 2")
+        amount.press("ArrowRight")
+        expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones, edited")
+        press(page, "Undo the edit")
+        expect(amount).to_have_value("0")
+        expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
+        press(page, "Edit")
 
         page.set_viewport_size({"width": 390, "height": 844})
         press(page, "Open a generated image")
