@@ -201,7 +201,8 @@ def weight_field(given: InputSpec) -> Field:
 def checked_seed(value: Any) -> int:
     """Raises UserError where the field holds no seed."""
     if not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
-        raise UserError(f"The seed is {value}: give a whole number from 0 to {LARGEST_SEED:,}.")
+        came = "There is no seed" if value is None else f"The seed is {value}"
+        raise UserError(f"{came}: give a whole number from 0 to {LARGEST_SEED:,}.")
     return value
 
 

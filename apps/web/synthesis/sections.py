@@ -267,7 +267,7 @@ def direction_section(space: LatentSpace) -> EditSection:
     count = min(DIRECTIONS, space.free_length)
     with gr.Accordion("Edit", open=False, elem_classes="latent"):
         hint("Each slider moves the image along a direction of the model that was found without labels.")
-        method = gr.Radio(list(METHODS.items()), value="factorisation", label="Directions")
+        method = gr.Radio(list(METHODS.items()), value="factorisation", label="Directions", elem_classes="whole")
         amounts = [amount_slider(f"Direction {number}") for number in range(1, count + 1)]
         reset = gr.Button("Undo the edit", size="sm")
     return EditSection(amounts, reset, method)
