@@ -10,12 +10,13 @@ from gan_tasks.spec import ModelSpec
 
 
 def use_command(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> str:
-    """The command that uses a model: `apply` where its inputs are an image and a mask or a style, else the web page.
+    """The command that uses a model: `generate` or `apply`.
 
     options: what the model needs besides, such as `--task-module FILE`.
     """
     if spec.use == "generate":  # `apply` takes no latents
-        return command("serve", path, options)
+        label = ("--class", "0") if any(each.kind == "label" and not each.optional for each in spec.inputs) else ()
+        return command("generate", path, ("OUT", "--seeds", "0-15", "--grid", *label, *options))
     more = {
         "upscale": ("--scale", str(spec.scale)),
         "inpaint": ("--mask", "MASK"),

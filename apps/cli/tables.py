@@ -94,7 +94,8 @@ def listed(columns: Columns, width: int) -> Table:
     table.add_column(no_wrap=True)
     for names, values in columns.rows:
         for heading, cell in zip(headings, (*(shortened(name, left) for name in names), *values), strict=True):
-            table.add_row(heading, Text(cell))
+            if cell != "–":
+                table.add_row(heading, Text(cell))
         table.add_section()
     return table
 
@@ -112,23 +113,29 @@ def shortened(name: str, width: int) -> str:
 def print_evaluation(found: Evaluation) -> None:
     """Means, then what else was measured: by mask ratio, of sets of images, and tests of differences."""
     console = Console()
-    tables = [table_of_means(found)]
+    tables = [table_of_means(found)] if found.metrics else []
     if found.mask_ratio_groups:
         tables.append(table_by_mask_ratio(found))
-    if found.features:
+    if set_columns(found):
         tables.append(table_of_sets(found))
-    if len(found.models) > 1:
+    if found.tests and len(found.models) > 1:
         tables.append(table_of_tests(found))
     for table in tables:
         console.print(fitted(table, console.width))
 
 
 def table_of_means(found: Evaluation) -> Columns:
-    title = f"{counted(found.images, 'image')} of {found.data} ({found.split}): means with 95 % intervals"
+    of = f"{counted(found.images, 'image')} of {found.data} ({found.split})"
+    title = f"{samples_text(found) if found.is_of_generators else of}: means with 95 % intervals"
     table = Columns(title, ("model or baseline",), tuple(map(heading_of, found.metrics)))
     for subject in (*found.models, *found.baselines):
         table.add(subject.name, values=(text(subject.metrics.get(m.key), m.digits) for m in found.metrics))
     return table
+
+
+def samples_text(found: Evaluation) -> str:
+    real = counted(found.real_images or 0, "real image")
+    return f"{counted(found.images, 'sample')} beside {real} of {found.data} ({found.split})"
 
 
 def heading_of(metric: Metric) -> str:
@@ -147,7 +154,8 @@ def table_by_mask_ratio(found: Evaluation) -> Columns:
 
 def table_of_sets(found: Evaluation) -> Columns:
     columns = set_columns(found)
-    title = f"Sets of images, by the features of {found.features}"
+    by = f"by the features of {found.features}" if found.features else "by their pixels"
+    title = f"{samples_text(found) if found.is_of_generators else 'Sets of images'}, {by}"
     table = Columns(title, ("outputs of",), tuple(heading for heading, _ in columns))
     for name in set_names(found):
         table.add(name, values=(cells.get(name, "–") for _, cells in columns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,23 @@ from gan_tasks.datasets.images import channels_fit
 from gan_tasks.export.evaluation import evaluator as metric_tools
 from gan_tasks.export.evaluation.data import open_images
 from gan_tasks.export.evaluation.evaluator import Evaluator, MetricSet, Search
+from gan_tasks.export.evaluation.generation.draws import all_generate, check_count, classes_of, drawn
+from gan_tasks.export.evaluation.generation.path_length import with_path_lengths
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
 from gan_tasks.export.evaluation.masks import with_gray_mask, with_known_pixels
 from gan_tasks.export.evaluation.model_tasks import common_task
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.result import Evaluation
-from gan_tasks.export.evaluation.samples import example, image_of, run_models, with_channels
+from gan_tasks.export.evaluation.samples import (
+    Sample,
+    example,
+    image_of,
+    real_image,
+    run_models,
+    with_channels,
+)
 from gan_tasks.export.evaluation.significance import kernel_distance_tests, pairwise_tests, verdict
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.baselines import Baseline, Example
 from gan_tasks.metrics.distribution import FRECHET_LEAST_IMAGES
 from gan_tasks.progress import track
@@ -83,11 +92,16 @@ def compare(
     indices = distinct(task, data, options.limit)
     if not indices.any:
         raise UserError(f"{root} has no images in the split {options.split}: give a folder with such images")
+    generates = all_generate(models)
+    check_count(options.samples if generates else 0)
+    numbers = range(options.samples or len(indices.targets)) if generates else sorted(indices.sources)
+    classes = classes_of(models, task, data, sorted(indices.targets)) if generates else None
     baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}
     channels = first.spec.in_channels, first.spec.out_channels
-    images = set_size(first, task, data, indices, options.patch)
+    images = min(len(numbers), len(indices.targets))
+    images = images if generates else set_size(first, task, data, indices, options.patch)
     training = {name: model.spec.trained_with for name, model in models.items()}
-    tools = metric_tools.choose(options, training, images=images, channels=channels, quiet=quiet)
+    tools = metric_tools.choose(options, training, images=images, channels=channels, generates=generates, quiet=quiet)
     tools.notes[:0] = opened.notes
 
     measured = {name: Evaluator(name, tools, has_target=has_target) for name in (*models, *baselines)}
@@ -96,12 +110,14 @@ def compare(
         Evaluator("untranslated", tools, has_target=False),
     )
     names, sizes, mask_ratios = [], [], []
-    with track(len(indices.any), "Evaluating", "images", quiet=quiet) as advance:
-        for index in indices.any:
-            sample = run_models(models, task, data, index)
-            if index in indices.sources:
+    shown = samples_and_targets(models, task, data, indices)
+    if generates:
+        shown = draws_and_targets(models, task, data, indices, numbers, classes)
+    with track(len(numbers if generates else indices.any), "Evaluating", "images", quiet=quiet) as advance:
+        for sample, target in shown:
+            if sample is not None:
                 names.append(sample.name)
-                sizes.append((sample.target if sample.image is None else sample.image).shape[1:])
+                sizes.append(size_of(sample))
                 if sample.mask is not None:
                     mask_ratios.append(float(sample.mask.mean()))
                 # A patch of a smaller input would show more of the scene than a patch of the target.
@@ -116,28 +132,31 @@ def compare(
                         predicted = with_known_pixels(predicted, sample.image, sample.mask)
                     measured[name].add(predicted, sample.target, sample.mask)
                     measured[name].add_to_set(predicted)
-            if index in indices.targets:
-                real.add(sample.target, None)
-                real.add_to_set(sample.target)
-            advance(1)
+            if target is not None:
+                real.add(target, None)
+                real.add_to_set(target)
+            advance(int(sample is not None or not generates))
     has_search = not options.patch and options.split != "train"
     search = train_search(first, task, train, tools, quiet=quiet) if has_search else None
     own_source = not has_target and first.spec.image is not None and not options.patch
     chosen = [measured[name].subject(real, inputs, search, own_source=own_source) for name in models]
     measured_baselines = [measured[name].subject(real, inputs, None, own_source=False) for name in baselines]
+    if generates:
+        chosen = with_path_lengths(chosen, models, tools, paths=len(numbers), classes=classes, quiet=quiet)
     rivals = list(combinations(chosen, 2)) or [(chosen[0], baseline) for baseline in measured_baselines]
     tools.notes.extend(filter(None, (measured[name].colour_remark(real) for name in models)))
-    tests = pairwise_tests(rivals)
+    tests = pairwise_tests(rivals, paired=not generates)
     if (real_rows := real.rows()) is not None:
         rows = {name: row for name, item in measured.items() if (row := item.rows()) is not None}
-        tests += kernel_distance_tests(real_rows, rows, [(a.name, b.name) for a, b in rivals])
+        pairs = [(a.name, b.name) for a, b in rivals]
+        tests += kernel_distance_tests(real_rows, rows, pairs, paired=not generates)
     areas = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     evaluation = Evaluation(
         task=task.name,
         data=str(root),
         split=opened.split,
         names=tuple(names),
-        samples=tuple(sorted(indices.sources)),
+        samples=tuple(numbers),
         sizes=(areas[0], areas[-1]),
         mode="train" if any(model.is_in_train_mode for model in models.values()) else "eval",
         crop_px=options.crop,
@@ -149,11 +168,46 @@ def compare(
         real_vs_real=real.real_vs_real(),
         tests=tuple(tests),
         notes=tuple(tools.notes),
+        real_images=len(indices.targets) if generates else None,
         mask_source=opened.summary if mask_ratios else "",
         mask_ratios=tuple(mask_ratios),
         mask_ratio_groups=by_mask_ratio(mask_ratios, [*chosen, *measured_baselines]),
     )
     return evaluation.with_verdict(verdict(evaluation))
+
+
+SampleAndTarget = tuple[Sample | None, FloatImages | None]
+"""The outputs of the models, and a real image. One of them may be left out."""
+
+
+def samples_and_targets(
+    models: Mapping[str, Model], task: Task[Any, Any], data: Data, indices: Indices
+) -> Iterator[SampleAndTarget]:
+    """Run models on each sample, and yield what is new: unpaired data repeat the images of the smaller side."""
+    for index in indices.any:
+        sample = run_models(models, task, data, index)
+        yield sample if index in indices.sources else None, sample.target if index in indices.targets else None
+
+
+def draws_and_targets(
+    models: Mapping[str, Model],
+    task: Task[Any, Any],
+    data: Data,
+    indices: Indices,
+    seeds: Sequence[int],
+    classes: Sequence[FloatImages] | None,
+) -> Iterator[SampleAndTarget]:
+    """Yield the samples of generators, then the real images: neither belongs to one of the other."""
+    yield from ((sample, None) for sample in drawn(models, seeds, classes))
+    first = next(iter(models.values()))
+    yield from ((None, real_image(first, task, data, index)) for index in sorted(indices.targets))
+
+
+def size_of(sample: Sample) -> tuple[int, int]:
+    """Return (height, width) of the input; of the target if there is no input image, and of a drawn sample."""
+    shown = (sample.image, sample.target, *sample.outputs.values())
+    height, width = next(image.shape[1:] for image in shown if image is not None)
+    return height, width
 
 
 def set_size(model: Model, task: Task[Any, Any], data: Data, indices: Indices, patch_px: int) -> int:
@@ -206,7 +260,7 @@ def train_search(
     search = Evaluator("training images", tools, has_target=False)
     with track(count, "Reading training images", "images", quiet=quiet) as advance:
         for index in chosen:
-            _, target = example(model, task, train, index)
+            target = real_image(model, task, train, index)
             if names.setdefault(digest(target), train.name(index)) == train.name(index):
                 search.add_to_set(target)
             advance(1)

@@ -41,6 +41,8 @@ NETWORK_CHANNELS = (1, 2, 3, 4)
 """Numbers of channels that feature networks and NIQE accept; others get full-reference metrics only."""
 LEAST_IMAGES = distribution.NEIGHBOURS + 1
 """Fewest images of a set that is compared with another."""
+THUMBNAIL_PX, MOST_THUMBNAILS = 32, 1000
+"""Side of the reduced images whose pixels are compared, and most of them: each is compared with all others."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,20 @@ class MetricSet:
     """Feature network that compares sets of images."""
     inception: InceptionMetrics | None
     force: bool
+    generates: bool = False
+    """Whether the models draw their images, instead of making them of images."""
     notes: list[str] = field(default_factory=list)
     """Remarks for the reader about the choice of metrics."""
 
 
 def choose(
-    options: EvaluationOptions, training: Training, *, images: int, channels: tuple[int, int], quiet: bool
+    options: EvaluationOptions,
+    training: Training,
+    *,
+    images: int,
+    channels: tuple[int, int],
+    generates: bool = False,
+    quiet: bool,
 ) -> MetricSet:
     """Choose the metrics.
 
@@ -69,6 +79,7 @@ def choose(
         training: the pretrained networks that each model was trained with. They do not measure it.
         images: number of images, or patches, of the smaller set.
         channels: numbers of input and output channels of the model.
+        generates: whether the models draw their images, so that there are no targets.
 
     Raises UserError if a requested metric is not available, or would favour a model.
     """
@@ -106,8 +117,11 @@ def choose(
         if trained_with(kind, training):
             raise UserError(f"LPIPS with VGG16: {reason('vgg16', training)}. Give --lpips the weights of AlexNet")
         lpips = load_lpips(kind, backbone=backbone, linear=linear)
-        notes.append(f"LPIPS uses {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
-    return MetricSet(options.luma, options.crop, options.patch, lpips, network, inception, options.force, notes)
+        if not generates:
+            notes.append(f"LPIPS uses {'AlexNet' if lpips.network == 'alex' else 'VGG16'}.")
+    return MetricSet(
+        options.luma, options.crop, options.patch, lpips, network, inception, options.force, generates, notes
+    )
 
 
 def feature_network(
@@ -181,6 +195,7 @@ class Evaluator:
         self._features = FeatureRows(tools.network) if tools.network else None
         self._inception = FeatureRows(tools.inception.network) if tools.inception else None
         self._colours: list[NDArray[np.float64]] = []
+        self._thumbnails: list[NDArray[np.float32]] = []
         self._count = 0
 
     def add(self, image: FloatImages, target: FloatImages | None, mask: Mask | None = None) -> None:
@@ -198,6 +213,8 @@ class Evaluator:
         """Add one image, or its patches, to the set that is compared with other sets."""
         self._count += 1
         self._colours.append(image.mean(axis=(1, 2), dtype=np.float64))
+        if self.tools.generates and len(self._thumbnails) < MOST_THUMBNAILS:
+            self._thumbnails.append(thumbnail(image))
         for part in patches(image, self.tools.patch_px):
             if self._features is not None:
                 self._features.add(to_uint8(part))
@@ -229,6 +246,9 @@ class Evaluator:
             return found
         drift = 127.5 * (np.mean(self._colours, axis=0) - np.mean(real._colours, axis=0))
         found = replace(found, colour_drift=tuple(map(float, drift)), inception=self._by_inception(real, inputs))
+        if min(len(self._thumbnails), len(real._thumbnails)) > 1:
+            of_pixels = distribution.diversity(np.stack(self._thumbnails), np.stack(real._thumbnails))
+            found = replace(found, pixel_diversity=of_pixels)
         if rows is None or real_rows is None:
             return found
         set_metrics = self.set_metrics(real)
@@ -243,12 +263,16 @@ class Evaluator:
         rows, real_rows = self.rows(), real.rows()
         assert rows is not None and real_rows is not None
         both = distribution.precision_recall(real_rows, rows)
+        covers = self.tools.generates and len(real_rows) > distribution.COVERAGE_NEIGHBOURS
+        neighbourhoods = distribution.density_coverage(real_rows, rows) if covers else None
         enough = min(len(rows), len(real_rows)) >= FRECHET_LEAST_IMAGES
         return SetMetrics(
             kernel_distance=figure_of(distribution.kernel_distance(real_rows, rows)),
             precision=both.precision,
             recall=both.recall,
             diversity=distribution.diversity(rows, real_rows),
+            density=neighbourhoods.density if neighbourhoods else None,
+            coverage=neighbourhoods.coverage if neighbourhoods else None,
             frechet_distance=distribution.frechet_distance(real_rows, rows, force=True).value
             if enough or self.tools.force
             else None,
@@ -315,6 +339,12 @@ def count_patches(size: tuple[int, ...], side: int) -> int:
     """Return how many patches `patches` cuts from an image of this (height, width)."""
     height, width = size
     return max(1, (height // side) * (width // side)) if side else 1
+
+
+def thumbnail(image: FloatImages) -> NDArray[np.float32]:
+    """Reduce C×H×W to C×32×32 by means; a smaller image is enlarged by repetition."""
+    reduced = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(image)), THUMBNAIL_PX)
+    return reduced.numpy()
 
 
 def figure_of(distance: KernelDistance) -> Figure:

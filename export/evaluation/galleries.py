@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_tasks.datasets.images import to_uint8
 from gan_tasks.export.evaluation.data import EvaluationData, open_images
+from gan_tasks.export.evaluation.generation.galleries import galleries_of_generators
 from gan_tasks.export.evaluation.masks import with_gray_mask
 from gan_tasks.export.evaluation.report import Gallery
 from gan_tasks.export.evaluation.result import Evaluation, Subject
@@ -32,6 +33,8 @@ def draw_galleries(
     """Run the models again on the best and worst images, and draw the galleries."""
     opened = open_images(models, task, root, evaluation.split)
     spec, has_target = next(iter(models.values())).spec, task.evaluation().has_target
+    if evaluation.is_of_generators:
+        return galleries_of_generators(evaluation, models, opened, task)
     inputs = [given.name for given in spec.inputs if given.is_spatial]
     titles = [*inputs, *(models if len(models) > 1 else ["output"]), *(["real"] if has_target else [])]
 
@@ -39,7 +42,9 @@ def draw_galleries(
         found = []
         for place in places:
             sample = run_models(models, task, opened.images, evaluation.samples[place])
-            images = [*shown(spec, sample), *sample.outputs.values(), *([sample.target] if has_target else [])]
+            images = [*shown(spec, sample), *sample.outputs.values()]
+            if has_target and sample.target is not None:
+                images.append(sample.target)
             found.append([to_uint8(image) for image in images])
         return found
 

@@ -19,6 +19,8 @@ class EvaluationOptions(Checked):
     """Split of the data to evaluate on."""
     limit: Count = 0
     """Largest number of images to evaluate on; 0 = all."""
+    samples: Count = 0
+    """Number of images that a generator of noise → image draws; 0 = as many as there are real images."""
     luma: bool = False
     """Measure PSNR, SSIM and MS-SSIM on Y too, as is usual for super-resolution."""
     crop: Side = 0

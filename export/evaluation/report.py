@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -72,7 +72,7 @@ def head(evaluation: Evaluation, title: str) -> str:
     small, large = (f"{height} × {width}" for height, width in evaluation.sizes)
     facts = {
         "Task": evaluation.task,
-        "Images": f"{evaluation.images:,} ({evaluation.split})",
+        "Images": images_text(evaluation),
         "Size, px (height × width)": small if small == large else f"{small} to {large}",
         "Features": evaluation.features or "none",
     }
@@ -81,6 +81,14 @@ def head(evaluation: Evaluation, title: str) -> str:
         f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(evaluation.verdict)}</p>'
         f'<dl class="facts">{items}</dl></header>'
     )
+
+
+def images_text(evaluation: Evaluation) -> str:
+    """Return the number of images and their split, and for generators that of the real images."""
+    if evaluation.real_images is None:
+        return f"{evaluation.images:,} ({evaluation.split})"
+    samples = counted(evaluation.images, "sample")
+    return f"{samples} beside {counted(evaluation.real_images, 'real image')} ({evaluation.split})"
 
 
 def notes(evaluation: Evaluation) -> str:
@@ -94,6 +102,8 @@ def means(evaluation: Evaluation) -> str:
     """Return the table of means of every model and baseline; the best of each column is in bold."""
     subjects = [*evaluation.models, *evaluation.baselines]
     metrics = evaluation.metrics
+    if not metrics:
+        return ""
     rows = []
     for subject in subjects:
         cells = []
@@ -160,40 +170,75 @@ def tests(evaluation: Evaluation) -> str:
                 ],
             )
         )
-    caption = (
-        "p: probability of a difference at least as large if the outputs for each image were swapped at random "
-        "between the two (for values of images: if the sign of each difference were flipped at random), corrected "
-        "after Holm for the number of pairs per metric. A difference is significant if p is below 0.05."
-    )
     heads = [between, "Difference", "p", "Verdict"]
-    return table("Paired tests", "Metric", heads, rows, words=(between, "Verdict")) + quiet(caption)
+    paired = all(test.paired for test in evaluation.tests)
+    title = "Paired tests" if paired else "Unpaired tests"
+    return table(title, "Metric", heads, rows, words=(between, "Verdict")) + quiet(PAIRED if paired else UNPAIRED)
+
+
+_SIGNIFICANCE = (
+    ", corrected after Holm for the number of pairs per metric. A difference is significant if p is below 0.05."
+)
+PAIRED = (
+    "p: probability of a difference at least as large if the outputs for each image were swapped at random between "
+    "the two (for values of images: if the sign of each difference were flipped at random)" + _SIGNIFICANCE
+)
+UNPAIRED = (
+    "The samples of two generators are not paired, also where their seeds are equal. p: probability of a difference "
+    "at least as large if all samples were divided between the two at random" + _SIGNIFICANCE
+)
 
 
 def sets(evaluation: Evaluation) -> str:
-    if not evaluation.features:
-        return ""
     columns = set_columns(evaluation)
+    if not columns:
+        return ""
     rows = [
         (name, [f"<td{RIGHT}>{escape(cells.get(name, '–'))}</td>" for _, cells in columns])
         for name in set_names(evaluation)
     ]
-    caption = (
-        f"Computed from the pooled features of {evaluation.features}; not comparable with values of other networks. "
-        "Kernel distance: squared maximum mean discrepancy to the real images, 0 on average for two samples of one "
-        "distribution. The real-vs-real baseline is the distance between halves of the real images; a distance "
-        "within it cannot be told from 0 with this number of images. Precision: share of the outputs among the real "
-        "images. Recall: share of the real images among the outputs. Diversity: 1 = as varied as the real images."
+    return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(
+        " ".join(sets_sentences(evaluation))
     )
-    if any(subject.set_metrics and subject.set_metrics.own_source_share is not None for subject in evaluation.models):
-        caption += " Own source: share of the outputs whose nearest input is their own source."
+
+
+def sets_sentences(evaluation: Evaluation) -> Iterator[str]:
+    """Say what the columns of the table of sets mean."""
+    if evaluation.features:
+        yield (
+            f"Computed from the pooled features of {evaluation.features}; not comparable with values of other "
+            "networks. Kernel distance: squared maximum mean discrepancy to the real images, 0 on average for two "
+            "samples of one distribution. The real-vs-real baseline is the distance between halves of the real "
+            "images; a distance within it cannot be told from 0 with this number of images. Precision: share of the "
+            "outputs among the real images. Recall: share of the real images among the outputs. Diversity: 1 = as "
+            "varied as the real images."
+        )
+    if any(each.density is not None for each in set_metrics_of(evaluation)):
+        yield (
+            "Density: number of neighbourhoods of real images that a sample is in, 1 = as a real image. Coverage: "
+            "share of the real images with a sample in their neighbourhood; 0.97 for as many other real images."
+        )
+    if any(subject.pixel_diversity is not None for subject in evaluation.models):
+        yield "Diversity of pixels: the same as diversity, of reduced images instead of features."
+    if found := next((subject.path_length for subject in evaluation.models if subject.path_length), None):
+        yield (
+            f"Path length: perceptual path length by {found.distance}, for steps of 0.0001 at the start of "
+            f"{counted(found.pairs, 'path')}, without outliers. z: between latents; w: between styles."
+        )
+    if any(each.own_source_share is not None for each in set_metrics_of(evaluation)):
+        yield "Own source: share of the outputs whose nearest input is their own source."
     if evaluation.mask_ratios:
-        caption += " Untranslated inputs: masked pixels are gray."
-    return table("Sets of images", "Outputs of", [escape(heading) for heading, _ in columns], rows) + quiet(caption)
+        yield "Untranslated inputs: masked pixels are gray."
+
+
+def set_metrics_of(evaluation: Evaluation) -> list[SetMetrics]:
+    return [subject.set_metrics for subject in evaluation.models if subject.set_metrics]
 
 
 def set_names(evaluation: Evaluation) -> list[str]:
     subjects = (*evaluation.models, *evaluation.baselines)
-    return [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else []), REAL_VS_REAL]
+    names = [*(subject.name for subject in subjects), *([UNTRANSLATED] if evaluation.inputs else [])]
+    return [*names, *([REAL_VS_REAL] if evaluation.real_vs_real else [])]
 
 
 def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
@@ -205,18 +250,27 @@ def set_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, str]]]:
     kernel = {name: text(scaled(one.kernel_distance, KERNEL_DISTANCE), 1) for name, one in found.items()}
     if evaluation.real_vs_real:
         kernel[REAL_VS_REAL] = text(scaled(evaluation.real_vs_real, KERNEL_DISTANCE), 1)
+    lengths = {s.name: s.path_length for s in subjects if s.path_length}
+
+    def column(values: Mapping[str, float | None], form: str = ".2f") -> dict[str, str]:
+        return {name: format(value, form) for name, value in values.items() if value is not None}
+
     columns = [
         ("Kernel distance ×10³ ↓", kernel),
-        ("Precision ↑", {name: f"{one.precision:.2f}" for name, one in found.items()}),
-        ("Recall ↑", {name: f"{one.recall:.2f}" for name, one in found.items()}),
-        ("Diversity", {name: f"{one.diversity:.2f}" for name, one in found.items()}),
+        ("Precision ↑", column({name: one.precision for name, one in found.items()})),
+        ("Recall ↑", column({name: one.recall for name, one in found.items()})),
+        ("Density ↑", column({name: one.density for name, one in found.items()})),
+        ("Coverage ↑", column({name: one.coverage for name, one in found.items()})),
+        ("Diversity", column({name: one.diversity for name, one in found.items()})),
+        ("Diversity of pixels", column({s.name: s.pixel_diversity for s in subjects})),
+        ("Fréchet distance ↓", column({name: one.frechet_distance for name, one in found.items()}, ".1f")),
+        ("Own source ↑", column({name: one.own_source_share for name, one in found.items()}, ".0%")),
         (
-            "Fréchet distance ↓",
-            {name: f"{one.frechet_distance:.1f}" for name, one in found.items() if one.frechet_distance is not None},
-        ),
-        (
-            "Own source ↑",
-            {name: f"{one.own_source_share:.0%}" for name, one in found.items() if one.own_source_share is not None},
+            "Path length ↓",
+            {
+                name: f"{text(one.value, 1 if one.value.mean >= 10 else 3)} ({one.space})"
+                for name, one in lengths.items()
+            },
         ),
     ]
     return [(heading, cells) for heading, cells in columns if cells]
@@ -270,6 +324,8 @@ def memorization_sentence(subject: Subject) -> str:
 
 def each_image(evaluation: Evaluation) -> str:
     headings, rows = table_of_images(evaluation)
+    if len(headings) == 1:  # only names
+        return ""
     shown = [
         (str(name), [f"<td{RIGHT}>{escape(c if isinstance(c, str) else f'{c:.4g}')}</td>" for c in cells])
         for name, *cells in rows[:MOST_ROWS]
@@ -284,7 +340,7 @@ def conventions(evaluation: Evaluation) -> str:
         "Data": f"{evaluation.data}, split {evaluation.split}",
         **({"Masks": evaluation.mask_source} if evaluation.mask_source else {}),
         "Mode of the networks": evaluation.mode,
-        "Left out at each side": f"{evaluation.crop_px} px",
+        **({} if evaluation.is_of_generators else {"Left out at each side": f"{evaluation.crop_px} px"}),
     }
     items += "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f'<dl class="how panel">{items}</dl>'

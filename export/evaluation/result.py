@@ -43,6 +43,10 @@ class SetMetrics:
     recall: float
     diversity: float
     """Mean distance between two of its images over that between two real ones: 1 = as varied."""
+    density: float | None = None
+    """For generators: number of real neighbourhoods that an image is in, over that of a real image."""
+    coverage: float | None = None
+    """For generators: share of the real images that have an image in their neighbourhood."""
     frechet_distance: float | None = None
     own_source_share: float | None = None
     """For unpaired tasks: share of the outputs whose nearest input is their own source."""
@@ -77,6 +81,19 @@ class InceptionValues:
 
 
 @dataclass(frozen=True)
+class PathLength:
+    """Perceptual path length: how far images move for a small step of the latent, see `metrics/generators`."""
+
+    value: Figure
+    space: str
+    """Where the step is taken: "z", between latents, or "w", between the styles of a mapping network."""
+    distance: str
+    """The perceptual distance. Values of different distances cannot be compared."""
+    pairs: int
+    """Number of steps."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """The results of a model or a baseline."""
 
@@ -87,6 +104,10 @@ class Subject:
     inception: InceptionValues | None = None
     colour_drift: tuple[float, ...] = ()
     """Mean of each channel of the outputs minus that of the real images, in levels of 255."""
+    pixel_diversity: float | None = None
+    """For generators: mean distance between the pixels of two samples over that of two real images."""
+    path_length: PathLength | None = None
+    """For generators that torch runs."""
 
     @cached_property
     def metrics(self) -> dict[str, Figure]:
@@ -112,8 +133,8 @@ class MaskRatioGroup:
 
 
 @dataclass(frozen=True)
-class PairedTest:
-    """Significance test of the difference between two subjects on the same images."""
+class SignificanceTest:
+    """Significance test of the difference between two subjects: on the same images, or on their own samples."""
 
     metric: str
     first: str
@@ -127,11 +148,13 @@ class PairedTest:
     images: int
     comparisons: int = 1
     """Number of comparisons with this metric, for which p is corrected."""
+    paired: bool = True
+    """Whether the values of both are of the same images. The samples of two generators are not paired."""
 
     @property
     def can_be_significant(self) -> bool:
         """Whether this number of images can give a significant difference at all."""
-        return self.comparisons * smallest_p(self.images) < SIGNIFICANT
+        return self.comparisons * smallest_p(self.images, paired=self.paired) < SIGNIFICANT
 
     @property
     def better(self) -> str | None:
@@ -157,9 +180,9 @@ class Evaluation:
     names: tuple[str, ...]
     """Names of the samples."""
     samples: tuple[int, ...]
-    """Their indices in the data."""
+    """Their indices in the data; the seeds of drawn samples."""
     sizes: tuple[tuple[int, int], tuple[int, int]]
-    """Smallest and largest (height, width) of the inputs, by area."""
+    """Smallest and largest (height, width) of the inputs, by area; of the samples of a generator."""
     mode: str
     crop_px: int
     models: tuple[Subject, ...]
@@ -172,11 +195,13 @@ class Evaluation:
     """Feature network that compares sets of images; empty if none was used."""
     real_vs_real: Figure | None
     """The real-vs-real baseline: kernel distance between random halves of the real images."""
-    tests: tuple[PairedTest, ...]
+    tests: tuple[SignificanceTest, ...]
     """Tests between models; for a single model, between it and each baseline."""
     notes: tuple[str, ...]
     """Remarks for the reader, each in sentences."""
     verdict: str = ""
+    real_images: int | None = None
+    """For generators: number of real images that the samples are compared with."""
     mask_source: str = ""
     """For a task with masks: description of where they come from."""
     mask_ratios: tuple[float, ...] = ()
@@ -187,6 +212,11 @@ class Evaluation:
     @property
     def images(self) -> int:
         return len(self.names)
+
+    @property
+    def is_of_generators(self) -> bool:
+        """Whether the models draw their images, so that these are compared with the real ones as sets alone."""
+        return self.real_images is not None
 
     @property
     def metrics(self) -> list[Metric]:

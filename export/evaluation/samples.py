@@ -26,7 +26,7 @@ class Sample:
 
     inputs: in the order of the first model's spec, with its numbers of channels.
     outputs: by model, with the unmasked pixels of the image put back.
-    target: the target; for a task without targets, any image of the target domain.
+    target: the target; for a task without targets, any image of the target domain; None for a drawn sample.
     mask: H×W, True for masked pixels; None for a task without masks.
     image: the first image of the inputs; None for a model without an image input.
     """
@@ -34,7 +34,7 @@ class Sample:
     name: str
     inputs: tuple[FloatImages, ...]
     outputs: dict[str, FloatImages]
-    target: FloatImages
+    target: FloatImages | None
     mask: Mask | None
     image: FloatImages | None
 
@@ -74,6 +74,12 @@ def image_of(spec: ModelSpec, inputs: Sequence[FloatImages]) -> FloatImages | No
 def example(model: Model, task: Task[Any, Any], data: Data, index: int) -> Example:
     """Return the inputs and the target of a sample, C×H×W with the model's numbers of channels."""
     return fitted(arrays(task, data, index), model.spec)
+
+
+def real_image(model: Model, task: Task[Any, Any], data: Data, index: int) -> FloatImages:
+    """Return the target of a sample, C×H×W with the model's number of channels."""
+    _, target = arrays(task, data, index)
+    return with_channels(target, model.spec.out_channels)
 
 
 def fitted(sample: Example, spec: ModelSpec) -> Example:

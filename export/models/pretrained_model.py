@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -32,7 +33,10 @@ class PretrainedModel(TorchModel):
         self.architecture, self.usage, self.spec = pretrained.architecture, usage, usage.spec
         self.weights = path.with_suffix(BIN_SUFFIX) if path.suffix.lower() == PARAM_SUFFIX else path
         images = sum(given.kind == "image" for given in self.spec.inputs)
-        self.start(in_our_range(pretrained.network, usage.value_range, images=images), device, mode)
+        network = in_our_range(pretrained.network, usage.value_range, images=images)
+        if self.spec.use == "generate":
+            network = ByName(network, tuple(given.name for given in self.spec.inputs))
+        self.start(network, device, mode)
         self.title, self.source, self.place = path.stem, self.weights.name, str(path)
 
     def version(self) -> str:
@@ -49,6 +53,18 @@ def in_our_range(network: nn.Module, value_range: tuple[float, float], *, images
     images: how many of its first inputs are images.
     """
     return network if value_range == (-1, 1) else Rescaled(network, *value_range, images=images)
+
+
+class ByName(nn.Module):
+    """Give a network inputs by their names. A generator may take a label and a truncation, only one, or neither."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        output: Tensor = self.network(**dict(zip(self.names, inputs, strict=True)))
+        return output
 
 
 class Rescaled(nn.Module):

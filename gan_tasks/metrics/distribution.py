@@ -20,6 +20,11 @@ KERNEL_LEAST_IMAGES = 4
 """Fewest images for a kernel distance."""
 NEIGHBOURS = 3
 """k of precision and recall, as in the paper."""
+COVERAGE_NEIGHBOURS = 5
+"""k of density and coverage, as in the paper."""
+
+COLLAPSED_DIVERSITY = 0.3
+"""Diversity, relative to that of targets or real images, below which outputs look alike."""
 
 _SUBSETS = 200
 _Z = 1.96  # half the 95 % interval of a normal distribution, in standard deviations
@@ -93,49 +98,59 @@ class KernelComparison:
     high: float
     """Upper end of the interval."""
     p: float
-    """p-value: probability that randomly swapped outputs give a difference at least as far from 0."""
+    """p-value: probability that randomly exchanged outputs give a difference at least as far from 0."""
 
 
 def compare_kernel_distances(
-    real: Features, first: Features, second: Features, *, seed: int = 0, samples: int = 2000
+    real: Features, first: Features, second: Features, *, paired: bool = True, seed: int = 0, samples: int = 2000
 ) -> KernelComparison:
-    """Test whether the kernel distances of two models from the real images differ.
+    """Test whether the kernel distances of two models from the real images differ, by permutations.
 
-    Row i of `first` and row i of `second` are the outputs of the two models for the same input. It is a paired
-    permutation test, like `statistics.compare`: if the models are equally good, the two outputs of an input could as
-    well be swapped. Memory grows with the square of the number of images: 3.2 GB for 10,000.
+    If the models are equally good, their outputs could as well be exchanged. Memory grows with the square of the
+    number of images: 3.2 GB for 10,000.
 
-    Raises UserError for sets of fewer than 4 images, and ValueError if `first` and `second` differ in length.
+    paired: row i of `first` and row i of `second` are the outputs of the two models for the same input, and a
+        permutation swaps the two outputs of some inputs, like `statistics.compare`. Otherwise, as for the samples of
+        two generators, a permutation divides all outputs anew, and the two sets may differ in length.
+
+    Raises UserError for sets of fewer than 4 images, and ValueError if paired sets differ in length.
     """
     x, a = _checked(real, first)
     _, b = _checked(real, second)
-    if len(a) != len(b):
+    if paired and len(a) != len(b):
         raise ValueError(f"{len(a)} outputs against {len(b)}: give the outputs of both models for the same inputs")
-    if min(len(x), len(a)) < KERNEL_LEAST_IMAGES:
+    if (fewest := min(len(a), len(b))) < KERNEL_LEAST_IMAGES or len(x) < KERNEL_LEAST_IMAGES:
         raise UserError(
-            f"kernel distances of {len(x)} and {len(a)} images: give {KERNEL_LEAST_IMAGES} or more of each"
+            f"kernel distances of {len(x)} and {fewest} images: give {KERNEL_LEAST_IMAGES} or more of each"
         )
     rng = np.random.default_rng(seed)
     both = np.concatenate([a, b])
     among_real, among_both, between = _kernel(x, x), _kernel(both, both), _kernel(x, both)
 
-    def differences(chosen_real: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`chosen` marks rows of `both` for the first model; the paired rows of the other half are the second's."""
-        other = np.roll(chosen, len(a), axis=1)
-        distances = [_mmd2(among_real, among_both, between, chosen_real, rows) for rows in (chosen, other)]
+    def differences(
+        of_real: NDArray[np.float64], of_first: NDArray[np.float64], of_second: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`of_first` and `of_second` mark the rows of `both` that are taken for each of the models."""
+        distances = [_mmd2(among_real, among_both, between, of_real, rows) for rows in (of_first, of_second)]
         return distances[0] - distances[1]
 
-    def side_by_side(of_first: NDArray[np.float64], of_second: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([of_first, of_second], axis=1)
+    def side_by_side(of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([of_a, of_b], axis=1)
 
-    everything = np.ones((1, len(a)))
-    found = float(differences(np.ones((1, len(x))), side_by_side(everything, 0 * everything))[0])
-    half = _halves(len(a), rng)
-    error = _Z * float(differences(_halves(len(x), rng), side_by_side(half, 0 * half)).std(ddof=1))
-    kept = rng.integers(0, 2, (samples, len(a))).astype(np.float64)
-    swapped = differences(np.ones((samples, len(x))), side_by_side(kept, 1 - kept))
+    first_rows = side_by_side(np.ones((1, len(a))), np.zeros((1, len(b))))
+    found = float(differences(np.ones((1, len(x))), first_rows, 1 - first_rows)[0])
+    half_a = _halves(len(a), rng)
+    half_b = half_a if paired else _halves(len(b), rng)
+    halves = side_by_side(half_a, 0 * half_b), side_by_side(0 * half_a, half_b)
+    error = _Z * float(differences(_halves(len(x), rng), *halves).std(ddof=1))
+    if paired:
+        kept = rng.integers(0, 2, (samples, len(a))).astype(np.float64)
+        chosen = side_by_side(kept, 1 - kept)
+    else:
+        chosen = rng.permuted(first_rows.repeat(samples, axis=0), axis=1)
+    permuted = differences(np.ones((samples, len(x))), chosen, 1 - chosen)
     slack = 1e-9 * float(np.abs(among_real).mean())
-    hits = int((np.abs(swapped) >= abs(found) - slack).sum())
+    hits = int((np.abs(permuted) >= abs(found) - slack).sum())
     return KernelComparison(found, found - error, found + error, (1 + hits) / (1 + samples))
 
 
@@ -243,6 +258,39 @@ def precision_recall(real: Features, generated: Features, *, neighbours: int = N
     return PrecisionRecall(
         precision=float((between <= radius_x[:, None]).any(axis=0).mean()),
         recall=float((between <= radius_y[None, :]).any(axis=1).mean()),
+    )
+
+
+@dataclass(frozen=True)
+class DensityCoverage:
+    """Density and coverage, see `density_coverage`."""
+
+    density: float
+    """How many real neighbourhoods a generated image is in, divided by k: 1 on average for two samples of one
+    distribution, and more if the generated images are where real ones are close together."""
+    coverage: float
+    """Fraction of real images that have a generated image in their neighbourhood: is the variety covered?"""
+
+
+def density_coverage(
+    real: Features, generated: Features, *, neighbours: int = COVERAGE_NEIGHBOURS
+) -> DensityCoverage:
+    """Return density and coverage, which single outliers change less than precision and recall.
+
+    The neighbourhood of a real image is the ball around it that reaches its k-th nearest other real image, with k =
+    `neighbours`. For two samples of one distribution and of one size, coverage is about 1 - 0.5ᵏ. It grows with the
+    number of generated images: compare only values of the same number of images. Naeem et al. 2020,
+    https://arxiv.org/abs/2002.09797
+
+    Raises UserError if there are no more real images than `neighbours`, and ValueError if the numbers of features
+    differ.
+    """
+    x, y = _checked(real, generated)
+    if len(x) <= neighbours:
+        raise UserError(f"density and coverage of {len(x)} real images: give more than {neighbours}")
+    inside = _distances(x, y) <= _neighbour_radius(x, neighbours)[:, None]
+    return DensityCoverage(
+        density=float(inside.sum(axis=0).mean() / neighbours), coverage=float(inside.any(axis=1).mean())
     )
 
 

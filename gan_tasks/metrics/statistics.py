@@ -1,11 +1,13 @@
 """Confidence intervals of means over images, and tests for the difference between two models. numpy only.
 
-The values of a metric are a sequence of floats, one per image. Values of two models belong to the same images in the
-same order.
+The values of a metric are a sequence of floats, one per image. In a paired test, values of two models belong to the
+same images in the same order.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +18,8 @@ Values: TypeAlias = Sequence[float] | NDArray[np.floating[Any]]
 EXACT_UP_TO = 16
 """Largest number of images for which the sign-flip test enumerates all 2ⁿ signs. With more images it draws a
 sample."""
+MOST_DIVISIONS = 2**EXACT_UP_TO
+"""Most divisions into two sets that the unpaired test enumerates. If there are more it draws a sample."""
 TIE = 1e-12
 """Relative difference up to which two sums count as equal, because the order of the summands changes the rounding."""
 
@@ -46,7 +50,7 @@ def interval_ends(low: float, high: float, digits: int) -> tuple[str, str] | Non
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of comparing two models on the same images."""
+    """Result of comparing two models."""
 
     difference: float
     """Mean of first − second, in the metric's unit."""
@@ -55,11 +59,11 @@ class Comparison:
     high: float
     """Upper end."""
     p: float
-    """p-value: probability that random signs give a mean at least as far from 0."""
+    """p-value: probability that random signs, or random divisions, give a mean at least as far from 0."""
     exact: bool
-    """Whether the p-value is exact: computed from all signs, not from a sample of them."""
+    """Whether the p-value is exact: computed from all signs or divisions, not from a sample of them."""
     images: int
-    """Number of images."""
+    """Number of images; of the smaller set if they are not the same for both."""
 
     def verdict(self, level: float = 0.05) -> str:
         """Return "first higher", "second higher", or "no difference" if p is not below `level`."""
@@ -95,17 +99,48 @@ def compare(first: Values, second: Values, *, seed: int = 0, samples: int = 10_0
     )
 
 
-def smallest_p(images: int, *, samples: int = 10_000) -> float:
-    """Return the smallest p-value that `compare` can give for this number of images.
+def compare_unpaired(first: Values, second: Values, *, seed: int = 0, samples: int = 10_000) -> Comparison:
+    """Test whether two models differ in a metric, from its values on different images, such as their own samples.
 
-    Of the 2ⁿ signs of n images, all + and all - are the farthest from 0. Five images cannot give a p below 0.05.
+    It is the two-sided permutation test of two sets: if the models are equally good, all values could as well be
+    divided between them in another way. The p-value is exact up to `MOST_DIVISIONS` ways, and otherwise (1 + hits)/(1
+    + samples) for random divisions drawn with `seed`. Good 2005, as for `compare`
+
+    Raises ValueError if one has no values, or a value is not finite.
     """
-    return 2 / 2**images if images <= EXACT_UP_TO else 1 / (1 + samples)
+    if min(len(first), len(second)) == 0:
+        raise ValueError("no values to compare: evaluate at least one image of each model")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("a value is not finite, such as the PSNR of equal images: leave these images out")
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    both, rng = np.concatenate([a, b]), np.random.default_rng(seed)
+    resampled = [rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean() for _ in range(1000)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    found = float(a.mean() - b.mean())
+    exact = comb(len(both), len(a)) <= MOST_DIVISIONS
+    if exact:
+        sums = np.array([both[list(chosen)].sum() for chosen in combinations(range(len(both)), len(a))])
+    else:
+        sums = np.array([rng.permutation(both)[: len(a)].sum() for _ in range(samples)])
+    differences = sums / len(a) - (both.sum() - sums) / len(b)
+    hits = int((np.abs(differences) >= abs(found) - TIE * np.abs(both).sum()).sum())
+    p = hits / len(sums) if exact else (1 + hits) / (1 + samples)
+    return Comparison(found, float(low), float(high), p, exact, min(len(a), len(b)))
 
 
-def images_for_significance(comparisons: int, level: float = 0.05) -> int:
+def smallest_p(images: int, *, paired: bool = True, samples: int = 10_000) -> float:
+    """Return the smallest p-value that `compare`, or `compare_unpaired`, can give for this number of images.
+
+    Of the 2ⁿ signs of n images, all + and all - are the farthest from 0. Five images cannot give a p below 0.05. Of
+    the divisions of 2n values into two sets, two are the farthest from 0.
+    """
+    ways = 2**images if paired else comb(2 * images, images)
+    return 2 / ways if ways <= MOST_DIVISIONS else 1 / (1 + samples)
+
+
+def images_for_significance(comparisons: int, level: float = 0.05, *, paired: bool = True) -> int:
     """Return the smallest number of images whose p-value can be below `level`, corrected for the comparisons."""
-    return next(images for images in range(1, 100) if comparisons * smallest_p(images) < level)
+    return next(images for images in range(1, 100) if comparisons * smallest_p(images, paired=paired) < level)
 
 
 def _exact_p(differences: NDArray[np.float64]) -> float:

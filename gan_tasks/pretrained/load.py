@@ -28,7 +28,7 @@ from gan_tasks.pretrained.super_resolution import (
     srvgg,
     swinir,
 )
-from gan_tasks.pretrained.synthesis import dcgan, pggan, r3gan
+from gan_tasks.pretrained.synthesis import dcgan, pggan, r3gan, rosinality, stylegan2, stylegan3
 from gan_tasks.pretrained.translation import cut, jy, pix2pixhd, vintagify
 
 __all__ = ["ARCHITECTURES", "Pretrained", "Usage", "load_network", "load_pretrained", "read_state_dict"]
@@ -67,6 +67,11 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     dcgan.DISCRIMINATOR,
     pggan.GENERATOR,
     pggan.DISCRIMINATOR,
+    stylegan2.GENERATOR,
+    stylegan2.DISCRIMINATOR,
+    rosinality.GENERATOR,
+    rosinality.DISCRIMINATOR,
+    stylegan3.GENERATOR,
     r3gan.GENERATOR,
     r3gan.DISCRIMINATOR,
 )

@@ -1,4 +1,4 @@
-"""Grids of images with column titles: the samples of a run and its before/after image."""
+"""Grids of images: with column titles, such as the samples of a run, and sheets of images of one kind."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +60,18 @@ def save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]], column_ti
     path.parent.mkdir(exist_ok=True)
     with replaced(path) as temporary:
         Image.fromarray(grid(rows, column_titles)).save(temporary, format="PNG")
+
+
+def sheet(images: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Arrange images of one kind row by row, without titles; places left over in the last row are white.
+
+    Images and result are as for `grid`. Raises ValueError as `grid` does.
+    """
+    columns = min(columns, len(images)) or 1
+    blank = [np.full_like(image, 255) for image in images[:1]]
+    filled = [*images, *blank * (-len(images) % columns)]
+    rows = [filled[start : start + columns] for start in range(0, len(filled), columns)]
+    return grid(rows, [""] * columns)[TITLE_HEIGHT_PX - GAP_PX :]
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> Image.Image:

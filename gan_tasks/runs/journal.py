@@ -4,8 +4,9 @@ A line of numbers:  {"step": 200, "images": 3200, "time": 1730000000.0, "g/l1": 
 A line of an event: {"step": 200, "images": 3200, "time": 1730000000.0, "event": "resumed", …details}
 
 Keys are `group/name`: `d/*` and `g/*` are weighted losses, `lr/*` learning rates, `grad/*` gradient norms,
-`val/*` metrics of held-out images, `speed/*` rates. `outputs/*`, `colour/*` and `contrast/*` are logged with each
-sample grid; some grids are drawn by time, so that these lines differ between two runs that are otherwise equal.
+`val/*` metrics of held-out images, `speed/*` rates. `outputs/*`, `samples/*` (of generators of noise → image),
+`colour/*` and `contrast/*` are logged with each sample grid; some grids are drawn by time, so that these lines differ
+between two runs that are otherwise equal.
 """
 
 import contextlib

@@ -29,6 +29,7 @@ from gan_tasks.training.runtime import Runtime
 from gan_tasks.training.stopping.signals import StopSignals
 
 SAMPLES = 4  # rows of a sample grid
+GENERATED = 16  # images of a generator of noise → image whose diversity is logged
 MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
 REAL_IMAGES = 16  # whose colours are those of the real images, for a task without targets
 
@@ -46,6 +47,12 @@ class Samples:
     def __init__(self, task: Task[Any, Any], data: Data) -> None:
         self.task, self.data = task, data
 
+    @cached_property
+    def generates(self) -> bool:
+        """Whether the task makes images of noise."""
+        spec = self.task.spec()
+        return spec.use == "generate" and spec.image is None
+
     def save(
         self, path: Path, generators: nn.ModuleDict, runtime: Runtime, signals: StopSignals
     ) -> dict[str, float] | None:
@@ -54,7 +61,8 @@ class Samples:
         These are the diversity of the outputs, relative to that of the targets (1 = equal), and their colours beside
         those of the targets, over the masked pixels if there is a mask. Draws no random numbers that training uses.
         """
-        task, rows = self.task, range(min(SAMPLES, len(self.data)))
+        task, rows = self.task, range(min(GENERATED if self.generates else SAMPLES, len(self.data)))
+        of_grid = {number * len(rows) // SAMPLES for number in range(SAMPLES)}
         shown, pooled, colours = [], [], []
         # Eager, because torch.compile would compile the training step for other sizes after it has seen these.
         with task.evaluating(generators), runtime.autocast(), torch.compiler.set_stance("force_eager"):
@@ -62,7 +70,8 @@ class Samples:
                 if signals:
                     return None
                 batch, output, target = translate(task, self.data, row * len(self.data) // len(rows), runtime)
-                shown.append(task.shown_images(batch, output))
+                if row in of_grid:
+                    shown.append(task.shown_images(batch, output))
                 images, mask = (output.float().cpu(), target.float().cpu()), self.mask_of(batch)
                 pooled.append([functional.adaptive_avg_pool2d(image, 64) for image in images])
                 colours.append([means_and_deviations(image, mask) for image in images])
@@ -70,7 +79,8 @@ class Samples:
         save_grid(path, grid, list(shown[0]))
         outputs, targets = (torch.cat(images).numpy() for images in zip(*pooled, strict=True))
         made, real = (np.stack(images) for images in zip(*colours, strict=True))
-        return {"outputs/diversity": diversity(outputs, targets)} | self.colour_values(made, real)
+        key = "samples/diversity" if self.generates else "outputs/diversity"
+        return {key: diversity(outputs, targets)} | self.colour_values(made, real)
 
     def mask_of(self, batch: Any) -> Tensor | None:
         """Return the mask of a batch, 1×1×H×W; None for a task without masks."""

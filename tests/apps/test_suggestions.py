@@ -55,7 +55,7 @@ def test_inspect_suggests_commands_that_run(task: str, pairs: Path, capsys: pyte
     commands = suggested(capsys.readouterr().out)
     spec = load(run).spec
     names = [command[0] for command in commands]
-    expected = {"serve", "evaluate", "export"} | ({"apply"} if spec.use != "generate" else set())
+    expected = {"serve", "evaluate", "export"} | {"generate" if spec.use == "generate" else "apply"}
     assert set(names) == expected and len(names) == len(set(names))
     if spec.use == "inpaint":
         assert "--mask" in commands[0]

@@ -7,6 +7,7 @@ BasicSR, `state_dict` with `generator.…` and `discriminator.…` of Lightning 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -51,6 +52,10 @@ PREFIXES = ("module.", "netG.")
 """Prefixes that are removed if all keys have them."""
 VARIANT_MARKER = "pro"
 """An entry beside the weights of Real-CUGAN that marks a variant of the network, with any value: not a weight."""
+MEAN_STYLE = "latent_avg"
+"""The mean style that programs for StyleGAN2 save beside the generator's weights."""
+MARKERS = (VARIANT_MARKER, MEAN_STYLE)
+"""Entries beside the weights that belong to each part of them."""
 EXPECTED = f"a dict of tensors (a network's state_dict), bare or under a name such as {', '.join(WRAPPERS)}"
 
 
@@ -87,7 +92,7 @@ def split_by_prefix(state: StateDict) -> Iterator[StateDict]:
     A marker beside them is in each part, because it may say what that part is.
     There are none if there are more than MAX_PARTS: then the words number something else than networks.
     """
-    marker = {key: tensor for key, tensor in state.tensors.items() if key == VARIANT_MARKER}
+    marker = {key: tensor for key, tensor in state.tensors.items() if key in MARKERS}
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.tensors.items():
         prefix, _, rest = key.partition(".")
@@ -124,11 +129,12 @@ def several(names: list[str]) -> str:
 
 
 def _walk(
-    content: Any, name: str, depth: int, *, seen: set[int]
+    content: Any, name: str, depth: int, *, seen: set[int], beside: Mapping[str, Tensor] = MappingProxyType({})
 ) -> Iterator[tuple[str, dict[str, Tensor] | list[Tensor]]]:
     """Yield the dicts of tensors with their place in the file, and the lists of averages that torch_ema saves.
 
     seen: identities of the dicts that were found so far; one that stands in several places is taken once.
+    beside: markers around the dict that belong to each state dict in it.
     """
     if name.rpartition(".")[2] == UNNAMED_AVERAGES and isinstance(content, list):
         if all(isinstance(value, Tensor) for value in content):
@@ -144,11 +150,13 @@ def _walk(
         entries[VARIANT_MARKER] = torch.empty(0)
     if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries.items()):
         check_names(entries)
-        yield name, {key: value.detach() for key, value in entries.items()}
+        yield name, {key: value.detach() for key, value in {**beside, **entries}.items()}
     elif depth:
+        mean_style = entries.get(MEAN_STYLE)
+        beside = {MEAN_STYLE: mean_style} if isinstance(mean_style, Tensor) else beside
         for key, value in entries.items():
             if isinstance(key, str):
-                yield from _walk(value, _join(name, key), depth - 1, seen=seen)
+                yield from _walk(value, _join(name, key), depth - 1, seen=seen, beside=beside)
 
 
 def _named_by_order(averages: list[Tensor], found: list[StateDict]) -> dict[str, Tensor]:
@@ -190,7 +198,7 @@ def _cleaned(name: str, tensors: dict[str, Tensor], is_averaged: bool = False) -
     for module in WRAPPING_MODULES:
         tensors = {key.replace(module, ""): tensor for key, tensor in tensors.items()}
     for prefix in PREFIXES * MAX_DEPTH:
-        if all(key.startswith(prefix) for key in tensors if key != VARIANT_MARKER):
+        if all(key.startswith(prefix) for key in tensors if key not in MARKERS):
             tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     return StateDict(name, tensors, is_averaged and not NOT_AVERAGED.search(name))
 

@@ -19,21 +19,20 @@ from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.networks.synthesis.r3gan import Level, R3GANDiscriminator, r3gan_generator
 from gan_tasks.networks.synthesis.resampling import BILINEAR_TAPS, fir_filter
 from gan_tasks.pretrained.conversion import (
-    MAX_CHANNELS,
     Architecture,
     State,
     Usage,
     assemble,
     checked_count,
     conv_channels,
-    describe,
     rename_modules,
 )
+from gan_tasks.pretrained.synthesis.stylegan2 import linear_sizes
 from gan_tasks.pretrained.synthesis.usage import LabelledLogits, synthesis_usage
 
 WRAPPER = "Model."
 """Prefix of all names in networks with classes."""
-EMBEDDING = "EmbeddingLayer.weight"
+EMBEDDING = "EmbeddingLayer"
 LAYER = re.compile(r"MainLayers\.(\d{1,3})\.Layers\.(\d{1,3})\..+")
 BLOCK = re.compile(r"MainLayers\.\d+\.Layers\.\d+\.LinearLayer2\.Layer\.weight")
 FILTER = re.compile(r"MainLayers\.\d+\.Layers\.\d+\.Resampler\.Kernel")
@@ -92,14 +91,6 @@ def find_expansion(state: State, first_block: int) -> int:
     return inner // width
 
 
-def matrix_shape(state: State, key: str) -> tuple[int, int]:
-    """Return (outputs, inputs) of the weight of a linear layer. Raises UserError if it is none."""
-    weight = state.get(key)
-    if weight is None or weight.ndim != 2 or not weight.numel() or max(weight.shape) > MAX_CHANNELS:
-        raise UserError(f"{key} is {describe(weight)}, expected the weight of a linear layer")
-    return weight.shape[0], weight.shape[1]
-
-
 def block_names(ours: str, theirs: str) -> dict[str, str]:
     """Return our names → published names of a residual block, whose biases belong to its activations."""
     names = {}
@@ -113,7 +104,7 @@ def generator_names(levels: Sequence[Level]) -> dict[str, str]:
     """Return our names → published names."""
     basis = "MainLayers.0.Layers.0"
     names = {
-        "mapping.embedding": "EmbeddingLayer",
+        "mapping.embedding": EMBEDDING,
         "base.basis": f"{basis}.Basis",
         "base.linear": f"{basis}.LinearLayer",
         "to_rgb.0.conv": "AggregationLayer.Layer",
@@ -132,7 +123,7 @@ def discriminator_names(levels: Sequence[Level]) -> dict[str, str]:
         "from_image": "ExtractionLayer.Layer",
         "basis": f"{last}.Basis",
         "linear": f"{last}.LinearLayer",
-        "embedding": "EmbeddingLayer",
+        "embedding": EMBEDDING,
     }
     for number, level in enumerate(levels):
         for block in range(level.blocks):
@@ -146,8 +137,8 @@ def discriminator_names(levels: Sequence[Level]) -> dict[str, str]:
 def build_generator(state: State) -> SynthesisGenerator:
     state = without_filters(unwrapped(state))
     levels = find_levels(state, first_block=1)
-    embedding, classes = matrix_shape(state, EMBEDDING) if EMBEDDING in state else (0, 0)
-    _, inputs = matrix_shape(state, "MainLayers.0.Layers.0.LinearLayer.weight")
+    embedding, classes = linear_sizes(state, EMBEDDING) if f"{EMBEDDING}.weight" in state else (0, 0)
+    _, inputs = linear_sizes(state, "MainLayers.0.Layers.0.LinearLayer")
     if inputs <= embedding:
         raise UserError(f"its first layer takes {inputs} numbers: expected a latent and an embedding of {embedding}")
     channels, _ = conv_channels(state, "AggregationLayer.Layer")
@@ -168,7 +159,7 @@ def build_generator(state: State) -> SynthesisGenerator:
 def build_discriminator(state: State) -> nn.Module:
     state = without_filters(unwrapped(state))
     levels = find_levels(state, first_block=0)
-    embedding, classes = matrix_shape(state, EMBEDDING) if EMBEDDING in state else (0, 0)
+    embedding, classes = linear_sizes(state, EMBEDDING) if f"{EMBEDDING}.weight" in state else (0, 0)
     _, channels = conv_channels(state, "ExtractionLayer.Layer")
 
     def make() -> R3GANDiscriminator:

@@ -29,7 +29,7 @@ def synthesis_spec(generator: SynthesisGenerator) -> ModelSpec:
 
 
 class LabelledLogits(nn.Module):
-    """A discriminator that returns its logits only, N×1×h×w, of images N×C×H×W and labels N×classes, if it has any."""
+    """A discriminator that returns its logits only: images N×C×H×W, and labels N×classes if it has any, → N×1×h×w."""
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()

@@ -9,10 +9,14 @@ import numpy as np
 
 from gan_tasks.datasets.errors import counted
 from gan_tasks.metrics.colour import ColourShift, shift_sentence
+from gan_tasks.metrics.distribution import COLLAPSED_DIVERSITY
 from gan_tasks.runs.journal import series
 
 FEWEST_POINTS = 10  # with fewer points, a fifth of a curve has only one or two
 FEWEST_EVALUATIONS = 5  # for curves with few points, such as metrics of held-out images
+
+FALLEN_DIVERSITY, FALLEN_GRADIENT = 0.6, 0.1
+"""Shares of their largest values to which a diversity, or the generator's gradient norm, must fall for a finding."""
 
 COLOUR_SHIFT = re.compile("colour/(.+)_shift")
 
@@ -87,9 +91,17 @@ def _discriminator(journal: Journal) -> Iterator[Finding]:
         f"At the end the discriminator classified {real:.0%} of real and {fake:.0%} of generated images correctly"
     )
     if min(real, fake) > 0.95:
+        gradients = _fifths(journal, "grad/g")
+        starves = gradients is not None and gradients[-1] < FALLEN_GRADIENT * max(gradients)
+        effect = (
+            f"and the generator's gradient norm has fallen from {max(gradients):.3g} to {gradients[-1]:.3g}: it "
+            "hardly learns any more"
+            if gradients is not None and starves
+            else "so that the generator learns little from it"
+        )
         yield Finding(
             "warning",
-            f"{observed}. It is too strong, so that the generator learns little from it. Lower the discriminator's "
+            f"{observed}. It is too strong, {effect}. Lower the discriminator's "
             "learning rate, regularise it (R1, augmentation), or collect more images.",
         )
     elif min(real, fake) < 0.2:
@@ -142,12 +154,37 @@ def _gradients(journal: Journal) -> Iterator[Finding]:
 
 def _diversity(journal: Journal) -> Iterator[Finding]:
     fifths = _fifths(journal, "outputs/diversity", fewest=FEWEST_EVALUATIONS)
-    if fifths is not None and fifths[-1] < 0.3:
+    if fifths is not None and fifths[-1] < COLLAPSED_DIVERSITY:
         yield Finding(
             "warning",
             f"At the end the outputs were only {fifths[-1]:.0%} as varied as the targets. They look alike for "
             "different inputs (mode collapse). Use an earlier checkpoint, and raise the weight of the reconstruction "
             "loss or lower the learning rates.",
+        )
+
+
+def _collapse(journal: Journal) -> Iterator[Finding]:
+    """Find the mode collapse of a generator of noise → image: its samples are alike, or become alike."""
+    fifths = _fifths(journal, "samples/diversity", fewest=FEWEST_EVALUATIONS)
+    if fifths is None:
+        return
+    last, before = fifths[-1], max(fifths[1:-1])  # the first are of the untrained network
+    remedies = (
+        "Use an earlier checkpoint. Train again with a stronger regularisation of the discriminator (`--r1`), with "
+        "adaptive augmentation if there are few images (`--d-augment`, `--d-augment-adaptive`), or with a lower "
+        "learning rate of the discriminator (`--lr-d`)."
+    )
+    if last < COLLAPSED_DIVERSITY:
+        yield Finding(
+            "warning",
+            f"At the end the samples were only {last:.0%} as varied as real images: the generator makes nearly the "
+            f"same image of every latent (mode collapse). {remedies}",
+        )
+    elif last < FALLEN_DIVERSITY * before:
+        yield Finding(
+            "warning",
+            f"The diversity of the samples, relative to that of real images, has fallen from {before:.0%} to "
+            f"{last:.0%}: the generator makes fewer and fewer different images (mode collapse). {remedies}",
         )
 
 
@@ -225,6 +262,7 @@ CHECKS: tuple[Callable[[Journal], Iterator[Finding]], ...] = (
     _adversarial_loss,
     _gradients,
     _diversity,
+    _collapse,
     _skipped_steps,
     _over_fitting,
 )

@@ -288,6 +288,7 @@ def chart_list(journal: Sequence[Mapping[str, Any]]) -> list[Chart]:
         ),
         *(_metric_chart(journal, metric) for metric in METRICS),
         Chart("Diversity of the outputs", "1 = that of the targets", [_line(journal, "outputs/diversity")]),
+        Chart("Diversity of the samples", "1 = that of real images", [_line(journal, "samples/diversity")]),
         Chart(
             "Colours of the outputs",
             "mean minus that of the targets, levels of 255",

@@ -89,7 +89,7 @@ def test_the_help_of_a_task_shows_no_code(task: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("config", OUR_OPTIONS, ids=lambda config: config.__name__)
 def test_every_option_is_explained_in_plain_sentences(config: type) -> None:
-    nested = {"options", "mask_options", "mask_files", "style_files"}
+    nested = {"options", "mask_options", "mask_files", "style_files", "drawing", "inversion", "running"}
     documented = field_docstrings(config)
     for field in fields(config):
         if field.name in nested:

@@ -22,7 +22,14 @@ from gan_tasks.export.evaluation.galleries import draw_galleries
 from gan_tasks.export.evaluation.model_tasks import open_model, task_of
 from gan_tasks.export.evaluation.options import EvaluationOptions
 from gan_tasks.export.evaluation.report import report
-from gan_tasks.export.evaluation.result import PairedTest, Subject, table_of_images, to_json, write_csv, write_json
+from gan_tasks.export.evaluation.result import (
+    SignificanceTest,
+    Subject,
+    table_of_images,
+    to_json,
+    write_csv,
+    write_json,
+)
 from gan_tasks.export.evaluation.samples import run_models
 from gan_tasks.export.evaluation.significance import best_of, pairwise_tests, verdict
 from gan_tasks.export.models.base import FloatImages, Model
@@ -150,8 +157,8 @@ def test_images_without_a_value_are_left_out() -> None:
 
 
 def test_the_best_of_several_is_better_than_each_other() -> None:
-    def test(first: str, second: str, difference: float, p: float) -> PairedTest:
-        return PairedTest("psnr", first, second, difference, 0, 0, p, 9)
+    def test(first: str, second: str, difference: float, p: float) -> SignificanceTest:
+        return SignificanceTest("psnr", first, second, difference, 0, 0, p, 9)
 
     assert best_of([test("a", "b", 1, 0.01), test("a", "c", 1, 0.01), test("b", "c", 1, 0.9)]) == "a"
     assert best_of([test("a", "b", 1, 0.01), test("a", "c", 1, 0.2), test("b", "c", 1, 0.9)]) is None

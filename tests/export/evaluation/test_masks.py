@@ -27,7 +27,7 @@ from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio
 from gan_tasks.export.evaluation.masks import with_masks
 from gan_tasks.export.evaluation.options import EvaluationOptions, MaskOptions
 from gan_tasks.export.evaluation.report import report
-from gan_tasks.export.evaluation.result import Evaluation, PairedTest, Subject
+from gan_tasks.export.evaluation.result import Evaluation, SignificanceTest, Subject
 from gan_tasks.export.evaluation.samples import run_models
 from gan_tasks.export.evaluation.significance import verdict
 from gan_tasks.metrics.baselines import fill_harmonic
@@ -152,7 +152,7 @@ def test_classical_baselines_are_compared_as_sets(photos: Path, masks: Path) -> 
 
 def test_the_verdict_names_the_kernel_distance_only_if_all_baselines_are_worse(found: Evaluation) -> None:
     name = found.models[0].name
-    beaten = [PairedTest("kernel_distance", name, second, -1, -2, -0.5, 0.01, 6) for second in ("a", "b")]
+    beaten = [SignificanceTest("kernel_distance", name, second, -1, -2, -0.5, 0.01, 6) for second in ("a", "b")]
     assert "By kernel distance significantly nearer" in verdict(replace(found, tests=(*found.tests, *beaten)))
     for p, difference in ((0.3, -1.0), (0.01, 1.0)):
         other = replace(beaten[1], p=p, difference=difference)

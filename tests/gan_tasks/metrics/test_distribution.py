@@ -13,6 +13,8 @@ from scipy.spatial.distance import cdist
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.metrics.distribution import (
+    compare_kernel_distances,
+    density_coverage,
     diversity,
     frechet_distance,
     kernel_distance,
@@ -225,3 +227,55 @@ def test_diversity_of_collapsed_equal_and_halved_outputs():
     assert diversity(references.reshape(6, -1), references) == pytest.approx(1)
     assert diversity(references / 2, references) == pytest.approx(0.5)
     assert math.isnan(diversity(references[:1], references))
+
+
+# --- density and coverage
+
+
+def density_coverage_by_definition(x: np.ndarray, y: np.ndarray, k: int) -> tuple[float, float]:
+    """Return equations 3 and 4 of Naeem et al. 2020, image by image."""
+    radius = [sorted(float(np.linalg.norm(a - b)) for j, b in enumerate(x) if j != i)[k - 1] for i, a in enumerate(x)]
+    inside = [[float(np.linalg.norm(a - b)) <= r for b in y] for a, r in zip(x, radius, strict=True)]
+    return sum(map(sum, inside)) / (k * len(y)), sum(map(any, inside)) / len(x)
+
+
+@pytest.mark.parametrize(("count", "others", "k"), [(12, 12, 5), (20, 9, 3), (6, 14, 5)])
+def test_density_and_coverage_equal_their_definitions(count, others, k):
+    x, y = normal(0, count).astype(float), normal(1, others, mean=0.3).astype(float)
+    found = density_coverage(x, y, neighbours=k)
+    assert (found.density, found.coverage) == pytest.approx(density_coverage_by_definition(x, y, k))
+
+
+def test_density_and_coverage_of_known_sets():
+    x = normal(0, 400)
+    one = density_coverage(x, normal(1, 400))
+    assert one.density == pytest.approx(1, abs=0.1) and one.coverage == pytest.approx(1 - 0.5**5, abs=0.04)
+    same = density_coverage(x, x)
+    assert same.coverage == 1 and same.density > 1  # each image is in its own neighbourhood, too
+    apart = density_coverage(x, x + 100)
+    assert (apart.density, apart.coverage) == (0, 0)
+    collapsed = density_coverage(x, x[:1].repeat(400, axis=0))
+    assert collapsed.density > 0 and collapsed.coverage < 0.1
+    with pytest.raises(UserError, match="density and coverage of 5 real images: give more than 5"):
+        density_coverage(x[:5], x)
+
+
+# --- comparison of two generators, whose samples are not paired
+
+
+def test_samples_of_two_generators_are_compared_as_sets_of_their_own():
+    real, near, far = normal(0, 60), normal(1, 40, mean=0.1), normal(2, 50, mean=0.9)
+    found = compare_kernel_distances(real, near, far, paired=False, samples=300)
+    expected = kernel_distance(real, near).value - kernel_distance(real, far).value
+    assert found.difference == pytest.approx(expected, rel=1e-9) and found.low < found.difference < found.high < 0
+    assert found.p == pytest.approx(1 / 301)
+    with pytest.raises(ValueError, match="40 outputs against 50"):
+        compare_kernel_distances(real, near, far)
+
+
+def test_two_generators_of_one_distribution_rarely_differ():
+    p_values = []
+    for draw in range(60):
+        sets = (normal(3 * draw + number, count) for number, count in enumerate((30, 20, 20)))
+        p_values.append(compare_kernel_distances(*sets, paired=False, samples=99).p)
+    assert np.mean(np.array(p_values) < 0.05) < 0.15 and 0.35 < np.mean(p_values) < 0.65

@@ -1,5 +1,6 @@
 """Intervals and comparisons against scipy, and their results in simple cases."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,7 +9,14 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_tasks.metrics.statistics import bootstrap_interval, compare, holm
+from gan_tasks.metrics.statistics import (
+    bootstrap_interval,
+    compare,
+    compare_unpaired,
+    holm,
+    images_for_significance,
+    smallest_p,
+)
 
 
 def test_bootstrap_agrees_with_scipys_percentile_interval():
@@ -114,3 +122,30 @@ def test_holm_rejects_the_same_as_its_published_procedure(values):
         rejected.add(str(index))
     corrected = holm({str(index): value for index, value in enumerate(values)})
     assert {name for name, value in corrected.items() if value < level} == rejected
+
+
+# --- values on different images
+
+
+@pytest.mark.parametrize(("first", "second"), [(4, 4), (7, 8), (9, 14)])
+def test_p_of_two_sets_equals_that_of_scipys_permutation_test(first, second):
+    rng = np.random.default_rng(first)
+    a, b = rng.normal(0.8, 1, first), rng.normal(0, 1, second)
+
+    def difference(x, y, axis):
+        return x.mean(axis=axis) - y.mean(axis=axis)
+
+    test = functools.partial(scipy.stats.permutation_test, (a, b), difference, vectorized=True)
+    found = compare_unpaired(a, b)
+    assert found.exact == (first < 9) and found.images == first and found.low < found.difference < found.high
+    if found.exact:  # scipy doubles the smaller tail, here both tails are counted
+        tails = [test(n_resamples=np.inf, alternative=side).pvalue for side in ("less", "greater")]
+        assert min(tails) <= found.p <= 2 * min(tails) + 1e-9
+    assert found.p == pytest.approx(test(n_resamples=2000).pvalue, abs=0.05)
+    with pytest.raises(ValueError, match="no values"):
+        compare_unpaired(a, [])
+
+
+def test_few_values_of_two_sets_can_differ_significantly_from_four_on():
+    assert compare_unpaired([1.0, 2, 3, 4], [5.0, 6, 7, 8]).p == pytest.approx(smallest_p(4, paired=False)) == 2 / 70
+    assert images_for_significance(1, paired=False) == 4

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_tasks.runs.image_grid import GAP_PX, TITLE_HEIGHT_PX, grid, save_grid
+from gan_tasks.runs.image_grid import GAP_PX, TITLE_HEIGHT_PX, grid, save_grid, sheet
 
 RED, GREEN, BLUE = (200, 10, 10), (10, 200, 10), (10, 10, 200)
 
@@ -117,3 +117,12 @@ def test_a_grid_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mon
         save_grid(path, [[plain(RED)]], ["source"])
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_sheet_has_images_row_by_row_and_white_places() -> None:
+    made = sheet([plain(RED), plain(GREEN), plain(BLUE)], columns=2)
+    assert made.shape == (2 * (160 + GAP_PX) + GAP_PX, 2 * (160 + GAP_PX) + GAP_PX, 3)
+    for row, column, expected in ((0, 0, RED), (0, 1, GREEN), (1, 0, BLUE), (1, 1, (255, 255, 255))):
+        top, left = GAP_PX + row * (160 + GAP_PX), GAP_PX + column * (160 + GAP_PX)
+        np.testing.assert_array_equal(made[top : top + 160, left : left + 160], plain(expected))
+    assert sheet([plain(RED)], columns=8).shape == (160 + 2 * GAP_PX, 160 + 2 * GAP_PX, 3)

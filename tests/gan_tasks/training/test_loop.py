@@ -343,10 +343,11 @@ def test_patience_ends_a_run_without_improvement(tmp_path: Path, pause: bool) ->
     assert newest(path).name == f"step-{len(held_out):08d}"
 
 
-def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cyclegan", "noise-to-image"])
+def test_the_kernel_distance_selects_the_best_checkpoint_without_pairs(name: str, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", val=4)
     config = replace(CONFIG, max_steps=2, evaluate_every_steps=1, best_by="kernel-distance")
-    path = train(tiny_task("cyclegan"), data=data, out=tmp_path / "run", config=config)
+    path = train(tiny_task(name), data=data, out=tmp_path / "run", config=config)
     values = [line for line in read_journal(path / "journal.jsonl") if "val/kernel_distance" in line]
     assert len(values) == 2 and "val/l1" not in values[0]
     assert RunFolder(path).best is not None
@@ -526,7 +527,8 @@ def test_two_processes_equal_one_with_twice_the_batch_size(two_ranks: Path, name
         assert float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(ours)) <= 1e-12, networks
     for key in (key for key in one if key.startswith("adaptive/")):
         torch.testing.assert_close(one[key], two[key], rtol=1e-6, atol=1e-6)
-        assert one[key][0] not in (0, 0.5) and one[key][2] == 2
+        if key == "adaptive/d":  # that of the augmentation, which changed
+            assert one[key][0] not in (0, 0.5) and one[key][2] == 2
 
 
 def test_the_ema_depends_on_the_number_of_images(pairs: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_preview_option_trains_nothing(
         main(["train", name, *folders, *TINY[name], "--device", "cpu"])
     assert exited.value.code == 0
     printed = capsys.readouterr().err
-    fields = {"inpainting": 3, "noise-to-image": 1}.get(name, 2)
+    fields = {"inpainting": 3, "noise-to-image": 1, "synthesis": 1}.get(name, 2)
     assert (
         f"{fields * 16} images in" in printed
         and "nothing was trained" in printed

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import built, tiny_task
+from tiny import built, tiny_task, write_pairs
 
+from gan_tasks.datasets.images import read
 from gan_tasks.runs.reports.diagnosis import diagnose
 from gan_tasks.training.data import open_data
 from gan_tasks.training.runtime import start_runtime
@@ -77,3 +78,19 @@ def test_what_a_killed_process_left_of_a_grid_is_deleted(tmp_path: Path) -> None
         path.write_bytes(b"")
     thin_samples(tmp_path, 0)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("collapsed", [True, False])
+def test_the_samples_of_a_generator_are_shown_and_their_diversity_is_logged(collapsed: bool, tmp_path: Path) -> None:
+    """Outputs of noise, or the same image for every latent, beside photos."""
+    images = write_pairs(tmp_path / "data", train=2, test=10)
+    task, data = open_data(tiny_task("noise-to-image"), images, 0, quiet=True)
+    task = built(task)
+    same = torch.rand(1, 3, 32, 32)
+    task.infer = lambda *_: same if collapsed else torch.rand(1, 3, 32, 32) * 4 - 2
+    with start_runtime("cpu", "fp32") as runtime:
+        path = tmp_path / "step-00000001.png"
+        values = Samples(task, data.shown).save(path, task.generators, runtime, StopSignals())
+    assert values is not None and "outputs/diversity" not in values
+    assert values["samples/diversity"] == 0 if collapsed else values["samples/diversity"] > 0.5
+    assert read(path).pixels.shape[0] == 28 + 4 * 134  # a title, and rows of four of the samples

@@ -34,10 +34,10 @@ class Directions(Checked, Command):
     method: Literal["factorisation", "components", "boundary"] = "factorisation"
     """How directions are found."""
     count: Annotated[int, Range(1, 512)] = 10
-    """The number of directions; a boundary is one."""
+    """The number of directions. A boundary is always one."""
     layers: str = ""
-    """The layers whose style weights are factorised, and that the directions change, such as 0-3; the first layer is
-    0, and coarse layers come first. The default is all layers."""
+    """The layers whose style weights are factorised, and that the directions change, such as 0-3. They are numbered
+    from 0, coarse to fine. The default is all layers."""
     without: str = ""
     """For a boundary: examples without the property, as seeds and files such as 0-9,face.npz, or a folder of
     `gan-tasks invert`."""

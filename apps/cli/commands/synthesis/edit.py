@@ -26,14 +26,14 @@ class Edit(Checked, Command):
     output: Positional[Path]
     """The image file to write. Several amounts give one image file, in which all results stand in a row."""
     direction: str
-    """The direction, such as directions.npz#2; the first is 0."""
+    """The direction, such as directions.npz#2. The first is 0, which is the default."""
     seed: str = "0"
-    """The seed of the image; or a file of `gan-tasks invert`, or a generated image."""
+    """The seed of the image, or a file of `gan-tasks invert`, or a generated image."""
     amount: tuple[Annotated[float, Range(-1000, 1000)], ...] = (2.0,)
-    """How far to go, in standard deviations of the styles along the direction; negative is the other way."""
+    """How far to go, in standard deviations of the styles along the direction. Negative is the other way."""
     layers: str = ""
-    """The layers to change, such as 0-3; the first layer is 0, and coarse layers come first. The default is those
-    that the direction was found for."""
+    """The layers to change, such as 0-3. They are numbered from 0, coarse to fine. The default is those that the
+    direction was found for."""
     drawing: Drawing = Drawing()
     overwrite: bool = False
     """Replace a file that another program made."""

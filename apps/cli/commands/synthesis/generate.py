@@ -24,7 +24,7 @@ class Generate(Command):
     """The model: a run folder, one of its checkpoints, a public checkpoint, or an .onnx file, which needs no
     torch."""
     output: Positional[Path]
-    """The folder to write seed0000.png and so on to; or an image file, for one seed or with --grid. Images that the
+    """The folder to write seed0000.png and so on to, or an image file, for one seed or with --grid. Images that the
     same model has made already are kept."""
     seeds: str = "0-15"
     """The seeds, such as 0-63,70. Files of `gan-tasks invert` and images of `gan-tasks generate` are taken too, such

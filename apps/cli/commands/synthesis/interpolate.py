@@ -30,8 +30,8 @@ class Interpolate(Checked, Command):
     loop: bool = False
     """Go back from the last seed to the first, so that the video can be repeated."""
     space: Literal["auto", "w", "z"] = "auto"
-    """w walks straight through the styles, and z along the sphere of the latents. auto is w for a model with a
-    mapping network, as StyleGAN has it, and z for other models and .onnx files."""
+    """The space of the walk: w goes straight through the styles, and z along the sphere of the latents. auto is w for
+    a model with a mapping network, as StyleGAN has it, and z for other models and .onnx files."""
     fps: Annotated[int, Range(1, 240)] = 24
     """Images of a video per second."""
     drawing: Drawing = Drawing()

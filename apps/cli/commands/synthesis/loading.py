@@ -20,7 +20,7 @@ class Drawing(Checked):
     """How the images of seeds are drawn."""
 
     truncation: Fraction = 1.0
-    """How far styles may be from their mean. Below 1 there is less variety and usually a better image; 0 is the mean
+    """How far styles may be from their mean. Below 1 there is less variety and usually a better image. 0 is the mean
     image."""
     class_: str = ""
     """The class, by its name or its number, for a conditional model."""

@@ -58,7 +58,7 @@ class Inversion:
         """Return target, result and difference with their titles, as `runs.image_grid.grid` takes them."""
         difference = np.abs(self.target.astype(int) - self.pixels) * DIFFERENCE_GAIN
         row = [self.target, self.pixels, np.clip(difference, 0, 255).astype(np.uint8)]
-        return [row], ["target", f"result, {self.psnr:.1f} dB", f"difference × {DIFFERENCE_GAIN}"]
+        return [row], ["target", f"result, {self.psnr:.1f} dB", f"{DIFFERENCE_GAIN} times the difference"]
 
 
 def invert(
@@ -112,7 +112,7 @@ def invert(
     for step in range(config.steps + 1):
         with torch.enable_grad():
             tried = styles()
-            images = space.render(tried)
+            images = as_shown(space.render(tried), target)
             losses = losses_of(images) + config.regularisation * unusual(offsets, space.has_mapping)
             total = losses.sum()
         nearest = int(losses.argmin())
@@ -156,6 +156,15 @@ def rate(step: int, steps: int) -> float:
 
 
 # What is minimised.
+
+
+def as_shown(images: Tensor, target: Tensor) -> Tensor:
+    """Return images N×C×H×W in which values beyond [-1, 1] equal the target where it is -1 or 1 too.
+
+    There both are shown alike. Elsewhere the values stay, so that their gradients lead back into the range.
+    """
+    is_same = ((target >= 1) & (images > 1)) | ((target <= -1) & (images < -1))
+    return torch.where(is_same, target, images)
 
 
 def multi_scale(images: Tensor, target: Tensor) -> Tensor:

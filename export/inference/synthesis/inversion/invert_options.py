@@ -18,7 +18,7 @@ class InvertConfig(Checked):
     steps: PositiveCount = 400
     """The number of steps of optimisation."""
     lr: LearningRate = 0.1
-    """The learning rate of Adam, in standard deviations of the latent; it falls to 0 along a cosine."""
+    """The learning rate of Adam, in standard deviations of the latent. It falls to 0 along a cosine."""
     starts: PositiveCount = 4
     """The number of latents that are optimised at the same time, the nearest of the mean and of many that are drawn.
     The one that comes nearest is the result. Large models use fewer, by --max-memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,24 @@ def test_a_class_is_found_by_name_or_number() -> None:
         class_number(model, "3")
     with pytest.raises(UserError, match="has no classes"):
         class_number(tiny_model(), "dog")
+
+
+def test_an_onnx_file_is_used_without_torch(run_and_onnx: tuple[Path, Path], tmp_path: Path) -> None:
+    _, onnx = run_and_onnx
+    code = f"""
+import sys
+import subprocess
+import sys
+from pathlib import Path
+from gan_tasks.apps.cli.main import main
+for words in (["generate", {str(onnx)!r}, "out", "--seeds", "0-2", "--grid"],
+              ["interpolate", {str(onnx)!r}, "walk.png", "--seeds", "0,1", "--frames", "2"]):
+    try:
+        main(words)
+    except SystemExit as exited:
+        assert exited.code == 0
+assert Path("out/grid.png").is_file() and Path("walk.png").is_file()
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

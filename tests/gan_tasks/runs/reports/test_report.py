@@ -77,6 +77,21 @@ def test_diagnose_gives_a_healthy_run_only_good_findings() -> None:
         ),
         ({"grad__d": lambda u: 1 if u < 0.75 else 1e-4}, "warning", "discriminator's gradient norm.*vanished"),
         ({"outputs__diversity": lambda u: 0.2}, "warning", "only 20% as varied as the targets"),
+        ({"samples__diversity": lambda u: 0.2}, "warning", "samples were only 20% as varied.*mode collapse.*--r1"),
+        (
+            {"samples__diversity": lambda u: 0.9 if u < 0.6 else 0.45},
+            "warning",
+            "fallen from 90% to 45%.*mode collapse.*--d-augment-adaptive.*--lr-d",
+        ),
+        (
+            {
+                "d__real_accuracy": lambda u: 0.99,
+                "d__fake_accuracy": lambda u: 0.99,
+                "grad__g": lambda u: 1 if u < 0.75 else 0.05,
+            },
+            "warning",
+            "too strong, and the generator's gradient norm has fallen from 1 to 0.05: it hardly learns",
+        ),
         ({"skipped": lambda u: round(3 * u)}, "note", r"3 of 1,000 steps \(0.30%\) were skipped"),
         ({"skipped": lambda u: round(50 * u)}, "warning", "50 of 1,000 steps"),
         ({"val__l1": lambda u: 0.2 + abs(u - 0.5)}, "warning", "best at image 1,980 .*`best` checkpoint"),
@@ -106,6 +121,8 @@ def test_diagnose_names_the_unhealthy_curve_and_its_value(
         {"grad__g": lambda u: 1000 if 0.9 < u < 0.92 else 1},  # a spike is not an explosion
         {"grad__g": lambda u: math.nan if u > 0.99 else 1},
         {"outputs__diversity": lambda u: 0.2 if u < 0.5 else 0.5},
+        {"samples__diversity": lambda u: 0.1 + 0.7 * u},  # the untrained network makes the same of everything
+        {"samples__diversity": lambda u: 1.3 if u < 0.1 else 0.7},
         {"val__l1": lambda u: 0.2 + 0.001 * abs(u - 0.5)},  # worse than the best by less than noise
         {"val__l1": lambda u: 0.2 + abs(u - 0.8)},  # the best is recent
     ],

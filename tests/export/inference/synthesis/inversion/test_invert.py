@@ -15,7 +15,7 @@ from gan_tasks.datasets.images import Picture, read, to_float, write
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.synthesis.generate import generate_points
 from gan_tasks.export.inference.synthesis.inversion.feature_distance import load_features
-from gan_tasks.export.inference.synthesis.inversion.invert import invert, multi_scale, target_of
+from gan_tasks.export.inference.synthesis.inversion.invert import as_shown, invert, multi_scale, target_of
 from gan_tasks.export.inference.synthesis.inversion.invert_files import invert_files
 from gan_tasks.export.inference.synthesis.inversion.invert_options import InvertConfig
 from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
@@ -99,3 +99,11 @@ def test_photographs_become_latents_images_and_comparisons(tmp_path: Path) -> No
     other = InvertConfig(steps=6, features="none")
     (again,) = invert_files(LatentSpace(model), [tmp_path / "face.png"], tmp_path / "out", other, quiet=True)
     assert again.psnr is not None
+
+
+def test_values_beyond_the_range_are_as_good_as_its_ends() -> None:
+    images = torch.tensor([3.0, -3.0, 3.0, 0.5]).view(1, 1, 2, 2).requires_grad_()
+    shown = as_shown(images, torch.tensor([1.0, -1.0, 0.5, 1.0]).view(1, 1, 2, 2))
+    assert shown.flatten().tolist() == [1, -1, 3, 0.5]
+    shown.sum().backward()
+    assert images.grad is not None and images.grad.flatten().tolist() == [0, 0, 1, 1]

@@ -1,0 +1,1 @@
+"""Metrics of generators that need the network itself, and not its images alone."""
