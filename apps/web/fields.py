@@ -30,6 +30,7 @@ MOVED_VALUES = 8
 LARGEST_SHIFT = 3.0
 """By which a slider moves its value, in standard deviations."""
 LARGEST_SEED = 2**31 - 1
+LARGEST_RANDOM_SEED = 999_999
 
 Values = dict[Any, Any]
 """What components hold, or are to."""
@@ -126,11 +127,8 @@ def drawing() -> Component:
 
 
 def label_field(given: InputSpec) -> Field:
-    """A class, by its number."""
-    import gradio as gr
-
-    choices = [(f"Class {number}", number) for number in range(given.channels)]
-    component = gr.Dropdown(choices, value=0, label=input_label(given), filterable=len(choices) > 20)
+    """A class, by its name, or its number if it has none."""
+    component = class_choice(given)
     return Field(
         given.name,
         (component,),
@@ -139,12 +137,27 @@ def label_field(given: InputSpec) -> Field:
     )
 
 
+def class_choice(given: InputSpec, label: str = "") -> gr.Dropdown:
+    """A choice of a class, which holds its number. label: by default the name of the input."""
+    import gradio as gr
+
+    names = given.names or [f"Class {number}" for number in range(given.channels)]
+    choices = [(name, number) for number, name in enumerate(names)]
+    return gr.Dropdown(choices, value=0, label=label or input_label(given), filterable=len(choices) > 20)
+
+
+def seed_input(label: str = "Seed", value: int = 0) -> gr.Number:
+    import gradio as gr
+
+    return gr.Number(value, label=label, precision=0, minimum=0, maximum=LARGEST_SEED, min_width=120)
+
+
 def latent_field(given: InputSpec) -> Field:
     """A latent by its seed, of which sliders move the first values."""
     import gradio as gr
 
     with gr.Row(equal_height=True, elem_classes="seed"):
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=120)
+        seed = seed_input()
         random = gr.Button("Random seed", min_width=120)
     count = min(MOVED_VALUES, given.channels)
     with gr.Accordion(f"Move the first {count} of {given.channels} values", open=False, elem_classes="latent"):
@@ -188,7 +201,8 @@ def weight_field(given: InputSpec) -> Field:
 def checked_seed(value: Any) -> int:
     """Raises UserError where the field holds no seed."""
     if not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
-        raise UserError(f"The seed is {value}: give a whole number from 0 to {LARGEST_SEED:,}.")
+        came = "There is no seed" if value is None else f"The seed is {value}"
+        raise UserError(f"{came}: give a whole number from 0 to {LARGEST_SEED:,}.")
     return value
 
 
@@ -198,7 +212,8 @@ def random_buttons(fields: Sequence[Field]) -> list[gr.Button]:
 
 
 def random_seed() -> int:
-    return secrets.randbelow(LARGEST_SEED + 1)
+    """A seed that people can read and type."""
+    return secrets.randbelow(LARGEST_RANDOM_SEED + 1)
 
 
 FIELDS: dict[InputKind, Callable[[InputSpec], Field]] = {

@@ -24,6 +24,8 @@ from gan_tasks.apps.web.served_models import ServedModel, Sources, tabs_of
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, kinds_with_profile
 from gan_tasks.export.inference.predictor import PredictOptions, Source, result_like
+from gan_tasks.export.inference.synthesis.points import to_text
+from gan_tasks.export.inference.synthesis.sources import point_of_sources
 from gan_tasks.export.inference.upscale import UpscaleOptions, scaled_size
 from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.export.models.tiling import reporting_tiles
@@ -104,6 +106,8 @@ class JobProgress:
     """0 while it does not run in tiles."""
     part: str = "tile"
     """What a person calls a tile of this job: an image, or a step."""
+    remark: str = ""
+    """What there is to say of the job so far."""
     began_s: float | None = None
     """When the job or its first tile did, on time.monotonic's clock; None while it waits for others."""
     stopped: bool = False
@@ -253,7 +257,8 @@ class Service:
         prediction = predictor.predict(inputs, request.options)
         seconds = time.perf_counter() - start
         progress.check()  # for what did not run in tiles
-        predictor.write(file, prediction, like=opened.image)
+        point = point_of_sources(predictor.spec, sources, inputs) if predictor.spec.use == "generate" else None
+        predictor.write(file, prediction, like=opened.image, generated_from="" if point is None else to_text(point))
         before = None if image is None else result_like(opened.image, inputs[image.name])
         after = result_like(opened.image, prediction.pixels)
         return Result(before, after, file, seconds, opened.notes + prediction.notes)

@@ -174,7 +174,8 @@ def progress_html(progress: JobProgress) -> str:
     else:
         what = f"{progress.part.capitalize()} {progress.tiles_done + 1} of {progress.tiles}"
         bar = f'<progress max="{progress.tiles}" value="{progress.tiles_done}"></progress>'
-        left = "" if (left_s := progress.left_s()) is None else f"about {duration(left_s)} left"
+        time = "" if (left_s := progress.left_s()) is None else f"about {duration(left_s)} left"
+        left = ", ".join(filter(None, (progress.remark, time)))
     return (
         f'<div class="empty"><div class="working"><label><span>{what}</span>{bar}</label>'
         f'<p class="left">{left or "&nbsp;"}</p></div></div>'

@@ -190,6 +190,21 @@ CSS += """
 .result-image img { height: auto !important; object-fit: contain !important; min-height: 12rem; }
 .seed > button { align-self: end; }
 .latent .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); }
+.gradio-container:has(.generator) { overflow: clip !important; }
+.generator { align-items: flex-start; }
+.generator > .view { position: sticky; top: 1rem; }
+.stage .result-image img { max-height: min(32rem, 70vh); image-rendering: auto; }
+.stage:has(.result-image) .empty { min-height: 0; border: 0; padding: .25rem 0; }
+.pair > * { flex: 1 1 0; }
+.seeds { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.5rem, 1fr)); gap: .375rem; }
+.seeds button {
+  display: grid; gap: .125rem; padding: .1875rem; border-radius: 6px; border: 2px solid transparent; cursor: pointer;
+  background: none; color: var(--body-text-color-subdued); font-size: .8125rem; font-variant-numeric: tabular-nums;
+}
+.seeds button:hover { border-color: var(--border-color-primary); }
+.seeds button[aria-pressed="true"] { border-color: var(--link-text-color); color: var(--body-text-color); }
+.seeds img { width: 100%; border-radius: 4px; display: block; }
+.latent .whole { grid-column: 1 / -1; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 
 .zoom-hint { margin: -.5rem 0 0; font-size: .8125rem; color: var(--body-text-color-subdued); }
@@ -215,6 +230,17 @@ CSS += """
 @media (max-width: 36rem) {
   .columns > .column { padding: .75rem; }
   .empty { min-height: 12rem; }
+  .generator > .view { display: contents; }
+  .generator > .view > .stage {
+    order: -1; position: sticky; top: 0; z-index: 60; padding: .5rem .75rem; width: 100%;
+    background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
+  }
+  .stage .result-image img { max-height: 36vh; }
+  .generator .facts { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); }
+  .generator > .view > .details {
+    background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 8px;
+    padding: .75rem;
+  }
   .uploads > .block { height: 14rem !important; }
   .retouch { height: 20rem !important; min-height: 0 !important; }
   .how div { grid-template-columns: 1fr; }

@@ -53,6 +53,8 @@ numbers."""
 Source = Path | bytes
 """An encoded image or mask, or text: a seed or a JSON list for a latent, number or name of the class for a label, a
 number from 0 to 1 for a weight."""
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number or the name of the class for a
+label, a number from 0 to 1 for a weight."""
 
 
 class Decode(Protocol):
@@ -231,10 +233,12 @@ class Predictor:
         arrays = {each.name: as_array(each, inputs[each.name]) for each in self.spec.inputs if each.name in inputs}
         return USES[self.spec.use](self.model, arrays, options)
 
-    def mark(self, prediction: Prediction | None = None, *, version: str = "", source: str = "") -> bytes:
+    def mark(
+        self, prediction: Prediction | None = None, *, version: str = "", source: str = "", generated_from: str = ""
+    ) -> bytes:
         """Return the XMP packet that marks an image as made by this model.
 
-        version, source: identify the model, its options and the input; see `provenance.Mark`.
+        version, source, generated_from: identify the model, its options and the input; see `provenance.Mark`.
         """
         return xmp(
             self.title,
@@ -243,6 +247,7 @@ class Predictor:
             untouched=prediction is not None and prediction.untouched,
             model_version=version,
             source=source,
+            generated_from=generated_from,
         )
 
     def write(
@@ -253,13 +258,14 @@ class Predictor:
         like: Picture | None = None,
         version: str = "",
         source: str = "",
+        generated_from: str = "",
     ) -> None:
         """Write the result with its mark, in the format of the suffix. An incomplete file is never left.
 
         like: the first image, see `Opened`. The result has its colour space and, in the same format, its coding.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        mark = self.mark(prediction, version=version, source=source)
+        mark = self.mark(prediction, version=version, source=source, generated_from=generated_from)
         write(path, result_like(like, prediction.pixels), xmp=mark)
 
 
@@ -403,6 +409,8 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         value = parse_json(text)
     except ValueError:
         value = None
+    if text in given.names:
+        value = given.names.index(text)
     if given.kind == "latent" and isinstance(value, int) and 0 <= value < 2**63:
         return draw_latent(value, given.channels)
     if given.kind == "label" and text in given.names:
@@ -418,6 +426,8 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         return np.asarray(value, np.float32)
     named = f", its name ({', '.join(given.names)})" if given.names else ""
     one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}{named}"
+    named = f", by its name or as a number from 0 to {given.channels - 1}" if given.names else ""
+    one = "a seed" if given.kind == "latent" else f"a class{named or f' from 0 to {given.channels - 1}'}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
 
 

@@ -62,7 +62,14 @@ def form(spec: ModelSpec) -> dict[str, Any]:
 def field(given: InputSpec) -> dict[str, str]:
     if given.is_spatial:
         return {"type": "string", "format": "binary", "description": "An image file."}
-    return {"type": "string", "description": f"A number, or a JSON list of {given.channels} numbers."}
+    many = "" if given.channels == 1 else f", or a JSON list of {given.channels} numbers"
+    name = " or the name" if given.names else ""
+    ones = {
+        "latent": "A seed",
+        "label": f"The number{name} of the class, from 0 to {given.channels - 1}",
+        "weight": "A number from 0 to 1",
+    }
+    return {"type": "string", "description": f"{ones[given.kind]}{many}."}
 
 
 def error(text: str) -> dict[str, Any]:

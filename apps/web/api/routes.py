@@ -6,7 +6,8 @@ GET  /openapi.json      what is said here, for programs
 GET  /api/models        the models: key, title, spec, licence, training data, provider
 POST /api/{key}/run     a multipart form with each input of the spec by its name → PNG
                         files for images and masks, which are white where masked; text for a latent (its seed, or
-                        a JSON list), a label (the number of the class, or a JSON list) and a scale
+                        a JSON list), a label (the number or the name of the class, or a JSON list), a truncation
+                        and a scale
 
 Errors are {"detail": sentence}.
 """

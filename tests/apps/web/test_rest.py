@@ -26,6 +26,7 @@ from gan_tasks.apps.web.server import build_app
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.stylization.colour import with_colours_of
+from gan_tasks.export.inference.synthesis.points import read_point
 from gan_tasks.export.models.base import MAX_MEMORY_BYTES
 from gan_tasks.spec import spec_from_json
 
@@ -81,13 +82,20 @@ def generate(client: TestClient, latent: str, label: str = "0") -> httpx.Respons
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_a_seed_or_a_list_and_a_class_give_an_image(client: TestClient, service: Service, as_list: bool) -> None:
+def test_a_seed_or_a_list_and_a_class_give_an_image_that_says_so(
+    client: TestClient, service: Service, tmp_path: Path, as_list: bool
+) -> None:
     latent, label = draw_latent(5, LATENT), np.eye(CLASSES, dtype=np.float32)[1]
     answer = generate(client, json.dumps(latent.tolist()) if as_list else "5", "[0, 1, 0]" if as_list else "1")
     assert answer.status_code == 200
     image = read(answer.content).pixels
     assert image.shape == (24, 32, 3)
     assert np.array_equal(image, service.models["noise"].predictor(latent, label))
+    file = tmp_path / "image.png"
+    file.write_bytes(answer.content)
+    point = read_point(file)
+    assert (point.seed, point.label, point.truncation) == (None if as_list else 5, 1, 1)
+    assert np.array_equal(point.latent_of(LATENT), latent)
     assert not np.array_equal(image, read(generate(client, "6", "1").content).pixels)
     assert not np.array_equal(image, read(generate(client, "5", "2").content).pixels)
 

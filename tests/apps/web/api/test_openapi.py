@@ -13,8 +13,10 @@ pytest.importorskip("onnxruntime")
 from fastapi.testclient import TestClient
 from handmade_onnx import write_filler, write_generator, write_onnx
 
+from gan_tasks.apps.web.api.openapi import field
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import open_models
+from gan_tasks.spec import InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +51,12 @@ def test_each_model_has_its_address_with_its_fields(client: TestClient) -> None:
     assert set(forms["/api/double/run"]["properties"]) == {"image", "scale"}
     assert set(forms["/api/fill/run"]["properties"]) == {"image", "mask", "sketch"}
     assert forms["/api/fill/run"]["required"] == ["image", "mask"]
-    assert forms["/api/noise/run"]["properties"]["label"]["type"] == "string"
+    assert forms["/api/noise/run"]["properties"]["latent"] == {
+        "type": "string",
+        "description": "A seed, or a JSON list of 4 numbers.",
+    }
+    label = InputSpec("label", "label", 3, "none", names=("cat", "dog", "horse"))
+    assert field(label)["description"].startswith("The number or the name of the class, from 0 to 2,")
+    truncation = InputSpec("truncation", "weight", 1, "none", optional=True)
+    assert field(truncation)["description"] == "A number from 0 to 1."
     assert forms["/api/fill/run"]["properties"]["mask"]["format"] == "binary"

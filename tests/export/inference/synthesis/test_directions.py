@@ -174,6 +174,15 @@ def test_the_weight_of_a_first_convolution_is_found(layer: str) -> None:
     np.testing.assert_allclose(columns, by_input.reshape(LENGTH, 32))
 
 
+def test_a_block_with_a_weight_of_its_own_is_no_map_of_the_style() -> None:
+    """Such as the Fourier input of StyleGAN3, which has an affine map and the weight of its channels."""
+    generator = tiny_generator()
+    generator.base.weight = nn.Parameter(torch.ones(3, 2))
+    weights = style_weights(LatentSpace(FrameModel(generator)))
+    assert [layer for layer, _ in weights] == [0, 1, 2]
+    assert {len(columns) for _, columns in weights} == {generator.mapping.style_length}
+
+
 def test_each_output_counts_alike_in_a_factorisation() -> None:
     weights = [np.diag([1.0, 1, 0]), np.float64([[0], [0], [100]]), np.float64([[1], [0], [0]])]
     vectors, strengths = factorised(weights, 3)
