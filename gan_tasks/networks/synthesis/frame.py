@@ -197,9 +197,5 @@ def doublings_for(size: tuple[int, int], base: int = 4) -> tuple[int, tuple[int,
         raise UserError(
             f"images of {height}×{width} pixels cannot be generated: for a longer side of {max(size)} pixels, "
             f"give multiples of {step}, such as {near}"
-        nearest = " ".join(str(max(1, round(side / step)) * step) for side in size)
-        raise UserError(
-            f"images of {height}×{width} pixels cannot be generated: for a longer side of {max(size)} pixels, "
-            f"give multiples of {step}, such as {nearest}"
         )
     return doublings, (height // step, width // step)
