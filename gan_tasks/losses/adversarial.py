@@ -26,6 +26,7 @@ from gan_tasks.losses.functional import (
     adversarial_g_loss,
     d_accuracy,
     image_margins,
+    logits,
 )
 from gan_tasks.losses.penalties import gradient_penalty, zero_centred_penalty
 
@@ -162,6 +163,9 @@ def d_objective(
         mix = step.random(len(fake), 1, 1, 1, device=fake.device)
         penalty = gradient_penalty(on_real, real, fake, mix)
         losses[f"{prefix}gradient_penalty"] = config.gradient_penalty * penalty
+    if config.drift:
+        squares = torch.stack([patches.square().mean() for patches in logits(d_real)])
+        losses[f"{prefix}drift"] = config.drift * squares.sum()
     if step.index % config.r_interval == 0:
         for penalty_name, weight, on_images, images in (
             ("r1", config.r1, on_real, real),

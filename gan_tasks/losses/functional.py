@@ -53,6 +53,8 @@ class AdversarialConfig(Checked):
     """Weight λ of the margins in the loss-sensitive loss."""
     gradient_penalty: Weight = 0.0
     """Weight of the WGAN-GP gradient penalty (10 in the paper; 0 = off)."""
+    drift: Weight = 0.0
+    """Weight of the mean square of the discriminator's logits of real images. It keeps them near 0 (PGGAN: 0.001)."""
     clip_weights: Weight = 0.0
     """Limit to which the discriminator's weights are clipped after each step (0.01 in the WGAN paper; 0 = off)."""
     r1: Weight = 0.0

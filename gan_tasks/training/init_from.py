@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.stylization import Stylizer
+from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.pretrained.files.folders import weights_files
 from gan_tasks.pretrained.load import load_pretrained
 from gan_tasks.pretrained.stylization.adain import for_our_range
@@ -31,14 +32,15 @@ def init_from_model(task: Task[Any, Any], source: Path) -> list[str]:
     Raises UserError where nothing fits, the source cannot be read, or its layers that are not trained are others.
     """
     lines, anything = [], False
-    for name, generator in task.generators.items():
+    trained = {name: each for name, each in task.generators.items() if any(True for _ in each.parameters())}
+    for name, generator in trained.items():
         found = weights_for(name, source)
         fitting, report = match(generator, found)
         if fitting:
             check_fixed_layers(generator, found, source)
         generator.load_state_dict(fitting, strict=False)
         anything = anything or bool(fitting)
-        lines.append(f"{name}: {report}" if len(task.generators) > 1 else report)
+        lines.append(f"{name}: {report}" if len(trained) > 1 else report)
     if not anything:
         raise UserError(
             f"nothing of {source} fits the generator of this training ({'; '.join(lines)}): "
@@ -73,7 +75,7 @@ def is_published(source: Path) -> bool:
 
 
 def weights(network: nn.Module, source: Path) -> Mapping[str, Tensor]:
-    if not any(isinstance(part, Generator) for part in network.modules()):
+    if not any(isinstance(part, Generator | SynthesisGenerator) for part in network.modules()):
         raise UserError(f"{source} holds no generator to start from: give a run, or a published generator's file")
     return network.state_dict()
 

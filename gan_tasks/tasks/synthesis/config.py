@@ -131,7 +131,7 @@ PGGAN = SynthesisConfig(
     width=512,
     growth=0.8,
     auto_gamma=(),
-    adversarial=AdversarialConfig(adversarial="wasserstein", gradient_penalty=10.0),
+    adversarial=AdversarialConfig(adversarial="wasserstein", gradient_penalty=10.0, drift=0.001),
     optimisation=OptimisationConfig(
         batch_size=16, lr=1e-3, betas=(0.0, 0.99), ema_halflife_images=ema_halflife(0.999, 16)
     ),

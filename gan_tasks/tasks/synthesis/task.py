@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.unlabelled import (
     FoundUnlabelled,
     SizeConfig,
@@ -72,6 +73,11 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
     def build(self, *, for_training: bool = True) -> None:
         config, data = self.config, self.config.data
         (channels,) = known_channels(data.channels)
+        if data.classes and not data.class_names:
+            raise UserError(
+                "the names of the classes are not known yet: give `class_names`, or take them from a folder: "
+                '`data, _ = task.open_data(root, "train", augment=True, seed=0)`, then `task = task.resolved(data)`'
+            )
         classes = len(data.class_names)
         self.generators["g"] = make_generator(
             config.network,

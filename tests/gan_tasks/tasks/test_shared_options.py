@@ -33,6 +33,7 @@ ADVERSARIAL: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lsgan_targets": ({"adversarial": "lsgan"}, {"lsgan_targets": (-1.0, 1.0, 0.0)}),
     "margin_weight": ({"adversarial": "loss-sensitive"}, {"margin_weight": 0.5}),
     "gradient_penalty": ({}, {"gradient_penalty": 10.0}),
+    "drift": ({}, {"drift": 1.0}),
     "clip_weights": ({}, {"clip_weights": LARGEST_WEIGHT}),
     "r1": ({}, {"r1": 1.0}),
     "r2": ({}, {"r2": 1.0}),

@@ -23,6 +23,7 @@ from gan_tasks.networks.stylization import Decoder, Encoder, Stylizer
 from gan_tasks.networks.translation import resnet
 from gan_tasks.pretrained.stylization.adain import DECODER_LAYERS, ENCODER_LAYERS, names_of
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint, load_part, save_checkpoint
+from gan_tasks.runs.folder import load_trained
 from gan_tasks.runs.journal import read_journal
 from gan_tasks.tasks.base import Task
 from gan_tasks.training.config import TrainConfig
@@ -135,6 +136,19 @@ def test_a_public_checkpoint_initialises_a_model(tmp_path: Path) -> None:
     task = built(tiny_task("cyclegan"))
     init_from_model(task, tmp_path / "latest_net_G.pth")
     assert same(generator(task, "b-to-a"), dict(network.state_dict()))
+
+
+def test_a_generator_from_noise_initialises_another(tmp_path: Path) -> None:
+    network = ("--network", "pggan")
+    run = write_run(tmp_path / "run", tiny_task("synthesis", *network, "--growth", "0.5"))
+    with torch.no_grad():
+        task = built(tiny_task("synthesis", *network))
+        for weight in task.generators.parameters():
+            weight.zero_()
+    (line,) = init_from_model(task, run)
+    assert "base 4 of 4 tensors" in line
+    theirs = load_trained(run)[0].generators["g"].state_dict()
+    assert all(torch.equal(theirs[name], weight) for name, weight in task.generators["g"].state_dict().items())
 
 
 def test_an_error_gives_the_reason_if_nothing_fits(pairs: Path, tmp_path: Path) -> None:

@@ -239,6 +239,8 @@ def replace_label(x: Any) -> Any:
 
 def test_a_model_of_classes_says_their_names(pairs: Path, tmp_path: Path) -> None:
     task = tiny("--classes", *SMALL)
+    with pytest.raises(UserError, match="names of the classes are not known yet"):
+        task.build()
     data, _ = task.open_data(pairs, "train", augment=True, seed=0)
     run = write_run(tmp_path / "run", task.resolved(data))
     model = gan_tasks.load(run)
