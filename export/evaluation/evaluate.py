@@ -88,13 +88,13 @@ def compare(
         raise UserError(
             f"the models have different numbers of output channels ({made}): compare models with the same number"
         )
+    generates = all_generate(models)
+    check_count(options.samples, generates=generates)
     opened = open_images(models, task, root, options.split)
     data, train = opened.images, opened.train
     indices = distinct(task, data, options.limit)
     if not indices.any:
         raise UserError(f"{root} has no images in the split {options.split}: give a folder with such images")
-    generates = all_generate(models)
-    check_count(options.samples if generates else 0)
     numbers = range(options.samples or len(indices.targets)) if generates else sorted(indices.sources)
     classes = classes_of(models, task, data, sorted(indices.targets)) if generates else None
     baselines = fitted_baselines(first, task, train, quiet=quiet) if has_target else {}

@@ -34,8 +34,15 @@ def all_generate(models: Mapping[str, Model]) -> bool:
     return all(generate.values())
 
 
-def check_count(count: int) -> None:
-    """Raise UserError for a number of samples that cannot be compared as a set; 0 stands for a number that can."""
+def check_count(count: int, *, generates: bool) -> None:
+    """Raise UserError for a number of samples that cannot be compared as a set; 0 stands for a number that can.
+
+    generates: whether the models are generators. Others have one output for each image.
+    """
+    if count and not generates:
+        raise UserError(
+            "--samples is for generators of noise → image: leave it out, or limit the images with --limit"
+        )
     if 0 < count < KERNEL_LEAST_IMAGES:
         raise UserError(
             f"--samples is {count}, and sets of images are compared from {KERNEL_LEAST_IMAGES} on: give "

@@ -35,6 +35,8 @@ def with_equivariances(
                 try:
                     measured_db = equivariance(generator, kinds_of(generator), images=images)
                     values = {str(name): value for name, value in measured_db.items()}
+                    found = equivariance(generator, kinds_of(generator), images=images)
+                    values = {str(kind): decibels for kind, decibels in found.items()}
                 except UserError as error:  # too small images: the other results are of use
                     tools.notes.append(f"The equivariance of {subject.name} was not measured: {error}.")
             measured.append(replace(subject, equivariance=values))

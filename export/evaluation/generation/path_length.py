@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +78,9 @@ def with_path_length(
 ) -> Subject:
     chosen = distance_of(tools, spec)
     if chosen is None:
-        tools.notes.append("The perceptual path length was not measured: it needs a feature network, or --lpips.")
+        tools.notes.append(
+            f"The perceptual path length of {subject.name} was not measured: it needs a feature network, or --lpips."
+        )
         return subject
     name, distance = chosen
     values = lengths_of(generator, distance, paths, classes if label_of(spec) else None, quiet=quiet)
@@ -121,7 +124,7 @@ def lengths_of(
     def tensor(rows: FloatImages) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows)).to(device)
 
-    with track(count, "Path lengths", "paths", quiet=quiet) as advance:
+    with track(count, "Path lengths", "paths", quiet=quiet) as advance, exact_convolutions(device):
         for first in range(0, count, BATCH_PATHS):
             places = range(first, min(first + BATCH_PATHS, count))
             start, end = (tensor(rng.standard_normal((len(places), generator.latent), np.float32)) for _ in range(2))
@@ -133,10 +136,16 @@ def lengths_of(
     return np.concatenate(found)
 
 
+def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context without TF32, whose rounding is larger than what the step of a path changes."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device.type == "cuda" else nullcontext()
+
+
 def batch_lengths(
     generator: SynthesisGenerator, distance: Distance, start: Tensor, end: Tensor, label: Tensor | None
 ) -> Tensor:
+    # The feature networks are on the CPU, as in all evaluations.
     if space_of(generator) == "z":
-        return path_lengths(start, end, lambda z: generator(z, label), distance, spherical=True)
+        return path_lengths(start, end, lambda z: generator(z, label).cpu(), distance, spherical=True)
     first, last = generator.styles(start, label), generator.styles(end, label)
-    return path_lengths(first, last, generator.synthesize, distance, spherical=False)
+    return path_lengths(first, last, lambda w: generator.synthesize(w).cpu(), distance, spherical=False)

@@ -154,6 +154,8 @@ def test_samples_of_two_generators_are_not_paired(photos: Path) -> None:
     assert "not paired" in page and "swapped" not in page
     with pytest.raises(UserError, match="good generates images of noise, and the others do not"):
         compare({"good": Generator(), "other": Other()}, photos, quiet=True)
+    with pytest.raises(UserError, match="--samples is for generators"):
+        evaluate(Other(), photos, options=EvaluationOptions(samples=9), quiet=True)
 
 
 class Other(Generator):
