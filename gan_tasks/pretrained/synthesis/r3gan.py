@@ -28,7 +28,7 @@ from gan_tasks.pretrained.conversion import (
     rename_modules,
 )
 from gan_tasks.pretrained.synthesis.stylegan2 import linear_sizes
-from gan_tasks.pretrained.synthesis.usage import LabelledLogits, synthesis_usage
+from gan_tasks.pretrained.synthesis.usage import synthesis_usage
 
 WRAPPER = "Model."
 """Prefix of all names in networks with classes."""
@@ -38,6 +38,18 @@ BLOCK = re.compile(r"MainLayers\.\d+\.Layers\.\d+\.LinearLayer2\.Layer\.weight")
 FILTER = re.compile(r"MainLayers\.\d+\.Layers\.\d+\.Resampler\.Kernel")
 MOST_LEVELS = 10
 """Most sizes of features: 4 to 2048 pixels."""
+
+
+class R3GANLogits(nn.Module):
+    """The published discriminator: images N×C×H×W in [-1, 1], labels N×classes if it has classes → logits N."""
+
+    def __init__(self, discriminator: R3GANDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.discriminator(image, label)[0][-1]
+        return logits.flatten()
 
 
 def is_generator(state: State) -> bool:
@@ -156,7 +168,7 @@ def build_generator(state: State) -> SynthesisGenerator:
     return assemble(make, generator_names(levels), state)
 
 
-def build_discriminator(state: State) -> nn.Module:
+def build_discriminator(state: State) -> R3GANLogits:
     state = without_filters(unwrapped(state))
     levels = find_levels(state, first_block=0)
     embedding, classes = linear_sizes(state, EMBEDDING) if f"{EMBEDDING}.weight" in state else (0, 0)
@@ -167,7 +179,7 @@ def build_discriminator(state: State) -> nn.Module:
             levels, in_channels=channels, classes=classes, embedding=embedding, expansion=find_expansion(state, 0)
         )
 
-    return LabelledLogits(assemble(make, discriminator_names(levels), state))
+    return R3GANLogits(assemble(make, discriminator_names(levels), state))
 
 
 def generator_usage(generator: Any) -> Usage:

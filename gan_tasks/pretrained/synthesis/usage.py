@@ -1,6 +1,4 @@
-"""How published synthesis generators are used, and how discriminators answer."""
-
-from torch import Tensor, nn
+"""How published synthesis generators are used."""
 
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.pretrained.conversion import Usage
@@ -26,15 +24,3 @@ def synthesis_spec(generator: SynthesisGenerator) -> ModelSpec:
     return ModelSpec(
         "synthesis", "generate", tuple(inputs), generator.out_channels, output_size=generator.output_size
     )
-
-
-class LabelledLogits(nn.Module):
-    """A discriminator that returns its logits only: images N×C×H×W, and labels N×classes if it has any, → N×1×h×w."""
-
-    def __init__(self, discriminator: nn.Module) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.discriminator(image, label)[-1][-1]
-        return logits

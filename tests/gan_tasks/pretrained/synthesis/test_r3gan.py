@@ -19,12 +19,12 @@ State = dict[str, Tensor]
 
 
 @pytest.mark.parametrize("name", interop_names("r3gan"))
-def test_stored_outputs(name: str) -> None:
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_stored_outputs(name: str, suffix: str) -> None:
     case = interop_case(name)
-    made = load_network(case.path)(*case.inputs)
-    torch.testing.assert_close(
-        made.reshape(case.outputs["output"].shape), case.outputs["output"], rtol=0, atol=TOLERANCE
-    )
+    if not (path := case.path.with_suffix(suffix)).exists():
+        pytest.skip(f"{path} is absent")
+    torch.testing.assert_close(load_network(path)(*case.inputs), case.outputs["output"], rtol=0, atol=TOLERANCE)
 
 
 # The published networks, restated: their tensors, and what is computed with them.
@@ -162,8 +162,7 @@ def test_the_discriminator_equals_its_published_layout(tmp_path: Path, name: str
         state = {f"Model.{key}": tensor for key, tensor in state.items()}
     torch.save(state, tmp_path / "n.pth")
     logits = load_network(tmp_path / "n.pth")(image, label)
-    assert logits.shape == (3, 1, 1, 1)
-    torch.testing.assert_close(logits.flatten(1), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits, expected[:, 0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
