@@ -25,6 +25,7 @@ from gan_tasks.export.inference.provenance import read_xmp
 
 Vector = NDArray[np.float32]
 SUFFIX = ".npz"
+LARGEST_SEED = 2**63 - 1
 MOST_VALUES = 2**20
 """Of a latent or of styles. More are none."""
 
@@ -39,7 +40,7 @@ class Point:
     label: number of the class, for a conditional model.
     truncation: 1 changes nothing, and 0 gives the mean image.
 
-    Raises UserError for values that are not finite or of another shape.
+    Raises UserError for a seed out of 0 to 2⁶³ - 1, and for values that are not finite or of another shape.
     """
 
     seed: int | None = None
@@ -51,6 +52,8 @@ class Point:
     def __post_init__(self) -> None:
         if sum(each is not None for each in (self.seed, self.latent, self.styles)) != 1:
             raise ValueError("a point is one of a seed, a latent and styles")
+        if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
+            raise UserError(f"the seed is {self.seed}: expected a whole number from 0 to {LARGEST_SEED}")
         for name, values, rank in (("latent", self.latent, 1), ("styles", self.styles, 2)):
             if values is not None and (values.ndim != rank or not values.size or not np.isfinite(values).all()):
                 raise UserError(f"{name} of the shape {values.shape}: expected finite numbers, {rank}-dimensional")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files
-from gan_tasks.export.inference.synthesis.points import SUFFIX, Point, is_point_file, read_point
+from gan_tasks.export.inference.synthesis.points import LARGEST_SEED, SUFFIX, Point, is_point_file, read_point
 
-LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
 """A longer list is a typing error."""
 

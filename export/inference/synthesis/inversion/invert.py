@@ -58,7 +58,7 @@ class Inversion:
         """Return target, result and difference with their titles, as `runs.image_grid.grid` takes them."""
         difference = np.abs(self.target.astype(int) - self.pixels) * DIFFERENCE_GAIN
         row = [self.target, self.pixels, np.clip(difference, 0, 255).astype(np.uint8)]
-        return [row], ["target", f"result, {self.psnr:.1f} dB", f"{DIFFERENCE_GAIN} times the difference"]
+        return [row], ["target", f"result, {self.psnr:.1f} dB", f"difference x{DIFFERENCE_GAIN}"]
 
 
 def invert(

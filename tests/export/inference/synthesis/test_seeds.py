@@ -79,7 +79,17 @@ def test_seeds_and_files_become_points_by_the_names_of_results(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "3", "[]", '{"seed": null}', '{"latent": "!"}', '{"styles": "AAAA", "layers": 2}', '{"seed": 1e999}'],
+    [
+        "",
+        "{}",
+        "3",
+        "[]",
+        '{"seed": -1}',
+        '{"seed": null}',
+        '{"latent": "!"}',
+        '{"styles": "AAAA", "layers": 2}',
+        '{"seed": 1e999}',
+    ],
 )
 def test_text_of_no_point_is_refused(text: str) -> None:
     with pytest.raises(UserError):
