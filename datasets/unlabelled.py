@@ -14,7 +14,7 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError, counted, enu
 from gan_tasks.datasets.folders import images_in, listed, visible_folders
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.paired import Split
-from gan_tasks.datasets.ranges import Channels, Checked
+from gan_tasks.datasets.ranges import Channels, Checked, Side
 from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import child
 
@@ -37,6 +37,19 @@ class Unlabelled(NamedTuple, Generic[Array]):
 
 
 @dataclass(frozen=True)
+class SizeConfig(FramingConfig):
+    """The size of the images, and how training images are resized, cropped and flipped."""
+
+    load_size: Side = 64
+    """Resize height and width to this many px before cropping, or to more if the crop needs it; 0 keeps the file's
+    size if the crop fits into it."""
+    crop_size: tuple[Side, Side] = (64, 64)
+    """Height and width of the generated images in px. Training images are cropped at random."""
+    keep_aspect: bool = True
+    """Keep the aspect ratio when resizing: the shorter side becomes --load-size px."""
+
+
+@dataclass(frozen=True)
 class UnlabelledConfig(Checked):
     """Images, classes and augmentation of the training data."""
 
@@ -46,7 +59,7 @@ class UnlabelledConfig(Checked):
     """Each sub-folder is a class. The model learns to generate images of a given class."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, which are those of their sub-folders; without names, all sub-folders are classes."""
-    framing: FramingConfig = FramingConfig(load_size=64, crop_size=(64, 64), keep_aspect=True)
+    framing: SizeConfig = SizeConfig()
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
 

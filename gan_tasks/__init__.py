@@ -16,6 +16,8 @@ from gan_tasks.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from gan_tasks.export.inference.predictor import PredictOptions
+    from gan_tasks.export.inference.synthesis.generate import generate
+    from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
     from gan_tasks.export.load import load
     from gan_tasks.tasks.cut import CUT, CUTConfig
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
@@ -33,6 +35,7 @@ __all__ = [
     "CycleGANConfig",
     "Inpainting",
     "InpaintingConfig",
+    "LatentSpace",
     "Pix2Pix",
     "Pix2PixConfig",
     "PredictOptions",
@@ -42,6 +45,7 @@ __all__ = [
     "SuperResolutionConfig",
     "TrainConfig",
     "__version__",
+    "generate",
     "load",
     "resume",
     "train",
@@ -62,6 +66,8 @@ _HOME = {
     "SuperResolution": "gan_tasks.tasks.super_resolution",
     "SuperResolutionConfig": "gan_tasks.tasks.super_resolution",
     "TrainConfig": "gan_tasks.training.loop",
+    "LatentSpace": "gan_tasks.export.inference.synthesis.latent_space",
+    "generate": "gan_tasks.export.inference.synthesis.generate",
     "PredictOptions": "gan_tasks.export.inference.predictor",
     "load": "gan_tasks.export.load",
     "resume": "gan_tasks.training.loop",

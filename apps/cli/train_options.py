@@ -10,11 +10,11 @@ from gan_tasks.apps.cli.options import Option
 COMMON = frozenset(
     (
         *("data", "out", "preset", "config", "init_from"),
-        *("generator", "network", "encoder", "encoder_weights", "width", "blocks", "residual", "sketch"),
+        *("generator", "network", "encoder", "encoder_weights", "width", "blocks", "residual", "sketch", "latent"),
         *("gan", "adversarial", "d_augment", "l1", "cycle", "nce", "identity", "reconstruction", "perceptual"),
         *("content", "style"),
         *("batch_size", "lr", "ema_halflife_images", "epochs", "decay_epochs", "adversarial_epochs"),
-        *("direction", "layout", "scale", "degradation", "masks", "mask_kinds"),
+        *("direction", "layout", "scale", "degradation", "masks", "mask_kinds", "classes"),
         *("load_size", "crop_size", "flip"),
         *("seed", "device", "workers", "max_steps", "best_by"),
     )
@@ -35,6 +35,7 @@ TITLES_OF_FIELDS = {
         "style",
     ),
     "contrastive loss": ("flip_equivariance",),
+    "adversarial objective": ("auto_gamma", "gamma_burn_in_images"),
     "learning-rate schedule": ("adversarial_epochs", "adversarial_lr"),
     "data": ("direction",),
 }
@@ -44,9 +45,13 @@ TITLES_OF_PREFIXES = {
     "pool_": "discriminator",
     "reconstruction": "losses",
     "nce": "contrastive loss",
+    "style_": "styles",
+    "mapping_": "styles",
 }
 TITLES_OF_CONFIGS = {
     "adversarial": "adversarial objective",
+    "energy": "autoencoder as discriminator",
+    "regularisation": "styles",
     "perceptual": "perceptual loss",
     "optimisation": "optimizer",
     "schedule": "learning-rate schedule",

@@ -33,7 +33,9 @@ def others() -> list[str]:
 
 
 def exported(spec: ModelSpec) -> str:
-    """The sizes of images that the ONNX file takes."""
+    """The sizes of images that the ONNX file takes, or its inputs if it takes no image."""
+    if spec.use == "generate":
+        return ", ".join(given.name for given in spec.inputs)
     if spec.fixed_size:
         return "one size"
     return "any size" if spec.size_multiple == 1 else f"multiples of {spec.size_multiple} px"
@@ -41,6 +43,8 @@ def exported(spec: ModelSpec) -> str:
 
 def tiles(spec: ModelSpec, network: nn.Module) -> str:
     """How an image that is too large for the memory is processed."""
+    if spec.use == "generate":
+        return "—"
     if spec.use == "inpaint":
         return "masked regions"
     if not spec.runs_in_tiles:

@@ -63,7 +63,8 @@ def values_text(spec: ModelSpec, given: InputSpec) -> str:
         case "latent":
             return "drawn from a standard normal distribution"
         case "label":
-            return "1 at the class, 0 elsewhere"
+            names = f" ({', '.join(given.names)})" if given.names else ""
+            return f"1 at the class{names}, 0 elsewhere"
         case "weight":
             return "from 0, no effect, to 1, the full effect"
 

@@ -102,6 +102,9 @@ def load_network(path: Path | str) -> nn.Module:
     or a dict of its outputs (`scale0_layer0` …, see `pix2pixhd`), and so do the halves of AdaIN (see `adain`). CUT's
     patch sampler takes feature maps, see `cut`.
 
+    A generator of synthesis takes latents N×L, and labels N×K if it has classes, and returns an image in [-1, 1]. Its
+    discriminator returns what the published one does: see `PgganScore` and `DcganProbability`.
+
     Raises UserError if the file cannot be read safely, if its network is none of ARCHITECTURES, or if a tensor is
     missing, superfluous or of the wrong shape.
     """

@@ -15,6 +15,7 @@ from gan_tasks.metrics.statistics import interval_ends
 from gan_tasks.runs.checkpoint import list_checkpoints, write_atomically
 from gan_tasks.runs.folder import RunFolder
 from gan_tasks.runs.json_file import described_by, read_object
+from gan_tasks.spec import spec_from_json
 from gan_tasks.tasks import find_task
 from gan_tasks.tasks.own import OWN_TASK
 
@@ -57,6 +58,7 @@ def card_lines(
         f"- Trained with: {', '.join(f'{name} {number}' for name, number in config.get('versions', {}).items())}",
         f"- Hardware: {config.get('hardware', NOT_STATED)}",
         f"- Checkpoint: {checkpoint_in_use(RunFolder(run))}",
+        *(f"- Classes: {', '.join(names)}" for names in class_names(config)),
         "",
         "## Intended use",
         "",
@@ -73,6 +75,12 @@ def card_lines(
         *(limits(evaluation) if evaluation else ["Unknown: the model has not been evaluated."]),
         "",
     ]
+
+
+def class_names(config: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the names of the classes of each input that is a label with names."""
+    if "spec" in config:
+        yield from (each.names for each in spec_from_json(config["spec"]).inputs if each.names)
 
 
 def pretrained_card(task: str, source: str, family: str, *, licence: str, training_data: str) -> str:

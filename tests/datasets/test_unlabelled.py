@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.datasets.unlabelled import Unlabelled, UnlabelledConfig, UnlabelledImages, open_unlabelled
+from gan_tasks.datasets.unlabelled import SizeConfig, Unlabelled, UnlabelledConfig, UnlabelledImages, open_unlabelled
 
-CONFIG = UnlabelledConfig(framing=FramingConfig(load_size=8, crop_size=(8, 8), keep_aspect=True))
+CONFIG = UnlabelledConfig(framing=SizeConfig(load_size=8, crop_size=(8, 8), keep_aspect=True))
 
 
 def put_images(folder: Path, count: int, *, size: tuple[int, int] = (12, 16), first: int = 0) -> Path:
@@ -66,7 +65,7 @@ def test_images_cover_the_crop_whatever_their_size(
     tmp_path: Path, crop_size: tuple[int, int], load_size: int, keep_aspect: bool
 ) -> None:
     put_images(tmp_path, 1)
-    framing = FramingConfig(load_size=load_size, crop_size=crop_size, keep_aspect=keep_aspect, flip=False)
+    framing = SizeConfig(load_size=load_size, crop_size=crop_size, keep_aspect=keep_aspect, flip=False)
     for augment in (True, False):
         image = opened(tmp_path, replace(CONFIG, framing=framing), augment=augment)[(0, 0)].image
         assert image.shape == (3, *crop_size)
@@ -124,7 +123,7 @@ def test_gray_images_and_bad_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"framing": FramingConfig(crop_size=(0, 0))}, "the size of the generated images"),
+        ({"framing": SizeConfig(crop_size=(0, 0))}, "the size of the generated images"),
         ({"class_names": ("a", "b")}, "give --classes"),
         ({"classes": True, "class_names": ("a", "a")}, "two or more different names"),
     ],

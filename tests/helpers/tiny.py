@@ -46,7 +46,7 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--encoder", "vgg16", "--encoder-weights", str(shared_vgg16()), "--width", "2", "--batch-size", "1"),
         *FRAMING,
     ),
-    "synthesis": (*("--width", "8", "--latent", "6", "--batch-size", "2"), *FRAMING),
+    "synthesis": (*("--width", "8", "--latent", "6", "--batch-size", "2"), *FRAMING, "--crop-size", "16", "16"),
     "crisp": ("--width", "4", "--batch-size", "1", *FRAMING, "--crop-size", "48", "48"),
     "noise-to-image": (*("--width", "4", "--latent", "6", "--batch-size", "2"), *FRAMING),
     "restyle": (*("--width", "4", "--batch-size", "1"), *FRAMING),

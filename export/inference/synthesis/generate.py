@@ -12,7 +12,14 @@ from itertools import groupby, islice
 import numpy as np
 
 from gan_tasks.datasets.images import Pixels
-from gan_tasks.export.inference.synthesis.inputs import batch_size, check_generates, check_point, network_values
+from gan_tasks.export.inference.predictor import Predictor
+from gan_tasks.export.inference.synthesis.inputs import (
+    batch_size,
+    check_generates,
+    check_point,
+    network_of,
+    network_values,
+)
 from gan_tasks.export.inference.synthesis.points import Point
 from gan_tasks.export.models.base import Model, from_float
 
@@ -30,11 +37,12 @@ class Generated:
 
 
 def generate(
-    model: Model, seeds: Iterable[int], label: int | None = None, truncation: float = 1.0
+    model: Model | Predictor, seeds: Iterable[int], label: int | None = None, truncation: float = 1.0
 ) -> Iterator[Generated]:
     """Generate the images of seeds, in their order, in batches within the memory of the model.
 
     Args:
+        model: as `gan_tasks.load` gives it, or its network.
         label: number of the class, for a conditional model.
         truncation: how far styles may be from their mean, 0 to 1: less variety and usually better images below 1.
 
@@ -44,11 +52,12 @@ def generate(
     return generate_points(model, (Point(seed, label=label, truncation=truncation) for seed in seeds))
 
 
-def generate_points(model: Model, points: Iterable[Point]) -> Iterator[Generated]:
+def generate_points(model: Model | Predictor, points: Iterable[Point]) -> Iterator[Generated]:
     """Generate the images of points. Raises the errors of `generate`.
 
     Points with styles need a model with weights, see `LatentSpace`.
     """
+    model = network_of(model)
     check_generates(model)
     size = batch_size(model)
     for has_styles, group in groupby(points, lambda point: point.styles is not None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.synthesis.points import Point
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.export.models.tiled import TiledModel
@@ -38,6 +39,11 @@ def batch_size(model: Model) -> int:
     height, width = model.spec.output_size
     needed = height * width * (model.bytes_per_pixel if isinstance(model, TiledModel) else 1)
     return max(1, min(LARGEST_BATCH, model.max_memory_bytes // max(1, needed)))
+
+
+def network_of(model: Model | Predictor) -> Model:
+    """Return the network of what `gan_tasks.load` returns, or a network itself."""
+    return model.model if isinstance(model, Predictor) else model
 
 
 # What a model takes.

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_uint8
+from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.inference.synthesis.inputs import (
     batch_size,
     check_generates,
     check_point,
     label_input,
     latent_input,
+    network_of,
     network_values,
 )
 from gan_tasks.export.inference.synthesis.points import Point
@@ -40,18 +42,19 @@ MEAN_SEEDS = range(1024)
 class LatentSpace:
     """The latent space of a model from a run folder or a public checkpoint.
 
-    Raises UserError for an ONNX file, and for other networks than those of synthesis.
+    Its argument is what `gan_tasks.load` gives, or its network. Raises UserError for an ONNX file, and for other
+    networks than those of synthesis.
 
     Attributes:
         model: the model.
         generator: its network, with `styles` and `synthesize`.
     """
 
-    def __init__(self, model: Model) -> None:
-        check_generates(model)
-        self.model = model
-        self.generator = generator_of(model)
-        self.latent = latent_input(model)
+    def __init__(self, model: Model | Predictor) -> None:
+        self.model = network_of(model)
+        check_generates(self.model)
+        self.generator = generator_of(self.model)
+        self.latent = latent_input(self.model)
 
     @property
     def has_mapping(self) -> bool:

@@ -32,6 +32,7 @@ from gan_tasks.networks.synthesis.stylegan2 import (
     stylegan2_generator,
     widths_for,
 )
+from gan_tasks.networks.synthesis.stylegan3 import signals_of_layers, stylegan3_generator, widths_of_layers
 
 NetworkName = Literal["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "stylegan3-r", "r3gan"]
 HAS_STYLES = frozenset({"stylegan2", "stylegan3-t", "stylegan3-r"})
@@ -70,11 +71,17 @@ def make_generator(
         case "stylegan2":
             mapping = StyleMapping(latent, classes, style=style_width, layers=mapping_layers)
             generator = stylegan2_generator(size, mapping, stylegan2_widths(size, width), channels=channels)
+        case "stylegan3-t" | "stylegan3-r":
+            turns = network == "stylegan3-r"
+            mapping = StyleMapping(latent, classes, style=style_width, layers=mapping_layers)
+            signals = signals_of_layers(size)
+            widths = widths_of_layers(signals, channel_base=64 * width, channel_max=width)
+            generator = stylegan3_generator(
+                mapping, signals, widths, kernel=1 if turns else 3, radial=turns, channels=channels
+            )
         case "r3gan":
             levels = r3gan_levels(size, width)
             generator = r3gan_generator(latent, levels, output_size=size, out_channels=channels, classes=classes)
-        case _:
-            raise NotImplementedError
     one = torch.zeros(1, latent), torch.zeros(1, classes) if classes else None
     add_attention(generator, generator.stages, attention, one)
     return generator

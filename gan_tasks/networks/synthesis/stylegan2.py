@@ -140,7 +140,8 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         factors = self.affine(style)
         x = self._convolved(x * factors[:, :, None, None].to(x.dtype))
-        x = x * (GAIN * self.demodulation(factors))[:, :, None, None].to(x.dtype) + GAIN * self.bias[:, None, None]
+        scale, bias = GAIN * self.demodulation(factors)[:, :, None, None], GAIN * self.bias[:, None, None]
+        x = x * scale.to(x.dtype) + bias.to(x.dtype)
         noise = self.noise
         if self.draw_noise is not None:
             noise = self.draw_noise(x.shape[0], 1, x.shape[2], x.shape[3])

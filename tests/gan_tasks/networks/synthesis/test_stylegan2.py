@@ -117,6 +117,14 @@ class TestGenerator:
         image.square().sum().backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
 
+    def test_the_path_length_has_gradients_of_all_weights_before_the_image(self) -> None:
+        network = generator((8, 8))
+        styles = network.styles(latents())
+        (slopes,) = torch.autograd.grad(network.synthesize(styles).sum(), styles, create_graph=True)
+        slopes.square().sum().backward()
+        without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+        assert all(name.endswith(("bias", "noise_strength", "const")) for name in without)
+
     def test_other_sizes_are_refused(self) -> None:
         with pytest.raises(UserError, match="images of 30×64 pixels cannot be generated"):
             generator((30, 64))
@@ -196,6 +204,13 @@ class TestDiscriminator:
         features[-1].sum().backward()
         unused = {name for name, parameter in network.named_parameters() if parameter.grad is None}
         assert unused == set()
+
+    def test_the_penalty_of_gradients_has_gradients(self) -> None:
+        torch.manual_seed(0)
+        network, images = StyleGAN2Discriminator((8, 8), (6, 6)), torch.randn(4, 3, 8, 8, requires_grad=True)
+        (slopes,) = torch.autograd.grad(network(images)[0][-1].sum(), images, create_graph=True)
+        slopes.square().sum().backward()
+        assert all(weight.grad is not None for name, weight in network.named_parameters() if name.endswith("weight"))
 
     def test_it_sees_that_images_are_alike(self) -> None:
         torch.manual_seed(0)

@@ -407,6 +407,13 @@ def test_damaged_generators_are_refused(tmp_path: Path, key: str, tensor: Tensor
         load_network(tmp_path / "n.pth")
 
 
+def test_a_damaged_discriminator_is_refused(tmp_path: Path) -> None:
+    state = nvidia_discriminator(discriminator([4, 6])) | {"b4.conv.weight": torch.zeros(4, 7, 3, 3)}
+    torch.save(state, tmp_path / "n.pth")
+    with pytest.raises(UserError, match="has 7 inputs: expected 4, and a divisor of it"):
+        load_network(tmp_path / "n.pth")
+
+
 class TestInterop:
     """Checkpoints of the published programs, with their outputs."""
 

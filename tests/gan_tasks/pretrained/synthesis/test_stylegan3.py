@@ -77,7 +77,7 @@ def stored_signals(name: str) -> tuple[stylegan3.Signal, ...]:
 
 
 @dataclass(frozen=True)
-class Case:
+class Sizes:
     resolution: int
     layers: int
     critical: int = 2
@@ -89,24 +89,24 @@ class Case:
     channels: int = 3
 
 
-CASES = {
-    "t": Case(64, 5, critical=1, margin=6, channels=1),
-    "r": Case(32, 6, kernel=1, radial=True, classes=3),
-    "filters of 4 taps": Case(16, 4, critical=3, filter_size=4, margin=3, radial=True),
-    "nothing critical": Case(32, 4, critical=0),
+NETWORKS = {
+    "t": Sizes(64, 5, critical=1, margin=6, channels=1),
+    "r": Sizes(32, 6, kernel=1, radial=True, classes=3),
+    "filters of 4 taps": Sizes(16, 4, critical=3, filter_size=4, margin=3, radial=True),
+    "nothing critical": Sizes(32, 4, critical=0),
 }
 LATENT, STYLE = 5, 6
 
 
-def sampling(case: Case) -> list[tuple[float, float, int, int]]:
+def sampling(sizes: Sizes) -> list[tuple[float, float, int, int]]:
     """The cut-off, the half width of the transition band, the sampling rate and the size of each layer's output."""
     rows = []
-    for number in range(case.layers + 1):
-        part = min(number / (case.layers - case.critical), 1)
-        cutoff = 2 * (case.resolution / 2 / 2) ** part
-        stop = 2**2.1 * (case.resolution / 2 * 2**0.3 / 2**2.1) ** part
-        rate = 2 ** math.ceil(math.log2(min(2 * stop, case.resolution)) - 1e-9)
-        size = case.resolution if number >= case.layers - 1 else rate + 2 * case.margin
+    for number in range(sizes.layers + 1):
+        part = min(number / (sizes.layers - sizes.critical), 1)
+        cutoff = 2 * (sizes.resolution / 2 / 2) ** part
+        stop = 2**2.1 * (sizes.resolution / 2 * 2**0.3 / 2**2.1) ** part
+        rate = 2 ** math.ceil(math.log2(min(2 * stop, sizes.resolution)) - 1e-9)
+        size = sizes.resolution if number >= sizes.layers - 1 else rate + 2 * sizes.margin
         rows.append((cutoff, max(stop, rate / 2) - cutoff, rate, size))
     return rows
 
@@ -122,15 +122,15 @@ def designed(taps: int, cutoff: float, half_width: float, rate: float, radial: b
     return torch.tensor(square / square.sum(), dtype=torch.float32)
 
 
-def random_state(case: Case) -> State:
-    random = torch.Generator().manual_seed(case.layers)
+def random_state(sizes: Sizes) -> State:
+    random = torch.Generator().manual_seed(sizes.layers)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random)
 
-    rows = sampling(case)
-    widths = [5 - number % 2 for number in range(case.layers)]
-    embedding = 4 if case.classes else 0
+    rows = sampling(sizes)
+    widths = [5 - number % 2 for number in range(sizes.layers)]
+    embedding = 4 if sizes.classes else 0
     state = {
         "synthesis.input.weight": draw(widths[0], widths[0]),
         "synthesis.input.freqs": draw(widths[0], 2) * 1.5,
@@ -144,13 +144,13 @@ def random_state(case: Case) -> State:
         "mapping.fc1.weight": draw(STYLE, 7) * 100,
         "mapping.fc1.bias": draw(STYLE) * 20,
     }
-    if case.classes:
-        state |= {"mapping.embed.weight": draw(embedding, case.classes), "mapping.embed.bias": draw(embedding)}
-    for number in range(case.layers + 1):
-        is_last = number == case.layers
+    if sizes.classes:
+        state |= {"mapping.embed.weight": draw(embedding, sizes.classes), "mapping.embed.bias": draw(embedding)}
+    for number in range(sizes.layers + 1):
+        is_last = number == sizes.layers
         (cutoff_in, half_in, rate_in, _), (cutoff, half, rate, size) = rows[max(0, number - 1)], rows[number]
-        inputs, outputs = widths[max(0, number - 1)], case.channels if is_last else widths[number]
-        kernel = 1 if is_last else case.kernel
+        inputs, outputs = widths[max(0, number - 1)], sizes.channels if is_last else widths[number]
+        kernel = 1 if is_last else sizes.kernel
         name = f"synthesis.L{number}_{size}_{outputs}"
         state |= {
             f"{name}.weight": draw(outputs, inputs, kernel, kernel),
@@ -161,8 +161,8 @@ def random_state(case: Case) -> State:
         }
         if not is_last:
             inner = 2 * max(rate_in, rate)
-            taps = [case.filter_size * inner // each for each in (rate_in, rate)]
-            radial = case.radial and number < case.layers - case.critical
+            taps = [sizes.filter_size * inner // each for each in (rate_in, rate)]
+            radial = sizes.radial and number < sizes.layers - sizes.critical
             state[f"{name}.up_filter"] = designed(taps[0], cutoff_in, half_in, inner)
             state[f"{name}.down_filter"] = designed(taps[1], cutoff, half, inner, radial)
     return state
@@ -177,7 +177,7 @@ def resampled(x: Tensor, filter: Tensor, up: int, down: int) -> Tensor:
     return functional.conv2d(stuffed, square.expand(channels, 1, *square.shape), stride=down, groups=channels)
 
 
-def published(state: State, case: Case, latent: Tensor, label: Tensor | None) -> Tensor:
+def published(state: State, sizes: Sizes, latent: Tensor, label: Tensor | None) -> Tensor:
     def dense(name: str, x: Tensor, lr: float = 1.0) -> Tensor:
         weight = state[f"{name}.weight"]
         return x @ (weight * (lr / weight.shape[1] ** 0.5)).T + state[f"{name}.bias"] * lr
@@ -191,7 +191,7 @@ def published(state: State, case: Case, latent: Tensor, label: Tensor | None) ->
     for number in (0, 1):
         style = functional.leaky_relu(dense(f"mapping.fc{number}", style, 0.01), 0.2) * 2**0.5
 
-    rows = sampling(case)
+    rows = sampling(sizes)
     cutoff, _, rate, size = rows[0]
     t = dense("synthesis.input.affine", style)
     t = t / t[:, :2].norm(dim=1, keepdim=True)
@@ -210,8 +210,8 @@ def published(state: State, case: Case, latent: Tensor, label: Tensor | None) ->
         samples.append((waves @ weight.T / len(weight) ** 0.5).permute(2, 0, 1))
     features = torch.stack(samples)
 
-    for number in range(case.layers + 1):
-        is_last = number == case.layers
+    for number in range(sizes.layers + 1):
+        is_last = number == sizes.layers
         pattern = rf"synthesis\.L{number}_\d+_\d+\.weight"
         (name,) = (key.removesuffix(".weight") for key in state if re.fullmatch(pattern, key))
         weight, kernel = state[f"{name}.weight"], state[f"{name}.weight"].shape[-1]
@@ -246,26 +246,26 @@ def published(state: State, case: Case, latent: Tensor, label: Tensor | None) ->
     raise AssertionError
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_generator_equals_its_published_layout(tmp_path: Path, name: str) -> None:
-    case = CASES[name]
-    state = random_state(case)
+    sizes = NETWORKS[name]
+    state = random_state(sizes)
     torch.save({"G_ema": state}, tmp_path / "n.pth")
     found = load_pretrained(tmp_path / "n.pth")
     latent = torch.randn(2, LATENT, generator=torch.Generator().manual_seed(1))
-    label = torch.eye(case.classes)[:2] if case.classes else None
-    expected = published(state, case, latent, label)
+    label = torch.eye(sizes.classes)[:2] if sizes.classes else None
+    expected = published(state, sizes, latent, label)
     assert expected.std() > 0.02, "the weights would verify nothing"
     torch.testing.assert_close(found.network(latent, label), expected, rtol=1e-4, atol=TOLERANCE)
     assert found.usage is not None
     spec = found.usage.spec
-    assert (spec.output_size, spec.out_channels) == ((case.resolution, case.resolution), case.channels)
-    assert [each.name for each in spec.inputs] == ["latent", *(["label"] if case.classes else []), "truncation"]
+    assert (spec.output_size, spec.out_channels) == ((sizes.resolution, sizes.resolution), sizes.channels)
+    assert [each.name for each in spec.inputs] == ["latent", *(["label"] if sizes.classes else []), "truncation"]
     assert spec.inputs[0] == InputSpec("latent", "latent", LATENT, "none")
     network = found.network
     assert isinstance(network, SynthesisGenerator)
     assert isinstance(network.base, FourierInput)
-    assert network.style_count == case.layers + 2
+    assert network.style_count == sizes.layers + 2
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_generator_equals_its_published_layout(tmp_path: Path, name: str) ->
     ],
 )
 def test_misfits_are_named(tmp_path: Path, change: dict[str, Tensor | None], says: str) -> None:
-    state = {**random_state(CASES["r"]), **change}
+    state = {**random_state(NETWORKS["r"]), **change}
     torch.save({key: tensor for key, tensor in state.items() if tensor is not None}, tmp_path / "n.pth")
     with pytest.raises(UserError, match=says):
         load_network(tmp_path / "n.pth")

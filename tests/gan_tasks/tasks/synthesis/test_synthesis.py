@@ -14,7 +14,10 @@ from torch import Tensor
 
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.inference.predictor import read_vector
+from gan_tasks.networks.synthesis.stylegan3 import Magnitude
 from gan_tasks.runs.checkpoint import list_checkpoints, load_checkpoint
+from gan_tasks.runs.model_card import write_model_card
 from gan_tasks.spec import InputSpec
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.synthesis.config import PRESETS, SynthesisConfig
@@ -199,7 +202,19 @@ def test_noise_is_drawn_in_training_and_constant_afterwards(pairs: Path) -> None
     assert torch.equal(task.infer(*inputs), task.infer(*inputs))
 
 
-@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "r3gan"])
+@pytest.mark.parametrize("network", ["stylegan3-t", "stylegan3-r"])
+def test_stylegan3_divides_by_the_magnitudes_of_its_training(network: str, pairs: Path) -> None:
+    task = tiny_built("--preset", "stylegan3", "--network", network, *SMALL)
+    layers = [layer for layer in task.generator.modules() if isinstance(layer, Magnitude)]
+    assert len(layers) == 15
+    stepped(task, pairs, steps=1)
+    for layer in layers:
+        assert layer.latest is not None
+        assert float(layer.mean_square) == pytest.approx(0.999 + 0.001 * float(layer.latest), abs=1e-6)
+    assert any(abs(float(layer.mean_square) - 1) > 1e-5 for layer in layers)
+
+
+@pytest.mark.parametrize("network", ["dcgan", "pggan", "msg", "stylegan2", "stylegan3-t", "r3gan"])
 def test_classes_are_those_of_sub_folders(network: str, pairs: Path) -> None:
     task = tiny("--network", network, "--classes", *SMALL)
     data, _ = task.open_data(pairs, "train", augment=True, seed=0)
@@ -229,6 +244,10 @@ def test_a_model_of_classes_says_their_names(pairs: Path, tmp_path: Path) -> Non
     model = gan_tasks.load(run)
     label = model.spec.find("label")
     assert label is not None and label.names == ("A", "B")
+    assert "- Classes: A, B" in write_model_card(run).read_text()
+    assert read_vector(label, b"B").tolist() == read_vector(label, b"1").tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"expected a class from 0 to 1, its name \(A, B\), or a list of 2 numbers"):
+        read_vector(label, b"C")
     again = Synthesis.for_model(model.spec)
     assert again.config.data.class_names == ("A", "B") and again.config.latent == 6
     test, _ = again.open_data(pairs, "test", augment=False, seed=0)
