@@ -1,13 +1,14 @@
 """The latent space of a generator: styles of latents, and images of styles. Needs torch and the weights.
 
 The styles of StyleGAN are those of its mapping network (W, or W+ where each layer has one of its own). Of networks
-without one, such as DCGAN, the latent is the only style (L = 1), with the label behind it if there are classes.
+without one, such as DCGAN, the latent is the only style (L = 1). Behind it is the label, or its embedding.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,12 +57,13 @@ class LatentSpace:
         self.generator = generator_of(self.model)
         self.latent = latent_input(self.model)
 
-    @property
+    @cached_property
     def has_mapping(self) -> bool:
-        """Whether a mapping network makes the styles (W). Otherwise the latent itself is the style."""
-        from gan_tasks.networks.synthesis.frame import Mapping
-
-        return type(self.generator.mapping) is not Mapping
+        """Whether a mapping network makes the styles (W). Otherwise the latent itself begins the only style."""
+        latent = Point(0).latent_of(self.latent.channels)
+        label = None if (given := label_input(self.model)) is None else network_values(given, (Point(0),))
+        style = self._styles(latent[None], label)[0, 0]
+        return self.layer_count > 1 or not np.array_equal(style[: len(latent)], latent)
 
     @property
     def layer_count(self) -> int:
@@ -104,15 +106,22 @@ class LatentSpace:
         return stacked
 
     def _mapped(self, points: tuple[Point, ...]) -> Styles:
+        label = label_input(self.model)
+        labels = None if label is None else network_values(label, points)
+        strength = np.asarray([[point.truncation] for point in points], np.float32)
+        return self._styles(network_values(self.latent, points), labels, strength)
+
+    def _styles(
+        self,
+        latents: NDArray[np.float32],
+        labels: NDArray[np.float32] | None,
+        truncation: NDArray[np.float32] | None = None,
+    ) -> Styles:
         import torch
 
-        label, average = label_input(self.model), self.generator.mapping.average
         with torch.no_grad():
-            latents = self._tensor(network_values(self.latent, points))
-            labels = None if label is None else self._tensor(network_values(label, points))
-            strength = self._tensor(np.asarray([[point.truncation] for point in points], np.float32))
-            styles = self.generator.styles(latents, labels, None if average is None else strength)
-            return self._array(styles)
+            given = [None if each is None else self._tensor(each) for each in (labels, truncation)]
+            return self._array(self.generator.styles(self._tensor(latents), *given))
 
     def images(self, styles: Styles) -> NDArray[np.uint8]:
         """Return the images N×H×W×C of styles N×L×D, in batches within the memory of the model."""

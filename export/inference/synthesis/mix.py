@@ -52,10 +52,13 @@ def parse_layers(text: str, count: int, *, default: Sequence[int]) -> tuple[int,
 
 
 def coarse_layers(space: LatentSpace) -> tuple[int, ...]:
-    """Return the layers of features with at most a quarter of the image's sides: the default of what is coarse."""
+    """Return the layers of features with at most a quarter of the image's sides: the default of what is coarse.
+
+    Where all features are larger, as with the margins of a small StyleGAN3, it is the first third of the layers.
+    """
     longest = max(space.generator.output_size)
     found = tuple(layer for layer, size in enumerate(space.layer_sizes()) if 4 * max(size) <= longest)
-    return found or (0,)
+    return found or tuple(range(max(1, space.layer_count // 3)))
 
 
 def check_mixes(space: LatentSpace) -> None:

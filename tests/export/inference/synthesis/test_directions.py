@@ -251,3 +251,25 @@ def test_a_folder_of_latents_is_a_set_of_examples(tmp_path: Path) -> None:
         save_point(tmp_path / f"{number}.npz", Point(number))
     (tmp_path / "1.png").write_bytes(b"not read, because there are .npz files")
     assert [point.seed for point in points_in(tmp_path)] == [1, 2]
+
+
+class WithWeight(nn.Module):
+    """A base with a weight of its own, that a map of the style scales, as the input of StyleGAN3 has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.affine, self.weight = nn.Linear(LENGTH, LENGTH), nn.Parameter(torch.ones(LENGTH, LENGTH))
+
+    def forward(self, style: Tensor) -> Tensor:
+        features: Tensor = (self.affine(style) @ self.weight)[:, :2, None, None]
+        return features.expand(-1, -1, 4, 4)
+
+
+def test_only_the_map_itself_takes_a_style() -> None:
+    generator = SynthesisGenerator(
+        mapping=Mapping(LENGTH), base=WithWeight(), stages=[], to_rgb=[AsItIs()], rgb="last", output_size=(4, 4),
+        out_channels=2,
+    )  # fmt: skip
+    ((_, columns),) = style_weights(LatentSpace(FrameModel(generator)))
+    assert isinstance(generator.base, WithWeight)
+    np.testing.assert_allclose(columns, generator.base.affine.weight.detach().numpy().T)

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from handmade_onnx import write_onnx
 from tiny import tiny_task, write_run
-from tiny_synthesis import tiny_model
+from tiny_synthesis import FrameModel, tiny_generator, tiny_model
+from torch import nn
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.synthesis.generate import generate
 from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
 from gan_tasks.export.load import load_model
+from gan_tasks.networks.synthesis.frame import Mapping
 
 
 @pytest.mark.parametrize("mapped", [True, False])
@@ -63,3 +66,20 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         LatentSpace(load_model(run))
     with pytest.raises(UserError, match="does not generate"):
         LatentSpace(load_model(write_onnx(tmp_path / "model.onnx")))
+
+
+def test_an_embedding_behind_the_latent_is_no_mapping() -> None:
+    """As in R3GAN: the style is the latent and the embedding of the label, and only the latent may be changed."""
+    mapping = Mapping(6, 2)
+    mapping.embedding = nn.Linear(2, 3)
+    mapping.style_length = 9
+    mapping.forward = lambda latent, label: torch.cat([latent, mapping.embedding(label)], dim=1)  # type: ignore[method-assign]
+    generator = tiny_generator(mapped=False)
+    generator.mapping, generator.base = mapping, nn.Sequential(nn.Linear(9, 128), nn.Unflatten(1, (8, 4, 4)))
+    space = LatentSpace(FrameModel(generator))
+    assert not space.has_mapping and (space.style_length, space.free_length) == (9, 6)
+    styles = space.styles_of_seeds([3], label=1)
+    point = space.point(styles[0], label=1)
+    assert point.latent is not None and point.label == 1
+    np.testing.assert_array_equal(space.styles_of([point]), styles)
+    assert LatentSpace(tiny_model()).has_mapping and not LatentSpace(tiny_model(mapped=False, classes=2)).has_mapping
