@@ -149,6 +149,8 @@ def test_a_download_of_a_seed_opens_again(tiny: GeneratePage) -> None:
     given: Values = {tiny.seeds.seed: 9, tiny.seeds.label: 1, tiny.seeds.truncation: 0.5}
     values = ask(tiny, tiny.generate, given)
     assert np.array_equal(shown_pixels(tiny, values), image_of(tiny, Point(9, label=1, truncation=0.5)))
+    command = values[tiny.stage.command]["value"]
+    assert command == "gan-tasks generate tiny images --seeds 9 --class dog --truncation 0.5"
     opened = ask(tiny, tiny.open, {tiny.opened: shown_file(tiny, values)})
     assert {component: opened[component] for component in given} == given
     assert np.array_equal(shown_pixels(tiny, opened), shown_pixels(tiny, values))
