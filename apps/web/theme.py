@@ -204,6 +204,7 @@ CSS += """
 .seeds button:hover { border-color: var(--border-color-primary); }
 .seeds button[aria-pressed="true"] { border-color: var(--link-text-color); color: var(--body-text-color); }
 .seeds img { width: 100%; border-radius: 4px; display: block; }
+.latent .form { background: var(--block-background-fill); }
 .latent .whole { grid-column: 1 / -1; }
 .result-slider .icon-wrap .icon { color: var(--button-primary-text-color); }
 

@@ -53,6 +53,8 @@ numbers."""
 Source = Path | bytes
 """An encoded image or mask, or text: a seed or a JSON list for a latent, the number or the name of the class for a
 label, a number from 0 to 1 for a weight."""
+"""An encoded image or mask, or text: a seed or a JSON list for a latent, number or name of the class for a label, a
+number from 0 to 1 for a weight."""
 
 
 class Decode(Protocol):
@@ -63,6 +65,8 @@ class Decode(Protocol):
     ) -> Picture: ...
 
 
+SHOWN_NAMES = 20
+"""Names of classes in a message. More are left out."""
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 """Largest value of a latent. NaN is not smaller."""
 
@@ -407,8 +411,6 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         value = parse_json(text)
     except ValueError:
         value = None
-    if text in given.names:
-        value = given.names.index(text)
     if given.kind == "latent" and isinstance(value, int) and 0 <= value < 2**63:
         return draw_latent(value, given.channels)
     if given.kind == "label" and text in given.names:
@@ -424,6 +426,9 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
         return np.asarray(value, np.float32)
     named = f", by its name or as a number from 0 to {given.channels - 1}" if given.names else ""
     one = "a seed" if given.kind == "latent" else f"a class{named or f' from 0 to {given.channels - 1}'}"
+    names = ", ".join(given.names[:SHOWN_NAMES]) + (" …" if len(given.names) > SHOWN_NAMES else "")
+    named = f", its name ({names})" if names else ""
+    one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}{named}"
     raise UserError(f"{given.name} is {text[:40]!r}: expected {one}, or a list of {given.channels} numbers")
 
 

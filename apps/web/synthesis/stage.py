@@ -57,7 +57,7 @@ class Stage:
         file, point = image.result.file, image.named.point
         (preview,) = write_previews(image.result)
         words = ["gan-tasks", "generate", served.path.name, "images", "--seeds", str(point.seed)]
-        words += [] if point.label is None else ["--class", str(point.label)]
+        words += [] if point.label is None else ["--class", class_name(served, point.label)]
         words += [] if point.truncation == 1 else ["--truncation", f"{point.truncation:g}"]
         command = shlex.join([*words, *served.options])
         return self.quiet() | {
@@ -94,10 +94,18 @@ def build_stage() -> Stage:
         )
 
 
+def class_name(served: ServedModel, label: int) -> str:
+    """The name of a class, or its number if it has none."""
+    names = next((given.names for given in served.spec.inputs if given.kind == "label"), ())
+    return names[label] if names else str(label)
+
+
 def facts(served: ServedModel, image: Image) -> dict[str, str]:
     height, width = image.result.after.pixels.shape[:2]
+    label = image.named.point.label
     return {
         "From": image.named.title,
+        **({} if label is None else {"Class": class_name(served, label)}),
         "Model": served.title,
         "Result": f"{width} × {height} px",
         "Time": f"{image.result.seconds:.3f} s",

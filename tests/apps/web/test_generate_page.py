@@ -149,6 +149,8 @@ def test_a_download_of_a_seed_opens_again(tiny: GeneratePage) -> None:
     given: Values = {tiny.seeds.seed: 9, tiny.seeds.label: 1, tiny.seeds.truncation: 0.5}
     values = ask(tiny, tiny.generate, given)
     assert np.array_equal(shown_pixels(tiny, values), image_of(tiny, Point(9, label=1, truncation=0.5)))
+    command = values[tiny.stage.command]["value"]
+    assert command == "gan-tasks generate tiny images --seeds 9 --class dog --truncation 0.5"
     opened = ask(tiny, tiny.open, {tiny.opened: shown_file(tiny, values)})
     assert {component: opened[component] for component in given} == given
     assert np.array_equal(shown_pixels(tiny, opened), shown_pixels(tiny, values))
@@ -292,6 +294,7 @@ def test_what_cannot_be_done_is_a_sentence(noise: GeneratePage, tiny: GeneratePa
             {noise.seeds.seed: None},
             "There is no seed: give a whole number from 0 to 2,147,483,647",
         ),
+        (noise, noise.generate, {noise.seeds.seed: None}, "There is no seed: give a whole number from 0 to"),
         (noise, noise.generate, {noise.seeds.seed: -1}, "The seed is -1"),
         (noise, noise.generate, {noise.seeds.label: 3}, "class 3 does not exist"),
         (noise, noise.generate, {noise.suffix: ".exe"}, "no format &#x27;.exe&#x27;"),
@@ -327,44 +330,40 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         opened(browser, address, viewport={"width": 1280, "height": 800}) as page,
     ):
         seed = page.get_by_role("spinbutton", name="Seed", exact=True)
+        for section in ("Grid of seeds", "Between two seeds", "Mix two seeds", "Edit"):
+            press(page, section)  # long before they are used, for they are mounted late
         press(page, "Random seed")
-        expect(fact(page, "From")).to_have_text(re.compile(r"Seed \d+"))
+        source = fact(page, "From")
+        expect(source).to_have_text(re.compile(r"Seed \d+"))
         drawn = seed.input_value()
         file = download(page, tmp_path / "drawn.png")
 
-        press(page, "Grid of seeds")
         press(page, "Show grid")
         chosen = page.get_by_role("button", name="Seed 5", exact=True)
         chosen.focus()
         page.keyboard.press("Enter")
         expect(seed).to_have_value("5")
-        expect(fact(page, "From")).to_have_text("Seed 5")
+        expect(source).to_have_text("Seed 5")
         expect(chosen).to_have_attribute("aria-pressed", "true")
         check_look(page, axe, "generate-1280")
-        press(page, "Grid of seeds")
 
-        press(page, "Between two seeds")
         page.get_by_role("slider", name="Position").press("ArrowRight")
-        expect(fact(page, "From")).to_have_text("Between seeds 0 and 1, at 51%")
-        press(page, "Between two seeds")
-        press(page, "Mix two seeds")
+        expect(source).to_have_text("Between seeds 0 and 1, at 51%")
         page.get_by_role("slider", name="Coarse layers").press("ArrowLeft")
-        expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
-        press(page, "Mix two seeds")
-        press(page, "Edit")
+        expect(source).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
         amount = page.get_by_role("slider", name="Direction 2")
         amount.press("ArrowRight")
-        expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones, edited")
+        expect(source).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones, edited")
         press(page, "Undo the edit")
         expect(amount).to_have_value("0")
-        expect(fact(page, "From")).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
-        press(page, "Edit")
+        expect(source).to_have_text("Seed 0 in 1 of 3 layers, 1 in the finer ones")
 
         page.set_viewport_size({"width": 390, "height": 844})
         press(page, "Open a generated image")
         choose_file(page, file)
         expect(seed).to_have_value(drawn)
-        expect(fact(page, "From")).to_have_text(f"Seed {drawn}")
+        expect(source).to_have_text(f"Seed {drawn}")
+        page.evaluate("scrollTo(0, 0)")
         check_look(page, axe, "generate-390")
         page.mouse.wheel(0, 2000)
         expect(shown(page.locator(".result-image"))).to_be_in_viewport()
