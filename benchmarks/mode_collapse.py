@@ -232,7 +232,7 @@ class Result(NamedTuple):
     points: Tensor
 
 
-class Case(NamedTuple):
+class Trainings(NamedTuple):
     """Trainings side by side."""
 
     trial: str
@@ -242,21 +242,21 @@ class Case(NamedTuple):
     d_speed: float
 
 
-def cases(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Case]:
+def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Trainings]:
     """Return the trainings of objectives. Those of energies are no means over single points: each seed is alone."""
     found = []
     for name in names:
         alone = ALL[name].energy.energy != "none"
         groups = [(seed,) for seed in range(seeds)] if alone else [tuple(range(seeds))]
-        found += [Case(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
+        found += [Trainings(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
     return found
 
 
-def run(case: Case) -> list[Result]:
+def run(job: Trainings) -> list[Result]:
     torch.set_num_threads(1)
-    trial, mixture = ALL[case.trial], MIXTURES[case.mixture]()
-    points = trained(trial, mixture, steps=case.steps, seeds=case.seeds, d_speed=case.d_speed)
-    return [Result(case.trial, case.mixture, seed, each) for seed, each in zip(case.seeds, points, strict=True)]
+    trial, mixture = ALL[job.trial], MIXTURES[job.mixture]()
+    points = trained(trial, mixture, steps=job.steps, seeds=job.seeds, d_speed=job.d_speed)
+    return [Result(job.trial, job.mixture, seed, each) for seed, each in zip(job.seeds, points, strict=True)]
 
 
 def collected(groups: Iterable[list[Result]]) -> list[Result]:
@@ -323,7 +323,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in ALL if options.only in name]
     if not names:
         parser.error(f"no objective has {options.only!r} in its name: there are {', '.join(ALL)}")
-    begin, todo = time.monotonic(), cases(names, seeds=options.seeds, steps=options.steps, d_speed=options.d_speed)
+    begin, todo = (
+        time.monotonic(),
+        trainings(names, seeds=options.seeds, steps=options.steps, d_speed=options.d_speed),
+    )
     if options.processes == 1:
         results = collected(map(run, todo))
     else:

@@ -51,8 +51,6 @@ Inputs = Mapping[str, Any]
 bool, True where masked, or pixels or PIL images that are white there; latents, labels and weights are vectors of
 numbers."""
 Source = Path | bytes
-"""An encoded image or mask, or text: a seed or a JSON list for a latent, the number or the name of the class for a
-label, a number from 0 to 1 for a weight."""
 """An encoded image or mask, or text: a seed or a JSON list for a latent, number or name of the class for a label, a
 number from 0 to 1 for a weight."""
 
@@ -424,8 +422,6 @@ def read_vector(given: InputSpec, source: Source) -> NDArray[np.float32]:
     is_list = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
     if is_list and len(value) == given.channels and all(abs(each) <= LARGEST_VALUE for each in value):
         return np.asarray(value, np.float32)
-    named = f", by its name or as a number from 0 to {given.channels - 1}" if given.names else ""
-    one = "a seed" if given.kind == "latent" else f"a class{named or f' from 0 to {given.channels - 1}'}"
     names = ", ".join(given.names[:SHOWN_NAMES]) + (" …" if len(given.names) > SHOWN_NAMES else "")
     named = f", its name ({names})" if names else ""
     one = "a seed" if given.kind == "latent" else f"a class from 0 to {given.channels - 1}{named}"

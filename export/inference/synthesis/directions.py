@@ -175,7 +175,6 @@ def style_weights(space: LatentSpace) -> list[tuple[int, Floats]]:
         given, weight = inputs[0] if inputs else None, getattr(part, "weight", None)
         if not isinstance(given, torch.Tensor) or not isinstance(weight, torch.Tensor) or weight.ndim not in (2, 4):
             return
-        if given.shape[0] != 1 or given.numel() != length or any(part.children()):  # a block with a map in it
         if any(part.children()):  # one of its parts takes the style
             return
         if given.shape[0] != 1 or given.numel() != length:

@@ -23,12 +23,12 @@ from gan_tasks.optim.optimizers import OptimisationConfig
 class SynthesisConfig(Checked):
     """Options of synthesis. The defaults are for few images, and for a CPU or a small GPU."""
 
-    network: NetworkName = "r3gan"
+    network: NetworkName = "dcgan"
     """Architecture of generator and discriminator: dcgan, pggan, msg (MSG-GAN), stylegan2, stylegan3-t (details move
     with the objects), stylegan3-r (and turn with them), or r3gan (residual, without normalisation)."""
     latent: Width = 64
     """Length of the latent vectors."""
-    width: Width = 128
+    width: Width = 256
     """Channels of the smallest features. Larger features have fewer, as in the paper of the architecture."""
     style_width: Width = 512
     """Length of the styles of stylegan2 and stylegan3."""
@@ -41,7 +41,7 @@ class SynthesisConfig(Checked):
     fixed random mixtures of four layers of EfficientNet-Lite0."""
     d_width: Width | None = None
     """Channels of the discriminator's smallest features; without it, they are --width."""
-    d_norm: DiscriminatorNorm = "batch"
+    d_norm: DiscriminatorNorm = "none"
     """Normalisation in dcgan's discriminator. Use layer or none with a gradient penalty."""
     d_group: PositiveCount = 4
     """Images of a batch that stylegan2's and stylegan3's discriminators compare with one another."""
@@ -94,9 +94,9 @@ def ema_halflife(decay: float, batch_size: int) -> float:
 
 
 DCGAN = SynthesisConfig(
-    network="dcgan",
     latent=100,
     width=512,
+    d_norm="batch",
     auto_gamma=(),
     adversarial=AdversarialConfig(adversarial="non-saturating"),
     optimisation=OptimisationConfig(batch_size=128),
