@@ -95,7 +95,8 @@ TRIALS = {
     "EBGAN": Trial(NON_SATURATING, EnergyConfig(energy="ebgan")),
     "BEGAN": Trial(NON_SATURATING, EnergyConfig(energy="began")),
 }
-REMEDIES = {
+VARIANTS = {
+    "EBGAN without pulling away": Trial(NON_SATURATING, EnergyConfig(energy="ebgan", pulling_away=0.0)),
     "non-saturating + R1": Trial(AdversarialConfig(adversarial="non-saturating", r1=0.1)),
     "non-saturating + minibatch deviation": Trial(NON_SATURATING, sees_deviation=True),
     "non-saturating, D as fast as G": Trial(NON_SATURATING, d_speed=1.0),
@@ -103,7 +104,7 @@ REMEDIES = {
         AdversarialConfig(adversarial="non-saturating", r1=0.1), d_speed=1.0
     ),
 }
-ALL = TRIALS | REMEDIES
+ALL = TRIALS | VARIANTS
 
 
 @dataclass
