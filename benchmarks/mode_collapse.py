@@ -16,6 +16,7 @@ import argparse
 import math
 import multiprocessing
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -290,26 +291,33 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def picture(results: Sequence[Result], *, side: int = 120, shown: int = 400) -> str:
+def picture(results: Sequence[Result], *, side: int = 120, title: int = 26, shown: int = 400) -> str:
     """Return an SVG with the points of the first seed: a row for each mixture, a column for each objective."""
     trials = list(dict.fromkeys(result.trial for result in results))
-    width, height = side * len(trials), (side + 20) * len(MIXTURES)
+    width, height = side * len(trials), (side + title) * len(MIXTURES)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
-
-    def dots(points: Tensor, colour: str, size: float) -> str:
-        inside = points[points.abs().amax(dim=1) < 3]
-        where = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in ((inside / 6 + 0.5) * side).tolist())
-        return f'<path d="{where}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round"/>'
-
     for row, (name, mixture) in enumerate(MIXTURES.items()):
+        modes = mixture().modes
+        limit = 1.25 * float(modes.abs().max())
         for column, trial in enumerate(trials):
             points = next(r.points for r in results if (r.trial, r.mixture) == (trial, name))
-            parts.append(f'<g transform="translate({column * side} {row * (side + 20)})">')
-            parts.append(f'<text x="{side / 2}" y="13" font-size="8" text-anchor="middle">{trial}</text>')
-            parts.append(f'<g transform="translate(0 16)">{dots(mixture().modes, "#bbb", 7)}')
-            parts.append(f"{dots(points[:shown], '#c33', 1.5)}</g></g>")
+            parts.append(f'<g transform="translate({column * side} {row * (side + title)})">')
+            for line, text in enumerate(textwrap.wrap(trial, 24)):
+                parts.append(
+                    f'<text x="{side / 2}" y="{11 + 10 * line}" font-size="8" text-anchor="middle">{text}</text>'
+                )
+            parts.append(f'<g transform="translate(0 {title})">')
+            parts.append(dots(modes, limit, side, "#bbb", 7))
+            parts.append(f"{dots(points[:shown], limit, side, '#c33', 1.5)}</g></g>")
     return "\n".join([*parts, "</svg>"])
+
+
+def dots(points: Tensor, limit: float, side: int, colour: str, size: float) -> str:
+    """Return the points within ±limit as dots in a square of `side`."""
+    inside = points[points.abs().amax(dim=1) < limit]
+    where = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in ((inside / limit + 1) * (side / 2)).tolist())
+    return f'<path d="{where}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round"/>'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
