@@ -234,7 +234,7 @@ class Result(NamedTuple):
     points: Tensor
 
 
-class Case(NamedTuple):
+class Training(NamedTuple):
     """Trainings side by side."""
 
     trial: str
@@ -244,21 +244,24 @@ class Case(NamedTuple):
     d_speed: float
 
 
-def cases(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Case]:
+def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Training]:
     """Return the trainings of objectives. Those of energies are no means over single points: each seed is alone."""
     found = []
     for name in names:
         alone = ALL[name].energy.energy != "none"
         groups = [(seed,) for seed in range(seeds)] if alone else [tuple(range(seeds))]
-        found += [Case(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
+        found += [Training(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
     return found
 
 
-def run(case: Case) -> list[Result]:
+def run(training: Training) -> list[Result]:
     torch.set_num_threads(1)
-    trial, mixture = ALL[case.trial], MIXTURES[case.mixture]()
-    points = trained(trial, mixture, steps=case.steps, seeds=case.seeds, d_speed=case.d_speed)
-    return [Result(case.trial, case.mixture, seed, each) for seed, each in zip(case.seeds, points, strict=True)]
+    trial, mixture = ALL[training.trial], MIXTURES[training.mixture]()
+    points = trained(trial, mixture, steps=training.steps, seeds=training.seeds, d_speed=training.d_speed)
+    return [
+        Result(training.trial, training.mixture, seed, each)
+        for seed, each in zip(training.seeds, points, strict=True)
+    ]
 
 
 def collected(groups: Iterable[list[Result]]) -> list[Result]:
@@ -332,7 +335,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in ALL if options.only in name]
     if not names:
         parser.error(f"no objective has {options.only!r} in its name: there are {', '.join(ALL)}")
-    begin, todo = time.monotonic(), cases(names, seeds=options.seeds, steps=options.steps, d_speed=options.d_speed)
+    begin, todo = (
+        time.monotonic(),
+        trainings(names, seeds=options.seeds, steps=options.steps, d_speed=options.d_speed),
+    )
     if options.processes == 1:
         results = collected(map(run, todo))
     else:
