@@ -16,6 +16,7 @@ import argparse
 import math
 import multiprocessing
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,8 @@ TRIALS = {
     "EBGAN": Trial(NON_SATURATING, EnergyConfig(energy="ebgan")),
     "BEGAN": Trial(NON_SATURATING, EnergyConfig(energy="began")),
 }
-REMEDIES = {
+VARIANTS = {
+    "EBGAN without pulling away": Trial(NON_SATURATING, EnergyConfig(energy="ebgan", pulling_away=0.0)),
     "non-saturating + R1": Trial(AdversarialConfig(adversarial="non-saturating", r1=0.1)),
     "non-saturating + minibatch deviation": Trial(NON_SATURATING, sees_deviation=True),
     "non-saturating, D as fast as G": Trial(NON_SATURATING, d_speed=1.0),
@@ -103,7 +105,7 @@ REMEDIES = {
         AdversarialConfig(adversarial="non-saturating", r1=0.1), d_speed=1.0
     ),
 }
-ALL = TRIALS | REMEDIES
+ALL = TRIALS | VARIANTS
 
 
 @dataclass
@@ -233,6 +235,7 @@ class Result(NamedTuple):
 
 
 class Trainings(NamedTuple):
+class Training(NamedTuple):
     """Trainings side by side."""
 
     trial: str
@@ -243,6 +246,7 @@ class Trainings(NamedTuple):
 
 
 def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Trainings]:
+def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Training]:
     """Return the trainings of objectives. Those of energies are no means over single points: each seed is alone."""
     found = []
     for name in names:
@@ -257,6 +261,18 @@ def run(job: Trainings) -> list[Result]:
     trial, mixture = ALL[job.trial], MIXTURES[job.mixture]()
     points = trained(trial, mixture, steps=job.steps, seeds=job.seeds, d_speed=job.d_speed)
     return [Result(job.trial, job.mixture, seed, each) for seed, each in zip(job.seeds, points, strict=True)]
+        found += [Training(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
+    return found
+
+
+def run(training: Training) -> list[Result]:
+    torch.set_num_threads(1)
+    trial, mixture = ALL[training.trial], MIXTURES[training.mixture]()
+    points = trained(trial, mixture, steps=training.steps, seeds=training.seeds, d_speed=training.d_speed)
+    return [
+        Result(training.trial, training.mixture, seed, each)
+        for seed, each in zip(training.seeds, points, strict=True)
+    ]
 
 
 def collected(groups: Iterable[list[Result]]) -> list[Result]:
@@ -289,26 +305,33 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def picture(results: Sequence[Result], *, side: int = 120, shown: int = 400) -> str:
+def picture(results: Sequence[Result], *, side: int = 120, title: int = 26, shown: int = 400) -> str:
     """Return an SVG with the points of the first seed: a row for each mixture, a column for each objective."""
     trials = list(dict.fromkeys(result.trial for result in results))
-    width, height = side * len(trials), (side + 20) * len(MIXTURES)
+    width, height = side * len(trials), (side + title) * len(MIXTURES)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
-
-    def dots(points: Tensor, colour: str, size: float) -> str:
-        inside = points[points.abs().amax(dim=1) < 3]
-        where = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in ((inside / 6 + 0.5) * side).tolist())
-        return f'<path d="{where}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round"/>'
-
     for row, (name, mixture) in enumerate(MIXTURES.items()):
+        modes = mixture().modes
+        limit = 1.25 * float(modes.abs().max())
         for column, trial in enumerate(trials):
             points = next(r.points for r in results if (r.trial, r.mixture) == (trial, name))
-            parts.append(f'<g transform="translate({column * side} {row * (side + 20)})">')
-            parts.append(f'<text x="{side / 2}" y="13" font-size="8" text-anchor="middle">{trial}</text>')
-            parts.append(f'<g transform="translate(0 16)">{dots(mixture().modes, "#bbb", 7)}')
-            parts.append(f"{dots(points[:shown], '#c33', 1.5)}</g></g>")
+            parts.append(f'<g transform="translate({column * side} {row * (side + title)})">')
+            for line, text in enumerate(textwrap.wrap(trial, 24)):
+                parts.append(
+                    f'<text x="{side / 2}" y="{11 + 10 * line}" font-size="8" text-anchor="middle">{text}</text>'
+                )
+            parts.append(f'<g transform="translate(0 {title})">')
+            parts.append(dots(modes, limit, side, "#bbb", 7))
+            parts.append(f"{dots(points[:shown], limit, side, '#c33', 1.5)}</g></g>")
     return "\n".join([*parts, "</svg>"])
+
+
+def dots(points: Tensor, limit: float, side: int, colour: str, size: float) -> str:
+    """Return the points within ±limit as dots in a square of `side`."""
+    inside = points[points.abs().amax(dim=1) < limit]
+    where = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in ((inside / limit + 1) * (side / 2)).tolist())
+    return f'<path d="{where}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round"/>'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,7 +64,7 @@ def test_mean_and_range_over_the_seeds() -> None:
         for seed, found in ((0, 2), (1, 7))
     ]
     assert table(results).splitlines()[2] == "| any | 4.5 (2–7) | 100 % (100–100) | 4.5 (2–7) | 100 % (100–100) |"
-    assert picture(results).count("<g transform") == 4
+    assert picture(results).count("<g transform") == 4 and picture(results).count("h0") == 8 + 25 + 40 + 40
 
 
 def test_an_unknown_objective_is_named(capsys: pytest.CaptureFixture[str]) -> None:
