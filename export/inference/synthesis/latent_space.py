@@ -56,6 +56,8 @@ class LatentSpace:
         check_generates(self.model)
         self.generator = generator_of(self.model)
         self.latent = latent_input(self.model)
+        if self.generator.rgb == "all":  # a run that has not grown to the full size sets its size with each image
+            self.model.run(*(network_values(given, (Point(0),)) for given in self.model.spec.inputs))
 
     @cached_property
     def has_mapping(self) -> bool:

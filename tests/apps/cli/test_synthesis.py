@@ -14,7 +14,8 @@ from gan_tasks.datasets.images import Picture, read, write
 from gan_tasks.export.inference.synthesis.points import load_point
 
 BAD_INPUT = 2
-SMALL = ("--style-width", "8", "--mapping-layers", "2")
+SIDE = 16
+SMALL = ("--style-width", "8", "--mapping-layers", "2", "--crop-size", str(SIDE), str(SIDE))
 CLASSES = ("--classes", "--class-names", "cat", "dog")
 
 
@@ -57,11 +58,11 @@ def test_images_are_generated_once_and_kept(run: Path, capsys: pytest.CaptureFix
     assert "2 images written to out; 2 were there already" in said(capsys)
     assert Path("out/seed0002.png").stat().st_mtime_ns == before
     grid = pixels("out/grid.png")
-    assert grid.shape == (64, 64, 3)
-    assert (grid[32:, :32] == pixels("out/seed0002.png")).all()
+    assert grid.shape == (2 * SIDE, 2 * SIDE, 3)
+    assert (grid[SIDE:, :SIDE] == pixels("out/seed0002.png")).all()
     assert gan_tasks("generate", run, "out", "--seeds", "2", "--class", "cat") == 0
     assert "1 image written" in said(capsys)
-    assert (grid[32:, :32] != pixels("out/seed0002.png")).any()
+    assert (grid[SIDE:, :SIDE] != pixels("out/seed0002.png")).any()
 
 
 def test_an_image_is_made_again_from_its_mark(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,26 +111,26 @@ def test_bad_input_is_one_sentence(
 def test_walks_mixtures_directions_and_edits_are_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cat, dog = ("--class", "cat"), ("--class", "dog")
     assert gan_tasks("interpolate", run, "walk.png", "--seeds", "1,2", "--frames", "3", *cat) == 0
-    assert pixels("walk.png").shape == (32, 4 * 32, 3)
+    assert pixels("walk.png").shape == (SIDE, 4 * SIDE, 3)
     assert gan_tasks("interpolate", run, "walk.mp4", "--seeds", "1,2", "--frames", "2", "--loop", *cat) == 0
     assert gan_tasks("interpolate", run, "frames", "--seeds", "1,2", "--frames", "1", *cat) == 0
     assert sorted(path.name for path in Path("frames").iterdir()) == ["0000.png", "0001.png"]
-    assert (pixels("frames/0000.png") == pixels("walk.png")[:, :32]).all()
+    assert (pixels("frames/0000.png") == pixels("walk.png")[:, :SIDE]).all()
 
     assert gan_tasks("mix", run, "mix.png", "--coarse", "1", "--fine", "2", *dog) == 0
     assert gan_tasks("mix", run, "grid.png", "--coarse", "1-2", "--fine", "mix.png", "--layers", "0-1", *dog) == 0
-    assert pixels("grid.png").shape == (96, 64, 3)
+    assert pixels("grid.png").shape == (3 * SIDE, 2 * SIDE, 3)
 
     assert gan_tasks("directions", run, "d.npz", "--count", "2", *cat) == 0
     assert "2 directions written to d.npz, shown in d.png" in said(capsys)
-    assert pixels("d.png").shape == (2 * 32, 5 * 32, 3)
+    assert pixels("d.png").shape == (2 * SIDE, 5 * SIDE, 3)
     sets = ("--method", "boundary", "--without", "0-5", "--having", "6-9,mix.png")
     assert gan_tasks("directions", run, "boundary.npz", *sets, *cat) == 0
     assert gan_tasks("edit", run, "edited.png", "--seed", "mix.png", "--direction", "d.npz#1", "--amount", "-3") == 0
     assert (pixels("edited.png") != pixels("mix.png")).any()
     row = ("--seed", "edited.png", "--direction", "d.npz#1", "--amount", "0", "3", "--layers", "0-2")
     assert gan_tasks("edit", run, "row.png", *row) == 0
-    assert np.abs(pixels("row.png")[:, :32] - pixels("edited.png")).max() <= 1
+    assert np.abs(pixels("row.png")[:, :SIDE] - pixels("edited.png")).max() <= 1
 
 
 def test_a_photograph_is_inverted_and_its_latent_used(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

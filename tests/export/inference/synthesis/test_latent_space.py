@@ -9,7 +9,7 @@ import pytest
 import torch
 from handmade_onnx import write_onnx
 from tiny import tiny_task, write_run
-from tiny_synthesis import FrameModel, tiny_generator, tiny_model
+from tiny_synthesis import FrameModel, ToRgb, tiny_generator, tiny_model
 from torch import nn
 
 from gan_tasks.datasets.errors import UserError
@@ -83,3 +83,16 @@ def test_an_embedding_behind_the_latent_is_no_mapping() -> None:
     assert point.latent is not None and point.label == 1
     np.testing.assert_array_equal(space.styles_of([point]), styles)
     assert LatentSpace(tiny_model()).has_mapping and not LatentSpace(tiny_model(mapped=False, classes=2)).has_mapping
+
+
+def test_a_network_that_still_grows_gives_the_images_of_its_size() -> None:
+    """The run sets how far it has grown when it makes an image, as the task synthesis does."""
+    generator = tiny_generator(mapped=False)
+    generator.rgb, generator.to_rgb = "all", nn.ModuleList(ToRgb(8) for _ in range(3))
+    model = FrameModel(generator)
+    model.network.register_forward_pre_hook(lambda network, inputs: setattr(network.generator, "levels", 1))
+    space = LatentSpace(model)
+    with torch.no_grad():
+        image = space.render(torch.from_numpy(space.styles_of_seeds([3])))
+    assert image.shape == (1, 3, 16, 16)
+    assert (image[..., ::2, ::2] == image[..., 1::2, 1::2]).all(), "it is not of 8×8 pixels, enlarged"
