@@ -234,7 +234,6 @@ class Result(NamedTuple):
     points: Tensor
 
 
-class Trainings(NamedTuple):
 class Training(NamedTuple):
     """Trainings side by side."""
 
@@ -245,22 +244,12 @@ class Training(NamedTuple):
     d_speed: float
 
 
-def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Trainings]:
 def trainings(names: Sequence[str], *, seeds: int, steps: int, d_speed: float) -> list[Training]:
     """Return the trainings of objectives. Those of energies are no means over single points: each seed is alone."""
     found = []
     for name in names:
         alone = ALL[name].energy.energy != "none"
         groups = [(seed,) for seed in range(seeds)] if alone else [tuple(range(seeds))]
-        found += [Trainings(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
-    return found
-
-
-def run(job: Trainings) -> list[Result]:
-    torch.set_num_threads(1)
-    trial, mixture = ALL[job.trial], MIXTURES[job.mixture]()
-    points = trained(trial, mixture, steps=job.steps, seeds=job.seeds, d_speed=job.d_speed)
-    return [Result(job.trial, job.mixture, seed, each) for seed, each in zip(job.seeds, points, strict=True)]
         found += [Training(name, mixture, group, steps, d_speed) for mixture in MIXTURES for group in groups]
     return found
 
