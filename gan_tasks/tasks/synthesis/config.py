@@ -167,7 +167,7 @@ R3GAN = SynthesisConfig(
     width=768,
     gamma_burn_in_images=20_000_000,
     adversarial=AdversarialConfig(adversarial="relativistic"),
-    optimisation=OptimisationConfig(batch_size=256, betas=(0.0, 0.99), ema_halflife_images=500_000),
+    optimisation=OptimisationConfig(batch_size=256, lr=5e-5, betas=(0.0, 0.99), ema_halflife_images=500_000),
     schedule=ScheduleConfig(schedule="constant", epochs=400),
 )
 PRESETS = MappingProxyType(
