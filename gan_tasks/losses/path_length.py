@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gan_tasks.datasets.ranges import Checked, PositiveCount, Weight
 from gan_tasks.losses.adaptive import PATH_LENGTH
+from gan_tasks.losses.penalties import eager
 from gan_tasks.networks.layers import at_least_float32
 
 Synthesize = Callable[[Tensor], Tensor]
@@ -29,7 +30,16 @@ class PathLengthConfig(Checked):
     path_length: Weight = 0.0
     """Weight of path-length regularisation (2 in StyleGAN2; 0 = off)."""
     path_length_interval: PositiveCount = 4
-    """Steps from one path-length penalty to the next (lazy regularisation); the penalty is multiplied by this."""
+    """Updates of the generator from one path-length penalty to the next (lazy regularisation); the penalty is
+    multiplied by this."""
+
+
+class GeneratorInterval(Protocol):
+    """What the regularisation needs to know of the stage of the training."""
+
+    @property
+    def g_interval_steps(self) -> int:
+        """Steps from one update of the generators to the next."""
 
 
 class PathLengthStep(Protocol):
@@ -38,6 +48,10 @@ class PathLengthStep(Protocol):
     @property
     def index(self) -> int:
         """Steps taken before this one."""
+
+    @property
+    def stage(self) -> GeneratorInterval:
+        """The stage of the training."""
 
     @property
     def adaptive(self) -> MutableMapping[str, Tensor]:
@@ -51,8 +65,9 @@ class PathLengthStep(Protocol):
 
 
 def path_length_is_due(step: PathLengthStep, config: PathLengthConfig) -> bool:
-    """Return whether this step has a path-length penalty."""
-    return config.path_length > 0 and step.index % config.path_length_interval == 0
+    """Return whether a step that updates the generators has a path-length penalty."""
+    updates = step.index // step.stage.g_interval_steps
+    return config.path_length > 0 and updates % config.path_length_interval == 0
 
 
 def path_length_objective(
@@ -68,7 +83,8 @@ def path_length_objective(
         styles = at_least_float32(styles)
         if not styles.requires_grad:  # of a generator without a mapping network
             styles = styles.detach().requires_grad_()
-        image = synthesize(styles)
+        with eager():
+            image = synthesize(styles)
         noise = step.random(len(image), *image.shape[1:], device=image.device, normal=True)
         lengths = path_lengths(image, styles, noise)
     newest = step.mean(lengths.mean())

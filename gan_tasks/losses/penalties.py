@@ -1,7 +1,9 @@
 """Penalties on the gradient of a discriminator with respect to its images, as pure functions, and their weight."""
 
 import math
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -46,8 +48,15 @@ def _image_gradients(discriminate: Callable[[Tensor], Scales], images: Tensor) -
     images = at_least_float32(images.detach()).requires_grad_()
     # Second derivatives of half-precision activations are too inexact to train with.
     with torch.autocast(images.device.type, enabled=False):
-        scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
+        with eager():
+            scores = [patches.flatten(1).mean(dim=1).sum() for patches in logits(discriminate(images))]
         return [torch.autograd.grad(score, images, create_graph=True)[0] for score in scores]
+
+
+def eager() -> AbstractContextManager[object]:
+    """Return a context in which compiled networks run as they were: they cannot be differentiated twice."""
+    is_compiled = "torch._dynamo" in sys.modules  # importing it takes seconds
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
 
 R3GAN_GAMMA = ((32, 0.05), (64, 2.0), (256, 150.0))

@@ -25,8 +25,8 @@ class TrainConfig(Checked):
     CUT, the layers that the contrastive loss runs one by one are not compiled."""
     recompute: bool = False
     """Compute the features of the generators again in the backward pass, instead of keeping them. This takes less
-    memory and more time. The result is the same. It has no effect on U-Nets, which take little, and does not work
-    with --compile."""
+    memory and more time. The result is the same. It has no effect on U-Nets, which take little, and on synthesis, and
+    does not work with --compile."""
     workers: Workers = 2
     """The number of processes that read images. 0 reads them in the training process."""
     max_steps: Count = 0

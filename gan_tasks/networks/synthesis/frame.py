@@ -10,7 +10,7 @@ style, and each stage makes larger ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +168,10 @@ class SynthesisGenerator(nn.Module):
         if self.fade < 1 and len(images) > 1:
             images[-1] = torch.lerp(self.enlarge(images[-2]), images[-1], self.fade)
         return images if self.rgb == "all" else images[-1:]
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile `images` in place, which a training runs, and not `forward`. See `torch.compile`."""
+        setattr(self, "images", torch.compile(self.images, *args, **options))  # noqa: B010 (for the type checker)
 
     def set_noise(self, draw_noise: DrawNoise | None) -> None:
         """Let base and stages draw their noise by this function, or use their constant noise."""

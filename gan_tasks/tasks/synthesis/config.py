@@ -50,7 +50,8 @@ class SynthesisConfig(Checked):
     growth: Fraction = 0.0
     """Share of the training in which pggan grows from 4×4 pixels to the whole size; 0 = it does not grow."""
     auto_gamma: tuple[Literal["r1", "r2"], ...] = ("r1", "r2")
-    """Gradient penalties whose weight γ is chosen from the sizes of image and batch, unless --r1 or --r2 gives it."""
+    """Gradient penalties whose weight γ is chosen from the sizes of image and batch where --r1 or --r2 is 0. With
+    nothing behind --auto-gamma, 0 turns them off."""
     gamma_burn_in_images: Count = 0
     """Number of images over which γ falls to a tenth, as in R3GAN; 0 keeps γ."""
     style_mixing: Fraction = 0.0

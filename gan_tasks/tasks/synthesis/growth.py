@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.networks.synthesis.frame import doublings_for
 from gan_tasks.tasks.base import Stage, Step
 
@@ -68,7 +69,7 @@ class Growth(nn.Module):
 
     def __init__(self, levels: int) -> None:
         super().__init__()
-        self.levels, self.fade = levels, 1.0
+        self.levels, self.fade, self.most_levels = levels, 1.0, levels
 
     def follow(self, step: Step, step_images: int) -> None:
         """Grow as far as the step of a training with so many images a step, on all ranks."""
@@ -90,8 +91,13 @@ class Growth(nn.Module):
         return torch.tensor([float(self.levels), self.fade])
 
     def set_extra_state(self, state: Tensor) -> None:
-        levels, self.fade = state.tolist()
-        self.levels = int(levels)
+        levels, fade = state.tolist() if state.shape == (2,) else (-1.0, 0.0)
+        if not (0 <= levels <= self.most_levels and 0 <= fade <= 1):  # NaN is not either
+            raise UserError(
+                f"the checkpoint says that the networks have grown by {levels} levels and {fade} of one: expected 0 "
+                f"to {self.most_levels}, and 0 to 1. It is damaged, or from other networks"
+            )
+        self.levels, self.fade = int(levels), fade
 
 
 def sizes_of_levels(size: tuple[int, int]) -> list[tuple[int, int]]:

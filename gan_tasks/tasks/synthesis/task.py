@@ -171,11 +171,15 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
 
     @contextmanager
     def drawn_noise(self) -> Iterator[SynthesisGenerator]:
-        """Within the context, the generator draws its noise from the random numbers of the step."""
-        generator, device = self.generator, self.generator_device
+        """Within the context, the generator draws its noise, which depends only on seed and step."""
+        generator, device, step = self.generator, self.generator_device, self.step
+        # One seed a context is drawn on the CPU, the noise itself on the device: StyleGAN2 takes millions of numbers.
+        seed = int(torch.randint(2**62, (), generator=step.generator))
+        numbers = torch.Generator(device).manual_seed(seed)
 
         def draw(count: int, *shape: int) -> Tensor:
-            return self.step.random(count, *shape, device=device, normal=True)
+            drawn = torch.randn(count * step.world_size, *shape, generator=numbers, device=device)
+            return drawn[step.rank * count : (step.rank + 1) * count]
 
         generator.set_noise(draw)
         try:
@@ -217,7 +221,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         batch_size = step.stage.optimisation.batch_size * step.world_size
         family = "r3gan" if config.adversarial.is_relativistic else config.network
         auto = default_gamma(family, math.sqrt(math.prod(config.data.size)), batch_size)
-        falling = burn_in(step.stage_images, config.gamma_burn_in_images)
+        falling = burn_in(step.index * batch_size, config.gamma_burn_in_images)
         r1, r2 = (
             falling * (given or (auto if name in config.auto_gamma else 0.0))
             for name, given in (("r1", config.adversarial.r1), ("r2", config.adversarial.r2))

@@ -461,11 +461,21 @@ RANKS = {
     "super-resolution": ("super-resolution", "--adversarial", "vanilla", "--d-scales", "2", "--crop-size", "48"),
     "super-resolution, relativistic, U-Net": ("super-resolution", "--discriminator", "unet", *RELATIVISTIC),
     "fifth task": ("crisp",),
-    "synthesis": ("synthesis",),
+    "synthesis": ("synthesis", "--network", "r3gan"),
     # The minibatch deviation is that of the batch of one rank.
     "stylegan2": ("synthesis", *STYLEGAN2, "--path-length", "2", "--style-mixing", "0.9", "--d-group", "1"),
     "stylegan3": ("synthesis", *STYLEGAN3, "--d-group", "1"),
-    "began": ("synthesis", "--energy", "began", "--diversity-ratio", "1", "--balance-rate", "0.5"),
+    "began": (
+        "synthesis",
+        "--network",
+        "r3gan",
+        "--energy",
+        "began",
+        "--diversity-ratio",
+        "1",
+        "--balance-rate",
+        "0.5",
+    ),
 }
 
 

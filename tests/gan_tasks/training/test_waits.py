@@ -27,6 +27,13 @@ OPTIONS = (
     ("pix2pix", "--d-augment", "colour", "translation", "cutout"),
     ("cyclegan", "--d-augment", "colour", "flip", "geometry", "--d-augment-adaptive", "--d-pseudo-real"),
     ("inpainting", "--local-discriminator"),
+    (
+        *("synthesis", "--network", "stylegan2", "--style-width", "8", "--mapping-layers", "2"),
+        *("--path-length", "2", "--path-length-interval", "1", "--style-mixing", "0.9"),
+    ),
+    ("synthesis", "--network", "pggan", "--growth", "0.5"),
+    ("synthesis", "--network", "msg"),
+    ("synthesis", "--energy", "began"),
     ("super-resolution", "--degradation", "real-esrgan", "--degrade-on", "device"),
 )
 """Every task, and the options that compute more in a step."""

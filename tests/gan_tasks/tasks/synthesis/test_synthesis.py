@@ -98,8 +98,8 @@ def test_the_default_is_the_preset_small_and_presets_hold_what_their_papers_have
         ("--network", "stylegan2", "--style-mixing", "1"),
         ("--network", "stylegan2", "--path-length", "2"),
         ("--network", "stylegan2", "--path-length", "2", "--path-length-interval", "1"),
-        ("--network", "dcgan", "--d-norm", "none"),
-        ("--network", "dcgan", "--d-norm", "layer"),
+        ("--d-norm", "batch"),
+        ("--d-norm", "layer"),
         ("--energy", "ebgan", "--pulling-away", "0"),
         ("--energy", "ebgan", "--energy-margin", "5"),
     ],
@@ -118,8 +118,8 @@ def test_each_option_has_an_effect(options: tuple[str, ...], pairs: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--growth", "0.5"), "r3gan does not grow: give --network pggan"),
-        (("--path-length", "2"), "path_length is 2.0, and r3gan has no styles"),
+        (("--growth", "0.5"), "dcgan does not grow: give --network pggan"),
+        (("--path-length", "2"), "path_length is 2.0, and dcgan has no styles"),
         (("--style-mixing", "0.9", "--network", "pggan"), "style_mixing is 0.9, and pggan has no styles"),
         (("--discriminator", "projected", "--classes"), "does not work with --classes"),
         (("--crop-size", "0", "0"), "the size of the generated images"),
