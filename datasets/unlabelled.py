@@ -224,7 +224,7 @@ def _find(root: Path, split: Split, config: UnlabelledConfig) -> Path:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders with images, sorted by name. In a folder of a split, `train` may be the name of a class."""
+    """Return the sub-folders with images, by name. In a folder of a split, `train` may be the name of a class."""
     splits = () if folder.name.lower() in SPLITS else SPLITS
     return [each for each in visible_folders(folder) if each.name.lower() not in splits and images_in(each)[0]]
 
