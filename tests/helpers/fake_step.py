@@ -9,11 +9,19 @@ from torch import Tensor
 
 
 @dataclass
+class FakeStage:
+    """A stage of a training."""
+
+    g_interval_steps: int = 1
+
+
+@dataclass
 class FakeStep:
     """A training step of one process."""
 
     index: int = 0
     world_size: int = 1
+    stage: FakeStage = field(default_factory=FakeStage)
     adaptive: dict[str, Tensor] = field(default_factory=dict)
 
     def mean(self, value: Tensor) -> Tensor:

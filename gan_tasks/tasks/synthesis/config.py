@@ -50,8 +50,8 @@ class SynthesisConfig(Checked):
     growth: Fraction = 0.0
     """Share of the training in which pggan grows from 4×4 pixels to the whole size; 0 = it does not grow."""
     auto_gamma: tuple[Literal["r1", "r2"], ...] = ("r1", "r2")
-    """Gradient penalties whose weight γ is chosen from the sizes of image and batch where --r1 or --r2 is 0. With
-    nothing behind --auto-gamma, 0 turns them off."""
+    """Gradient penalties whose weight γ is chosen from the sizes of image and batch where --r1 or --r2 is 0, unless
+    there is an --energy or a --gradient-penalty. With nothing behind --auto-gamma, 0 turns them off."""
     gamma_burn_in_images: Count = 0
     """Number of images over which γ falls to a tenth, as in R3GAN; 0 keeps γ."""
     style_mixing: Fraction = 0.0
@@ -77,6 +77,12 @@ class SynthesisConfig(Checked):
         if self.discriminator == "projected" and (self.data.classes or self.energy.energy != "none"):
             other = "--classes" if self.data.classes else "--energy"
             raise UserError(f"the projected discriminator does not work with {other}: leave out one of the two")
+
+    @property
+    def chosen_penalties(self) -> tuple[str, ...]:
+        """The gradient penalties whose weight is chosen, unless it is given."""
+        has_another = self.energy.energy != "none" or self.adversarial.gradient_penalty
+        return () if has_another else self.auto_gamma
 
     @property
     def has_styles(self) -> bool:

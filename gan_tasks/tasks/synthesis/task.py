@@ -170,12 +170,11 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         return styles
 
     @contextmanager
-    def drawn_noise(self) -> Iterator[SynthesisGenerator]:
-        """Within the context, the generator draws its noise, which depends only on seed and step."""
+    def drawn_noise(self, which: int = 0) -> Iterator[SynthesisGenerator]:
+        """Within the context, the generator draws its noise, which depends only on `which`, the seed and the step."""
         generator, device, step = self.generator, self.generator_device, self.step
-        # One seed a context is drawn on the CPU, the noise itself on the device: StyleGAN2 takes millions of numbers.
-        seed = int(torch.randint(2**62, (), generator=step.generator))
-        numbers = torch.Generator(device).manual_seed(seed)
+        # Drawn on the device: StyleGAN2 takes millions of numbers. The seed is that of the step.
+        numbers = torch.Generator(device).manual_seed(step.generator.initial_seed() ^ which)
 
         def draw(count: int, *shape: int) -> Tensor:
             drawn = torch.randn(count * step.world_size, *shape, generator=numbers, device=device)
@@ -208,7 +207,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         count = -(-len(x.latent) // PATH_LENGTH_PART)
         label = None if (labels := self.label_of(x)) is None else labels[:count]
         latent = self.step.random(count, config.latent, device=x.latent.device, normal=True).to(x.latent.dtype)
-        with self.drawn_noise() as generator:
+        with self.drawn_noise(1) as generator:
             styles = generator.styles(latent, label)
             penalty, log = path_length_objective(self.step, config.regularisation, generator.synthesize, styles)
         self.log(**log)
@@ -223,7 +222,7 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         auto = default_gamma(family, math.sqrt(math.prod(config.data.size)), batch_size)
         falling = burn_in(step.index * batch_size, config.gamma_burn_in_images)
         r1, r2 = (
-            falling * (given or (auto if name in config.auto_gamma else 0.0))
+            falling * (given or (auto if name in config.chosen_penalties else 0.0))
             for name, given in (("r1", config.adversarial.r1), ("r2", config.adversarial.r2))
         )
         return replace(config.adversarial, r1=r1, r2=r2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake_step import FakeStep
+from fake_step import FakeStage, FakeStep
 from torch import Tensor, nn
 
 from gan_tasks.losses.adaptive import PATH_LENGTH
@@ -92,3 +92,5 @@ def test_the_penalty_is_lazy_and_off_without_a_weight() -> None:
     config = PathLengthConfig(path_length=2.0, path_length_interval=3)
     assert [path_length_is_due(FakeStep(index), config) for index in range(5)] == [True, False, False, True, False]
     assert not path_length_is_due(FakeStep(), PathLengthConfig())
+    every_second = [path_length_is_due(FakeStep(index, stage=FakeStage(2)), config) for index in range(0, 14, 2)]
+    assert every_second == [True, False, False, True, False, False, True]  # counted in updates of the generator

@@ -101,7 +101,7 @@ def test_the_default_is_the_preset_small_and_presets_hold_what_their_papers_have
         ("--d-norm", "batch"),
         ("--d-norm", "layer"),
         ("--energy", "ebgan", "--pulling-away", "0"),
-        ("--energy", "ebgan", "--energy-margin", "5"),
+        ("--energy", "ebgan", "--energy-margin", "0.001"),
     ],
 )
 def test_each_option_has_an_effect(options: tuple[str, ...], pairs: Path) -> None:
@@ -134,7 +134,7 @@ def test_sizes_and_attention_that_a_network_does_not_have_are_refused() -> None:
     with pytest.raises(UserError, match=r"images of 20×16 pixels cannot be generated.*such as 16 16"):
         tiny("--crop-size", "20", "16").build()
     with pytest.raises(UserError, match="attention names features of 9 pixels: give some of 4 8 16"):
-        tiny(*SMALL, "--attention", "9").build()
+        tiny(*SMALL, "--network", "stylegan2", "--attention", "9").build()
 
 
 # γ.
@@ -159,7 +159,7 @@ def test_gamma_is_chosen_from_the_sizes_unless_it_is_given(options: tuple[str, .
 def test_gamma_falls_over_the_burn_in() -> None:
     assert [burn_in(images, 100) for images in (0, 50, 100, 200)] == pytest.approx([1, 0.55, 0.1, 0.1])
     task = tiny("--gamma-burn-in-images", "100", "--r1", "1", "--r2", "4")
-    task.step = Step(9, task.stages(6)[0], torch.Generator(), stage_images=50)
+    task.step = Step(25, task.stages(6)[0], torch.Generator())  # of two images each
     assert (task.objective.r1, task.objective.r2) == pytest.approx((0.55, 2.2))
 
 
