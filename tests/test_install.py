@@ -154,7 +154,7 @@ def test_the_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: 
 
 def test_an_installation_without_torch_is_small_and_translates_an_image(wheel: Path, tmp_path: Path) -> None:
     skimage = pytest.importorskip("skimage", reason="the photo comes with scikit-image")
-    exported = export_tiny(tmp_path, "unet-256")
+    exported = export_tiny(tmp_path, "unet-128")
     photo, result = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "result.png"
     environment = Environment(tmp_path / "venv")
     environment.install(f"{wheel}[cpu]")

@@ -18,11 +18,10 @@ from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
 from gan_tasks.training.config import TrainConfig
 
 KINDS: dict[str, dict[str, Any]] = {
-    "unet-256": {"generator": "unet-256", "norm": "batch"},
+    "unet-128": {"generator": "unet-128", "norm": "batch"},
     "unet-128 in float16": {"generator": "unet-128", "norm": "instance"},
     "resnet-6": {"generator": "resnet-6", "norm": "instance", "channels": (1, 3)},
     "global": {"generator": "global", "norm": "batch"},
-    "resnet-6 with a residual": {"generator": "resnet-6", "norm": "instance", "residual": True},
     "resnet-6 with a downscaled residual": {
         "generator": "resnet-6",
         "norm": "none",

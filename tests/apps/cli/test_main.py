@@ -86,7 +86,7 @@ def test_train_resume_evaluate_apply_inspect(
     spec = load(run).spec
     takes_files = spec.use != "generate"
     assert found in said and "report.html" in said
-    assert f"gan-tasks {'apply' if takes_files else 'serve'} {run}" in said
+    assert f"gan-tasks {'apply' if takes_files else 'generate'} {run}" in said
 
     assert gan_tasks("train", "--resume", run, "--max-steps", "4") == 0
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]

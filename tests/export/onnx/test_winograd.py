@@ -186,4 +186,4 @@ def test_replaced_nodes_and_weights_are_removed(resnet: Path) -> None:
 
 def test_a_model_without_such_convolutions_is_refused(exported: Callable[[str], Exported]) -> None:
     with pytest.raises(UserError, match="no convolution that suits"):
-        load_model(exported("unet-256").path, provider="cpu-winograd")
+        load_model(exported("unet-128").path, provider="cpu-winograd")
