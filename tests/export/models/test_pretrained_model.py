@@ -263,8 +263,8 @@ EXPORTED_ALIKE = (
     *("esrgan_rrdb_x4_old", "esrgan_rrdb_x4_oldest", "esrgan_rrdb_x1_new", "pix2pix_unet256_batch"),
     *("pix2pix_resnet6_batch_dropout", "cut_resnet6_batch_up", "cut_resnet9", "pix2pixhd_global"),
 )
-"""Cases whose networks differ from others in names and depth alone, which `load_network` is tested for, or whose export
-their family's own test checks."""
+"""Cases whose networks differ from others in names and depth alone, which `load_network` is tested for, or whose
+export is checked by the test of their family."""
 
 
 def generator_names() -> list[str]:
