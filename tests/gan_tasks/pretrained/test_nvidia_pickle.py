@@ -155,7 +155,7 @@ def test_more_names_than_networks_have_are_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "n.pkl").write_bytes(
         pickle.dumps(Call(_reconstruct_persistent_obj, {"state": {"_parameters": tensors}}))
     )
-    with pytest.raises(UserError, match="more than 3 tensors$"):
+    with pytest.raises(UserError, match=r"more than 3 tensors$"):
         read_state_dict(tmp_path / "n.pkl")
 
 

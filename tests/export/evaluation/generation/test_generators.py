@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def test_a_conditional_generator_gets_the_classes_of_the_real_images(photos: Pat
     """The task's data have labels, here: the index modulo the number of classes."""
     model, task = Generator(label=True), tiny_task("noise-to-image")
     wanted = task.inputs_and_target
-    with pytest.raises(UserError, match="good has 3 classes, and the images do not"):
+    with pytest.raises(UserError, match="good has 3 classes, and the images have none"):
         evaluate(model, photos, task=task, quiet=True)
     labels = torch.eye(CLASSES)
 
@@ -319,7 +320,12 @@ def test_a_conditional_run_of_synthesis_is_evaluated(photos: Path, tmp_path: Pat
     data_of_test, _ = task.open_data(data, "test", augment=False, seed=0)
     labels = classes_of({"run": model}, task, data_of_test, range(12))
     assert labels is not None and np.sum(labels, axis=0).tolist() == [4, 8]
-    with pytest.raises(UserError, match=r"run .* has 2 classes, and the images do not"):
+    with pytest.raises(UserError, match=r"run .* has 2 classes, and the images have none"):
         evaluate(model, photos, task=tiny_task("noise-to-image"), quiet=True)
+    models = [Generator(), Generator(label=True)]
+    for other, message in zip(models, ("", "good has 3 classes, and the images have 2"), strict=True):
+        both = {other.title: other, "run": model}
+        with pytest.raises(UserError, match=message) if message else nullcontext():
+            compare(both, data, options=EvaluationOptions(path_length=False, limit=6), quiet=True)
     without = evaluate(model, data, options=EvaluationOptions(path_length=False, limit=6), quiet=True)
     assert without.models[0].path_length is None and not any("path length" in note for note in without.notes)
