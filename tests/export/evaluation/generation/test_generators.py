@@ -284,7 +284,7 @@ def test_a_run_is_evaluated_from_the_command_line(
 
 def test_the_equivariance_of_generators_that_torch_runs(photos: Path, tmp_path: Path) -> None:
     options = EvaluationOptions(features="none", equivariance=True, limit=4)
-    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1")
+    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1", "--crop-size", "32", "32")
     models: dict[str, Model] = {"file": Generator()}
     for network in ("stylegan2", "stylegan3-t"):
         run = write_run(tmp_path / network, tiny_task("synthesis", "--network", network, *tiny))
