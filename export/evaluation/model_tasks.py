@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.export.evaluation.generation.draws import label_of
 from gan_tasks.export.load import load_model
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
@@ -54,7 +55,7 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
 
 
 def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
-    """Return the task of the first model.
+    """Return the task of the first model, or of the first that has classes, because it reads those of the images.
 
     Raises UserError if another model has another direction, or if only some of the models have targets.
     """
@@ -72,4 +73,4 @@ def common_task(models: Mapping[str, Model]) -> Task[Any, Any]:
                 f"{first_name} is a model of {first.name} and {name} of {task.name}: give the task that reads the "
                 "data with --task"
             )
-    return first
+    return next((task for name, task in found.items() if label_of(models[name].spec) is not None), first)

@@ -55,19 +55,27 @@ def classes_of(
 ) -> list[FloatImages] | None:
     """Return the labels of real images, each K values; None if no model has classes.
 
-    Raises UserError if the images have no classes, or another number of them.
+    Raises UserError if the images have no classes, or another number of them than a model.
     """
-    for name, model in models.items():
-        if (label := label_of(model.spec)) is not None:
-            place = model.spec.inputs.index(label)
-            found = [arrays(task, data, index)[0][place : place + 1] for index in indices]
-            if all(len(each) == 1 and each[0].shape == (label.channels,) for each in found):
-                return [each[0] for each in found]
+    labels = {name: label for name, model in models.items() if (label := label_of(model.spec)) is not None}
+    if not labels:
+        return None
+    first = next(iter(labels))
+    place = models[first].spec.inputs.index(labels[first])
+    found = [
+        label
+        for index in indices
+        for label in arrays(task, data, index)[0][place : place + 1]
+        if label.ndim == 1 and len(label) > 1
+    ]
+    count = len(found[0]) if found else 0
+    for name, label in labels.items():
+        if label.channels != count:
             raise UserError(
-                f"{name} has {label.channels} classes, and the images do not: give a folder with as many "
-                "sub-folders, one for each class"
+                f"{name} has {label.channels} classes, and the images have {count or 'none'}: give a folder with "
+                f"{label.channels} sub-folders of images, one for each class"
             )
-    return None
+    return found
 
 
 def label_of(spec: ModelSpec) -> InputSpec | None:

@@ -33,8 +33,6 @@ def with_equivariances(
                 without.append(subject.name)
             else:
                 try:
-                    measured_db = equivariance(generator, kinds_of(generator), images=images)
-                    values = {str(name): value for name, value in measured_db.items()}
                     found = equivariance(generator, kinds_of(generator), images=images)
                     values = {str(kind): decibels for kind, decibels in found.items()}
                 except UserError as error:  # too small images: the other results are of use

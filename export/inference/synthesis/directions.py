@@ -233,11 +233,13 @@ def load_directions(path: Path) -> Directions:
             arrays["strengths"].astype(np.float32),
             tuple(int(each) for each in arrays["layers"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path} holds no directions: expected an .npz file of `gan-tasks directions`") from error
-    vectors, scales = directions.vectors, directions.scales
-    if vectors.ndim != 2 or scales.shape != vectors.shape[:1] or not np.isfinite([*vectors.ravel(), *scales]).all():
+    vectors, scales, layers = directions.vectors, directions.scales, directions.layers
+    if vectors.ndim != 2 or not vectors.size or not scales.shape == directions.strengths.shape == vectors.shape[:1]:
         raise UserError(f"{path} holds no directions: vectors of the shape {vectors.shape}")
+    if not np.isfinite(vectors).all() or not np.isfinite(scales).all() or min(layers, default=-1) < 0:
+        raise UserError(f"{path} holds no directions: expected finite numbers, and layers from 0 on")
     return directions
 
 

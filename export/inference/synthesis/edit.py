@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.apply import check_writable
-from gan_tasks.export.inference.synthesis.directions import Directions, moved, save_directions
+from gan_tasks.export.inference.synthesis.directions import Directions, load_directions, moved, save_directions
 from gan_tasks.export.inference.synthesis.generated_files import MarkedFiles, check_image_name, image_shape
 from gan_tasks.export.inference.synthesis.grid import check_size, tiled
 from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
@@ -64,11 +64,12 @@ def directions_to_files(
     """Write directions to an .npz file, and a picture of them beside it, `NAME.png`; return the picture's path.
 
     The picture has a row for each direction, which shows the image of `point` at -4, -2, 0, 2 and 4 standard
-    deviations.
+    deviations. Raises UserError for files of another kind in their places, which `overwrite` replaces.
     """
     picture = out.with_suffix(".png")
     files = MarkedFiles(space.model, overwrite)
     files.check(picture)
+    files.check_arrays(out, load_directions)
     check_writable(out.parent)
     shown = directions_grid(space, directions, point)
     save_directions(out, directions)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError, enumerated
-from gan_tasks.datasets.images import Picture, Pixels, atomic, read, write
+from gan_tasks.datasets.images import ImageError, Picture, Pixels, atomic, read, write
 from gan_tasks.datasets.images.formats import check_length
 from gan_tasks.export.inference.apply import check_writable
 from gan_tasks.export.inference.files.names import MARKED_SUFFIXES
@@ -76,6 +78,17 @@ class MarkedFiles:
         if path.exists() and not self.overwrite:
             replaceable(path)
 
+    def check_arrays(self, path: Path, load: Callable[[Path], object]) -> None:
+        """Raise UserError, before the work, for an .npz file of another kind, which `load` does not read."""
+        if path.exists() and not self.overwrite:
+            try:
+                load(path)
+            except UserError as error:
+                raise UserError(
+                    f"{path} exists already and would be lost ({error}): give another name for the results, or "
+                    "--overwrite to replace it"
+                ) from error
+
     def write(self, path: Path, pixels: Pixels, generated_from: str, *, source: str = "") -> None:
         """Write an image with its mark, atomically. Creates the folder if it does not exist."""
         try:
@@ -133,8 +146,14 @@ def generate_to_files(
         check_size(len(points), columns_of(len(points)), image_shape(model))
     grid_path = (out if to_file else out / GRID_NAME) if grid else None
     targets = {name: out if to_file else out / f"{name}.png" for name in points if not (to_file and grid)}
+    if grid_path in targets.values():
+        raise UserError(f"{grid_path} would be both an image and the grid: rename the file of that image")
     atomic.remove_leftovers(targets.values())
-    kept = {name for name, path in targets.items() if files.keeps(path, to_text(points[name]))}
+    kept = {
+        name
+        for name, path in targets.items()
+        if files.keeps(path, to_text(points[name])) and has_shape(path, image_shape(model))
+    }
     if grid_path is not None:
         files.check(grid_path)
 
@@ -142,12 +161,13 @@ def generate_to_files(
         made = generate_points(model, (point for name, point in points.items() if name not in kept))
         for name, point in points.items():
             if name in kept:
-                pixels = read(targets[name]).pixels
-            else:
-                pixels = next(made).pixels
-                if name in targets:
-                    files.write(targets[name], pixels, to_text(point))
-                advance(1)
+                if grid:
+                    yield read(targets[name]).pixels
+                continue
+            pixels = next(made).pixels
+            if name in targets:
+                files.write(targets[name], pixels, to_text(point))
+            advance(1)
             yield pixels
 
     todo = len(points) - len(kept)
@@ -169,10 +189,24 @@ def image_shape(model: Model) -> tuple[int, int, int]:
     return *model.spec.output_size, model.spec.out_channels
 
 
+def has_shape(path: Path, shape: tuple[int, int, int]) -> bool:
+    """Return whether a file holds a whole image of this shape, of 8 bits."""
+    try:
+        pixels = read(path).pixels
+    except ImageError:
+        return False
+    return pixels.shape == shape and pixels.dtype == np.uint8
+
+
 def seeds_text(points: Sequence[Point]) -> str:
-    """Return the text for the mark of a picture of several images: their seeds, if all have some and they are few."""
+    """Return the text for the mark of a picture of several images: their seeds.
+
+    It is empty if there are many, if one has no seed, and if they differ in class or truncation.
+    """
     if len(points) > MOST_SEEDS_IN_MARK or any(point.seed is None for point in points):
         return ""
     first = points[0]
+    if any((point.label, point.truncation) != (first.label, first.truncation) for point in points):
+        return ""
     more = {"class": first.label, "truncation": first.truncation if first.truncation != 1 else None}
     return json.dumps({"seeds": [point.seed for point in points], **{k: v for k, v in more.items() if v is not None}})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
@@ -163,7 +165,7 @@ def load_point(path: Path) -> Point:
             label=int(arrays["label"]) if "label" in arrays else None,
             truncation=float(arrays.get("truncation", 1.0)),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -180,11 +182,26 @@ def load_arrays(path: Path, *, most_values: int) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as file:
             size_bytes = sum(each.file_size for each in file.infolist())
-        if size_bytes > 8 * most_values + 4096:
-            raise UserError(f"{path} holds {size_bytes:,} bytes, which is more than a latent has: give another file")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, UserError):
-            raise
+            if size_bytes > 8 * most_values + 4096:
+                raise UserError(
+                    f"{path} holds {size_bytes:,} bytes, which is more than a latent has: give another file"
+                )
+            return {each.filename.removesuffix(".npy"): read_array(file, each) for each in file.infolist()}
+    except UserError:
+        raise
+    except Exception as error:  # damaged files make the readers raise nearly any exception
         raise UserError(f"{path} is no whole .npz file: {error}") from error
+
+
+def read_array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read an array of an .npz file. Raises ValueError, before memory is taken, for more values than it has bytes."""
+    with file.open(member) as data:
+        version = npy.read_magic(data)
+        header = npy.read_array_header_1_0(data) if version == (1, 0) else npy.read_array_header_2_0(data)
+    shape, _, dtype = header
+    count = math.prod(shape)
+    if dtype.kind not in "biufU" or min(shape, default=0) < 0 or max(1, dtype.itemsize) * count > member.file_size:
+        raise ValueError(f"{member.filename} is no array of numbers, of which the file has all")
+    with file.open(member) as data:
+        array: NDArray[Any] = npy.read_array(data, allow_pickle=False)
+    return array

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files
-from gan_tasks.export.inference.synthesis.points import LARGEST_SEED, SUFFIX, Point, is_point_file, read_point
+from gan_tasks.export.inference.synthesis.points import (
+    LARGEST_SEED,
+    SUFFIX,
+    Point,
+    is_point_file,
+    read_point,
+    to_text,
+)
 
 MOST_SEEDS = 1_000_000
 """A longer list is a typing error."""
@@ -22,27 +29,42 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def parse_points(text: str, *, label: int | None = None, truncation: float = 1.0) -> dict[str, Point]:
-    """Return points by the names of their results: `seed0003` for a seed, and for a file the file's own name.
+def parse_points(text: str, *, label: int | None = None, truncation: float = 1.0) -> list[Point]:
+    """Return the points of a list, in its order, in which a point may stand more than once.
 
     Args:
         text: seeds as `parse_seeds` takes them, and paths of .npz files and of generated images, between commas.
         label, truncation: of the seeds. A file has its own.
 
-    Raises UserError for anything else, for files that hold no latent, and for two files of one name.
+    Raises UserError for anything else, and for files that hold no latent.
+    """
+    return [point for _, point in with_names(text, label, truncation)]
+
+
+def named_points(text: str, *, label: int | None = None, truncation: float = 1.0) -> dict[str, Point]:
+    """Return the points of a list as `parse_points` does, each once, by the names of their results.
+
+    These are `seed0003` for a seed, and for a file the file's own name. Raises UserError for two points of one name.
     """
     points = dict[str, Point]()
-    for part in parts_of(text):
-        if not is_point_file(part):
-            points |= {
-                seed_name(seed): Point(seed, label=label, truncation=truncation) for seed in seeds_of(part, text)
-            }
-            check_count(len(points), text)
-            continue
-        if (name := Path(part).stem) in points:
+    for name, point in with_names(text, label, truncation):
+        if name in points and to_text(points[name]) != to_text(point):
             raise UserError(f"two results would be called {name}: give each name once, or rename a file")
-        points[name] = read_point(Path(part))
+        points[name] = point
     return points
+
+
+def with_names(text: str, label: int | None, truncation: float) -> Iterator[tuple[str, Point]]:
+    """Yield the points of a list with the names of their results."""
+    count = 0
+    for part in parts_of(text):
+        seeds = () if is_point_file(part) else seeds_of(part, text)
+        count += max(1, len(seeds))
+        check_count(count, text)
+        if not seeds:
+            yield Path(part).stem, read_point(Path(part))
+        for seed in seeds:
+            yield seed_name(seed), Point(seed, label=label, truncation=truncation)
 
 
 def points_in(folder: Path) -> list[Point]:

@@ -279,34 +279,49 @@ def checked_attributes(state: Any) -> dict[Any, Any]:
     return state
 
 
-def checked_name(name: Any) -> str:
-    """Return the name of a tensor or module. Raises UserError if it is no text, or longer than a network's."""
-    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH:
+def checked_name(prefix: str, name: Any) -> str:
+    """Return the whole name of a tensor or module. Raises UserError if it is no text, or longer than a network's."""
+    if not isinstance(name, str) or len(prefix) + len(name) > MAX_NAME_LENGTH:
         raise UserError(f"it has a module or tensor whose name is no text of up to {MAX_NAME_LENGTH} characters")
-    return name
+    return prefix + name
+
+
+def checked_entries(module: Module, name: str) -> dict[Any, Any]:
+    """Return the entries of a module by their names. Raises UserError if they are no dict, whose keys are checked."""
+    entries = module.attributes.get(name)
+    if entries is not None and not isinstance(entries, dict):
+        raise UserError(f"it has a module whose {name} are a {type(entries).__name__}, expected a dict")
+    return entries or {}
 
 
 class Walk:
-    """Goes through the modules of a file, not more often than networks have modules."""
+    """Goes through the modules of a file, not more often than networks have modules and tensors."""
 
     def __init__(self) -> None:
-        self.entries = 0
+        self.entries = self.tensors = 0
 
     def state_dict(self, module: Module) -> dict[str, Tensor]:
         """Return the parameters and persistent buffers of a module by their names, as its `state_dict()` would."""
         return dict(self.named_tensors(module, "", MAX_DEPTH))
 
     def named_tensors(self, module: Module, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-        names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-        parameters, buffers, modules, passing = (module.attributes.get(name) or () for name in names)
+        parameters, buffers, modules = (
+            checked_entries(module, name) for name in ("_parameters", "_buffers", "_modules")
+        )
+        passing = module.attributes.get("_non_persistent_buffers_set") or []
+        if not isinstance(passing, list):
+            raise UserError(f"it has a module whose set of buffers is a {type(passing).__name__}")
         self.entries += 1 + len(parameters) + len(buffers) + len(modules) + len(passing)
         if depth == 0 or self.entries > MAX_ENTRIES:
             raise UserError(f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_ENTRIES:,} of them")
         not_kept = {name for name in passing if isinstance(name, str)}
-        kept = {name: value for name, value in dict(buffers).items() if name not in not_kept}
-        for name, value in (dict(parameters) | kept).items():
+        kept = {name: value for name, value in buffers.items() if name not in not_kept}
+        for name, value in (parameters | kept).items():
             if isinstance(value, Tensor):
-                yield prefix + checked_name(name), value
-        for name, part in dict(modules).items():
+                self.tensors += 1
+                if self.tensors > MAX_TENSORS:
+                    raise UserError(f"it has more than {MAX_TENSORS:,} tensors")
+                yield checked_name(prefix, name), value
+        for name, part in modules.items():
             if isinstance(part, Module):
-                yield from self.named_tensors(part, f"{prefix}{checked_name(name)}.", depth - 1)
+                yield from self.named_tensors(part, f"{checked_name(prefix, name)}.", depth - 1)

@@ -25,6 +25,8 @@ MAX_MARKS = 1_000
 """Largest number of marks within one another. Pickling recurses, so that `torch.save` cannot nest deeper."""
 MAX_OBJECTS = 1_000
 """Largest number of objects of other programs' classes."""
+MAX_CLASSES = 100
+"""Largest number of other programs' classes. torch looks each of them up in the list of all."""
 LARGEST_NUMBER = 2**64
 """Bound of whole numbers. Larger ones can be chosen so that they all have one hash, which makes dicts slow."""
 
@@ -213,6 +215,8 @@ class Machine:
         if path.partition(".")[0] in OWN_OF_TORCH:
             raise UserError(code_refused(path))
         self.classes.add(path)
+        if len(self.classes) > MAX_CLASSES:
+            raise UserError(f"it names more than {MAX_CLASSES} classes of other programs")
         return Value("class", path)
 
     def instance(self, made_of: Value, arguments: Value) -> Value:

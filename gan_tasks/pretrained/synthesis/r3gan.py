@@ -98,8 +98,10 @@ def find_levels(state: State, first_block: int) -> list[Level]:
 
 
 def find_expansion(state: State, first_block: int) -> int:
-    """Return the channels of the 3×3 convolutions over those of the features."""
+    """Return the channels of the 3×3 convolutions over those of the features, a whole number."""
     inner, width = conv_channels(state, f"MainLayers.0.Layers.{first_block}.LinearLayer1.Layer")
+    if inner < width or inner % width:
+        raise UserError(f"a block expands {width} channels to {inner}: expected a multiple")
     return inner // width
 
 

@@ -286,15 +286,16 @@ class Synthesis(Task[SynthesisConfig, Unlabelled[Tensor]]):
         names = label.names if label else ()
         data = UnlabelledConfig(
             channels=spec.out_channels,
-            classes=bool(names),
+            classes=label is not None,  # without names, they are those of the folder
             class_names=names,
             framing=SizeConfig(load_size=min(height, width), crop_size=(height, width)),
         )
         return cls(SynthesisConfig(latent=latent.channels if latent else 64, data=data))
 
     def inputs_and_target(self, x: Unlabelled[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        given = {"latent": x.latent, "label": x.label, "truncation": torch.ones(len(x.latent), 1).to(x.latent)}
-        return tuple(given[each.name] for each in self.inputs()), x.image
+        label = [x.label] if self.config.data.classes else []  # also if the names of the classes are not known
+        truncation = [torch.ones(len(x.latent), 1).to(x.latent)] if self.config.has_styles else []
+        return (x.latent, *label, *truncation), x.image
 
     def shown_images(self, x: Unlabelled[Tensor], output: Tensor) -> dict[str, Tensor]:
         """Return some generated images, always of the same latents, and a real one."""

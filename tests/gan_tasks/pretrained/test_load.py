@@ -523,6 +523,12 @@ class TestObjectsOfOtherPrograms:
         assert read_state_dict(tmp_path / "n.pth")["a"].tolist() == [0] * 16
         assert "missing.program" not in sys.modules
 
+    def test_more_classes_than_programs_have_are_refused(self, tmp_path: Path) -> None:
+        names = b"".join(b"cp\nC%d\n" % number for number in range(101))
+        (tmp_path / "n.pth").write_bytes(torch_zip(b"\x80\2(" + names + b"l}."))
+        with pytest.raises(UserError, match="more than 100 classes"):
+            read_state_dict(tmp_path / "n.pth")
+
     @pytest.mark.parametrize("root", [True, False])
     def test_a_file_of_them_alone_is_refused_with_their_class(self, tmp_path: Path, root: bool) -> None:
         content = self.OPTIONS if root else b"}U\1m" + self.OPTIONS + b"s"

@@ -148,6 +148,17 @@ def test_more_tensors_than_networks_have_are_refused(
         read_state_dict(tmp_path / "n.pkl")
 
 
+def test_more_names_than_networks_have_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one tensor."""
+    monkeypatch.setattr(nvidia_pickle, "MAX_TENSORS", 3)
+    tensors = dict.fromkeys("abcd", torch.ones(1))
+    (tmp_path / "n.pkl").write_bytes(
+        pickle.dumps(Call(_reconstruct_persistent_obj, {"state": {"_parameters": tensors}}))
+    )
+    with pytest.raises(UserError, match=r"more than 3 tensors$"):
+        read_state_dict(tmp_path / "n.pkl")
+
+
 def test_a_snapshot_of_several_gigabytes_is_read(
     tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,10 +212,23 @@ def module_of(content: Any) -> Call:
 
 def recursive() -> Any:
     """Modules with a million million ways through them."""
-    inner = Call(_reconstruct_persistent_obj, {"state": {"_parameters": {"a": torch.ones(1)}}})
+    inner = Call(_reconstruct_persistent_obj, {"state": {}})
     for _ in range(40):
         inner = Call(_reconstruct_persistent_obj, {"state": {"_modules": {"a": inner, "b": inner}}})
     return inner
+
+
+def with_nested_key() -> Any:
+    """Entries in a list, one of which has a key that takes long to hash."""
+    key: Any = ()
+    for _ in range(22):
+        key = (key, key)
+    return Call(_reconstruct_persistent_obj, {"state": {"_buffers": [(key, torch.ones(1))]}})
+
+
+def module_in_module() -> Any:
+    inner = Call(_reconstruct_persistent_obj, {"state": {"_parameters": {"a" * 300: torch.ones(1)}}})
+    return Call(_reconstruct_persistent_obj, {"state": {"_modules": {"b" * 300: inner}}})
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -236,6 +260,12 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a long name": (
         lambda _: Call(_reconstruct_persistent_obj, {"state": {"_parameters": {"a" * 501: torch.ones(1)}}}),
         "no text of up to 500 characters",
+    ),
+    "a long name with that of its module": (lambda _: module_in_module(), "no text of up to 500 characters"),
+    "entries that are no dict": (lambda _: with_nested_key(), "whose _buffers are a list"),
+    "a set that is none": (
+        lambda _: Call(_reconstruct_persistent_obj, {"state": {"_non_persistent_buffers_set": {"a": 1}}}),
+        "set of buffers is a dict",
     ),
     "modules in one another": (lambda _: {"G": recursive()}, "nests modules"),
     "a tuple as a key": (lambda _: {(1, 2): torch.ones(1)}, "a key of type tuple"),

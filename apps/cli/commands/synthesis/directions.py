@@ -51,7 +51,7 @@ class Directions(Checked, Command):
     """The class of that image, of examples given by seeds, and of the styles that are drawn, for a conditional
     model."""
     overwrite: bool = False
-    """Replace a picture that another program made."""
+    """Replace files that other programs made."""
     running: Running = Running()
 
     def run(self) -> int:
@@ -91,4 +91,4 @@ class Directions(Checked, Command):
 
         if Path(text).is_dir():
             return points_in(Path(text))
-        return list(parse_points(text, label=label, truncation=self.truncation).values())
+        return parse_points(text, label=label, truncation=self.truncation)

@@ -49,7 +49,7 @@ class Edit(Checked, Command):
         if not self.amount:
             raise UserError("--amount takes a number or more, and got nothing")
         model = self.running.load(self.model)
-        points = list(self.drawing.points(model, self.seed).values())
+        points = self.drawing.points(model, self.seed)
         if len(points) != 1:
             raise UserError(f"--seed {self.seed} are {len(points)} images: give one")
         space = LatentSpace(model)

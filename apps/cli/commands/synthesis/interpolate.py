@@ -43,7 +43,7 @@ class Interpolate(Checked, Command):
         from gan_tasks.export.inference.synthesis.interpolate import walk_to_files
 
         model = self.running.load(self.model)
-        points = list(self.drawing.points(model, self.seeds).values())
+        points = self.drawing.points(model, self.seeds)
         count = walk_to_files(
             model,
             points,

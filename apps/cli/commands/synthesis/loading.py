@@ -25,13 +25,24 @@ class Drawing(Checked):
     class_: str = ""
     """The class, by its name or its number, for a conditional model."""
 
-    def points(self, model: Model, text: str) -> dict[str, Point]:
-        """The points of a list of seeds and files, by the names of their results."""
-        from gan_tasks.export.inference.synthesis.inputs import check_generates, class_number
+    def points(self, model: Model, text: str) -> list[Point]:
+        """The points of a list of seeds and files, in its order."""
         from gan_tasks.export.inference.synthesis.seeds import parse_points
 
+        return parse_points(text, label=self.label(model), truncation=self.truncation)
+
+    def named_points(self, model: Model, text: str) -> dict[str, Point]:
+        """The points of a list of seeds and files, each once, by the names of their results."""
+        from gan_tasks.export.inference.synthesis.seeds import named_points
+
+        return named_points(text, label=self.label(model), truncation=self.truncation)
+
+    def label(self, model: Model) -> int | None:
+        """The number of the class; None if none is given."""
+        from gan_tasks.export.inference.synthesis.inputs import check_generates, class_number
+
         check_generates(model)
-        return parse_points(text, label=class_number(model, self.class_), truncation=self.truncation)
+        return class_number(model, self.class_)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Mix(Command):
         from gan_tasks.export.inference.synthesis.mix import check_mixes, coarse_layers, mix_to_file, parse_layers
 
         model = self.running.load(self.model)
-        coarse, fine = (list(self.drawing.points(model, text).values()) for text in (self.coarse, self.fine))
+        coarse, fine = (self.drawing.points(model, text) for text in (self.coarse, self.fine))
         space = LatentSpace(model)
         check_mixes(space)
         layers = parse_layers(self.layers, space.layer_count, default=coarse_layers(space))

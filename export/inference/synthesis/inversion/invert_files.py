@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,15 +52,17 @@ def invert_files(
     `NAME.npz` is the latent, `NAME.png` its image, and `NAME-comparison.png` shows photograph, image and difference.
     The files of an earlier run with the same photograph, model and options are kept.
 
-    Raises UserError for two photographs of one name, and for files of other programs in the place of images.
+    Raises UserError for two photographs whose results have one name, for a result in the place of a photograph, and
+    for files of other programs in the place of results, which `overwrite` replaces.
     """
     targets = {photo: out / f"{photo.stem}{SUFFIX}" for photo in photos}
-    if len(set(targets.values())) < len(targets):
-        raise UserError("two photographs have the same name without suffix: rename one of them")
+    check_names(targets)
     check_writable(out)
     files = MarkedFiles(space.model, overwrite)
     for latent in targets.values():
-        files.check(latent.with_suffix(".png"))
+        files.check_arrays(latent, load_point)
+        for image in images_of(latent):
+            files.check(image)
     features = None
     results = list[Inverted]()
     for number, (photo, latent) in enumerate(targets.items(), start=1):
@@ -90,8 +92,26 @@ def save(files: MarkedFiles, latent: Path, found: Inversion, source: str) -> Non
     text = to_text(found.point)
     save_point(latent, found.point)
     rows, titles = found.rows()
-    files.write(latent.with_name(f"{latent.stem}-comparison.png"), grid(rows, titles), text)
-    files.write(latent.with_suffix(".png"), found.pixels, text, source=source)
+    image, comparison = images_of(latent)
+    files.write(comparison, grid(rows, titles), text)
+    files.write(image, found.pixels, text, source=source)
+
+
+def images_of(latent: Path) -> tuple[Path, Path]:
+    """Return the files of the image and of the comparison beside a latent."""
+    return latent.with_name(f"{latent.stem}.png"), latent.with_name(f"{latent.stem}-comparison.png")
+
+
+def check_names(targets: Mapping[Path, Path]) -> None:
+    """Raise UserError if two photographs would share a result, or if a result would replace a photograph."""
+    sources, made_from = {photo.resolve() for photo in targets}, dict[Path, Path]()
+    for photo, latent in targets.items():
+        for path in (latent, *images_of(latent)):
+            if path.resolve() in sources:
+                raise UserError(f"{path} would replace a photograph: give another folder for the results")
+            if path in made_from:
+                raise UserError(f"{made_from[path]} and {photo} would both become {path}: rename one of them")
+            made_from[path] = photo
 
 
 def is_done(latent: Path, version: str, source: str) -> bool:

@@ -189,7 +189,7 @@ def test_a_conditional_generator_gets_the_classes_of_the_real_images(photos: Pat
     """The task's data have labels, here: the index modulo the number of classes."""
     model, task = Generator(label=True), tiny_task("noise-to-image")
     wanted = task.inputs_and_target
-    with pytest.raises(UserError, match="good has 3 classes, and the images do not"):
+    with pytest.raises(UserError, match="good has 3 classes, and the images have none"):
         evaluate(model, photos, task=task, quiet=True)
     labels = torch.eye(CLASSES)
 
@@ -284,7 +284,7 @@ def test_a_run_is_evaluated_from_the_command_line(
 
 def test_the_equivariance_of_generators_that_torch_runs(photos: Path, tmp_path: Path) -> None:
     options = EvaluationOptions(features="none", equivariance=True, limit=4)
-    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1")
+    tiny = ("--width", "4", "--style-width", "4", "--mapping-layers", "1", "--crop-size", "32", "32")
     models: dict[str, Model] = {"file": Generator()}
     for network in ("stylegan2", "stylegan3-t"):
         run = write_run(tmp_path / network, tiny_task("synthesis", "--network", network, *tiny))
@@ -319,7 +319,11 @@ def test_a_conditional_run_of_synthesis_is_evaluated(photos: Path, tmp_path: Pat
     data_of_test, _ = task.open_data(data, "test", augment=False, seed=0)
     labels = classes_of({"run": model}, task, data_of_test, range(12))
     assert labels is not None and np.sum(labels, axis=0).tolist() == [4, 8]
-    with pytest.raises(UserError, match=r"run .* has 2 classes, and the images do not"):
+    with pytest.raises(UserError, match=r"run .* has 2 classes, and the images have none"):
         evaluate(model, photos, task=tiny_task("noise-to-image"), quiet=True)
+    options_of_sets = EvaluationOptions(path_length=False, limit=6)
+    compare({"good": Generator(), "run": model}, data, options=options_of_sets, quiet=True)
+    with pytest.raises(UserError, match="good has 3 classes, and the images have 2"):
+        compare({"run": model, "good": Generator(label=True)}, data, options=options_of_sets, quiet=True)
     without = evaluate(model, data, options=EvaluationOptions(path_length=False, limit=6), quiet=True)
     assert without.models[0].path_length is None and not any("path length" in note for note in without.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,13 @@ def test_directions_come_back_from_their_file(tmp_path: Path) -> None:
     save_point(tmp_path / "point.npz", Point(3))
     with pytest.raises(UserError, match="holds no directions"):
         load_directions(tmp_path / "point.npz")
+    for changed in ({"layers": (-1,)}, {"layers": ()}, {"scales": found.scales[:1]}, {"vectors": found.vectors[:0]}):
+        save_directions(tmp_path / "bad.npz", replace(found, **changed))
+        with pytest.raises(UserError, match="holds no directions"):
+            load_directions(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", **{**np.load(tmp_path / "d.npz"), "layers": np.array([np.inf])})
+    with pytest.raises(UserError, match="holds no directions"):
+        load_directions(tmp_path / "bad.npz")
     with pytest.raises(UserError, match="they are of another model"):
         moved(np.zeros((1, 3, 7), np.float32), found.one(0), [1.0])
 
@@ -233,6 +241,12 @@ def test_edited_images_and_pictures_of_directions_are_written(tmp_path: Path) ->
     found = find_directions(space, "factorisation", count=2)
     picture = directions_to_files(space, found, tmp_path / "d.npz", Point(1))
     assert picture == tmp_path / "d.png" and picture.is_file() and (tmp_path / "d.npz").is_file()
+    save_point(tmp_path / "face.npz", Point(3))
+    with pytest.raises(UserError, match=r"face.npz exists already and would be lost"):
+        directions_to_files(space, found, tmp_path / "face.npz", Point(1))
+    assert read_point(tmp_path / "face.npz").seed == 3
+    directions_to_files(space, found, tmp_path / "d.npz", Point(1))
+    directions_to_files(space, found, tmp_path / "face.npz", Point(1), overwrite=True)
     edit_to_file(space, Point(1), found.one(0), [2.0], tmp_path / "one.png")
     edit_to_file(space, read_point(tmp_path / "one.png"), found.one(0), [-2.0], tmp_path / "back.png")
     one, back, first = (

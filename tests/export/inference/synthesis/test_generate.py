@@ -12,11 +12,13 @@ from handmade_onnx import generated, write_generator, write_onnx
 from tiny_synthesis import tiny_model
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Picture, write
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.synthesis.generate import generate, generate_points
+from gan_tasks.export.inference.synthesis.generated_files import MarkedFiles, generate_to_files, seeds_text
 from gan_tasks.export.inference.synthesis.inputs import class_number
 from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
-from gan_tasks.export.inference.synthesis.points import Point
+from gan_tasks.export.inference.synthesis.points import Point, to_text
 from gan_tasks.export.load import load_model
 from gan_tasks.export.models.base import from_float
 
@@ -100,6 +102,26 @@ def test_a_class_is_found_by_name_or_number() -> None:
         class_number(model, "3")
     with pytest.raises(UserError, match="has no classes"):
         class_number(tiny_model(), "dog")
+
+
+def test_a_kept_image_has_the_shape_of_the_models_images(tmp_path: Path) -> None:
+    model, points = tiny_model(), {"a": Point(1), "b": Point(2)}
+    generate_to_files(model, points, tmp_path, grid=True, quiet=True)
+    before = {name: (tmp_path / f"{name}.png").read_bytes() for name in (*points, "grid")}
+    mark = MarkedFiles(model).mark(to_text(points["a"]))
+    write(tmp_path / "a.png", Picture(np.zeros((8, 16, 3), np.uint8)), xmp=mark)
+    again = generate_to_files(model, points, tmp_path, grid=True, quiet=True)
+    assert (again.written, again.kept) == (1, 1)
+    assert before == {name: (tmp_path / f"{name}.png").read_bytes() for name in before}
+    assert generate_to_files(model, points, tmp_path, quiet=True).kept == 2
+    with pytest.raises(UserError, match="would be both an image and the grid"):
+        generate_to_files(model, {"grid": Point(1)}, tmp_path / "new", grid=True, quiet=True)
+
+
+def test_the_mark_of_several_images_holds_for_all() -> None:
+    assert seeds_text([Point(1, label=2), Point(5, label=2)]) == '{"seeds": [1, 5], "class": 2}'
+    assert seeds_text([Point(1, label=2), Point(5, label=1)]) == ""
+    assert seeds_text([Point(1), Point(5, truncation=0.5)]) == ""
 
 
 def test_an_onnx_file_is_used_without_torch(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def test_the_discriminator_equals_its_published_layout(tmp_path: Path, name: str
         ({"MainLayers.1.Layers.1.NonLinearity1.Bias": None}, r"NonLinearity1\.Bias is absent where 16"),
         ({"MainLayers.1.Layers.0.Resampler.Kernel": torch.ones(4, 4)}, r"is not the filter \[1, 3, 3, 1\]"),
         ({"MainLayers.0.Layers.1.LinearLayer2.Layer.weight": torch.ones(24, 7, 3, 3)}, "24 channels in groups of 7"),
+        ({"MainLayers.0.Layers.1.LinearLayer1.Layer.weight": torch.ones(8, 12, 1, 1)}, "expands 12 channels to 8"),
         ({"MainLayers.0.Layers.0.LinearLayer.weight": torch.ones(12)}, "expected the weight of a linear layer"),
         ({"MainLayers.999.Layers.0.Basis": torch.ones(1)}, "1,000 stages"),
         ({"EmbeddingLayer.weight": torch.ones(9, 3)}, "takes 7 numbers: expected a latent and an embedding of 9"),

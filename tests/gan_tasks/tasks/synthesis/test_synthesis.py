@@ -26,6 +26,7 @@ from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
+from gan_tasks.training.validation import arrays
 
 SMALL = ("--style-width", "8", "--mapping-layers", "2", "--crop-size", "16", "16")
 STYLEGAN2 = ("--preset", "stylegan2", *SMALL)
@@ -255,6 +256,10 @@ def test_a_model_of_classes_says_their_names(pairs: Path, tmp_path: Path) -> Non
     test, _ = again.open_data(pairs, "test", augment=False, seed=0)
     image, latent, of_class = test[(0, 0)]
     assert image.shape == (3, 16, 16) and latent.shape == (6,) and of_class.tolist() == [1, 0]
+    without_names = replace(model.spec, inputs=tuple(replace(each, names=()) for each in model.spec.inputs))
+    nameless = Synthesis.for_model(without_names)  # as of a public checkpoint: the classes are those of the folder
+    test, _ = nameless.open_data(pairs, "test", augment=False, seed=0)
+    assert arrays(nameless, test, 0)[0][1].tolist() == [1, 0]
 
 
 def test_a_sample_grid_shows_several_images_of_fixed_latents(pairs: Path) -> None:

@@ -11,6 +11,7 @@ from random_vgg import shared_vgg16
 from tiny import photo
 from tiny_synthesis import tiny_model
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, read, to_float, write
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.synthesis.generate import generate_points
@@ -99,6 +100,23 @@ def test_photographs_become_latents_images_and_comparisons(tmp_path: Path) -> No
     other = InvertConfig(steps=6, features="none")
     (again,) = invert_files(LatentSpace(model), [tmp_path / "face.png"], tmp_path / "out", other, quiet=True)
     assert again.psnr is not None
+
+
+def test_files_of_others_and_photographs_are_not_replaced(tmp_path: Path) -> None:
+    space, config, out = LatentSpace(tiny_model()), InvertConfig(steps=1, features="none"), tmp_path / "out"
+    for name in ("a.png", "a-comparison.jpg", "out/a-comparison.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, Picture(photo(16, 16, seed=1)))
+    with pytest.raises(UserError, match=r"a-comparison.png exists already, and gan-tasks did not make it"):
+        invert_files(space, [tmp_path / "a.png"], out, config, quiet=True)
+    invert_files(space, [tmp_path / "a.png"], out, config, overwrite=True, quiet=True)
+    np.savez(out / "a.npz", other=np.ones(3))
+    with pytest.raises(UserError, match=r"a.npz exists already and would be lost"):
+        invert_files(space, [tmp_path / "a.png"], out, config, quiet=True)
+    with pytest.raises(UserError, match=r"would both become .*a-comparison.png"):
+        invert_files(space, [tmp_path / "a.png", tmp_path / "a-comparison.jpg"], out, config, quiet=True)
+    with pytest.raises(UserError, match=r"a.png would replace a photograph"):
+        invert_files(space, [tmp_path / "a.png"], tmp_path, config, overwrite=True, quiet=True)
 
 
 def test_values_beyond_the_range_are_as_good_as_its_ends() -> None:
