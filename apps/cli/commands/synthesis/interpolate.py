@@ -37,12 +37,14 @@ class Interpolate(Checked, Command):
     drawing: Drawing = Drawing()
     overwrite: bool = False
     """Replace a file that another program made."""
+    provider: str = "auto"
+    """The runtime for an .onnx file, by the name that `gan-tasks doctor` lists."""
     running: Running = Running()
 
     def run(self) -> int:
         from gan_tasks.export.inference.synthesis.interpolate import walk_to_files
 
-        model = self.running.load(self.model)
+        model = self.running.load(self.model, self.provider)
         points = list(self.drawing.points(model, self.seeds).values())
         count = walk_to_files(
             model,
