@@ -94,6 +94,7 @@ def test_an_image_is_made_again_from_its_mark(run: Path, capsys: pytest.CaptureF
         (("directions", "RUN", "found.png", "--class", "cat"), "is no .npz file"),
         (("directions", "RUN", "d.npz", "--method", "boundary", "--class", "cat"), "give all three"),
         (("edit", "RUN", "out.png", "--direction", "d.npz", "--class", "cat"), "d.npz does not exist"),
+        (("mix", "RUN", "out.png", "--provider", "cpu"), "has no option --provider"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(
