@@ -1,4 +1,4 @@
-"""Image-to-image GANs: train on a folder of images, evaluate, deploy.
+"""GANs for images: train on a folder of images, evaluate, deploy.
 
     model = gan_tasks.load("runs/facades")      # a run folder, an .onnx file or a public .pth file
     after = model(before)                       # H×W×C uint8 → H×W×C uint8

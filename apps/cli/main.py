@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
 def overview() -> str:
     return "\n".join(
         [
-            f"gan-tasks {__version__}: image-to-image GANs, from a folder of images to a model in use",
+            f"gan-tasks {__version__}: GANs, from a folder of images to a model in use",
             "",
             "usage: gan-tasks COMMAND [OPTIONS]",
             "",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gan_tasks.apps.web.fields import Values
 from gan_tasks.apps.web.job_queue import JobProgress, StoppedError
-from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.errors import UserError, is_out_of_memory
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -23,6 +23,10 @@ REFRESH_S = 0.4
 """Between two looks at how far a job is. A job that is done sooner shows its result alone."""
 UPLOAD_IS_GONE = "The server has deleted the upload: put the image in again."
 """Uploads are deleted by their age, and the oldest where there are too many."""
+OUT_OF_MEMORY = (
+    "The memory of the server does not suffice for this: wait until it has less to do, or use a smaller model."
+)
+FAILED = "This failed for a reason that was not expected: the log of the server has it."
 
 
 class Messages(Protocol):
@@ -46,6 +50,8 @@ async def follow_job(outputs: Messages, read: Callable[[], Job[Made]]) -> AsyncG
     """Run a job; show how far it is, then the result, or what is wrong. Closed early, it stops the job.
 
     read: the job that the page asks for. Raises UserError for what cannot be done.
+
+    Raises any unexpected error, for the log, once the page says that there was one.
     """
     try:
         asked, progress = read(), JobProgress()
@@ -67,6 +73,9 @@ async def follow_job(outputs: Messages, read: Callable[[], Job[Made]]) -> AsyncG
         yield outputs.say(refusal(UPLOAD_IS_GONE))
     except UserError as error:
         yield outputs.say(refusal(str(error)))
+    except Exception as error:
+        yield outputs.say(refusal(OUT_OF_MEMORY if is_out_of_memory(error) else FAILED))
+        raise
     else:
         yield shown
 

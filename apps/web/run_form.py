@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gan_tasks.apps.web.components import FORMATS, description_list
 from gan_tasks.apps.web.fields import Field, Values, random_seed
 from gan_tasks.apps.web.job_queue import JobRequest, Result, Service
-from gan_tasks.apps.web.outputs import EMPTY, Job, Outputs, follow_job
+from gan_tasks.apps.web.outputs import Job, Outputs, follow_job
 from gan_tasks.apps.web.served_models import ServedModel, Sources, Tab, direction_label
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, write
@@ -119,13 +119,9 @@ class RunForm:
 
         async def run(values: Values) -> AsyncIterator[Values]:
             yield dict.fromkeys(self.buttons, gr.update(interactive=False))
-            try:
-                async with aclosing(run_job(self.service, outputs, lambda: read(values))) as shown:
-                    async for each in shown:
-                        yield each
-            except Exception:  # the page says that there was one, the log which
-                yield outputs.say(EMPTY)
-                raise
+            async with aclosing(run_job(self.service, outputs, lambda: read(values))) as shown:
+                async for each in shown:
+                    yield each
 
         def free() -> Values:  # by component: of a list Gradio takes the parts only where there are several buttons
             return dict.fromkeys(self.buttons, gr.update(interactive=True))

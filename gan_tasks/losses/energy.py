@@ -29,8 +29,8 @@ class EnergyConfig(Checked):
     pulling_away: Weight = 0.1
     """EBGAN: weight of the pulling-away term, which makes the codes of the generated images of a batch differ."""
     diversity_ratio: Annotated[float, Range(0, 1)] = 0.5
-    """BEGAN: the energy γ of generated images over that of real ones that the control variable holds. Lower: sharper
-    and less diverse images."""
+    """BEGAN: target ratio γ of the energy of generated images to that of real images. Lower values give sharper and
+    less diverse images."""
     balance_rate: Annotated[float, Range(0, 1)] = 0.001
     """BEGAN: learning rate λ of the control variable k."""
 

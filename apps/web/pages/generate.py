@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from gan_tasks.apps.web.synthesis.images import (
     point_between,
     space_of,
 )
-from gan_tasks.apps.web.synthesis.stage import Stage, build_stage
+from gan_tasks.apps.web.synthesis.stage import Stage, Turn, build_stage
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.inference.synthesis.inputs import latent_input
@@ -46,6 +46,8 @@ WITHOUT_WEIGHTS = (
     "Mixing seeds, finding directions and finding the latent of a picture need the weights of a network of the task "
     "synthesis: serve its run folder or its public checkpoint to have them here."
 )
+
+IS_KEPT = "The latent of a picture is being found: wait for it, or stop it first."
 
 
 def build(service: Service, tab: Tab) -> None:
@@ -127,7 +129,7 @@ class GeneratePage:
             back = self.change(event, lambda: dict.fromkeys(edit.amounts, 0), edit.amounts)
             self.on(back.then, self.edit_image, [*edit.components(), *given])
         if self.invert is not None:
-            self.on(self.invert.run.click, self.find, [self.invert.picture, self.invert.steps, *given])
+            self.on(self.invert.run.click, self.find, [self.invert.picture, self.invert.steps, *given], is_kept=True)
         self.on(self.opened.upload, self.open, [self.opened])  # type: ignore[attr-defined]
 
     def change(
@@ -149,14 +151,15 @@ class GeneratePage:
         inputs: Iterable[Component],
         *,
         live: bool = False,
+        is_kept: bool = False,
     ) -> None:
-        """Let an event run a job.
+        """Let an event run a job, see `follow`.
 
         live: of the events that come while a job runs, the last one follows it. Else they are left out.
         """
 
         async def run(values: Values) -> AsyncIterator[Values]:
-            async with aclosing(follow_job(self.stage, lambda: read(values))) as steps:
+            async with aclosing(self.follow(values, read, is_kept=is_kept)) as steps:
                 async for each in steps:
                     yield each
 
@@ -164,12 +167,37 @@ class GeneratePage:
         shown += [] if self.invert is None else [self.invert.comparison, self.invert.closeness]
         event(
             run,
-            {*inputs, self.base, self.suffix},
+            {*inputs, self.base, self.suffix, self.stage.turn},
             [*shown, *self.stage.components()],
             show_progress="hidden",  # the message has it
             api_visibility="private",
             trigger_mode="always_last" if live else "once",
         )
+
+    async def follow(
+        self, values: Values, read: Callable[[Values], Job[Any]], *, is_kept: bool = False
+    ) -> AsyncGenerator[Values, None]:
+        """Run a job as the only one of its visitor: it stops the one before, or does not begin if that is kept.
+
+        is_kept: no other job begins until this one ends or is stopped, so that its result is not lost.
+        """
+        import gradio as gr
+
+        turn: Turn = values[self.stage.turn]
+        if turn.is_kept:
+            gr.Warning(IS_KEPT)
+            return
+        job = turn.job = object()
+        turn.is_kept = is_kept
+        try:
+            async with aclosing(follow_job(self.stage, lambda: read(values))) as steps:
+                async for each in steps:
+                    if turn.job is not job:  # to leave the steps stops the job
+                        break
+                    yield each
+        finally:
+            if is_kept:
+                turn.is_kept = False
 
     def job(
         self, values: Values, find: Callable[[], Named], *, show: Callable[[Image], Values] | None = None

@@ -300,7 +300,8 @@ class InvertSection:
         """How close it came."""
         import gradio as gr
 
-        text = f'<p class="hint" role="status">{found.psnr:.1f} dB to the picture, by {escape(found.loss)}.</p>'
+        words = f"PSNR {found.psnr:.1f} dB; higher is nearer. Found by {escape(found.loss)}."
+        text = f'<p class="hint" role="status">{words}</p>'
         return {
             self.comparison: gr.update(value=(found.target, found.closest), visible=True),
             self.closeness: gr.update(value=text, visible=True),

@@ -19,17 +19,31 @@ if TYPE_CHECKING:
 EMPTY = '<p class="empty">The image appears here.</p>'
 
 
+@dataclass
+class Turn:
+    """Whose turn it is among the jobs of one visitor: a newer job stops the one before.
+
+    job: what the newest job is known by.
+    is_kept: no newer job may begin.
+    """
+
+    job: object = None
+    is_kept: bool = False
+
+
 @dataclass(frozen=True)
 class Stage:
     """The image, what is said of the job that runs, and below both what is known of the image.
 
     progress: the `JobProgress` of the job that runs.
+    turn: the `Turn` of the visitor.
     """
 
     image: gr.Image
     message: gr.HTML
     stop: gr.Button
     progress: gr.State
+    turn: gr.State
     details: gr.Column
     download: gr.DownloadButton
     facts: gr.HTML
@@ -77,7 +91,7 @@ def build_stage() -> Stage:
         image.visible = False
         message = gr.HTML(EMPTY, container=False)
         stop = gr.Button("Stop", visible=False, elem_classes="stop")
-        progress = gr.State()
+        progress, turn = gr.State(), gr.State(Turn())
         stop.click(stop_job, progress, show_progress="hidden", api_visibility="private")
     with gr.Column(visible=False, elem_classes="details") as details:
         return Stage(
@@ -85,6 +99,7 @@ def build_stage() -> Stage:
             message,
             stop,
             progress,
+            turn,
             details,
             download=gr.DownloadButton("Download", elem_classes="download"),
             facts=gr.HTML(container=False, padding=False),

@@ -7,8 +7,8 @@ without one, such as DCGAN, the latent is the only style (L = 1). Behind it is t
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,8 @@ from gan_tasks.export.inference.synthesis.inputs import (
     network_values,
 )
 from gan_tasks.export.inference.synthesis.points import Point
-from gan_tasks.export.models.base import Model
+from gan_tasks.export.models.base import Model, check_output, output_shape
+from gan_tasks.export.models.interruption import current_check
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,7 @@ Styles = NDArray[np.float32]
 """N×L×D."""
 MEAN_SEEDS = range(1024)
 """Latents whose styles are averaged where the network has no mean of its own."""
+REMEDY = "use styles nearer to their mean, or another checkpoint"
 
 
 class LatentSpace:
@@ -119,22 +121,23 @@ class LatentSpace:
         labels: NDArray[np.float32] | None,
         truncation: NDArray[np.float32] | None = None,
     ) -> Styles:
-        import torch
-
-        with torch.no_grad():
-            given = [None if each is None else self._tensor(each) for each in (labels, truncation)]
-            return self._array(self.generator.styles(self._tensor(latents), *given))
+        given = [None if each is None else self._tensor(each) for each in (labels, truncation)]
+        styles = self._run(partial(self.generator.styles, self._tensor(latents), *given))
+        check_output(styles, styles.shape, self.model.title, REMEDY)
+        return styles
 
     def images(self, styles: Styles) -> NDArray[np.uint8]:
-        """Return the images N×H×W×C of styles N×L×D, in batches within the memory of the model."""
-        import torch
+        """Return the images N×H×W×C of styles N×L×D, in batches within the memory of the model.
 
+        Raises ModelRunError if the network gives values that are NaN or infinite.
+        """
         size = batch_size(self.model)
         images = list[NDArray[np.uint8]]()
-        with torch.no_grad():
-            for start in range(0, len(styles), size):
-                batch = self.generator.synthesize(self._tensor(styles[start : start + size]))
-                images += [to_uint8(image) for image in self._array(batch)]
+        for start in range(0, len(styles), size):
+            batch = styles[start : start + size]
+            output = self._run(partial(self.generator.synthesize, self._tensor(batch)))
+            check_output(output, output_shape(self.model.spec, (batch,)), self.model.title, REMEDY)
+            images += [to_uint8(image) for image in output]
         return np.stack(images)
 
     def mean_style(self, label: int | None = None) -> NDArray[np.float32]:
@@ -183,6 +186,15 @@ class LatentSpace:
     def render(self, styles: Tensor) -> Tensor:
         """Return images N×C×H×W in [-1, 1] of styles N×L×D, with gradients."""
         return self.generator.synthesize(styles)
+
+    def _run(self, network: Callable[[], Tensor]) -> NDArray[np.float32]:
+        """Return what a part of the network gives, without gradients; the check of the block around can end it."""
+        import torch
+
+        from gan_tasks.export.models.torch_model import checked_between_layers
+
+        with torch.no_grad(), checked_between_layers(current_check()):
+            return self._array(network())
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         import torch

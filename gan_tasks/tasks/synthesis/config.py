@@ -24,8 +24,8 @@ class SynthesisConfig(Checked):
     """Options of synthesis. The defaults are for few images, and for a CPU or a small GPU."""
 
     network: NetworkName = "dcgan"
-    """Architecture of generator and discriminator: dcgan, pggan, msg (MSG-GAN), stylegan2, stylegan3-t (details move
-    with the objects), stylegan3-r (and turn with them), or r3gan (residual, without normalisation)."""
+    """Architecture of generator and discriminator: dcgan, pggan, msg (MSG-GAN), stylegan2, stylegan3-t
+    (translation-equivariant), stylegan3-r (also rotation-equivariant), or r3gan (residual, without normalisation)."""
     latent: Width = 64
     """Length of the latent vectors."""
     width: Width = 256
@@ -44,7 +44,7 @@ class SynthesisConfig(Checked):
     d_norm: DiscriminatorNorm = "none"
     """Normalisation in dcgan's discriminator. Use layer or none with a gradient penalty."""
     d_group: PositiveCount = 4
-    """Images of a batch that stylegan2's and stylegan3's discriminators compare with one another."""
+    """Group size, in images, of the minibatch standard deviation in stylegan2's and stylegan3's discriminators."""
     d_steps: PositiveCount = 1
     """Updates of the discriminator for each update of the generator (Wasserstein GANs: 5)."""
     growth: Fraction = 0.0

@@ -94,6 +94,7 @@ def test_an_image_is_made_again_from_its_mark(run: Path, capsys: pytest.CaptureF
         (("directions", "RUN", "found.png", "--class", "cat"), "is no .npz file"),
         (("directions", "RUN", "d.npz", "--method", "boundary", "--class", "cat"), "give all three"),
         (("edit", "RUN", "out.png", "--direction", "d.npz", "--class", "cat"), "d.npz does not exist"),
+        (("mix", "RUN", "out.png", "--provider", "cpu"), "has no option --provider"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(
@@ -115,7 +116,7 @@ def test_walks_mixtures_directions_and_edits_are_written(run: Path, capsys: pyte
     assert gan_tasks("interpolate", run, "walk.mp4", "--seeds", "1,2", "--frames", "2", "--loop", *cat) == 0
     assert gan_tasks("interpolate", run, "frames", "--seeds", "1,2", "--frames", "1", *cat) == 0
     assert sorted(path.name for path in Path("frames").iterdir()) == ["0000.png", "0001.png"]
-    assert (pixels("frames/0000.png") == pixels("walk.png")[:, :SIDE]).all()
+    assert np.abs(pixels("frames/0000.png") - pixels("walk.png")[:, :SIDE]).max() <= 1
 
     assert gan_tasks("mix", run, "mix.png", "--coarse", "1", "--fine", "2", *dog) == 0
     assert gan_tasks("mix", run, "grid.png", "--coarse", "1-2", "--fine", "mix.png", "--layers", "0-1", *dog) == 0
@@ -137,7 +138,7 @@ def test_a_photograph_is_inverted_and_its_latent_used(run: Path, capsys: pytest.
     write(Path("face.png"), Picture(photo(40, 50, seed=3)))
     options = ("--class", "cat", "--steps", "3", "--features", "none")
     assert gan_tasks("invert", run, "face.png", "found", *options) == 0
-    assert "dB from the photograph" in said(capsys)
+    assert "dB; higher is nearer" in said(capsys)
     assert load_point(Path("found/face.npz")).styles is not None
     assert gan_tasks("invert", run, "face.png", "found", *options) == 0
     assert "was there already" in said(capsys)

@@ -29,6 +29,7 @@ from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.outputs import Job, follow_job, stop_job
 from gan_tasks.apps.web.pages.generate import WITHOUT_WEIGHTS, GeneratePage, build_page
 from gan_tasks.apps.web.served_models import ServedModel, open_models
+from gan_tasks.apps.web.synthesis.stage import Turn
 from gan_tasks.datasets.images import Picture, Pixels, read, write
 from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.predictor import Predictor
@@ -163,12 +164,12 @@ def test_a_download_of_mixed_styles_opens_again(tiny: GeneratePage) -> None:
     space = LatentSpace(tiny.served.model)
     coarse, fine = space.styles_of_seeds([4, 5], 0)
     expected = space.images(np.concatenate([coarse[:1], fine[1:]])[None])[0]
-    assert np.array_equal(shown_pixels(tiny, values), expected)
+    assert differs(shown_pixels(tiny, values), expected) <= 1
     opened = ask(tiny, tiny.open, {tiny.opened: shown_file(tiny, values)})
-    assert np.array_equal(shown_pixels(tiny, opened), expected)
+    assert np.array_equal(shown_pixels(tiny, opened), shown_pixels(tiny, values))
     assert tiny.seeds.seed not in opened
     all_coarse = ask(tiny, tiny.mix_seeds, given | {tiny.mix.layers: 3})
-    assert np.array_equal(shown_pixels(tiny, all_coarse), image_of(tiny, Point(4, label=0)))
+    assert differs(shown_pixels(tiny, all_coarse), image_of(tiny, Point(4, label=0))) <= 1
 
 
 def test_sliders_move_along_directions_that_are_found_once(tiny: GeneratePage) -> None:
@@ -244,6 +245,61 @@ def test_a_grid_is_stopped(tiny: GeneratePage, monkeypatch: pytest.MonkeyPatch) 
     assert "Stopped: there is no result." in messages[-1]
 
 
+def test_a_visitor_has_one_job_at_a_time(tiny: GeneratePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer job stops the one before, which says nothing any more; but it waits for a kept one."""
+    model = tiny.served.model
+    monkeypatch.setattr(model, "max_memory_bytes", 1)  # one image after the other
+    network = model.run
+
+    def slow(*inputs: Any) -> Any:
+        time.sleep(0.05)
+        return network(*inputs)
+
+    monkeypatch.setattr(model, "run", slow)
+    values = Held({tiny.grid.count: 64, tiny.stage.turn: Turn()})
+
+    async def both(*, is_kept: bool) -> tuple[list[Values], list[Values]]:
+        grid = tiny.follow(values, tiny.show_grid, is_kept=is_kept)
+        first = [await anext(grid)]
+        second = [each async for each in tiny.follow(values, tiny.generate)]
+        if is_kept:
+            stop_job(first[0][tiny.stage.progress])
+        return first + [each async for each in grid], second
+
+    grid, image = asyncio.run(both(is_kept=False))
+    assert len(grid) == 1
+    assert "Seed 0" in image[-1][tiny.stage.facts]
+    with pytest.warns(UserWarning, match="wait for it"):  # outside a request; in one it is shown on the page
+        grid, image = asyncio.run(both(is_kept=True))
+    assert image == []
+    assert "Stopped" in said(tiny, grid[-1])
+    grid, image = asyncio.run(both(is_kept=False))
+    assert image, "the kept job has ended"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "The memory of the server does not suffice"), (KeyError("x"), "not expected")],
+)
+def test_an_unexpected_error_ends_the_job_on_the_page(
+    error: Exception, words: str, tiny: GeneratePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*inputs: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(tiny.served.model, "run", fail)
+    shown = list[Values]()
+
+    async def ask_all() -> None:
+        async for each in tiny.follow(Held({tiny.stage.turn: Turn()}), tiny.generate):
+            shown.append(each)
+
+    with pytest.raises(type(error)):
+        asyncio.run(ask_all())
+    assert words in said(tiny, shown[-1])
+    assert shown[-1][tiny.stage.stop]["visible"] is False
+
+
 def test_the_latent_of_a_picture_is_found(tiny: GeneratePage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gan_tasks.export.inference.synthesis.inversion import invert as inversion
 
@@ -265,7 +321,7 @@ def test_the_latent_of_a_picture_is_found(tiny: GeneratePage, folder: Path, monk
     assert asked == [(50, 2)]
     assert np.array_equal(shown_pixels(tiny, values), read(picture).pixels)
     assert [read(each).pixels.shape for each in values[tiny.invert.comparison]["value"]] == [(16, 16, 3)] * 2
-    assert "31.2 dB to the picture, by the pixels" in values[tiny.invert.closeness]["value"]
+    assert "PSNR 31.2 dB; higher is nearer. Found by the pixels." in values[tiny.invert.closeness]["value"]
     assert values[tiny.base].point is point
 
 

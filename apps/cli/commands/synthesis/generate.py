@@ -34,6 +34,8 @@ class Generate(Command):
     """Put all images side by side too, into grid.png."""
     overwrite: bool = False
     """Make every image again, and replace files that other programs made."""
+    provider: str = "auto"
+    """The runtime for an .onnx file, by the name that `gan-tasks doctor` lists."""
     running: Running = Running()
 
     def run(self) -> int:
@@ -41,6 +43,8 @@ class Generate(Command):
 
         model = self.running.load(self.model)
         points = self.drawing.named_points(model, self.seeds)
+        model = self.running.load(self.model, self.provider)
+        points = self.drawing.points(model, self.seeds)
         done = generate_to_files(model, points, self.output, grid=self.grid, overwrite=self.overwrite)
         kept = f"; {done.kept} were there already, made by this model" if done.kept else ""
         say(f"{counted(done.written, 'image')} written to {self.output}{kept}")

@@ -37,6 +37,8 @@ class Interpolate(Checked, Command):
     drawing: Drawing = Drawing()
     overwrite: bool = False
     """Replace a file that another program made."""
+    provider: str = "auto"
+    """The runtime for an .onnx file, by the name that `gan-tasks doctor` lists."""
     running: Running = Running()
 
     def run(self) -> int:
@@ -44,6 +46,8 @@ class Interpolate(Checked, Command):
 
         model = self.running.load(self.model)
         points = self.drawing.points(model, self.seeds)
+        model = self.running.load(self.model, self.provider)
+        points = list(self.drawing.points(model, self.seeds).values())
         count = walk_to_files(
             model,
             points,

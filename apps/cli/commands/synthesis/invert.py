@@ -51,6 +51,6 @@ class Invert(Command):
         say(f"minimising the distance of {load_features(self.inversion).name}")
         found = invert_files(space, photos, self.output, self.inversion, label=label, overwrite=self.overwrite)
         for each in found:
-            how = "was there already" if each.psnr is None else f"{each.psnr:.1f} dB from the photograph"
+            how = "was there already" if each.psnr is None else f"PSNR {each.psnr:.1f} dB; higher is nearer"
             say(f"{each.latent}: {how}")
         return OK

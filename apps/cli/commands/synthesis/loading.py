@@ -47,21 +47,19 @@ class Drawing(Checked):
 
 @dataclass(frozen=True)
 class Running(Checked):
-    """How the model is run."""
+    """How a model with weights is run."""
 
     device: str = "auto"
     """The device to run on: auto, cpu, cuda or cuda:N."""
-    provider: str = "auto"
-    """The runtime for an .onnx file, by the name that `gan-tasks doctor` lists."""
     max_memory: str = ""
     """The memory for the network's features, such as 512MB, which limits how many images are made at once. The
     default is 2.4GB."""
 
-    def load(self, path: Path) -> Model:
+    def load(self, path: Path, provider: str = "auto") -> Model:
         """The model, of which the person is told what runs it."""
         from gan_tasks.export.load import load_model
 
-        model = load_model(path, device=self.device, provider=self.provider, apart=True)
+        model = load_model(path, device=self.device, provider=provider, apart=True)
         if self.max_memory:
             model.max_memory_bytes = memory_bytes(self.max_memory)
         say(f"{model.title} runs on {model.runs_on}")

@@ -17,6 +17,8 @@ from gan_tasks.export.inference.latents import draw_latent
 from gan_tasks.export.inference.synthesis.generate import generate
 from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
 from gan_tasks.export.load import load_model
+from gan_tasks.export.models.base import ModelRunError
+from gan_tasks.export.models.interruption import interrupted_by
 from gan_tasks.networks.synthesis.frame import Mapping
 
 
@@ -53,6 +55,23 @@ def test_the_mean_of_a_class_is_that_of_its_styles() -> None:
     means = [space.mean_style(label) for label in (0, 1)]
     drawn = space.styles_of_seeds(range(2000, 3000), label=1)[:, 0].mean(0)
     assert np.abs(means[1] - drawn).max() < np.abs(means[1] - means[0]).max()
+
+
+def test_images_of_styles_can_be_ended_and_must_be_finite() -> None:
+    def end() -> None:
+        raise UserError("ended")
+
+    space = LatentSpace(tiny_model())
+    styles = space.styles_of_seeds([3])
+    with interrupted_by(end):
+        with pytest.raises(UserError, match="ended"):
+            space.images(styles)
+        with pytest.raises(UserError, match="ended"):
+            space.styles_of_seeds([3])
+    with pytest.raises(ModelRunError, match="tiny gives values that are NaN or infinite"):
+        space.images(np.full_like(styles, np.nan))
+    with pytest.raises(ModelRunError, match="tiny gives values that are NaN or infinite"):
+        space.styles(np.full((1, 6), 3e38, np.float32))
 
 
 def test_layers_have_the_sizes_of_their_features() -> None:

@@ -134,7 +134,7 @@ def test_options_that_do_not_fit_are_refused(options: tuple[str, ...], message: 
 def test_sizes_and_attention_that_a_network_does_not_have_are_refused() -> None:
     with pytest.raises(UserError, match=r"images of 20×16 pixels cannot be generated.*such as 16 16"):
         tiny("--crop-size", "20", "16").build()
-    with pytest.raises(UserError, match="attention names features of 9 pixels: give some of 4 8 16"):
+    with pytest.raises(UserError, match="attention names features of 9 pixels: give some of 8 16"):
         tiny(*SMALL, "--network", "stylegan2", "--attention", "9").build()
 
 
