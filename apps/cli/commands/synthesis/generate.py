@@ -41,10 +41,8 @@ class Generate(Command):
     def run(self) -> int:
         from gan_tasks.export.inference.synthesis.generated_files import generate_to_files
 
-        model = self.running.load(self.model)
-        points = self.drawing.named_points(model, self.seeds)
         model = self.running.load(self.model, self.provider)
-        points = self.drawing.points(model, self.seeds)
+        points = self.drawing.named_points(model, self.seeds)
         done = generate_to_files(model, points, self.output, grid=self.grid, overwrite=self.overwrite)
         kept = f"; {done.kept} were there already, made by this model" if done.kept else ""
         say(f"{counted(done.written, 'image')} written to {self.output}{kept}")

@@ -44,10 +44,8 @@ class Interpolate(Checked, Command):
     def run(self) -> int:
         from gan_tasks.export.inference.synthesis.interpolate import walk_to_files
 
-        model = self.running.load(self.model)
-        points = self.drawing.points(model, self.seeds)
         model = self.running.load(self.model, self.provider)
-        points = list(self.drawing.points(model, self.seeds).values())
+        points = self.drawing.points(model, self.seeds)
         count = walk_to_files(
             model,
             points,
