@@ -91,7 +91,9 @@ class FrameModel(TorchModel):
             inputs.append(InputSpec("label", "label", generator.classes, "none", names=names))
         if generator.truncates:
             inputs.append(InputSpec("truncation", "weight", 1, "none", optional=True))
-        self.spec = ModelSpec("synthesis", "generate", tuple(inputs), 3, output_size=generator.output_size)
+        self.spec = ModelSpec(
+            "synthesis", "generate", tuple(inputs), generator.out_channels, output_size=generator.output_size
+        )
         self.title = "tiny"
         self.start(InOrder(generator, [each.name for each in inputs]), "cpu", "eval")
 

@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chr
 LIMITS = Limits(max_pixels=2000 * 1000)
 SIZE = (240, 320)
 WINDOW: Any = {"width": 1000, "height": 800}
-STILL_LOOKS, LOOK_EVERY_MS = 2, 250
+STILL_LOOKS, LOOK_EVERY_MS = 2, 150
 """A canvas says nowhere that it has drawn what it was given: it has when it looks the same for so many looks."""
 
 
