@@ -60,7 +60,7 @@ NOT_OURS = {
     *("--no-cache-dir", "--no-index", "--no-deps", "--target", "--only-binary", "--platform"),  # pip
     *("--python-version", "--implementation"),
     *("--seconds", "--rounds", "--batches", "--tasks", "--minutes", "--parts", "--facades", "--tiny"),  # benchmarks
-    *("--commands", "--profile", "--models"),
+    *("--commands", "--profile", "--models", "--recipes", "--checkpoints", "--task-options", "--vgg16"),
 }
 ADDRESS = "http://localhost:7860"
 TERMINATED = 128 + signal.SIGTERM
