@@ -181,11 +181,21 @@ def discriminator_of(trial: Trial, seeds: Sequence[int]) -> nn.Module:
 
 
 def trained(trial: Trial, mixture: Mixture, *, steps: int, seeds: Sequence[int], d_speed: float) -> list[Tensor]:
-    """Train networks for each seed side by side on points of a mixture, and return the points that each generates.
+    """Train networks for each seed on points of a mixture, and return the points that each generates."""
+    random = torch.Generator().manual_seed(sum(seeds))
+    g = trained_generator(trial, mixture, random, steps=steps, seeds=seeds, d_speed=d_speed)
+    with torch.no_grad():
+        points = g(torch.randn(GENERATED * len(seeds), LATENT, generator=random)).flatten(1)
+    return list(points.chunk(len(seeds)))
+
+
+def trained_generator(
+    trial: Trial, mixture: Mixture, random: torch.Generator, *, steps: int, seeds: Sequence[int], d_speed: float
+) -> Points:
+    """Train networks for each seed side by side on points of a mixture, and return the generators.
 
     Their losses are means over all points, so that each network has the gradient of its own points. Adam scales it.
     """
-    random = torch.Generator().manual_seed(sum(seeds))
     g, d = Points(LATENT, 2, seeds), discriminator_of(trial, seeds)
     lr_d = LR * (d_speed if trial.d_speed is None else trial.d_speed)
     of_g, of_d = (torch.optim.Adam(each.parameters(), lr, (0.5, 0.99)) for each, lr in ((g, LR), (d, lr_d)))
@@ -206,9 +216,7 @@ def trained(trial: Trial, mixture: Mixture, *, steps: int, seeds: Sequence[int],
             d.requires_grad_(True)
         for schedule in schedules:
             schedule.step()
-    with torch.no_grad():
-        points = g(torch.randn(GENERATED * len(seeds), LATENT, generator=random)).flatten(1)
-    return list(points.chunk(len(seeds)))
+    return g
 
 
 def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

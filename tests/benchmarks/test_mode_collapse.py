@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import mode_collapse
+import numpy as np
 import pytest
 import torch
-from mode_collapse import ALL, Result, modes_and_share, picture, ring, table, trained
+from mode_collapse import ALL, LATENT, Result, modes_and_share, picture, ring, table, trained, trained_generator
+from numpy.typing import NDArray
+from tiny_synthesis import FrameModel
+from torch import Tensor, nn
 
+from gan_tasks.export.inference.synthesis.directions import find_directions, moved
+from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
+from gan_tasks.export.inference.synthesis.points import Point
 from gan_tasks.losses.functional import AdversarialConfig
+from gan_tasks.networks.synthesis.frame import Mapping, SynthesisGenerator
 
 
 def test_a_mode_is_found_with_20_good_points() -> None:
@@ -78,3 +86,40 @@ def test_every_adversarial_value_is_tried() -> None:
     tried = {trial.adversarial.adversarial for trial in ALL.values()}
     values = AdversarialConfig.__dataclass_fields__["adversarial"].type
     assert tried == {*values.__args__} - {"relativistic-average"}
+
+
+class Spot(nn.Module):
+    """Draws points N×2×1×1 as bright spots in images N×3×32×32 of the square from -3 to 3."""
+
+    def forward(self, point: Tensor, style: Tensor) -> Tensor:
+        axis = torch.linspace(-3, 3, 32, device=point.device)
+        x, y = (-(axis - place).square() for place in point.flatten(1).T[..., None])
+        return (y[:, :, None] + x[:, None, :]).exp()[:, None].expand(-1, 3, -1, -1) * 2 - 1
+
+
+def test_a_direction_of_the_trained_ring_moves_the_spot_along_the_factor_of_its_examples() -> None:
+    """The factors of the images are known: x and y of their spots."""
+    random = torch.Generator().manual_seed(0)
+    trial = ALL["non-saturating, D as fast as G"]
+    points = trained_generator(trial, ring(), random, steps=400, seeds=(0,), d_speed=1.0)
+    generator = SynthesisGenerator(
+        mapping=Mapping(LATENT), base=points, stages=[], to_rgb=[Spot()], rgb="last", output_size=(32, 32)
+    )
+    space = LatentSpace(FrameModel(generator.eval().requires_grad_(False)))
+    seeds = [Point(seed) for seed in range(200)]
+    styles = space.styles_of(seeds)
+    before = centres(space.images(styles))
+    for factor in (0, 1):
+        sides = [
+            [s for s, place in zip(seeds, before, strict=True) if (place[factor] > 0) == side] for side in (0, 1)
+        ]
+        found = find_directions(space, "boundary", examples=(sides[0], sides[1]))
+        change = centres(space.images(moved(styles, found, [1.0]))).mean(0) - before.mean(0)
+        assert change[factor] > 0.4 and abs(change[1 - factor]) < change[factor] / 2, change
+
+
+def centres(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return x and y of the spots, N×2."""
+    light = images[..., 0].astype(float)
+    axis, total = np.linspace(-3, 3, light.shape[1]), light.sum((1, 2))
+    return np.stack([light.sum(1) @ axis / total, light.sum(2) @ axis / total], axis=1)

@@ -358,3 +358,19 @@ def test_state_of_the_objective_is_resumed_bit_for_bit(options: tuple[str, ...],
     assert expected["task"], "the mean path length or the control variable"
     for part, tensors in expected.items():
         assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_resumed_bit_for_bit_and_makes_images(preset: str, pairs: Path, tmp_path: Path) -> None:
+    options = ("--preset", preset, "--width", "8", "--latent", "6", *SMALL, "--batch-size", "2")
+    task = tiny(*options, "--epochs", "2")
+    whole = train(task, data=pairs, out=tmp_path / "whole", config=replace(CONFIG, max_steps=6))
+    stopped = train(task, data=pairs, out=tmp_path / "stopped", config=replace(CONFIG, max_steps=3))
+    resume(stopped, max_steps=6)
+    expected, parts = (load_checkpoint(list_checkpoints(run / "checkpoints")[-1])[0] for run in (whole, stopped))
+    assert parts.keys() == expected.keys()
+    for part, tensors in expected.items():
+        assert all(torch.equal(parts[part][key], tensor) for key, tensor in tensors.items()), part
+    latents = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
+    first, second = (gan_tasks.load(whole)(latent) for latent in latents)
+    assert first.shape == (16, 16, 3) and (first != second).any()
