@@ -9,7 +9,7 @@ import math
 from torch import nn
 
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.blocks import Residual, init_as_pytorch, init_convs, rrdb_block
+from gan_tasks.networks.blocks import Residual, init_convs, rrdb_block
 from gan_tasks.networks.layers import PReLU
 
 LARGEST_RECEPTIVE_FIELD = 48
@@ -111,7 +111,10 @@ def srvgg(
         shortcut=nn.Upsample(scale_factor=scale),
         receptive_field=min(convs + 2, LARGEST_RECEPTIVE_FIELD),
     )
-    init_as_pytorch(generator)  # as published: with larger weights the first images are far from the upsampled input
+    # PyTorch's own weights, which are published, are so small that the gradient vanishes over the chain. A small last
+    # layer lets the training start near the upsampled input all the same.
+    init_convs(generator, 1.0)
+    init_convs(generator.head, 0.1)
     return generator
 
 
