@@ -10,6 +10,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.evaluation.samples import Sample
 from gan_tasks.export.inference.latents import draw_latent
+from gan_tasks.export.inference.synthesis.seeds import seed_name
 from gan_tasks.export.models.base import FloatImages, Model
 from gan_tasks.metrics.distribution import KERNEL_LEAST_IMAGES
 from gan_tasks.spec import InputSpec, ModelSpec
@@ -111,14 +112,10 @@ def drawn(
         outputs = {name: run(model, batch, labels) for name, model in models.items()}
         for row, seed in enumerate(batch):
             images = {name: made[row] for name, made in outputs.items()}
-            yield Sample(sample_name(seed), inputs_of(first, seed, labels[row]), images, None, None, None)
+            yield Sample(seed_name(seed), inputs_of(first, seed, labels[row]), images, None, None, None)
 
 
 def run(model: Model, seeds: Sequence[int], labels: Sequence[FloatImages | None]) -> FloatImages:
     """Return the images of seeds, N×C×H×W in [-1, 1]."""
     rows = [inputs_of(model.spec, seed, label) for seed, label in zip(seeds, labels, strict=True)]
     return model.run(*map(np.stack, zip(*rows, strict=True)))
-
-
-def sample_name(seed: int) -> str:
-    return f"seed{seed:04d}"

@@ -76,8 +76,8 @@ def downsample(x: Tensor, filter: Tensor, factor: int = 2) -> Tensor:
     return upfirdn(x, filter, down=factor, padding=(left, right, top, bottom))
 
 
-class Upsample(nn.Module):
-    """Doubles the size of images or features with a filter: N×C×H×W → N×C×2H×2W."""
+class Filtered(nn.Module):
+    """A module with a filter, by default the bilinear one. Checkpoints do not hold it."""
 
     filter: Tensor
 
@@ -85,20 +85,17 @@ class Upsample(nn.Module):
         super().__init__()
         filter = fir_filter(BILINEAR_TAPS) if filter is None else filter
         self.register_buffer("filter", filter, persistent=False)
+
+
+class Upsample(Filtered):
+    """Doubles the size of images or features with a filter: N×C×H×W → N×C×2H×2W."""
 
     def forward(self, x: Tensor) -> Tensor:
         return upsample(x, self.filter)
 
 
-class Downsample(nn.Module):
+class Downsample(Filtered):
     """Halves the size of images or features with a filter: N×C×H×W → N×C×⌊H/2⌋×⌊W/2⌋."""
-
-    filter: Tensor
-
-    def __init__(self, filter: Tensor | None = None) -> None:
-        super().__init__()
-        filter = fir_filter(BILINEAR_TAPS) if filter is None else filter
-        self.register_buffer("filter", filter, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return downsample(x, self.filter)
