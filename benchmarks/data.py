@@ -32,7 +32,7 @@ from torch import Tensor
 from gan_tasks.datasets.augmentations import Framing, FramingConfig
 from gan_tasks.datasets.images import Pixels, read
 from gan_tasks.datasets.inpainting import MaskedConfig, open_masked
-from gan_tasks.datasets.loader import KeyedDataset
+from gan_tasks.datasets.loading.loader import KeyedDataset
 from gan_tasks.datasets.paired import PairedConfig, open_pairs
 from gan_tasks.datasets.super_resolution import SuperResolutionDataConfig, open_super_resolution
 from gan_tasks.datasets.unpaired import UnpairedConfig, open_unpaired

@@ -13,12 +13,12 @@ from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspe
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
 from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, resize_mask, to_mask
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked, Range
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import child
 
 Image = TypeVar("Image")

@@ -14,8 +14,8 @@ from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspe
 from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, Reduction, centred, channels_fit, fit_channels, read, to_planes
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.halves import count_single
 from gan_tasks.datasets.sides.names import check_both_or_neither, child, find_side_folders, pair_files, suggest_sides
 

@@ -15,9 +15,9 @@ from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed, visible_folders
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Range, Side
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import child
 
 Image = TypeVar("Image")

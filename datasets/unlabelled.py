@@ -13,9 +13,9 @@ from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_file
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted, enumerated
 from gan_tasks.datasets.folders import images_in, listed, visible_folders
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked, Side
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import child
 
 Array = TypeVar("Array")

@@ -14,9 +14,9 @@ from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_file
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked, PositiveCount
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.datasets.sides.names import check_both_or_neither, find_side_folders, suggest_sides
 
 Image = TypeVar("Image")

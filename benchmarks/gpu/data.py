@@ -22,9 +22,9 @@ from PIL import Image
 from train_step import peak_bytes
 
 from gan_tasks.datasets.augmentations import FramingConfig
-from gan_tasks.datasets.loader import load_batches
+from gan_tasks.datasets.loading.loader import load_batches
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.datasets.paired import PairedConfig
-from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.export.onnx.providers import core_count
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.pix2pix import Pix2Pix

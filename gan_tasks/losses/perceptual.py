@@ -125,7 +125,7 @@ def load_perceptual(config: PerceptualConfig, on_progress: OnProgress | None = N
     """
     network = config.perceptual_network
     layers = layers_called(config.perceptual_layers, network)
-    if torch.get_default_device().type == "meta":  # only counted, see tasks/size_limit.py
+    if torch.get_default_device().type == "meta":  # only counted, see tasks/shared/size_limit.py
         shapes = _shapes(_layer_names(network))
         return Perceptual(network, {key: torch.empty(shape) for key, shape in shapes.items()}, layers)
     weights = vgg_weights(network, config.perceptual_weights, option="--perceptual-weights", on_progress=on_progress)

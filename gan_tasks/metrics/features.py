@@ -117,7 +117,7 @@ def published_lite0() -> EfficientNetLite0:
 
     Raises UserError if the weights are not installed, or are not the published ones.
     """
-    if torch.get_default_device().type == "meta":  # only counted, see tasks/size_limit.py
+    if torch.get_default_device().type == "meta":  # only counted, see tasks/shared/size_limit.py
         return EfficientNetLite0()
     if not has_lite0():
         raise UserError(

@@ -50,7 +50,7 @@ from gan_tasks.tasks import TASKS, UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
 from gan_tasks.tasks.entry import where_of
 from gan_tasks.tasks.own import OPTION, module_argument, source_file
-from gan_tasks.tasks.size_limit import build_networks
+from gan_tasks.tasks.shared.size_limit import build_networks
 
 END_OF = "end-of-"
 LONGEST_POINTER_BYTES = 100

@@ -25,7 +25,7 @@ from gan_tasks.networks.translation import TranslationNetwork
 from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
-from gan_tasks.tasks.image_pool import ImagePool
+from gan_tasks.tasks.shared.image_pool import ImagePool
 from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.tasks.translation import (
     MODERN_ADVERSARIAL,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan_tasks.datasets.errors import UserError
-from gan_tasks.datasets.sampler import load_sample
+from gan_tasks.datasets.loading.sampler import load_sample
 from gan_tasks.datasets.unpaired import UnpairedImages
 from gan_tasks.tasks.base import Data
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gan_tasks.datasets.errors import UserError, counted
-from gan_tasks.datasets.loader import load_batches
-from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.datasets.loading.loader import load_batches
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.metrics.catalogue import metric_named
 from gan_tasks.optim import lr_schedules as schedules
 from gan_tasks.progress import Advance, track
@@ -25,7 +25,7 @@ from gan_tasks.runs.checkpoint import (
 from gan_tasks.runs.checkpoint_choice import load_first, newest_good, prune_checkpoints
 from gan_tasks.runs.folder import RunFolder, checked, create_run, from_json, read_run, read_spec, with_trained_with
 from gan_tasks.tasks.base import BestBy, Stage, Task
-from gan_tasks.tasks.size_limit import build_networks
+from gan_tasks.tasks.shared.size_limit import build_networks
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import DataSets, check_best_by, open_data
 from gan_tasks.training.init_from import init_from_model, trained_with_of

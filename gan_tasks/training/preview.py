@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gan_tasks.datasets.images import Picture, to_uint8, write
-from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.tasks.base import Task
 from gan_tasks.training.config import TrainConfig
 from gan_tasks.training.data import open_data

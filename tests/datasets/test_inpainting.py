@@ -12,13 +12,13 @@ from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, to_float, write
 from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages, edge_lines, open_masked
-from gan_tasks.datasets.loader import load_batches
+from gan_tasks.datasets.loading.loader import load_batches
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.datasets.masks.draw import MaskConfig
 from gan_tasks.datasets.masks.files import resize_mask
 from gan_tasks.datasets.masks.kinds import MaskKind
 from gan_tasks.datasets.masks.pairing import MaskPairing
 from gan_tasks.datasets.paired import Split
-from gan_tasks.datasets.sampler import ImageStream
 
 CROPS = MaskedConfig(framing=FramingConfig(load_size=0, crop_size=(24, 32)))
 

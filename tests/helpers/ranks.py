@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gan_tasks import tasks
-from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.training.runtime import Runtime, start_runtime
 from gan_tasks.training.step import Trainer
 

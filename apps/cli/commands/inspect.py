@@ -81,7 +81,7 @@ def inspect(path: Path) -> Iterator[str]:
 def run_lines(path: Path) -> Iterator[str]:
     from gan_tasks.runs.checkpoint import list_checkpoints
     from gan_tasks.runs.folder import RunFolder, read_run, spec_of
-    from gan_tasks.tasks.size_limit import build_without_weights
+    from gan_tasks.tasks.shared.size_limit import build_without_weights
 
     task, content = read_run(path)
     run = RunFolder(path)

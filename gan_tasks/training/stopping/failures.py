@@ -6,7 +6,7 @@ import errno
 
 from gan_tasks.datasets.errors import UserError, is_out_of_memory
 from gan_tasks.datasets.images import ImageError
-from gan_tasks.datasets.loader import WorkerError
+from gan_tasks.datasets.loading.loader import WorkerError
 from gan_tasks.runs.checkpoint import checkpoint_path, list_checkpoints
 from gan_tasks.runs.checkpoint_choice import newest_good
 from gan_tasks.runs.folder import RunFolder

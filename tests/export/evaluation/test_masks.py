@@ -19,8 +19,8 @@ from gan_tasks.apps.cli.commands.evaluate import show, write_all
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import read
 from gan_tasks.datasets.inpainting import Masked, MaskedConfig, MaskedImages
+from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.masks.draw import MaskConfig
-from gan_tasks.datasets.sampler import Key
 from gan_tasks.export.evaluation.evaluate import compare, evaluate
 from gan_tasks.export.evaluation.galleries import draw_galleries
 from gan_tasks.export.evaluation.mask_ratios import by_mask_ratio

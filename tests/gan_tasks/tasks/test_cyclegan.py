@@ -25,7 +25,7 @@ from gan_tasks.optim.lr_schedules import ScheduleConfig
 from gan_tasks.optim.optimizers import OptimisationConfig
 from gan_tasks.tasks.base import Stage, Step
 from gan_tasks.tasks.cyclegan import CycleGAN
-from gan_tasks.tasks.image_pool import ImagePool
+from gan_tasks.tasks.shared.image_pool import ImagePool
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError
 from gan_tasks.datasets.images.pixels import centred
-from gan_tasks.datasets.sampler import ImageStream, Key, load_sample
+from gan_tasks.datasets.loading.sampler import ImageStream, Key, load_sample
 
 _SIGNALS = {getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_tasks.datasets.sampler import ImageStream, Key
+from gan_tasks.datasets.loading.sampler import ImageStream, Key
 
 SIZES = st.integers(1, 20)
 

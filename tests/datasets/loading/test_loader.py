@@ -15,9 +15,9 @@ import torch
 
 from gan_tasks.datasets.augmentations import FramingConfig
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.datasets.loader import load_batches
+from gan_tasks.datasets.loading.loader import load_batches
+from gan_tasks.datasets.loading.sampler import ImageStream
 from gan_tasks.datasets.paired import Pair, PairedConfig, PairedImages, open_pairs
-from gan_tasks.datasets.sampler import ImageStream
 from gan_tasks.training.runtime import start_runtime
 
 CONFIG = PairedConfig(framing=FramingConfig(load_size=30, crop_size=(16, 16)), photometric=0.5, denoise=3.0)
@@ -102,8 +102,8 @@ def test_global_random_generators_are_not_used(dataset: PairedImages, workers: i
 PROGRAM = """
 import os, signal, sys
 import numpy as np
-from gan_tasks.datasets.loader import load_batches
-from gan_tasks.datasets.sampler import ImageStream
+from gan_tasks.datasets.loading.loader import load_batches
+from gan_tasks.datasets.loading.sampler import ImageStream
 
 class Numbers:
     def __len__(self): return 100

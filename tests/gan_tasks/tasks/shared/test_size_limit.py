@@ -9,7 +9,7 @@ from random_vgg import write_vgg16
 from tiny import tiny_task
 
 from gan_tasks.losses import perceptual
-from gan_tasks.tasks.size_limit import build_networks
+from gan_tasks.tasks.shared.size_limit import build_networks
 
 
 def test_the_weights_of_the_perceptual_loss_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Load samples: their order in an epoch, and the batches that worker processes make."""
