@@ -306,7 +306,7 @@ def round_weights(network: nn.Module) -> None:
 
 
 def store_as_float16(proto: ModelProto) -> None:
-    """Store the weights that float16 holds exactly as such, each with a node that casts it when a runtime loads it."""
+    """Store the weights that float16 holds exactly as such, each with a node that casts it when it is loaded."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
