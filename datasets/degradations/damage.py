@@ -44,7 +44,8 @@ def degrade(pixels: Bytes, rng: np.random.Generator) -> tuple[Bytes, NDArray[np.
     image = pixels.astype(np.float32)
     for opacity, colour in pieces(rng, height, width):
         shade = colour.mean() if is_gray else colour
-        image += opacity[..., None] * (shade - image)
+        there = opacity > 0  # few pixels
+        image[there] += opacity[there, None] * (shade - image[there])
     damaged = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     changed = np.abs(damaged.astype(np.int16) - pixels).max(axis=2)
     return damaged, changed > VISIBLE_LEVELS
