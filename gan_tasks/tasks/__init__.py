@@ -22,6 +22,11 @@ TASKS: tuple[TaskEntry, ...] = (
         "enlarge images, learned from sharp images",
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
+    TaskEntry(
+        "restoration",
+        "repair photographs, learned from good ones",
+        "gan_tasks.tasks.restoration:Restoration",
+    ),
     TaskEntry("inpainting", "fill masked regions, learned from images", "gan_tasks.tasks.inpainting:Inpainting"),
     TaskEntry(
         "stylization",
