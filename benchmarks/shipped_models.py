@@ -61,6 +61,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("models", nargs="+", metavar="NAME[=PATH]", help=f"one or more of {', '.join(MODELS)}")
     parser.add_argument("--models", dest="folder", type=Path, help="folder of ONNX files or run folders NAME")
     parser.add_argument("--photos", type=Path, help="folder of photographs")
+    parser.add_argument(
+        "--real", type=Path, help="folder of other photographs, which sets of results are compared with"
+    )
     parser.add_argument("--sets", type=Path, nargs="+", default=[], help="folders such as Set5 and Set14")
     parser.add_argument("--masks", type=Path, help="folder of mask files")
     parser.add_argument("--data", type=Path, help="data folder of a model that translates")
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str]) -> None:
 
     sources = Sources(
         options.photos,
+        options.real,
         tuple(options.sets),
         options.masks,
         options.data,

@@ -21,6 +21,8 @@ from gan_tasks.progress import track
 
 Features = NDArray[np.float32]
 Item = TypeVar("Item")
+LARGEST_REAL = 200
+"""Most photographs that sets of results are compared with."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Sources:
 
     photos: Path | None = None
     """Folder of photographs that no model was trained on."""
+    real: Path | None = None
+    """Folder of other photographs, which sets of results are compared with."""
     sets: tuple[Path, ...] = ()
     """Folders of benchmarks of super-resolution, with the large images in them or in their folder HR."""
     masks: Path | None = None
@@ -53,6 +57,16 @@ class Sources:
     def read_photos(self) -> list[Photo]:
         """Return the photographs. Raises UserError without --photos, or if the folder has none."""
         return read_photos(required(self.photos, "--photos"), self.images)
+
+    def read_real(self) -> list[Photo]:
+        """Return the first of the other photographs.
+
+        Were they those of the results, an unbiased distance of sets would be below 0: each result resembles the
+        photograph that it was made of more than chance allows.
+
+        Raises UserError without --real, or if the folder has none.
+        """
+        return read_photos(required(self.real, "--real"), LARGEST_REAL)
 
 
 def required(path: Path | None, option: str) -> Path:

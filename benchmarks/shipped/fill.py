@@ -58,20 +58,23 @@ def fill(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     gained = gain([each.psnr["model"] for each in aimed], [each.psnr[HARMONIC] for each in aimed])
     aim = f"At least {WANTED_DB:g} dB over the harmonic fill at mask ratios of {ratios_text(*AIMED)}"
     goals = [at_least(aim, gained, WANTED_DB, is_gain=True)]
-    distances, nearer_goals = by_distance(model, photos, aimed)
+    distances, nearer_goals = by_distance(model, sources.read_real(), aimed)
     return [by_ratio, distances], [*goals, *nearer_goals]
 
 
-def by_distance(model: Predictor, photos: Sequence[Photo], aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
-    """Compare the results at the mask ratios of the goals with the photographs, as sets."""
-    real = features_of(photo.pixels for photo in photos)
+def by_distance(model: Predictor, others: Sequence[Photo], aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
+    """Compare the results at the mask ratios of the goals with other photographs, as sets."""
+    real = features_of(counted_up([photo.pixels for photo in others], "Features, real"))
     methods = (*CLASSICAL, "model")
     features = {
         name: features_of(counted_up([each.outputs[name] for each in aimed], f"Features, {name}")) for name in methods
     }
     rows = [Row(name, (distance(real, features[name]),)) for name in methods]
     rows.append(Row("photographs, two halves", (chance(real),)))
-    note = f"{len(aimed)} results at mask ratios of {ratios_text(*AIMED)}. {features_note(model)}"
+    note = (
+        f"{len(aimed)} results at mask ratios of {ratios_text(*AIMED)}, beside {len(others)} other photographs. "
+        f"{features_note(model)}"
+    )
     table = Table("Whole images beside real ones", "Method", (Column("Kernel distance ×10³", 1),), tuple(rows), note)
     goals = [
         nearer(real, features["model"], features[name]).goal(f"Nearer to real photographs than {name}")

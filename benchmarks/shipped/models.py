@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gan_tasks.export.inference.predictor import Predictor
-from shipped import colourise, fill, restore, translate, upscale
+from shipped import colourise, descratch, fill, restore, translate, upscale
 from shipped.data import Sources
 from shipped.results import Goal, Table
 
@@ -18,6 +18,7 @@ MODELS: Mapping[str, Measure] = {
     "upscale-x4-crisp": upscale.crisp,
     "restore-x1": restore.restore,
     "colourise": colourise.colourise,
+    "descratch": descratch.descratch,
     "fill": fill.fill,
     "labels2facade": translate.with_pairs,
     "edges2shoe": translate.with_pairs,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shipped_models
 import torch
-from shipped import colourise, data, fill, restore, translate, upscale
+from shipped import colourise, data, descratch, fill, restore, translate, upscale
 from shipped.data import Sources
 from shipped.results import Goal, Table, read_results
 from tiny import photo, tiny_task, write_pairs, write_run
@@ -42,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Grain(torch.nn.Module):
-    """Features without weights: how much neighbouring pixels differ, as a median of each of 4×4 parts of the image."""
+    """Features without weights: how much neighbouring pixels differ, the median of each of 4×4 parts of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_model_that_enlarges_is_measured_beside_bicubic(photos: Path, tmp_path
 def test_the_crisp_model_has_patches_nearer_to_real_ones(photos: Path, is_crisp: bool) -> None:
     smooth = Stand(lambda small: upscale_bicubic(small, 4), 4)
     crisp = Stand(real_in_turn(photos), 4) if is_crisp else smooth
-    sources = Sources(photos=photos, open_model=lambda name: smooth)  # type: ignore[arg-type, return-value]
+    sources = Sources(photos=photos, real=photos, open_model=lambda name: smooth)  # type: ignore[arg-type, return-value]
     (table,), goals = upscale.crisp(crisp, sources)  # type: ignore[arg-type]
     found = figures(table)
     assert met(goals) == [is_crisp]
@@ -152,7 +152,7 @@ def test_a_model_that_fills_is_measured_beside_classical_fills(photos: Path, tmp
         is_drawn = runs <= PHOTOS * len(fill.BANDS)
         return np.where(region[..., None], answer(), pixels) if knows and is_drawn else fill_harmonic(pixels, region)
 
-    (by_ratio, distances), goals = fill.fill(Stand(run), Sources(photos=photos, masks=tmp_path))  # type: ignore[arg-type]
+    (by_ratio, distances), goals = fill.fill(Stand(run), Sources(photos=photos, real=photos, masks=tmp_path))  # type: ignore[arg-type]
     found = figures(by_ratio)
     assert list(found)[-2:] == ["20 to 40 %, 12 images", "mask files, 20 to 40 %, 6 images"]
     assert all((values[-1] > 10) is knows for name, values in found.items() if "files" not in name)
@@ -164,12 +164,22 @@ def test_a_model_that_fills_is_measured_beside_classical_fills(photos: Path, tmp
 def test_a_model_that_colours_is_measured_beside_the_gray_photographs(photos: Path, knows: bool) -> None:
     known = itertools.cycle([read(path).pixels for path in sorted(photos.iterdir())])
     run = (lambda gray: next(known)) if knows else (lambda gray: fit_channels(gray, 3))
-    (table,), goals = colourise.colourise(Stand(run), Sources(photos=photos))  # type: ignore[arg-type]
+    (table,), goals = colourise.colourise(Stand(run), Sources(photos=photos, real=photos))  # type: ignore[arg-type]
     found = figures(table)
     assert found["gray"][2] == pytest.approx(0, abs=0.1)
     assert found["model"][3] == pytest.approx(100 if knows else 0, abs=0.1)
     assert (found["model"][1] < found["gray"][1]) is knows
-    assert met(goals)[1:] == [knows, True]
+    assert met(goals)[1:] == [knows, knows, True]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_model_that_mends_is_measured_in_the_damage_and_beside_it(photos: Path, knows: bool) -> None:
+    run = real_in_turn(photos) if knows else (lambda pixels: pixels // 2)
+    (damaged, undamaged), goals = descratch.descratch(Stand(run), Sources(photos=photos))  # type: ignore[arg-type]
+    assert met(goals) == [knows, knows]
+    (*_, precision, recall) = figures(damaged)[f"{PHOTOS} photographs"]
+    assert recall > 0.9 and (precision > 0.9) is knows
+    assert (figures(undamaged)[f"{PHOTOS} photographs"] == [0, 1]) is knows
 
 
 def test_a_model_that_translates_pairs_is_measured_beside_its_baselines(
