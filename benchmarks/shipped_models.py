@@ -17,13 +17,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ship_model import texts_of
 from shipped.data import Sources
 from shipped.models import MODELS
+from shipped.pages import page, write_figures, write_navigation, write_page
+from shipped.pictures import write_picture
 from shipped.results import Results
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.load import load
+
+ROOT = Path(__file__).parents[1]
 
 
 def measured(name: str, model: Predictor, sources: Sources, command: str) -> Results:
@@ -31,6 +36,15 @@ def measured(name: str, model: Predictor, sources: Sources, command: str) -> Res
     model.model.title = name
     tables, goals = MODELS[name](model, sources)
     return Results(name, model.model.version(), command, tuple(tables), tuple(goals))
+
+
+def publish(results: Results, model: Predictor, sources: Sources, root: Path = ROOT) -> None:
+    """Write the figures into the model's card, and its page with a picture into the documents."""
+    texts, docs = texts_of(results.name, root / "models" / "models.toml"), root / "docs"
+    write_figures(root / "models" / "gan_tasks_models" / f"{results.name}.md", results)
+    write_picture(docs / "models" / f"{results.name}.jpg", results.name, model, sources)
+    write_page(docs, results.name, page(results, texts, model.spec.task))
+    write_navigation(root / "mkdocs.yml", docs)
 
 
 def split(word: str) -> tuple[str, str]:
@@ -69,6 +83,10 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="data folder of a model that translates")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="split of --data")
     parser.add_argument("--images", type=int, help="largest number of photographs")
+    parser.add_argument(
+        "--pictures", action="store_true", help="show each model before and after, as NAME.jpg in --out"
+    )
+    parser.add_argument("--publish", action="store_true", help="write the figures into the cards and the documents")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     return parser.parse_args(arguments)
 
@@ -94,8 +112,13 @@ def main(arguments: Sequence[str]) -> None:
     )
     command = shlex.join(["python", "benchmarks/shipped_models.py", *map(without_folders, arguments)])
     for name in paths:
-        results = measured(name, open_model(name), sources, command)
+        model = open_model(name)
+        results = measured(name, model, sources, command)
         results.write(options.out)
+        if options.pictures:
+            write_picture(options.out / f"{name}.jpg", name, model, sources)
+        if options.publish:
+            publish(results, model, sources)
         print(f"\n## {name}\n\n{results.markdown()}", flush=True)
 
 

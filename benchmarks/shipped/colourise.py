@@ -50,8 +50,8 @@ def colourise(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goa
         return Row(name, (*distances, chroma[name], share_of(chroma[name], chroma["photographs"])))
 
     note = (
-        f"{len(photos)} photographs, beside {len(others)} others. {features_note(model)} Histograms are "
-        f"of a* and b* of CIELAB in {BINS}×{BINS} bins, compared by the same kernel; no network has a part in them. Chroma is that of CIELAB."
+        f"{len(photos)} photographs, beside {len(others)} others. {features_note(model)} Histograms are of a* and b* "
+        f"of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. Chroma is that of CIELAB."
     )
     rows = (row("gray"), row("model"), row("photographs"))
     table = Table("Coloured photographs", "Images", COLUMNS, rows, note)
