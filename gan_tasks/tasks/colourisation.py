@@ -1,14 +1,14 @@
 """Colourisation: turn gray photographs into colour photographs, learned from colour photographs.
 
-A U-Net predicts the chroma of a gray image; the luma of its output is exactly the input. The chroma is learned by its
-distance to that of the photograph, and by a discriminator of colour images. A distance alone teaches the mean of all
-possible colours, which is grayish, so strong colours count more in it (Zhang et al. 2016,
-https://arxiv.org/abs/1603.08511).
+A U-Net predicts the chroma of a gray image; the luma of its output is exactly the input. The first stage learns the
+chroma by its distance to that of the photograph. This alone teaches the mean of all possible colours, which is
+grayish. So strong colours count more in the distance (Zhang et al. 2016, https://arxiv.org/abs/1603.08511), and the
+second stage adds an adversarial loss. One command runs both stages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from gan_tasks.datasets.colourisation import (
     open_colourisation,
 )
 from gan_tasks.datasets.paired import Pair
-from gan_tasks.datasets.ranges import Checked, Weight, Width
+from gan_tasks.datasets.ranges import Checked, Count, LearningRate, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import PerceptualConfig
@@ -67,11 +67,17 @@ class ColourisationConfig(Checked):
     strong_colours: Weight = 2.0
     """How much more strong colours count in this difference than gray: a chroma of 0.1 counts 1 + this number."""
     gan: Weight = 0.2
-    """Weight of the adversarial loss. 0 trains without a discriminator."""
+    """Weight of the adversarial loss."""
+    adversarial_epochs: Count = 10
+    """Epochs of the adversarial stage. 0 leaves this stage out."""
+    adversarial_lr: LearningRate = 2e-4
+    """Learning rate of the adversarial stage, which falls to 0 over its second half."""
     adversarial: AdversarialConfig = AdversarialConfig(adversarial="hinge", d_augment=("translation", "cutout"))
     perceptual: PerceptualConfig = PerceptualConfig()
-    optimisation: OptimisationConfig = OptimisationConfig(batch_size=8, betas=(0.0, 0.99), ema_halflife_images=2000)
-    schedule: ScheduleConfig = ScheduleConfig(epochs=50, decay_epochs=25)
+    optimisation: OptimisationConfig = OptimisationConfig(
+        batch_size=8, lr=1e-3, betas=(0.5, 0.99), ema_halflife_images=1000
+    )
+    schedule: ScheduleConfig = ScheduleConfig(epochs=30, decay_epochs=15)
     data: ColourisationDataConfig = ColourisationDataConfig()
 
 
@@ -93,23 +99,30 @@ class Colourisation(Task[ColourisationConfig, Pair[Tensor]]):
         if config.pretrained:
             colouriser.freeze_encoder(published_lite0() if for_training else None)
         if for_training:
-            if config.gan:
+            if config.adversarial_epochs:
                 self.discriminators["d"] = make_discriminator(config)
             add_pretrained_networks(self, config.perceptual)
 
     def stages(self, dataset_size: int) -> tuple[Stage, ...]:
-        config = self.config
-        return (
-            Stage(
-                name="adversarial" if config.gan else "reconstruction",
-                images=config.schedule.epochs * dataset_size,
-                optimisation=config.optimisation,
-                schedule=config.schedule,
-                update_order=("d", "g") if config.gan else ("g",),
-                d_weight_clip=config.adversarial.clip_weights,
-                best_by=None,  # a grayish image is closer to the photograph than one of other colours
-            ),
+        config, epochs = self.config, self.config.adversarial_epochs
+        reconstruction = Stage(
+            name="reconstruction",
+            images=config.schedule.epochs * dataset_size,
+            optimisation=config.optimisation,
+            schedule=config.schedule,
+            update_order=("g",),
         )
+        if not epochs:
+            return (reconstruction,)
+        adversarial = Stage(
+            name="adversarial",
+            images=epochs * dataset_size,
+            optimisation=replace(config.optimisation, lr=config.adversarial_lr),
+            schedule=ScheduleConfig(epochs=epochs, decay_epochs=epochs // 2),
+            d_weight_clip=config.adversarial.clip_weights,
+            best_by=None,  # vivid colours increase the distance to the target
+        )
+        return reconstruction, adversarial
 
     def generate(self, x: Pair[Tensor]) -> Outputs:
         return {"fake": self.generators["g"](x.source)}
@@ -123,7 +136,7 @@ class Colourisation(Task[ColourisationConfig, Pair[Tensor]]):
     def g_losses(self, x: Pair[Tensor], y: Outputs) -> Losses:
         config, fake = self.config, y["fake"]
         losses = {"chroma": config.chroma * chroma_loss(fake, x.target, config.strong_colours)}
-        if config.gan:
+        if "d" in self.step.stage.update_order:
             # No condition beside the image: its luma is the gray image.
             d = discriminator_of(self, "d")
             losses["adversarial"] = config.gan * g_objective(self.step, config.adversarial, d, x.target, fake)
@@ -138,7 +151,9 @@ class Colourisation(Task[ColourisationConfig, Pair[Tensor]]):
 
     def spec(self) -> ModelSpec:
         config = self.config
-        features = features_trained_with(config.perceptual, discriminator=config.discriminator if config.gan else "")
+        features = features_trained_with(
+            config.perceptual, discriminator=config.discriminator if config.adversarial_epochs else ""
+        )
         encoder = (ProjectedDiscriminator.network,) if config.pretrained else ()
         return ModelSpec(
             self.name,

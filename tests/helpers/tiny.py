@@ -42,6 +42,11 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--l1", "1", "--gan", "1e-4"),
     ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
+    "colourisation": (
+        *("--no-pretrained", "--width", "2", "--discriminator", "patch", "--d-width", "4", "--batch-size", "2"),
+        *("--adversarial-epochs", "1", "--epochs", "1", "--decay-epochs", "1", "--load-size", "0"),
+        *("--crop-size", "32", "32"),
+    ),
     "stylization": (
         *("--encoder", "vgg16", "--encoder-weights", str(shared_vgg16()), "--width", "2", "--batch-size", "1"),
         *FRAMING,
@@ -63,6 +68,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "cut": ("--a-channels", "3", "--b-channels", "3"),
     "super-resolution": (),
     "inpainting": ("--image-channels", "3"),
+    "colourisation": (),
     "stylization": (),
     "synthesis": (),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
