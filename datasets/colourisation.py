@@ -25,12 +25,10 @@ class PhotographFraming(FramingConfig):
     """How photographs are resized, cropped and flipped for training."""
 
     load_size: Side = 256
-    """Resize the shorter side to this many px before cropping; 0 keeps the file's size."""
+    """Resize height and width to this many px before cropping; 0 keeps the file's size."""
     crop_size: tuple[Side, Side] = (224, 224)
     """Train on random crops of this height and width in px; smaller images are padded by reflection. Cropping is
     turned off by 0 0."""
-    keep_aspect: bool = True
-    """Keep the aspect ratio when resizing: the shorter side becomes --load-size px."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """A U-Net that predicts the chroma of a gray image, with the encoder of EfficientNet-Lite0.
 
-    gray → encoder (1/2 to 1/32) → decoder (1/32 to 1/4) → for each chroma channel, a and b → a · gray + b
+    gray → 256×256 → encoder (1/2 to 1/32) → decoder (1/32 to 1/4) → for each chroma channel, a and b → a · gray + b
 
-The colours of a thing depend on what it is, so most of the network works at 1/16 and 1/32 of the size. At the full
-size there is no convolution: the decoder gives the coefficients of a local linear map from gray to chroma, which are
-enlarged and applied to the gray image. The colours then end at the edges of the image, as in a guided filter (He et
-al. 2013, "Guided Image Filtering").
+The colours of a thing depend on what it is, which the whole image shows best, at about the size of the encoder's
+training. So the network sees every image at 256×256 pixels. It gives the coefficients of a local linear map from gray
+to chroma, which are enlarged and applied to the gray image in its own size. The colours then end at the edges of the
+image, as in a guided filter (He et al. 2013, "Guided Image Filtering"), and a large photograph takes hardly more time
+than a small one.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gan_tasks.metrics.feature_networks.lite0 import STAGES, STEM_CHANNELS, EfficientNetLite0
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import (
     Norm,
     Residual,
-    enlarged,
     init_convs,
     needs_bias,
     norm_layer,
-    pad_to_multiple,
     same_padding,
 )
 from gan_tasks.networks.colourisation.chroma import with_chroma
-from gan_tasks.networks.layers import Conv2d
+from gan_tasks.networks.layers import Conv2d, at_least_float32
+from gan_tasks.networks.sizes import WholeImageLayer
 
 ENCODER_STAGES = (*STAGES[:5], (2, *STAGES[5][1:]))
 """The stages of EfficientNet-Lite0 up to the second block of the sixth: later layers have half of all weights."""
 WIDTH = 32
 """Channels of the decoder at 1/4 of the size."""
-COEFFICIENTS_DOWNSCALE = 4
-SIZE_MULTIPLE, MINIMUM_SIZE = 32, 64
+SIZE_PX = 256
+"""Height and width of the image that the network sees, in pixels. It is near those of the encoder's training."""
 
 
 class InvertedResidual(nn.Module):
@@ -58,7 +59,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds else y
 
 
-class Colouriser(nn.Module):
+class Colouriser(WholeImageLayer):
     """Gray image → RGB image of exactly this luma, N×1×H×W in [-1, 1] → N×3×H×W in [-1, 1], of any size.
 
     Args:
@@ -108,18 +109,17 @@ class Colouriser(nn.Module):
             ],
             head=nn.Sequential(*conv(width + skips[0], width), last),
             skips=True,
-            size_multiple=SIZE_MULTIPLE,
-            minimum_size=MINIMUM_SIZE,
-            receptive_field=256,
+            receptive_field=SIZE_PX // 2,
         )
         init_convs(self.frame, 1.0)
-        last.weight.data.mul_(0.1)  # the first outputs are almost gray
+        last.weight.data.mul_(0.01)  # the first outputs are almost gray
 
     def forward(self, gray: Tensor) -> Tensor:
-        height, width = gray.shape[-2:]
-        gray = pad_to_multiple(gray, SIZE_MULTIPLE, MINIMUM_SIZE)
-        slope, offset = enlarged(self.frame.run(gray), COEFFICIENTS_DOWNSCALE).chunk(2, dim=1)
-        return with_chroma(gray, slope * gray + offset)[..., :height, :width]
+        gray = at_least_float32(gray)
+        seen = functional.interpolate(gray, (SIZE_PX, SIZE_PX), mode="bilinear", antialias=True)
+        coefficients = at_least_float32(self.frame.run(seen))
+        slope, offset = functional.interpolate(coefficients, gray.shape[-2:], mode="bilinear").chunk(2, dim=1)
+        return with_chroma(gray, slope * gray + offset)
 
     def freeze_encoder(self, lite0: EfficientNetLite0 | None) -> None:
         """Train the decoder only, with an encoder whose weights are copied from EfficientNet-Lite0 if it is given.
