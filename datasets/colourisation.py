@@ -1,6 +1,8 @@
 """The data set of colourisation: a sample is a gray image and the colour photograph that it is made from."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +13,18 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
 from gan_tasks.datasets.folders import images_in, listed
-from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_planes
+from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_float, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Pair, Split
 from gan_tasks.datasets.ranges import Checked, Side
 from gan_tasks.datasets.sides.names import child
 
 GRAY, RGB = 1, 3
+LEAST_COLOUR = 1 / 127.5
+"""Mean range of the channels of a pixel, in [-1, 1], up to which a photograph is gray: one level of 255. It is above
+the rounding of JPEG, and below all colour photographs."""
+SMALLEST_LOOK_PX = 64
+"""Height and width of the smallest version of a file in which its colours are looked for."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,10 @@ def open_colourisation(
             problems.append(Problem(path, f"has {counted(finding[2], 'channel')}; expected a colour photograph"))
         else:
             good.append(path)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        are_coloured = dict(zip(good, pool.map(has_colour, good), strict=True))
+    problems += [Problem(path, "is gray: it has no colour to learn") for path in good if not are_coloured[path]]
+    good = [path for path in good if are_coloured[path]]
     if not good:
         raise UserError(f"{folder} holds no usable colour photograph. Problems:\n{listed(problems)}")
     if config.strict and problems:
@@ -122,6 +133,16 @@ class ColourPhotographs:
             rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
             (photograph,) = self._framing(rng, photograph)
         return Pair(to_planes(fit_channels(photograph, GRAY)), to_planes(photograph))
+
+
+def has_colour(path: Path) -> bool:
+    """Return whether a file of three or four channels is no gray photograph. A JPEG is read in a small size."""
+    pixels = to_float(read(path, reduction=_to_look_at).pixels)[:RGB]
+    return float(np.ptp(pixels, axis=0).mean()) > LEAST_COLOUR
+
+
+def _to_look_at(height: int, width: int) -> int:
+    return next((divisor for divisor in (8, 4, 2) if min(height, width) >= divisor * SMALLEST_LOOK_PX), 1)
 
 
 def _find(root: Path, split: Split) -> tuple[Path, list[Path], list[Problem]]:
