@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan_tasks.metrics.feature_networks.lite0 import STAGES, STEM_CHANNELS, EfficientNetLite0
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.blocks import (
     Norm,
@@ -30,8 +29,17 @@ from gan_tasks.networks.colourisation.chroma import with_chroma
 from gan_tasks.networks.layers import Conv2d, at_least_float32
 from gan_tasks.networks.sizes import WholeImageLayer
 
-ENCODER_STAGES = (*STAGES[:5], (2, *STAGES[5][1:]))
-"""The stages of EfficientNet-Lite0 up to the second block of the sixth: later layers have half of all weights."""
+STEM_CHANNELS = 32
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (2, 5, 2, 6, 192),
+)
+"""(blocks, kernel, stride, expansion, channels) of each stage of the encoder: those of EfficientNet-Lite0, Tan and Le
+2019, https://arxiv.org/abs/1905.11946, up to the second block of the sixth. Later layers have half of all weights."""
 WIDTH = 32
 """Channels of the decoder at 1/4 of the size."""
 SIZE_PX = 256
@@ -82,7 +90,7 @@ class Colouriser(WholeImageLayer):
             return nn.Sequential(*conv(inputs, outputs), nn.Upsample(scale_factor=2, mode="bilinear"))
 
         channels, stages = scaled(STEM_CHANNELS), []
-        for blocks, kernel, stride, expansion, stage_channels in ENCODER_STAGES:
+        for blocks, kernel, stride, expansion, stage_channels in STAGES:
             layers = []
             for number in range(blocks):
                 outputs = scaled(stage_channels)
@@ -121,7 +129,7 @@ class Colouriser(WholeImageLayer):
         slope, offset = functional.interpolate(coefficients, gray.shape[-2:], mode="bilinear").chunk(2, dim=1)
         return with_chroma(gray, slope * gray + offset)
 
-    def freeze_encoder(self, lite0: EfficientNetLite0 | None) -> None:
+    def freeze_encoder(self, lite0: nn.Module | None) -> None:
         """Train the decoder only, with an encoder whose weights are copied from EfficientNet-Lite0 if it is given.
 
         Its batch norms are merged into the convolutions, and its first convolution gets one channel instead of three
@@ -136,9 +144,9 @@ class Colouriser(WholeImageLayer):
                 conv.bias.data.copy_(bias)
 
 
-def merged(lite0: EfficientNetLite0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield weight and bias of each convolution with its batch norm, in the order in which they run."""
-    layers = [layer for layer in lite0.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+def merged(network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield weight and bias of each convolution merged with its batch norm, in the order in which they run."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
     for conv, norm in zip(layers[::2], layers[1::2], strict=True):
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         assert norm.running_var is not None and norm.running_mean is not None
