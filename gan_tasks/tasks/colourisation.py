@@ -64,7 +64,7 @@ class ColourisationConfig(Checked):
     """Channels of a discriminator's first layer."""
     chroma: Weight = 20.0
     """Weight of the mean absolute difference to the chroma of the photograph, in [-0.5, 0.5]."""
-    strong_colours: Weight = 2.0
+    strong_colours: Weight = 1.0
     """How much more strong colours count in this difference than gray: a chroma of 0.1 counts 1 + this number."""
     gan: Weight = 0.2
     """Weight of the adversarial loss."""
