@@ -29,6 +29,11 @@ TASKS: tuple[TaskEntry, ...] = (
     ),
     TaskEntry("inpainting", "fill masked regions, learned from images", "gan_tasks.tasks.inpainting:Inpainting"),
     TaskEntry(
+        "colourisation",
+        "colour gray photographs, learned from colour photographs",
+        "gan_tasks.tasks.colourisation:Colourisation",
+    ),
+    TaskEntry(
         "stylization",
         "restyle photographs by any style picture, learned from a folder of each",
         "gan_tasks.tasks.stylization:Stylization",

@@ -45,6 +45,11 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--width", "4", "--blocks", "1", "1", "1", "--crop-size", "32", "--epochs", "2", "--batch-size", "1"),
     ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
+    "colourisation": (
+        *("--no-pretrained", "--width", "2", "--discriminator", "patch", "--d-width", "4", "--batch-size", "2"),
+        *("--adversarial-epochs", "1", "--epochs", "1", "--decay-epochs", "1", "--load-size", "0"),
+        *("--crop-size", "32", "32"),
+    ),
     "stylization": (
         *("--encoder", "vgg16", "--encoder-weights", str(shared_vgg16()), "--width", "2", "--batch-size", "1"),
         *FRAMING,
@@ -71,6 +76,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "super-resolution": (),
     "restoration": (),
     "inpainting": ("--image-channels", "3"),
+    "colourisation": (),
     "stylization": (),
     "synthesis": (),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),
