@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from gan_tasks.pretrained.shipped import located
 from gan_tasks.spec import ModelSpec
 
 
@@ -26,9 +27,9 @@ def use_command(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> str
 
 
 def commands_for(path: Path, spec: ModelSpec, options: Sequence[str] = ()) -> list[str]:
-    """The commands for a run folder, a checkpoint, an ONNX file or a public checkpoint, the usual one first."""
+    """The commands for a run folder, a checkpoint, an ONNX file, a model's name or a public checkpoint, in order."""
     commands = [use_command(path, spec, options)]
-    if path.suffix.lower() == ".onnx":
+    if located(path).suffix.lower() == ".onnx":
         commands += [command("serve", path, options), command("verify", path, ())]
     else:
         if path.is_dir():

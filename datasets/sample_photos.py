@@ -46,7 +46,7 @@ def photo_pairs(out: Path) -> Path:
 
     Raises UserError if scikit-image, which contains the photos, is not installed.
     """
-    photos = {Path(name).stem: read(_photo_folder() / name).pixels for name in PHOTOS}
+    photos = read_photos()
     paintings = dict(zip(photos, paint_by_numbers(list(photos.values())), strict=True))
     for name, photo in photos.items():
         for split, region in regions(*photo.shape[:2]):
@@ -56,6 +56,11 @@ def photo_pairs(out: Path) -> Path:
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder / f"{name}-y{top:03}-x{left:03}.png", Picture(pixels[region]))
     return out
+
+
+def read_photos() -> dict[str, Pixels]:
+    """Return the photos by name, H×W×3 uint8. Raises UserError if scikit-image is not installed."""
+    return {Path(name).stem: read(_photo_folder() / name).pixels for name in PHOTOS}
 
 
 def regions(height: int, width: int) -> Iterator[tuple[str, tuple[slice, slice]]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
-from gan_tasks.pretrained.bundled import BUNDLED_MODELS, BundledModel, find_bundled
+from gan_tasks.pretrained.bundled import BundledModel, find_bundled, known_names
 from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES, weights_files
+from gan_tasks.pretrained.shipped import folder, is_name, located, missing
 
 if TYPE_CHECKING:
     from gan_tasks.export.models.pretrained_model import PretrainedModel
@@ -46,7 +47,8 @@ def load_model(
 
     Args:
         path: a run folder, a checkpoint folder, an .onnx file, a public checkpoint, a folder with the files of one,
-            or the name of a ready-made model, such as realesrgan-x4plus (see `pretrained/bundled.py`).
+            or the name of a model: one of the package gan-tasks-models, such as upscale-x4 (see
+            `pretrained/shipped.py`), or a ready-made one, such as realesrgan-x4plus (see `pretrained/bundled.py`).
         device: auto, cpu, cuda or cuda:N.
         mode: `train` keeps dropout and the statistics of the batch, as in the tests of the pix2pix paper. An ONNX
             file has only `eval`.
@@ -57,7 +59,7 @@ def load_model(
 
     Raises UserError for any other path, and for arguments that do not fit the model.
     """
-    path = Path(path)
+    path = located(Path(path))
     is_run = (path / "config.json").is_file() or (path / "state.json").is_file()
     bundled = None if is_run else find_bundled(path)
     is_onnx = not is_run and (path.suffix.lower() == ".onnx" if bundled is None else bundled.is_onnx)
@@ -83,12 +85,14 @@ def load_model(
 
         return PretrainedModel(path, device=device, mode=mode)
     what = "does not exist" if not path.exists() else "contains no model"
-    names = [model.name for model in BUNDLED_MODELS]
+    names = known_names()
     suffixes = (*WEIGHTS_SUFFIXES, NCNN_SUFFIX)
     expected = (
         f": expected a run folder, as `gan-tasks train --out` writes it, an .onnx file, a public checkpoint "
         f"({', '.join(suffixes)}), or the name of a ready-made model (`gan-tasks models` lists them)"
     )
+    if is_name(path) and folder() is None:
+        expected += f". If it is one of gan-tasks-models: {missing()}"
     raise UserError(f"{path} {what}{nearest_model(path, names) or expected}")
 
 

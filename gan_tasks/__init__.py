@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gan_tasks.export.inference.synthesis.generate import generate
     from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
     from gan_tasks.export.load import load
+    from gan_tasks.tasks.colourisation import Colourisation, ColourisationConfig
     from gan_tasks.tasks.cut import CUT, CUTConfig
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CUT",
     "CUTConfig",
+    "Colourisation",
+    "ColourisationConfig",
     "CycleGAN",
     "CycleGANConfig",
     "Inpainting",
@@ -55,6 +58,8 @@ __version__ = "0.1.0"
 _HOME = {
     "CUT": "gan_tasks.tasks.cut",
     "CUTConfig": "gan_tasks.tasks.cut",
+    "Colourisation": "gan_tasks.tasks.colourisation",
+    "ColourisationConfig": "gan_tasks.tasks.colourisation",
     "CycleGAN": "gan_tasks.tasks.cyclegan",
     "CycleGANConfig": "gan_tasks.tasks.cyclegan",
     "Inpainting": "gan_tasks.tasks.inpainting",

@@ -18,6 +18,7 @@ from gan_tasks.export.load import load
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.test_vectors import test_vectors_of
+from gan_tasks.pretrained.shipped import located
 from gan_tasks.spec import ModelSpec, Use
 
 Sources = Mapping[str, Source | None]
@@ -165,6 +166,7 @@ def free_key(name: str, taken: set[str]) -> str:
 
 def examples_of(path: Path) -> tuple[Sources, ...]:
     """The inputs of the test vectors that an ONNX file carries; none for other models."""
+    path = located(path)
     if path.suffix.lower() != ".onnx":
         return ()
     vectors = test_vectors_of(read_onnx(path))

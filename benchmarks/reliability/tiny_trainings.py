@@ -22,6 +22,9 @@ TINY = {
         f"--encoder vgg16 --encoder-weights {{folder}}/{ENCODER} --width 4 --batch-size 1 --load-size 0 "
         "--crop-size 32 32"
     ),
+    "colourisation": (
+        "--no-pretrained --width 4 --discriminator patch --d-width 4 --batch-size 2 --load-size 0 --crop-size 32 32"
+    ),
     "synthesis": "--width 8 --latent 4 --batch-size 2 --load-size 0 --crop-size 32 32",
 }
 """Options that make the training of each task small. {folder} is the place of the file of `write_encoder`."""

@@ -182,7 +182,7 @@ def draw_blobs(rng: np.random.Generator, height: int, width: int) -> Mask:
     canvas = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         centre = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * sqrt(height * width), roughness=0.35)
+        fill_blob(canvas, rng, centre, rng.uniform(0.1, 0.3) * sqrt(height * width), roughness=0.35)
     return canvas.astype(np.bool_)
 
 
@@ -212,14 +212,14 @@ def draw_damage(rng: np.random.Generator, height: int, width: int) -> Mask:
     diagonal = hypot(height, width)
     scale = diagonal / _REFERENCE_DIAGONAL
     for _ in range(rng.integers(2, 9)):
-        line = _wandering_line(rng, height, width, rng.uniform(0.3, 1.2) * diagonal)
+        line = wandering_line(rng, height, width, rng.uniform(0.3, 1.2) * diagonal)
         _draw_line(canvas, line, max(1, int(rng.uniform(1, 3) * scale)))
     for _ in range(rng.integers(5, 41)):
         centre = int(rng.integers(width)), int(rng.integers(height))
         cv2.circle(canvas, centre, round(rng.uniform(0, 2) * scale), 1, cv2.FILLED)
     for _ in range(rng.integers(3)):
         stain = rng.uniform(0, width), rng.uniform(0, height)
-        _fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * sqrt(height * width), roughness=0.8)
+        fill_blob(canvas, rng, stain, rng.uniform(0.03, 0.1) * sqrt(height * width), roughness=0.8)
     return canvas.astype(np.bool_)
 
 
@@ -241,7 +241,7 @@ def _draw_line(canvas: NDArray[np.uint8], points: NDArray[np.int32], thickness: 
     cv2.polylines(canvas, [points], False, 1, max(1, thickness - thickness % 2))
 
 
-def _wandering_line(rng: np.random.Generator, height: int, width: int, length: float) -> NDArray[np.int32]:
+def wandering_line(rng: np.random.Generator, height: int, width: int, length: float) -> NDArray[np.int32]:
     """Return 40 points of a slightly curved line through a random point of the image."""
     steps = 40
     bends = rng.uniform(-0.01, 0.01) + rng.normal(0, 0.04, steps)  # radians per step: a constant curvature plus noise
@@ -252,7 +252,7 @@ def _wandering_line(rng: np.random.Generator, height: int, width: int, length: f
     return points
 
 
-def _fill_blob(
+def fill_blob(
     canvas: NDArray[np.uint8],
     rng: np.random.Generator,
     centre: tuple[float, float],

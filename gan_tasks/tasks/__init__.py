@@ -22,7 +22,17 @@ TASKS: tuple[TaskEntry, ...] = (
         "enlarge images, learned from sharp images",
         "gan_tasks.tasks.super_resolution:SuperResolution",
     ),
+    TaskEntry(
+        "restoration",
+        "repair photographs, learned from good ones",
+        "gan_tasks.tasks.restoration:Restoration",
+    ),
     TaskEntry("inpainting", "fill masked regions, learned from images", "gan_tasks.tasks.inpainting:Inpainting"),
+    TaskEntry(
+        "colourisation",
+        "colour gray photographs, learned from colour photographs",
+        "gan_tasks.tasks.colourisation:Colourisation",
+    ),
     TaskEntry(
         "stylization",
         "restyle photographs by any style picture, learned from a folder of each",

@@ -27,7 +27,13 @@ from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, Mas
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, on_one_draw
-from gan_tasks.losses.functional import AdversarialConfig, adversarial_g_loss, feature_matching
+from gan_tasks.losses.functional import (
+    AdversarialConfig,
+    ReconstructionLoss,
+    adversarial_g_loss,
+    feature_matching,
+    weighted_difference,
+)
 from gan_tasks.losses.perceptual import PerceptualConfig
 from gan_tasks.metrics.baselines import Baseline, FloatImage, fill_harmonic, fill_navier_stokes, fill_telea
 from gan_tasks.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, SNPatchDiscriminator
@@ -36,7 +42,6 @@ from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.inpainting.lama import lama
 from gan_tasks.networks.inpainting.unet import unet
-from gan_tasks.networks.layers import at_least_float32
 from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
@@ -52,10 +57,6 @@ from gan_tasks.tasks.shared.pretrained_features import (
 
 Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder", "lama", "unet"]
 
-ReconstructionLoss = Literal["l1", "l2", "psnr"]
-
-PSNR_EPSILON = 1e-3
-"""Constant that the psnr loss adds to the mean squared difference, so that nearly perfect samples do not dominate."""
 BOUNDARY_PX = 4
 """Width of the strip of masked pixels along the boundary for which `boundary_weight` counts."""
 
@@ -388,20 +389,6 @@ def as_baseline(fill: Callable[[Pixels, Mask], Pixels]) -> Baseline:
 def compose(output: Tensor, x: Masked[Tensor]) -> Tensor:
     """Take the masked pixels from the output, and all others from the image."""
     return torch.lerp(x.image.to(output.dtype), output, x.mask.to(output.dtype))
-
-
-def weighted_difference(kind: ReconstructionLoss, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean difference over pixels.
-
-    Output and target are N×C×H×W in [-1, 1], weights are N×1×H×W. For psnr, it is the mean of the negative PSNR of
-    each sample, which is limited to about 36 dB.
-    """
-    difference = at_least_float32(output) - at_least_float32(target)
-    each = difference.abs() if kind == "l1" else difference.square()
-    if kind != "psnr":
-        return (each * weights).sum() / (weights.sum() * each.shape[1]).clamp_min(1e-6)
-    squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1]).clamp_min(1e-6)
-    return 10 * torch.log10((squared + PSNR_EPSILON) / 4).mean()
 
 
 def around_mask(image: Tensor, mask: Tensor) -> Tensor:

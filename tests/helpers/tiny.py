@@ -41,7 +41,15 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--adversarial-epochs", "1", "--batch-size", "1", "--perceptual", "0"),
         *("--l1", "1", "--gan", "1e-4"),
     ),
+    "restoration": (
+        *("--width", "4", "--blocks", "1", "1", "1", "--crop-size", "32", "--epochs", "2", "--batch-size", "1"),
+    ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
+    "colourisation": (
+        *("--no-pretrained", "--width", "2", "--discriminator", "patch", "--d-width", "4", "--batch-size", "2"),
+        *("--adversarial-epochs", "1", "--epochs", "1", "--decay-epochs", "1", "--load-size", "0"),
+        *("--crop-size", "32", "32"),
+    ),
     "stylization": (
         *("--encoder", "vgg16", "--encoder-weights", str(shared_vgg16()), "--width", "2", "--batch-size", "1"),
         *FRAMING,
@@ -54,7 +62,11 @@ TINY: dict[str, tuple[str, ...]] = {
 """The command line's options that make a task small."""
 QUICK: dict[str, tuple[str, ...]] = {"inpainting": ("--network", "context-encoder", "--batch-size", "2")}
 """Options of tasks whose networks take the exporter long; the networks have tests of their own."""
-NETWORKS = ("super-resolution --network span", "super-resolution --network realplksr")
+NETWORKS = (
+    "super-resolution --network span",
+    "super-resolution --network realplksr",
+    "restoration --preset damage",
+)
 """Networks of tasks that have several, besides the tasks' own defaults, by the options that choose them."""
 
 CHANNELS: dict[str, tuple[str, ...]] = {
@@ -62,7 +74,9 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "cyclegan": ("--a-channels", "3", "--b-channels", "3"),
     "cut": ("--a-channels", "3", "--b-channels", "3"),
     "super-resolution": (),
+    "restoration": (),
     "inpainting": ("--image-channels", "3"),
+    "colourisation": (),
     "stylization": (),
     "synthesis": (),
     "crisp": ("--source-channels", "3", "--target-channels", "3"),

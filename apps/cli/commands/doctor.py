@@ -21,8 +21,8 @@ class Doctor(Checked, Command):
     """Report the versions, devices and runtimes of this machine, and problems of the installation."""
 
     bench: Path | None = None
-    """An .onnx file to measure with every runtime that is installed. The fastest one is cached, and used from then
-    on."""
+    """An .onnx file to measure with every runtime that is installed, or the name of a model of gan-tasks-models. The
+    fastest one is cached, and used from then on."""
     size: Annotated[int, Range(8, 8192)] = 256
     """The height and width in pixels of the image for --bench."""
     provider: str = "auto"
@@ -71,8 +71,9 @@ def bench_model(path: Path, *, size: int, provider: str, as_json: bool) -> None:
     from gan_tasks.export.onnx.benchmark import bench
     from gan_tasks.export.onnx.file import read_onnx
     from gan_tasks.export.onnx.provider_cache import write_cached
+    from gan_tasks.pretrained.shipped import onnx_file
 
-    file = read_onnx(path)
+    file = read_onnx(onnx_file(path))
     measured = bench(file, size=size, tried=to_try(provider))
     where = write_cached(file, measured.chosen.configuration)
     if as_json:

@@ -30,7 +30,8 @@ class Evaluate(Checked, Command):
     titles: ClassVar[Mapping[str, str]] = TITLES
 
     model: Positional[Path]
-    """The model: a run folder, one of its checkpoints, an .onnx file, or a published .pth or .safetensors."""
+    """The model: a run folder, one of its checkpoints, an .onnx file, a published .pth or .safetensors, or the name
+    of a model (`gan-tasks models` lists them)."""
     data: Path
     """The folder that it was trained on, or one of the same layout."""
     out: Path | None = None

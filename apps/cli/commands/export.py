@@ -98,14 +98,15 @@ class Verify(Checked, Command):
     """Check, without torch, that an exported model gives the same results here as when it was exported."""
 
     model: Positional[Path]
-    """An .onnx file that `gan-tasks export` wrote."""
+    """An .onnx file that `gan-tasks export` wrote, or the name of a model of gan-tasks-models."""
     max_seconds: Seconds = 600
     """The longest time of all its runs."""
 
     def run(self) -> int:
         from gan_tasks.export.onnx.verify import verify
+        from gan_tasks.pretrained.shipped import onnx_file
 
-        verification = verify(self.model, max_seconds=self.max_seconds)
+        verification = verify(onnx_file(self.model), max_seconds=self.max_seconds)
         for line in verification.lines():
             print_line(line)
         return OK if verification.ok else FAILED

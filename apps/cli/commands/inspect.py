@@ -44,15 +44,19 @@ def inspect(path: Path) -> Iterator[str]:
     from gan_tasks.datasets.images.formats import kind_of
     from gan_tasks.export.inference.video.containers import is_video
     from gan_tasks.export.load import NCNN_SUFFIX, is_public_checkpoint, nearest_model
-    from gan_tasks.pretrained.bundled import BUNDLED_MODELS, find_bundled
+    from gan_tasks.pretrained.bundled import find_bundled, known_names
     from gan_tasks.pretrained.files.folders import WEIGHTS_SUFFIXES
+    from gan_tasks.pretrained.shipped import find_shipped
 
     if (path / "config.json").is_file():
         yield from run_lines(path)
     elif (path / "state.json").is_file():
         yield from checkpoint_lines(path)
     elif path.suffix.lower() == ".onnx" and path.is_file():
-        yield from onnx_lines(path)
+        yield from onnx_lines(path, path)
+    elif shipped := find_shipped(path):
+        yield f"{shipped.name}: {shipped.summary}"
+        yield from onnx_lines(shipped.path, path)
     elif is_public_checkpoint(path):
         yield from weights_lines(path, path)
     elif bundled := find_bundled(path):
@@ -73,7 +77,7 @@ def inspect(path: Path) -> Iterator[str]:
             f": expected a run folder, a checkpoint, an .onnx file, {weights}, an image, a video, or the name of a "
             "ready-made model"
         )
-        names = [model.name for model in BUNDLED_MODELS]
+        names = known_names()
         known = (".onnx", *suffixes, *sorted(IMAGE_SUFFIXES)) if path.is_file() else ()
         raise UserError(f"{path} {what}{did_you_mean(path.suffix, known) or nearest_model(path, names) or expected}")
 
@@ -170,7 +174,8 @@ def position_lines(path: Path) -> Iterator[str]:
             yield f"  {name}: {part['bytes'] / 1e6:,.1f} MB"
 
 
-def onnx_lines(path: Path) -> Iterator[str]:
+def onnx_lines(path: Path, shown: Path) -> Iterator[str]:
+    """What is in an exported file. shown: what commands call it: its path, or its name."""
     from dataclasses import asdict
 
     from gan_tasks.export.onnx.contract import contract_lines
@@ -185,7 +190,7 @@ def onnx_lines(path: Path) -> Iterator[str]:
     card, _ = entries.pop("model_card"), entries.pop("spec")
     for name, value in entries.items():
         yield f"{name.replace('_', ' ')}: {value if value != '' else 'not stated'}"
-    yield from suggested(commands_for(path, metadata.spec))
+    yield from suggested(commands_for(shown, metadata.spec))
     if card:
         yield from card_lines(card)
 

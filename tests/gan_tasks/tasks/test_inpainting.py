@@ -14,6 +14,7 @@ from tiny import adversarial_stage, built, some_inputs, tiny_batch, tiny_task, w
 import gan_tasks
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.inpainting import Masked
+from gan_tasks.losses.functional import weighted_difference
 from gan_tasks.tasks.base import Step
 from gan_tasks.tasks.inpainting import (
     CONTEXT_ENCODER,
@@ -24,7 +25,6 @@ from gan_tasks.tasks.inpainting import (
     around_mask,
     check_bottleneck,
     compose,
-    weighted_difference,
 )
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer

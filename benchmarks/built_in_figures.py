@@ -1,0 +1,182 @@
+"""One figure of each model that ships, measured in seconds on photographs that are always at hand.
+
+The photographs are those of scikit-image (`datasets/sample_photos.py`), 128 × 128 px of the middle of each. The card
+of a model states the figure, and a test measures it again. It says that a file is the one of the card; how good a
+model is, `shipped_models.py` measures on many photographs.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gan_tasks.datasets.images import Pixels
+from gan_tasks.datasets.images.resize import bicubic
+from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_damage, draw_mask
+from gan_tasks.datasets.sample_photos import read_photos
+from gan_tasks.export.inference.predictor import Predictor
+from gan_tasks.metrics.baselines import fill_harmonic
+
+SIDE = 128
+"""Height and width of the regions, in px."""
+FIELD = "Figure on built-in photographs"
+"""Name of the card's entry."""
+NOISE_LEVELS, JPEG_QUALITY = 8.0, 30
+"""Standard deviation of the noise and quality of the JPEG compression that a model of restoration removes."""
+PALE, DARK = 235, 40
+"""Gray levels of drawn damage."""
+
+
+@dataclass(frozen=True)
+class BuiltInFigure:
+    """What a model reaches on the built-in photographs, and what its baseline does."""
+
+    value: float
+    unit: str
+    baseline: float
+    baseline_name: str
+    measured: str
+    """What was measured, in words."""
+    tolerance: float
+    """Largest difference of another machine, from rounding."""
+
+    def text(self) -> str:
+        """Return the text of the card's entry; it begins with the value."""
+        return f"{self.value:.2f}{self.unit} ({self.baseline_name}: {self.baseline:.2f}{self.unit}); {self.measured}"
+
+
+def built_in_figure(name: str, model: Predictor) -> BuiltInFigure | None:
+    """Measure the figure of the shipped model with this name; None if no figure is defined for it.
+
+    Models of translation have none: the photographs are not of their kind.
+    Raises UserError if scikit-image, which contains the photographs, is not installed.
+    """
+    measure = FIGURES.get(name)
+    return measure(model) if measure else None
+
+
+def stated_value(text: str) -> float:
+    """Return the value of a card's entry, see `BuiltInFigure.text`. Raises ValueError if there is none."""
+    if (found := re.match(r"-?\d+\.\d+", text)) is None:
+        raise ValueError(f"{text!r} does not begin with a figure")
+    return float(found[0])
+
+
+def upscaled(model: Predictor) -> BuiltInFigure:
+    """PSNR of photographs that bicubic interpolation reduced and the model enlarged."""
+    scale, photos = model.spec.scale, crops()
+    low = [bicubic(photo, (SIDE // scale, SIDE // scale)) for photo in photos]
+    plain = [bicubic(image, (SIDE, SIDE)) for image in low]
+    return psnr_figure(
+        [model(image) for image in low], plain, photos, "bicubic", f"PSNR, reduced {scale} times before"
+    )
+
+
+def restored(model: Predictor) -> BuiltInFigure:
+    """PSNR of photographs with noise and JPEG compression."""
+    photos = crops()
+    spoiled = [with_noise_and_jpeg(photo, seed) for seed, photo in enumerate(photos)]
+    what = f"PSNR, with noise of {NOISE_LEVELS:g} levels and JPEG quality {JPEG_QUALITY} before"
+    return psnr_figure([model(image) for image in spoiled], spoiled, photos, "the input", what)
+
+
+def mended(model: Predictor) -> BuiltInFigure:
+    """PSNR within drawn damage."""
+    photos = crops()
+    masks = [draw_damage(np.random.default_rng(seed), SIDE, SIDE) for seed in range(len(photos))]
+    spoiled = [
+        np.where(mask[..., None], np.uint8(DARK if seed % 2 else PALE), photo)
+        for seed, (photo, mask) in enumerate(zip(photos, masks, strict=True))
+    ]
+    outputs = [model(image) for image in spoiled]
+    return psnr_figure(outputs, spoiled, photos, "the input", "PSNR within drawn scratches and stains", masks)
+
+
+def filled(model: Predictor) -> BuiltInFigure:
+    """PSNR within free-form masks."""
+    photos, config = crops(), MaskConfig(min_mask_ratio=0.2, max_mask_ratio=0.4)
+    masks = [draw_mask(np.random.default_rng(seed), SIDE, SIDE, config) for seed in range(len(photos))]
+    pairs = [
+        (np.where(mask[..., None], np.uint8(255), photo), mask) for photo, mask in zip(photos, masks, strict=True)
+    ]
+    outputs = [model(photo, mask) for photo, mask in pairs]
+    plain = [fill_harmonic(photo, mask) for photo, mask in pairs]
+    return psnr_figure(outputs, plain, photos, "harmonic fill", "PSNR within masks of 20 to 40 %", masks)
+
+
+def coloured(model: Predictor) -> BuiltInFigure:
+    """Mean chroma in CIELAB of coloured gray photographs, over that of the photographs."""
+    photos = crops()
+    outputs = [model(np.asarray(Image.fromarray(photo).convert("L"))[..., None]) for photo in photos]
+    ratio = np.mean([chroma(image) for image in outputs]) / np.mean([chroma(photo) for photo in photos])
+    return BuiltInFigure(
+        float(ratio), "", 0.0, "the gray input", "mean chroma over that of the photographs", tolerance=0.02
+    )
+
+
+FIGURES: Mapping[str, Callable[[Predictor], BuiltInFigure]] = {
+    "upscale-x2": upscaled,
+    "upscale-x4": upscaled,
+    "upscale-x4-crisp": upscaled,
+    "restore-x1": restored,
+    "descratch": mended,
+    "fill": filled,
+    "colourise": coloured,
+}
+
+
+def crops() -> list[Pixels]:
+    """Return the middle of each built-in photograph, SIDE×SIDE×3 uint8."""
+    return [middle(photo) for photo in read_photos().values()]
+
+
+def middle(photo: Pixels) -> Pixels:
+    top, left = ((length - SIDE) // 2 for length in photo.shape[:2])
+    return photo[top : top + SIDE, left : left + SIDE]
+
+
+def with_noise_and_jpeg(photo: Pixels, seed: int) -> Pixels:
+    noise = np.random.default_rng(seed).normal(0, NOISE_LEVELS, photo.shape)
+    noisy = np.clip(np.rint(photo + noise), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(file))
+
+
+def psnr_figure(
+    outputs: Sequence[Pixels],
+    plain: Sequence[Pixels],
+    photos: Sequence[Pixels],
+    baseline_name: str,
+    measured: str,
+    masks: Sequence[Mask] | None = None,
+) -> BuiltInFigure:
+    """Return the mean PSNR of outputs, and that of the baseline's results `plain`; with masks, that within these."""
+    regions = masks or [np.ones(photo.shape[:2], np.bool_) for photo in photos]
+    value, baseline = (
+        float(
+            np.mean([psnr_db(image, photo, mask) for image, photo, mask in zip(images, photos, regions, strict=True)])
+        )
+        for images in (outputs, plain)
+    )
+    return BuiltInFigure(value, " dB", baseline, baseline_name, measured, tolerance=0.05)
+
+
+def psnr_db(image: Pixels, photo: Pixels, mask: Mask) -> float:
+    error = (image[mask].astype(np.float64) - photo[mask]) ** 2
+    return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
+
+
+def chroma(image: Pixels) -> float:
+    """Return the mean chroma in CIELAB of an RGB image."""
+    import cv2
+
+    lab: NDArray[Any] = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return float(np.hypot(lab[..., 1], lab[..., 2]).mean())

@@ -1,0 +1,1 @@
+"""Measures the models that ship beside their baselines, and writes their pages."""

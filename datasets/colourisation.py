@@ -1,0 +1,157 @@
+"""The data set of colourisation: a sample is a gray image and the colour photograph that it is made from."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
+from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
+from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_float, to_planes
+from gan_tasks.datasets.loading.sampler import Key
+from gan_tasks.datasets.paired import Pair, Split
+from gan_tasks.datasets.ranges import Checked, Side
+from gan_tasks.datasets.sides.names import child
+
+GRAY, RGB = 1, 3
+LEAST_COLOUR = 1 / 127.5
+"""Mean range of the channels of a pixel, in [-1, 1], up to which a photograph is gray: one level of 255. It is above
+the rounding of JPEG, and below all colour photographs."""
+SMALLEST_LOOK_PX = 64
+"""Height and width of the smallest version of a file in which its colours are looked for."""
+
+
+@dataclass(frozen=True)
+class PhotographFraming(FramingConfig):
+    """How photographs are resized, cropped and flipped for training."""
+
+    load_size: Side = 256
+    """Resize height and width to this many px before cropping; 0 keeps the file's size."""
+    crop_size: tuple[Side, Side] = (224, 224)
+    """Train on random crops of this height and width in px; smaller images are padded by reflection. Cropping is
+    turned off by 0 0."""
+
+
+@dataclass(frozen=True)
+class ColourisationDataConfig(Checked):
+    """Images and augmentation of the training data."""
+
+    framing: PhotographFraming = PhotographFraming()
+    strict: bool = False
+    """Stop with an error if any file has a problem, instead of leaving the file out."""
+
+
+@dataclass(frozen=True)
+class FoundColourPhotographs:
+    """The colour photographs of a folder, and the problems of files that are not used."""
+
+    images: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+    summary: str
+    """One line for the user: the number of photographs."""
+
+
+def open_colourisation(
+    root: Path,
+    split: Split,
+    config: ColourisationDataConfig,
+    seed: int,
+    augment: bool,
+    *,
+    on_progress: Progress | None = None,
+) -> tuple["ColourPhotographs", FoundColourPhotographs]:
+    """Read each file once (see `validation.py`) and make a data set of the colour photographs.
+
+    A split is the folder root/<split>; for "train" also root itself. Gray files are problems: they have no colour to
+    learn.
+
+    Raises UserError if root is not a folder, if no usable photograph is left, and, with config.strict, if there is
+    any problem. Raises MissingSplitError if there is no such folder.
+    """
+    folder, images, problems = _find(root, split)
+    findings = inspect_files(images, on_progress=on_progress)
+    good = []
+    for path in images:
+        finding = findings[path]
+        if isinstance(finding, Problem):
+            problems.append(finding)
+        elif finding[2] not in (3, 4):
+            problems.append(Problem(path, f"has {counted(finding[2], 'channel')}; expected a colour photograph"))
+        else:
+            good.append(path)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        are_coloured = dict(zip(good, pool.map(has_colour, good), strict=True))
+    problems += [Problem(path, "is gray: it has no colour to learn") for path in good if not are_coloured[path]]
+    good = [path for path in good if are_coloured[path]]
+    if not good:
+        raise UserError(f"{folder} holds no usable colour photograph. Problems:\n{listed(problems)}")
+    if config.strict and problems:
+        raise UserError(
+            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
+        )
+    left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
+    summary = f"{counted(len(good), 'colour photograph')} in {folder}{left_out}"
+    found = FoundColourPhotographs(tuple(good), tuple(problems), summary)
+    return ColourPhotographs(good, config, seed, augment), found
+
+
+class ColourPhotographs:
+    """A map-style data set keyed by (epoch, index): a sample depends only on the seed and the key.
+
+    source: the gray image, 1×H×W, made by the same conversion as the gray version of a file at inference.
+    target: the photograph, 3×H×W.
+
+    augment: resize, crop and flip at random. Without it, photographs are returned complete and unchanged.
+    """
+
+    def __init__(self, images: Sequence[Path], config: ColourisationDataConfig, seed: int, augment: bool) -> None:
+        self.images, self.config, self.seed = tuple(images), config, seed
+        self._framing = Framing(config.framing) if augment else None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        """Return the name of a sample: that of its file without the suffix."""
+        return self.images[index].stem
+
+    def __getitem__(self, key: Key) -> Pair[NDArray[np.float32]]:
+        return Pair(*map(centred, self.load(key)))
+
+    def load(self, key: Key) -> Pair[Pixels]:
+        """Return a sample in which images of 8 bits are uint8, and others float32 in [-1, 1]."""
+        epoch, index = key
+        reduction = None if self._framing is None else self._framing.reduction
+        photograph = fit_channels(read(self.images[index], reduction=reduction).pixels, RGB)
+        if self._framing is not None:
+            rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
+            (photograph,) = self._framing(rng, photograph)
+        return Pair(to_planes(fit_channels(photograph, GRAY)), to_planes(photograph))
+
+
+def has_colour(path: Path) -> bool:
+    """Return whether a file of three or four channels is no gray photograph. A JPEG is read in a small size."""
+    pixels = to_float(read(path, reduction=_to_look_at).pixels)[:RGB]
+    return float(np.ptp(pixels, axis=0).mean()) > LEAST_COLOUR
+
+
+def _to_look_at(height: int, width: int) -> int:
+    return next((divisor for divisor in (8, 4, 2) if min(height, width) >= divisor * SMALLEST_LOOK_PX), 1)
+
+
+def _find(root: Path, split: Split) -> tuple[Path, list[Path], list[Problem]]:
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; give the folder that holds the photographs")
+    places = [child(root, split), *([root] if split == "train" else [])]
+    for folder in places:
+        images, problems = images_in(folder) if folder.is_dir() else ([], [])
+        if images:
+            return folder, images, problems
+    also = f" or {root}" if split == "train" else ""
+    raise MissingSplitError(f"{root} holds no {split} images; expected colour photographs in {root / split}{also}")

@@ -1,0 +1,1 @@
+"""The network of colourisation: gray image → colour image of exactly the same luma."""

@@ -1,0 +1,1 @@
+"""Networks of restoration, as configurations of the backbone."""
