@@ -45,7 +45,7 @@ class Texts:
     licence: str
     training_time: str
     limits: tuple[str, ...]
-    """What the model cannot do."""
+    """What the model cannot do, at least one sentence."""
     training_command: str = ""
     """The command that repeats the training. The default is that of the run."""
     direction: str = ""
@@ -76,9 +76,7 @@ def ship(run: Path, name: str, texts: Texts, folder: Path) -> tuple[Path, Path]:
     )
     for line in report.lines():
         print(line)
-    if report.size_bytes > LARGEST_BYTES:
-        file.unlink()
-        raise UserError(f"{file.name} has {report.size_bytes:,} bytes: expected at most {LARGEST_BYTES:,}")
+    check_size(file)
     if figure := built_in_figure(name, load(file)):
         entries[FIELD] = figure.text()
     lines = [
@@ -89,6 +87,13 @@ def ship(run: Path, name: str, texts: Texts, folder: Path) -> tuple[Path, Path]:
     card = file.with_suffix(".md")
     atomic.write_bytes(card, ("\n".join(lines) + "\n").encode())
     return file, card
+
+
+def check_size(file: Path) -> None:
+    """Delete a file that is too large to ship. Raises UserError for it."""
+    if (size := file.stat().st_size) > LARGEST_BYTES:
+        file.unlink()
+        raise UserError(f"{file.name} has {size:,} bytes: expected at most {LARGEST_BYTES:,}")
 
 
 def texts_of(name: str, path: Path = TEXTS) -> Texts:
