@@ -55,7 +55,7 @@ class Chain(Model):
         self.command_options = tuple(unique(option for model in steps for option in model.command_options))
 
     @property
-    def max_memory_bytes(self) -> int:  # type: ignore[override]  # an attribute of other models
+    def max_memory_bytes(self) -> int:
         """Limit of each step."""
         return max(model.max_memory_bytes for model in self.steps)
 
@@ -65,7 +65,7 @@ class Chain(Model):
             model.max_memory_bytes = limit
 
     @property
-    def max_run_seconds(self) -> float | None:  # type: ignore[override]
+    def max_run_seconds(self) -> float | None:
         """Limit of each step."""
         return self.steps[0].max_run_seconds
 
@@ -138,9 +138,7 @@ def check_step(model: Model) -> None:
         raise UserError(f"{model.title} takes no image and makes its own: it cannot be a step of a chain")
     if not spec.runs_in_tiles:
         more = enumerated([given.name for given in spec.inputs if given is not spec.image])
-        raise UserError(
-            f"{model.title} takes {more} beside the image: it cannot be a step of a chain, apply it alone"
-        )
+        raise UserError(f"{model.title} takes {more} beside the image: it cannot be a step of a chain")
 
 
 def chain_spec(specs: Sequence[ModelSpec], titles: Sequence[str]) -> ModelSpec:
@@ -157,8 +155,8 @@ def chain_spec(specs: Sequence[ModelSpec], titles: Sequence[str]) -> ModelSpec:
     for spec, title in zip(specs, titles, strict=True):
         if not channels_fit(channels, spec.in_channels):
             raise UserError(
-                f"{title} takes images of {spec.in_channels} channels, and the step before gives {channels}: only gray "
-                "and RGB, with or without alpha, can be converted"
+                f"{title} takes images of {spec.in_channels} channels, and the step before gives {channels}: only "
+                "gray and RGB, with or without alpha, can be converted"
             )
         multiple = math.lcm(multiple, spec.size_multiple // math.gcd(spec.size_multiple, scale))
         tile_multiple = math.lcm(tile_multiple, spec.tile_multiple // math.gcd(spec.tile_multiple, scale))

@@ -86,7 +86,7 @@ class Model(ABC):
         """Return whether `count` images of this size at once need more than `max_memory_bytes`."""
 
     def tile_count(self, height: int, width: int) -> int:
-        """Return the number of tiles that `run_pixels` runs an image of this size in. A chain adds those of its steps.
+        """Return the number of tiles that `run_pixels` runs an image of this size in, in all steps of a chain.
 
         Raises UserError if the smallest tile needs more memory than `max_memory_bytes`.
         """
