@@ -1,12 +1,13 @@
-"""Load a model from a path or a name. Imports torch only for a model that needs it."""
+"""Load a model, or a chain of models, from paths or names. Imports torch only for a model that needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gan_tasks.datasets.errors import UserError, did_you_mean
+from gan_tasks.export.chains.chain import Chain
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.models.base import Model
 from gan_tasks.pretrained.bundled import BundledModel, find_bundled, known_names
@@ -16,6 +17,16 @@ from gan_tasks.pretrained.shipped import folder, is_name, located, missing
 if TYPE_CHECKING:
     from gan_tasks.export.models.pretrained_model import PretrainedModel
     from gan_tasks.export.onnx.foreign.magenta import MagentaModel
+
+
+class Common(TypedDict):
+    """Arguments of `load_model` that all models of a chain share."""
+
+    device: str
+    mode: Literal["eval", "train"]
+    provider: str
+    apart: bool
+
 
 NCNN_SUFFIX = ".param"
 """Suffix of a public ncnn checkpoint; the second file of it is a `.bin` beside the first."""
@@ -32,6 +43,35 @@ def load(
 ) -> Predictor:
     """Load a model that can be called with an array. Arguments and errors are those of `load_model`."""
     return Predictor(load_model(path, device=device, mode=mode, provider=provider, direction=direction, apart=apart))
+
+
+def load_chain(
+    paths: Sequence[Path | str],
+    *,
+    device: str = "auto",
+    mode: Literal["eval", "train"] = "eval",
+    provider: str = "auto",
+    direction: str = "",
+    apart: bool = False,
+) -> Predictor:
+    """Load models that run one after the other, each on the result of the one before, as one model.
+
+        restore = gan_tasks.load_chain(["restore.onnx", "upscale.onnx"])
+        after = restore(before)                 # H×W×C → (s·H)×(s·W)×C', s the product of the scales
+
+    Each model takes one image. Each runs in tiles within its own memory bound. Alpha is carried round all of them.
+
+    Args:
+        paths: models as `load` takes them, in the order in which they run.
+        device, mode, provider, apart: as of `load`, for all of them.
+        direction: as of `load`, for the first one.
+
+    Raises the errors of `load`, and UserError for a model that needs more than an image, such as a mask.
+    """
+    first, *others = paths
+    common = Common(device=device, mode=mode, provider=provider, apart=apart)
+    models = [load_model(first, direction=direction, **common), *(load_model(path, **common) for path in others)]
+    return Predictor(Chain(models) if others else models[0])
 
 
 def load_model(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gan_tasks.export.inference.predictor import PredictOptions
     from gan_tasks.export.inference.synthesis.generate import generate
     from gan_tasks.export.inference.synthesis.latent_space import LatentSpace
-    from gan_tasks.export.load import load
+    from gan_tasks.export.load import load, load_chain
     from gan_tasks.tasks.colourisation import Colourisation, ColourisationConfig
     from gan_tasks.tasks.cut import CUT, CUTConfig
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
@@ -50,6 +50,7 @@ __all__ = [
     "__version__",
     "generate",
     "load",
+    "load_chain",
     "resume",
     "train",
 ]
@@ -75,6 +76,7 @@ _HOME = {
     "generate": "gan_tasks.export.inference.synthesis.generate",
     "PredictOptions": "gan_tasks.export.inference.predictor",
     "load": "gan_tasks.export.load",
+    "load_chain": "gan_tasks.export.load",
     "resume": "gan_tasks.training.loop",
     "train": "gan_tasks.training.loop",
 }

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from gan_tasks.apps.cli.console import OK
 from gan_tasks.apps.cli.help import EVERYWHERE, Help
 from gan_tasks.apps.cli.options import MISSING, Option, Route, defaults_of, options_of, with_values
-from gan_tasks.apps.cli.values import ANY_NUMBER, convert, count, describe, is_supported
+from gan_tasks.apps.cli.values import ANY_NUMBER, convert, count, describe, elements, is_supported
 from gan_tasks.datasets.errors import UserError, did_you_mean
 
 T = TypeVar("T")
@@ -67,7 +67,8 @@ def asks_for_help(arguments: Iterable[str]) -> bool:
 
 
 def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: str) -> dict[Route, Any]:
-    """The values that are given on the command line; the last one counts where an option is repeated.
+    """The values that are given on the command line; the last one counts where an option is given again, unless it is
+    one that is `repeated`.
 
     `--lr 1`, `--lr=1`, `--batch_size 1`, `--flip` and `--no-flip` are understood, and `--` before a positional
     argument that begins with two hyphens. Raises UserError for what is unknown or does not fit.
@@ -99,11 +100,13 @@ def read_arguments(options: Sequence[Option], arguments: Sequence[str], prog: st
                 raise UserError(f"{name} takes no value, and got {value!r}: give {option.flag} or {option.off_flag}")
             values[option.route] = flag == option.flag
             continue
-        words = [value] if has_value else words_from(arguments[position:], count(option.type))
+        kind, *_ = elements(option.type) if option.repeated else (option.type,)
+        words = [value] if has_value else words_from(arguments[position:], count(kind))
         position += 0 if has_value else len(words)
-        if not words and count(option.type) != ANY_NUMBER:
-            raise UserError(f"{name} takes {describe(option.type)}, and got nothing")
-        values[option.route] = convert(name, option.type, words)
+        if not words and count(kind) != ANY_NUMBER:
+            raise UserError(f"{name} takes {describe(kind)}, and got nothing")
+        made = convert(name, kind, words)
+        values[option.route] = (*values.get(option.route, ()), made) if option.repeated else made
     return values | read_positional([option for option in options if option.positional], positional, prog)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gan_tasks.apps.cli.options import MISSING, Option
-from gan_tasks.apps.cli.values import count, placeholder, shown
+from gan_tasks.apps.cli.values import count, elements, placeholder, shown
 from gan_tasks.tasks.own import OPTION
 
 LARGEST_WIDTH = 100
@@ -96,4 +96,4 @@ def heading(option: Option) -> str:
         return option.field.upper()
     if count(option.type) == 0:
         return f"{option.flag}, {option.off_flag}" if option.default is True else option.flag
-    return f"{option.flag} {placeholder(option.type)}"
+    return f"{option.flag} {placeholder(elements(option.type)[0] if option.repeated else option.type)}"

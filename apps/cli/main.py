@@ -19,6 +19,7 @@ from gan_tasks.apps.cli.commands.evaluate import Compare, Evaluate
 from gan_tasks.apps.cli.commands.export import Export, InterpolateNetworks, Verify
 from gan_tasks.apps.cli.commands.inspect import Inspect
 from gan_tasks.apps.cli.commands.models import Models
+from gan_tasks.apps.cli.commands.photographs.restore import Restore
 from gan_tasks.apps.cli.commands.quickstart import Quickstart
 from gan_tasks.apps.cli.commands.report import Report
 from gan_tasks.apps.cli.commands.serve import Serve
@@ -44,6 +45,7 @@ GROUPS: dict[str, dict[str, type[Command]]] = {
     },
     "use a model": {
         "apply": Apply,
+        "restore": Restore,
         "export": Export,
         "interpolate-networks": InterpolateNetworks,
         "verify": Verify,

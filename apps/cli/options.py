@@ -28,6 +28,11 @@ Positional = Annotated[T, POSITIONAL]
 """The type of a field that is given by its place on the command line, without an option name."""
 
 
+REPEATED = "repeated"
+Repeated = Annotated[tuple[T, ...], REPEATED]
+"""The type of an option that takes one value, and may be given several times: `--then A --then B`."""
+
+
 class Missing:
     """The type of MISSING."""
 
@@ -50,6 +55,8 @@ class Option:
     """MISSING where it is required."""
     help: str
     positional: bool = False
+    repeated: bool = False
+    """Whether each value has the option's name before it; its type is a tuple of any length."""
 
     @property
     def field(self) -> str:
@@ -93,8 +100,11 @@ def options_of(config: Any, route: Route = ()) -> Iterator[Option]:
         if dataclasses.is_dataclass(value):
             yield from options_of(value, (*route, field.name))
             continue
-        positional = get_origin(hint) is Annotated and POSITIONAL in get_args(hint)
-        yield Option((*route, field.name), kinds[field.name], value, docstrings.get(field.name, ""), positional)
+        marks = get_args(hint) if get_origin(hint) is Annotated else ()
+        text = docstrings.get(field.name, "")
+        yield Option(
+            (*route, field.name), kinds[field.name], value, text, POSITIONAL in marks, repeated=REPEATED in marks
+        )
 
 
 def with_values(config: T, values: Mapping[Route, Any], route: Route = ()) -> T:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from gan_tasks import __version__
 from gan_tasks.apps.web.job_queue import Service
 from gan_tasks.apps.web.pages import generate, inpaint, stylize, translate, upscale
+from gan_tasks.apps.web.restoration import page as restoration
+from gan_tasks.apps.web.restoration.photographs import Photographs
 from gan_tasks.apps.web.served_models import Tab
 from gan_tasks.apps.web.theme import CSS, build_theme
 from gan_tasks.spec import Use
@@ -65,16 +67,19 @@ def mount_app(app: FastAPI, service: Service, *, public_url: str = "") -> App:
 def build_blocks(service: Service) -> gr.Blocks:
     import gradio as gr
 
-    tabs = service.tabs
+    tabs, photographs = service.tabs, Photographs.of(service.models.values())
     title = tabs[0].title if len(tabs) == 1 else "Try these models"
     # Files are deleted by `guard/kept_files.py`, which counts those too that Gradio knows nothing of.
     page = gr.Blocks(title=f"{title} – gan-tasks", analytics_enabled=False)
     with page:
         gr.HTML(header(title), elem_classes="header", container=False)
-        if len(tabs) == 1:
+        if len(tabs) == 1 and photographs is None:
             PAGES[tabs[0].spec.use](service, tabs[0])
         else:
             with gr.Tabs():
+                if photographs is not None:
+                    with gr.Tab(restoration.TITLE, id=restoration.TITLE):
+                        restoration.build(service, photographs)
                 for tab in tabs:
                     with gr.Tab(tab.title, id=tab.models[0].key):
                         PAGES[tab.spec.use](service, tab)

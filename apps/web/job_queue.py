@@ -77,24 +77,30 @@ class JobRequest:
 
     sources: encoded inputs by name; untrusted.
     on_white: lay the first image on white where it is transparent.
+    choose: chooses the model by the first image, its only input; None runs `served`. It raises UserError where none
+        fits.
     """
 
     served: ServedModel
     sources: Sources
     options: PredictOptions = PredictOptions()
     on_white: bool = False
+    choose: Callable[[Pixels], ServedModel] | None = None
 
 
 @dataclass(frozen=True)
 class Result:
     """before: the first image; None where the model takes none. after: what the model made, which `file` holds too.
-    seconds: the model alone. notes: remarks for the user."""
+    seconds: the model alone. notes: remarks for the user. models: the names of the models that ran. steps: what
+    the steps of a chain made before the last one, if they are kept."""
 
     before: Picture | None
     after: Picture
     file: Path
     seconds: float
     notes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    steps: tuple[Picture, ...] = ()
 
 
 @dataclass(eq=False)
@@ -248,6 +254,12 @@ class Service:
             keep_profiles=kinds_with_profile(file.suffix),
         )
         inputs, image = dict(opened.inputs), predictor.spec.image
+        if request.choose is not None and image is not None:
+            pixels = inputs.pop(image.name)
+            predictor = request.choose(pixels).predictor
+            image = predictor.spec.image
+            assert image is not None  # what is chosen takes the image too
+            inputs[image.name] = pixels
         if image is not None and image.name in inputs:
             height, width = inputs[image.name].shape[:2]
             self.limits.check_result(predictor.spec.scale, (height, width), request.options.upscale)
@@ -261,7 +273,9 @@ class Service:
         predictor.write(file, prediction, like=opened.image, generated_from="" if point is None else to_text(point))
         before = None if image is None else result_like(opened.image, inputs[image.name])
         after = result_like(opened.image, prediction.pixels)
-        return Result(before, after, file, seconds, opened.notes + prediction.notes)
+        steps = tuple(result_like(opened.image, step) for step in prediction.steps)
+        models = tuple(model.title for model in predictor.model.steps or (predictor.model,))
+        return Result(before, after, file, seconds, opened.notes + prediction.notes, models, steps)
 
 
 def without_paths(sources: Sources) -> dict[str, Source]:

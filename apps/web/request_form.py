@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,19 +40,28 @@ class RunRequest:
 
 async def read_run_request(request: Request, spec: ModelSpec) -> RunRequest:
     """Read the form. Raises UserError for whatever is missing, unknown, empty or there twice."""
+    async with opened_form(request, known_fields(spec), form_parts(spec)) as form:
+        sources = {given.name: await read_input(form, given) for given in spec.inputs}
+        return RunRequest(sources, options_of(form))
+
+
+@asynccontextmanager
+async def opened_form(request: Request, known: tuple[str, ...], parts: str) -> AsyncIterator[FormData]:
+    """Open the form of a request, whose fields are among `known`. parts: what it takes, in words.
+
+    Raises UserError for fields that are unknown or there twice, for another content type, and for a damaged form.
+    """
     from starlette.exceptions import HTTPException
 
-    known = known_fields(spec)
     check_query(request.query_params, known)
-    expected = f"send a multipart form with {form_parts(spec)}"
+    expected = f"send a multipart form with {parts}"
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in FORM_TYPES:
         raise UserError(f"the request is {content_type or 'of no content type'}: {expected}")
     try:
         async with request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS) as form:
             check_fields(form, known)
-            sources = {given.name: await read_input(form, given) for given in spec.inputs}
-            return RunRequest(sources, options_of(form))
+            yield form
     except HTTPException as error:  # Starlette's, for a form that is damaged
         raise UserError(f"the form cannot be read ({error.detail.rstrip('.')}): {expected}") from error
 

@@ -164,16 +164,23 @@ def check(run: Run) -> None:
 
 
 def show_result(outputs: Outputs, run: Run, result: Result, previews: tuple[Path, ...]) -> Values:
+    return shown_result(outputs, result, previews, facts(run.served, result), command_of(run))
+
+
+def shown_result(
+    outputs: Outputs, result: Result, previews: tuple[Path, ...], facts: dict[str, str], command: str
+) -> Values:
+    """What shows a result. command: what does the same on the command line; empty for nothing."""
     import gradio as gr
 
-    command = command_of(run)
+    suffix = result.file.suffix
     return {
         outputs.message: gr.update(visible=False),
         outputs.stop: gr.update(visible=False),
         outputs.result: gr.update(visible=True),
         outputs.image: previews if len(previews) > 1 else previews[0],
-        outputs.facts: description_list(facts(run.served, result), "facts"),
-        outputs.download: gr.update(value=result.file, label=f"Download {run.suffix.removeprefix('.').upper()}"),
+        outputs.facts: description_list(facts, "facts"),
+        outputs.download: gr.update(value=result.file, label=f"Download {suffix.removeprefix('.').upper()}"),
         outputs.command: gr.update(value=command, visible=bool(command)),
     }
 
@@ -229,16 +236,15 @@ def in_size(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def facts(served: ServedModel, result: Result) -> dict[str, str]:
-    height, width = result.after.pixels.shape[:2]
     direction = {"Direction": direction_label(served.model)} if served.spec.direction else {}
+    return {"Model": served.title} | direction | facts_of(result, served.model.runs_on)
+
+
+def facts_of(result: Result, runs_on: str) -> dict[str, str]:
+    height, width = result.after.pixels.shape[:2]
     is_shown_whole = preview_size(result.after) == (height, width)
-    return (
-        {"Model": served.title}
-        | direction
-        | {
-            "Result": f"{width} × {height} px" + ("" if is_shown_whole else ", shown smaller here"),
-            "Time": f"{result.seconds:.3f} s",
-            "Provider": served.model.runs_on,
-        }
-        | ({"Remarks": "; ".join(result.notes)} if result.notes else {})
-    )
+    return {
+        "Result": f"{width} × {height} px" + ("" if is_shown_whole else ", shown smaller here"),
+        "Time": f"{result.seconds:.3f} s",
+        "Provider": runs_on,
+    } | ({"Remarks": "; ".join(result.notes)} if result.notes else {})

@@ -11,6 +11,8 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import atomic
 from gan_tasks.datasets.images.formats import check_length, fitting_name, other_name, unreadable_reason
+from gan_tasks.export.chains.chain import Chain
+from gan_tasks.export.inference.files.step_files import StepFiles
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
 from gan_tasks.export.inference.predictor import (
@@ -62,6 +64,7 @@ class Recipe:
     version: identifies the model and its options in the mark.
     max_pixels: the most pixels of an image; None is the default of `read`.
     taken: the inputs and outputs of the run, which a result of another name must not replace.
+    step_files: where the results of the steps of a chain are written; None writes none.
     """
 
     predictor: Predictor
@@ -72,6 +75,16 @@ class Recipe:
     overwrite: bool = False
     max_pixels: int | None = None
     taken: frozenset[Path] = frozenset()
+    step_files: StepFiles | None = None
+
+    def files_of_steps(self, after: Path) -> list[Path]:
+        """Return the files of the steps of a result."""
+        titles = [model.title for model in self.predictor.model.steps]
+        return [] if self.step_files is None else list(self.step_files.of(after, titles))
+
+    def lacks_steps(self, after: Path) -> bool:
+        """Return whether a file of a step is missing."""
+        return not all(file.exists() for file in self.files_of_steps(after))
 
     def source_of(self, before: Path) -> str:
         """Return the `sha256:…` of each file that a result is made from."""
@@ -113,12 +126,25 @@ class Recipe:
     def write(self, done: Done) -> Prediction:
         job = done.job
         try:
+            self.write_steps(done)
             self.predictor.write(
                 job.after, done.prediction, like=job.opened.image, version=self.version, source=job.source
             )
         except OSError as error:
             raise UserError(f"{job.after} cannot be written: {error.strerror or error}") from error
         return replace(done.prediction, notes=(*done.prediction.notes, job.note)) if job.note else done.prediction
+
+    def write_steps(self, done: Done) -> None:
+        """Write the results of the steps, each marked with the models that made it."""
+        job, models = done.job, self.predictor.model.steps
+        files = self.files_of_steps(job.after)
+        for number, (file, pixels) in enumerate(zip(files, done.prediction.steps, strict=True), start=1):
+            if file.exists() and not self.overwrite:
+                replaceable(file)
+            made_by = Chain(models[:number])
+            Predictor(made_by).write(
+                file, Prediction(pixels), like=job.opened.image, version=made_by.version(), source=job.source
+            )
 
 
 @dataclass(frozen=True)
@@ -153,6 +179,7 @@ def apply_to_files(
     overwrite: bool = False,
     max_pixels: int | None = None,
     quiet: bool = False,
+    step_files: StepFiles | None = None,
 ) -> Summary:
     """Run a model on all (input, output) paths, images first, with progress. A result is never left incomplete.
 
@@ -166,6 +193,7 @@ def apply_to_files(
         masks: the masks for an inpainting model, see `masks_of`. Its inpainting options replace those of `options`.
         style: the style for a model that stylizes, see `style_of`. Its options replace those of `options`.
         max_pixels: the most pixels (height × width) of an image; the default is that of `datasets.images.read`.
+        step_files: where the results of the steps of a chain are written, for images. None writes none.
 
     Raises UserError if the options do not fit the model. An input that fails is listed in the result instead, for
     whatever reason, and the others are done.
@@ -175,6 +203,9 @@ def apply_to_files(
         options = replace(options, inpaint=masks.files.inpaint)
     if style is not None:
         options = replace(options, stylize=style.files.stylize)
+    if step_files is not None:
+        check_writable(step_files.folder, "give another folder for the steps")
+        options = replace(options, keep_steps=True)
     options.check(predictor.model)
     check_inputs(predictor, {*(masks.by_input if masks else ()), *(style.inputs if style else ())})
     version = predictor.model.version() + str(options.upscale)
@@ -188,9 +219,14 @@ def apply_to_files(
         overwrite=overwrite,
         max_pixels=max_pixels,
         taken=frozenset(path for pair in pairs for path in pair),
+        step_files=step_files,
     )
     atomic.remove_leftovers(names_of(pairs))
     to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
+    if step_files is not None:
+        failed, open_pairs = {each.path for each in failures}, set(to_do)
+        lacking = {pair for pair in pairs if pair[0] not in failed and recipe.lacks_steps(pair[1])}
+        to_do = [pair for pair in pairs if pair in open_pairs | lacking]
     kept = len(pairs) - len(to_do) - len(failures)
     for before, after in set(pairs) - set(to_do):
         if is_video(before):
@@ -274,7 +310,7 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
         try:
             if (verb := IMAGES_ONLY.get(recipe.predictor.spec.use)) is not None:
                 raise UserError(f"{recipe.predictor.title} {verb} images only: give images")
-            if recipe.options != PredictOptions():
+            if replace(recipe.options, keep_steps=False) != PredictOptions():
                 raise UserError("--scale and --blend-weight are for images: leave them out for videos")
             require_av()
             check_length(after)

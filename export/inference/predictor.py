@@ -76,6 +76,8 @@ class PredictOptions:
     upscale: UpscaleOptions = UpscaleOptions()
     inpaint: InpaintOptions = InpaintOptions()
     stylize: StylizeOptions = StylizeOptions()
+    keep_steps: bool = False
+    """Whether the results of the steps of a chain are kept, in `Prediction.steps`."""
 
     def check(self, model: Model) -> None:
         """Raise UserError for options that do not apply to the model."""
@@ -123,12 +125,14 @@ class Prediction:
     in_tiles: whether the model was run in tiles, because memory is limited.
     untouched: whether the result equals the input, because the mask is empty.
     notes: remarks for the user.
+    steps: the results of the steps of a chain but the last, see `PredictOptions.keep_steps`.
     """
 
     pixels: Pixels
     in_tiles: bool = False
     untouched: bool = False
     notes: tuple[str, ...] = field(default=())
+    steps: tuple[Pixels, ...] = field(default=())
 
 
 class Predictor:
@@ -293,10 +297,23 @@ def predict_image(model: Model, inputs: Inputs, options: PredictOptions) -> Pred
     """Run a model of one or several images. The result has the alpha of the first image."""
     spec, image = model.spec, first_image(model, inputs)
     colour, alpha = split_alpha(image, spec.in_channels)
-    output, in_tiles = run_images(model, fit_channels(colour, spec.in_channels), inputs)
-    if alpha is not None and spec.out_channels in (1, 3):
-        output = np.concatenate([output, resized(alpha, output.shape[:2], "bicubic")], axis=2)
-    return Prediction(output, in_tiles)
+    fitted = fit_channels(colour, spec.in_channels)
+    if not spec.runs_in_tiles:
+        return Prediction(with_alpha(run_images(model, fitted, inputs), alpha))
+    outputs = list[Pixels]()
+    for output in model.run_steps(fitted):
+        if not options.keep_steps:
+            outputs.clear()
+        outputs.append(output)
+    *kept, result = (with_alpha(output, alpha) for output in outputs)
+    return Prediction(result, model.runs_in_tiles(*image.shape[:2]), steps=tuple(kept))
+
+
+def with_alpha(output: Pixels, alpha: Pixels | None) -> Pixels:
+    """Return gray or RGB pixels with the alpha of the image, resized; other pixels as they are."""
+    if alpha is None or output.shape[2] not in (1, 3):
+        return output
+    return np.concatenate([output, resized(alpha, output.shape[:2], "bicubic")], axis=2)
 
 
 def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
@@ -308,7 +325,7 @@ def predict_upscaled(model: Model, inputs: Inputs, options: PredictOptions) -> P
     assert model.spec.image is not None  # see `first_image`
     name = model.spec.image.name
     prediction = predict_image(model, {**inputs, name: image if alpha is None else colour}, options)
-    return Prediction(finished(prediction.pixels, image, options.upscale), prediction.in_tiles)
+    return replace(prediction, pixels=finished(prediction.pixels, image, options.upscale))
 
 
 def predict_inpainted(model: Model, inputs: Inputs, options: PredictOptions) -> Prediction:
@@ -365,18 +382,16 @@ def result_shape(spec: ModelSpec, image: Pixels, options: PredictOptions) -> tup
     if spec.use == "inpaint":
         return height, width, channels
     _, alpha = split_alpha(image, spec.in_channels)
-    with_alpha = alpha is not None and spec.out_channels in (1, 3)
-    return *scaled_size((height, width), spec.scale, options.upscale), spec.out_channels + with_alpha
+    keeps_alpha = alpha is not None and spec.out_channels in (1, 3)
+    return *scaled_size((height, width), spec.scale, options.upscale), spec.out_channels + keeps_alpha
 
 
-def run_images(model: Model, image: Pixels, inputs: Inputs) -> tuple[Pixels, bool]:
-    """Run the network on the first image and its other inputs; return the output and whether it was run in tiles."""
+def run_images(model: Model, image: Pixels, inputs: Inputs) -> Pixels:
+    """Run a network of several inputs on the first image and the others."""
     spec = model.spec
-    if spec.runs_in_tiles:
-        return model.run_pixels(image), model.runs_in_tiles(*image.shape[:2])
     values = {given.name: image if given is spec.image else inputs.get(given.name) for given in spec.inputs}
     arrays = (network_input(given, values[given.name], image.shape[:2]) for given in spec.inputs)
-    return from_float(model.run(*arrays)[0], image.dtype), False
+    return from_float(model.run(*arrays)[0], image.dtype)
 
 
 def network_input(given: InputSpec, values: NDArray[Any] | None, size: tuple[int, ...] = ()) -> FloatImages:

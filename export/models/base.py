@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class Model(ABC):
 
     command_options: tuple[str, ...] = ()
     """Options without which the command line does not open the model, such as --task-module FILE."""
+    steps: tuple[Model, ...] = ()
+    """The models of a chain, in the order in which they run; empty for a single model."""
 
     def __repr__(self) -> str:
         count = self.parameter_count
@@ -83,6 +85,13 @@ class Model(ABC):
     def runs_in_tiles(self, height: int, width: int, *, count: int = 1) -> bool:
         """Return whether `count` images of this size at once need more than `max_memory_bytes`."""
 
+    def tile_count(self, height: int, width: int) -> int:
+        """Return the number of tiles that `run_pixels` runs an image of this size in, in all steps of a chain.
+
+        Raises UserError if the smallest tile needs more memory than `max_memory_bytes`.
+        """
+        return 1
+
     @abstractmethod
     def run(self, *inputs: FloatImages) -> FloatImages:
         """Run the network.
@@ -101,6 +110,10 @@ class Model(ABC):
     def run_pixels(self, pixels: Pixels) -> Pixels:
         """Run a model of one image input on H×W×C pixels, uint8 or uint16; return (s·H)×(s·W)×C' of the same type."""
         return from_float(self.run(to_float(pixels)[None])[0], pixels.dtype)
+
+    def run_steps(self, pixels: Pixels) -> Iterator[Pixels]:
+        """Run as `run_pixels` does, and yield the result of each step of a chain; of a single model, the result."""
+        yield self.run_pixels(pixels)
 
 
 def output_shape(spec: ModelSpec, inputs: Sequence[FloatImages]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import ImageError, Pixels, to_float
 from gan_tasks.export.models.base import FloatImages, Model, from_float
-from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles
+from gan_tasks.export.models.tiling import Planes, fitting_tile, overlap_of, run_in_tiles, tile_spans
 
 MAX_PADDED_PIXELS = 2**24
 """That a small or thin image may have in tiles when it is padded for the network."""
@@ -51,6 +51,26 @@ class TiledModel(Model):
             return False
         below, right = padding_to_multiple(height, width, self.spec.size_multiple, self.spec.minimum_size)
         return count * (height + below) * (width + right) * self.bytes_per_pixel > self.max_memory_bytes
+
+    def tile_count(self, height: int, width: int) -> int:
+        if not self.runs_in_tiles(height, width):
+            return 1
+        below, right = padding_to_multiple(height, width, self.spec.size_multiple, self.spec.minimum_size)
+        padded = height + below, width + right
+        tile = self._fitting_tile(*padded)
+        return len(tile_spans(*padded, tile=tile, overlap=self.overlap, multiple=self.tile_multiple))
+
+    def _fitting_tile(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the tiles of a padded image of this size."""
+        return fitting_tile(
+            height,
+            width,
+            bytes_per_pixel=self.bytes_per_pixel,
+            max_memory_bytes=self.max_memory_bytes,
+            overlap=self.overlap,
+            multiple=self.tile_multiple,
+            title=self.title,
+        )
 
     def check_padding(self, height: int, width: int) -> None:
         """Check that the network can be given an image.
@@ -112,14 +132,7 @@ class TiledModel(Model):
         spec = self.spec
         height, width = image.shape[-2:]
         (padded,) = pad_to_multiple(image, spec.size_multiple, spec.minimum_size)
-        tile = fitting_tile(
-            *padded.shape[-2:],
-            bytes_per_pixel=self.bytes_per_pixel,
-            max_memory_bytes=self.max_memory_bytes,
-            overlap=self.overlap,
-            multiple=self.tile_multiple,
-            title=self.title,
-        )
+        tile = self._fitting_tile(*padded.shape[-2:])
         with self.tiles_of(padded[None]):
             result = run_in_tiles(
                 run_levels if in_levels else self.run_network,

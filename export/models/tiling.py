@@ -35,6 +35,11 @@ def reporting_tiles(on_tile: OnTile) -> Iterator[None]:
         _on_tile.reset(token)
 
 
+def current_on_tile() -> OnTile:
+    """Return the callback of the block around, which does nothing if there is none."""
+    return _on_tile.get()
+
+
 @dataclass(frozen=True)
 class Span:
     """A tile along one side of the image: pixels start to stop, of which the first `shared` are also in the tile
@@ -143,6 +148,13 @@ def fitting_tile(
     return tile
 
 
+def tile_spans(
+    height: int, width: int, *, tile: tuple[int, int], overlap: int, multiple: int
+) -> list[tuple[Span, Span]]:
+    """Return the (rows, columns) of each tile of an image, row by row. See `spans`."""
+    return list(product(spans(height, tile[0], overlap, multiple), spans(width, tile[1], overlap, multiple)))
+
+
 def run_in_tiles(
     run: Callable[[Planes], Planes],
     image: Planes,
@@ -162,8 +174,8 @@ def run_in_tiles(
         run: runs the network on a tile, 1×C×h×w → 1×C'×(s·h)×(s·w).
     """
     height, width = image.shape[-2:]
-    tiles = list(product(spans(height, tile[0], overlap, multiple), spans(width, tile[1], overlap, multiple)))
-    on_tile = _on_tile.get()
+    tiles = tile_spans(height, width, tile=tile, overlap=overlap, multiple=multiple)
+    on_tile = current_on_tile()
     on_tile(0, len(tiles))
     result: Planes | None = None
     for done, (row, column) in enumerate(tiles, start=1):

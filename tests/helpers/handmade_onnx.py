@@ -273,3 +273,21 @@ def write_stylizer(path: Path, *, with_strength: bool = False, **options: Any) -
     make = mixing_stylizer_proto if with_strength else stylizer_proto
     path.write_bytes(make(metadata).SerializeToString())
     return path
+
+
+def write_colouriser(path: Path, **options: Any) -> Path:
+    """Write a model of gray → RGB: the mean filter, three times. Options are those of `make_metadata`."""
+    repeat = helper.make_node("Concat", ["enlarged"] * 3, ["output"], axis=1)
+    options = {"in_channels": 1, "out_channels": 3, "model_name": "Gray in colour", "vectors": False} | options
+    return write_onnx(path, more_nodes=(repeat,), **options)
+
+
+def write_gain(path: Path, gains: Sequence[float], **options: Any) -> Path:
+    """Write a model of RGB → RGB that multiplies each channel by its gain. Options are those of `make_metadata`."""
+    options = {"model_name": "Gain", "size_multiple": 1, "minimum_size": 1, "receptive_field": 0} | options
+    metadata = make_metadata(**options)
+    weights = {"gains": np.array(gains, np.float32)[None, :, None, None]}
+    nodes = [helper.make_node("Mul", ["image", "gains"], ["output"])]
+    proto = to_proto("gain", metadata, nodes, weights, expected=lambda image: image * weights["gains"])
+    path.write_bytes(proto.SerializeToString())
+    return path

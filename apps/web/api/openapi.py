@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gan_tasks import __version__
+from gan_tasks.apps.web.api.restore import PATH, restore_form
 from gan_tasks.apps.web.job_queue import Service
 from gan_tasks.apps.web.request_form import PRESERVE_COLOUR, SCALE, known_fields
+from gan_tasks.apps.web.restoration.photographs import Photographs
 from gan_tasks.spec import InputSpec, ModelSpec
 
 ERRORS = {
@@ -28,16 +30,9 @@ def describe_api(service: Service) -> dict[str, Any]:
         )
     }
     for served in service.models.values():
-        paths[f"/api/{served.key}/run"] = {
-            "post": {
-                "summary": f"Run {served.title}",
-                "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form(served.spec)}}},
-                "responses": {
-                    "200": {"description": "The result", "content": {"image/png": {}}},
-                    **{status: error(text) for status, text in ERRORS.items()},
-                },
-            }
-        }
+        paths[f"/api/{served.key}/run"] = {"post": operation(f"Run {served.title}", form(served.spec))}
+    if (photographs := Photographs.of(service.models.values())) is not None:
+        paths[PATH] = {"post": operation("Restore an old photograph", restore_form(photographs))}
     token = {"type": "http", "scheme": "bearer", "description": "If the server was started with --token-file."}
     return {
         "openapi": "3.1.0",
@@ -45,6 +40,18 @@ def describe_api(service: Service) -> dict[str, Any]:
         "paths": paths,
         "components": {"securitySchemes": {"token": token}},
         "security": [{}, {"token": []}],
+    }
+
+
+def operation(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """What runs a job. schema: of its form."""
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+        "responses": {
+            "200": {"description": "The result", "content": {"image/png": {}}},
+            **{status: error(text) for status, text in ERRORS.items()},
+        },
     }
 
 

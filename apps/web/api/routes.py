@@ -8,6 +8,7 @@ POST /api/{key}/run     a multipart form with each input of the spec by its name
                         files for images and masks, which are white where masked; text for a latent (its seed, or
                         a JSON list), a label (the number or the name of the class, or a JSON list), a truncation
                         and a scale
+POST /api/restore       a multipart form with a photograph, if the models that restore them are served → PNG
 
 Errors are {"detail": sentence}.
 """
@@ -22,15 +23,18 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from gan_tasks.apps.web.api.openapi import describe_api
+from gan_tasks.apps.web.api.restore import PATH as RESTORE
+from gan_tasks.apps.web.api.restore import read_restore_request
 from gan_tasks.apps.web.guard.answers import RETRY_LATER
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Service, StoppedError
 from gan_tasks.apps.web.request_form import check_query, read_run_request
+from gan_tasks.apps.web.restoration.photographs import Photographs
 from gan_tasks.apps.web.served_models import ServedModel
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.spec import spec_to_json
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request, Response
 
 LOOK_EVERY_S = 0.5
 """Between two looks at whether the client still waits."""
@@ -52,9 +56,7 @@ def add_health_routes(app: FastAPI, service: Service) -> None:
 
 
 def add_model_routes(app: FastAPI, service: Service) -> None:
-    from fastapi import HTTPException, Request, Response
-    from starlette.background import BackgroundTask
-    from starlette.responses import FileResponse
+    from fastapi import HTTPException, Request
 
     async def openapi() -> dict[str, Any]:
         return describe_api(service)
@@ -70,23 +72,47 @@ def add_model_routes(app: FastAPI, service: Service) -> None:
         served = service.models.get(key)
         if served is None:
             raise HTTPException(404, f"no model {key[:100]!r}: expected {' or '.join(service.models)}")
-        try:
+
+        async def job() -> JobRequest:
             asked = await read_run_request(request, served.spec)
-            job = JobRequest(served, asked.sources, asked.options)
-            file = Path(gettempdir(), f"{secrets.token_hex(16)}.png")
-            await run_to_file(service, job, file, request.is_disconnected)
-        except (BusyError, StoppedError) as error:
-            raise HTTPException(503, str(error), RETRY_LATER) from error
-        except UserError as error:
-            raise HTTPException(422, str(error)) from error
-        return FileResponse(file, media_type="image/png", background=BackgroundTask(file.unlink, missing_ok=True))
+            return JobRequest(served, asked.sources, asked.options)
+
+        return await answer(service, request, job)
+
+    async def restore(request: Request) -> Response:
+        photographs = Photographs.of(service.models.values())
+        if photographs is None:
+            raise HTTPException(404, "this server has no models that restore photographs")
+
+        async def job() -> JobRequest:
+            return photographs.job(await read_restore_request(request, photographs))
+
+        return await answer(service, request, job)
 
     # FastAPI reads annotations in the module's namespace, which has no `Request` while it is imported lazily.
     models.__annotations__ = {"request": Request}
     run.__annotations__ = {"key": str, "request": Request}
+    restore.__annotations__ = {"request": Request}
     app.add_api_route("/openapi.json", openapi, methods=["GET"], response_model=None)
     app.add_api_route("/api/models", models, methods=["GET"])
+    app.add_api_route(RESTORE, restore, methods=["POST"], response_model=None)
     app.add_api_route("/api/{key}/run", run, methods=["POST"], response_model=None)
+
+
+async def answer(service: Service, request: Request, read: Callable[[], Awaitable[JobRequest]]) -> Response:
+    """Run a job and answer with its result. read: reads the request. Raises HTTPException for what cannot be done."""
+    from fastapi import HTTPException
+    from starlette.background import BackgroundTask
+    from starlette.responses import FileResponse
+
+    file = Path(gettempdir(), f"{secrets.token_hex(16)}.png")
+    try:
+        await run_to_file(service, await read(), file, request.is_disconnected)
+    except (BusyError, StoppedError) as error:
+        raise HTTPException(503, str(error), RETRY_LATER) from error
+    except UserError as error:
+        raise HTTPException(422, str(error)) from error
+    return FileResponse(file, media_type="image/png", background=BackgroundTask(file.unlink, missing_ok=True))
 
 
 def describe(served: ServedModel) -> dict[str, Any]:

@@ -43,7 +43,7 @@ ASSET = r"(?:[\w@-][\w@.-]*/){0,4}[\w@-][\w@.-]*"
 OWN = (
     route("GET HEAD", "/healthz|/readyz"),
     route("GET", "/openapi[.]json|/api/models"),
-    route("POST", "/api/[^/]{1,200}/run", takes_files=True),
+    route("POST", "/api/restore|/api/[^/]{1,200}/run", takes_files=True),
 )
 """These say themselves what is wrong with a query."""
 PAGES = (

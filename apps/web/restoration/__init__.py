@@ -1,0 +1,1 @@
+"""The page and the address that restore old photographs. Imports no torch."""

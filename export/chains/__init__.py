@@ -1,0 +1,1 @@
+"""Models that run one after the other on an image. Imports no torch."""
