@@ -1,4 +1,7 @@
-"""The web page: a tab for each model, or for those that belong together, with the page of their use."""
+"""The web page: a tab for each model, or for those that belong together, with the page of their use.
+
+Models of gan-tasks-models are listed in a tab before these.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.pages import generate, inpaint, stylize, translate, upscale
+from gan_tasks.apps.web.pages import generate, inpaint, overview, stylize, translate, upscale
 from gan_tasks.apps.web.served_models import Tab
 from gan_tasks.apps.web.theme import CSS, build_theme
 from gan_tasks.spec import Use
@@ -74,7 +77,10 @@ def build_blocks(service: Service) -> gr.Blocks:
         if len(tabs) == 1:
             PAGES[tabs[0].spec.use](service, tabs[0])
         else:
-            with gr.Tabs():
+            with gr.Tabs() as bar:
+                if any(served.summary for served in service.models.values()):
+                    with gr.Tab(overview.TITLE):
+                        overview.build(tabs, bar)
                 for tab in tabs:
                     with gr.Tab(tab.title, id=tab.models[0].key):
                         PAGES[tab.spec.use](service, tab)
