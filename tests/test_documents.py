@@ -6,6 +6,7 @@ What differs from the document:
 - `train TASK` gets the small options of tiny.py before its own, and `--width 4 --max-steps 1 --workers 0` after them.
 - `train --resume` gets `--max-steps 2 --workers 0`.
 - `quickstart` gets `--epochs 1`. The other pages find a tiny `quickstart/` instead of running it again.
+- Models that a page names are tiny ones, in a package that stands for gan-tasks-models.
 - `serve` gets `--port 0`, a free one. The server runs in this process; a thread asks for its health, runs the `curl`
   commands that follow, with the address of the server, and stops it with SIGTERM.
 
@@ -36,6 +37,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from document_blocks import blocks, commands
+from shipped_package import KINDS, install_models
 from tiny import QUICK, TINY, photo, tiny_task, write_run
 
 import gan_tasks
@@ -141,6 +143,7 @@ def test_the_commands_and_the_code_of_a_page_run_in_order(
 ) -> None:
     shutil.copytree(prepared, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    install_models(tmp_path / "site", monkeypatch, *KINDS)
     for _, *arguments in commands_of(page):
         if arguments[0] == "train" and "--out" in arguments:  # the page makes this run itself
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
@@ -279,7 +282,10 @@ def check_syntax(program: str, arguments: list[str]) -> None:
         case "python", ["-m", "pip", "install", *requirements]:
             known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
             extras = re.findall(r"\[(.*?)\]", " ".join(requirements))
-            assert extras and {name for extra in extras for name in extra.split(",")} <= known.keys()
+            folders = [each for each in requirements if each.startswith("./")]
+            assert extras or folders
+            assert {name for extra in extras for name in extra.split(",")} <= known.keys()
+            assert all((ROOT / folder / "pyproject.toml").is_file() for folder in folders)
         case "python", ["-m", "pytest"]:
             pass
         case "python" | "bash", [file, *_]:

@@ -54,7 +54,7 @@ class Help:
         for option in options:
             name = option.field.upper() + (" ..." if count(option.type) < 0 else "")
             if option.positional:
-                words.append(name)
+                words.append(name if option.default is MISSING else f"[{name}]")
             elif option.default is MISSING:
                 words.append(f"{option.flag} {placeholder(option.type)}")
         return " ".join([*words, "[OPTIONS]"])

@@ -1,4 +1,7 @@
-"""The web page: a tab for each model, or for those that belong together, with the page of their use."""
+"""The web page: a tab for each model, or for those that belong together, with the page of their use.
+
+Models of gan-tasks-models are listed in a tab before these.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gan_tasks import __version__
 from gan_tasks.apps.web.job_queue import Service
-from gan_tasks.apps.web.pages import generate, inpaint, stylize, translate, upscale
+from gan_tasks.apps.web.pages import generate, inpaint, overview, stylize, translate, upscale
 from gan_tasks.apps.web.restoration import page as restoration
 from gan_tasks.apps.web.restoration.photographs import Photographs
 from gan_tasks.apps.web.served_models import Tab
@@ -76,7 +79,10 @@ def build_blocks(service: Service) -> gr.Blocks:
         if len(tabs) == 1 and photographs is None:
             PAGES[tabs[0].spec.use](service, tabs[0])
         else:
-            with gr.Tabs():
+            with gr.Tabs() as bar:
+                if any(served.summary for served in service.models.values()):
+                    with gr.Tab(overview.TITLE):
+                        overview.build(tabs, bar)
                 if photographs is not None:
                     with gr.Tab(restoration.TITLE, id=restoration.TITLE):
                         restoration.build(service, photographs)

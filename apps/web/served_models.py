@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,29 @@ from gan_tasks.export.inference.predictor import Predictor, Source
 from gan_tasks.export.load import load
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.onnx.file import read_onnx
+from gan_tasks.export.onnx.on_demand import OnDemandModel, OpenModels
 from gan_tasks.export.onnx.test_vectors import test_vectors_of
-from gan_tasks.pretrained.shipped import located
+from gan_tasks.pretrained.shipped import ShippedModel, find_shipped, located
 from gan_tasks.spec import ModelSpec, Use
 
 Sources = Mapping[str, Source | None]
 """Encoded inputs by name; see `predictor.Source`. None where nothing was given."""
 
+
+class ModelOptions(TypedDict):
+    """How models are opened, see `open_models`."""
+
+    provider: str
+    device: str
+    max_memory_bytes: int | None
+
+
 SHARED_TABS: Mapping[Use, str] = {"upscale": "Super-resolution"}
 """Uses whose models share one tab, in which one of them is chosen, and the title of that tab."""
+
+
+MOST_OPEN = 3
+"""Models of gan-tasks-models that are open at a time, each in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class ServedModel:
     key: its name in addresses: lower-case letters, digits and hyphens.
     examples: inputs that came with the model.
     options: what `gan-tasks apply` has to be told beside the path, to do the same.
+    summary: what it is for, in a few words; empty if unknown.
     """
 
     key: str
@@ -42,6 +58,7 @@ class ServedModel:
     predictor: Predictor
     examples: tuple[Sources, ...] = ()
     options: tuple[str, ...] = ()
+    summary: str = ""
 
     @property
     def model(self) -> Model:
@@ -100,8 +117,34 @@ def open_models(
                 name = f"{name} {predictor.spec.direction}"
                 options = (*options, "--direction", predictor.spec.direction)
             key = free_key(name, {served.key for served in opened})
-            opened.append(ServedModel(key, path, predictor, examples_of(path), options))
+            shipped = find_shipped(path)
+            summary = shipped.summary if shipped else ""
+            opened.append(ServedModel(key, path, predictor, examples_of(path), options, summary))
     return opened
+
+
+def open_shipped(
+    models: Sequence[ShippedModel],
+    *,
+    provider: str = "auto",
+    device: str = "auto",
+    max_memory_bytes: int | None = None,
+) -> list[ServedModel]:
+    """Serve models of gan-tasks-models, which are opened when they are used. Arguments are those of `open_models`.
+
+    The first is opened now. Raises UserError for a provider or device that is not available.
+    """
+    open_now, served = OpenModels(MOST_OPEN), list[ServedModel]()
+    for shipped in models:
+        model = OnDemandModel(shipped.path, open_now, provider=provider, device=device)
+        if max_memory_bytes is not None:
+            model.max_memory_bytes = max_memory_bytes
+        if not served:
+            model.open()
+        examples, options = examples_of(shipped.path), given_options(provider=provider, device=device)
+        path = Path(shipped.name)
+        served.append(ServedModel(shipped.name, path, Predictor(model), examples, options, shipped.summary))
+    return served
 
 
 def given_options(**options: str) -> tuple[str, ...]:

@@ -30,8 +30,10 @@ from gan_tasks.apps.web.guard.sessions import PageSessions
 from gan_tasks.apps.web.guard.token import PARAMETER, AccessToken, read_token
 from gan_tasks.apps.web.idle import limit_arenas
 from gan_tasks.apps.web.job_queue import Limits, Service
-from gan_tasks.apps.web.served_models import ServedModel, open_models
+from gan_tasks.apps.web.served_models import ModelOptions, ServedModel, open_models, open_shipped
 from gan_tasks.datasets.errors import UserError, on_one_line, visible
+from gan_tasks.export.onnx.on_demand import OnDemandModel
+from gan_tasks.pretrained.shipped import required_models
 
 if TYPE_CHECKING:
     import uvicorn
@@ -68,8 +70,9 @@ def serve(
     """Serve models in a web page until SIGINT or SIGTERM; jobs taken by then are finished first.
 
     Args:
-        models: .onnx files, run folders, public checkpoints and names of bundled models; torch runs all but the
-            first. Each has a tab. The directions of one training share a tab, and models that upscale do.
+        models: .onnx files, run folders, public checkpoints and names of models; torch runs run folders and
+            checkpoints. Each has a tab. The directions of one training share a tab, and models that upscale do.
+            Without any, all installed models of gan-tasks-models, each opened when it is first used.
         host: the address to listen on; 0.0.0.0 is every one of this machine.
         port: 0 takes a free one.
         limits: what is refused, stopped or deleted.
@@ -82,22 +85,23 @@ def serve(
         public_url: the address that a proxy in front gives the page, such as https://example.org/paint; the proxy
             takes the path off before it passes a request on.
 
-    Raises UserError for what is no model, an address that cannot be used, and one that other machines can connect to
-    without a token, and SystemExit(143) after SIGTERM.
+    Raises UserError for what is no model, no model at all, an address that cannot be used, and one that other
+    machines can connect to without a token, and SystemExit(143) after SIGTERM.
     """
     if public_url and not (urlsplit(public_url).scheme in ("http", "https") and urlsplit(public_url).hostname):
         raise UserError(f"{public_url} is no public address: expected all of it, such as https://example.org/paint")
     token = choose_token(host, token_file, no_token=no_token)
+    shipped = () if models else required_models()
     with open_socket(host, port) as listener, temporary_files(), redirect_stderr(BoundedLog(sys.stderr)):
         limit_arenas(MEMORY_ARENAS)
         # uvicorn hands the signal on when it is done: with the default handler the folder would be left behind.
         signal.signal(signal.SIGTERM, exit_as_terminated)
-        service = Service(
-            open_models(models, provider=provider, device=device, max_memory_bytes=max_memory_bytes), limits
-        )
+        options: ModelOptions = {"provider": provider, "device": device, "max_memory_bytes": max_memory_bytes}
+        opened = open_models(models, **options) if models else open_shipped(shipped, **options)
+        service = Service(opened, limits)
         app = build_app(service, host=host, public_url=public_url, token=token)
         address = f"http://{'localhost' if is_this_machine(host) else host}:{listener.getsockname()[1]}"
-        print(f"serving {', '.join(map(running, service.models.values()))} on {address}")
+        print(f"serving {', '.join(map(running, opened))} on {address}")
         for notice in dict.fromkeys(served.model.notice for served in service.models.values()):
             if notice:
                 print(visible(notice))
@@ -138,8 +142,9 @@ def temporary_files() -> Iterator[Path]:
 
 
 def running(served: ServedModel) -> str:
-    """A model and what runs it, for the line that the server starts with."""
-    return on_one_line(f"{served.title} ({served.model.runs_on})")
+    """A model and what runs it, if that is known, for the line that the server starts with."""
+    how = "" if isinstance(served.model, OnDemandModel) else f" ({served.model.runs_on})"
+    return on_one_line(f"{served.title}{how}")
 
 
 def exit_as_terminated(_signal: int, _frame: FrameType | None) -> None:

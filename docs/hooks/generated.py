@@ -47,6 +47,7 @@ def generate(what: str) -> list[str]:
         "routes": rest.routes,
         "limits": rest.limits,
         "transfers": transfer.transfers,
+        "shipped-models": ready_made.shipped,
         "ready-made-models": ready_made.models,
         "ready-made-packages": ready_made.packages,
     }

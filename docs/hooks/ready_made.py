@@ -1,10 +1,24 @@
-"""The table of the ready-made models, from the list that finds them."""
+"""The tables of the models that are found by name: those of this checkout, and those of other projects."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from text import table
 
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS
+from gan_tasks.pretrained.shipped import PACKAGE, opened
+
+SHIPPED = Path(__file__).parents[2] / "models" / PACKAGE
+
+
+def shipped() -> list[str]:
+    """Each model of the package in this checkout with its scale, size and licence, and what it is for."""
+    models = [opened(path) for path in sorted(SHIPPED.glob("*.onnx"))]
+    if not models:
+        return ["This version contains no models."]
+    rows = ((f"`{m.name}`", f"{m.scale}×", f"{m.size_mb:.1f} MB", m.licence, m.summary) for m in models)
+    return table(("Name", "Scale", "Size", "Licence", "For"), rows)
 
 
 def models() -> list[str]:

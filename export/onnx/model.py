@@ -71,29 +71,36 @@ class OnnxModel(TiledModel):
         max_memory_bytes: int = MAX_MEMORY_BYTES,
         apart: bool = False,
     ) -> None:
+        self.max_memory_bytes = max_memory_bytes
+        self._open(self._prepare(path, device=device, provider=provider, apart=apart))
+
+    def _prepare(self, path: Path, *, device: str, provider: str, apart: bool) -> OnnxFile:
+        """Read the file and what it says of itself; return it, not opened by a runtime yet."""
         file = read_onnx(path)
         self.metadata = OnnxMetadata.of(file)
         check_unchanged(file, self.metadata)
-        self._reopened = partial(OnnxModel, path.absolute(), device=device, provider=provider, apart=apart)
-        self._is_apart = apart
-        start = ApartSession if apart else start_session
-        picked = pick_session(file, device=device, provider=provider, start=start)
-        self.session = picked.session
-        check_fit(file, self.metadata, self.session)
-        self.max_memory_bytes = max_memory_bytes
-        self.providers: tuple[str, ...] = tuple(self.session.get_providers())
-        self.runs_on = str(picked)
+        self._device, self._provider, self._is_apart = device, provider, apart
         self.path, self.spec, self.place = path, self.metadata.spec, str(path)
         self.title = self.metadata.model_name
         self.task_options = self.metadata.task_options
         self.source, self.training_data = self.metadata.source, self.metadata.training_data
         self.licence = self.metadata.licence
-
         self._keeps_memory = False
+        return file
+
+    def _open(self, file: OnnxFile) -> None:
+        """Let a runtime open the file."""
+        start = ApartSession if self._is_apart else start_session
+        picked = pick_session(file, device=self._device, provider=self._provider, start=start)
+        self.session = picked.session
+        check_fit(file, self.metadata, self.session)
+        self.providers: tuple[str, ...] = tuple(self.session.get_providers())
+        self.runs_on = str(picked)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A session cannot be pickled: another process opens the file."""
-        return partial(self._reopened, max_memory_bytes=self.max_memory_bytes), ()
+        again = partial(OnnxModel, device=self._device, provider=self._provider, apart=self._is_apart)
+        return partial(again, self.path.absolute(), max_memory_bytes=self.max_memory_bytes), ()
 
     @property
     def parameter_count(self) -> int:

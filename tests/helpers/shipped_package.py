@@ -12,10 +12,17 @@ from handmade_onnx import write_filler, write_onnx
 from gan_tasks.pretrained import shipped
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
+    "colourise": {"in_channels": 1, "out_channels": 1},
+    "descratch": {},
+    "edges2shoe": {},
     "fill": {"task": "inpainting"},
-    "restore-x1": {"task": "pix2pix"},
+    "labels2facade": {},
+    "restore-x1": {},
+    "summer2winter": {},
     "upscale-x2": {"task": "super-resolution", "scale": 2},
     "upscale-x4": {"task": "super-resolution", "scale": 4},
+    "upscale-x4-crisp": {"task": "super-resolution", "scale": 4},
+    "winter2summer": {},
 }
 """Names of the models, with the options of their files."""
 
@@ -28,7 +35,7 @@ def install_models(site: Path, patch: pytest.MonkeyPatch, *names: str) -> Path:
     for name in names:
         options = dict(KINDS[name])
         scale = options.get("scale", 1)
-        write = write_filler if options["task"] == "inpainting" else write_onnx
+        write = write_filler if options.get("task") == "inpainting" else write_onnx
         write(folder / f"{name}.onnx", model_name=name, **options)
         (folder / f"{name}.md").write_text(
             f"# Model card: {name}\n\n- Summary: tests of {name}\n- Scale: {scale}\n- Licence: CC0\n"

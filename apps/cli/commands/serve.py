@@ -17,10 +17,11 @@ from gan_tasks.datasets.ranges import Checked, PositiveCount, Range, Seconds
 class Serve(Checked, Command):
     """Open a web page in which anybody can use the models. For .onnx files it needs no torch."""
 
-    models: Positional[tuple[Path, ...]]
-    """One or more models: .onnx files, run folders, published .pth, .safetensors or .param files, or names of
-    ready-made models (`gan-tasks models` lists them). Each has a tab. The directions of one training share a tab, and
-    so do models of super-resolution. PyTorch runs all but .onnx files."""
+    models: Positional[tuple[Path, ...]] = ()
+    """The models: .onnx files, run folders, published .pth, .safetensors or .param files, or names of models
+    (`gan-tasks models` lists them). Each has a tab. The directions of one training share a tab, and so do models of
+    super-resolution. PyTorch runs run folders and published files. Without any model, the page has all models of
+    gan-tasks-models that are installed."""
     host: str = "127.0.0.1"
     """The address to listen on. 0.0.0.0 lets other machines connect, which needs --token-file or --no-token."""
     port: Annotated[int, Range(0, 65_535)] = 7860

@@ -31,13 +31,21 @@ from fastapi.testclient import TestClient
 from handmade_onnx import SLOW_ON_LARGE, mean_filter, write_onnx
 from page_config import call_of, page_config
 from PIL import Image
+from shipped_package import install_models, uninstall_models
 
 from gan_tasks.apps.web import run_form, server
 from gan_tasks.apps.web.api import routes as api_routes
 from gan_tasks.apps.web.job_queue import BusyError, JobProgress, JobRequest, Limits, Result, Service, StoppedError
 from gan_tasks.apps.web.outputs import build_outputs, duration, stop_job
 from gan_tasks.apps.web.run_form import Run, run_job
-from gan_tasks.apps.web.served_models import ServedModel, direction_label, free_key, open_models, tabs_of
+from gan_tasks.apps.web.served_models import (
+    ServedModel,
+    direction_label,
+    free_key,
+    open_models,
+    open_shipped,
+    tabs_of,
+)
 from gan_tasks.apps.web.server import build_app, make_server, serve
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Pixels, read
@@ -47,6 +55,8 @@ from gan_tasks.export.inference.upscale import UpscaleOptions
 from gan_tasks.export.load import load
 from gan_tasks.export.models.resizing import resized
 from gan_tasks.export.onnx.apart.session import ApartSession
+from gan_tasks.export.onnx.on_demand import NOT_YET
+from gan_tasks.pretrained.shipped import required_models
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 LIMITS = Limits(max_pixels=10_000, max_upload_bytes=2**20, queue_size=5)
@@ -697,9 +707,30 @@ def test_a_public_address_that_is_none(tmp_path: Path, address: str) -> None:
         serve([tmp_path / "missing.onnx"], port=0, public_url=address)
 
 
-def test_no_model_is_a_mistake() -> None:
+def test_no_model_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no model to serve"):
         open_models([])
+    uninstall_models(monkeypatch)
+    with pytest.raises(UserError, match=r"gan-tasks-models is not installed: python -m pip install \./models"):
+        serve([], port=0)
+
+
+def test_all_installed_models_are_served_and_opened_when_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_models(tmp_path / "site", monkeypatch, "fill", "restore-x1", "upscale-x2", "upscale-x4")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    service = Service(open_shipped(required_models(), device="cpu"), LIMITS)
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        providers = {each["key"]: each["provider"] for each in client.get("/api/models").json()}
+        assert {key for key, provider in providers.items() if provider == NOT_YET} == providers.keys() - {"fill"}
+        answer = run(client, png(PIXELS), model="upscale-x4")
+        np.testing.assert_array_equal(read(answer.content).pixels, load("upscale-x4", device="cpu")(PIXELS))
+        texts = json.dumps(page_config(client)["components"])
+        assert "Tests of fill" not in texts and "tests of fill" in texts
+        assert "upscale-x2: tests of upscale-x2" in texts, "models of one tab are named"
+        assert call_of(client, "restore-x1")["inputs"] == []
+    service.close()
 
 
 SERVE = """
