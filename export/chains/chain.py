@@ -41,7 +41,7 @@ class Chain(Model):
         if not steps:
             raise UserError("a chain needs one model or more")
         for model in steps:
-            check_step(model)
+            check_step(model.spec, model.title)
         self.steps = tuple(steps)
         self.spec = chain_spec([model.spec for model in steps], [model.title for model in steps])
         self.title = JOINED.join(model.title for model in steps)
@@ -131,14 +131,13 @@ def on_tile_of_step(on_tile: OnTile, before: int, total: int, done: int, _count:
         on_tile(before + done, total)
 
 
-def check_step(model: Model) -> None:
+def check_step(spec: ModelSpec, title: str) -> None:
     """Check that a model can be a step of a chain. Raises UserError if it needs more than one image."""
-    spec = model.spec
     if spec.image is None:
-        raise UserError(f"{model.title} takes no image and makes its own: it cannot be a step of a chain")
+        raise UserError(f"{title} takes no image and makes its own: it cannot be a step of a chain")
     if not spec.runs_in_tiles:
         more = enumerated([given.name for given in spec.inputs if given is not spec.image])
-        raise UserError(f"{model.title} takes {more} beside the image: it cannot be a step of a chain")
+        raise UserError(f"{title} takes {more} beside the image: it cannot be a step of a chain")
 
 
 def chain_spec(specs: Sequence[ModelSpec], titles: Sequence[str]) -> ModelSpec:
