@@ -29,7 +29,7 @@ class Chain(Model):
 
     Pixels between two steps have the type of the image, so that the result is that of applying the models to files
     one after the other. Gray is converted to RGB, and RGB to gray, where a step needs it. Each step runs in tiles
-    within `max_memory_bytes` of its own, and gives its memory back before the next one runs.
+    within `max_memory_bytes` of its own, and gives its memory back before the next one runs if all would need more.
 
     Args:
         steps: models of one image input.
@@ -102,13 +102,14 @@ class Chain(Model):
         return result
 
     def run_steps(self, pixels: Pixels) -> Iterator[Pixels]:
-        counts = [model.tile_count(*size) for model, size in self._with_sizes(*pixels.shape[:2])]
+        sizes = list(self._with_sizes(*pixels.shape[:2]))
+        counts = [model.tile_count(*size) for model, size in sizes]
         on_tile, total, done = current_on_tile(), sum(counts), 0
         on_tile(0, total)
-        for model, count in zip(self.steps, counts, strict=True):
+        for (model, size), count in zip(sizes, counts, strict=True):
             with reporting_tiles(partial(on_tile_of_step, on_tile, done, total)):
                 pixels = model.run_pixels(fit_channels(pixels, model.spec.in_channels))
-            if len(self.steps) > 1:
+            if model.runs_in_tiles(*size, count=len(sizes)):  # all steps together would keep more than is allowed
                 model.release_memory()
             done += count
             on_tile(done, total)
