@@ -47,12 +47,15 @@ class Chain(Model):
         self.title = JOINED.join(model.title for model in steps)
         self.place = JOINED.join(model.place for model in steps)
         self.source = JOINED.join(model.source for model in steps if model.source)
-        self.runs_on = JOINED.join(unique(model.runs_on for model in steps))
         self.training_data = JOINED.join(unique(model.training_data for model in steps))
         self.licence = JOINED.join(unique(model.licence for model in steps))
         self.notice = "\n".join(unique(model.notice for model in steps))
         self.has_constant_memory = all(model.has_constant_memory for model in steps)
         self.command_options = tuple(unique(option for model in steps for option in model.command_options))
+
+    @property
+    def runs_on(self) -> str:  # type: ignore[override]  # a model may know it only when it has run
+        return JOINED.join(unique(model.runs_on for model in self.steps))
 
     @property
     def max_memory_bytes(self) -> int:
