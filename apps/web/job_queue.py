@@ -91,8 +91,8 @@ class JobRequest:
 @dataclass(frozen=True)
 class Result:
     """before: the first image; None where the model takes none. after: what the model made, which `file` holds too.
-    seconds: the model alone. notes: remarks for the user. models: the names of the models that ran. steps: what
-    the steps of a chain made before the last one, if they are kept."""
+    seconds: the model alone. notes: remarks for the user. models: the names of the models that ran. runs_on: what
+    ran them. steps: what the steps of a chain made before the last one, if they are kept."""
 
     before: Picture | None
     after: Picture
@@ -100,6 +100,7 @@ class Result:
     seconds: float
     notes: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    runs_on: str = ""
     steps: tuple[Picture, ...] = ()
 
 
@@ -275,7 +276,8 @@ class Service:
         after = result_like(opened.image, prediction.pixels)
         steps = tuple(result_like(opened.image, step) for step in prediction.steps)
         models = tuple(model.title for model in predictor.model.steps or (predictor.model,))
-        return Result(before, after, file, seconds, opened.notes + prediction.notes, models, steps)
+        notes = opened.notes + prediction.notes
+        return Result(before, after, file, seconds, notes, models, predictor.model.runs_on, steps)
 
 
 def without_paths(sources: Sources) -> dict[str, Source]:

@@ -29,7 +29,7 @@ class Chain(Model):
 
     Pixels between two steps have the type of the image, so that the result is that of applying the models to files
     one after the other. Gray is converted to RGB, and RGB to gray, where a step needs it. Each step runs in tiles
-    within `max_memory_bytes` of its own, and gives its memory back before the next one runs.
+    within `max_memory_bytes` of its own, and gives its memory back before the next one runs if all would need more.
 
     Args:
         steps: models of one image input.
@@ -41,18 +41,21 @@ class Chain(Model):
         if not steps:
             raise UserError("a chain needs one model or more")
         for model in steps:
-            check_step(model)
+            check_step(model.spec, model.title)
         self.steps = tuple(steps)
         self.spec = chain_spec([model.spec for model in steps], [model.title for model in steps])
         self.title = JOINED.join(model.title for model in steps)
         self.place = JOINED.join(model.place for model in steps)
         self.source = JOINED.join(model.source for model in steps if model.source)
-        self.runs_on = JOINED.join(unique(model.runs_on for model in steps))
         self.training_data = JOINED.join(unique(model.training_data for model in steps))
         self.licence = JOINED.join(unique(model.licence for model in steps))
         self.notice = "\n".join(unique(model.notice for model in steps))
         self.has_constant_memory = all(model.has_constant_memory for model in steps)
         self.command_options = tuple(unique(option for model in steps for option in model.command_options))
+
+    @property
+    def runs_on(self) -> str:  # type: ignore[override]  # a model may know it only when it has run
+        return JOINED.join(unique(model.runs_on for model in self.steps))
 
     @property
     def max_memory_bytes(self) -> int:
@@ -102,13 +105,14 @@ class Chain(Model):
         return result
 
     def run_steps(self, pixels: Pixels) -> Iterator[Pixels]:
-        counts = [model.tile_count(*size) for model, size in self._with_sizes(*pixels.shape[:2])]
+        sizes = list(self._with_sizes(*pixels.shape[:2]))
+        counts = [model.tile_count(*size) for model, size in sizes]
         on_tile, total, done = current_on_tile(), sum(counts), 0
         on_tile(0, total)
-        for model, count in zip(self.steps, counts, strict=True):
+        for (model, size), count in zip(sizes, counts, strict=True):
             with reporting_tiles(partial(on_tile_of_step, on_tile, done, total)):
                 pixels = model.run_pixels(fit_channels(pixels, model.spec.in_channels))
-            if len(self.steps) > 1:
+            if model.runs_in_tiles(*size, count=len(sizes)):  # all steps together would keep more than is allowed
                 model.release_memory()
             done += count
             on_tile(done, total)
@@ -131,14 +135,13 @@ def on_tile_of_step(on_tile: OnTile, before: int, total: int, done: int, _count:
         on_tile(before + done, total)
 
 
-def check_step(model: Model) -> None:
+def check_step(spec: ModelSpec, title: str) -> None:
     """Check that a model can be a step of a chain. Raises UserError if it needs more than one image."""
-    spec = model.spec
     if spec.image is None:
-        raise UserError(f"{model.title} takes no image and makes its own: it cannot be a step of a chain")
+        raise UserError(f"{title} takes no image and makes its own: it cannot be a step of a chain")
     if not spec.runs_in_tiles:
         more = enumerated([given.name for given in spec.inputs if given is not spec.image])
-        raise UserError(f"{model.title} takes {more} beside the image: it cannot be a step of a chain")
+        raise UserError(f"{title} takes {more} beside the image: it cannot be a step of a chain")
 
 
 def chain_spec(specs: Sequence[ModelSpec], titles: Sequence[str]) -> ModelSpec:

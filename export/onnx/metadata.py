@@ -48,7 +48,8 @@ class OnnxMetadata:
     graph_sha256: str
     """SHA-256 of the graph with its weights. It is not a signature: whoever changes the graph can change it too."""
     max_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Largest difference from torch at the export, of values in [0, 1]."""
+    """Largest difference from torch at the export, of values in [0, 1]; of a chain, from its models one after the
+    other."""
     rounding_error: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """With float16 weights, the largest difference from the float32 ones at the export, of values in [0, 1]."""
     source: str = ""

@@ -29,6 +29,7 @@ SPEC = {
     "scale": 1,
     "size_multiple": 4,
     "minimum_size": 8,
+    "fixed_size": False,
     "receptive_field": 3,  # tiles overlap by 8 px
     "output_size": None,
     "direction": "",

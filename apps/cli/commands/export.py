@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from gan_tasks.apps.cli.arguments import Command
 from gan_tasks.apps.cli.console import FAILED, OK, print_line, say
-from gan_tasks.apps.cli.options import Positional
+from gan_tasks.apps.cli.options import Positional, Repeated
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Fraction, Seconds
 
@@ -31,6 +32,9 @@ class Export(Command):
     output: Positional[Path]
     """The file to write: .onnx, or .pth with --format jy or basicsr, or .param with --format ncnn, which writes a
     .bin beside it."""
+    then: Repeated[Path] = ()
+    """A model that runs on the result (format onnx). All become one .onnx file, which is verified to give what they
+    give one after the other. Give the option several times for more models. They may be .onnx files, too."""
     format: Literal["onnx", "jy", "basicsr", "ncnn"] = "onnx"
     """The file format. onnx runs without torch. jy is for pytorch-CycleGAN-and-pix2pix and CUT, and takes
     U-Nets and ResNets. basicsr (for BasicSR and Real-ESRGAN) and ncnn (for realesrgan-ncnn-vulkan) take models of
@@ -40,7 +44,8 @@ class Export(Command):
     half: bool = False
     """Store the weights as float16, in half the size (formats onnx and ncnn)."""
     name: str = ""
-    """The name of the model in its metadata (format onnx). The default is the file's name."""
+    """The name of the model in its metadata (format onnx). The default is the file's name, or the names of the models
+    of a chain."""
     licence: str = ""
     """The licence of the model in its metadata (format onnx). The default is unknown for a published checkpoint."""
     training_data: str = ""
@@ -48,6 +53,8 @@ class Export(Command):
 
     def run(self) -> int:
         direction = self.direction or ""
+        if self.then:
+            return self.export_chain(direction)
         if self.format == "jy":
             export_jy(self.model, self.output, direction=direction)
             say(f"written: {self.output}")
@@ -64,6 +71,29 @@ class Export(Command):
             licence=self.licence,
             training_data=self.training_data,
         )
+        for line in report.lines():
+            print_line(line)
+        return OK
+
+    def export_chain(self, direction: str) -> int:
+        """Write the models as one file. Those that are no .onnx files are exported first, to a temporary folder."""
+        from gan_tasks.export.chains.merge import merge_onnx
+
+        if self.format != "onnx":
+            raise UserError(f"--then is for the format onnx: leave it out for {self.format}")
+        with TemporaryDirectory() as folder:
+            directions = (direction, *[""] * len(self.then))  # it is of the first one
+            files = [
+                onnx_of(path, Path(folder, f"{number}.onnx"), direction=one, half=self.half)
+                for number, (path, one) in enumerate(zip((self.model, *self.then), directions, strict=True))
+            ]
+            report = merge_onnx(
+                files,
+                self.output,
+                model_name=self.name,
+                licence=self.licence,
+                training_data=self.training_data,
+            )
         for line in report.lines():
             print_line(line)
         return OK
@@ -152,6 +182,20 @@ def export_verified(
         training_data=training_data or known_data,
         model_card=card,
     )
+
+
+def onnx_of(path: Path, temporary: Path, *, direction: str, half: bool) -> Path:
+    """The ONNX file of a model: its own, or one that is written to a temporary path."""
+    from gan_tasks.export.load import load_model
+    from gan_tasks.export.onnx.model import OnnxModel
+
+    if path.suffix.lower() == ".onnx":
+        return path
+    model = load_model(path, device="cpu", direction=direction)
+    if isinstance(model, OnnxModel):
+        return model.path
+    export_verified(path, temporary, direction=direction, half=half, name=model.title)
+    return temporary
 
 
 def export_jy(path: Path, out: Path, *, direction: str = "") -> None:

@@ -130,10 +130,9 @@ def job(
         raise UserError(f"no format {suffix!r}: expected {', '.join(components.FORMATS)}")
     file = new_folder() / f"{stem}-{KEY}{suffix}"
     command = command_of(photographs, request, suffix)
-    runs_on = asked.served.model.runs_on
     return Job(
         lambda progress: service.submit(asked, file, progress=progress),
-        lambda result: shown_steps(outputs, views, result, command, runs_on),
+        lambda result: shown_steps(outputs, views, result, command),
     )
 
 
@@ -152,14 +151,14 @@ def command_of(photographs: Photographs, request: RestoreRequest, suffix: str) -
     return shlex.join(words)
 
 
-def shown_steps(outputs: Outputs, views: StepViews, result: Result, command: str, runs_on: str) -> Values:
+def shown_steps(outputs: Outputs, views: StepViews, result: Result, command: str) -> Values:
     """What shows the result, with a choice between the steps."""
     import gradio as gr
 
     names = result.models
     steps = [replace(result, after=step, file=new_folder() / "step") for step in result.steps]
     previews = [write_previews(each) for each in (*steps, result)]
-    facts = {"Steps": ", ".join(names)} | facts_of(result, runs_on)
+    facts = {"Steps": ", ".join(names)} | facts_of(result, result.runs_on)
     choices = [(f"{number}. {name}", number - 1) for number, name in enumerate(names, start=1)]
     return shown_result(outputs, result, previews[-1], facts, command) | {
         views.previews: previews,

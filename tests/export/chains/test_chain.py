@@ -103,6 +103,20 @@ def test_each_step_runs_in_tiles_of_its_own_within_the_memory(paths: dict[str, P
     assert reported == sorted(reported)
 
 
+def test_a_step_gives_its_memory_back_where_all_steps_would_need_more(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = load_chain([paths["filter"], paths["gain"]])
+    released: list[str] = []
+    for model in chain.model.steps:
+        monkeypatch.setattr(model, "release_memory", lambda title=model.title: released.append(title))
+    chain.model.max_memory_bytes = 150 * 100 * 100  # enough for one step of 100×100 pixels, and not for two
+    chain(np.zeros((60, 60, 3), np.uint8))
+    assert not released
+    chain(np.zeros((100, 100, 3), np.uint8))
+    assert released == ["Mean", "Gain"]
+
+
 def test_what_cannot_be_a_step_is_refused_in_a_sentence(paths: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="Orange takes mask beside the image: it cannot be a step of a chain"):
         load_chain([paths["filter"], paths["fill"]])

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 def scene() -> Pixels:
-    """A sky, a red house and a meadow, with noise."""
+    """A sky, a red wall and a meadow, with noise."""
     rgb = np.zeros((200, 240, 3))
     rgb[:90] = np.linspace(120, 250, 240)[:, None] * (0.7, 0.85, 1)
     rgb[90:] = (90, 140, 60)

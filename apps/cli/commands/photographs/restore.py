@@ -89,7 +89,7 @@ class Restore(Checked, Command):
         models: dict[Step, Model] = {}
         for step, path in paths.items():
             models[step] = load_model(path, device=self.running.device, provider=self.running.provider, apart=True)
-            check_step(models[step])
+            check_step(models[step].spec, models[step].title)
             self.running.apply_to(models[step])
         return models
 
