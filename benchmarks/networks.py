@@ -40,6 +40,7 @@ from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.lama import lama
 from gan_tasks.networks.inpainting.migan import MiGan
+from gan_tasks.networks.inpainting.unet import unet
 from gan_tasks.networks.sizes import SizedModule
 from gan_tasks.networks.stylization import Decoder, Encoder, Stylizer, stylizer_spec
 from gan_tasks.networks.super_resolution.convolutional import msr_resnet, rrdb, srresnet, srvgg
@@ -129,6 +130,7 @@ SUBJECTS = {
     "deepfill-v2": Subject(deepfill_v2, 128, "inpaint"),
     "context-encoder": Subject(context_encoder, 128, "inpaint"),
     "lama": Subject(lama, 128, "inpaint"),
+    "inpainting-unet": Subject(unet, 128, "inpaint"),
     "mi-gan-256": Subject(mi_gan, 256, "inpaint"),
     "adain": Subject(lambda: Stylizer(Encoder(), Decoder()), 128, "stylize"),
     "vgg16": Subject(lambda: Vgg("vgg16"), 128, None),

@@ -37,6 +37,7 @@ NETWORKS = (
     "inpainting --preset deepfill-v1",
     "inpainting --preset context-encoder",
     "inpainting --preset lama",
+    "inpainting --preset small",
 )
 
 

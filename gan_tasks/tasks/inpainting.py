@@ -24,7 +24,7 @@ from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import to_float, to_uint8
 from gan_tasks.datasets.images.pixels import Pixels
 from gan_tasks.datasets.inpainting import FoundMasked, Masked, MaskedConfig, MaskedImages, open_masked
-from gan_tasks.datasets.masks.draw import Mask
+from gan_tasks.datasets.masks.draw import Mask, MaskConfig
 from gan_tasks.datasets.ranges import Checked, Range, Weight, Width
 from gan_tasks.losses.adversarial import d_objective, on_one_draw
 from gan_tasks.losses.functional import (
@@ -41,6 +41,7 @@ from gan_tasks.networks.inpainting.context_encoder import context_encoder
 from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.inpainting.lama import lama
+from gan_tasks.networks.inpainting.unet import unet
 from gan_tasks.networks.projected import ProjectedDiscriminator
 from gan_tasks.networks.residual import check_residual
 from gan_tasks.optim.lr_schedules import ScheduleConfig
@@ -54,7 +55,7 @@ from gan_tasks.tasks.shared.pretrained_features import (
     features_trained_with,
 )
 
-Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder", "lama"]
+Network = Literal["deepfill-v2", "deepfill-v1", "context-encoder", "lama", "unet"]
 
 BOUNDARY_PX = 4
 """Width of the strip of masked pixels along the boundary for which `boundary_weight` counts."""
@@ -68,7 +69,7 @@ class InpaintingConfig(Checked):
     """Architecture of the generator."""
     width: Width = 48
     """Channels after the first downsampling. The cost grows with the square of the width. The papers use 48 (DeepFill
-    v2), 64 (DeepFill v1 and Context Encoder) and 128 (LaMa)."""
+    v2), 64 (DeepFill v1 and Context Encoder) and 128 (LaMa). In unet it is the number at the size of the image."""
     blocks: Annotated[int, Range(1, 64)] = 9
     """Number of residual blocks of the network lama. The paper uses 9, and 18 for Big LaMa."""
     global_ratio: Annotated[float, Range(0, 1, below=True)] = 0.75
@@ -113,7 +114,7 @@ class InpaintingConfig(Checked):
         check_residual(self.residual_downscale, self.residual)
         if self.network == "lama":
             check_lama(self.width, self.global_ratio)
-        elif self.network != "context-encoder" and self.width % 4:
+        elif self.network in ("deepfill-v1", "deepfill-v2") and self.width % 4:
             raise UserError(f"width is {self.width}: expected a multiple of 4 for the network {self.network}")
 
 
@@ -170,12 +171,26 @@ LAMA = InpaintingConfig(
   [-1, 1] it is 0.004 · 361², as crops of 256 pixels have 19×19 logits.
 - Feature matching: the paper's weight of 100 is for squared differences. 10 is pix2pixHD's for absolute ones.
 """
+SMALL = InpaintingConfig(
+    network="unet",
+    width=16,
+    residual=True,
+    reconstruction_loss="psnr",
+    mask_weight=1000.0,
+    gan=0.0,
+    optimisation=OptimisationConfig(batch_size=16, lr=1e-3, betas=(0.9, 0.99), ema_halflife_images=2000),
+    schedule=ScheduleConfig(schedule="cosine", epochs=200),
+    data=MaskedConfig(drawn_masks=MaskConfig(("inverse", "free-form"), 0.08, 0.66)),
+)
+"""A small network for few images and a CPU: it learns the residual of a smooth fill, without a discriminator."""
 
 
 class Inpainting(Task[InpaintingConfig, Masked[Tensor]]):
     name = "inpainting"
     Config = InpaintingConfig
-    presets = MappingProxyType({"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER, "lama": LAMA})
+    presets = MappingProxyType(
+        {"deepfill-v1": DEEPFILL_V1, "context-encoder": CONTEXT_ENCODER, "lama": LAMA, "small": SMALL}
+    )
     default_preset = "deepfill-v2"
 
     def open_data(self, root: Path, split: Split, *, augment: bool, seed: int) -> tuple[MaskedImages, FoundMasked]:
@@ -334,6 +349,8 @@ def paper_inpainter(config: InpaintingConfig) -> Inpainter:
             return context_encoder(channels, width=config.width)
         case "lama":
             return lama(channels, width=config.width, blocks=config.blocks, global_ratio=config.global_ratio)
+        case "unet":
+            return unet(channels, width=config.width)
 
 
 def make_discriminator(config: InpaintingConfig) -> nn.Module:

@@ -17,6 +17,7 @@ from gan_tasks.networks.inpainting.deepfill import deepfill_v1, deepfill_v2
 from gan_tasks.networks.inpainting.inpainter import Inpainter, as_residual_of_smooth_fill
 from gan_tasks.networks.inpainting.lama import fourier_resnet, lama
 from gan_tasks.networks.inpainting.push_pull import SmoothFill
+from gan_tasks.networks.inpainting.unet import unet
 
 SMALL: dict[str, Callable[[], Inpainter]] = {
     "v2": lambda: deepfill_v2(width=8),
@@ -24,6 +25,7 @@ SMALL: dict[str, Callable[[], Inpainter]] = {
     "v1": lambda: deepfill_v1(width=8),
     "context": lambda: context_encoder(width=4, bottleneck=8),
     "lama": lambda: lama(width=4, blocks=1),
+    "unet": lambda: unet(width=4),
     "v2-residual": lambda: as_residual_of_smooth_fill(deepfill_v2(width=8), 3),
     "v1-residual-downscaled": lambda: as_residual_of_smooth_fill(deepfill_v1(width=8), 3, residual_downscale=2),
     "lama-residual": lambda: as_residual_of_smooth_fill(lama(width=4, blocks=1), 3, residual_downscale=2),
