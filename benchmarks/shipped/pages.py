@@ -9,7 +9,7 @@ from ship_model import FIGURES_BEGIN, FIGURES_END, Texts
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images.atomic import write_bytes
-from shipped.pictures import credit
+from shipped.pictures import SHOWN
 from shipped.results import Results
 
 LIST_BEGIN, LIST_END = "<!-- models -->", "<!-- /models -->"
@@ -27,7 +27,6 @@ PAGE = """# {name}
 ## Use
 
 ```bash
-python -m pip install ./models
 {use}
 ```
 
@@ -61,7 +60,7 @@ def page(results: Results, texts: Texts, task: str) -> str:
         task=task,
         use=USE.get(results.name, f"gan-tasks apply {results.name} photo.jpg result.png"),
         summary=texts.summary[:1].upper() + texts.summary[1:],
-        credit=credit(results.name),
+        credit=SHOWN[results.name].credit,
         figures=results.markdown(),
         limits="\n".join(f"- {limit}" for limit in texts.limits),
         training_data=texts.training_data,

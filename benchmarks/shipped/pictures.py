@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ PLACES: Mapping[str, tuple[int, int]] = {
     "rocket": (120, 190),
 }
 """Top and left of the region that is shown of each photograph, in px."""
+DETAILS, DAMAGED, LANDSCAPES = ("chelsea", "astronaut", "coffee"), ("astronaut", "chelsea", "rocket"), ("rocket",)
 SIDE_PX = 256
 DETAIL_PX = 160
 """Side of the regions where single pixels matter."""
@@ -41,7 +43,7 @@ LARGEST_BYTES = 150_000
 Rows = Iterator[Sequence[Pixels]]
 
 
-def regions(side_px: int, names: Sequence[str] = tuple(CREDITS)) -> list[Pixels]:
+def regions(side_px: int, names: Sequence[str]) -> list[Pixels]:
     """Return a region of each photograph. Raises UserError if scikit-image is not installed."""
     photos = read_photos()
     starts = [(photos[name], *PLACES[name], (SIDE_PX - side_px) // 2) for name in names]
@@ -50,7 +52,7 @@ def regions(side_px: int, names: Sequence[str] = tuple(CREDITS)) -> list[Pixels]
 
 def enlarged(model: Predictor, sources: Sources) -> Rows:
     scale = model.spec.scale
-    for photo in regions(DETAIL_PX, ("chelsea", "astronaut", "coffee")):
+    for photo in regions(DETAIL_PX, DETAILS):
         small = bicubic(photo, (DETAIL_PX // scale, DETAIL_PX // scale))
         yield upscale_bicubic(small, scale), model(small), photo
 
@@ -59,28 +61,28 @@ def enlarged_crisply(model: Predictor, sources: Sources) -> Rows:
     assert sources.open_model is not None
     other = sources.open_model(FAITHFUL)
     scale = model.spec.scale
-    for photo in regions(DETAIL_PX, ("chelsea", "astronaut", "coffee")):
+    for photo in regions(DETAIL_PX, DETAILS):
         small = bicubic(photo, (DETAIL_PX // scale, DETAIL_PX // scale))
         yield upscale_bicubic(small, scale), other(small), model(small), photo
 
 
 def restored(model: Predictor, sources: Sources) -> Rows:
     shown = ("JPEG quality 10", "noise σ 25", "blur σ 0.8 px, noise σ 12, JPEG 50")
-    for name, photo in zip(shown, regions(DETAIL_PX, ("coffee", "astronaut", "chelsea")), strict=True):
+    for name, photo in zip(shown, regions(DETAIL_PX, DETAILS), strict=True):
         pixels = restore.DEGRADATIONS[name](photo, np.random.default_rng(0))
         _, h = restore.best_non_local_means([Photo(name, photo)], [pixels])
         yield pixels, restore.non_local_means(pixels, h), model(pixels), photo
 
 
 def coloured(model: Predictor, sources: Sources) -> Rows:
-    for photo in regions(SIDE_PX):
+    for photo in regions(SIDE_PX, tuple(CREDITS)):
         gray = fit_channels(photo, 1)
         yield gray, model(gray), photo
 
 
 def filled(model: Predictor, sources: Sources) -> Rows:
     config = MaskConfig(min_mask_ratio=fill.AIMED[0], max_mask_ratio=fill.AIMED[1])
-    for seed, photo in enumerate(regions(SIDE_PX, ("chelsea", "astronaut", "coffee"))):
+    for seed, photo in enumerate(regions(SIDE_PX, DETAILS)):
         mask = draw_mask(np.random.default_rng(seed), SIDE_PX, SIDE_PX, config)
         masked = np.where(mask[..., None], np.uint8(255), photo)
         yield masked, fill_harmonic(masked, mask), model(masked, mask), photo
@@ -89,7 +91,7 @@ def filled(model: Predictor, sources: Sources) -> Rows:
 def mended(model: Predictor, sources: Sources) -> Rows:
     from gan_tasks.datasets.degradations import damage
 
-    for seed, photo in enumerate(regions(SIDE_PX, ("astronaut", "chelsea", "rocket"))):
+    for seed, photo in enumerate(regions(SIDE_PX, DAMAGED)):
         pixels, _ = damage.degrade(photo, np.random.default_rng(seed))
         yield pixels, model(pixels), photo
 
@@ -107,40 +109,46 @@ def shoes(model: Predictor, sources: Sources) -> Rows:
 
 
 def landscapes(model: Predictor, sources: Sources) -> Rows:
-    for photo in regions(SIDE_PX, ("rocket", "chelsea")):
+    for photo in regions(SIDE_PX, LANDSCAPES):
         yield photo, model(photo)
 
 
-SHOWN: Mapping[str, tuple[Callable[[Predictor, Sources], Rows], tuple[str, ...]]] = {
-    "upscale-x2": (enlarged, ("bicubic", "{name}", "original")),
-    "upscale-x4": (enlarged, ("bicubic", "{name}", "original")),
-    "upscale-x4-crisp": (enlarged_crisply, ("bicubic", FAITHFUL, "{name}", "original")),
-    "restore-x1": (restored, ("degraded", "non-local means", "{name}", "original")),
-    "colourise": (coloured, ("gray", "{name}", "original")),
-    "fill": (filled, ("masked", "harmonic fill", "{name}", "original")),
-    "descratch": (mended, ("damaged", "{name}", "original")),
-    "labels2facade": (facades, ("drawn labels", "{name}")),
-    "edges2shoe": (shoes, ("drawn edges", "{name}")),
-    "summer2winter": (landscapes, ("photograph", "{name}")),
-    "winter2summer": (landscapes, ("photograph", "{name}")),
+@dataclass(frozen=True)
+class Shown:
+    """How a model is shown. rows: makes the rows of its picture. titles: of the columns."""
+
+    rows: Callable[[Predictor, Sources], Rows]
+    photos: tuple[str, ...]
+    titles: tuple[str, ...]
+
+    @property
+    def credit(self) -> str:
+        """Where the inputs come from, as a sentence."""
+        credits = [CREDITS[name] for name in self.photos]
+        return f"Photographs of scikit-image: {', '.join(credits)}." if credits else "A program drew the inputs."
+
+
+SHOWN: Mapping[str, Shown] = {
+    "upscale-x2": Shown(enlarged, DETAILS, ("bicubic", "{name}", "original")),
+    "upscale-x4": Shown(enlarged, DETAILS, ("bicubic", "{name}", "original")),
+    "upscale-x4-crisp": Shown(enlarged_crisply, DETAILS, ("bicubic", FAITHFUL, "{name}", "original")),
+    "restore-x1": Shown(restored, DETAILS, ("degraded", "non-local means", "{name}", "original")),
+    "colourise": Shown(coloured, tuple(CREDITS), ("gray", "{name}", "original")),
+    "fill": Shown(filled, DETAILS, ("masked", "harmonic fill", "{name}", "original")),
+    "descratch": Shown(mended, DAMAGED, ("damaged", "{name}", "original")),
+    "labels2facade": Shown(facades, (), ("drawn labels", "{name}")),
+    "edges2shoe": Shown(shoes, (), ("drawn edges", "{name}")),
+    "summer2winter": Shown(landscapes, LANDSCAPES, ("photograph", "{name}")),
+    "winter2summer": Shown(landscapes, LANDSCAPES, ("photograph", "{name}")),
 }
-"""For each model, what makes the rows of its picture, and the titles of the columns."""
-DRAWN = ("labels2facade", "edges2shoe")
-"""Models that are shown on drawings."""
+"""How each model is shown, by its name."""
 
 
 def write_picture(path: Path, name: str, model: Predictor, sources: Sources) -> None:
     """Write the picture of a model as JPEG, with the best quality up to 95 that LARGEST_BYTES allow."""
-    rows, titles = SHOWN[name]
-    pixels = grid(list(rows(model, sources)), [title.format(name=name) for title in titles])
+    shown = SHOWN[name]
+    pixels = grid(list(shown.rows(model, sources)), [title.format(name=name) for title in shown.titles])
     for quality in range(95, 0, -5):
         write(path, Picture(pixels), quality=quality)
         if path.stat().st_size <= LARGEST_BYTES:
             return
-
-
-def credit(name: str) -> str:
-    """Say where the photographs of a model's picture come from."""
-    if name in DRAWN:
-        return "The inputs are drawn by a program."
-    return f"Photographs of scikit-image: {', '.join(CREDITS.values())}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,21 +15,26 @@ import shipped_models
 import torch
 from shipped import colourise, data, descratch, fill, restore, translate, upscale
 from shipped.data import Sources
-from shipped.results import Goal, Table, read_results
+from shipped.drawings import facade, shoe
+from shipped.models import MODELS
+from shipped.pictures import CREDITS, LARGEST_BYTES, SHOWN
+from shipped.results import Column, Goal, Results, Row, Table, read_results
+from shipped_models import publish
 from tiny import photo, tiny_task, write_pairs, write_run
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, to_float, write
+from gan_tasks.datasets.sample_photos import read_photos
 from gan_tasks.export.evaluation.evaluate import evaluate
 from gan_tasks.export.evaluation.options import EvaluationOptions
-from gan_tasks.export.evaluation.result import Evaluation
+from gan_tasks.export.evaluation.result import Evaluation, Figure
 from gan_tasks.export.load import load
 from gan_tasks.export.models.base import Model
 from gan_tasks.metrics.baselines import fill_harmonic, upscale_bicubic
 from gan_tasks.metrics.features import FeatureNetwork
 
+ROOT = Path(__file__).parents[2]
 PHOTOS, SIDE_PX = 6, 64
-QUICKER = 4  # photographs where the classical methods take long
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +216,49 @@ def test_results_are_written_and_read_again(photos: Path, tmp_path: Path, capsys
 
     shipped_models.main(["upscale-x2", "--models", str(run.parent), *arguments])
     assert read_results(tmp_path / "out" / "upscale-x2.json").tables == results.tables
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What is published into: a card, the texts of a model, the index of the documents and their navigation."""
+    (tmp_path / "models" / "gan_tasks_models").mkdir(parents=True)
+    (tmp_path / "docs" / "models").mkdir(parents=True)
+    text = 'summary = "photographs, twice as large"\ntraining_data = "Drawn."\nlicence = "CC0"\n'
+    (tmp_path / "models" / "models.toml").write_text(
+        f'[upscale-x2]\n{text}training_time = "1 s"\nlimits = ["It has learned nothing."]\n'
+    )
+    card = tmp_path / "models" / "gan_tasks_models" / "upscale-x2.md"
+    card.write_text("# Model card\n\n<!-- figures -->\nold\n<!-- /figures -->\n\n## Known limits\n")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copy(ROOT / "docs" / "models" / "index.md", tmp_path / "docs" / "models")
+    return tmp_path
+
+
+def test_figures_are_published_in_the_card_and_on_a_page(tree: Path) -> None:
+    model = load(write_run(tree / "run", tiny_task("super-resolution")), device="cpu")
+    table = Table("Enlarged", "Images", (Column("PSNR"),), (Row("Set5", (Figure(30, 29, 31),)),))
+    results = Results("upscale-x2", "sha256:0", "python …", (table,), (Goal("At least 29 dB", "30 dB", True),))
+    for _ in range(2):  # the second time replaces what is there
+        publish(results, model, Sources(), tree)
+    card = (tree / "models" / "gan_tasks_models" / "upscale-x2.md").read_text()
+    page = (tree / "docs" / "models" / "upscale-x2.md").read_text()
+    for text in (card, page):
+        assert text.count("| Set5 | 30.00 (29.00 to 31.00) |") == 1 and "- At least 29 dB: met, 30 dB." in text
+    assert "old" not in card and "## Known limits" in card
+    assert "- It has learned nothing." in page and "--config examples/recipes/upscale-x2.toml" in page
+    picture = tree / "docs" / "models" / "upscale-x2.jpg"
+    assert "(upscale-x2.jpg)" in page and 0 < picture.stat().st_size <= LARGEST_BYTES
+    index = (tree / "docs" / "models" / "index.md").read_text()
+    assert index.count("| [upscale-x2](upscale-x2.md) | Photographs, twice as large. |") == 1
+    assert (tree / "mkdocs.yml").read_text().count("      - upscale-x2: models/upscale-x2.md\n") == 1
+
+
+def test_every_model_has_a_picture_without_photographs_that_name_no_licence() -> None:
+    assert SHOWN.keys() == MODELS.keys()
+    assert CREDITS.keys() == read_photos().keys() - {"motorcycle_left"}
+    assert all(
+        drawn.shape == (256, 256, 3) for drawn in (facade(np.random.default_rng(0)), shoe(np.random.default_rng(0)))
+    )
 
 
 @pytest.mark.parametrize(
