@@ -111,7 +111,7 @@ def test_the_file_states_its_contract(
         sides = [f"{own}height", f"{own}width"] if given.is_spatial else []
         assert axes_of(value) == ["batch", given.channels, *sides]
         words = {
-            "image": "[0, 1], RGB",
+            "image": f"[0, 1], {'gray' if given.channels == 1 else 'RGB'}",
             "mask": "1 = masked",
             "latent": "standard normal",
             "weight": "to 1, the full effect",
@@ -149,7 +149,7 @@ def test_the_documents_run_every_file_with_onnx_runtime_alone(
     for image, of_any_input in ((True, False), (False, True)):
         code = codes[of_any_input]
         assert "gan_tasks" not in code and "quickstart/model.onnx" in code
-        if image and [given.name for given in model.spec.inputs] != ["image"]:
+        if image and [(given.name, given.channels) for given in model.spec.inputs] != [("image", 3)]:
             continue
         inputs = inputs_for(model.spec)
         photo = inputs.get("image", np.zeros((40, 36, 3), np.uint8))

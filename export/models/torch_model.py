@@ -20,7 +20,7 @@ from gan_tasks.export.models.memory import peak_bytes
 from gan_tasks.export.models.tiled import TiledModel, in_floats
 from gan_tasks.export.models.tiling import Planes
 from gan_tasks.networks.backbone import Generator
-from gan_tasks.networks.sizes import BlockwiseModule
+from gan_tasks.networks.sizes import BlockwiseModule, least_measured_side
 from gan_tasks.spec import ModelSpec
 from gan_tasks.training.runtime import pick_device
 
@@ -82,7 +82,11 @@ class TorchModel(TiledModel):
 
     @cached_property
     def bytes_per_pixel(self) -> int:
-        least = self.spec.minimum_size if self.spec.fixed_size else max(256, self.spec.minimum_size)
+        least = (
+            self.spec.minimum_size
+            if self.spec.fixed_size
+            else max(256, self.spec.minimum_size, least_measured_side(self.network))
+        )
         side = -(-least // self.spec.size_multiple) * self.spec.size_multiple
         height, width = self.spec.output_size or (side, side)
         inputs = [torch.empty(shape, device="meta") for shape in input_shapes(self.spec, 1, height, width)]

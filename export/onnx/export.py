@@ -41,7 +41,7 @@ from gan_tasks.export.onnx.test_vectors import (
     vector_sizes,
 )
 from gan_tasks.export.onnx.verify import TOLERANCE, Verification, verify_file
-from gan_tasks.networks.sizes import BlockwiseModule, uses_whole_image
+from gan_tasks.networks.sizes import BlockwiseModule, least_measured_side, uses_whole_image
 from gan_tasks.networks.super_resolution.reparameterised import fuse
 from gan_tasks.spec import ModelSpec
 
@@ -360,7 +360,8 @@ def bytes_per_pixel(graph: Graph, size: tuple[int, int]) -> int:
     The size is enlarged to a multiple of the attention windows, so that it counts no padding.
     """
     multiple = graph.spec.tile_multiple
-    size = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+    least = least_measured_side(graph)
+    size = (-(-max(size[0], least) // multiple) * multiple, -(-max(size[1], least) // multiple) * multiple)
     # The multiple of a blockwise module is not that of windows, but that of its downsampling.
     has_windows = multiple > 1 and not any(isinstance(part, BlockwiseModule) for part in graph.modules())
     factor = WINDOW_RUNTIME_FACTOR if has_windows else RUNTIME_FACTOR

@@ -28,6 +28,18 @@ class WholeImageLayer(nn.Module):
     """A layer that uses means over the whole image, as squeeze-and-excitation does."""
 
 
+class OwnSizeLayer(WholeImageLayer):
+    """A layer that sees the whole image at a size of its own, whatever the size of the image."""
+
+
+def least_measured_side(network: nn.Module) -> int:
+    """Return the smallest side, in pixels, of an image whose memory is proportional to that of larger images.
+
+    At a small size, most of the memory of a network with an `OwnSizeLayer` belongs to that layer.
+    """
+    return 2048 if any(isinstance(part, OwnSizeLayer) for part in network.modules()) else 1
+
+
 RunPart = Callable[[Tensor, Tensor], None]
 """Runs the network on these rows and columns of the image, which may repeat; the indices are on the CPU."""
 

@@ -77,7 +77,7 @@ class ColourisationConfig(Checked):
     optimisation: OptimisationConfig = OptimisationConfig(
         batch_size=8, lr=1e-3, betas=(0.5, 0.99), ema_halflife_images=1000
     )
-    schedule: ScheduleConfig = ScheduleConfig(epochs=30, decay_epochs=15)
+    schedule: ScheduleConfig = ScheduleConfig(epochs=8, decay_epochs=4)
     data: ColourisationDataConfig = ColourisationDataConfig()
 
 

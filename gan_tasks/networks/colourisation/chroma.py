@@ -32,10 +32,11 @@ def with_chroma(luma: Tensor, chroma: Tensor) -> Tensor:
     """
     luma = (luma + 1) / 2
     cb, cr = chroma.split(1, dim=1)
-    blue, red = 2 * (1 - BLUE) * cb, 2 * (1 - RED) * cr
+    red, blue = 2 * (1 - RED) * cr, 2 * (1 - BLUE) * cb
     green = -(RED * red + BLUE * blue) / GREEN  # so that the differences add nothing to the luma
-    differences = torch.cat([red, green, blue], dim=1)
+    differences = (red, green, blue)
     above, below = (room.clamp(min=SMALLEST_ROOM) for room in (1 - luma, luma))
-    excess = torch.maximum(differences / above, -differences / below).amax(dim=1, keepdim=True)
-    image = luma + differences / excess.clamp(min=1)
-    return (image * 2 - 1).clamp(-1, 1)
+    excess = torch.ones_like(luma)
+    for difference in differences:  # one after another, which takes less memory
+        excess = torch.maximum(excess, torch.maximum(difference / above, -difference / below))
+    return torch.cat([((luma + difference / excess) * 2 - 1).clamp(-1, 1) for difference in differences], dim=1)

@@ -27,7 +27,7 @@ from gan_tasks.networks.blocks import (
 )
 from gan_tasks.networks.colourisation.chroma import with_chroma
 from gan_tasks.networks.layers import Conv2d, at_least_float32
-from gan_tasks.networks.sizes import WholeImageLayer
+from gan_tasks.networks.sizes import OwnSizeLayer
 
 STEM_CHANNELS = 32
 STAGES = (
@@ -67,7 +67,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds else y
 
 
-class Colouriser(WholeImageLayer):
+class Colouriser(OwnSizeLayer):
     """Gray image → RGB image of exactly this luma, N×1×H×W in [-1, 1] → N×3×H×W in [-1, 1], of any size.
 
     Args:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gan_tasks.metrics.feature_networks.lite0 import EfficientNetLite0
 from gan_tasks.networks.colourisation.colouriser import Colouriser
+from gan_tasks.networks.sizes import least_measured_side, sizes_of
 
 
 def random_lite0() -> EfficientNetLite0:
@@ -65,8 +66,10 @@ def test_an_enlarged_image_gets_the_same_colours(small: Colouriser) -> None:
 
 
 def test_its_limits_are_those_of_a_network_that_sees_whole_images(small: Colouriser) -> None:
-    from gan_tasks.networks.sizes import sizes_of
-
     assert sizes_of(small).global_statistics
     assert sizes_of(small).size_multiple == sizes_of(small).minimum_size == 1
     assert small(torch.rand(1, 1, 1, 1)).shape == (1, 3, 1, 1)
+
+
+def test_memory_is_measured_at_a_size_at_which_the_own_size_does_not_count(small: Colouriser) -> None:
+    assert least_measured_side(small) >= 2048 and least_measured_side(nn.Conv2d(1, 1, 1)) == 1
