@@ -7,7 +7,6 @@ model is, `shipped_models.py` measures on many photographs.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from PIL import Image
 
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.datasets.images.resize import bicubic
-from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_damage, draw_mask
-from gan_tasks.datasets.sample_photos import read_photos
+from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask
+from gan_tasks.datasets.sample_photos import read_photos, with_damage, with_noise_and_jpeg
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.metrics.baselines import fill_harmonic
 
@@ -28,10 +27,6 @@ SIDE = 128
 """Height and width of the regions, in px."""
 FIELD = "Figure on built-in photographs"
 """Name of the card's entry."""
-NOISE_LEVELS, JPEG_QUALITY = 8.0, 30
-"""Standard deviation of the noise and quality of the JPEG compression that a model of restoration removes."""
-PALE, DARK = 235, 40
-"""Gray levels of drawn damage."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +78,14 @@ def restored(model: Predictor) -> BuiltInFigure:
     """PSNR of photographs with noise and JPEG compression."""
     photos = crops()
     spoiled = [with_noise_and_jpeg(photo, seed) for seed, photo in enumerate(photos)]
-    what = f"PSNR, with noise of {NOISE_LEVELS:g} levels and JPEG quality {JPEG_QUALITY} before"
+    what = "PSNR, with noise of 8 levels and JPEG quality 30 before"
     return psnr_figure([model(image) for image in spoiled], spoiled, photos, "the input", what)
 
 
 def mended(model: Predictor) -> BuiltInFigure:
     """PSNR within drawn damage."""
     photos = crops()
-    masks = [draw_damage(np.random.default_rng(seed), SIDE, SIDE) for seed in range(len(photos))]
-    spoiled = [
-        np.where(mask[..., None], np.uint8(DARK if seed % 2 else PALE), photo)
-        for seed, (photo, mask) in enumerate(zip(photos, masks, strict=True))
-    ]
+    spoiled, masks = zip(*(with_damage(photo, seed) for seed, photo in enumerate(photos)), strict=True)
     outputs = [model(image) for image in spoiled]
     return psnr_figure(outputs, spoiled, photos, "the input", "PSNR within drawn scratches and stains", masks)
 
@@ -140,14 +131,6 @@ def crops() -> list[Pixels]:
 def middle(photo: Pixels) -> Pixels:
     top, left = ((length - SIDE) // 2 for length in photo.shape[:2])
     return photo[top : top + SIDE, left : left + SIDE]
-
-
-def with_noise_and_jpeg(photo: Pixels, seed: int) -> Pixels:
-    noise = np.random.default_rng(seed).normal(0, NOISE_LEVELS, photo.shape)
-    noisy = np.clip(np.rint(photo + noise), 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noisy).save(file, "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(file))
 
 
 def psnr_figure(

@@ -7,6 +7,7 @@ motorcycle comes from the Middlebury 2014 stereo benchmark (Scharstein et al.), 
 """
 
 import importlib.util
+import io
 from collections.abc import Iterator
 from colorsys import hsv_to_rgb
 from itertools import pairwise
@@ -18,12 +19,15 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, read, write
+from gan_tasks.datasets.masks.draw import Mask, draw_damage
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 TEST_SIZE = 128
 """Height and width of the test images, in px."""
 
 _TRAIN_SIZE = 256  # px, approximately: the training part of a photo is divided evenly
+_NOISE_LEVELS, _JPEG_QUALITY = 8.0, 30
+_PALE, _DARK = 235, 40  # gray levels of drawn damage
 _SMOOTHING = 1.5  # standard deviation of the blur, in px
 _COLOURS = 24
 _GOLDEN_RATIO = 0.618034
@@ -61,6 +65,23 @@ def photo_pairs(out: Path) -> Path:
 def read_photos() -> dict[str, Pixels]:
     """Return the photos by name, H×W×3 uint8. Raises UserError if scikit-image is not installed."""
     return {Path(name).stem: read(_photo_folder() / name).pixels for name in PHOTOS}
+
+
+def with_noise_and_jpeg(photo: Pixels, seed: int) -> Pixels:
+    """Return an RGB photo with noise of a standard deviation of 8 levels, compressed as JPEG of quality 30."""
+    from PIL import Image
+
+    noise = np.random.default_rng(seed).normal(0, _NOISE_LEVELS, photo.shape)
+    noisy = np.clip(np.rint(photo + noise), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return np.asarray(Image.open(file))
+
+
+def with_damage(photo: Pixels, seed: int) -> tuple[Pixels, Mask]:
+    """Return an RGB photo with drawn scratches and stains, all pale or all dark, and the mask of these."""
+    mask = draw_damage(np.random.default_rng(seed), *photo.shape[:2])
+    return np.where(mask[..., None], np.uint8(_DARK if seed % 2 else _PALE), photo), mask
 
 
 def regions(height: int, width: int) -> Iterator[tuple[str, tuple[slice, slice]]]:

@@ -72,6 +72,20 @@ def test_the_wheel_contains_each_module_once_and_only_the_package(wheel: Path) -
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_the_package_of_models_contains_their_files_and_cards(tmp_path: Path) -> None:
+    source, out = tmp_path / "models", tmp_path / "out"
+    shutil.copytree(ROOT / "models", source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    for name in ("extra.onnx", "extra.md"):
+        (source / "gan_tasks_models" / name).write_text("content")
+    pip("wheel", str(source), "--no-deps", "--quiet", "-w", str(out))
+    (built,) = out.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
+    assert names == {path.relative_to(source).as_posix() for path in (source / "gan_tasks_models").iterdir()}
+    assert "Requires-Dist" not in metadata
+
+
 class Environment:
     """A new virtual environment without pip. The pip of this interpreter installs into it."""
 

@@ -18,7 +18,7 @@ from gan_tasks.export.inference.predictor import Predictor, Source
 from gan_tasks.export.load import load
 from gan_tasks.export.models.base import Model
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.on_demand import OnDemandModel, OpenModels
+from gan_tasks.export.onnx.several.on_demand import OnDemandModel, OpenModels
 from gan_tasks.export.onnx.test_vectors import test_vectors_of
 from gan_tasks.pretrained.shipped import ShippedModel, find_shipped, located
 from gan_tasks.spec import ModelSpec, Use

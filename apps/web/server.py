@@ -32,7 +32,7 @@ from gan_tasks.apps.web.idle import limit_arenas
 from gan_tasks.apps.web.job_queue import Limits, Service
 from gan_tasks.apps.web.served_models import ModelOptions, ServedModel, open_models, open_shipped
 from gan_tasks.datasets.errors import UserError, on_one_line, visible
-from gan_tasks.export.onnx.on_demand import OnDemandModel
+from gan_tasks.export.onnx.several.on_demand import OnDemandModel
 from gan_tasks.pretrained.shipped import required_models
 
 if TYPE_CHECKING:

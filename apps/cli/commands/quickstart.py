@@ -1,4 +1,7 @@
-"""`gan-tasks quickstart`: train, measure and show a small model, on photographs that come with scikit-image."""
+"""`gan-tasks quickstart`: train, measure and show a small model, on photographs that come with scikit-image.
+
+At the end it shows what the models of gan-tasks-models make of these photographs.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ class Quickstart(Checked, Command):
         model = quickstart(self.out, lr=self.lr, epochs=self.epochs, seed=self.seed)
         if model is None:
             return FAILED
+        show_gallery(model.parent / "gallery.png")
         return Serve((model,), open=True).run() if self.serve else OK
 
 
@@ -95,6 +99,25 @@ def quickstart(out: Path, *, lr: float, epochs: int, seed: int) -> Path | None:
         print(f"use it: gan-tasks serve {out / 'model.onnx'} --open")
         print(f"    or: gan-tasks apply {out / 'model.onnx'} {pairs / 'test' / 'A'} results")
     return out / "model.onnx" if worked else None
+
+
+def show_gallery(path: Path) -> None:
+    """Draw what the models of gan-tasks-models make of the photographs, or say why there is no such picture."""
+    from gan_tasks.apps.gallery import draw_gallery
+    from gan_tasks.datasets.errors import UserError
+    from gan_tasks.pretrained.shipped import missing
+
+    say("drawing what the models of gan-tasks-models make of the photographs")
+    try:
+        drawn = draw_gallery(path)
+    except UserError as error:  # what was trained before is there all the same
+        say(f"there is no gallery: {error}")
+        return
+    if not drawn:
+        say(f"there is no gallery: {missing()}")
+        return
+    print(f"the gallery of {', '.join(drawn)}: {path}")
+    print("use them: gan-tasks serve --open")
 
 
 def verdict(result: Evaluation) -> tuple[bool, str]:

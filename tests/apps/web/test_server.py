@@ -55,7 +55,7 @@ from gan_tasks.export.inference.upscale import UpscaleOptions
 from gan_tasks.export.load import load
 from gan_tasks.export.models.resizing import resized
 from gan_tasks.export.onnx.apart.session import ApartSession
-from gan_tasks.export.onnx.on_demand import NOT_YET
+from gan_tasks.export.onnx.several.on_demand import NOT_YET
 from gan_tasks.pretrained.shipped import required_models
 
 HELPERS = Path(__file__).parents[2] / "helpers"

@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime")
 from handmade_onnx import mean_filter, write_onnx
 
 from gan_tasks.export.onnx.apart.session import ApartSession
-from gan_tasks.export.onnx.on_demand import NOT_YET, OnDemandModel, OpenModels
+from gan_tasks.export.onnx.several.on_demand import NOT_YET, OnDemandModel, OpenModels
 
 IMAGES = np.random.default_rng(0).random((1, 3, 16, 24), np.float32) * 2 - 1
 

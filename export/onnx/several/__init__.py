@@ -1,0 +1,1 @@
+"""Several ONNX models in one program."""
