@@ -155,7 +155,7 @@ def photographs(source: Path, destination: Path) -> Pairs:
     pairs = files_to_do(source, destination)
     images = [pair for pair in pairs if not is_video(pair[0])]
     if not images:
-        raise UserError(f"{source} has videos alone: `gan-tasks apply MODEL IN OUT --then MODEL` takes them")
+        raise UserError(f"{source} has no photographs: `gan-tasks apply MODEL IN OUT --then MODEL` takes videos")
     if videos := len(pairs) - len(images):
         say(f"{counted(videos, 'video')} left out: `gan-tasks apply MODEL IN OUT --then MODEL` takes them")
     return images
