@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from gan_tasks.datasets.errors import UserError, enumerated
+from gan_tasks.pretrained.shipped import INSTALL, located
 
 Step = Literal["descratch", "restore", "colourise", "upscale"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -16,7 +17,6 @@ PhotoScale = Literal[1, 2, 4]
 DEFAULT_SCALE: PhotoScale = 2
 ColouriseIf = Literal["gray", "toned", "any"]
 """Which photographs are colourised, see `tones.steps_for`."""
-INSTALL = "python -m pip install gan-tasks-models"
 
 
 def default_model(step: Step, scale: PhotoScale = DEFAULT_SCALE) -> str:
@@ -84,7 +84,4 @@ def check_steps(asked: Sequence[Step] | None, given: Mapping[Step, Path], scale:
 
 def is_there(name: str) -> bool:
     """Return whether the model of this name is installed, or a file or folder has the name."""
-    from gan_tasks.pretrained.bundled import find_bundled
-
-    bundled = find_bundled(Path(name))
-    return Path(name).exists() or (bundled is not None and bundled.is_installed)
+    return located(Path(name)).exists()
