@@ -270,20 +270,19 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(a), at_least_float32(b))
 
 
-def weighted_difference(
-    kind: ReconstructionLoss, output: Tensor, target: Tensor, weights: Tensor, *, psnr_epsilon: float = 1e-3
-) -> Tensor:
+PSNR_EPSILON = 1e-3
+"""Constant that the psnr loss adds to the mean squared difference, so that nearly perfect samples do not dominate."""
+
+
+def weighted_difference(kind: ReconstructionLoss, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean difference over pixels.
 
     Output and target are N×C×H×W in [-1, 1], weights are N×1×H×W. For psnr, it is the mean of the negative PSNR of
-    each sample.
-
-    psnr_epsilon: added to the mean squared difference of a sample, so that nearly perfect ones do not dominate; 1e-3
-        limits the PSNR to about 36 dB, 1e-4 to 46 dB.
+    each sample, which is limited to about 36 dB.
     """
     difference = at_least_float32(output) - at_least_float32(target)
     each = difference.abs() if kind == "l1" else difference.square()
     if kind != "psnr":
         return (each * weights).sum() / (weights.sum() * each.shape[1]).clamp_min(1e-6)
     squared = (each * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * each.shape[1]).clamp_min(1e-6)
-    return 10 * torch.log10((squared + psnr_epsilon) / 4).mean()
+    return 10 * torch.log10((squared + PSNR_EPSILON) / 4).mean()

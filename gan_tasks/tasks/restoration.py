@@ -34,9 +34,6 @@ from gan_tasks.progress import reported
 from gan_tasks.spec import InputSpec, ModelSpec
 from gan_tasks.tasks.base import EvaluationSpec, Losses, Outputs, Split, Stage, Task
 
-PSNR_EPSILON = 1e-4
-"""Constant that the psnr loss adds to the mean squared difference. It limits the PSNR that counts to 46 dB."""
-
 
 @dataclass(frozen=True)
 class RestorationConfig(Checked):
@@ -59,7 +56,7 @@ class RestorationConfig(Checked):
     mask: Weight = 0.2
     """Weight of the cross-entropy of the predicted damage. Only for damage."""
     optimisation: OptimisationConfig = OptimisationConfig(
-        batch_size=16, lr=5e-4, betas=(0.9, 0.99), ema_halflife_images=5_000
+        batch_size=8, lr=2e-3, betas=(0.9, 0.99), ema_halflife_images=5_000
     )
     schedule: ScheduleConfig = ScheduleConfig(schedule="cosine", epochs=200)
     data: RestorationDataConfig = RestorationDataConfig()
@@ -114,9 +111,7 @@ class Restoration(Task[RestorationConfig, Degraded[Tensor]]):
     def g_losses(self, x: Degraded[Tensor], y: Outputs) -> Losses:
         config = self.config
         weights = 1 + (config.damage_weight - 1) * x.mask
-        difference = weighted_difference(
-            config.reconstruction_loss, y["image"], x.clean, weights, psnr_epsilon=PSNR_EPSILON
-        )
+        difference = weighted_difference(config.reconstruction_loss, y["image"], x.clean, weights)
         losses = {"reconstruction": config.reconstruction * difference}
         if self.finds_damage:
             losses["fill"] = config.fill * weighted_difference("l1", y["fill"], x.clean, x.mask)

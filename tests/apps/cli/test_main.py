@@ -102,6 +102,8 @@ def test_train_resume_evaluate_apply_inspect(
     assert set(result["model"]) == set(result["per_image"]) == metrics
     if task == "super-resolution":
         assert set(result["baselines"]) == {"bicubic"}
+    elif task == "restoration":
+        assert set(result["baselines"]) == {"unchanged", "non-local means"}
     elif task == "inpainting":
         assert set(result["baselines"]) == {"harmonic fill", "Telea", "Navier–Stokes"}
     elif paired:
