@@ -1,0 +1,102 @@
+"""The data set of restoration: crops, degradations and masks, all from (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import photo
+
+from gan_tasks.datasets.errors import MissingSplitError, UserError
+from gan_tasks.datasets.images import Picture, write
+from gan_tasks.datasets.restoration import Degraded, DegradedImages, RestorationDataConfig, open_restoration
+
+KINDS = pytest.mark.parametrize("kind", ["photographs", "damage"])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    for split in ("train", "test"):
+        (root / split).mkdir()
+        for index in range(3):
+            write(root / split / f"{index}.png", Picture(photo(70, 90, seed=index)))
+    return root
+
+
+def opened(root: Path, kind: str, *, seed: int = 0, augment: bool = True, **options: float) -> DegradedImages:
+    config = RestorationDataConfig(degradation=kind, **({"crop_size": 32} | options))  # type: ignore[arg-type]
+    return open_restoration(root, "train" if augment else "test", config, seed, augment)[0]
+
+
+def equal(a: Degraded[np.ndarray], b: Degraded[np.ndarray]) -> bool:  # type: ignore[type-arg]
+    return all(map(np.array_equal, a, b))
+
+
+@KINDS
+def test_a_sample_depends_on_seed_epoch_and_index_alone(photos: Path, kind: str) -> None:
+    first, again, other = opened(photos, kind), opened(photos, kind), opened(photos, kind, seed=1)
+    sample = first[(2, 1)]
+    assert sample.degraded.shape == sample.clean.shape == (3, 32, 32) and sample.mask.shape == (1, 32, 32)
+    assert equal(sample, again[(2, 1)])
+    assert not any(equal(sample, each) for each in (first[(3, 1)], first[(2, 0)], other[(2, 1)]))
+
+
+@KINDS
+def test_held_out_photographs_are_whole_and_the_same_in_each_run(photos: Path, kind: str) -> None:
+    sample = opened(photos, kind, augment=False)[(0, 1)]
+    assert equal(sample, opened(photos, kind, seed=5, augment=False)[(9, 1)])
+    assert sample.clean.shape == (3, 70, 90)
+
+
+@KINDS
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_clean_and_gray_shares(photos: Path, kind: str, share: float) -> None:
+    data = opened(photos, kind, clean_share=share, gray_share=share)
+    samples = [data[(epoch, 0)] for epoch in range(6)]
+    for sample in samples:
+        assert all(np.array_equal(each[0], each[1]) == bool(share) for each in (sample.clean, sample.degraded))
+    # A small crop may lie beside the damage.
+    unchanged = [np.array_equal(sample.degraded, sample.clean) for sample in samples]
+    assert all(unchanged) if share else not all(unchanged)
+
+
+def test_damage_of_a_gray_photograph_is_gray(photos: Path) -> None:
+    sample = opened(photos, "damage", gray_share=1.0, clean_share=0.0)[(0, 0)]
+    assert sample.mask.any() and np.array_equal(sample.degraded[0], sample.degraded[2])
+
+
+def test_the_mask_is_where_damage_is_visible(photos: Path) -> None:
+    data = opened(photos, "damage", clean_share=0.0)
+    for epoch in range(5):
+        sample = data[(epoch, 0)]
+        levels = np.abs(sample.degraded - sample.clean).max(axis=0) * 127.5
+        assert np.array_equal(sample.mask[0] > 0, levels > 4.5)
+
+
+def test_photographs_smaller_than_the_crop_are_reflected(photos: Path) -> None:
+    assert opened(photos, "photographs", crop_size=96)[(0, 0)].clean.shape == (3, 96, 96)
+
+
+def test_blocks_of_a_jpeg_begin_anywhere_in_the_crop(photos: Path) -> None:
+    """A model that saw them at the same place only would not repair cropped photographs."""
+    phases = set()
+    data = opened(photos, "photographs", clean_share=0.0, gray_share=0.0)
+    for epoch in range(60):
+        steps = np.abs(np.diff(data[(epoch, 0)].degraded, axis=2)).mean(axis=(0, 1))
+        phases.add(int(np.argmax([steps[phase::8].mean() for phase in range(8)])))
+    assert len(phases) >= 5
+
+
+def test_what_cannot_be_used_is_said(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="crop_size is 0"):
+        RestorationDataConfig(crop_size=0)
+    with pytest.raises(MissingSplitError, match="holds no test images"):
+        open_restoration(photos / "train", "test", RestorationDataConfig(), 0, False)
+    write(tmp_path / "good.png", Picture(photo(40, 40, seed=0)))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    _, found = open_restoration(tmp_path, "train", RestorationDataConfig(), 0, True)
+    assert "1 image" in found.summary and [problem.path.name for problem in found.problems] == ["bad.png"]
+    with pytest.raises(UserError, match="without --strict"):
+        open_restoration(tmp_path, "train", RestorationDataConfig(strict=True), 0, True)
