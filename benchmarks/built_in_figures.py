@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from gan_tasks.datasets.images import Pixels
@@ -22,6 +20,7 @@ from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask
 from gan_tasks.datasets.sample_photos import read_photos, with_damage, with_noise_and_jpeg
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.metrics.baselines import fill_harmonic
+from gan_tasks.metrics.colour import mean_chroma
 
 SIDE = 128
 """Height and width of the regions, in px."""
@@ -103,10 +102,10 @@ def filled(model: Predictor) -> BuiltInFigure:
 
 
 def coloured(model: Predictor) -> BuiltInFigure:
-    """Mean chroma in CIELAB of coloured gray photographs, over that of the photographs."""
+    """Mean chroma of coloured gray photographs, over that of the photographs."""
     photos = crops()
     outputs = [model(np.asarray(Image.fromarray(photo).convert("L"))[..., None]) for photo in photos]
-    ratio = np.mean([chroma(image) for image in outputs]) / np.mean([chroma(photo) for photo in photos])
+    ratio = np.mean([mean_chroma(image) for image in outputs]) / np.mean([mean_chroma(photo) for photo in photos])
     return BuiltInFigure(
         float(ratio), "", 0.0, "the gray input", "mean chroma over that of the photographs", tolerance=0.02
     )
@@ -155,11 +154,3 @@ def psnr_figure(
 def psnr_db(image: Pixels, photo: Pixels, mask: Mask) -> float:
     error = (image[mask].astype(np.float64) - photo[mask]) ** 2
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
-
-
-def chroma(image: Pixels) -> float:
-    """Return the mean chroma in CIELAB of an RGB image."""
-    import cv2
-
-    lab: NDArray[Any] = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return float(np.hypot(lab[..., 1], lab[..., 2]).mean())

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.images import Pixels, fit_channels
 from gan_tasks.export.evaluation.result import Figure
 from gan_tasks.export.inference.predictor import Predictor
+from gan_tasks.metrics.colour import mean_chroma
 from shipped.data import Features, Sources, counted_up, features_note, features_of
 from shipped.metrics import distance, nearer
 from shipped.results import Column, Goal, Row, Table, mean
@@ -23,7 +24,7 @@ LARGEST_CHROMA = 80.0
 COLUMNS = (
     Column("Kernel distance ×10³", 1),
     Column("of colour histograms ×10³", 0),
-    Column("Mean chroma"),
+    Column("Mean chroma (CbCr)", 3),
     Column("Mean chroma, share of real in %", 0),
 )
 
@@ -77,11 +78,6 @@ def luma_text(changes: list[float]) -> str:
 def share_of(figure: Figure, real: Figure) -> Figure:
     """Return a figure in percent of the mean of another."""
     return Figure(*(100 * value / real.mean for value in (figure.mean, figure.low, figure.high)))
-
-
-def mean_chroma(pixels: Pixels) -> float:
-    """Return the mean chroma in CIELAB of H×W×3."""
-    return float(np.hypot(*chromaticity(pixels)).mean())
 
 
 def chromaticity(pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
