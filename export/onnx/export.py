@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gan_tasks import __version__
 from gan_tasks.datasets.errors import UserError, printable
@@ -134,6 +136,7 @@ def export_onnx(
     noises = [comparable(spec, noise(spec, batch, *size), graph.run)[0] for size in sizes for batch in BATCHES]
     rounding_error = 0.0
     if half:
+        merge_batch_norms(fused)
         round_weights(fused)
         rounding_error = largest_difference(fused.run, graph.run, noises)
         check_error(out, "float16 weights differ from float32 ones", rounding_error, HALF_TOLERANCE, "without half")
@@ -295,6 +298,15 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def merge_batch_norms(network: nn.Module) -> None:
+    """Merge batch norms into the convolutions before them, in place. The exporter would do it after the rounding."""
+    for part in network.modules():
+        if isinstance(part, nn.Sequential):
+            for number, (conv, norm) in enumerate(pairwise(list(part))):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    part[number], part[number + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
 
 
 def round_weights(network: nn.Module) -> None:
