@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.restoration.unet import residual_unet
 
-FOUND = 0.1
+FOUND = 0.5
 """Probability of damage below which a pixel stays as it is."""
 
 
