@@ -52,7 +52,8 @@ def colourise(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goa
 
     note = (
         f"{len(photos)} photographs, beside {len(others)} others. {features_note(model)} Histograms are of a* and b* "
-        f"of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. Chroma is the magnitude of (Cb, Cr), between 0 and 0.5."
+        f"of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. "
+        "Chroma is the magnitude of (Cb, Cr), between 0 and 0.5."
     )
     rows = (row("gray"), row("model"), row("photographs"))
     table = Table("Coloured photographs", "Images", COLUMNS, rows, note)
