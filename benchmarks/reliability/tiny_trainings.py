@@ -17,13 +17,14 @@ TINY = {
     "cyclegan": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
     "cut": "--generator resnet-6 --width 4 --d-width 4 --load-size 0 --crop-size 32 32",
     "super-resolution": "--blocks 1 --width 4 --d-width 4 --scale 2 --crop-size 32 --batch-size 1 --perceptual 0",
+    "restoration": "--width 4 --blocks 1 1 1 --crop-size 32 --batch-size 1",
     "inpainting": "--width 4 --d-width 4 --batch-size 1 --load-size 0 --crop-size 64 64",
+    "colourisation": (
+        "--no-pretrained --width 4 --discriminator patch --d-width 4 --batch-size 2 --load-size 0 --crop-size 32 32"
+    ),
     "stylization": (
         f"--encoder vgg16 --encoder-weights {{folder}}/{ENCODER} --width 4 --batch-size 1 --load-size 0 "
         "--crop-size 32 32"
-    ),
-    "colourisation": (
-        "--no-pretrained --width 4 --discriminator patch --d-width 4 --batch-size 2 --load-size 0 --crop-size 32 32"
     ),
     "synthesis": "--width 8 --latent 4 --batch-size 2 --load-size 0 --crop-size 32 32",
 }

@@ -38,7 +38,20 @@ def test_the_gain_of_each_step_is_over_doing_nothing(
     monkeypatch.setattr(old_photographs, "aged", lambda photo, steps, scale, rng: photo[::scale, ::scale] // 2)
     restore = write_gain(tmp_path / "restore.onnx", (2, 2, 2), model_name="brighter")
     upscale = write_onnx(tmp_path / "up.onnx", model_name="twice", task="super-resolution", scale=2, **EXACT)
-    main([str(photos), "--out", str(tmp_path / "out"), "--restore", str(restore), "--upscale", str(upscale)])
+    main(
+        [
+            str(photos),
+            "--out",
+            str(tmp_path / "out"),
+            "--steps",
+            "restore",
+            "upscale",
+            "--restore",
+            str(restore),
+            "--upscale",
+            str(upscale),
+        ]
+    )
     found = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert found["photographs"] == 5
     nothing, brighter, enlarged = found["rows"]

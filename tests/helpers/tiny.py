@@ -42,7 +42,22 @@ TINY: dict[str, tuple[str, ...]] = {
         *("--l1", "1", "--gan", "1e-4"),
     ),
     "restoration": (
-        *("--width", "4", "--blocks", "1", "1", "1", "--crop-size", "32", "--epochs", "2", "--batch-size", "1"),
+        *(
+            "--width",
+            "4",
+            "--blocks",
+            "1",
+            "1",
+            "1",
+            "--crop-size",
+            "32",
+            "--epochs",
+            "2",
+            "--lr",
+            "2e-4",
+            "--batch-size",
+            "1",
+        ),
     ),
     "inpainting": (*("--width", "4", "--d-width", "4", "--batch-size", "1"), *FRAMING, "--crop-size", "72", "72"),
     "colourisation": (

@@ -37,8 +37,8 @@ def test_a_preset_is_where_options_start_and_single_ones_override_it(name: str, 
     assert config != task.Config()
     for given in (["--preset", preset, *FOLDERS], [*FOLDERS, f"--preset={preset}"]):
         assert parse_train(task, given).task == config
-    changed = parse_train(task, [*FOLDERS, "--r1", "7", "--preset", preset, "--width", "8"]).task
-    assert changed == replace(config, width=8, adversarial=replace(config.adversarial, r1=7.0))
+    changed = parse_train(task, [*FOLDERS, "--clip-grad-norm", "7", "--preset", preset, "--width", "8"]).task
+    assert changed == replace(config, width=8, optimisation=replace(config.optimisation, clip_grad_norm=7.0))
 
 
 @pytest.mark.parametrize(("name", "preset"), EVERY_PRESET)

@@ -578,7 +578,8 @@ def test_an_idle_server_gives_memory_back(tmp_path: Path, monkeypatch: pytest.Mo
     def watched_shrink(session: ApartSession, *arguments: Any) -> None:
         shrink(session, *arguments)
         calls.append("shrink")
-        released.set()
+        if "run" in calls:  # it may be idle before, too
+            released.set()
 
     monkeypatch.setattr(ApartSession, "run", watched_run)
     monkeypatch.setattr(ApartSession, "shrink", watched_shrink)
@@ -588,7 +589,7 @@ def test_an_idle_server_gives_memory_back(tmp_path: Path, monkeypatch: pytest.Mo
     assert released.wait(30)
     second = submit(service, served, png(PIXELS), tmp_path / "second.png").result(30)
     service.close()
-    assert calls[:3] == ["run", "shrink", "run"]
+    assert calls[calls.index("run") :][:3] == ["run", "shrink", "run"]
     assert np.array_equal(first.after.pixels, second.after.pixels)
 
 

@@ -20,6 +20,7 @@ from gan_tasks.export.models.tiling import run_in_tiles
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.networks.super_resolution.real_cugan import ENLARGEMENTS
+from gan_tasks.pretrained import shipped
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS, DAT, REAL_CUGAN, REAL_ESRGAN, BundledModel, find_bundled
 from gan_tasks.pretrained.load import ARCHITECTURES, load_pretrained
 
@@ -183,6 +184,7 @@ def test_without_the_package_the_error_says_how_to_install_it(
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", absent)
+    monkeypatch.setattr(shipped, "folder", lambda: None)
     write(tmp_path / "a.png", Picture(np.zeros((4, 4, 3), np.uint8)))
     assert run("apply", "realesrgan-x4plus", tmp_path / "a.png", tmp_path / "out") == BAD_INPUT
     assert "python -m pip install 'gan-tasks[ready-made]'" in capsys.readouterr().err
