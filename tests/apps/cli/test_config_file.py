@@ -209,7 +209,11 @@ def changes_of(options: list[Option]) -> st.SearchStrategy[dict[Any, Any]]:
 
 
 @pytest.mark.parametrize("name", ALL_TASKS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
 @given(data=st.data())
 def test_any_options_come_back_as_they_were(name: str, tmp_path: Path, data: st.DataObject) -> None:
     task_class = task_class_of(name)
