@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_tasks.datasets.images import Picture, Pixels, write
+from gan_tasks.datasets.images import Picture, Pixels, fit_channels, write
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.masks.draw import MaskConfig, draw_mask
 from gan_tasks.datasets.sample_photos import read_photos, with_damage, with_noise_and_jpeg
@@ -53,9 +53,7 @@ def scratched(photo: Pixels) -> tuple[NDArray[Any], ...]:
 
 
 def gray(photo: Pixels) -> tuple[NDArray[Any], ...]:
-    from PIL import Image
-
-    return (np.asarray(Image.fromarray(photo).convert("L"))[..., None],)
+    return (fit_channels(photo, 1),)
 
 
 def masked(photo: Pixels) -> tuple[NDArray[Any], ...]:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from gan_tasks.datasets.images import Pixels
+from gan_tasks.datasets.images import Pixels, fit_channels
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask
 from gan_tasks.datasets.sample_photos import read_photos, with_damage, with_noise_and_jpeg
@@ -104,7 +103,7 @@ def filled(model: Predictor) -> BuiltInFigure:
 def coloured(model: Predictor) -> BuiltInFigure:
     """Mean chroma of coloured gray photographs, over that of the photographs."""
     photos = crops()
-    outputs = [model(np.asarray(Image.fromarray(photo).convert("L"))[..., None]) for photo in photos]
+    outputs = [model(fit_channels(photo, 1)) for photo in photos]
     ratio = np.mean([mean_chroma(image) for image in outputs]) / np.mean([mean_chroma(photo) for photo in photos])
     return BuiltInFigure(
         float(ratio), "", 0.0, "the gray input", "mean chroma over that of the photographs", tolerance=0.02

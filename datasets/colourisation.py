@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
-from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.datasets.folders import listed, refuse_problems
 from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_float, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Pair, Split
 from gan_tasks.datasets.ranges import Checked, Side
-from gan_tasks.datasets.sides.names import child
+from gan_tasks.datasets.sides.names import images_of_split
 
 GRAY, RGB = 1, 3
 LEAST_COLOUR = 1 / 127.5
@@ -66,7 +66,7 @@ def open_colourisation(
     *,
     on_progress: Progress | None = None,
 ) -> tuple["ColourPhotographs", FoundColourPhotographs]:
-    """Read each file once (see `validation.py`) and make a data set of the colour photographs.
+    """Read each file (see `validation.py`), look for colour in it, and make a data set of the colour photographs.
 
     A split is the folder root/<split>; for "train" also root itself. Gray files are problems: they have no colour to
     learn.
@@ -74,7 +74,7 @@ def open_colourisation(
     Raises UserError if root is not a folder, if no usable photograph is left, and, with config.strict, if there is
     any problem. Raises MissingSplitError if there is no such folder.
     """
-    folder, images, problems = _find(root, split)
+    folder, images, problems = images_of_split(root, split)
     findings = inspect_files(images, on_progress=on_progress)
     good = []
     for path in images:
@@ -91,10 +91,8 @@ def open_colourisation(
     good = [path for path in good if are_coloured[path]]
     if not good:
         raise UserError(f"{folder} holds no usable colour photograph. Problems:\n{listed(problems)}")
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = f"{counted(len(good), 'colour photograph')} in {folder}{left_out}"
     found = FoundColourPhotographs(tuple(good), tuple(problems), summary)
@@ -143,15 +141,3 @@ def has_colour(path: Path) -> bool:
 
 def _to_look_at(height: int, width: int) -> int:
     return next((divisor for divisor in (8, 4, 2) if min(height, width) >= divisor * SMALLEST_LOOK_PX), 1)
-
-
-def _find(root: Path, split: Split) -> tuple[Path, list[Path], list[Problem]]:
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds the photographs")
-    places = [child(root, split), *([root] if split == "train" else [])]
-    for folder in places:
-        images, problems = images_in(folder) if folder.is_dir() else ([], [])
-        if images:
-            return folder, images, problems
-    also = f" or {root}" if split == "train" else ""
-    raise MissingSplitError(f"{root} holds no {split} images; expected colour photographs in {root / split}{also}")

@@ -76,3 +76,11 @@ def images_in(folder: Path) -> tuple[list[Path], list[Problem]]:
 def listed(problems: Sequence[Problem]) -> str:
     """Format problems for a message, one line each."""
     return "\n".join(f"  {problem}" for problem in problems)
+
+
+def refuse_problems(problems: Sequence[Problem]) -> None:
+    """Raise UserError with the list of problems, if there are any, for a data set that is `strict`."""
+    if problems:
+        raise UserError(
+            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
+        )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
-from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.datasets.folders import listed, refuse_problems
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.masks.draw import Mask, MaskConfig, draw_mask, drawn_mask_ratios
@@ -19,7 +19,7 @@ from gan_tasks.datasets.masks.files import DEFAULT_THRESHOLD, resize_mask, to_ma
 from gan_tasks.datasets.masks.pairing import FoundMasks, MaskPairing, find_masks
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Channels, Checked, Range
-from gan_tasks.datasets.sides.names import child
+from gan_tasks.datasets.sides.names import images_of_split
 
 Image = TypeVar("Image")
 
@@ -101,17 +101,14 @@ def open_masked(
     Raises UserError if root or config.masks is not a folder, if no usable file is left, and, with config.strict, if
     there is any problem. Raises MissingSplitError if there are no images of the split.
     """
-    folder = _find_folder(root, split)
-    shapes, problems, config = _open_images(folder, config, on_progress)
+    folder, shapes, problems, config = _open_images(root, split, config, on_progress)
     masks = _open_masks(config.masks, split, shapes, config, on_progress) if config.masks is not None else None
     images = tuple(shapes)
     if masks is not None:
         problems += masks.problems
         images = tuple(masks.by_image) if masks.by_image is not None else images
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     left_out = f", {counted(len(problems), 'file')} with problems left out" if problems else ""
     origin = f"{masks.origin}, mask ratio {masks.mask_ratios}" if masks is not None else _drawn(config)
     summary = f"{counted(len(images), 'image')} in {folder}{left_out}; masks {origin}"
@@ -205,21 +202,11 @@ def edge_lines(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(cv2.Canny(smooth, 40, 100)).astype(np.bool_)
 
 
-def _find_folder(root: Path, split: Split) -> Path:
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (child(root, split), root) if split == "train" else (child(root, split),):
-        if folder.is_dir() and images_in(folder)[0]:
-            return folder
-    also = f" or in {root}" if split == "train" else ""
-    raise MissingSplitError(f"{root} holds no {split} images; expected images in {root / split}{also}")
-
-
 def _open_images(
-    folder: Path, config: MaskedConfig, on_progress: Progress | None
-) -> tuple[dict[Path, Shape], list[Problem], MaskedConfig]:
-    """Return the shapes of the usable images, the problems of the others, and the config with a channel count."""
-    images, problems = images_in(folder)
+    root: Path, split: Split, config: MaskedConfig, on_progress: Progress | None
+) -> tuple[Path, dict[Path, Shape], list[Problem], MaskedConfig]:
+    """Return the folder, the shapes of its usable images, the problems of others, and the config with channels."""
+    folder, images, problems = images_of_split(root, split)
     shapes: dict[Path, Shape] = {}
     wanted = config.image_channels
     for path, finding in inspect_files(images, on_progress=on_progress).items():
@@ -234,7 +221,7 @@ def _open_images(
             shapes[path] = finding
     if not shapes:
         raise UserError(f"{folder} holds no usable image; fix or replace these files:\n{listed(problems)}")
-    return shapes, problems, replace(config, image_channels=wanted)
+    return folder, shapes, problems, replace(config, image_channels=wanted)
 
 
 def _open_masks(

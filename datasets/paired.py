@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import FramingConfig, PairAugmentation, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import DoubtfulDataError, MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.folders import images_in, listed, refuse_problems
 from gan_tasks.datasets.images import Pixels, Reduction, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.ranges import Channels, Checked, Fraction, Range
@@ -155,10 +155,8 @@ def open_pairs(
             problems=found.problems + found_extra.problems,
             summary=f"{found.summary}; mixed with {found_extra.summary}",
         )
-    if config.strict and found.problems:
-        raise UserError(
-            f"{listed(found.problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(found.problems)
     return PairedImages(found.pairs, config, seed, augment, extra), found
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.degradations import damage, photographs
-from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.errors import UserError, counted
+from gan_tasks.datasets.folders import listed, refuse_problems
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes, to_uint8
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
 from gan_tasks.datasets.ranges import Checked, Fraction, Side
-from gan_tasks.datasets.sides.names import child
+from gan_tasks.datasets.sides.names import images_of_split
 
 Image = TypeVar("Image")
 
@@ -88,8 +88,7 @@ def open_restoration(
     Raises UserError if root is not a folder, if no usable file is left, and, with config.strict, if there is any
     problem. Raises MissingSplitError if there are no images of the split.
     """
-    folder = _find_folder(root, split)
-    paths, problems = images_in(folder)
+    folder, paths, problems = images_of_split(root, split)
     good = []
     for path, finding in inspect_files(paths, on_progress=on_progress).items():
         if isinstance(finding, Problem):
@@ -101,10 +100,8 @@ def open_restoration(
             good.append(path)
     if not good:
         raise UserError(f"{folder} holds no usable image. Problems:\n{listed(problems)}")
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = f"{counted(len(good), 'image')} in {folder}, degraded as {config.degradation}{left_out}"
     return DegradedImages(good, config, seed, augment), FoundClean(tuple(good), tuple(problems), summary)
@@ -175,13 +172,3 @@ class DegradedImages:
 
 def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
     return pixels if pixels.dtype == np.uint8 else to_uint8(to_float(pixels))
-
-
-def _find_folder(root: Path, split: Split) -> Path:
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds the images")
-    for folder in (child(root, split), root) if split == "train" else (child(root, split),):
-        if folder.is_dir() and images_in(folder)[0]:
-            return folder
-    also = f" or in {root}" if split == "train" else ""
-    raise MissingSplitError(f"{root} holds no {split} images; expected images in {root / split}{also}")

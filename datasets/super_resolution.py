@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, Shape, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed, visible_folders
+from gan_tasks.datasets.folders import images_in, listed, refuse_problems, visible_folders
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_float, to_planes, to_uint8
 from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.loading.sampler import Key
@@ -130,10 +130,8 @@ def open_super_resolution(
             good.append(files)
     if not good:
         raise UserError(f"{folder} holds no usable image; {_expected(root, split)}. Problems:\n{listed(problems)}")
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     low_images = "from files" if good[0].low else f"made by {config.degradation} degradation"
     left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = f"{counted(len(good), 'image')} in {folder}, 1/{config.scale} size {low_images}{left_out}"

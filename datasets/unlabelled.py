@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, resize, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted, enumerated
-from gan_tasks.datasets.folders import images_in, listed, visible_folders
+from gan_tasks.datasets.folders import images_in, listed, refuse_problems, visible_folders
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
@@ -134,10 +134,8 @@ def open_unlabelled(
             good.append(file)
     if not good:
         raise UserError(f"{folder} holds no usable image. Problems:\n{listed(problems)}")
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     of_classes = f" of {counted(len(config.class_names), 'class', 'classes')}" if config.classes else ""
     left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = f"{counted(len(good), 'image')}{of_classes} in {folder}{left_out}"

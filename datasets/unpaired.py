@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import MissingSplitError, UserError, counted
-from gan_tasks.datasets.folders import images_in, listed
+from gan_tasks.datasets.folders import images_in, listed, refuse_problems
 from gan_tasks.datasets.images import Pixels, centred, channels_fit, fit_channels, read, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Split
@@ -102,10 +102,8 @@ def open_unpaired(
             raise UserError(f"{folder} holds no usable image; fix or replace these files:\n{listed(problems)}")
         sides.append(tuple(good))
         channels.append(wanted)
-    if config.strict and problems:
-        raise UserError(
-            f"{listed(problems)}\nfix or remove these files, or leave them out by running without --strict"
-        )
+    if config.strict:
+        refuse_problems(problems)
     a, b = sides
     left_out = f"; {counted(len(problems), 'file')} with problems left out" if problems else ""
     summary = f"{counted(len(a), 'image')} in {folders[0]} and {len(b)} in {folders[1]}, unpaired{left_out}"

@@ -20,6 +20,7 @@ from gan_tasks.export.models.base import Model
 from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.several.on_demand import OnDemandModel, OpenModels
 from gan_tasks.export.onnx.test_vectors import test_vectors_of
+from gan_tasks.export.photographs.steps import STEPS
 from gan_tasks.pretrained.shipped import ShippedModel, find_shipped, located
 from gan_tasks.spec import ModelSpec, Use
 
@@ -39,8 +40,8 @@ SHARED_TABS: Mapping[Use, str] = {"upscale": "Super-resolution"}
 """Uses whose models share one tab, in which one of them is chosen, and the title of that tab."""
 
 
-MOST_OPEN = 3
-"""Models of gan-tasks-models that are open at a time, each in a process of its own."""
+MOST_OPEN = len(STEPS)
+"""Models of gan-tasks-models that are open at a time, each in a process of its own: those of an old photograph."""
 
 
 @dataclass(frozen=True)

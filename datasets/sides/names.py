@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_tasks.datasets.errors import UserError, counted, enumerated
+from gan_tasks.datasets.checks.validation import Problem
+from gan_tasks.datasets.errors import MissingSplitError, UserError, counted, enumerated
 from gan_tasks.datasets.folders import images_in, visible_folders
 
 SIDES = (
@@ -61,6 +62,21 @@ def child(folder: Path, name: str) -> Path:
     if exact.is_dir() or not folder.is_dir():
         return exact
     return next((path for path in visible_folders(folder) if path.name.lower() == name.lower()), exact)
+
+
+def images_of_split(root: Path, split: str) -> tuple[Path, list[Path], list[Problem]]:
+    """Return the folder of a split, its images, and the problems of other files: root/<split>, for "train" also root.
+
+    Raises UserError if root is not a folder, and MissingSplitError if no folder of the split has images.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; give the folder that holds the images")
+    for folder in (child(root, split), root) if split == "train" else (child(root, split),):
+        images, problems = images_in(folder) if folder.is_dir() else ([], [])
+        if images:
+            return folder, images, problems
+    also = f" or in {root}" if split == "train" else ""
+    raise MissingSplitError(f"{root} holds no {split} images; expected images in {root / split}{also}")
 
 
 def suggest_sides(root: Path, split: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RED, GREEN, BLUE = 0.299, 0.587, 0.114
-"""Luma weights, those of `images.pixels.REC_601`: the gray version of a colour photograph has this luma."""
+from gan_tasks.datasets.images.pixels import REC_601
+
+RED, GREEN, BLUE = map(float, REC_601)
+"""Luma weights: the gray version of a colour photograph has this luma."""
 SMALLEST_ROOM = 1e-5
 """Least distance of a luma from black and white, against division by 0. It is far below a level of 255."""
 
