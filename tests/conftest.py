@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny import EXAMPLES, write_pairs
 
 from gan_tasks import tasks
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one may take long for an example
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
