@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 """H×W×C."""
 
-ALONE = {"jpeg": 0.33, "noise": 0.25, "blur": 0.07}
+ALONE = {"jpeg": 0.35, "noise": 0.2, "blur": 0.2}
 """Probabilities that a photograph is degraded in one way only. All others have two or three."""
 
 
@@ -62,10 +62,10 @@ def add_noise(pixels: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def compress(pixels: Bytes, rng: np.random.Generator) -> Bytes:
-    """Compress as JPEG: of 85 % of the samples with a quality of 10 to 60, else up to 95; most with 4:2:0 chroma."""
+    """Compress as JPEG: of 75 % of the samples with a quality of 10 to 60, else up to 95; most with 4:2:0 chroma."""
     import cv2
 
-    quality = rng.integers(10, 61) if rng.random() < 0.85 else rng.integers(60, 96)
+    quality = rng.integers(10, 61) if rng.random() < 0.75 else rng.integers(60, 96)
     is_halved = rng.random() < 0.7
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
