@@ -4,7 +4,9 @@ Each piece of damage is a map of its opacity, H×W from 0 to 1, and a colour. Th
 of pieces are for AREA_PX pixels. Sizes are in pixels, whatever the size of the image.
 """
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from math import hypot
 from typing import NamedTuple
 
@@ -34,15 +36,19 @@ class Piece(NamedTuple):
     """R, G and B in levels of 255."""
 
 
-def degrade(pixels: Bytes, rng: np.random.Generator) -> tuple[Bytes, NDArray[np.bool_]]:
+def degrade(
+    pixels: Bytes, rng: np.random.Generator, kinds: Sequence[Kind] | None = None
+) -> tuple[Bytes, NDArray[np.bool_]]:
     """Damage H×W×3 at random. Return it, and the mask H×W, True where the damage is visible.
 
     Damage of a gray photograph is gray, as in a gray scan.
+
+    kinds: of damage; all KINDS by default.
     """
     height, width = pixels.shape[:2]
     is_gray = bool((pixels[..., :1] == pixels).all())
     image = pixels.astype(np.float32)
-    for opacity, colour in pieces(rng, height, width):
+    for opacity, colour in pieces(rng, height, width, kinds or KINDS):
         shade = colour.mean() if is_gray else colour
         there = opacity > 0  # few pixels
         image[there] += opacity[there, None] * (shade - image[there])
@@ -59,16 +65,16 @@ def with_grain(pixels: Bytes, rng: np.random.Generator) -> Bytes:
     return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
 
 
-def pieces(rng: np.random.Generator, height: int, width: int) -> Iterator[Piece]:
-    """Draw the pieces of a photograph: a random number of each kind, and one scratch if there would be none."""
+def pieces(rng: np.random.Generator, height: int, width: int, kinds: Sequence[Kind]) -> Iterator[Piece]:
+    """Draw the pieces of a photograph: a random number of each kind, and at least one piece."""
     area = min(height * width / AREA_PX, LARGEST_AREA)
     count = 0
-    for draw, mean in KINDS:
+    for draw, mean in kinds:
         for _ in range(rng.poisson(mean * rng.uniform(0, 2) * (area if draw is not fold else area**0.5))):
             count += 1
             yield draw(rng, height, width)
     if not count:
-        yield scratch(rng, height, width)
+        yield max(kinds, key=lambda kind: kind.mean).draw(rng, height, width)
 
 
 def stain(rng: np.random.Generator, height: int, width: int) -> Piece:
@@ -125,14 +131,17 @@ def specks(rng: np.random.Generator, height: int, width: int) -> Piece:
     return Piece(rng.uniform(0.5, 1) * blurred(canvas, rng.uniform(0.3, 0.9)), colour)
 
 
-KINDS: tuple[tuple[Callable[[np.random.Generator, int, int], Piece], float], ...] = (
-    (stain, 0.6),
-    (patch, 0.3),
-    (fold, 0.4),
-    (scratch, 2.5),
-    (specks, 2.5),
-)
-"""The kinds of damage in the order in which they are painted, and the mean number of each for AREA_PX pixels."""
+class Kind(NamedTuple):
+    """A kind of damage."""
+
+    draw: Callable[[np.random.Generator, int, int], Piece]
+    """Draws a piece for a height and a width in px."""
+    mean: float
+    """Mean number of pieces for AREA_PX pixels."""
+
+
+KINDS = (Kind(stain, 0.6), Kind(patch, 0.3), Kind(fold, 0.4), Kind(scratch, 2.5), Kind(specks, 2.5))
+"""In the order in which they are painted."""
 
 
 def blob(rng: np.random.Generator, height: int, width: int, radius: float, *, roughness: float) -> Opacity:

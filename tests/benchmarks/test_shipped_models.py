@@ -22,6 +22,7 @@ from shipped.results import Column, Goal, Results, Row, Table, read_results
 from shipped_models import publish
 from tiny import photo, tiny_task, write_pairs, write_run
 
+from gan_tasks.datasets.degradations import damage
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels, fit_channels, read, to_float, write
 from gan_tasks.datasets.sample_photos import read_photos
@@ -183,7 +184,8 @@ def test_a_model_that_mends_is_measured_in_the_damage_and_beside_it(photos: Path
     run = real_in_turn(photos) if knows else (lambda pixels: pixels // 2)
     (damaged, undamaged), goals = descratch.descratch(Stand(run), Sources(photos=photos))  # type: ignore[arg-type]
     assert met(goals) == [knows, knows]
-    (*_, precision, recall) = figures(damaged)[f"{PHOTOS} photographs"]
+    (*_, precision, recall) = figures(damaged)["all kinds"]
+    assert figures(damaged).keys() == {"all kinds", *(f"{kind.draw.__name__} alone" for kind in damage.KINDS)}
     assert recall > 0.9 and (precision > 0.9) is knows
     assert (figures(undamaged)[f"{PHOTOS} photographs"] == [0, 1]) is knows
 
