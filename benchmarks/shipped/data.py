@@ -79,7 +79,7 @@ def required(path: Path | None, option: str) -> Path:
 def read_photos(folder: Path, count: int | None = None) -> list[Photo]:
     """Return the first photographs of a folder as RGB, in the order of their names."""
     paths = files_of(folder)[:count]
-    return [Photo(path.stem, read_rgb(path)) for path in paths]
+    return [Photo(path.name, read_rgb(path)) for path in paths]
 
 
 def files_of(folder: Path) -> list[Path]:
