@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ship_model import texts_of
-from shipped.data import Sources
+from shipped.data import OTHERS, Sources
 from shipped.models import MODELS
 from shipped.pages import page, write_figures, write_navigation, write_page
 from shipped.pictures import write_picture
@@ -106,6 +106,11 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--real", type=Path, help="folder of other photographs, which sets of results are compared with"
     )
+    parser.add_argument(
+        "--real-is",
+        default=OTHERS,
+        help="what these are, such as 'photographs of its training data'",
+    )
     parser.add_argument("--sets", type=Path, nargs="+", default=[], help="folders such as Set5 and Set14")
     parser.add_argument("--masks", type=Path, help="folder of mask files")
     parser.add_argument("--data", type=Path, help="data folder of a model that translates")
@@ -129,14 +134,15 @@ def main(arguments: Sequence[str]) -> None:
         return model
 
     sources = Sources(
-        options.photos,
-        options.real,
-        tuple(options.sets),
-        options.masks,
-        options.data,
-        options.split,
-        options.images,
-        open_model,
+        photos=options.photos,
+        real=options.real,
+        real_is=options.real_is,
+        sets=tuple(options.sets),
+        masks=options.masks,
+        data=options.data,
+        split=options.split,
+        images=options.images,
+        open_model=open_model,
     )
     command = shlex.join(["python", "benchmarks/shipped_models.py", *map(without_folders, arguments)])
     models = {name: open_model(name) for name in paths}

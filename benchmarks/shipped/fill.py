@@ -62,13 +62,14 @@ def fill(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     gained = gain(means["model"], means[HARMONIC])
     aim = f"At least {WANTED_DB:g} dB over the harmonic fill at mask ratios of {ratios_text(*AIMED)}"
     goals = [at_least(aim, gained, WANTED_DB, is_gain=True)]
-    distances, nearer_goals = by_distance(model, sources.read_real(), one_by_photo(aimed))
+    distances, nearer_goals = by_distance(model, sources, one_by_photo(aimed))
     return [by_ratio, distances], [*goals, *nearer_goals]
 
 
-def by_distance(model: Predictor, others: Sequence[Photo], aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
+def by_distance(model: Predictor, sources: Sources, aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
     """Compare results at the mask ratios of the goals, one of each photograph, with other photographs, as sets."""
-    real = features_of(counted_up([photo.pixels for photo in others], "Features, real"))
+    others = [photo.pixels for photo in sources.read_real()]
+    real = features_of(counted_up(others, "Features, real"))
     methods = (*CLASSICAL, "model")
     features = {
         name: features_of(counted_up([each.outputs[name] for each in aimed], f"Features, {name}")) for name in methods
@@ -77,7 +78,7 @@ def by_distance(model: Predictor, others: Sequence[Photo], aimed: Sequence[Fille
     rows.append(Row("photographs, two halves", (chance(real),)))
     note = (
         f"{len(aimed)} results, one of each photograph, at mask ratios of {ratios_text(*AIMED)}, beside "
-        f"{len(others)} other photographs. {features_note(model)}"
+        f"{len(others)} {sources.real_is}. {features_note(model)}"
     )
     table = Table("Whole images beside real ones", "Method", (Column("Kernel distance ×10³", 1),), tuple(rows), note)
     goals = [

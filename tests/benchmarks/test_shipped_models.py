@@ -175,7 +175,9 @@ def test_a_model_that_fills_is_measured_beside_classical_fills(photos: Path, tmp
 def test_a_model_that_colours_is_measured_beside_the_gray_photographs(photos: Path, knows: bool) -> None:
     known = itertools.cycle([read(path).pixels for path in sorted(photos.iterdir())])
     run = (lambda gray: next(known)) if knows else (lambda gray: fit_channels(gray, 3))
-    (table,), goals = colourise.colourise(Stand(run), Sources(photos=photos, real=photos))  # type: ignore[arg-type]
+    sources = Sources(photos=photos, real=photos, real_is="photographs of its training data")
+    (table,), goals = colourise.colourise(Stand(run), sources)  # type: ignore[arg-type]
+    assert table.note.startswith(f"{PHOTOS} photographs, beside {PHOTOS} photographs of its training data. ")
     found = figures(table)
     assert found["gray"][2] == pytest.approx(0, abs=0.1)
     assert found["model"][3] == pytest.approx(100 if knows else 0, abs=0.1)

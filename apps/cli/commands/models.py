@@ -48,6 +48,11 @@ def shipped_lines(width: int) -> Iterator[str]:
     if folder() is None:
         yield f"to install: {NOT_INSTALLED.partition(': ')[2]}"
         return
-    yield "installed" if shipped_models() else "installed, without models"
-    for model in shipped_models():
-        yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}; {model.licence}"
+    models = shipped_models()
+    of_all = models[0].licence if len({model.licence for model in models}) == 1 else ""
+    if of_all:
+        yield f"licence of each: {of_all}"
+    yield "installed" if models else "installed, without models"
+    for model in models:
+        licence = "" if of_all else f"; {model.licence}"
+        yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}{licence}"
