@@ -92,7 +92,7 @@ def crisp(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     rows.append(Row("real patches, two halves", (chance(real), None, None)))
     note = (
         f"Patches of {PATCH_PX} px of {len(photos)} photographs, beside {len(real)} of {len(others)} "
-        f"{sources.real_is}. {features_note(model, other)}"
+        f"{sources.real_is}. Patches of one photograph count as independent. {features_note(model, other)}"
     )
     found = nearer(real, features[model.title], features[FAITHFUL])
     goal = found.goal(f"Kernel distance at most {100 * CRISP_SHARE:.0f} % of that of {FAITHFUL}", CRISP_SHARE)

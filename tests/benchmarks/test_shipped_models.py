@@ -291,7 +291,7 @@ def test_only_figures_of_the_file_that_ships_are_published(tree: Path, monkeypat
 
 
 def test_the_command_for_publication_has_no_folders() -> None:
-    words = ["fill=runs/fill", "--photos=/home/a/test", "--images=5", "--out", "/home/a/out"]
+    words = ["fill=runs/fill", "--photos=my/own/test", "--images=5", "--out", "my/own/out"]
     assert list(map(without_folders, words)) == ["fill", "--photos=test", "--images=5", "--out", "out"]
 
 
