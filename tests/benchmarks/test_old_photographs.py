@@ -29,11 +29,11 @@ def photos(tmp_path: Path) -> Path:
     return write_photos(tmp_path / "photos")
 
 
-def write_photos(folder: Path, count: int = 5) -> Path:
+def write_photos(folder: Path, count: int = 5, darkest: int = 0) -> Path:
     """Write soft pictures in colour, of sides that are not even, and a gray one, which is left out."""
     folder.mkdir()
     for number in range(count):
-        small = RNG.integers(0, 256, (5, 6, 3), np.uint8)
+        small = RNG.integers(darkest, 256, (5, 6, 3), np.uint8)
         soft = Image.fromarray(small).resize((49, 41), Image.Resampling.BICUBIC)
         write(folder / f"{number}.png", Picture(np.asarray(soft)))
     write(folder / "gray.png", Picture(np.full((40, 40, 3), 90, np.uint8)))
@@ -62,12 +62,12 @@ def test_results_are_compared_with_other_photographs_as_sets(
     network = FeatureNetwork("mean colour", MeanColour(), lambda pixels: torch.from_numpy(to_float(pixels)))
     monkeypatch.setattr(data, "feature_network", lambda: network)
     monkeypatch.setattr(old_photographs, "aged", lambda photo, steps, scale, rng: photo // 2)
-    others, model = write_photos(tmp_path / "others", 8), write_gain(tmp_path / "model.onnx", (2, 2, 2))
+    others, model = write_photos(tmp_path / "others", 8, darkest=90), write_gain(tmp_path / "model.onnx", (2, 2, 2))
     arguments = ["--steps", "restore", "--restore", str(model), "--out", str(tmp_path / "out")]
     main([str(photos), "--real", str(others), *arguments])
     nothing, restored = json.loads((tmp_path / "out" / "figures.json").read_text())["rows"]
     expected = kernel_distance(features(others), features(photos)).value
-    assert restored["kernel"]["value"] == pytest.approx(expected, abs=0.02)
+    assert expected > 0.1 and restored["kernel"]["value"] == pytest.approx(expected, abs=0.02)
     assert nothing["kernel"]["value"] > expected + 0.5
     assert restored["difference"]["difference"] < -0.5
     said = capsys.readouterr().out

@@ -41,7 +41,7 @@ def model_lines() -> Iterator[str]:
 
 def shipped_lines(width: int) -> Iterator[str]:
     """Lines with the models that were trained with gan-tasks. width: that of the names."""
-    from gan_tasks.pretrained.shipped import DISTRIBUTION, NOT_INSTALLED, folder, shipped_models
+    from gan_tasks.pretrained.shipped import DISTRIBUTION, NOT_INSTALLED, folder, shared_licence, shipped_models
 
     yield ""
     yield f"{DISTRIBUTION}: trained with gan-tasks; they run without torch"
@@ -49,8 +49,7 @@ def shipped_lines(width: int) -> Iterator[str]:
         yield f"to install: {NOT_INSTALLED.partition(': ')[2]}"
         return
     models = shipped_models()
-    of_all = models[0].licence if len({model.licence for model in models}) == 1 else ""
-    if of_all:
+    if of_all := shared_licence(models):
         yield f"licence of each: {of_all}"
     yield "installed" if models else "installed, without models"
     for model in models:
