@@ -1,10 +1,11 @@
 """Measure what `gan-tasks restore` gains on photographs that this program makes old, so that the truth is known.
 
-    python benchmarks/old_photographs.py PHOTOS --out FOLDER [--descratch MODEL] [--scale 2] [--count 50]
+    python benchmarks/old_photographs.py PHOTOS --real OTHERS --out FOLDER [--descratch MODEL] [--scale 2]
 
 Each photograph is reduced, made gray, faded, scratched, given noise and saved as JPEG, as far as a step is there for
 it. After each step the result is compared with the photograph as it was, beside doing nothing: the old one,
-enlarged by bicubic interpolation. FOLDER gets figures.json, table.md and grid.png.
+enlarged by bicubic interpolation. The results together are compared with the photographs of OTHERS by the kernel
+distance. FOLDER gets figures.json, table.md and grid.png.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from shipped import data
+from shipped.data import LARGEST_REAL, features_of
 
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.folders import visible_files_below
@@ -40,7 +43,7 @@ from gan_tasks.metrics.distribution import (
     compare_kernel_distances,
     kernel_distance,
 )
-from gan_tasks.metrics.features import FeatureNetwork, FeatureRows, efficientnet_lite0
+from gan_tasks.metrics.features import FeatureRows
 from gan_tasks.metrics.reference import psnr, ssim
 from gan_tasks.metrics.statistics import bootstrap_interval
 from gan_tasks.progress import track
@@ -77,7 +80,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures after one step. kernel: None without a feature network. difference: from doing nothing."""
+    """The figures after one step. kernel: None without other photographs. difference: from doing nothing."""
 
     name: str
     psnr_db: Gain
@@ -132,12 +135,16 @@ def photographs(folder: Path, count: int, multiple: int) -> Iterator[Pixels]:
 
 
 def measure(
-    chain: Chain, steps: Sequence[Step], photos: Sequence[Pixels], network: FeatureNetwork | None, *, seed: int = 0
+    chain: Chain, steps: Sequence[Step], photos: Sequence[Pixels], others: Sequence[Pixels], *, seed: int = 0
 ) -> Measured:
-    """Measure each step of a chain. network: computes the features of the kernel distance; None leaves it out."""
+    """Measure each step of a chain.
+
+    others: photographs that the results are compared with by the kernel distance, which is left out without any. Were
+        they the photographs of the results, each result would resemble one of them more than chance allows.
+    """
     names = [NOTHING, *(model.title for model in chain.steps)]
     figures = {metric: np.zeros((len(names), len(photos))) for metric in ("psnr", "psnr_luma", "ssim")}
-    features = [FeatureRows(network) for _ in range(len(names) + 1)] if network and enough(photos) else []
+    features = [FeatureRows(data.feature_network()) for _ in names] if others else []
     pictures: list[list[Pixels]] = []
     with track(len(photos), "Restoring", "photographs") as advance:
         for column, photo in enumerate(photos):
@@ -147,23 +154,21 @@ def measure(
             for line, result in enumerate(large):
                 for metric, value in compared(result, photo).items():
                     figures[metric][line, column] = value
-            for rows, image in zip(features, [photo, *large], strict=False):
+            for rows, image in zip(features, large, strict=False):
                 rows.add(image)
             if len(pictures) < GRID_ROWS:
                 pictures.append([*results, photo])
             advance(1)
-    taken = [each.taken() for each in features]
-    measured = []
+    real, made = features_of(others) if others else None, [each.taken() for each in features]
+    measured: list[Row] = []
     for line, name in enumerate(names):
         gains = {metric: Gain.of(values[line], values[0]) for metric, values in figures.items()}
-        kernel = kernel_distance(taken[0], taken[line + 1]) if taken else None
-        difference = compare_kernel_distances(taken[0], taken[line + 1], taken[1]) if taken and line else None
+        kernel = difference = None
+        if real is not None:
+            kernel = kernel_distance(real, made[line])
+            difference = compare_kernel_distances(real, made[line], made[0]) if line else None
         measured.append(Row(name, gains["psnr"], gains["psnr_luma"], gains["ssim"], kernel, difference))
     return Measured(measured, pictures)
-
-
-def enough(photos: Sequence[Pixels]) -> bool:
-    return len(photos) >= KERNEL_LEAST_IMAGES
 
 
 def compared(result: Pixels, photo: Pixels) -> Mapping[str, float]:
@@ -175,7 +180,7 @@ def compared(result: Pixels, photo: Pixels) -> Mapping[str, float]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown, a row a step. The kernel distance is given in thousandths."""
+    """Markdown, a row a step. The kernel distance is given in thousandths; its gain is what it decreases by."""
     lines = [
         "| After | PSNR, dB | gain | PSNR of luma, dB | gain | SSIM | gain | Kernel distance × 1000 | gain |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -196,6 +201,7 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="a folder of photographs in colour that no model was trained on")
+    parser.add_argument("--real", type=Path, help="a folder of other photographs, for the kernel distance")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--steps", nargs="+", choices=STEPS, help="the steps; default: all whose model is there")
     parser.add_argument("--scale", type=int, choices=get_args(PhotoScale), help="of the step upscale; default: 2")
@@ -207,18 +213,22 @@ def main(arguments: Sequence[str]) -> None:
     chosen = choose_models(options.steps, given, options.scale)
     chain = Chain([load_model(path) for path in chosen.paths.values()])
     photos = list(islice(photographs(options.photos, options.count, chain.spec.scale), options.count))
-    if not enough(photos):
-        raise UserError(f"{options.photos} has {len(photos)} photographs in colour: give 4 or more")
-    measured = measure(chain, tuple(chosen.paths), photos, efficientnet_lite0())
+    others = list(photographs(options.real, LARGEST_REAL, 1)) if options.real else []
+    for folder, images in ((options.photos, photos), (options.real, others)):
+        if folder and len(images) < KERNEL_LEAST_IMAGES:
+            raise UserError(f"{folder} has {len(images)} photographs in colour: give {KERNEL_LEAST_IMAGES} or more")
+    measured = measure(chain, tuple(chosen.paths), photos, others)
     options.out.mkdir(parents=True, exist_ok=True)
     content = {
         "models": chain.version(),
         "photographs": len(photos),
+        "other_photographs": len(others),
         "missing": chosen.missing,
         "rows": list(map(asdict, measured.rows)),
     }
     (options.out / "figures.json").write_text(json.dumps(content, indent=1))
-    text = f"{len(photos)} photographs, {chain.title}\n\n{table(measured.rows)}"
+    beside = f", kernel distance to {len(others)} photographs of {options.real.name}" if others else ""
+    text = f"{len(photos)} photographs, {chain.title}{beside}\n\n{table(measured.rows)}"
     (options.out / "table.md").write_text(text)
     save_grid(options.out / "grid.png", measured.pictures, [row.name for row in measured.rows] + ["truth"])
     print(text)

@@ -3,8 +3,9 @@
     python benchmarks/ship_model.py RUN NAME
 
 RUN is a run folder or one of its checkpoints. What the run does not know, such as the licence and the limits, is
-written in `models/models.toml`. The file has float16 weights and is written only if it is verified. The card has no
-figures yet beside that on the built-in photographs: `benchmarks/shipped_models.py` fills them.
+written in `models/models.toml`. The file has float16 weights and is written only if it is verified, small enough and
+measured on the built-in photographs; else the old file stays. `benchmarks/shipped_models.py` then measures it, and
+writes the other figures into the card.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from built_in_figures import FIELD, built_in_figure
@@ -42,18 +44,20 @@ class Texts:
     """What it is for, in a few words; `gan-tasks models` prints it."""
     training_data: str
     """The sets of images by name, with their licences."""
+    test_data: str
+    """The images of its figures, which it was not trained on."""
     licence: str
     training_time: str
+    training_command: str
+    """The command that makes one training of this kind; `training_time` says how the model was trained."""
     limits: tuple[str, ...]
     """What the model cannot do, at least one sentence."""
-    training_command: str = ""
-    """The command that repeats the training. The default is that of the run."""
     direction: str = ""
     """The direction of a run that learned both."""
 
 
 def ship(run: Path, name: str, texts: Texts, folder: Path) -> tuple[Path, Path]:
-    """Write NAME.onnx and NAME.md into a folder; return both paths.
+    """Write NAME.onnx and NAME.md into a folder; return both paths. After an error, what was there is unchanged.
 
     Raises UserError for a run without checkpoint, a file that is not verified, or one that is too large.
     """
@@ -61,39 +65,44 @@ def ship(run: Path, name: str, texts: Texts, folder: Path) -> tuple[Path, Path]:
     config = read_object(model.checkpoint.parent.parent / "config.json")
     known = run_entries(config, licence=texts.licence, training_data=texts.training_data)
     entries = {SUMMARY: texts.summary, SCALE: str(model.spec.scale)} | known
-    if texts.training_command:
-        entries["Training command"] = f"`{texts.training_command}`"
-    entries |= {"Training time": texts.training_time, "Checkpoint": model.checkpoint.name}
-    file = folder / f"{name}.onnx"
-    report = export_onnx(
-        model,
-        file,
-        half=True,
-        model_name=name,
-        licence=texts.licence,
-        training_data=texts.training_data,
-        model_card="\n".join(head_lines(name, model.spec.task, entries)),
-    )
-    for line in report.lines():
-        print(line)
-    check_size(file)
-    if figure := built_in_figure(name, load(file)):
-        entries[FIELD] = figure.text()
+    entries |= {
+        "Training command": f"`{texts.training_command}`",
+        "Training time": texts.training_time,
+        "Checkpoint": model.checkpoint.name,
+    }
+    with TemporaryDirectory() as temporary:
+        exported = Path(temporary) / f"{name}.onnx"
+        report = export_onnx(
+            model,
+            exported,
+            half=True,
+            model_name=name,
+            licence=texts.licence,
+            training_data=texts.training_data,
+            model_card="\n".join(head_lines(name, model.spec.task, entries)),
+        )
+        for line in report.lines():
+            print(line)
+        content = exported.read_bytes()
+        check_size(name, content)
+        if figure := built_in_figure(name, load(exported)):
+            entries[FIELD] = figure.text()
     lines = [
         *head_lines(name, model.spec.task, entries),
         *("## Results", "", FIGURES_BEGIN, FIGURES_END, ""),
         *("## Known limits", "", *(f"- {limit}" for limit in texts.limits)),
     ]
-    card = file.with_suffix(".md")
+    folder.mkdir(parents=True, exist_ok=True)
+    file, card = folder / f"{name}.onnx", folder / f"{name}.md"
+    atomic.write_bytes(file, content)
     atomic.write_bytes(card, ("\n".join(lines) + "\n").encode())
     return file, card
 
 
-def check_size(file: Path) -> None:
-    """Delete a file that is too large to ship. Raises UserError for it."""
-    if (size := file.stat().st_size) > LARGEST_BYTES:
-        file.unlink()
-        raise UserError(f"{file.name} has {size:,} bytes: expected at most {LARGEST_BYTES:,}")
+def check_size(name: str, content: bytes) -> None:
+    """Raise UserError for a file that is too large to ship."""
+    if len(content) > LARGEST_BYTES:
+        raise UserError(f"{name}.onnx has {len(content):,} bytes: expected at most {LARGEST_BYTES:,}")
 
 
 def texts_of(name: str, path: Path = TEXTS) -> Texts:

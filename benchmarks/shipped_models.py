@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ship_model import texts_of
-from shipped.data import Sources
+from shipped.data import OTHERS, Sources
 from shipped.models import MODELS
 from shipped.pages import page, write_figures, write_navigation, write_page
 from shipped.pictures import write_picture
@@ -27,8 +27,11 @@ from shipped.results import Results
 from gan_tasks.datasets.errors import UserError, did_you_mean
 from gan_tasks.export.inference.predictor import Predictor
 from gan_tasks.export.load import load
+from gan_tasks.export.models.hashing import sha256_of
 
 ROOT = Path(__file__).parents[1]
+TEXTS, SHIPPED = Path("models/models.toml"), Path("models/gan_tasks_models")
+"""In a checkout: what cards and pages say of the models, and the models that ship with their cards."""
 
 
 def measured(name: str, model: Predictor, sources: Sources, command: str) -> Results:
@@ -38,13 +41,36 @@ def measured(name: str, model: Predictor, sources: Sources, command: str) -> Res
     return Results(name, model.model.version(), command, tuple(tables), tuple(goals))
 
 
-def publish(results: Results, model: Predictor, sources: Sources, root: Path = ROOT) -> None:
+def check_publishable(name: str, model: Predictor, sources: Sources, root: Path) -> None:
+    """Raise UserError unless the figures will be those of all images, of the file that ships."""
+    if sources.images is not None:
+        raise UserError("--publish with --images: only figures of all images are published, give one of both")
+    texts_of(name, root / TEXTS)
+    file = root / SHIPPED / f"{name}.onnx"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: add it by benchmarks/ship_model.py, then publish its figures")
+    if model.model.version() != sha256_of(file):
+        raise UserError(
+            f"{model.model.place} is not the model of {file}, whose figures are published: give --models {SHIPPED}"
+        )
+
+
+def publish(results: Results, model: Predictor, sources: Sources, root: Path) -> None:
     """Write the figures into the model's card, and its page with a picture into the documents."""
-    texts, docs = texts_of(results.name, root / "models" / "models.toml"), root / "docs"
-    write_figures(root / "models" / "gan_tasks_models" / f"{results.name}.md", results)
+    texts, docs = texts_of(results.name, root / TEXTS), root / "docs"
+    write_figures(root / SHIPPED / f"{results.name}.md", results, texts)
     write_picture(docs / "models" / f"{results.name}.jpg", results.name, model, sources)
-    write_page(docs, results.name, page(results, texts, model.spec.task))
+    write_page(docs, results.name, page(results, texts))
     write_navigation(root / "mkdocs.yml", docs)
+
+
+def paths_of(words: Sequence[str]) -> dict[str, str]:
+    """Split each word, see `split`. Raises UserError for a name that is given twice."""
+    pairs = [split(word) for word in words]
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{twice} is given twice: measure each kind of model once in a run")
+    return dict(pairs)
 
 
 def split(word: str) -> tuple[str, str]:
@@ -66,8 +92,10 @@ def located(name: str, paths: dict[str, str], folder: Path | None) -> str:
 
 def without_folders(word: str) -> str:
     """Return a word of the command for publication: a path becomes its last part, and NAME=PATH the name."""
-    name, _, _ = word.partition("=")
-    return name if name in MODELS else Path(word).name
+    name, is_pair, value = word.partition("=")
+    if name in MODELS:
+        return name
+    return f"{name}={Path(value).name}" if is_pair and name.startswith("--") else Path(word).name
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +105,11 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, help="folder of photographs")
     parser.add_argument(
         "--real", type=Path, help="folder of other photographs, which sets of results are compared with"
+    )
+    parser.add_argument(
+        "--real-is",
+        default=OTHERS,
+        help="what these are, such as 'photographs of its training data'",
     )
     parser.add_argument("--sets", type=Path, nargs="+", default=[], help="folders such as Set5 and Set14")
     parser.add_argument("--masks", type=Path, help="folder of mask files")
@@ -93,7 +126,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(arguments)
-    paths = dict(map(split, options.models))
+    paths = paths_of(options.models)
 
     def open_model(name: str) -> Predictor:
         model = load(located(name, paths, options.folder))
@@ -101,24 +134,28 @@ def main(arguments: Sequence[str]) -> None:
         return model
 
     sources = Sources(
-        options.photos,
-        options.real,
-        tuple(options.sets),
-        options.masks,
-        options.data,
-        options.split,
-        options.images,
-        open_model,
+        photos=options.photos,
+        real=options.real,
+        real_is=options.real_is,
+        sets=tuple(options.sets),
+        masks=options.masks,
+        data=options.data,
+        split=options.split,
+        images=options.images,
+        open_model=open_model,
     )
     command = shlex.join(["python", "benchmarks/shipped_models.py", *map(without_folders, arguments)])
-    for name in paths:
-        model = open_model(name)
+    models = {name: open_model(name) for name in paths}
+    if options.publish:
+        for name, model in models.items():
+            check_publishable(name, model, sources, ROOT)
+    for name, model in models.items():
         results = measured(name, model, sources, command)
         results.write(options.out)
         if options.pictures:
             write_picture(options.out / f"{name}.jpg", name, model, sources)
         if options.publish:
-            publish(results, model, sources)
+            publish(results, model, sources, ROOT)
         print(f"\n## {name}\n\n{results.markdown()}", flush=True)
 
 

@@ -63,7 +63,7 @@ NOT_OURS = {
     *("--python-version", "--implementation"),
     *("--seconds", "--rounds", "--batches", "--tasks", "--minutes", "--parts", "--facades", "--tiny"),  # benchmarks
     *("--commands", "--profile", "--models", "--recipes", "--checkpoints", "--task-options", "--vgg16"),
-    *("--photos", "--real", "--sets", "--images", "--pictures", "--publish"),
+    *("--photos", "--real", "--real-is", "--sets", "--images", "--pictures", "--publish"),
 }
 ADDRESS = "http://localhost:7860"
 TERMINATED = 128 + signal.SIGTERM

@@ -51,8 +51,8 @@ def colourise(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goa
         return Row(name, (*distances, chroma[name], share_of(chroma[name], chroma["photographs"])))
 
     note = (
-        f"{len(photos)} photographs, beside {len(others)} others. {features_note(model)} Histograms are of a* and b* "
-        f"of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. "
+        f"{len(photos)} photographs, beside {len(others)} {sources.real_is}. {features_note(model)} Histograms are "
+        f"of a* and b* of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. "
         "Chroma is the magnitude of (Cb, Cr), between 0 and 0.5."
     )
     rows = (row("gray"), row("model"), row("photographs"))

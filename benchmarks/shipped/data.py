@@ -23,6 +23,7 @@ Features = NDArray[np.float32]
 Item = TypeVar("Item")
 LARGEST_REAL = 200
 """Most photographs that sets of results are compared with."""
+OTHERS = "other photographs"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Sources:
     """Folder of photographs that no model was trained on."""
     real: Path | None = None
     """Folder of other photographs, which sets of results are compared with."""
+    real_is: str = OTHERS
+    """What they are, for the notes of the tables: whether the model was trained on them."""
     sets: tuple[Path, ...] = ()
     """Folders of benchmarks of super-resolution, with the large images in them or in their folder HR."""
     masks: Path | None = None
@@ -79,7 +82,7 @@ def required(path: Path | None, option: str) -> Path:
 def read_photos(folder: Path, count: int | None = None) -> list[Photo]:
     """Return the first photographs of a folder as RGB, in the order of their names."""
     paths = files_of(folder)[:count]
-    return [Photo(path.stem, read_rgb(path)) for path in paths]
+    return [Photo(path.name, read_rgb(path)) for path in paths]
 
 
 def files_of(folder: Path) -> list[Path]:

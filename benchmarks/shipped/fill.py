@@ -49,22 +49,27 @@ def fill(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     found = [filled(methods, *task) for task in counted_up(tasks, "Masks")]
     bands = [(ratios_text(low, high), within(found, low, high, "drawn")) for low, high in (*BANDS, AIMED)]
     bands.append((f"mask files, {ratios_text(*AIMED)}", within(found, *AIMED, "file")))
-    rows = [row(name, members) for name, members in bands if members]
+    rows = [row(name, means_by_photo(members)) for name, members in bands if members]
     columns = (*(Column(f"{name}, dB") for name in methods), Column("Gain over the harmonic fill", is_gain=True))
-    note = "PSNR over the masked pixels. Masks are free-form, drawn with fixed seeds."
+    note = (
+        "PSNR over the masked pixels, averaged first over the masks of each photograph. Masks are free-form, drawn "
+        "with fixed seeds."
+    )
     by_ratio = Table("Masked regions", "Mask ratio", columns, tuple(rows), note)
 
     aimed = within(found, *AIMED, "drawn")
-    gained = gain([each.psnr["model"] for each in aimed], [each.psnr[HARMONIC] for each in aimed])
+    means = means_by_photo(aimed)
+    gained = gain(means["model"], means[HARMONIC])
     aim = f"At least {WANTED_DB:g} dB over the harmonic fill at mask ratios of {ratios_text(*AIMED)}"
     goals = [at_least(aim, gained, WANTED_DB, is_gain=True)]
-    distances, nearer_goals = by_distance(model, sources.read_real(), aimed)
+    distances, nearer_goals = by_distance(model, sources, one_by_photo(aimed))
     return [by_ratio, distances], [*goals, *nearer_goals]
 
 
-def by_distance(model: Predictor, others: Sequence[Photo], aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
-    """Compare the results at the mask ratios of the goals with other photographs, as sets."""
-    real = features_of(counted_up([photo.pixels for photo in others], "Features, real"))
+def by_distance(model: Predictor, sources: Sources, aimed: Sequence[Filled]) -> tuple[Table, list[Goal]]:
+    """Compare results at the mask ratios of the goals, one of each photograph, with other photographs, as sets."""
+    others = [photo.pixels for photo in sources.read_real()]
+    real = features_of(counted_up(others, "Features, real"))
     methods = (*CLASSICAL, "model")
     features = {
         name: features_of(counted_up([each.outputs[name] for each in aimed], f"Features, {name}")) for name in methods
@@ -72,8 +77,8 @@ def by_distance(model: Predictor, others: Sequence[Photo], aimed: Sequence[Fille
     rows = [Row(name, (distance(real, features[name]),)) for name in methods]
     rows.append(Row("photographs, two halves", (chance(real),)))
     note = (
-        f"{len(aimed)} results at mask ratios of {ratios_text(*AIMED)}, beside {len(others)} other photographs. "
-        f"{features_note(model)}"
+        f"{len(aimed)} results, one of each photograph, at mask ratios of {ratios_text(*AIMED)}, beside "
+        f"{len(others)} {sources.real_is}. {features_note(model)}"
     )
     table = Table("Whole images beside real ones", "Method", (Column("Kernel distance ×10³", 1),), tuple(rows), note)
     goals = [
@@ -118,7 +123,28 @@ def within(found: Sequence[Filled], low: float, high: float, source: str) -> lis
     return [each for each in found if each.source == source and low <= each.ratio <= high]
 
 
-def row(name: str, members: Sequence[Filled]) -> Row:
-    values = {method: [each.psnr[method] for each in members] for method in members[0].psnr}
+def by_photo(members: Sequence[Filled]) -> list[list[Filled]]:
+    """Group the results by their photographs: they are not independent of each other."""
+    groups: dict[str, list[Filled]] = {}
+    for each in members:
+        groups.setdefault(each.photo.name, []).append(each)
+    return list(groups.values())
+
+
+def means_by_photo(members: Sequence[Filled]) -> dict[str, list[float]]:
+    """Return the mean PSNR of each photograph, by the method."""
+    groups = by_photo(members)
+    return {
+        method: [float(np.mean([each.psnr[method] for each in group])) for group in groups]
+        for method in members[0].psnr
+    }
+
+
+def one_by_photo(members: Sequence[Filled]) -> list[Filled]:
+    """Return one result of each photograph: in turn the first, the second and so on, so that all ratios are there."""
+    return [group[index % len(group)] for index, group in enumerate(by_photo(members))]
+
+
+def row(name: str, values: Mapping[str, Sequence[float]]) -> Row:
     gained = gain(values["model"], values[HARMONIC])
-    return Row(f"{name}, {len(members)} images", (*map(mean, values.values()), gained))
+    return Row(f"{name}, {len(values['model'])} photographs", (*map(mean, values.values()), gained))

@@ -40,32 +40,36 @@ PAGE = """# {name}
 
 ## Training
 
-Data: {training_data} Licence of the weights: {licence}. Time: {training_time}.
+Data: {training_data}. Licence: {licence}. Time: {training_time}.
 
 ```bash
-gan-tasks train {task} --config examples/recipes/{name}.toml --data PHOTOS --out runs/{name}
+{training_command}
 ```
 """
 
 
-def write_figures(card: Path, results: Results) -> None:
+def write_figures(card: Path, results: Results, texts: Texts) -> None:
     """Write the figures into a card. Raises UserError if it has no place for them."""
-    replace_block(card, FIGURES_BEGIN, FIGURES_END, results.markdown())
+    replace_block(card, FIGURES_BEGIN, FIGURES_END, figures(results, texts))
 
 
-def page(results: Results, texts: Texts, task: str) -> str:
+def figures(results: Results, texts: Texts) -> str:
+    return f"Measured on {texts.test_data}.\n\n{results.markdown()}"
+
+
+def page(results: Results, texts: Texts) -> str:
     """Return the page of a model in the documents."""
     return PAGE.format(
         name=results.name,
-        task=task,
         use=USE.get(results.name, f"gan-tasks apply {results.name} photo.jpg result.png"),
         summary=texts.summary[:1].upper() + texts.summary[1:],
         credit=SHOWN[results.name].credit,
-        figures=results.markdown(),
+        figures=figures(results, texts),
         limits="\n".join(f"- {limit}" for limit in texts.limits),
         training_data=texts.training_data,
         licence=texts.licence,
         training_time=texts.training_time,
+        training_command=texts.training_command,
     )
 
 

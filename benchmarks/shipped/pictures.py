@@ -13,7 +13,7 @@ from gan_tasks.datasets.images.resize import bicubic
 from gan_tasks.datasets.masks.draw import MaskConfig, draw_mask
 from gan_tasks.datasets.sample_photos import read_photos
 from gan_tasks.export.inference.predictor import Predictor
-from gan_tasks.metrics.baselines import fill_harmonic, upscale_bicubic
+from gan_tasks.metrics.baselines import fill_harmonic, non_local_means, upscale_bicubic
 from gan_tasks.runs.image_grid import grid
 from shipped import fill, restore
 from shipped.data import Photo, Sources
@@ -71,7 +71,7 @@ def restored(model: Predictor, sources: Sources) -> Rows:
     for name, photo in zip(shown, regions(DETAIL_PX, DETAILS), strict=True):
         pixels = restore.DEGRADATIONS[name](photo, np.random.default_rng(0))
         _, h = restore.best_non_local_means([Photo(name, photo)], [pixels])
-        yield pixels, restore.non_local_means(pixels, h), model(pixels), photo
+        yield pixels, non_local_means(pixels, h), model(pixels), photo
 
 
 def coloured(model: Predictor, sources: Sources) -> Rows:

@@ -15,6 +15,7 @@ from gan_tasks.export.evaluation.significance import paired_test
 
 Values = Sequence[float]
 """A value for each image. nan: the image has none."""
+NO_FIGURE = Figure(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def read_results(path: Path) -> Results:
 
 
 def mean(values: Values) -> Figure:
-    """Return the mean and its bootstrap interval over the images that have a value."""
-    return summarise(list(values))
+    """Return the mean and its bootstrap interval over the images that have a value; nan without any."""
+    return summarise(list(values)) if not np.isnan(values).all() else NO_FIGURE
 
 
 def gain(values: Values, baseline: Values) -> Figure:
@@ -125,7 +126,7 @@ def gain(values: Values, baseline: Values) -> Figure:
     """
     test = paired_test(np.asarray(values, np.float64), np.asarray(baseline, np.float64))
     if test is None:
-        return Figure(float("nan"), float("nan"), float("nan"))
+        return NO_FIGURE
     return Figure(test.difference, test.low, test.high)
 
 

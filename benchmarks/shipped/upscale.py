@@ -74,7 +74,8 @@ def crisp(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     photos = sources.read_photos()
     methods = ("bicubic", FAITHFUL, model.title)
     patches: dict[str, list[Pixels]] = {name: [] for name in methods}
-    patches["real"] = [patch for photo in sources.read_real()[:REAL_PHOTOS] for patch in patches_of(photo.pixels)]
+    others = sources.read_real()[:REAL_PHOTOS]
+    patches["real"] = [patch for photo in others for patch in patches_of(photo.pixels)]
     values = {name: Values() for name in methods}
     for photo, small in counted_up(list(with_small(photos, scale)), "Photographs"):
         outputs = (upscale_bicubic(small, scale), other(small), model(small))
@@ -90,8 +91,8 @@ def crisp(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
     ]
     rows.append(Row("real patches, two halves", (chance(real), None, None)))
     note = (
-        f"Patches of {PATCH_PX} px of {len(photos)} photographs, beside {len(real)} of others. "
-        f"{features_note(model, other)}"
+        f"Patches of {PATCH_PX} px of {len(photos)} photographs, beside {len(real)} of {len(others)} "
+        f"{sources.real_is}. Patches of one photograph count as independent. {features_note(model, other)}"
     )
     found = nearer(real, features[model.title], features[FAITHFUL])
     goal = found.goal(f"Kernel distance at most {100 * CRISP_SHARE:.0f} % of that of {FAITHFUL}", CRISP_SHARE)

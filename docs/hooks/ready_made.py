@@ -7,18 +7,21 @@ from pathlib import Path
 from text import table
 
 from gan_tasks.pretrained.bundled import BUNDLED_MODELS
-from gan_tasks.pretrained.shipped import PACKAGE, opened
+from gan_tasks.pretrained.shipped import PACKAGE, opened, shared_licence
 
 SHIPPED = Path(__file__).parents[2] / "models" / PACKAGE
 
 
 def shipped() -> list[str]:
-    """Each model of the package in this checkout with its scale, size and licence, and what it is for."""
+    """Each model of the package in this checkout with its scale and size, what it is for, and its licence."""
     models = [opened(path) for path in sorted(SHIPPED.glob("*.onnx"))]
     if not models:
         return ["This version contains no models."]
-    rows = ((f"`{m.name}`", f"{m.scale}×", f"{m.size_mb:.1f} MB", m.licence, m.summary) for m in models)
-    return table(("Name", "Scale", "Size", "Licence", "For"), rows)
+    if of_all := shared_licence(models):
+        rows = ((f"`{m.name}`", f"{m.scale}×", f"{m.size_mb:.1f} MB", m.summary) for m in models)
+        return [*table(("Name", "Scale", "Size", "For"), rows), f"Licence of each: {of_all}."]
+    with_licences = ((f"`{m.name}`", f"{m.scale}×", f"{m.size_mb:.1f} MB", m.summary, m.licence) for m in models)
+    return table(("Name", "Scale", "Size", "For", "Licence"), with_licences)
 
 
 def models() -> list[str]:

@@ -132,15 +132,22 @@ def denoise_non_local_means(image: FloatImage) -> FloatImage:
     Buades et al. 2011, https://doi.org/10.5201/ipol.2011.bcm_nlm. The filter strength is the standard deviation of
     the noise in levels of 255, which `noise_level` estimates.
     """
+    pixels = to_uint8(image)
+    return to_float(non_local_means(pixels, noise_level(pixels)))
+
+
+def non_local_means(pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+    """Denoise H×W×C, gray or RGB, with OpenCV's non-local means, with windows of 7 and 21 px.
+
+    strength: OpenCV's parameters h and hColor, in levels of 255.
+    """
     import cv2
 
-    pixels = to_uint8(image)
-    strength = noise_level(pixels)
     if pixels.shape[2] == 1:
-        denoised = cv2.fastNlMeansDenoising(pixels, None, strength)[..., None]
-    else:
-        denoised = cv2.fastNlMeansDenoisingColored(pixels, None, strength, strength)
-    return to_float(np.asarray(denoised))
+        return np.asarray(cv2.fastNlMeansDenoising(pixels, None, strength), np.uint8)[..., None]
+    bgr = np.ascontiguousarray(pixels[..., ::-1])  # it filters lightness and chroma of BGR
+    denoised = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength)
+    return np.ascontiguousarray(np.asarray(denoised, np.uint8)[..., ::-1])
 
 
 def noise_level(pixels: NDArray[np.uint8]) -> float:

@@ -5,7 +5,7 @@ The folder of the package is the list: nothing here names a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +63,12 @@ def shipped_models() -> tuple[ShippedModel, ...]:
     """Return the installed models by name."""
     found = folder()
     return tuple(map(opened, sorted(found.glob("*.onnx")))) if found else ()
+
+
+def shared_licence(models: Sequence[ShippedModel]) -> str:
+    """Return the licence that all models have; empty if they differ."""
+    licences = {model.licence for model in models}
+    return licences.pop() if len(licences) == 1 else ""
 
 
 def opened(path: Path) -> ShippedModel:

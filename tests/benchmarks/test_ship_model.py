@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import ship_model
 from built_in_figures import FIELD, FIGURES, built_in_figure, stated_value
 from ship_model import FIGURES_BEGIN, FIGURES_END, Texts, check_size, ship, texts_of
 from tiny import tiny_task, write_run
@@ -23,8 +23,15 @@ from gan_tasks.export.onnx.file import read_onnx
 from gan_tasks.export.onnx.metadata import OnnxMetadata
 from gan_tasks.pretrained.shipped import opened
 
-TEXTS = Texts("tests", "noise (CC0)", "Apache-2.0", "no time", ("It can do nothing.",))
-COMPLETE = 'summary = "s"\ntraining_data = "d"\nlicence = "l"\ntraining_time = "t"\nlimits = ["a", "b"]\n'
+TEXTS = Texts("tests", "noise (CC0)", "more noise", "Apache-2.0", "no time", "train", ("It can do nothing.",))
+COMPLETE = """summary = "s"
+training_data = "d"
+test_data = "e"
+licence = "l"
+training_time = "t"
+training_command = "c"
+limits = ["a", "b"]
+"""
 
 
 @pytest.mark.slow
@@ -41,19 +48,37 @@ def test_a_run_becomes_a_model_that_ships(tmp_path: Path) -> None:
     assert figure is not None and figure.text() == model.card[FIELD]
 
 
-def test_a_file_that_is_too_large_is_deleted(tmp_path: Path) -> None:
-    file = tmp_path / "model.onnx"
-    for size in (5_000_000, 5_000_001):
-        file.write_bytes(bytes(size))
-        with pytest.raises(UserError, match="5,000,001 bytes: expected") if size > 5_000_000 else nullcontext():
-            check_size(file)
-    assert not file.exists()
+def test_a_file_may_have_five_million_bytes() -> None:
+    check_size("model", bytes(5_000_000))
+
+
+@pytest.mark.parametrize("failure", ["too large", "not measured"])
+def test_what_ships_stays_until_the_new_file_is_checked(
+    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = {name: (tmp_path / name).write_text(f"old {name}") for name in ("upscale-x2.onnx", "upscale-x2.md")}
+
+    def export(model: object, out: Path, **texts: object) -> Any:
+        out.write_bytes(bytes(5_000_001 if failure == "too large" else 5))
+        return SimpleNamespace(lines=list)
+
+    def measure(name: str, model: object) -> None:
+        raise UserError("not measured")
+
+    monkeypatch.setattr(ship_model, "export_onnx", export)
+    monkeypatch.setattr(ship_model, "load", lambda file: None)
+    monkeypatch.setattr(ship_model, "built_in_figure", measure)
+    run = write_run(tmp_path / "run", tiny_task("super-resolution"))
+    with pytest.raises(UserError, match=r"5,000,001 bytes: expected|not measured"):
+        ship(run, "upscale-x2", TEXTS, tmp_path)
+    assert {name: len((tmp_path / name).read_text()) for name in old} == old
+    assert {path.name for path in tmp_path.iterdir()} == {*old, "run"}
 
 
 def test_texts_are_read_and_checked(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text(f"[upscale-x4]\n{COMPLETE}[wrong]\n{COMPLETE}speed = 1\n[less]\nsummary = 's'\n")
-    assert texts_of("upscale-x4", file) == Texts("s", "d", "l", "t", ("a", "b"))
+    assert texts_of("upscale-x4", file) == Texts("s", "d", "e", "l", "t", "c", ("a", "b"))
     for name, message in (("upscale-x", "did you mean upscale-x4"), ("wrong", "speed"), ("less", "training_data")):
         with pytest.raises(UserError, match=message):
             texts_of(name, file)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import shipped_models
 import torch
+from handmade_onnx import write_onnx
 from shipped import colourise, data, descratch, fill, restore, translate, upscale
 from shipped.data import Sources
 from shipped.drawings import facade, shoe
 from shipped.models import MODELS
 from shipped.pictures import CREDITS, LARGEST_BYTES, SHOWN
 from shipped.results import Column, Goal, Results, Row, Table, read_results
-from shipped_models import publish
+from shipped_models import publish, without_folders
 from tiny import photo, tiny_task, write_pairs, write_run
 
 from gan_tasks.datasets.degradations import damage
@@ -161,7 +162,10 @@ def test_a_model_that_fills_is_measured_beside_classical_fills(photos: Path, tmp
 
     (by_ratio, distances), goals = fill.fill(Stand(run), Sources(photos=photos, real=photos, masks=tmp_path))  # type: ignore[arg-type]
     found = figures(by_ratio)
-    assert list(found)[-2:] == ["20 to 40 %, 12 images", "mask files, 20 to 40 %, 6 images"]
+    assert list(found)[-2:] == ["20 to 40 %, 6 photographs", "mask files, 20 to 40 %, 6 photographs"]
+    aimed, parts = (sum(np.array(list(found.values()))[rows]) for rows in (slice(4, 5), slice(1, 3)))
+    np.testing.assert_allclose(aimed, parts / 2, atol=1e-4)
+    assert distances.note.startswith("6 results, one of each photograph")
     assert all((values[-1] > 10) is knows for name, values in found.items() if "files" not in name)
     assert met(goals)[:2] == [knows, knows]
     assert (figures(distances)["model"][0] < figures(distances)["harmonic fill"][0]) is knows
@@ -171,7 +175,9 @@ def test_a_model_that_fills_is_measured_beside_classical_fills(photos: Path, tmp
 def test_a_model_that_colours_is_measured_beside_the_gray_photographs(photos: Path, knows: bool) -> None:
     known = itertools.cycle([read(path).pixels for path in sorted(photos.iterdir())])
     run = (lambda gray: next(known)) if knows else (lambda gray: fit_channels(gray, 3))
-    (table,), goals = colourise.colourise(Stand(run), Sources(photos=photos, real=photos))  # type: ignore[arg-type]
+    sources = Sources(photos=photos, real=photos, real_is="photographs of its training data")
+    (table,), goals = colourise.colourise(Stand(run), sources)  # type: ignore[arg-type]
+    assert table.note.startswith(f"{PHOTOS} photographs, beside {PHOTOS} photographs of its training data. ")
     found = figures(table)
     assert found["gray"][2] == pytest.approx(0, abs=0.1)
     assert found["model"][3] == pytest.approx(100 if knows else 0, abs=0.1)
@@ -220,15 +226,23 @@ def test_results_are_written_and_read_again(photos: Path, tmp_path: Path, capsys
     assert read_results(tmp_path / "out" / "upscale-x2.json").tables == results.tables
 
 
+TEXTS = """[upscale-x2]
+summary = "photographs, twice as large"
+training_data = "drawn images"
+test_data = "7 other drawings"
+licence = "CC0"
+training_time = "1 s"
+training_command = "gan-tasks train super-resolution --init-from runs/before"
+limits = ["It has learned nothing."]
+"""
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """What is published into: a card, the texts of a model, the index of the documents and their navigation."""
     (tmp_path / "models" / "gan_tasks_models").mkdir(parents=True)
     (tmp_path / "docs" / "models").mkdir(parents=True)
-    text = 'summary = "photographs, twice as large"\ntraining_data = "Drawn."\nlicence = "CC0"\n'
-    (tmp_path / "models" / "models.toml").write_text(
-        f'[upscale-x2]\n{text}training_time = "1 s"\nlimits = ["It has learned nothing."]\n'
-    )
+    (tmp_path / "models" / "models.toml").write_text(TEXTS)
     card = tmp_path / "models" / "gan_tasks_models" / "upscale-x2.md"
     card.write_text("# Model card\n\n<!-- figures -->\nold\n<!-- /figures -->\n\n## Known limits\n")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
@@ -246,13 +260,51 @@ def test_figures_are_published_in_the_card_and_on_a_page(tree: Path) -> None:
     page = (tree / "docs" / "models" / "upscale-x2.md").read_text()
     for text in (card, page):
         assert text.count("| Set5 | 30.00 (29.00 to 31.00) |") == 1 and "- At least 29 dB: met, 30 dB." in text
+        assert text.index("Measured on 7 other drawings.") < text.index("| Set5")
     assert "old" not in card and "## Known limits" in card
-    assert "- It has learned nothing." in page and "--config examples/recipes/upscale-x2.toml" in page
+    assert "- It has learned nothing." in page
+    assert "Data: drawn images. Licence: CC0. Time: 1 s." in page
+    assert "```bash\ngan-tasks train super-resolution --init-from runs/before\n```" in page
     picture = tree / "docs" / "models" / "upscale-x2.jpg"
     assert "(upscale-x2.jpg)" in page and 0 < picture.stat().st_size <= LARGEST_BYTES
     index = (tree / "docs" / "models" / "index.md").read_text()
     assert index.count("| [upscale-x2](upscale-x2.md) | Photographs, twice as large. |") == 1
     assert (tree / "mkdocs.yml").read_text().count("      - upscale-x2: models/upscale-x2.md\n") == 1
+
+
+def test_only_figures_of_the_file_that_ships_are_published(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped, other = tree / "models" / "gan_tasks_models" / "upscale-x2.onnx", tree / "other.onnx"
+    write_onnx(other, task="super-resolution", scale=2, model_name="other")
+    monkeypatch.setattr(shipped_models, "ROOT", tree)
+    monkeypatch.setattr(shipped_models, "measured", lambda *_: pytest.fail("measured before it was refused"))
+    arguments = [f"upscale-x2={other}", "--publish", "--out", str(tree / "out")]
+    with pytest.raises(UserError, match="is missing: add it"):
+        shipped_models.main(arguments)
+    write_onnx(shipped, task="super-resolution", scale=2, model_name="shipped")
+    with pytest.raises(UserError, match=r"other\.onnx is not the model of .*--models models/gan_tasks_models"):
+        shipped_models.main(arguments)
+    shutil.copy(shipped, other)
+    with pytest.raises(UserError, match="--publish with --images"):
+        shipped_models.main([*arguments, "--images", "2"])
+    with pytest.raises(pytest.fail.Exception, match="measured before"):
+        shipped_models.main(arguments)
+
+
+def test_the_command_for_publication_has_no_folders() -> None:
+    words = ["fill=runs/fill", "--photos=my/own/test", "--images=5", "--out", "my/own/out"]
+    assert list(map(without_folders, words)) == ["fill", "--photos=test", "--images=5", "--out", "out"]
+
+
+def test_images_that_leave_nothing_to_measure_end_in_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "plain.png", Picture(np.full((32, 32, 3), 128, np.uint8)))
+    sources, idle = Sources(photos=tmp_path), Stand(lambda pixels: pixels)
+    _, goal = restore.on_clean_photos(idle, sources.read_photos())  # type: ignore[arg-type]
+    assert not goal.is_met and goal.found == "no photograph was changed by the compression"
+    monkeypatch.setattr(damage, "degrade", lambda pixels, rng, kinds: (pixels, np.zeros((32, 32), bool)))
+    table, goal = descratch.on_damaged(idle, sources.read_photos())  # type: ignore[arg-type]
+    assert not goal.is_met and "| all kinds | – | – |" in table.markdown()
 
 
 def test_every_model_has_a_picture_without_photographs_that_name_no_licence() -> None:
@@ -267,6 +319,7 @@ def test_every_model_has_a_picture_without_photographs_that_name_no_licence() ->
     ("arguments", "message"),
     [
         (["upscale-x5"], "did you mean upscale-x[24]"),
+        (["restore-x1={run}", "fill", "restore-x1"], "restore-x1 is given twice"),
         (["restore-x1={run}"], "--photos"),
         (["restore-x1={run}", "--photos", "{run}"], "has no images"),
         (["labels2facade={run}"], "--data"),

@@ -41,13 +41,17 @@ def model_lines() -> Iterator[str]:
 
 def shipped_lines(width: int) -> Iterator[str]:
     """Lines with the models that were trained with gan-tasks. width: that of the names."""
-    from gan_tasks.pretrained.shipped import DISTRIBUTION, NOT_INSTALLED, folder, shipped_models
+    from gan_tasks.pretrained.shipped import DISTRIBUTION, NOT_INSTALLED, folder, shared_licence, shipped_models
 
     yield ""
     yield f"{DISTRIBUTION}: trained with gan-tasks; they run without torch"
     if folder() is None:
         yield f"to install: {NOT_INSTALLED.partition(': ')[2]}"
         return
-    yield "installed" if shipped_models() else "installed, without models"
-    for model in shipped_models():
-        yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}; {model.licence}"
+    models = shipped_models()
+    if of_all := shared_licence(models):
+        yield f"licence of each: {of_all}"
+    yield "installed" if models else "installed, without models"
+    for model in models:
+        licence = "" if of_all else f"; {model.licence}"
+        yield f"  {model.name:<{width}}  {model.scale:>5}  {model.size_mb:>7.1f}  {model.summary}{licence}"

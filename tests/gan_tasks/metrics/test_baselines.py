@@ -13,6 +13,7 @@ from gan_tasks.metrics.baselines import (
     fill_navier_stokes,
     fill_telea,
     fit_baselines,
+    non_local_means,
     upscale_bicubic,
 )
 
@@ -122,6 +123,20 @@ def test_upscaling_multiplies_the_size_and_keeps_the_mean(scale):
     large = upscale_bicubic(photo, scale)
     assert large.shape == (40 * scale, 50 * scale, 3)
     assert large.mean() == pytest.approx(photo.mean(), abs=0.5)
+
+
+# --- restoration
+
+
+def test_non_local_means_filters_lightness_and_chroma_of_rgb():
+    photo = skimage.data.astronaut()[:40, 200:250].astype(float)
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 20, photo.shape), 0, 255).astype(np.uint8)
+    of_bgr = cv2.fastNlMeansDenoisingColored(noisy[..., ::-1].copy(), None, 15, 15, 7, 21)
+    denoised = non_local_means(noisy, 15)
+    np.testing.assert_array_equal(denoised, of_bgr[..., ::-1])
+    assert np.abs(denoised - photo).mean() < 0.8 * np.abs(noisy - photo).mean()
+    gray = noisy[..., :1]
+    np.testing.assert_array_equal(non_local_means(gray, 15)[..., 0], cv2.fastNlMeansDenoising(gray, None, 15))
 
 
 # --- inpainting

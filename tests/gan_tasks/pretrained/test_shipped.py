@@ -82,10 +82,17 @@ def test_models_are_listed_first(package: Path, capsys: pytest.CaptureFixture[st
     assert run("models") == 0
     lines = capsys.readouterr().out.splitlines()
     number = lines.index("installed")
-    assert lines[number - 1].startswith("gan-tasks-models: ") and number < 5
+    assert lines[number - 2].startswith("gan-tasks-models: ") and number < 5
+    assert lines[number - 1] == "licence of each: CC0"
     found = [line.split() for line in lines[number + 1 : number + 3]]
     assert [words[:3] for words in found] == [["restore-x1", "1", "0.0"], ["upscale-x4", "4", "0.0"]]
-    assert lines[number + 2].endswith("tests of upscale-x4; CC0")
+    assert lines[number + 2].endswith("tests of upscale-x4")
+    card = package / "upscale-x4.md"
+    card.write_text(card.read_text().replace("CC0", "MIT"))
+    assert run("models") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not any(line.startswith("licence of each") for line in lines)
+    assert [line.rpartition("; ")[2] for line in lines if " tests of " in line] == ["CC0", "MIT"]
 
 
 def test_the_suggested_commands_name_the_model(package: Path) -> None:
