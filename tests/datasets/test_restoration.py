@@ -51,6 +51,13 @@ def test_held_out_photographs_are_whole_and_the_same_in_each_run(photos: Path, k
 
 
 @KINDS
+def test_held_out_photographs_are_degraded_whatever_the_clean_share(photos: Path, kind: str) -> None:
+    """The PSNR of an undegraded one would be infinite."""
+    data = opened(photos, kind, augment=False, clean_share=1.0)
+    assert not any(np.array_equal(data[(0, index)].degraded, data[(0, index)].clean) for index in range(len(data)))
+
+
+@KINDS
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_clean_and_gray_shares(photos: Path, kind: str, share: float) -> None:
     data = opened(photos, kind, clean_share=share, gray_share=share)
