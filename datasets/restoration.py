@@ -111,8 +111,8 @@ def open_restoration(
 class DegradedImages:
     """A map-style data set keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    augment: crop, flip and transpose at random. Without it, photographs are returned complete, and their degradation
-        depends only on the index.
+    augment: crop, flip and transpose at random. Without it, photographs are returned complete, all are degraded, and
+        their degradation depends only on the index.
     """
 
     def __init__(self, images: Sequence[Path], config: RestorationDataConfig, seed: int, augment: bool) -> None:
