@@ -1,8 +1,6 @@
 """The data set of colourisation: a sample is a gray image and the colour photograph that it is made from."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +11,13 @@ from gan_tasks.datasets.augmentations import Framing, FramingConfig, sample_seed
 from gan_tasks.datasets.checks.validation import Problem, Progress, inspect_files
 from gan_tasks.datasets.errors import UserError, counted
 from gan_tasks.datasets.folders import listed, refuse_problems
-from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_float, to_planes
+from gan_tasks.datasets.images import Pixels, centred, fit_channels, read, to_planes
 from gan_tasks.datasets.loading.sampler import Key
 from gan_tasks.datasets.paired import Pair, Split
 from gan_tasks.datasets.ranges import Checked, Side
 from gan_tasks.datasets.sides.names import images_of_split
 
 GRAY, RGB = 1, 3
-LEAST_COLOUR = 1 / 127.5
-"""Mean range of the channels of a pixel, in [-1, 1], up to which a photograph is gray: one level of 255. It is above
-the rounding of JPEG, and below all colour photographs."""
-SMALLEST_LOOK_PX = 64
-"""Height and width of the smallest version of a file in which its colours are looked for."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ def open_colourisation(
     *,
     on_progress: Progress | None = None,
 ) -> tuple["ColourPhotographs", FoundColourPhotographs]:
-    """Read each file (see `validation.py`), look for colour in it, and make a data set of the colour photographs.
+    """Read each file once (see `validation.py`) and make a data set of the colour photographs.
 
     A split is the folder root/<split>; for "train" also root itself. Gray files are problems: they have no colour to
     learn.
@@ -75,20 +68,14 @@ def open_colourisation(
     any problem. Raises MissingSplitError if there is no such folder.
     """
     folder, images, problems = images_of_split(root, split)
-    findings = inspect_files(images, on_progress=on_progress)
     good = []
-    for path in images:
-        finding = findings[path]
+    for path, finding in inspect_files(images, in_colour=True, on_progress=on_progress).items():
         if isinstance(finding, Problem):
             problems.append(finding)
         elif finding[2] not in (3, 4):
             problems.append(Problem(path, f"has {counted(finding[2], 'channel')}; expected a colour photograph"))
         else:
             good.append(path)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        are_coloured = dict(zip(good, pool.map(has_colour, good), strict=True))
-    problems += [Problem(path, "is gray: it has no colour to learn") for path in good if not are_coloured[path]]
-    good = [path for path in good if are_coloured[path]]
     if not good:
         raise UserError(f"{folder} holds no usable colour photograph. Problems:\n{listed(problems)}")
     if config.strict:
@@ -131,13 +118,3 @@ class ColourPhotographs:
             rng = np.random.default_rng(sample_seed(self.seed, epoch, index))
             (photograph,) = self._framing(rng, photograph)
         return Pair(to_planes(fit_channels(photograph, GRAY)), to_planes(photograph))
-
-
-def has_colour(path: Path) -> bool:
-    """Return whether a file of three or four channels is no gray photograph. A JPEG is read in a small size."""
-    pixels = to_float(read(path, reduction=_to_look_at).pixels)[:RGB]
-    return float(np.ptp(pixels, axis=0).mean()) > LEAST_COLOUR
-
-
-def _to_look_at(height: int, width: int) -> int:
-    return next((divisor for divisor in (8, 4, 2) if min(height, width) >= divisor * SMALLEST_LOOK_PX), 1)

@@ -52,7 +52,8 @@ class RestorationDataConfig(Checked):
     gray_share: Fraction = 0.1
     """Share of the samples that are turned gray."""
     clean_share: Fraction = 0.08
-    """Share of the samples that are not degraded, so that the model leaves good photographs as they are."""
+    """Share of the training samples that are not degraded, so that the model leaves good photographs as they are.
+    Held-out photographs are always degraded."""
     strict: bool = False
     """Stop with an error if any file has a problem, instead of leaving the file out."""
 
@@ -110,8 +111,8 @@ def open_restoration(
 class DegradedImages:
     """A map-style data set keyed by (epoch, index): a sample depends only on the seed and the key.
 
-    augment: crop, flip and transpose at random. Without it, photographs are returned complete, and their degradation
-        depends only on the index.
+    augment: crop, flip and transpose at random. Without it, photographs are returned complete, all are degraded, and
+        their degradation depends only on the index.
     """
 
     def __init__(self, images: Sequence[Path], config: RestorationDataConfig, seed: int, augment: bool) -> None:
@@ -162,7 +163,7 @@ class DegradedImages:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the degraded photograph, the clean one, which may have film grain now, and the mask H×W."""
         nowhere = np.zeros(clean.shape[:2], np.bool_)
-        leaves = rng.random() < self.config.clean_share
+        leaves = rng.random() < self.config.clean_share and self.augment  # held-out ones would have an infinite PSNR
         if self.config.degradation == "photographs":
             return clean if leaves else photographs.degrade(clean, rng), clean, nowhere
         clean = damage.with_grain(clean, rng)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gan_tasks.tasks.cyclegan import CycleGAN, CycleGANConfig
     from gan_tasks.tasks.inpainting import Inpainting, InpaintingConfig
     from gan_tasks.tasks.pix2pix import Pix2Pix, Pix2PixConfig
+    from gan_tasks.tasks.restoration import Restoration, RestorationConfig
     from gan_tasks.tasks.stylization import Stylization, StylizationConfig
     from gan_tasks.tasks.super_resolution import SuperResolution, SuperResolutionConfig
     from gan_tasks.training.config import TrainConfig
@@ -42,6 +43,8 @@ __all__ = [
     "Pix2Pix",
     "Pix2PixConfig",
     "PredictOptions",
+    "Restoration",
+    "RestorationConfig",
     "Stylization",
     "StylizationConfig",
     "SuperResolution",
@@ -67,6 +70,8 @@ _HOME = {
     "InpaintingConfig": "gan_tasks.tasks.inpainting",
     "Pix2Pix": "gan_tasks.tasks.pix2pix",
     "Pix2PixConfig": "gan_tasks.tasks.pix2pix",
+    "Restoration": "gan_tasks.tasks.restoration",
+    "RestorationConfig": "gan_tasks.tasks.restoration",
     "Stylization": "gan_tasks.tasks.stylization",
     "StylizationConfig": "gan_tasks.tasks.stylization",
     "SuperResolution": "gan_tasks.tasks.super_resolution",

@@ -53,7 +53,7 @@ def colourise(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goa
     note = (
         f"{len(photos)} photographs, beside {len(others)} {sources.real_is}. {features_note(model)} Histograms are "
         f"of a* and b* of CIELAB in {BINS}×{BINS} bins, compared by the same kernel, without a network. "
-        "Chroma is the magnitude of (Cb, Cr), between 0 and 0.5."
+        "Chroma is the magnitude of (Cb, Cr), from 0 for gray to 0.53 for pure green."
     )
     rows = (row("gray"), row("model"), row("photographs"))
     table = Table("Coloured photographs", "Images", COLUMNS, rows, note)

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from gan_tasks.datasets.checks.colour import has_colour
 from gan_tasks.datasets.images import ImageError, atomic, read
 
 Progress = Callable[[int, int], None]
@@ -16,7 +18,7 @@ Progress = Callable[[int, int], None]
 Shape = tuple[int, int, int]
 """(height, width, channels) of a decoded image."""
 
-_MANIFEST_VERSION = 2  # increase it when `read` accepts or rejects different files than before
+_MANIFEST_VERSION = 3  # increase it when `read` accepts or rejects other files than before, or `has_colour` does
 _Stamp = tuple[int, int]  # (size in bytes, mtime in ns); a file is read again if it has changed
 
 
@@ -31,8 +33,19 @@ class Problem:
         return f"{self.path}: {self.reason}"
 
 
-def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None) -> dict[Path, Shape | Problem]:
+class _Decoded(NamedTuple):
+    """What is known of an image that could be decoded."""
+
+    shape: Shape
+    in_colour: bool
+
+
+def inspect_files(
+    paths: Sequence[Path], *, in_colour: bool = False, on_progress: Progress | None = None
+) -> dict[Path, Shape | Problem]:
     """Decode every image in full and return its shape, or its Problem, in the order of `paths`.
+
+    in_colour: gray images, such as gray JPEGs with three channels, are problems too (see `colour.py`).
 
     The results are cached in gan-tasks/ in the user's cache folder ($XDG_CACHE_HOME or ~/.cache), one manifest per
     folder of images. A result is valid until the file's size or modification time changes. If the cache is damaged or
@@ -40,7 +53,7 @@ def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None)
     """
     stamps = {path: _stamp(path) for path in paths}
     manifests = {folder: _load_manifest(folder) for folder in {path.parent for path in paths}}
-    findings: dict[Path, Shape | str] = {}
+    findings: dict[Path, _Decoded | str] = {}
     for path in paths:
         stamp, finding = manifests[path.parent].get(path.name, (None, ""))
         if stamp is not None and stamp == stamps[path]:
@@ -55,15 +68,24 @@ def inspect_files(paths: Sequence[Path], *, on_progress: Progress | None = None)
                 on_progress(done, len(paths))
 
     _save_manifests(manifests, unread, stamps, findings)
-    return {path: Problem(path, finding) if isinstance(finding := findings[path], str) else finding for path in paths}
+    return {path: _shape_or_problem(path, findings[path], in_colour) for path in paths}
 
 
-def _inspect(path: Path) -> Shape | str:
+def _shape_or_problem(path: Path, finding: _Decoded | str, in_colour: bool) -> Shape | Problem:
+    if isinstance(finding, str):
+        return Problem(path, finding)
+    if in_colour and not finding.in_colour:
+        return Problem(path, "is gray: it has no colour to learn")
+    return finding.shape
+
+
+def _inspect(path: Path) -> _Decoded | str:
     try:
-        height, width, channels = read(path).pixels.shape
+        pixels = read(path).pixels
     except ImageError as error:
         return str(error).removeprefix(f"{path}: ")
-    return height, width, channels
+    height, width, channels = pixels.shape
+    return _Decoded((height, width, channels), has_colour(pixels))
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -74,7 +96,7 @@ def _stamp(path: Path) -> _Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
-_Manifest = dict[str, tuple[_Stamp, Shape | str]]  # by file name
+_Manifest = dict[str, tuple[_Stamp, _Decoded | str]]  # by file name
 
 
 def _manifest_path(folder: Path) -> Path:
@@ -88,23 +110,23 @@ def _load_manifest(folder: Path) -> _Manifest:
         if content["version"] != _MANIFEST_VERSION:
             return {}
         return {
-            name: ((int(size), int(mtime_ns)), finding if isinstance(finding, str) else _shape(finding))
+            name: ((int(size), int(mtime_ns)), finding if isinstance(finding, str) else _decoded(*finding))
             for name, (size, mtime_ns, finding) in content["files"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # no manifest yet, or a damaged one: every file is read
 
 
-def _shape(values: Iterable[object]) -> Shape:
-    height, width, channels = (int(str(value)) for value in values)
-    return height, width, channels
+def _decoded(shape: Sequence[object], in_colour: object) -> _Decoded:
+    height, width, channels = (int(str(value)) for value in shape)
+    return _Decoded((height, width, channels), bool(in_colour))
 
 
 def _save_manifests(
     manifests: dict[Path, _Manifest],
     unread: Sequence[Path],
     stamps: dict[Path, _Stamp | None],
-    findings: dict[Path, Shape | str],
+    findings: dict[Path, _Decoded | str],
 ) -> None:
     for path in unread:
         stamp = stamps[path]

@@ -1,1 +1,1 @@
-"""Degradations that turn sharp photographs into the low-resolution inputs of super-resolution."""
+"""Degradations that turn good photographs into the inputs of super-resolution and restoration."""

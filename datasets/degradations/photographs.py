@@ -1,6 +1,7 @@
 """What ordinary photographs suffer from: blur, noise and JPEG compression, alone or together.
 
-Noise has a standard deviation of up to 40 of 255, JPEG the qualities 10 to 95, and blur is mild.
+Noise has a standard deviation of up to 40 of 255 (about 50 in bright areas), JPEG the qualities 10 to 95, and blur is
+mild.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def blur(pixels: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def add_noise(pixels: Bytes, rng: np.random.Generator) -> Bytes:
-    """Add Gaussian noise with a standard deviation of up to 40 of 255.
+    """Add Gaussian noise with a standard deviation of up to 40 of 255, or about 50 in bright areas.
 
     Colour noise differs in the channels, and gray noise, of a third of the samples, does not. Of half of the samples
     it depends on brightness, as that of a sensor. A fifth has noise that is correlated with its neighbours, as a

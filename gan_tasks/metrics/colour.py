@@ -83,9 +83,10 @@ def colour_channels(channels: int) -> int:
 
 
 def mean_chroma(pixels: Pixels) -> float:
-    """Return the mean magnitude of the chroma (Cb, Cr) of H×W×C pixels: 0 for gray, and 0.5 for pure red or blue.
+    """Return the mean magnitude of the chroma (Cb, Cr) of H×W×C pixels.
 
-    It is the chroma of ITU-R BT.601. Divided by that of real images, it says how vivid the outputs are.
+    It is the chroma of ITU-R BT.601: 0 for gray, 0.507 for pure blue, 0.528 for red, and 0.534, the most, for green.
+    Divided by that of real images, it says how vivid the outputs are.
     """
     colour = to_float(fit_channels(pixels, 3)) / 2
     luma = np.tensordot(REC_601, colour, axes=1)

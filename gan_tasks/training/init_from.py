@@ -112,7 +112,7 @@ def check_fixed_layers(generator: nn.Module, found: Mapping[str, Tensor], source
         if other is None or other.shape != weight.shape or not torch.allclose(other, weight, rtol=1e-3, atol=1e-4):
             raise UserError(
                 f"{source} was trained with another pretrained network than this training uses ({key} differs): "
-                "choose the same one, as with --encoder and --encoder-weights"
+                "start from a model that was trained with the same one, or choose that network for this training"
             )
 
 

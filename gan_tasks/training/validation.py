@@ -31,6 +31,9 @@ from gan_tasks.training.stopping.signals import StopSignals
 SAMPLES = 4  # rows of a sample grid
 GENERATED = 16  # images of a generator of noise → image whose diversity is logged
 MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
+MOST_PSNR_DB = (
+    100.0  # of an image in a mean: an output equal to its target has an infinite PSNR, and so would the mean
+)
 REAL_IMAGES = 16  # whose colours are those of the real images, for a task without targets
 
 
@@ -145,8 +148,9 @@ def evaluate_images(
 ) -> dict[str, float] | None:
     """Return metrics of at most `limit` images by name; None if a signal came before the last image was done.
 
-    For a task with targets these are the means of L1 (of values in [0, 1]), PSNR (dB) and SSIM. With `set_evaluator`
-    they include the kernel distance between outputs and real images, and the limits of its interval.
+    For a task with targets these are the means of L1 (of values in [0, 1]), PSNR (in dB, of an image at most
+    MOST_PSNR_DB) and SSIM. With `set_evaluator` they include the kernel distance between outputs and real images, and
+    the limits of its interval.
     """
     has_target = task.evaluation().has_target
     indices = set_evaluator.indices if set_evaluator else distinct(task, data, limit)
@@ -158,8 +162,9 @@ def evaluate_images(
             _, output, target = translate(task, data, index, runtime)
         output, target = output.float().cpu(), target.float().cpu()
         if has_target:
-            for name, metric in (("l1", l1), ("psnr", psnr), ("ssim", ssim)):
-                sums[name] += float(metric(output, target).mean())
+            sums["l1"] += float(l1(output, target))
+            sums["psnr"] += min(float(psnr(output, target)), MOST_PSNR_DB)
+            sums["ssim"] += float(ssim(output, target))
         if set_evaluator:
             set_evaluator.add(output[0].numpy())
     means = {name: total / len(indices.sources) for name, total in sums.items()}

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tiny import photo
 
+from gan_tasks.datasets import restoration
+from gan_tasks.datasets.degradations import photographs
 from gan_tasks.datasets.errors import MissingSplitError, UserError
 from gan_tasks.datasets.images import Picture, write
-from gan_tasks.datasets.restoration import Degraded, DegradedImages, RestorationDataConfig, open_restoration
+from gan_tasks.datasets.restoration import (
+    MARGIN,
+    Degraded,
+    DegradedImages,
+    RestorationDataConfig,
+    open_restoration,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["photographs", "damage"])
 
@@ -51,6 +60,13 @@ def test_held_out_photographs_are_whole_and_the_same_in_each_run(photos: Path, k
 
 
 @KINDS
+def test_held_out_photographs_are_degraded_whatever_the_clean_share(photos: Path, kind: str) -> None:
+    """The PSNR of an undegraded one would be infinite."""
+    data = opened(photos, kind, augment=False, clean_share=1.0)
+    assert not any(np.array_equal(data[(0, index)].degraded, data[(0, index)].clean) for index in range(len(data)))
+
+
+@KINDS
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_clean_and_gray_shares(photos: Path, kind: str, share: float) -> None:
     data = opened(photos, kind, clean_share=share, gray_share=share)
@@ -79,14 +95,30 @@ def test_photographs_smaller_than_the_crop_are_reflected(photos: Path) -> None:
     assert opened(photos, "photographs", crop_size=96)[(0, 0)].clean.shape == (3, 96, 96)
 
 
-def test_blocks_of_a_jpeg_begin_anywhere_in_the_crop(photos: Path) -> None:
-    """A model that saw them at the same place only would not repair cropped photographs."""
-    phases = set()
-    data = opened(photos, "photographs", clean_share=0.0, gray_share=0.0)
-    for epoch in range(60):
-        steps = np.abs(np.diff(data[(epoch, 0)].degraded, axis=2)).mean(axis=(0, 1))
-        phases.add(int(np.argmax([steps[phase::8].mean() for phase in range(8)])))
-    assert len(phases) >= 5
+@pytest.mark.parametrize(("margin", "expected"), [(MARGIN, set(range(8))), (1, {0})])
+def test_blocks_of_a_jpeg_begin_anywhere_in_the_crop(
+    margin: int, expected: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a margin a model would see them at one place only, and not repair cropped photographs."""
+    monkeypatch.setattr(restoration, "MARGIN", margin)
+    monkeypatch.setattr(photographs, "draw_kinds", lambda rng: ["jpeg"])
+    monkeypatch.setitem(photographs.STEPS, "jpeg", lambda pixels, rng: of_quality_10(pixels))
+    rows, columns = np.mgrid[:90, :90]
+    smooth = 128 + 60 * np.sin(rows / 9) + 60 * np.sin(columns / 9)
+    write(tmp_path / "smooth.png", Picture(np.repeat(smooth[..., None], 3, axis=2).astype(np.uint8)))
+    data = opened(tmp_path, "photographs", clean_share=0.0)
+    assert {first_block(data[(epoch, 0)].degraded) for epoch in range(60)} == expected
+
+
+def of_quality_10(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 10])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
+
+
+def first_block(image: np.ndarray) -> int:  # type: ignore[type-arg]
+    """Return the first column, from 0 to 7, at which a block of 8 columns begins."""
+    bends = np.abs(np.diff(image, n=3, axis=2)).mean(axis=(0, 1))  # largest for a step in the middle of four columns
+    return (int(np.argmax([bends[phase::8].mean() for phase in range(8)])) + 2) % 8
 
 
 def test_what_cannot_be_used_is_said(photos: Path, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def add_pretrained_networks(task: Task[Any, Any], perceptual: PerceptualConfig) 
         with reported("Downloading the perceptual network", "bytes") as on_progress:
             task.auxiliary[FeatureHeads.network] = load_perceptual(perceptual, on_progress)
     if ProjectedDiscriminator.network in needed:
-        task.auxiliary[ProjectedDiscriminator.network] = published_lite0()
+        task.auxiliary[ProjectedDiscriminator.network] = published_lite0(
+            needed_by="the projected discriminator", otherwise="another --discriminator"
+        )
 
 
 def discriminator_of(task: Task[Any, Any], name: str) -> Discriminate:

@@ -30,7 +30,7 @@ def test_a_projected_run_is_described_without_the_weights_of_lite0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(pretrained_features, "published_lite0", EfficientNetLite0)
+        patch.setattr(pretrained_features, "published_lite0", lambda **_: EfficientNetLite0())
         run = write_run(tmp_path / "run", tiny_task("pix2pix", "--discriminator", "projected"))
     monkeypatch.setattr(features, "has_lite0", lambda: False)
     lines = list(inspect(run))

@@ -74,6 +74,16 @@ def test_only_changed_files_are_read_again(folder: Path) -> None:
     assert findings[folder / "0.png"] == (5, 6, 3)
 
 
+def test_gray_images_are_problems_where_colour_is_needed_and_are_not_read_again(folder: Path) -> None:
+    write(folder / "0.png", Picture(np.full((5, 6, 3), (9, 90, 9), np.uint8)))
+    assert isinstance(inspect_files(paths(folder))[folder / "1.png"], tuple)
+    for path in paths(folder):
+        disguise(path, b"not read again")
+    findings = inspect_files(paths(folder), in_colour=True)
+    assert findings[folder / "0.png"] == (5, 6, 3)
+    assert findings[folder / "1.png"] == Problem(folder / "1.png", "is gray: it has no colour to learn")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 1, "files": {"0.png": [1]}}'])
 def test_damaged_cache_is_ignored(folder: Path, cache: Path, content: bytes) -> None:
     expected = inspect_files(paths(folder))

@@ -4,18 +4,23 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import to_float
 from gan_tasks.metrics.baselines import (
+    denoise_non_local_means,
     fill_harmonic,
     fill_navier_stokes,
     fill_telea,
     fit_baselines,
     non_local_means,
+    noise_level,
     upscale_bicubic,
 )
+from gan_tasks.metrics.reference import psnr
 
 # --- pairs
 
@@ -137,6 +142,31 @@ def test_non_local_means_filters_lightness_and_chroma_of_rgb():
     assert np.abs(denoised - photo).mean() < 0.8 * np.abs(noisy - photo).mean()
     gray = noisy[..., :1]
     np.testing.assert_array_equal(non_local_means(gray, 15)[..., 0], cv2.fastNlMeansDenoising(gray, None, 15))
+def noisy(sigma: float, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smooth picture with an edge, and the same with Gaussian noise, uint8 H×W×C."""
+    y, x = np.mgrid[:72, :80] / 80
+    clean = np.stack([128 + 30 * np.sin(5 * x + 3 * y + number) for number in range(channels)], axis=2)
+    clean[20:50, 30:60] += 20
+    noise = sigma * np.random.default_rng(0).standard_normal(clean.shape)
+    return np.rint(clean).astype(np.uint8), np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("sigma", [5, 15, 30])
+def test_the_level_of_noise_is_found(sigma):
+    clean, pixels = noisy(sigma)
+    assert noise_level(pixels) == pytest.approx(sigma, rel=0.1)
+    assert noise_level(clean) < 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_non_local_means_remove_noise_and_leave_the_rest(channels):
+    clean, pixels = (to_float(each) for each in noisy(15, channels))
+    before, after = (
+        float(psnr(torch.from_numpy(each)[None], torch.from_numpy(clean)[None]))
+        for each in (pixels, denoise_non_local_means(pixels))
+    )
+    assert after > before + 3
+    assert np.abs(denoise_non_local_means(clean) - clean).max() < 5 / 127.5
 
 
 # --- inpainting

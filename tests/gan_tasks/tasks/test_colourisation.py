@@ -11,7 +11,9 @@ from tiny import built, photo, tiny_batch, tiny_task, write_run
 from torch import Tensor, nn
 
 import gan_tasks
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import fit_channels
+from gan_tasks.metrics import features
 from gan_tasks.metrics.feature_networks.lite0 import EfficientNetLite0
 from gan_tasks.tasks import colourisation
 from gan_tasks.tasks.colourisation import Colourisation, ColourisationConfig, chroma_loss
@@ -55,7 +57,7 @@ def test_it_learns_which_gray_has_which_colour(pairs: Path) -> None:
 def test_the_encoder_is_pretrained_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     lite0 = EfficientNetLite0()
-    monkeypatch.setattr(colourisation, "published_lite0", lambda: lite0)
+    monkeypatch.setattr(colourisation, "published_lite0", lambda **_: lite0)
     options = {"adversarial_epochs": 0, "width": 2}
     task = built(Colourisation(ColourisationConfig(**options)))  # type: ignore[arg-type]
     first = next(layer for layer in task.generators.modules() if isinstance(layer, nn.Conv2d))
@@ -67,6 +69,15 @@ def test_the_encoder_is_pretrained_and_named(monkeypatch: pytest.MonkeyPatch) ->
     for_use.build(for_training=False)
     for_use.generators.load_state_dict(task.generators.state_dict())
     assert built(tiny_task("colourisation")).spec().trained_with == ()
+
+
+def test_without_the_weights_of_the_encoder_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "has_lite0", lambda: False)
+    with pytest.raises(
+        UserError, match=r"pretrained encoder needs .* or choose --no-pretrained --discriminator patch"
+    ):
+        Colourisation().build()
+    Colourisation(pretrained=False, discriminator="patch", width=2).build()
 
 
 def test_a_colour_photograph_is_coloured_anew_with_its_own_luma_and_alpha(tmp_path: Path) -> None:

@@ -1,20 +1,25 @@
-"""What is logged with the sample grids: a colour cast is diagnosed in any kind of task, and right colours are not."""
+"""What is logged with the sample grids and of held-out images.
+
+A colour cast is diagnosed in any kind of task, and right colours are not.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import built, tiny_task, write_pairs
 
 from gan_tasks.datasets.images import read
+from gan_tasks.datasets.paired import Pair
 from gan_tasks.runs.reports.diagnosis import diagnose
 from gan_tasks.training.data import open_data
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.stopping.signals import StopSignals
-from gan_tasks.training.validation import MOST_GRIDS_BY_TIME, Samples, thin_samples
+from gan_tasks.training.validation import MOST_GRIDS_BY_TIME, Samples, evaluate_images, thin_samples
 
 PINK = torch.tensor([0.35, -0.1, 0.25])[:, None, None]
 """What is added to outputs in [-1, 1]: 45, -13 and 32 levels of 255."""
@@ -59,6 +64,17 @@ def test_the_colours_of_the_untrained_network_are_no_finding(pairs: Path, tmp_pa
     early = [started, untrained, {**untrained, "step": 9, "images": 90}]
     (found,) = [found for found in diagnose(early, is_running=True) if "cast" in found.sentence]
     assert found.level == "note" and "Soon after the start" in found.sentence
+
+
+def test_an_output_equal_to_its_target_leaves_the_mean_psnr_finite() -> None:
+    """Otherwise no later evaluation would be better, and `best` would stay where it is."""
+    task = built(tiny_task("pix2pix"))
+    task.infer = lambda source: source  # type: ignore[method-assign]
+    gray = np.zeros((3, 16, 16), np.float32)
+    data = {(0, 0): Pair(gray, gray), (0, 1): Pair(gray, gray + np.float32(0.2))}  # inf and 20 dB
+    with start_runtime("cpu", "fp32") as runtime:
+        found = evaluate_images(task, task.generators, data, limit=0, runtime=runtime, signals=StopSignals())  # type: ignore[arg-type]
+    assert found is not None and found["psnr"] == pytest.approx((100 + 20) / 2, abs=1e-3)
 
 
 def test_grids_by_time_do_not_fill_the_disk(tmp_path: Path) -> None:
