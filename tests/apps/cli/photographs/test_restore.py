@@ -67,11 +67,13 @@ def test_restore_takes_the_steps_that_each_photograph_needs(
     out, kept = tmp_path / "out", tmp_path / "steps"
     steps = ("descratch", "restore", "colourise", "upscale")
     words = ("restore", album, out, *flags(models, *steps), "--keep-steps", kept)
-    assert run(*words) == BAD_INPUT  # for the file that is no image
+    np.save(album / "float.npy", np.zeros((8, 8, 3), np.float32))
+    assert run(*words) == BAD_INPUT  # for the file that is no image, and the one that has no levels
     said = capsys.readouterr().err
     assert "in colour, which --colourise-if any colourises too: descratch + restore-x1 + upscale-x2" in said
     assert "descratch + restore-x1 + colourise + upscale-x2" in said
     assert "broken.png" in said
+    assert "float.npy: image is float32 of shape (8, 8, 3)" in said
     expected = {}
     for name, taken in (("gray.png", steps), ("trip/colour.png", tuple(s for s in steps if s != "colourise"))):
         pixels = read(album / name).pixels

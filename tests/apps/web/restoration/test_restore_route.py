@@ -106,6 +106,14 @@ def test_a_wrong_request_is_refused_in_a_sentence(fields: dict[str, str], messag
     assert message in answer.json()["detail"]
 
 
+def test_a_photograph_of_floats_is_refused_in_a_sentence(client: TestClient) -> None:
+    file = io.BytesIO()
+    np.save(file, np.zeros((8, 8, 3), np.float32))
+    answer = client.post("/api/restore", files={"image": file.getvalue()})
+    assert answer.status_code == 422
+    assert "image is float32 of shape (8, 8, 3): expected" in answer.json()["detail"]
+
+
 def test_the_address_is_described(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]["/api/restore"]["post"]
     schema = described["requestBody"]["content"]["multipart/form-data"]["schema"]
