@@ -19,6 +19,11 @@ COLOURISED: Mapping[ColouriseIf, tuple[Tones, ...]] = {
     "any": ("gray", "toned", "colour"),
 }
 """The photographs that are colourised."""
+NOT_COLOURISED: Mapping[ColouriseIf, tuple[str, str]] = {
+    "gray": ("in colour or toned", "toned or any"),
+    "toned": ("in colour", "any"),
+}
+"""In words: what the others are, and which choices may colourise them."""
 
 FEWEST_CELLS = 64
 """Each side of a photograph is divided into this many cells, or up to twice as many. Their means have less noise."""

@@ -13,7 +13,7 @@ from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.chains.chain import Chain
 from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source
 from gan_tasks.export.photographs.steps import STEPS, ColouriseIf, PhotoScale, Step, default_model
-from gan_tasks.export.photographs.tones import steps_for
+from gan_tasks.export.photographs.tones import NOT_COLOURISED, steps_for
 
 SCALES: tuple[PhotoScale, ...] = (2, 4)
 """Scales that have a model of their own."""
@@ -81,8 +81,9 @@ class Photographs:
         def choose(pixels: Pixels) -> ServedModel:
             needed = steps_for(pixels, request.steps, request.colourise_if)
             if not needed:
+                tones, choices = NOT_COLOURISED[request.colourise_if]
                 raise UserError(
-                    "the photograph is in colour, and colourise is the only step: choose to colourise any, or "
+                    f"the photograph is {tones}, and colourise is the only step: choose to colourise {choices}, or "
                     "choose another step"
                 )
             return self.chain(needed, request.scale)

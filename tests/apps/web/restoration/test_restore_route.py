@@ -97,7 +97,8 @@ def test_a_photograph_is_restored_by_the_steps_that_it_needs(
         ({"scale": "4"}, "scale is '4': expected 2"),
         ({"colourise_if": "red"}, "colourise_if is 'red': expected gray, toned and any"),
         ({"strengths": "1"}, "the form has the unknown field 'strengths'"),
-        ({"steps": "colourise"}, "the photograph is in colour, and colourise is the only step"),
+        ({"steps": "colourise"}, "the photograph is in colour or toned, and colourise is the only step"),
+        ({"steps": "colourise", "colourise_if": "toned"}, "is in colour, and colourise is the only step"),
     ],
 )
 def test_a_wrong_request_is_refused_in_a_sentence(fields: dict[str, str], message: str, client: TestClient) -> None:
