@@ -63,7 +63,7 @@ def cell_means(pixels: Pixels) -> NDArray[np.float64]:
         pixels[top : top + rows, : width * columns].sum(0, dtype=np.int64).reshape(width, columns, -1).sum(1)
         for top in range(0, height * rows, rows)
     ]
-    return np.stack(sums) * (255 / (rows * columns * np.iinfo(pixels.dtype).max))
+    return np.asarray(np.stack(sums) * (255 / (rows * columns * np.iinfo(pixels.dtype).max)))
 
 
 def steps_for(pixels: Pixels, steps: Sequence[Step], colourise_if: ColouriseIf = "gray") -> tuple[Step, ...]:
