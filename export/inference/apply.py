@@ -118,14 +118,16 @@ class Recipe:
             replaceable(after)
 
     def run(self, job: Job) -> Done:
-        prediction = self.predictor.predict(job.opened.inputs, self.options)
+        options = self.options
+        if self.steps is not None:  # each is written when it is there: the next one may fail, or be interrupted
+            on_step = self.steps.writer(job.steps, like=job.opened.image, source=job.source)
+            options = replace(options, on_step=on_step)
+        prediction = self.predictor.predict(job.opened.inputs, options)
         return Done(job, replace(prediction, notes=job.opened.notes + prediction.notes))
 
     def write(self, done: Done) -> Prediction:
         job = done.job
         try:
-            if self.steps is not None:
-                self.steps.write(job.steps, done.prediction.steps, like=job.opened.image, source=job.source)
             self.predictor.write(
                 job.after, done.prediction, like=job.opened.image, version=self.version, source=job.source
             )
@@ -194,7 +196,6 @@ def apply_to_files(
         options = replace(options, stylize=style.files.stylize)
     if step_files is not None:
         check_writable(step_files.folder, "give another folder for the steps")
-        options = replace(options, keep_steps=True)
     options.check(predictor.model)
     check_inputs(predictor, {*(masks.by_input if masks else ()), *(style.inputs if style else ())})
     version = predictor.model.version() + str(options.upscale)
@@ -295,7 +296,7 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
         try:
             if (verb := IMAGES_ONLY.get(recipe.predictor.spec.use)) is not None:
                 raise UserError(f"{recipe.predictor.title} {verb} images only: give images")
-            if replace(recipe.options, keep_steps=False) != PredictOptions():
+            if recipe.options != PredictOptions():
                 raise UserError("--scale and --blend-weight are for images: leave them out for videos")
             require_av()
             check_length(after)

@@ -11,7 +11,7 @@ from gan_tasks.apps.web.served_models import ServedModel
 from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.chains.chain import Chain
-from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source
+from gan_tasks.export.inference.predictor import Predictor, Source
 from gan_tasks.export.photographs.steps import STEPS, ColouriseIf, PhotoScale, Step, default_model
 from gan_tasks.export.photographs.tones import NOT_COLOURISED, steps_for
 
@@ -90,8 +90,7 @@ class Photographs:
 
         image = whole.spec.image
         assert image is not None  # each step takes one
-        options = PredictOptions(keep_steps=request.keep_steps)
-        return JobRequest(whole, {image.name: request.source}, options, choose=choose)
+        return JobRequest(whole, {image.name: request.source}, choose=choose, keep_steps=request.keep_steps)
 
     def chain(self, steps: Sequence[Step], scale: PhotoScale) -> ServedModel:
         """The chain of these steps, in their order."""

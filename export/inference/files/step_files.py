@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.images import Picture, Pixels
 from gan_tasks.datasets.images.formats import check_length
 from gan_tasks.export.chains.chain import Chain
@@ -79,7 +80,18 @@ class KeptSteps:
             for file, version in zip(self.files_of(after), self.versions, strict=True)
         )
 
-    def write(self, files: Sequence[Path], steps: Sequence[Pixels], *, like: Picture | None, source: str) -> None:
-        """Write the results of the steps with their marks. like, source: as of `Predictor.write`."""
-        for file, pixels, made_by, version in zip(files, steps, self.made_by, self.versions, strict=True):
-            made_by.write(file, Prediction(pixels), like=like, version=version, source=source)
+    def writer(self, files: Sequence[Path], *, like: Picture | None, source: str) -> Callable[[Pixels], None]:
+        """Return what writes the result of one step after the other with its mark, see `PredictOptions.on_step`.
+
+        like, source: as of `Predictor.write`. It raises UserError for a file that cannot be written.
+        """
+        to_write = zip(files, self.made_by, self.versions, strict=True)
+
+        def write(pixels: Pixels) -> None:
+            file, made_by, version = next(to_write)
+            try:
+                made_by.write(file, Prediction(pixels), like=like, version=version, source=source)
+            except OSError as error:
+                raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+
+        return write

@@ -69,6 +69,19 @@ def test_a_file_of_another_program_is_not_replaced(chain: Predictor, album: Path
     assert restored(chain, album, tmp_path / "out", overwrite=True).written == 1
 
 
+def test_a_step_that_is_done_is_there_when_the_next_one_is_interrupted(
+    chain: Predictor, gain: Path, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(pixels: Pixels) -> Pixels:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain.model.steps[1], "run_pixels", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restored(chain, album, tmp_path / "out")
+    np.testing.assert_array_equal(read(tmp_path / "steps" / STEP).pixels, load(gain, device="cpu")(RGB))
+    assert not (tmp_path / "out" / "photo.png").exists()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_photograph_whose_steps_would_have_too_long_names_fails_alone(
     overwrite: bool, chain: Predictor, album: Path, tmp_path: Path
