@@ -9,6 +9,7 @@ import onnx
 import pytest
 from handmade_onnx import write_colouriser, write_filler, write_gain, write_onnx
 
+from gan_tasks.apps.cli.commands.export import check_can_follow
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.export.chains import merge
@@ -113,3 +114,4 @@ def test_no_model_is_replaced_and_no_option_is_passed_over(
     assert message in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in files.values()}
     assert not list(tmp_path.iterdir())
+    check_can_follow(write_gain(tmp_path / "half.onnx", (1, 1, 1), weights="float16"), direction="", half=True)
