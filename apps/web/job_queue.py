@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -79,6 +79,7 @@ class JobRequest:
     on_white: lay the first image on white where it is transparent.
     choose: chooses the model by the first image, its only input; None runs `served`. It raises UserError where none
         fits.
+    keep_steps: whether the result has what each step of a chain made.
     """
 
     served: ServedModel
@@ -86,6 +87,7 @@ class JobRequest:
     options: PredictOptions = PredictOptions()
     on_white: bool = False
     choose: Callable[[Pixels], ServedModel] | None = None
+    keep_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,14 +269,16 @@ class Service:
             if request.on_white:
                 inputs[image.name] = lay_on_white(inputs[image.name])
         start = time.perf_counter()
-        prediction = predictor.predict(inputs, request.options)
+        kept = list[Pixels]()
+        options = replace(request.options, on_step=kept.append) if request.keep_steps else request.options
+        prediction = predictor.predict(inputs, options)
         seconds = time.perf_counter() - start
         progress.check()  # for what did not run in tiles
         point = point_of_sources(predictor.spec, sources, inputs) if predictor.spec.use == "generate" else None
         predictor.write(file, prediction, like=opened.image, generated_from="" if point is None else to_text(point))
         before = None if image is None else result_like(opened.image, inputs[image.name])
         after = result_like(opened.image, prediction.pixels)
-        steps = tuple(result_like(opened.image, step) for step in prediction.steps)
+        steps = tuple(result_like(opened.image, step) for step in kept)
         models = tuple(model.title for model in predictor.model.steps or (predictor.model,))
         notes = opened.notes + prediction.notes
         return Result(before, after, file, seconds, notes, models, predictor.model.runs_on, steps)

@@ -22,6 +22,8 @@ from gan_tasks.spec import ModelSpec
 
 JOINED = " + "
 """Between the names of the models."""
+NOT_STATED = "not stated"
+"""The licence or the training data of a model that does not say it, beside those of others."""
 
 
 class Chain(Model):
@@ -47,8 +49,8 @@ class Chain(Model):
         self.title = JOINED.join(model.title for model in steps)
         self.place = JOINED.join(model.place for model in steps)
         self.source = JOINED.join(model.source for model in steps if model.source)
-        self.training_data = JOINED.join(unique(model.training_data for model in steps))
-        self.licence = JOINED.join(unique(model.licence for model in steps))
+        self.training_data = joined([model.training_data for model in steps])
+        self.licence = joined([model.licence for model in steps])
         self.notice = "\n".join(unique(model.notice for model in steps))
         self.has_constant_memory = all(model.has_constant_memory for model in steps)
         self.command_options = tuple(unique(option for model in steps for option in model.command_options))
@@ -190,6 +192,11 @@ def with_channels(images: FloatImages, channels: int) -> FloatImages:
     if images.shape[1] == channels:
         return images
     return np.stack([fit_channels(image.transpose(1, 2, 0), channels).transpose(2, 0, 1) for image in images])
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Join what the models say of themselves, so that it covers all of them; empty if none says anything."""
+    return JOINED.join(unique(text or NOT_STATED for text in texts)) if any(texts) else ""
 
 
 def unique(texts: Iterable[str]) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def merge_onnx(
             raise UserError(f"{part.model_name} takes images of one size alone: no chain with it has one graph")
     spec = chain_spec([part.spec for part in parts], [part.model_name for part in parts])
     proto = merged([file.data for file in read], parts, spec)
-    chain = Chain([OnnxModel(path, apart=True) for path in files])
+    chain = Chain([OnnxModel(path, device="cpu", apart=True) for path in files])
     bare = parse_onnx(proto.SerializeToString(), str(out))
     session = open_session(bare, device="cpu")
     vectors = [

@@ -13,7 +13,7 @@ from gan_tasks.export.models.base import Model
 from gan_tasks.export.models.run_model import TrainedModel
 from gan_tasks.runs.folder import from_json, to_json
 from gan_tasks.runs.json_file import parse_json
-from gan_tasks.tasks import find_task
+from gan_tasks.tasks import UnknownTaskError, find_task
 from gan_tasks.tasks.base import Task
 
 
@@ -34,7 +34,15 @@ def task_of(model: Model, name: str = "", *, direction: str | None = None) -> Ta
 
     Raises UserError for an unknown task, a direction that the task does not have, and a model of another direction.
     """
-    task_class = find_task(name or model.spec.task).load()
+    try:
+        task_class = find_task(name or model.spec.task).load()
+    except UnknownTaskError as error:
+        if name:
+            raise
+        raise UserError(
+            f"{model.title} is a model of {model.spec.task!r}, which no task is called: give the task that reads the "
+            "data with --task, such as --task super-resolution for a chain that enlarges"
+        ) from error
     is_known = bool(model.task_options) and name in ("", model.spec.task)
     if is_known:
         try:

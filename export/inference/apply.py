@@ -11,8 +11,7 @@ from pathlib import Path
 from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import atomic
 from gan_tasks.datasets.images.formats import check_length, fitting_name, other_name, unreadable_reason
-from gan_tasks.export.chains.chain import Chain
-from gan_tasks.export.inference.files.step_files import StepFiles
+from gan_tasks.export.inference.files.step_files import KeptSteps, StepFiles
 from gan_tasks.export.inference.inpaint_files import MasksOfFiles
 from gan_tasks.export.inference.pipeline import pipelined
 from gan_tasks.export.inference.predictor import (
@@ -24,7 +23,7 @@ from gan_tasks.export.inference.predictor import (
     Source,
     result_shape,
 )
-from gan_tasks.export.inference.resume import Failure, failure, missing, replaceable
+from gan_tasks.export.inference.resume import Failure, failure, is_done, missing, replaceable
 from gan_tasks.export.inference.stylization.files import StyleOfFiles
 from gan_tasks.export.inference.video.containers import is_video, require_av
 from gan_tasks.export.inference.video.parts import remove_parts
@@ -64,7 +63,7 @@ class Recipe:
     version: identifies the model and its options in the mark.
     max_pixels: the most pixels of an image; None is the default of `read`.
     taken: the inputs and outputs of the run, which a result of another name must not replace.
-    step_files: where the results of the steps of a chain are written; None writes none.
+    steps: the steps of a chain whose results are written too; None writes none.
     """
 
     predictor: Predictor
@@ -75,16 +74,13 @@ class Recipe:
     overwrite: bool = False
     max_pixels: int | None = None
     taken: frozenset[Path] = frozenset()
-    step_files: StepFiles | None = None
+    steps: KeptSteps | None = None
 
-    def files_of_steps(self, after: Path) -> list[Path]:
-        """Return the files of the steps of a result."""
-        titles = [model.title for model in self.predictor.model.steps]
-        return [] if self.step_files is None else list(self.step_files.of(after, titles))
-
-    def lacks_steps(self, after: Path) -> bool:
-        """Return whether a file of a step is missing."""
-        return not all(file.exists() for file in self.files_of_steps(after))
+    def is_done(self, before: Path, after: Path) -> bool:
+        """Return whether the result and those of its steps can be kept. Raises the errors of `resume.is_done`."""
+        if not is_done(before, after, self.version, self.source_of):
+            return False
+        return self.steps is None or is_video(before) or self.steps.are_done(before, after, self.source_of)
 
     def source_of(self, before: Path) -> str:
         """Return the `sha256:…` of each file that a result is made from."""
@@ -108,43 +104,36 @@ class Recipe:
             opened = replace(opened, inputs={**opened.inputs, **self.style.inputs})
         shape = result_shape(self.predictor.spec, opened.inputs[image.name], self.options)
         name, reason = fitting_name(after, shape)
-        if name != after:
-            self.check_free(name)
-        return Job(name, opened, self.source_of(before), f"written as {name.name}: {reason}" if reason else "")
+        steps = () if self.steps is None else self.steps.files_of(after)
+        for other in (*steps, *([name] if name != after else [])):
+            self.check_free(other)
+        note = f"written as {name.name}: {reason}" if reason else ""
+        return Job(name, opened, self.source_of(before), note, steps)
 
     def check_free(self, after: Path) -> None:
-        """Raise UserError if a result must not have this name, which is not the one that was planned."""
+        """Raise UserError if a result must not have this name, which is not among those of `pairs`."""
         if after in self.taken:
             raise UserError(f"its result would replace {after}, which is of another image: rename one of them")
         if after.exists() and not self.overwrite:
             replaceable(after)
 
     def run(self, job: Job) -> Done:
-        prediction = self.predictor.predict(job.opened.inputs, self.options)
+        options = self.options
+        if self.steps is not None:  # each is written when it is there: the next one may fail, or be interrupted
+            on_step = self.steps.writer(job.steps, like=job.opened.image, source=job.source)
+            options = replace(options, on_step=on_step)
+        prediction = self.predictor.predict(job.opened.inputs, options)
         return Done(job, replace(prediction, notes=job.opened.notes + prediction.notes))
 
     def write(self, done: Done) -> Prediction:
         job = done.job
         try:
-            self.write_steps(done)
             self.predictor.write(
                 job.after, done.prediction, like=job.opened.image, version=self.version, source=job.source
             )
         except OSError as error:
             raise UserError(f"{job.after} cannot be written: {error.strerror or error}") from error
         return replace(done.prediction, notes=(*done.prediction.notes, job.note)) if job.note else done.prediction
-
-    def write_steps(self, done: Done) -> None:
-        """Write the results of the steps, each marked with the models that made it."""
-        job, models = done.job, self.predictor.model.steps
-        files = self.files_of_steps(job.after)
-        for number, (file, pixels) in enumerate(zip(files, done.prediction.steps, strict=True), start=1):
-            if file.exists() and not self.overwrite:
-                replaceable(file)
-            made_by = Chain(models[:number])
-            Predictor(made_by).write(
-                file, Prediction(pixels), like=job.opened.image, version=made_by.version(), source=job.source
-            )
 
 
 @dataclass(frozen=True)
@@ -153,12 +142,14 @@ class Job:
 
     source: `sha256:…` of the input files.
     note: a remark for the user.
+    steps: the files of the steps, see `KeptSteps`.
     """
 
     after: Path
     opened: Opened
     source: str
     note: str = ""
+    steps: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +196,6 @@ def apply_to_files(
         options = replace(options, stylize=style.files.stylize)
     if step_files is not None:
         check_writable(step_files.folder, "give another folder for the steps")
-        options = replace(options, keep_steps=True)
     options.check(predictor.model)
     check_inputs(predictor, {*(masks.by_input if masks else ()), *(style.inputs if style else ())})
     version = predictor.model.version() + str(options.upscale)
@@ -219,14 +209,10 @@ def apply_to_files(
         overwrite=overwrite,
         max_pixels=max_pixels,
         taken=frozenset(path for pair in pairs for path in pair),
-        step_files=step_files,
+        steps=None if step_files is None else KeptSteps.of(predictor.model, step_files),
     )
     atomic.remove_leftovers(names_of(pairs))
-    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.version, recipe.source_of)
-    if step_files is not None:
-        failed, open_pairs = {each.path for each in failures}, set(to_do)
-        lacking = {pair for pair in pairs if pair[0] not in failed and recipe.lacks_steps(pair[1])}
-        to_do = [pair for pair in pairs if pair in open_pairs | lacking]
+    to_do, failures = (list(pairs), []) if overwrite else missing(pairs, recipe.is_done)
     kept = len(pairs) - len(to_do) - len(failures)
     for before, after in set(pairs) - set(to_do):
         if is_video(before):
@@ -310,7 +296,7 @@ def apply_to_videos(recipe: Recipe, pairs: Sequence[tuple[Path, Path]], *, overw
         try:
             if (verb := IMAGES_ONLY.get(recipe.predictor.spec.use)) is not None:
                 raise UserError(f"{recipe.predictor.title} {verb} images only: give images")
-            if replace(recipe.options, keep_steps=False) != PredictOptions():
+            if recipe.options != PredictOptions():
                 raise UserError("--scale and --blend-weight are for images: leave them out for videos")
             require_av()
             check_length(after)

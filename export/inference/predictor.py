@@ -76,8 +76,8 @@ class PredictOptions:
     upscale: UpscaleOptions = UpscaleOptions()
     inpaint: InpaintOptions = InpaintOptions()
     stylize: StylizeOptions = StylizeOptions()
-    keep_steps: bool = False
-    """Whether the results of the steps of a chain are kept, in `Prediction.steps`."""
+    on_step: Callable[[Pixels], None] | None = None
+    """Takes the result of each step of a chain but the last, as soon as it is there."""
 
     def check(self, model: Model) -> None:
         """Raise UserError for options that do not apply to the model."""
@@ -125,14 +125,12 @@ class Prediction:
     in_tiles: whether the model was run in tiles, because memory is limited.
     untouched: whether the result equals the input, because the mask is empty.
     notes: remarks for the user.
-    steps: the results of the steps of a chain but the last, see `PredictOptions.keep_steps`.
     """
 
     pixels: Pixels
     in_tiles: bool = False
     untouched: bool = False
     notes: tuple[str, ...] = field(default=())
-    steps: tuple[Pixels, ...] = field(default=())
 
 
 class Predictor:
@@ -300,13 +298,10 @@ def predict_image(model: Model, inputs: Inputs, options: PredictOptions) -> Pred
     fitted = fit_channels(colour, spec.in_channels)
     if not spec.runs_in_tiles:
         return Prediction(with_alpha(run_images(model, fitted, inputs), alpha))
-    outputs = list[Pixels]()
-    for output in model.run_steps(fitted):
-        if not options.keep_steps:
-            outputs.clear()
-        outputs.append(output)
-    *kept, result = (with_alpha(output, alpha) for output in outputs)
-    return Prediction(result, model.runs_in_tiles(*image.shape[:2]), steps=tuple(kept))
+    for number, output in enumerate(model.run_steps(fitted), start=1):
+        if options.on_step is not None and number < len(model.steps):
+            options.on_step(with_alpha(output, alpha))
+    return Prediction(with_alpha(output, alpha), model.runs_in_tiles(*image.shape[:2]))
 
 
 def with_alpha(output: Pixels, alpha: Pixels | None) -> Pixels:

@@ -43,17 +43,17 @@ def failure(path: Path, error: Exception) -> Failure:
 
 
 def missing(
-    pairs: Sequence[tuple[Path, Path]], model_version: str, source_of: Callable[[Path], str]
+    pairs: Sequence[tuple[Path, Path]], is_done: Callable[[Path, Path], bool]
 ) -> tuple[list[tuple[Path, Path]], list[Failure]]:
     """Return the pairs without a result, and failures for results that would replace files of other programs.
 
-    source_of: returns the text that identifies an input in the result's mark, such as `sha256_of`.
+    is_done: see `is_done`, of an input and its output.
     """
     to_do, failures = [], []
     with reported("Looking for existing results", "images") as report:
         for number, (before, after) in enumerate(pairs):
             try:
-                if not is_done(before, after, model_version, source_of):
+                if not is_done(before, after):
                     to_do.append((before, after))
             except Exception as error:
                 failures.append(failure(before, error))
@@ -63,6 +63,8 @@ def missing(
 
 def is_done(before: Path, after: Path, model_version: str, source_of: Callable[[Path], str]) -> bool:
     """Return whether the output exists and was made by this model from the present content of the input.
+
+    source_of: returns the text that identifies an input in the result's mark, such as `sha256_of`.
 
     The output may have the name that `fitting_name` gives. Raises UserError for an output of another program, for the
     output of a damaged input, and for a name that is too long.

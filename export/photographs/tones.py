@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gan_tasks.datasets.images import Pixels, fit_channels
+from gan_tasks.export.models.inputs import checked_image
 from gan_tasks.export.photographs.steps import ColouriseIf, Step
 
 Tones = Literal["gray", "toned", "colour"]
@@ -17,9 +19,14 @@ COLOURISED: Mapping[ColouriseIf, tuple[Tones, ...]] = {
     "any": ("gray", "toned", "colour"),
 }
 """The photographs that are colourised."""
+NOT_COLOURISED: Mapping[ColouriseIf, tuple[str, str]] = {
+    "gray": ("in colour or toned", "toned or any"),
+    "toned": ("in colour", "any"),
+}
+"""In words: what the others are, and which choices may colourise them."""
 
-SIDE = 64
-"""The photograph is reduced to about this many pixels along its shorter side, which removes noise."""
+FEWEST_CELLS = 64
+"""Each side of a photograph is divided into this many cells, or up to twice as many. Their means have less noise."""
 GRAY_LEVELS = 6.0
 """Difference between channels, of 255 levels, up to which a pixel is gray: scans and JPEG files vary that much."""
 TONED_LEVELS = 8.0
@@ -32,15 +39,15 @@ def tones_of(pixels: Pixels) -> Tones:
     """Return "toned" for a photograph of one tone, such as sepia: its colours follow from the brightness.
 
     pixels: H×W×C of uint8 or uint16, gray or RGB, with or without alpha.
+
+    Raises ImageError for other pixels.
     """
+    pixels = checked_image("image", pixels)
     if pixels.shape[2] < 3:
         return "gray"
-    step = max(1, min(pixels.shape[:2]) // SIDE)
-    height, width = (max(1, side // step) for side in pixels.shape[:2])
-    rgb = fit_channels(pixels, 3)[: height * step, : width * step] / np.float32(np.iinfo(pixels.dtype).max / 255)
-    rgb = rgb[: height * step, : width * step].reshape(height, min(step, len(rgb)), width, -1, 3).mean((1, 3))
-    luma = fit_channels(rgb, 1).ravel()
-    chroma = (rgb - luma.reshape(height, width, 1)).reshape(-1, 3)
+    rgb = fit_channels(cell_means(pixels), 3)
+    luma = fit_channels(rgb, 1)
+    chroma, luma = (rgb - luma).reshape(-1, 3), luma.ravel()
     if np.quantile(np.abs(chroma).max(1), GRAY_SHARE) <= GRAY_LEVELS:
         return "gray"
     powers = np.vander(luma / 255, 4)  # the tone is a smooth function of the brightness
@@ -48,7 +55,18 @@ def tones_of(pixels: Pixels) -> Tones:
     return "toned" if np.quantile(np.abs(chroma - tone).max(1), TONED_SHARE) <= TONED_LEVELS else "colour"
 
 
+def cell_means(pixels: Pixels) -> NDArray[np.float64]:
+    """Return the mean of each cell of an image, in 255 levels. The image is read row of cells by row of cells."""
+    rows, columns = (max(1, side // FEWEST_CELLS) for side in pixels.shape[:2])
+    height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
+    sums = [
+        pixels[top : top + rows, : width * columns].sum(0, dtype=np.int64).reshape(width, columns, -1).sum(1)
+        for top in range(0, height * rows, rows)
+    ]
+    return np.asarray(np.stack(sums) * (255 / (rows * columns * np.iinfo(pixels.dtype).max)))
+
+
 def steps_for(pixels: Pixels, steps: Sequence[Step], colourise_if: ColouriseIf = "gray") -> tuple[Step, ...]:
-    """Return the steps that a photograph needs: one in colour is not colourised."""
+    """Return the steps that a photograph needs: one in colour is not colourised. Raises ImageError as `tones_of`."""
     is_colourised = "colourise" in steps and tones_of(pixels) in COLOURISED[colourise_if]
     return tuple(step for step in steps if step != "colourise" or is_colourised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from gan_tasks.apps.cli.console import FAILED, OK, print_line, say
 from gan_tasks.apps.cli.options import Positional, Repeated
 from gan_tasks.datasets.errors import UserError
 from gan_tasks.datasets.ranges import Checked, Fraction, Seconds
+from gan_tasks.pretrained.shipped import located
 
 if TYPE_CHECKING:
     from gan_tasks.export.formats.super_resolution import FilesReport
@@ -34,7 +36,8 @@ class Export(Command):
     .bin beside it."""
     then: Repeated[Path] = ()
     """A model that runs on the result (format onnx). All become one .onnx file, which is verified to give what they
-    give one after the other. Give the option several times for more models. They may be .onnx files, too."""
+    give one after the other. Give the option several times for more models. They may be .onnx files, too, which
+    --half and --direction do not change."""
     format: Literal["onnx", "jy", "basicsr", "ncnn"] = "onnx"
     """The file format. onnx runs without torch. jy is for pytorch-CycleGAN-and-pix2pix and CUT, and takes
     U-Nets and ResNets. basicsr (for BasicSR and Real-ESRGAN) and ncnn (for realesrgan-ncnn-vulkan) take models of
@@ -53,6 +56,7 @@ class Export(Command):
 
     def run(self) -> int:
         direction = self.direction or ""
+        check_output(self.output, (self.model, *self.then))
         if self.then:
             return self.export_chain(direction)
         if self.format == "jy":
@@ -81,11 +85,14 @@ class Export(Command):
 
         if self.format != "onnx":
             raise UserError(f"--then is for the format onnx: leave it out for {self.format}")
+        directions = (direction, *[""] * len(self.then))  # it is of the first one
+        parts = list(zip((self.model, *self.then), directions, strict=True))
+        for path, one in parts:
+            check_can_follow(path, direction=one, half=self.half)
         with TemporaryDirectory() as folder:
-            directions = (direction, *[""] * len(self.then))  # it is of the first one
             files = [
                 onnx_of(path, Path(folder, f"{number}.onnx"), direction=one, half=self.half)
-                for number, (path, one) in enumerate(zip((self.model, *self.then), directions, strict=True))
+                for number, (path, one) in enumerate(parts)
             ]
             report = merge_onnx(
                 files,
@@ -119,6 +126,7 @@ class InterpolateNetworks(Checked, Command):
     """The share of B, from 0 (A alone) to 1 (B alone)."""
 
     def run(self) -> int:
+        check_output(self.output, (self.a, self.b))
         print_report(*interpolate_networks(self.a, self.b, self.output, alpha=self.alpha))
         return OK
 
@@ -184,17 +192,39 @@ def export_verified(
     )
 
 
+def check_output(output: Path, models: Sequence[Path]) -> None:
+    """Raise UserError for an output that would replace one of the models that it is made from."""
+    for path in map(located, models):
+        if path.exists() and output.exists() and output.samefile(path):
+            raise UserError(f"{output} would replace the model {path}: give another name for the result")
+
+
+def check_can_follow(path: Path, *, direction: str, half: bool) -> None:
+    """Raise UserError for options that do not reach a part of a chain, which is an ONNX file already."""
+    from gan_tasks.export.onnx.file import read_onnx
+    from gan_tasks.export.onnx.metadata import OnnxMetadata
+
+    file = located(path)
+    if file.suffix.lower() != ".onnx":
+        return
+    if direction:
+        raise UserError(f"{path} has one direction only: --direction is for runs with both directions, leave it out")
+    if half and OnnxMetadata.of(read_onnx(file)).weights != "float16":
+        raise UserError(
+            f"{path} is exported already, with float32 weights, which --half does not change: leave out --half, or "
+            "give the run or checkpoint that it was made from"
+        )
+
+
 def onnx_of(path: Path, temporary: Path, *, direction: str, half: bool) -> Path:
     """The ONNX file of a model: its own, or one that is written to a temporary path."""
     from gan_tasks.export.load import load_model
-    from gan_tasks.export.onnx.model import OnnxModel
 
-    if path.suffix.lower() == ".onnx":
-        return path
-    model = load_model(path, device="cpu", direction=direction)
-    if isinstance(model, OnnxModel):
-        return model.path
-    export_verified(path, temporary, direction=direction, half=half, name=model.title)
+    file = located(path)
+    if file.suffix.lower() == ".onnx":
+        return file
+    title = load_model(path, device="cpu", direction=direction).title
+    export_verified(path, temporary, direction=direction, half=half, name=title)
     return temporary
 
 

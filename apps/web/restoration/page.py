@@ -42,13 +42,13 @@ class Form:
     colourise_if: gr.Radio
     suffix: gr.Radio
 
-    def request(self, values: Values) -> RestoreRequest:
+    def request(self, values: Values, photographs: Photographs) -> RestoreRequest:
         """The request that the components hold. Raises UserError for no photograph."""
         source: Path | None = values[self.image]
         if source is None:
             raise UserError("There is no photograph yet: put one in first.")
-        steps, scale, colourise_if = values[self.steps], values[self.scale], values[self.colourise_if]
-        return RestoreRequest(source, steps, scale, colourise_if, keep_steps=True)
+        scale = values[self.scale] or photographs.scale
+        return RestoreRequest(source, values[self.steps], scale, values[self.colourise_if], keep_steps=True)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def build(service: Service, photographs: Photographs) -> None:
                 )
                 scale = gr.Radio(
                     [(f"{scale}×", scale) for scale in photographs.upscalers],
-                    value=photographs.scale,
+                    value=min(photographs.upscalers, default=None),  # Gradio refuses a value that is no choice
                     label="Enlarge",
                     visible=len(photographs.upscalers) > 1,
                 )
@@ -122,7 +122,7 @@ def job(
     service: Service, photographs: Photographs, outputs: Outputs, views: StepViews, form: Form, values: Values
 ) -> Job[Result]:
     """The job that the page asks for. Raises UserError for what cannot be done."""
-    request = form.request(values)
+    request = form.request(values, photographs)
     asked = photographs.job(request)
     assert isinstance(request.source, Path)  # an upload
     stem, suffix = request.source.stem[:50], values[form.suffix]
@@ -140,15 +140,17 @@ def command_of(photographs: Photographs, request: RestoreRequest, suffix: str) -
     """What does the same on the command line."""
     assert isinstance(request.source, Path)
     words = ["gan-tasks", "restore", request.source.name, f"result{suffix}", "--steps", *request.steps]
+    options: dict[tuple[str, str], None] = {}
     for step in request.steps:
-        path = photographs.model(step, request.scale).path
-        if str(path) != default_model(step, request.scale):
-            words += [f"--{step}", path.name]
+        served = photographs.model(step, request.scale)
+        if str(served.path) != default_model(step, request.scale):
+            words += [f"--{step}", served.path.name]
+        options |= dict.fromkeys(zip(served.options[::2], served.options[1::2], strict=True))
     if "upscale" in request.steps and request.scale != 2:
         words += ["--scale", str(request.scale)]
     if "colourise" in request.steps and request.colourise_if != "gray":
         words += ["--colourise-if", request.colourise_if]
-    return shlex.join(words)
+    return shlex.join([*words, *(word for option in options for word in option)])
 
 
 def shown_steps(outputs: Outputs, views: StepViews, result: Result, command: str) -> Values:

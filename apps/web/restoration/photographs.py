@@ -11,9 +11,9 @@ from gan_tasks.apps.web.served_models import ServedModel
 from gan_tasks.datasets.errors import UserError, enumerated
 from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.chains.chain import Chain
-from gan_tasks.export.inference.predictor import PredictOptions, Predictor, Source
+from gan_tasks.export.inference.predictor import Predictor, Source
 from gan_tasks.export.photographs.steps import STEPS, ColouriseIf, PhotoScale, Step, default_model
-from gan_tasks.export.photographs.tones import steps_for
+from gan_tasks.export.photographs.tones import NOT_COLOURISED, steps_for
 
 SCALES: tuple[PhotoScale, ...] = (2, 4)
 """Scales that have a model of their own."""
@@ -81,16 +81,16 @@ class Photographs:
         def choose(pixels: Pixels) -> ServedModel:
             needed = steps_for(pixels, request.steps, request.colourise_if)
             if not needed:
+                tones, choices = NOT_COLOURISED[request.colourise_if]
                 raise UserError(
-                    "the photograph is in colour, and colourise is the only step: choose to colourise any, or "
+                    f"the photograph is {tones}, and colourise is the only step: choose to colourise {choices}, or "
                     "choose another step"
                 )
             return self.chain(needed, request.scale)
 
         image = whole.spec.image
         assert image is not None  # each step takes one
-        options = PredictOptions(keep_steps=request.keep_steps)
-        return JobRequest(whole, {image.name: request.source}, options, choose=choose)
+        return JobRequest(whole, {image.name: request.source}, choose=choose, keep_steps=request.keep_steps)
 
     def chain(self, steps: Sequence[Step], scale: PhotoScale) -> ServedModel:
         """The chain of these steps, in their order."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from gan_tasks.export.models.base import FloatImages
 from gan_tasks.export.onnx.apart.session import ApartSession
 from gan_tasks.export.onnx.file import read_onnx
-from gan_tasks.export.onnx.model import OnnxModel
+from gan_tasks.export.onnx.model import OnnxModel, check_unchanged
 
 NOT_YET = "a runtime that is chosen when the model is first used"
 
@@ -41,10 +41,12 @@ class OnDemandModel(OnnxModel):
         self._open_models = open_models
 
     def open(self) -> None:
-        """Open the file, if it is not open. Raises the errors of `OnnxModel`."""
+        """Open the file, if it is not open. Raises the errors of `OnnxModel`, also if the file has changed since."""
+        self._open_models.use(self)  # first, so that no more than the limit are ever open
         if not self.providers:
-            self._open(read_onnx(self.path))
-        self._open_models.use(self)
+            file = read_onnx(self.path)
+            check_unchanged(file, self.metadata)
+            self._open(file)
 
     def close(self) -> None:
         """End the process that runs the file."""

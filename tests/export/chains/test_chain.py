@@ -9,6 +9,7 @@ import pytest
 from handmade_onnx import write_colouriser, write_filler, write_gain, write_generator, write_onnx
 
 from gan_tasks.datasets.errors import UserError
+from gan_tasks.datasets.images import Pixels
 from gan_tasks.export.chains.chain import Chain
 from gan_tasks.export.inference.predictor import PredictOptions
 from gan_tasks.export.inference.upscale import UpscaleOptions
@@ -59,10 +60,10 @@ def test_alpha_and_bit_depth_are_kept(paths: dict[str, Path]) -> None:
     assert (result[..., 3] == 40_000).all()
     gray = np.repeat(result[..., :1], 3, axis=2)
     np.testing.assert_array_equal(result[..., :3], gray)  # the second step has got the result of the first
-    kept = chain.predict({"image": rgba}, PredictOptions(keep_steps=True))
-    assert [step.shape for step in kept.steps] == [(21, 30, 4)]
-    np.testing.assert_array_equal(kept.pixels, result)
-    assert chain.predict({"image": rgba}).steps == ()
+    kept: list[Pixels] = []
+    prediction = chain.predict({"image": rgba}, PredictOptions(on_step=kept.append))
+    assert [step.shape for step in kept] == [(21, 30, 4)]
+    np.testing.assert_array_equal(prediction.pixels, result)
 
 
 def test_a_chain_that_enlarges_takes_a_scale(paths: dict[str, Path]) -> None:

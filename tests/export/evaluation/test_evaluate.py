@@ -107,6 +107,18 @@ def test_a_file_without_task_options_is_evaluated_with_the_defaults(pairs: Path,
     assert task_of(model, "crisp").name == "crisp"
 
 
+def test_a_chain_is_evaluated_for_the_task_that_is_given(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    write(tmp_path / "test" / "image.png", Picture(np.full((32, 32, 3), 90, np.uint8)))
+    model = OnnxModel(write_onnx(tmp_path / "chain.onnx", task="chain", use="upscale", scale=2), device="cpu")
+    with pytest.raises(UserError, match=r"a model of 'chain', which no task is called: give the task .* with --task"):
+        task_of(model)
+    found = evaluate(model, tmp_path, task=task_of(model, "super-resolution"), quiet=True)
+    assert [metric.key for metric in found.metrics][:2] == ["l1", "psnr"]
+    with pytest.raises(UserError, match="no task is called 'nothing'"):
+        task_of(model, "nothing")
+
+
 def test_a_model_of_another_scale_is_refused(pairs: Path, tmp_path: Path) -> None:
     model = OnnxModel(write_onnx(tmp_path / "model.onnx", scale=2), device="cpu")
     with pytest.raises(UserError, match=r"000: the output has 80×72 pixels .* for an input of 40×36.*give data"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from gan_tasks.datasets.images import Pixels, fit_channels
+from gan_tasks.datasets.images import ImageError, Pixels, fit_channels
 from gan_tasks.export.photographs.tones import Tones, steps_for, tones_of
 
 RNG = np.random.default_rng(0)
@@ -53,3 +55,18 @@ def test_only_a_gray_photograph_is_colourised_unless_asked() -> None:
     assert steps_for(scene(), steps, "toned") == without
     assert steps_for(scene(), steps, "any") == steps
     assert steps_for(GRAY, without) == without
+
+
+@pytest.mark.parametrize("shape", [(63, 60_000, 3), (60_000, 63, 3), (1500, 2000, 3)])
+def test_looking_at_a_photograph_needs_little_memory(shape: tuple[int, int, int]) -> None:
+    pixels = np.full(shape, 80, np.uint8)
+    tracemalloc.start()
+    assert tones_of(pixels) == "gray"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < pixels.nbytes / 2
+
+
+def test_pixels_that_are_no_levels_are_refused() -> None:
+    with pytest.raises(ImageError, match=r"image is float32 of shape .*: expected H×W×C pixels of uint8 or uint16"):
+        steps_for(np.zeros((8, 8, 3), np.float32), ("colourise",))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gan_tasks.export.models.base import Model
 
 Pairs = Sequence[tuple[Path, Path]]
+MOST_NAMES = 5
+"""Most photographs that are named."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,15 @@ class Restore(Checked, Command):
         from gan_tasks.export.inference.predictor import PredictOptions, Predictor
         from gan_tasks.export.inference.resume import Failure
         from gan_tasks.export.inference.upscale import UpscaleOptions
+        from gan_tasks.export.photographs.tones import NOT_COLOURISED
 
         what = counted(len(pairs), "photograph")
-        in_colour = "colourise" in models and "colourise" not in steps
-        if in_colour:
-            what += " in colour, which --colourise-if any colourises too"
-        if not steps:
-            reason = "it is in colour, and colourise is the only step: give --colourise-if any"
-            return Summary(0, 0, 0, tuple(Failure(before, reason) for before, _ in pairs))
+        if "colourise" in models and "colourise" not in steps:
+            tones, choices = NOT_COLOURISED[self.colourise_if]
+            if not steps:
+                reason = f"it is {tones}, and colourise is the only step: give --colourise-if {choices}"
+                return Summary(0, 0, 0, tuple(Failure(before, reason) for before, _ in pairs))
+            what += f" {tones} ({self.some_of(pairs)}), not colourised (--colourise-if {choices})"
         chain = Chain([models[step] for step in steps])
         say(f"{what}: {chain.title}")
         scale = None if self.scale in (None, chain.spec.scale) else float(self.scale or DEFAULT_SCALE)
@@ -142,6 +145,13 @@ class Restore(Checked, Command):
         )
         say_tiles(done.tiled, chain, self.running)
         return done
+
+    def some_of(self, pairs: Pairs) -> str:
+        """The names of photographs, of many the first ones."""
+        folder = self.input if self.input.is_dir() else self.input.parent
+        names = [str(before.relative_to(folder)) for before, _ in pairs[:MOST_NAMES]]
+        more = len(pairs) - len(names)
+        return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def photographs(source: Path, destination: Path) -> Pairs:

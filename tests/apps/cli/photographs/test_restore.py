@@ -67,11 +67,14 @@ def test_restore_takes_the_steps_that_each_photograph_needs(
     out, kept = tmp_path / "out", tmp_path / "steps"
     steps = ("descratch", "restore", "colourise", "upscale")
     words = ("restore", album, out, *flags(models, *steps), "--keep-steps", kept)
-    assert run(*words) == BAD_INPUT  # for the file that is no image
+    np.save(album / "float.npy", np.zeros((8, 8, 3), np.float32))
+    assert run(*words) == BAD_INPUT  # for the file that is no image, and the one that has no levels
     said = capsys.readouterr().err
-    assert "in colour, which --colourise-if any colourises too: descratch + restore-x1 + upscale-x2" in said
+    named = "1 photograph in colour or toned (trip/colour.png), not colourised (--colourise-if toned or any)"
+    assert f"{named}: descratch + restore-x1 + upscale-x2" in said
     assert "descratch + restore-x1 + colourise + upscale-x2" in said
     assert "broken.png" in said
+    assert "float.npy: image is float32 of shape (8, 8, 3)" in said
     expected = {}
     for name, taken in (("gray.png", steps), ("trip/colour.png", tuple(s for s in steps if s != "colourise"))):
         pixels = read(album / name).pixels
@@ -102,6 +105,8 @@ def test_a_photograph_in_colour_alone_is_not_colourised(
 ) -> None:
     words = ("restore", album / "trip", tmp_path / "out", "--steps", "colourise", *flags(models, "colourise"))
     assert run(*words) == BAD_INPUT
+    assert "it is in colour or toned, and colourise is the only step: give" in capsys.readouterr().err
+    assert run(*words, "--colourise-if", "toned") == BAD_INPUT
     assert "it is in colour, and colourise is the only step: give --colourise-if any" in capsys.readouterr().err
     assert run(*words, "--colourise-if", "any") == OK
     assert read(tmp_path / "out" / "colour.png").pixels.shape == (32, 32, 3)

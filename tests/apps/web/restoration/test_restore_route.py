@@ -97,13 +97,22 @@ def test_a_photograph_is_restored_by_the_steps_that_it_needs(
         ({"scale": "4"}, "scale is '4': expected 2"),
         ({"colourise_if": "red"}, "colourise_if is 'red': expected gray, toned and any"),
         ({"strengths": "1"}, "the form has the unknown field 'strengths'"),
-        ({"steps": "colourise"}, "the photograph is in colour, and colourise is the only step"),
+        ({"steps": "colourise"}, "the photograph is in colour or toned, and colourise is the only step"),
+        ({"steps": "colourise", "colourise_if": "toned"}, "is in colour, and colourise is the only step"),
     ],
 )
 def test_a_wrong_request_is_refused_in_a_sentence(fields: dict[str, str], message: str, client: TestClient) -> None:
     answer = client.post("/api/restore", files={"image": png(COLOUR)}, data=fields)
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
+
+
+def test_a_photograph_of_floats_is_refused_in_a_sentence(client: TestClient) -> None:
+    file = io.BytesIO()
+    np.save(file, np.zeros((8, 8, 3), np.float32))
+    answer = client.post("/api/restore", files={"image": file.getvalue()})
+    assert answer.status_code == 422
+    assert "image is float32 of shape (8, 8, 3): expected" in answer.json()["detail"]
 
 
 def test_the_address_is_described(client: TestClient) -> None:
