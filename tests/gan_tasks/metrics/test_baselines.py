@@ -16,8 +16,8 @@ from gan_tasks.metrics.baselines import (
     fill_navier_stokes,
     fill_telea,
     fit_baselines,
-    non_local_means,
     noise_level,
+    non_local_means,
     upscale_bicubic,
 )
 from gan_tasks.metrics.reference import psnr
@@ -142,6 +142,8 @@ def test_non_local_means_filters_lightness_and_chroma_of_rgb():
     assert np.abs(denoised - photo).mean() < 0.8 * np.abs(noisy - photo).mean()
     gray = noisy[..., :1]
     np.testing.assert_array_equal(non_local_means(gray, 15)[..., 0], cv2.fastNlMeansDenoising(gray, None, 15))
+
+
 def noisy(sigma: float, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Return a smooth picture with an edge, and the same with Gaussian noise, uint8 H×W×C."""
     y, x = np.mgrid[:72, :80] / 80
