@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from handmade_onnx import write_colouriser, write_filler, write_gain, write_onnx
 
+from gan_tasks.apps.cli.commands.photographs.restore import Restore
 from gan_tasks.apps.cli.main import main
 from gan_tasks.datasets.images import Picture, fit_channels, read, write
 from gan_tasks.export.inference.predictor import Predictor
@@ -110,6 +111,13 @@ def test_a_photograph_in_colour_alone_is_not_colourised(
     assert "it is in colour, and colourise is the only step: give --colourise-if any" in capsys.readouterr().err
     assert run(*words, "--colourise-if", "any") == OK
     assert read(tmp_path / "out" / "colour.png").pixels.shape == (32, 32, 3)
+
+
+def test_of_many_photographs_the_first_ones_are_named(album: Path, tmp_path: Path) -> None:
+    pairs = [(album / f"{number}.png", tmp_path / f"{number}.png") for number in range(7)]
+    command = Restore(album, tmp_path)
+    assert command.some_of(pairs) == "0.png, 1.png, 2.png, 3.png, 4.png and 2 more"
+    assert command.some_of(pairs[:2]) == "0.png, 1.png"
 
 
 @pytest.mark.parametrize(
