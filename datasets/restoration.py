@@ -25,6 +25,8 @@ CHANNELS = 3
 """Photographs are RGB; gray ones have three equal channels."""
 MARGIN = 16
 """Pixels by which the degraded part of a photograph is larger than the crop: the largest block of a JPEG."""
+CROPPED_SHARE = 0.25
+"""Share of the samples whose JPEG blocks begin anywhere, as in a photograph that was cropped after its compression."""
 
 
 class Degraded(NamedTuple, Generic[Image]):
@@ -139,7 +141,8 @@ class DegradedImages:
             clean = fit_channels(fit_channels(clean, 1), CHANNELS)
         degraded, clean, mask = self._degraded(clean, rng)
         if self.augment:
-            top, left = (int(length) for length in rng.integers(0, MARGIN, 2))
+            moved = rng.random() < CROPPED_SHARE
+            top, left = (int(length) if moved else 0 for length in rng.integers(0, MARGIN, 2))
             side = self.config.crop_size
             inner = np.s_[top : top + side, left : left + side]
             degraded, clean, mask = degraded[inner], clean[inner], mask[inner]

@@ -270,7 +270,7 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(a), at_least_float32(b))
 
 
-PSNR_EPSILON = 1e-4
+PSNR_EPSILON = 1e-3
 """Constant that the psnr loss adds to the mean squared difference, so that nearly perfect samples do not dominate."""
 
 
@@ -278,7 +278,7 @@ def weighted_difference(kind: ReconstructionLoss, output: Tensor, target: Tensor
     """Return the weighted mean difference over pixels.
 
     Output and target are N×C×H×W in [-1, 1], weights are N×1×H×W. For psnr, it is the mean of the negative PSNR of
-    each sample, which is limited to about 46 dB.
+    each sample, which is limited to about 36 dB.
     """
     difference = at_least_float32(output) - at_least_float32(target)
     each = difference.abs() if kind == "l1" else difference.square()

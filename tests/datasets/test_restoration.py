@@ -101,6 +101,7 @@ def test_blocks_of_a_jpeg_begin_anywhere_in_the_crop(
 ) -> None:
     """Without a margin a model would see them at one place only, and not repair cropped photographs."""
     monkeypatch.setattr(restoration, "MARGIN", margin)
+    monkeypatch.setattr(restoration, "CROPPED_SHARE", 1.0)
     monkeypatch.setattr(photographs, "draw_kinds", lambda rng: ["jpeg"])
     monkeypatch.setitem(photographs.STEPS, "jpeg", lambda pixels, rng: of_quality_10(pixels))
     rows, columns = np.mgrid[:90, :90]
