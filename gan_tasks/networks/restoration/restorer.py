@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from gan_tasks.networks.backbone import Generator
 from gan_tasks.networks.restoration.unet import residual_unet
 
-FOUND = 0.5
-"""Probability of damage below which a pixel stays as it is."""
+FOUND, SURE = 0.5, 0.7
+"""Probabilities of damage up to which a pixel stays as it is, and from which on it is replaced."""
 
 
 class Mended(NamedTuple):
@@ -35,8 +35,8 @@ def corrector(channels: int, *, width: int, blocks: tuple[int, int, int]) -> Gen
 class Mender(nn.Module):
     """A generator that finds damage and mends it, N×C×H×W in [-1, 1] → N×C×H×W.
 
-    output = image + probability of damage · (fill − image). Where the probability is below FOUND it counts as 0, and
-    the pixel is exactly that of the image.
+    output = image + share · (fill − image). The share increases linearly from 0 at a probability of FOUND, so that the
+    pixel is exactly that of the image, to 1 at SURE: a jump would make rounding visible.
     """
 
     def __init__(self, channels: int, *, width: int, blocks: tuple[int, int, int]) -> None:
@@ -51,8 +51,8 @@ class Mender(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         correction, logits = self._heads(image)
-        probability = torch.sigmoid(logits)
-        return image + torch.where(probability < FOUND, 0.0, probability) * correction
+        share = ((torch.sigmoid(logits) - FOUND) / (SURE - FOUND)).clamp(0, 1)
+        return image + share * correction
 
     def _heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
         y: Tensor = self.frame(image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gan_tasks.networks.restoration.restorer import FOUND, Mender, corrector
+from gan_tasks.networks.restoration.restorer import FOUND, SURE, Mender, corrector
 
 
 def test_a_new_corrector_changes_nothing() -> None:
@@ -12,18 +12,21 @@ def test_a_new_corrector_changes_nothing() -> None:
     assert torch.equal(corrector(3, width=4, blocks=(1, 1, 1))(image), image)
 
 
-def test_where_nothing_is_found_a_pixel_stays_exactly_as_it_is() -> None:
+def test_a_pixel_stays_exactly_as_it_is_where_nothing_is_found_and_is_replaced_where_damage_is_sure() -> None:
     torch.manual_seed(0)
     mender = Mender(3, width=4, blocks=(1, 1, 1)).eval()
     torch.nn.init.normal_(mender.frame.head[-2].weight, std=0.5)  # type: ignore[index, union-attr, arg-type]
     image = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         mended, output = mender.mend(image), mender(image)
-    is_found = (torch.sigmoid(mended.logits) >= FOUND).expand_as(image)
-    assert is_found.any() and not is_found.all()
-    assert torch.equal(output[~is_found], image[~is_found])
-    assert not torch.equal(output[is_found], image[is_found])
-    assert torch.equal(output[is_found], mended.image[is_found])
+    probability = torch.sigmoid(mended.logits).expand_as(image)
+    is_clean, is_sure = probability <= FOUND, probability >= SURE
+    assert is_clean.any() and is_sure.any() and not (is_clean | is_sure).all()
+    assert torch.equal(output[is_clean], image[is_clean])
+    torch.testing.assert_close(output[is_sure], mended.fill[is_sure])
+    unsure = ~(is_clean | is_sure)
+    between = (output - image)[unsure] / (mended.fill - image)[unsure]
+    assert ((between > 0) & (between < 1)).all()
 
 
 def test_nothing_beyond_the_receptive_field_decides_a_pixel() -> None:
