@@ -26,7 +26,7 @@ CHANNELS = 3
 MARGIN = 16
 """Pixels by which the degraded part of a photograph is larger than the crop: the largest block of a JPEG."""
 CROPPED_SHARE = 0.25
-"""Share of the samples whose JPEG blocks begin anywhere, as in a photograph that was cropped after its compression."""
+"""Share of the samples whose JPEG blocks begin anywhere, as in a photograph that was cropped after compression."""
 
 
 class Degraded(NamedTuple, Generic[Image]):

@@ -35,8 +35,8 @@ def corrector(channels: int, *, width: int, blocks: tuple[int, int, int]) -> Gen
 class Mender(nn.Module):
     """A generator that finds damage and mends it, N×C×H×W in [-1, 1] → N×C×H×W.
 
-    output = image + share · (fill − image). The share increases linearly from 0 at a probability of FOUND, so that the
-    pixel is exactly that of the image, to 1 at SURE: a jump would make rounding visible.
+    output = image + share · (fill − image). The share is 0 up to a probability of FOUND, so that the pixel is exactly
+    that of the image, and increases linearly to 1 at SURE: a jump would make rounding visible.
     """
 
     def __init__(self, channels: int, *, width: int, blocks: tuple[int, int, int]) -> None:
