@@ -142,6 +142,7 @@ def write_film(path: Path) -> None:
         file.mux(stream.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if has_code(page)], ids=name_of)
 def test_the_commands_and_the_code_of_a_page_run_in_order(
     page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,8 @@ from gan_tasks.training.loop import resume, train
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
+pytestmark = pytest.mark.slow
+
 LAMA = ("--preset", "lama", "--width", "4", "--d-width", "4", "--blocks", "1", "--batch-size", "2")
 """Tiny options of inpainting whose network and losses are not the default ones."""
 

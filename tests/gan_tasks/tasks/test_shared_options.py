@@ -22,6 +22,8 @@ from gan_tasks.tasks.base import Stage, Task
 from gan_tasks.training.runtime import start_runtime
 from gan_tasks.training.step import Trainer
 
+pytestmark = pytest.mark.slow
+
 STEPS = 2
 LARGEST_WEIGHT = 0.003
 ADAPTIVE = {"adversarial": "wasserstein", "d_adaptive_images": 1, "d_adaptive_target": -1.0}
