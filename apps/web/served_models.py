@@ -183,11 +183,12 @@ def training_of(served: ServedModel) -> tuple[str, str, str]:
 
 
 def title_of(models: Sequence[ServedModel]) -> str:
-    """The title that the models share, or else that of their use or the name of their training."""
-    titles = {served.title for served in models}
+    """The title that the models share, or else that of their use, the name of their run or the titles of all."""
+    first, titles = models[0], list(dict.fromkeys(served.title for served in models))
     if len(titles) == 1:
-        return titles.pop()
-    return SHARED_TABS.get(models[0].spec.use, models[0].model.source)
+        return titles[0]
+    is_one_run = len({served.path for served in models}) == 1
+    return SHARED_TABS.get(first.spec.use, first.model.source if is_one_run else " and ".join(titles))
 
 
 def direction_label(model: Model) -> str:

@@ -633,7 +633,7 @@ def test_models_of_one_training_share_a_tab(tmp_path: Path) -> None:
     models = open_models([write_onnx(tmp_path / f"{name}.onnx", model_name=name, **o) for name, o in others.items()])
     tabs = [(tab.title, [served.key for served in tab.models]) for tab in tabs_of(models)]
     assert tabs == [
-        ("seasons step-9", ["winter", "summer"]),
+        ("winter and summer", ["winter", "summer"]),
         ("mean", ["mean"]),
         ("again", ["again"]),
         ("later", ["later"]),
