@@ -14,16 +14,23 @@ DISTANCE = Column(KERNEL_DISTANCE.heading, KERNEL_DISTANCE.digits)
 
 
 def with_pairs(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
-    """Measure L1, PSNR and SSIM to the targets, and the kernel distance, of the model and the baselines."""
+    """Measure L1, PSNR and SSIM to the targets, and the kernel distance, of the model and the baselines.
+
+    The kernel distance is left out for a model that was trained with the features that it would be measured with.
+    """
     found = evaluated(model, sources)
     metrics = (L1, PSNR, SSIM)
-    rows = [
-        Row(subject.name, (*(subject.metrics.get(metric.key) for metric in metrics), distance_of(subject)))
-        for subject in (*found.baselines, *found.models)
-    ]
-    rows.append(Row("real images, two halves", (*(None for _ in metrics), times_1000(found.real_vs_real))))
-    columns = (*(Column(metric.heading, metric.digits) for metric in metrics), DISTANCE)
-    return [Table("Beside the targets", "Method", columns, tuple(rows), note_of(found))], []
+    columns = [Column(metric.heading, metric.digits) for metric in metrics]
+    subjects = (*found.baselines, *found.models)
+    figures = [[subject.metrics.get(metric.key) for metric in metrics] for subject in subjects]
+    if found.features:
+        columns.append(DISTANCE)
+        for values, subject in zip(figures, subjects, strict=True):
+            values.append(distance_of(subject))
+    rows = [Row(subject.name, tuple(values)) for subject, values in zip(subjects, figures, strict=True)]
+    if found.features:
+        rows.append(Row("real images, two halves", (*(None for _ in metrics), times_1000(found.real_vs_real))))
+    return [Table("Beside the targets", "Method", tuple(columns), tuple(rows), note_of(found))], []
 
 
 def without_pairs(model: Predictor, sources: Sources) -> tuple[list[Table], list[Goal]]:
@@ -54,7 +61,8 @@ def evaluated(model: Predictor, sources: Sources) -> Evaluation:
 
 
 def note_of(found: Evaluation) -> str:
-    return f"{found.images} images, kernel distance by the features of {found.features}. {found.verdict}"
+    distance = f", kernel distance by the features of {found.features}" if found.features else ""
+    return f"{found.images} images{distance}. {found.verdict}"
 
 
 def distance_of(subject: Subject) -> Figure | None:

@@ -31,9 +31,7 @@ from gan_tasks.training.stopping.signals import StopSignals
 SAMPLES = 4  # rows of a sample grid
 GENERATED = 16  # images of a generator of noise → image whose diversity is logged
 MOST_GRIDS_BY_TIME = 32  # a grid a minute would fill the disk in a training of days
-MOST_PSNR_DB = (
-    100.0  # of an image in a mean: an output equal to its target has an infinite PSNR, and so would the mean
-)
+MOST_PSNR_DB = 100.0  # of an image in a mean, which an output equal to its target would make infinite
 REAL_IMAGES = 16  # whose colours are those of the real images, for a task without targets
 
 
